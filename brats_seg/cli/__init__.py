@@ -1,0 +1,1 @@
+"""One file a command; each parses, calls one function and prints."""

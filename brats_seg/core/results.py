@@ -1,0 +1,235 @@
+"""The values that flow between rooms after preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.labels import REGIONS, LabelSchema, Region
+from brats_seg.core.study import MRSequence
+from brats_seg.core.volume import Grid, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """Tumour probability per region.
+
+    Attributes:
+        array: ``(3, X, Y, Z)`` float32 in 0..1, in the order of :data:`REGIONS` (WT, TC, ET).
+        grid: where the voxels lie.
+
+    Raises:
+        ValueError: if the shape does not fit, or a value lies outside 0..1 or is not finite.
+    """
+
+    array: NDArray[np.float32]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.array.shape != (len(REGIONS), *self.grid.shape):
+            raise ValueError(f"array of shape {self.array.shape} does not fit {self.grid.describe()}")
+        low, high = float(self.array.min()), float(self.array.max())
+        if not (0.0 <= low and high <= 1.0):
+            raise ValueError(f"probabilities lie in 0..1, not in {low:g}..{high:g}")
+
+    def region(self, region: Region) -> NDArray[np.float32]:
+        """``(X, Y, Z)`` probability of one region."""
+        return self.array[REGIONS.index(region)]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A label map on the patient's own grid, with what it was made from.
+
+    Attributes:
+        study_id: the study's id.
+        labels: uint8 on the grid of the reference file.
+        schema: the meaning of the numbers.
+        probabilities: on the same grid, or None for a label map that was read.
+        missing: sequences the network did not have.
+    """
+
+    study_id: str
+    labels: Volume
+    schema: LabelSchema
+    probabilities: Probabilities | None = None
+    missing: tuple[MRSequence, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.schema.check(self.labels.data)
+        if self.probabilities is not None and self.probabilities.grid.shape != self.labels.grid.shape:
+            raise ValueError("label map and probabilities lie on different grids")
+
+    def region_mask(self, region: Region) -> NDArray[np.bool_]:
+        """Boolean mask of a nested region."""
+        return self.schema.region_mask(self.labels.data, region)
+
+
+@dataclass(frozen=True)
+class RegionVolume:
+    """Size of one region or sub-region; one row of the volumes table.
+
+    Attributes:
+        region: ``WT``, ``TC``, ``ET``, or a structure such as ``NCR``, ``ED``, ``RC``.
+        volume_ml: voxels of the mask times their size.
+        volume_pv_ml: sum of probabilities times voxel size near the mask; None without probabilities.
+        low_ml: lower end of the interval; None where nothing is known about the error.
+        high_ml: upper end of the interval.
+        level: coverage the interval aims at, for example 0.9; None without interval.
+        lesions: connected components (26-neighbourhood).
+        touches_border: whether the mask reaches the edge of the image.
+        note: a reservation in words, for example "estimate: not assessable without T1CE".
+    """
+
+    region: str
+    volume_ml: float
+    volume_pv_ml: float | None
+    low_ml: float | None
+    high_ml: float | None
+    level: float | None
+    lesions: int
+    touches_border: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Diameters:
+    """Longest in-plane diameter and the longest one perpendicular to it on the same slice.
+
+    Attributes:
+        long_mm: outer edge to outer edge, 0 for an empty lesion.
+        short_mm: outer edge to outer edge.
+        axis: array axis normal to the measuring plane.
+        slice_index: index along ``axis``.
+        long_ends_mm: RAS+ ends of the long diameter, two points, for drawing.
+        short_ends_mm: RAS+ ends of the short diameter.
+        slices: number of slices along ``axis`` the lesion is seen on.
+    """
+
+    long_mm: float
+    short_mm: float
+    axis: int
+    slice_index: int
+    long_ends_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
+    short_ends_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
+    slices: int
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One connected component of a region; one row of the lesions table.
+
+    Attributes:
+        region: as in :class:`RegionVolume`.
+        number: from 1, largest first.
+        volume_ml: voxels times their size.
+        centroid_mm: RAS+ scanner millimetres.
+        box: first voxel and last voxel (inclusive) along each array axis.
+        diameters: in-plane diameters.
+        measurable: whether RANO calls it measurable.
+        touches_border: whether it reaches the edge of the image.
+    """
+
+    region: str
+    number: int
+    volume_ml: float
+    centroid_mm: tuple[float, float, float]
+    box: tuple[tuple[int, int, int], tuple[int, int, int]]
+    diameters: Diameters
+    measurable: bool
+    touches_border: bool
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything measured in one study.
+
+    Attributes:
+        study_id: the study's id.
+        volumes: one row per region and structure.
+        lesions: one row per lesion, for the regions WT, TC and ET (and RC where the schema has it).
+        spacing_mm: voxel size of the grid measured on.
+        notes: reservations in words.
+    """
+
+    study_id: str
+    volumes: tuple[RegionVolume, ...]
+    lesions: tuple[Lesion, ...]
+    spacing_mm: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
+
+    def volume(self, region: Region | str) -> RegionVolume:
+        """The row of one region.
+
+        Raises:
+            KeyError: if it was not measured.
+        """
+        name = region if isinstance(region, str) else region.abbreviation
+        for row in self.volumes:
+            if row.region == name:
+                return row
+        raise KeyError(name)
+
+    def lesions_of(self, region: Region | str) -> tuple[Lesion, ...]:
+        """Lesions of one region, largest first."""
+        name = region if isinstance(region, str) else region.abbreviation
+        return tuple(lesion for lesion in self.lesions if lesion.region == name)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What produced a result; becomes ``run.json``.
+
+    Attributes:
+        study_id: the study's id.
+        versions: of the program and the libraries used.
+        model: name, version, checksum and citation of the model; empty where none ran.
+        device: for example ``cpu``.
+        engine: for example ``openvino``.
+        inputs: by sequence: SHA-256 and grid; never a path.
+        preparation: the :class:`~brats_seg.core.study.PreparationRecord` as plain values.
+        settings: every option in force.
+        timings_s: seconds by step.
+        peak_memory_mib: largest resident memory of the process.
+        decisions: everything decided automatically, in words.
+        warnings: in words.
+        outputs: name of each file and its SHA-256.
+    """
+
+    study_id: str
+    versions: Mapping[str, str]
+    model: Mapping[str, Any] = field(default_factory=dict)
+    device: str = ""
+    engine: str = ""
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_mib: float = 0.0
+    decisions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """Everything :func:`brats_seg.segment_study` returns for one study.
+
+    Attributes:
+        segmentation: label map and probabilities on the patient's own grid.
+        measurements: volumes, lesions and diameters.
+        record: what produced them.
+        images: the four sequences on the result's grid, for pictures.
+        folder: where files were written, or None.
+    """
+
+    segmentation: Segmentation
+    measurements: Measurements
+    record: RunRecord
+    images: Mapping[MRSequence, Volume] = field(default_factory=dict)
+    folder: Path | None = None

@@ -1,0 +1,199 @@
+"""A patient's visit: sequences by name, each on a grid that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.volume import Affine, Grid, Volume
+
+
+class MRSequence(Enum):
+    """The four MRI sequences of a brain tumour protocol."""
+
+    T1 = "t1"
+    T1CE = "t1ce"
+    T2 = "t2"
+    FLAIR = "flair"
+
+    @property
+    def title(self) -> str:
+        """As shown to people: ``T1``, ``T1CE``, ``T2``, ``FLAIR``."""
+        return self.name
+
+
+SEQUENCES: tuple[MRSequence, ...] = tuple(MRSequence)
+"""Order of input channels everywhere in the project: T1, T1CE, T2, FLAIR."""
+
+REFERENCE_PREFERENCE = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequence.T1)
+"""Whose grid results are written on, unless the user says otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The scans of one visit.
+
+    Attributes:
+        id: name of the study, free of personal data.
+        images: volumes by sequence, at least one; float32 data.
+        sha256: checksum of each input file's bytes by sequence; empty for studies made in memory.
+        reference: the sequence on whose grid results are written.
+        notes: what was noticed while reading, in words, for the user.
+
+    Raises:
+        InputError: if there is no image, or the reference is not among them.
+    """
+
+    id: str
+    images: Mapping[MRSequence, Volume]
+    sha256: Mapping[MRSequence, str] = field(default_factory=dict)
+    reference: MRSequence | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise InputError(f"study {self.id} has no image")
+        if self.reference is not None and self.reference not in self.images:
+            raise InputError(
+                f"study {self.id} has no {self.reference.title} to write results on; "
+                f"it has {', '.join(s.title for s in self.present)}"
+            )
+
+    @property
+    def reference_sequence(self) -> MRSequence:
+        """The sequence results are written on: the one asked for, else the first of T1CE, FLAIR, T2, T1."""
+        return self.reference or next(s for s in REFERENCE_PREFERENCE if s in self.images)
+
+    @property
+    def reference_volume(self) -> Volume:
+        """The volume results are written on."""
+        return self.images[self.reference_sequence]
+
+    @property
+    def present(self) -> tuple[MRSequence, ...]:
+        """Sequences that are there, in the order of :data:`SEQUENCES`."""
+        return tuple(s for s in SEQUENCES if s in self.images)
+
+    @property
+    def missing(self) -> tuple[MRSequence, ...]:
+        """Sequences that are not there."""
+        return tuple(s for s in SEQUENCES if s not in self.images)
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether all sequences lie on the grid of the reference."""
+        grid = self.reference_volume.grid
+        return all(volume.grid.same_as(grid) for volume in self.images.values())
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationRecord:
+    """How one sequence was brought to the reference.
+
+    Attributes:
+        matrix: 4x4, RAS+ millimetres of the reference to RAS+ millimetres of the moving image.
+        mutual_information: Mattes mutual information after registration, nats; larger is better.
+        overlap: Dice of the two heads after registration.
+        translation_mm: length of the shift of the head's centre.
+        rotation_deg: angle of the rotation found.
+    """
+
+    matrix: Affine
+    mutual_information: float
+    overlap: float
+    translation_mm: float
+    rotation_deg: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``."""
+        return {
+            "matrix": np.asarray(self.matrix).round(6).tolist(),
+            "mutual_information": round(self.mutual_information, 4),
+            "overlap": round(self.overlap, 4),
+            "translation_mm": round(self.translation_mm, 2),
+            "rotation_deg": round(self.rotation_deg, 2),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PreparationRecord:
+    """Everything preprocessing did, enough to undo it and to repeat it.
+
+    Attributes:
+        native: grid of the reference file, on which results are written.
+        network: grid the network sees: RAS, 1 mm, cropped to the brain and padded.
+        registrations: by sequence, for those that were not on the reference grid.
+        resampled: sequences that were on another grid and were interpolated once.
+        intensity: by sequence, ``low, high`` (clipping) and ``mean, std`` (z-score) in the file's units.
+        decisions: every automatic decision, in words.
+        warnings: what the user should know, in words.
+    """
+
+    native: Grid
+    network: Grid
+    registrations: Mapping[MRSequence, RegistrationRecord] = field(default_factory=dict)
+    resampled: tuple[MRSequence, ...] = ()
+    intensity: Mapping[MRSequence, Mapping[str, float]] = field(default_factory=dict)
+    decisions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``."""
+
+        def grid(value: Grid) -> dict[str, Any]:
+            return {
+                "shape": list(value.shape),
+                "spacing_mm": [round(s, 6) for s in value.spacing_mm],
+                "orientation": value.orientation,
+                "affine": value.affine.tolist(),
+            }
+
+        return {
+            "native": grid(self.native),
+            "network": grid(self.network),
+            "registrations": {s.value: r.to_dict() for s, r in self.registrations.items()},
+            "resampled": [s.value for s in self.resampled],
+            "intensity": {s.value: dict(values) for s, values in self.intensity.items()},
+            "decisions": list(self.decisions),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedStudy:
+    """A study as the network sees it.
+
+    Attributes:
+        id: the study's id.
+        array: ``(4, X, Y, Z)`` float32 z-scores in the order of :data:`SEQUENCES`; 0 outside the
+            brain and in sequences that are missing.
+        brain: ``(X, Y, Z)`` bool.
+        present: sequences that hold an image.
+        record: what was done, and the way back.
+
+    Raises:
+        ValueError: if shapes do not agree with each other or with the record.
+    """
+
+    id: str
+    array: NDArray[np.float32]
+    brain: NDArray[np.bool_]
+    present: tuple[MRSequence, ...]
+    record: PreparationRecord
+
+    def __post_init__(self) -> None:
+        if self.array.shape != (len(SEQUENCES), *self.record.network.shape):
+            raise ValueError(f"array of shape {self.array.shape} does not fit {self.record.network.describe()}")
+        if self.brain.shape != self.record.network.shape:
+            raise ValueError(f"brain of shape {self.brain.shape} does not fit {self.record.network.describe()}")
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the arrays."""
+        return self.record.network
