@@ -34,12 +34,13 @@ class Probabilities:
         if self.array.shape != (len(REGIONS), *self.grid.shape):
             raise ValueError(f"array of shape {self.array.shape} does not fit {self.grid.describe()}")
         low, high = float(self.array.min()), float(self.array.max())
-        if not (0.0 <= low and high <= 1.0):
+        if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"probabilities lie in 0..1, not in {low:g}..{high:g}")
 
     def region(self, region: Region) -> NDArray[np.float32]:
         """``(X, Y, Z)`` probability of one region."""
-        return self.array[REGIONS.index(region)]
+        channel: NDArray[np.float32] = self.array[REGIONS.index(region)]
+        return channel
 
 
 @dataclass(frozen=True, eq=False)

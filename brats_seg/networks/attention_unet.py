@@ -29,7 +29,7 @@ class AttentionUNetConfig:
     in_channels: int = 4
     out_channels: int = 3
     widths: tuple[int, ...] = (32, 48, 96, 160)
-    depths: tuple[int, ...] = (1, 2, 2, 3)
+    depths: tuple[int, ...] = (1, 2, 2, 2)
     expansion: float = 2.0
 
     def __post_init__(self) -> None:
@@ -50,7 +50,8 @@ class AttentionUNetConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AttentionUNetConfig:
         """Inverse of :meth:`to_dict`; lists become tuples, unknown keys raise ``TypeError``."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fixed: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**fixed)
 
 
 class AttentionUNet(nn.Module):

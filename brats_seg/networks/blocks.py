@@ -29,7 +29,7 @@ class FusedMBConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, expansion: float = 2.0) -> None:
         super().__init__()
-        hidden = int(round(in_channels * expansion / 8)) * 8
+        hidden = max(round(in_channels * expansion / 8), 1) * 8
         self.expand = nn.Conv3d(in_channels, hidden, 3, stride=stride, padding=1, bias=False)
         self.norm = normalisation(hidden)
         self.act = nn.SiLU(inplace=True)
@@ -39,8 +39,9 @@ class FusedMBConv(nn.Module):
         self.is_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.squeeze(self.act(self.norm(self.expand(x))))
-        y = self.norm_out(self.project(y))
+        """Apply the block."""
+        hidden = self.squeeze(self.act(self.norm(self.expand(x))))
+        y: torch.Tensor = self.norm_out(self.project(hidden))
         return x + y if self.is_residual else y
 
 
