@@ -1,0 +1,218 @@
+"""From a study to what the network sees. Training and inference both go through :func:`prepare`.
+
+The steps, in order: bring every sequence to the reference (rigidly, where grids differ), store it along
+right-anterior-superior axes, resample to 1 mm where it is not, crop to the brain, clip and z-score each
+sequence within the brain, pad to a multiple the networks need. Orientation, spacing, crop and pad are
+MONAI's transforms on ``MetaTensor``, so that the affine follows the array through each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import CropForeground, DivisiblePad, Orientation, Spacing
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import (
+    SEQUENCES,
+    MRSequence,
+    PreparationRecord,
+    PreparedStudy,
+    RegistrationRecord,
+    Study,
+)
+from brats_seg.core.volume import Grid, Volume
+from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped
+from brats_seg.preprocessing.identify import check_identity
+from brats_seg.preprocessing.register import check_registration, register_rigid, resample
+
+SPACING_TOLERANCE = 0.01
+"""Voxels within 1 % of a millimetre are used as they are: resampling would cost more than it mends."""
+
+MIN_BRAIN_ML = 200.0
+"""Less foreground than this is no head: a child's brain holds over 800 ml."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Settings of :func:`prepare`; part of a model, for its weights only fit these.
+
+    Attributes:
+        spacing_mm: voxel size the network sees.
+        percentiles: intensities outside these, within the brain, are clipped before the z-score.
+        divisor: sides are padded to a multiple of this.
+        margin: voxels kept around the brain when cropping.
+    """
+
+    spacing_mm: float = 1.0
+    percentiles: tuple[float, float] = (0.1, 99.9)
+    divisor: int = 32
+    margin: int = 2
+
+    def __post_init__(self) -> None:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles {self.percentiles} must rise within 0..100")
+        if self.spacing_mm <= 0 or self.divisor < 1 or self.margin < 0:
+            raise ValueError("spacing_mm and divisor must be positive, margin not negative")
+
+
+def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = False) -> PreparedStudy:
+    """Turn a study into network input, with a record that leads back.
+
+    Args:
+        study: one to four sequences.
+        config: settings of the model that will see the result.
+        force: accept scans that do not look skull-stripped, with a warning.
+
+    Returns:
+        ``(4, X, Y, Z)`` z-scores on a RAS grid; sequences that are missing are 0.
+
+    Raises:
+        InputError: if a scan is not skull-stripped, a registration failed, or no brain is found.
+    """
+    config = config or PrepareConfig()
+    decisions: list[str] = []
+    warnings: list[str] = list(study.notes)
+    _check_skull(study, force=force, warnings=warnings)
+    native = study.reference_volume.grid
+    target = _to_spacing(study.reference_volume, config, decisions)
+    images, registrations, resampled = _bring_to(target, study, decisions, warnings)
+    brain = brain_mask(images)
+    found_ml = float(brain.sum()) * target.grid.voxel_ml
+    if found_ml < MIN_BRAIN_ML:
+        raise InputError(
+            f"only {found_ml:.0f} ml of {study.id} is not background, which is too little for a head. "
+            "Are these whole-brain scans, and are their voxel sizes right?"
+        )
+    warnings.extend(str(warning) for warning in check_identity(images, brain))
+    array, intensity = _normalise(images, brain, config)
+    array, brain, grid = _crop_and_pad(array, brain, target.grid, config)
+    if study.missing:
+        names = ", ".join(sequence.title for sequence in study.missing)
+        warnings.append(f"{names} missing: the network worked without, which costs accuracy")
+    record = PreparationRecord(
+        native=native,
+        network=grid,
+        registrations=registrations,
+        resampled=resampled,
+        intensity=intensity,
+        decisions=tuple(decisions),
+        warnings=tuple(warnings),
+    )
+    return PreparedStudy(study.id, array, brain, study.present, record)
+
+
+def _check_skull(study: Study, *, force: bool, warnings: list[str]) -> None:
+    for sequence in study.present:
+        check = check_skull_stripped(study.images[sequence], sequence)
+        if check.is_stripped:
+            continue
+        if not force:
+            raise InputError(
+                f"{sequence.title} of {study.id} does not look skull-stripped ({check.evidence}). The network knows "
+                "brains only. Remove the skull first (for example with HD-BET or SynthStrip), or pass --force."
+            )
+        warnings.append(f"{sequence.title} does not look skull-stripped ({check.evidence}); --force was given")
+
+
+def _to_spacing(reference: Volume, config: PrepareConfig, decisions: list[str]) -> Volume:
+    """The reference along RAS axes at the network's spacing."""
+    tensor = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))(_to_tensor(reference))
+    if reference.grid.orientation != "RAS":
+        decisions.append(f"stored {reference.grid.orientation}, turned to RAS")
+    spacing = np.asarray(reference.grid.spacing_mm)
+    if np.abs(spacing / config.spacing_mm - 1).max() > SPACING_TOLERANCE:
+        tensor = Spacing(pixdim=(config.spacing_mm,) * 3, mode="bilinear", padding_mode="zeros")(tensor)
+        old = " x ".join(f"{s:.3g}" for s in spacing)
+        decisions.append(f"resampled from {old} mm to {config.spacing_mm:g} mm")
+    return _to_volume(tensor)
+
+
+def _bring_to(
+    target: Volume, study: Study, decisions: list[str], warnings: list[str]
+) -> tuple[dict[MRSequence, Volume], dict[MRSequence, RegistrationRecord], tuple[MRSequence, ...]]:
+    """Every sequence on the target's grid, each interpolated once at most."""
+    reference = study.reference_volume
+    images: dict[MRSequence, Volume] = {}
+    registrations: dict[MRSequence, RegistrationRecord] = {}
+    for sequence in study.present:
+        volume = study.images[sequence]
+        if sequence is study.reference_sequence:
+            images[sequence] = target
+        elif volume.grid.same_as(reference.grid):
+            images[sequence] = _same_steps(volume, target)
+        else:
+            found = register_rigid(volume, reference)
+            check_registration(found, sequence, study.reference_sequence, volume.grid, reference.grid)
+            registrations[sequence] = found
+            images[sequence] = resample(volume, target.grid, matrix=found.matrix)
+            decisions.append(
+                f"{sequence.title} ({volume.grid.describe()}) registered to {study.reference_sequence.title}: "
+                f"moved {found.translation_mm:.1f} mm, turned {found.rotation_deg:.1f} degrees, "
+                f"overlap {found.overlap:.2f}"
+            )
+    return images, registrations, tuple(registrations)
+
+
+def _same_steps(volume: Volume, target: Volume) -> Volume:
+    """A volume on the reference's grid, taken through the reference's own steps."""
+    ras = volume.to_ras()
+    if ras.grid.same_as(target.grid):
+        return target.with_data(ras.data.astype(np.float32, copy=False))
+    return resample(volume, target.grid)
+
+
+def _normalise(
+    images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_], config: PrepareConfig
+) -> tuple[NDArray[np.float32], dict[MRSequence, dict[str, float]]]:
+    """``(4, X, Y, Z)`` z-scores within the brain, and what was subtracted and divided by."""
+    array = np.zeros((len(SEQUENCES), *brain.shape), np.float32)
+    intensity: dict[MRSequence, dict[str, float]] = {}
+    for channel, sequence in enumerate(SEQUENCES):
+        if sequence not in images:
+            continue
+        data = images[sequence].data
+        inside = brain & (data != 0)  # a slab that covers part of the head is 0 elsewhere
+        values = data[inside]
+        if values.size == 0 or values.min() == values.max():
+            raise InputError(f"{sequence.title} holds a single value inside the brain; is the file damaged?")
+        low, high = (float(v) for v in np.percentile(values[:: max(values.size // 400_000, 1)], config.percentiles))
+        values = np.clip(values, low, high)
+        mean, std = float(values.mean()), float(values.std())
+        array[channel][inside] = (values - mean) / max(std, 1e-6)
+        intensity[sequence] = {"low": low, "high": high, "mean": mean, "std": std}
+    return array, intensity
+
+
+def _crop_and_pad(
+    array: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
+    """Cut to the brain's box and pad with 0 to the divisor."""
+    stacked = np.concatenate([array, brain[None].astype(np.float32)])
+    tensor = MetaTensor(torch.from_numpy(stacked), affine=torch.from_numpy(grid.affine.copy()))
+    crop = CropForeground(channel_indices=[len(array)], margin=config.margin, allow_smaller=True)
+    cropped = DivisiblePad(config.divisor, mode="constant")(crop(tensor))
+    values = cropped.numpy()
+    x, y, z = values.shape[1:]
+    return (
+        np.ascontiguousarray(values[:-1]),
+        values[-1] > 0.5,
+        Grid((x, y, z), cropped.affine.numpy()),
+    )
+
+
+def _to_tensor(volume: Volume) -> MetaTensor:
+    data = torch.from_numpy(np.array(volume.data[None], dtype=np.float32))
+    return MetaTensor(data, affine=torch.from_numpy(volume.affine.copy()))
+
+
+def _to_volume(tensor: MetaTensor) -> Volume:
+    return Volume.from_affine(tensor[0].numpy(), tensor.affine.numpy())
+
+

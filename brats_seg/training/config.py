@@ -1,0 +1,155 @@
+"""Typed settings of a training run, read from YAML; unknown keys are errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from brats_seg.core.errors import UsageError
+from brats_seg.networks.attention_unet import AttentionUNetConfig
+from brats_seg.preprocessing.prepare import PrepareConfig
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How much each sample is altered. Probabilities are per sample unless said otherwise.
+
+    Attributes:
+        flip: mirror left and right.
+        rotation_deg: standard deviation of the rotation about each axis.
+        scale: largest relative change of size.
+        elastic: probability of a smooth random deformation.
+        elastic_mm: standard deviation of its displacement.
+        contrast: largest relative change of contrast, per sequence.
+        brightness: largest shift in standard deviations, per sequence.
+        gamma: probability of a gamma curve, per sequence.
+        bias_field: probability of a smooth multiplicative field, per sequence.
+        noise: probability of Gaussian noise, per sequence.
+        blur: probability of blurring, per sequence.
+        thick_slices: probability of simulating thick slices, per sequence.
+        drop_sequence: probability that at least one sequence is missing.
+        transplant: probability that another patient's lesion is placed into the sample (CarveMix).
+    """
+
+    flip: float = 0.5
+    rotation_deg: float = 8.0
+    scale: float = 0.15
+    elastic: float = 0.3
+    elastic_mm: float = 3.0
+    contrast: float = 0.25
+    brightness: float = 0.3
+    gamma: float = 0.3
+    bias_field: float = 0.2
+    noise: float = 0.2
+    blur: float = 0.15
+    thick_slices: float = 0.1
+    drop_sequence: float = 0.15
+    transplant: float = 0.25
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of :func:`brats_seg.training.loop.train`.
+
+    Attributes:
+        stage: ``coarse`` (whole brain) or ``fine`` (around the tumour); names the part of a model.
+        spacing_mm: voxel size the network works at; a whole multiple of ``prepare.spacing_mm``.
+        patches: voxel shapes samples are cut to; each step draws one.
+        tumour_centred: share of samples centred on a tumour voxel instead of the brain.
+        steps: optimiser steps.
+        batch: samples per step.
+        learning_rate: peak, reached after ``warmup`` steps, then a cosine down to 1 % of it.
+        warmup: steps of linear rise.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient.
+        ema: decay of the averaged weights, which are what is kept.
+        cross_entropy: weight of the cross-entropy beside Dice.
+        region_weights: weight of WT, TC and ET in the loss.
+        seed: of everything drawn.
+        checkpoint_s: seconds between checkpoints.
+        validate_every: steps between validations on full volumes; 0 for none.
+        validation: ids of studies kept out of training.
+        tensorboard: also write TensorBoard events (needs the extra ``train``).
+        prepare: preprocessing, which becomes part of the model.
+        network: shape of the network.
+        augment: augmentation.
+    """
+
+    stage: str = "coarse"
+    spacing_mm: float = 2.0
+    patches: tuple[tuple[int, int, int], ...] = ((80, 96, 80),)
+    tumour_centred: float = 0.0
+    steps: int = 4000
+    batch: int = 1
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 1e-2
+    gradient_clip: float = 1.0
+    ema: float = 0.998
+    cross_entropy: float = 1.0
+    region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    seed: int = 0
+    checkpoint_s: float = 120.0
+    validate_every: int = 0
+    validation: tuple[str, ...] = ()
+    tensorboard: bool = False
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    network: AttentionUNetConfig = field(default_factory=AttentionUNetConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.stage not in ("coarse", "fine"):
+            raise UsageError(f"stage is {self.stage!r}; choose coarse or fine")
+        factor = self.spacing_mm / self.prepare.spacing_mm
+        if factor < 1 or abs(factor - round(factor)) > 1e-6:
+            raise UsageError(
+                f"spacing_mm {self.spacing_mm:g} must be a whole multiple of prepare.spacing_mm "
+                f"{self.prepare.spacing_mm:g}"
+            )
+        divisor = self.network.divisor
+        for patch in self.patches:
+            if len(patch) != 3 or any(side % divisor for side in patch):
+                raise UsageError(f"patch {patch} needs three sides that are multiples of {divisor}")
+        if not 0 < self.warmup < self.steps:
+            raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
+
+    @property
+    def factor(self) -> int:
+        """How many prepared voxels one network voxel spans along each axis."""
+        return round(self.spacing_mm / self.prepare.spacing_mm)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; inverse of :func:`train_config`."""
+        return asdict(self)
+
+
+def train_config(values: Mapping[str, Any]) -> TrainConfig:
+    """A configuration from plain values such as a YAML file holds.
+
+    Raises:
+        UsageError: naming unknown keys and those that exist, or values that do not fit.
+    """
+    return _build(TrainConfig, values, "the training configuration")
+
+
+_NESTED: dict[str, type[Any]] = {"prepare": PrepareConfig, "network": AttentionUNetConfig, "augment": AugmentConfig}
+
+
+def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UsageError(f"{where} has unknown keys {unknown}; known are: {', '.join(sorted(known))}")
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = _NESTED.get(key) if kind is TrainConfig else None
+        built[key] = _build(nested, value or {}, key) if nested else _tuples(value)
+    try:
+        return kind(**built)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,148 @@
+"""Studies packed for training: prepared once, eight bits a voxel, all of them resident in memory."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, LabelSchema
+from brats_seg.core.study import SEQUENCES, PreparedStudy
+from brats_seg.core.volume import Volume
+from brats_seg.preprocessing.restore import move
+
+LEVELS_PER_STD = 14.0
+"""Grey levels per standard deviation in a pack; int8 then reaches 9 standard deviations."""
+
+
+@dataclass(frozen=True, eq=False)
+class PackedStudy:
+    """One prepared study with its expert label.
+
+    Attributes:
+        id: the study's id.
+        image: int8 ``(4, X, Y, Z)``: z-scores times :data:`LEVELS_PER_STD`.
+        labels: uint8 ``(X, Y, Z)`` in the numbers of the default schema.
+    """
+
+    id: str
+    image: NDArray[np.int8]
+    labels: NDArray[np.uint8]
+
+    @property
+    def patient(self) -> str:
+        """The patient a study belongs to: BraTS 2023 ids end in the timepoint, which is cut off."""
+        parts = self.id.split("-")
+        return "-".join(parts[:-1]) if self.id.startswith("BraTS-") and len(parts) > 3 else self.id
+
+
+def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> PackedStudy:
+    """Quantise a prepared study and bring its expert label to the same grid, cropped to the brain.
+
+    Raises:
+        InputError: if the label map does not lie on the study's own grid.
+    """
+    native = prepared.record.native
+    if not labels.grid.same_as(native):
+        raise InputError(
+            f"the label map of {prepared.id} lies on {labels.grid.describe()}, "
+            f"its study on {native.describe()}; they must be on one grid"
+        )
+    numbers = schema.convert(labels.data, DEFAULT_SCHEMA)
+    moved = move(numbers, labels.grid, prepared.grid, order=0).astype(np.uint8)
+    inside = np.nonzero(prepared.brain)
+    box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in inside)
+    image = np.clip(np.round(prepared.array * LEVELS_PER_STD), -127, 127).astype(np.int8)
+    return PackedStudy(
+        prepared.id, np.ascontiguousarray(image[(slice(None), *box)]), np.ascontiguousarray(moved[box])
+    )
+
+
+def write_pack(pack: PackedStudy, folder: Path) -> Path:
+    """Write ``<id>.npz`` into ``folder``, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{pack.id}.npz"
+    partial = folder / f".{pack.id}.partial.npz"
+    np.savez_compressed(partial, image=pack.image, labels=pack.labels)
+    partial.replace(path)
+    return path
+
+
+def read_pack(path: Path) -> PackedStudy:
+    """Read a file of :func:`write_pack`.
+
+    Raises:
+        InputError: if the file is damaged or is no pack.
+    """
+    try:
+        with np.load(path) as held:
+            pack = PackedStudy(path.stem, held["image"], held["labels"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path.name} is not a whole packed study ({error}); pack the data set again") from error
+    if pack.image.shape != (len(SEQUENCES), *pack.labels.shape):
+        raise InputError(f"{path.name}: image {pack.image.shape} and labels {pack.labels.shape} do not fit")
+    return pack
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """A packed study at the spacing a network works at, on the training device.
+
+    Attributes:
+        id: the study's id.
+        image: int8 ``(4, X, Y, Z)``.
+        regions: uint8 ``(3, X, Y, Z)``: share of each voxel that is WT, TC, ET, times 255.
+        tumour_voxels: per region, int16 ``(N, 3)`` voxels of it (at most 4096, evenly taken).
+    """
+
+    id: str
+    image: torch.Tensor
+    regions: torch.Tensor
+    tumour_voxels: tuple[torch.Tensor, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        x, y, z = self.image.shape[1:]
+        return int(x), int(y), int(z)
+
+
+def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> TrainingCase:
+    """Average ``factor`` cubed voxels into one; labels become shares of a voxel."""
+    masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in REGIONS])
+    image = torch.from_numpy(pack.image.astype(np.float32)).to(device)
+    regions = torch.from_numpy(masks.astype(np.float32)).to(device)
+    if factor > 1:
+        pad = [side for n in reversed(pack.labels.shape) for side in (0, -n % factor)]
+        image = functional.avg_pool3d(functional.pad(image, pad)[None], factor)[0]
+        regions = functional.avg_pool3d(functional.pad(regions, pad)[None], factor)[0]
+    voxels = []
+    for region in regions:
+        where = torch.nonzero(region >= 0.5).to(torch.int16)
+        voxels.append(where[:: max(len(where) // 4096, 1)])
+    return TrainingCase(
+        pack.id, image.round().to(torch.int8), (regions * 255).round().to(torch.uint8), tuple(voxels)
+    )
+
+
+def load_packs(folder: Path, *, exclude: Sequence[str] = ()) -> list[PackedStudy]:
+    """Every pack of a folder in order of name, but for the ids to leave out.
+
+    Raises:
+        InputError: if there is none, or an id to leave out is not there.
+    """
+    paths = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+    absent = sorted(set(exclude) - {path.stem for path in paths})
+    if absent:
+        raise InputError(f"{folder.name} has no study {absent}, which the configuration keeps out of training")
+    packs = [read_pack(path) for path in paths if path.stem not in set(exclude)]
+    if not packs:
+        raise InputError(f"{folder.name} holds no packed study (*.npz)")
+    return packs

@@ -1,0 +1,285 @@
+"""The training loop: plain, seeded by step, resumable at any moment."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+from tqdm import tqdm
+
+from brats_seg.core.errors import DeviceError, InputError, ModelError, OutputError
+from brats_seg.networks.attention_unet import AttentionUNet
+from brats_seg.training.augment import draw_sample
+from brats_seg.training.config import TrainConfig, train_config
+from brats_seg.training.data import PackedStudy, TrainingCase, training_case
+from brats_seg.training.losses import RegionLoss
+from brats_seg.training.validate import validate
+
+LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds", "dice_wt", "dice_tc", "dice_et")
+LOG_EVERY = 20
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while training; exactly this is in a checkpoint."""
+
+    network: nn.Module
+    averaged: nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    packs: Sequence[PackedStudy],
+    config: TrainConfig,
+    run: Path,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    init: Path | None = None,
+    stop_after_s: float | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train one network and write its averaged weights.
+
+    Args:
+        packs: every study, those of ``config.validation`` included.
+        config: settings; a resumed run must have the same.
+        run: folder for ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and ``weights.safetensors``.
+        device: where to train.
+        resume: go on from ``checkpoint.pt`` where there is one.
+        init: ``weights.safetensors`` to start from, instead of chance.
+        stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
+        progress: show a progress bar.
+
+    Returns:
+        The weights file, half precision; written at every checkpoint, whole or not at all.
+
+    Raises:
+        OutputError: if the folder holds another run and ``resume`` is not given.
+        ModelError: if ``init`` or the checkpoint does not fit.
+        InputError: if a validation id is unknown or nothing is left to train on.
+    """
+    device = _device(device)
+    _open_run(run, config, resume=resume)
+    kept_out = set(config.validation)
+    unknown = sorted(kept_out - {pack.id for pack in packs})
+    if unknown:
+        raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
+    cases = [training_case(p, factor=config.factor, device=device) for p in packs if p.id not in kept_out]
+    held = [pack for pack in packs if pack.id in kept_out]
+    if not cases:
+        raise InputError("no study is left to train on: the configuration validates on all of them")
+    state = _start(config, device, run, init)
+    bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not progress)
+    began = saved = time.monotonic()
+    loss_module = RegionLoss(config.region_weights, cross_entropy=config.cross_entropy).to(device)
+    events = _events(run, state.step) if config.tensorboard else None
+    losses: list[float] = []
+    with bar:
+        while state.step < config.steps:
+            tick = time.monotonic()
+            losses.append(_step(state, cases, config, loss_module, device))
+            state.step += 1
+            state.seconds += time.monotonic() - tick
+            bar.update()
+            last = state.step == config.steps
+            checked = last or (config.validate_every > 0 and state.step % config.validate_every == 0)
+            scores = validate(state.averaged, held, config, device) if held and checked else ()
+            if state.step % LOG_EVERY == 0 or scores or last:
+                mean = sum(losses) / len(losses)
+                bar.set_postfix(loss=f"{mean:.3f}", **{n: f"{s:.3f}" for n, s in zip("WTE", scores, strict=False)})
+                _log(run, state, mean, config, scores, events)
+                losses.clear()
+            now = time.monotonic()
+            stopping = stop_after_s is not None and now - began > stop_after_s
+            if last or stopping or now - saved > config.checkpoint_s:
+                _save(state, config, run)
+                saved = now
+            if stopping:
+                break
+    if events is not None:
+        events.close()
+    return run / "weights.safetensors"
+
+
+def _device(device: torch.device | str) -> torch.device:
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device is available; pass --device cpu")
+    return device
+
+
+def step_generator(config: TrainConfig, step: int, device: torch.device) -> torch.Generator:
+    """The generator of one step; it depends on seed and step alone, so that a resumed run repeats nothing."""
+    return torch.Generator(device=device).manual_seed(config.seed * 1_000_003 + step)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then a cosine to 1 % of the peak (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+
+
+def _step(
+    state: TrainState, cases: Sequence[TrainingCase], config: TrainConfig, loss_module: RegionLoss, device: torch.device
+) -> float:
+    rng = step_generator(config, state.step, device)
+    patch = config.patches[int(torch.randint(len(config.patches), (), generator=rng, device=device))]
+    chosen = torch.randint(len(cases), (config.batch,), generator=rng, device=device).tolist()
+    drawn = [draw_sample(cases, index, patch, config, rng) for index in chosen]
+    images = torch.stack([image for image, _ in drawn])
+    targets = torch.stack([target for _, target in drawn])
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(config, state.step)
+    state.network.train()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        outputs = state.network.forward_deep(images)  # type: ignore[operator]
+    loss = loss_module(outputs, targets)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
+    state.optimiser.step()
+    _average(state, config)
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _average(state: TrainState, config: TrainConfig) -> None:
+    """Exponential moving average of the weights; short at first, so that the start is forgotten."""
+    decay = min(config.ema, (1 + state.step) / (10 + state.step))
+    for kept, new in zip(state.averaged.parameters(), state.network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def _start(config: TrainConfig, device: torch.device, run: Path, init: Path | None) -> TrainState:
+    torch.manual_seed(config.seed)
+    network = AttentionUNet(config.network).to(device)
+    averaged = AttentionUNet(config.network).to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    state = TrainState(network, averaged, optimiser)
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists():
+        _restore(state, checkpoint, device)
+    elif init is not None:
+        load_weights(network, init)
+        averaged.load_state_dict(network.state_dict())
+    else:
+        averaged.load_state_dict(network.state_dict())
+    return state
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a network of the same shape.
+
+    Raises:
+        ModelError: if the file is damaged or its tensors do not fit.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415 - beside its only use
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path.name} cannot be read as weights: {error}") from error
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise ModelError(f"{path.name} does not fit the network of the configuration: {error}") from error
+
+
+def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
+    try:
+        held = torch.load(checkpoint, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise ModelError(f"{checkpoint.name} is damaged ({error}); remove it to start again") from error
+    state.network.load_state_dict(held["network"])
+    state.averaged.load_state_dict(held["averaged"])
+    state.optimiser.load_state_dict(held["optimiser"])
+    state.step, state.seconds = int(held["step"]), float(held["seconds"])
+
+
+def _save(state: TrainState, config: TrainConfig, run: Path) -> None:
+    """Write checkpoint and averaged weights beside their names and rename them when whole."""
+    partial = run / ".checkpoint.partial"
+    torch.save(
+        {
+            "network": state.network.state_dict(),
+            "averaged": state.averaged.state_dict(),
+            "optimiser": state.optimiser.state_dict(),
+            "step": state.step,
+            "seconds": state.seconds,
+        },
+        partial,
+    )
+    partial.replace(run / "checkpoint.pt")
+    weights = {name: value.detach().half().cpu().contiguous() for name, value in state.averaged.state_dict().items()}
+    partial = run / ".weights.partial"
+    save_file(weights, partial, metadata={"stage": config.stage, "step": str(state.step)})
+    partial.replace(run / "weights.safetensors")
+
+
+def _open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Create the run folder, or make sure it holds the same run."""
+    held = run / "config.yaml"
+    if held.exists():
+        if not resume:
+            raise OutputError(f"{run} holds a run already; pass --resume to go on with it, or choose another folder")
+        before = train_config(yaml.safe_load(held.read_text()))
+        if before != config:
+            changed = sorted(k for k, v in before.to_dict().items() if config.to_dict()[k] != v)
+            raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    plain = yaml.safe_dump(_plain(config.to_dict()), sort_keys=False)
+    partial = run / ".config.partial"
+    partial.write_text(plain)
+    partial.replace(held)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def _log(
+    run: Path, state: TrainState, loss: float, config: TrainConfig, scores: Sequence[float], events: Any | None
+) -> None:
+    path = run / "log.csv"
+    is_new = not path.exists()
+    rate = learning_rate(config, state.step - 1)
+    row = [state.step, f"{loss:.5f}", f"{rate:.3e}", f"{state.seconds:.1f}", *(f"{s:.4f}" for s in scores)]
+    with path.open("a", newline="") as handle:
+        writer = csv.writer(handle)
+        if is_new:
+            writer.writerow(LOG_COLUMNS)
+        writer.writerow(row + [""] * (len(LOG_COLUMNS) - len(row)))
+        handle.flush()
+        os.fsync(handle.fileno())
+    if events is not None:
+        events.add_scalar("loss", loss, state.step)
+        events.add_scalar("learning_rate", rate, state.step)
+        for name, score in zip(("wt", "tc", "et"), scores, strict=False):
+            events.add_scalar(f"dice/{name}", score, state.step)
+
+
+def _events(run: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ModelError("TensorBoard is not installed: pip install 'brats-seg[train]', or set tensorboard: false") from error
+    return SummaryWriter(str(run / "tensorboard"), purge_step=step)

@@ -1,0 +1,238 @@
+"""The outline of a sampled lesion on one slice, and chords of it.
+
+**Where the edge is.** Between a voxel inside and its neighbour outside the edge lies half-way between their
+centres. Joined up, these *mid-edge points* are the marching-squares contour at one half (diagonal neighbours
+are joined). It is the choice with the least bias for round objects: hulls of voxel centres are short by almost
+a voxel, hulls of voxel corners long by about as much (measured in ``tests/volumetrics/test_diameters.py``). A single
+voxel is as long as its spacing.
+
+Points are ``(..., 2)`` in voxels of the slice (row, column); lengths are in millimetres through ``to_mm``, the 2x2
+matrix that turns a step in voxels into one in millimetres.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
+
+Points = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+TIE_MM = 1e-6
+"""Lengths closer than this are equal; rounding of the affine stays below it."""
+SAMPLE_VOXELS = 0.5
+"""Distance of the samples at which a chord is held against a cavity."""
+
+_TOP, _RIGHT, _BOTTOM, _LEFT = (0.0, 0.5), (0.5, 1.0), (1.0, 0.5), (0.5, 0.0)
+_SEGMENTS: dict[int, tuple[tuple[tuple[float, float], tuple[float, float]], ...]] = {
+    1: ((_LEFT, _TOP),),
+    2: ((_TOP, _RIGHT),),
+    3: ((_LEFT, _RIGHT),),
+    4: ((_RIGHT, _BOTTOM),),
+    5: ((_LEFT, _BOTTOM), (_TOP, _RIGHT)),
+    6: ((_TOP, _BOTTOM),),
+    7: ((_LEFT, _BOTTOM),),
+    8: ((_LEFT, _BOTTOM),),
+    9: ((_TOP, _BOTTOM),),
+    10: ((_LEFT, _TOP), (_RIGHT, _BOTTOM)),
+    11: ((_RIGHT, _BOTTOM),),
+    12: ((_LEFT, _RIGHT),),
+    13: ((_TOP, _RIGHT),),
+    14: ((_LEFT, _TOP),),
+}
+"""Edge pieces in the square between four voxel centres; bits 1, 2, 4, 8 stand for the centre at
+(0, 0), (0, 1), (1, 1) and (1, 0) being inside. In 5 and 10 the two inside are joined."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chord:
+    """A straight line between two points of the outline.
+
+    Attributes:
+        length_mm: its length.
+        ends: ``(2, 2)`` in voxels.
+    """
+
+    length_mm: float
+    ends: Points
+
+
+def outline_segments(mask: Mask) -> Points:
+    """Straight pieces of the outline of a 2D mask, ``(N, 2, 2)``: piece, end, coordinate in voxels."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    code = padded[:-1, :-1] + 2 * padded[:-1, 1:] + 4 * padded[1:, 1:] + 8 * padded[1:, :-1]
+    rows, columns = np.nonzero((code != 0) & (code != 15))
+    codes = code[rows, columns]
+    corners = np.stack([rows, columns], axis=1) - 1.0
+    pieces = [
+        corners[codes == number][:, None, :] + np.asarray(segment)
+        for number, segments in _SEGMENTS.items()
+        for segment in segments
+    ]
+    return np.concatenate(pieces)
+
+
+def farthest_pairs(points: Points, to_mm: Points) -> list[Chord]:
+    """The longest chords between any two points, all that are equally long.
+
+    Args:
+        points: ``(N, 2)`` in voxels, at least one full voxel outline.
+        to_mm: 2x2, voxel steps to millimetres.
+    """
+    hull = points[ConvexHull(points).vertices] if len(points) > 16 else points
+    first, second = np.triu_indices(len(hull), 1)
+    lengths = np.linalg.norm((hull[first] - hull[second]) @ to_mm.T, axis=1)
+    longest = float(lengths.max())
+    return [
+        Chord(longest, np.stack([hull[first[k]], hull[second[k]]]))
+        for k in np.flatnonzero(lengths >= longest - TIE_MM)
+    ]
+
+
+def longest_free_pairs(points: Points, to_mm: Points, cavity: Mask, *, at_least_mm: float) -> list[Chord]:
+    """As :func:`farthest_pairs`, among the chords that do not cross ``cavity``.
+
+    Every pair is a candidate, for with an obstacle the longest chord need not end on the convex hull. They are tried
+    from long to short until one is free.
+
+    Args:
+        points: ``(N, 2)`` in voxels.
+        to_mm: 2x2, voxel steps to millimetres.
+        cavity: 2D mask of the slice.
+        at_least_mm: shorter chords are not looked for.
+
+    Returns:
+        Equally long free chords; empty if none is as long as ``at_least_mm``.
+    """
+    first, second = np.triu_indices(len(points), 1)
+    lengths = np.linalg.norm((points[first] - points[second]) @ to_mm.T, axis=1)
+    wanted = np.flatnonzero(lengths >= at_least_mm - TIE_MM)
+    order = wanted[np.argsort(-lengths[wanted], kind="stable")]
+    start, size = 0, 512
+    while start < len(order):
+        chunk = order[start : start + size]
+        free = chunk[~crosses(points[first[chunk]], points[second[chunk]], cavity)]
+        if free.size:
+            longest = float(lengths[free[0]])
+            tied = order[np.abs(lengths[order] - longest) <= TIE_MM]
+            tied = tied[~crosses(points[first[tied]], points[second[tied]], cavity)]
+            return [Chord(longest, np.stack([points[first[k]], points[second[k]]])) for k in tied]
+        start, size = start + size, size * 4
+    return []
+
+
+def crosses(starts: Points, ends: Points, cavity: Mask) -> NDArray[np.bool_]:
+    """Whether each line from ``starts`` to ``ends``, both ``(N, 2)`` in voxels, enters ``cavity``.
+
+    The cavity's edge is where its mask, interpolated linearly between voxel centres, passes one half: the
+    same mid-edge points as the lesion's outline, so that a chord along the common edge does not cross.
+    """
+    blocked = np.zeros(len(starts), np.bool_)
+    if not len(starts):
+        return blocked
+    steps = ends - starts
+    count = max(1, math.ceil(float(np.linalg.norm(steps, axis=1).max()) / SAMPLE_VOXELS))
+    left = np.arange(len(starts))
+    # Middle first: most lines that cross do so there, and need no further samples.
+    for k in sorted(range(count), key=lambda index: abs(2 * index + 1 - count)):
+        inside = _inside(starts[left] + steps[left] * ((k + 0.5) / count), cavity)
+        blocked[left[inside]] = True
+        left = left[~inside]
+        if not left.size:
+            break
+    return blocked
+
+
+def longest_perpendicular(segments: Points, chord: Chord, to_mm: Points, cavity: Mask | None) -> Chord:
+    """The longest chord of an outline at right angles to ``chord``, from outer edge to outer edge.
+
+    Between two neighbouring corners of the outline a parallel line's length changes linearly, so one of
+    the lines through a corner is the longest. On each, the chord runs from its first to its last meeting with
+    the outline, across whatever lies between; with ``cavity``, from first to last without crossing it.
+
+    Args:
+        segments: pieces of the outline, ``(N, 2, 2)`` in voxels.
+        chord: the direction to be perpendicular to.
+        to_mm: 2x2, voxel steps to millimetres.
+        cavity: 2D mask of the slice, or None.
+    """
+    ends_mm = chord.ends @ to_mm.T
+    along = (ends_mm[1] - ends_mm[0]) / np.linalg.norm(ends_mm[1] - ends_mm[0])
+    frame = np.stack([along, np.array([-along[1], along[0]])])
+    rotated = segments @ to_mm.T @ frame.T
+    lines = np.unique(np.round(rotated[:, 0, 0] / TIE_MM)) * TIE_MM
+    meetings = _meetings(rotated, lines)
+    low = np.fmin.reduce(meetings, axis=1)
+    high = np.fmax.reduce(meetings, axis=1)
+    middle = float((ends_mm @ along).mean())
+    back = np.linalg.inv(frame @ to_mm).T
+    if cavity is None or not cavity.any():
+        extents = high - low
+        tied = np.flatnonzero(extents >= extents.max() - TIE_MM)
+        best = tied[np.argmin(np.abs(lines[tied] - middle))]
+        span = (float(low[best]), float(high[best]))
+        return _upright(float(lines[best]), span, back)
+    result = _upright(float(lines[0]), (float(low[0]), float(low[0])), back)
+    for k in np.argsort(low - high, kind="stable"):
+        if high[k] - low[k] <= result.length_mm + TIE_MM:
+            break
+        stretch = _longest_free_stretch(float(lines[k]), meetings[k], back, cavity)
+        if stretch[1] - stretch[0] > result.length_mm + TIE_MM:
+            result = _upright(float(lines[k]), stretch, back)
+    return result
+
+
+def _meetings(rotated: Points, lines: NDArray[np.float64]) -> Points:
+    """Heights at which each upright line meets each piece, ``(lines, 3 N)``, NaN where it does not."""
+    left, right = rotated[:, 0, :], rotated[:, 1, :]
+    swap = left[:, 0] > right[:, 0]
+    left, right = np.where(swap[:, None], right, left), np.where(swap[:, None], left, right)
+    width = right[:, 0] - left[:, 0]
+    at = lines[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        height = left[:, 1] + (at - left[:, 0]) * ((right[:, 1] - left[:, 1]) / width)
+    crossing = (at > left[:, 0] + TIE_MM) & (at < right[:, 0] - TIE_MM)
+    parts = [np.where(crossing, height, np.nan)]
+    # A line through a corner, or along an upright piece, meets it at the corner itself.
+    parts += [np.where(np.abs(at - end[:, 0]) <= TIE_MM, end[:, 1], np.nan) for end in (left, right)]
+    return np.concatenate(parts, axis=1)
+
+
+def _upright(line: float, span: tuple[float, float], back: NDArray[Any]) -> Chord:
+    """The chord at ``line`` over ``span`` of the rotated frame, brought back to voxels."""
+    return Chord(span[1] - span[0], np.array([[line, span[0]], [line, span[1]]]) @ back)
+
+
+def _longest_free_stretch(
+    line: float, meetings: NDArray[np.float64], back: NDArray[Any], cavity: Mask
+) -> tuple[float, float]:
+    """First and last meeting of one line that have no cavity between them and are farthest apart."""
+    heights = np.sort(meetings[~np.isnan(meetings)])
+    ends = _upright(line, (float(heights[0]), float(heights[-1])), back).ends
+    count = max(1, math.ceil(float(np.linalg.norm(ends[1] - ends[0])) / SAMPLE_VOXELS))
+    share = (np.arange(count) + 0.5) / count
+    inside = _inside(ends[0] + share[:, None] * (ends[1] - ends[0]), cavity)
+    blocked = heights[0] + share[inside] * (heights[-1] - heights[0])
+    # Meetings with the same number of blocked samples below them have none between them.
+    stretch = np.searchsorted(blocked, heights)
+    starts = np.flatnonzero(np.r_[True, np.diff(stretch) > 0])
+    stops = np.r_[starts[1:], len(heights)] - 1
+    best = int(np.argmax(heights[stops] - heights[starts]))
+    return float(heights[starts[best]]), float(heights[stops[best]])
+
+
+def _inside(points: Points, mask: Mask) -> NDArray[np.bool_]:
+    """Whether the linearly interpolated mask exceeds one half at points ``(N, 2)`` in voxels."""
+    padded = np.pad(mask, 2).astype(np.float64)
+    base = np.floor(points).astype(np.intp)
+    rest = points - base
+    row, column = base[:, 0] + 2, base[:, 1] + 2
+    upper = padded[row, column] * (1 - rest[:, 1]) + padded[row, column + 1] * rest[:, 1]
+    lower = padded[row + 1, column] * (1 - rest[:, 1]) + padded[row + 1, column + 1] * rest[:, 1]
+    result: NDArray[np.bool_] = upper * (1 - rest[:, 0]) + lower * rest[:, 0] > 0.5 + 1e-6
+    return result
