@@ -82,8 +82,8 @@ class NiftiFile:
         self.raw = raw
 
     @classmethod
-    def read(cls, path: Path) -> NiftiFile:
-        """The file at ``path``.
+    def read(cls, path: Path, *, header_only: bool = False) -> NiftiFile:
+        """The file at ``path``, on request without its voxels.
 
         Raises:
             InputError: if it cannot be read, is damaged, or is no NIfTI file.
@@ -101,6 +101,8 @@ class NiftiFile:
         try:
             head = zlib.decompressobj(31).decompress(packed, _HEADER_BYTES)
             probe = cls(path.name, head, sha256, [])
+            if header_only:
+                return probe
             expected = probe.expected_bytes(probe.sizes())
             raw, rest = _gunzip(packed, expected + _SLACK_BYTES)
         except zlib.error as error:
@@ -309,6 +311,10 @@ def file_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link to a file that is not there. Fetch it (git annex get, datalad get) or copy the scan."
+            ) from error
         raise InputError(f"there is no file {path}.{_similar(path)}") from error
     except IsADirectoryError as error:
         raise InputError(f"{path} is a folder; pass the .nii.gz file inside it.") from error

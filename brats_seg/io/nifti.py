@@ -137,7 +137,7 @@ def read_forms(path: Path) -> SpatialForms:
     Raises:
         InputError: if it is not a readable NIfTI file.
     """
-    return NiftiFile.read(path).forms()
+    return NiftiFile.read(path, header_only=True).forms()
 
 
 def _check_finite(data: Array, file: NiftiFile) -> None:

@@ -227,7 +227,9 @@ def _glob_safe(name: str) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk; some file systems cannot flush folders, which is harmless."""
+    """Flush a file or folder to the disk; some systems cannot flush folders, which is harmless."""
+    if os.name == "nt" and path.is_dir():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

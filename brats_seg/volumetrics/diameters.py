@@ -115,8 +115,7 @@ def measure_diameters(
     if stack is None:
         nowhere = (0.0, 0.0, 0.0)
         return Diameters(0.0, 0.0, axis, 0, (nowhere, nowhere), (nowhere, nowhere), 0)
-    number, slice_index, long, short = _best(stack)
-    del number
+    slice_index, long, short = _best(stack)
     long_world, short_world = (stack.to_world(slice_index, chord.ends) for chord in (long, short))
     return Diameters(
         long_mm=long.length_mm,
@@ -127,3 +126,116 @@ def measure_diameters(
         short_ends_mm=(short_world[0], short_world[1]),
         slices=int(stack.lesion.any(axis=(1, 2)).sum()),
     )
+
+
+def _cut_out(
+    mask: Mask, grid: Grid, axis: int, start: tuple[int, int, int], bridge: Mask | None, cavity: Mask | None
+) -> _Stack | None:
+    """The lesion's bounding box, slices first; None for an empty mask."""
+    box = bounding_box(mask)
+    if box is None:
+        return None
+
+    def turned(array: Mask) -> Mask:
+        return np.ascontiguousarray(np.moveaxis(array[box], axis, 0))
+
+    lesion = turned(mask)
+    joined = lesion if bridge is None else lesion | turned(bridge)
+    parts, _ = ndimage.label(joined, structure=_IN_PLANE)
+    forbidden = None if cavity is None else turned(cavity) & ~lesion
+    first = [offset + side.start for offset, side in zip(start, box, strict=True)]
+    first.insert(0, first.pop(axis))
+    in_plane = np.delete(grid.affine[:3, :3], axis, axis=1)
+    to_mm = np.linalg.cholesky(in_plane.T @ in_plane).T
+    return _Stack(
+        lesion=lesion,
+        parts=np.asarray(parts, np.int32),
+        cavity=forbidden if forbidden is not None and forbidden.any() else None,
+        axis=axis,
+        start=(first[0], first[1], first[2]),
+        grid=grid,
+        to_mm=to_mm,
+    )
+
+
+def _edge_points(stack: _Stack) -> tuple[Points, NDArray[np.intp], NDArray[np.int32]]:
+    """Mid-edge points of all slices: ``(N, 2)`` in voxels, their slice, their part; sorted by part."""
+    points: list[Points] = []
+    slices: list[NDArray[np.intp]] = []
+    parts: list[NDArray[np.int32]] = []
+    for direction in (1, 2):
+        margin = [(0, 0), (0, 0), (0, 0)]
+        margin[direction] = (1, 1)
+        padded = np.moveaxis(np.pad(stack.lesion, margin), direction, 0)
+        numbers = np.moveaxis(stack.parts, direction, 0)
+        edge, second, third = np.nonzero(padded[1:] ^ padded[:-1])
+        outer = padded[edge, second, third]
+        # The voxel inside is the one after the edge where the one before is outside, and the other way round.
+        inner = np.where(outer, edge - 1, edge)
+        parts.append(numbers[inner, second, third])
+        slices.append(second)
+        other = third.astype(np.float64)
+        pair = (edge - 0.5, other) if direction == 1 else (other, edge - 0.5)
+        points.append(np.stack(pair, axis=1))
+    part = np.concatenate(parts)
+    order = np.argsort(part, kind="stable")
+    return np.concatenate(points)[order], np.concatenate(slices)[order], part[order]
+
+
+def _upper_bounds(points: Points, starts: NDArray[np.intp], to_mm: Points) -> NDArray[np.float64]:
+    """For each part, a length that none of its chords exceeds."""
+    angles = np.arange(_DIRECTIONS) * (math.pi / _DIRECTIONS)
+    heights = points @ (to_mm.T @ np.stack([np.cos(angles), np.sin(angles)]))
+    widths = np.maximum.reduceat(heights, starts, axis=0) - np.minimum.reduceat(heights, starts, axis=0)
+    bounds: NDArray[np.float64] = widths.max(axis=1) / math.cos(math.pi / 2 / _DIRECTIONS)
+    return bounds
+
+
+def _best(stack: _Stack) -> tuple[int, Chord, Chord]:
+    """Slice, long and short chord that win under the rules of the module's description."""
+    points, slices, part = _edge_points(stack)
+    starts = np.flatnonzero(np.r_[True, np.diff(part) > 0])
+    stops = np.r_[starts[1:], len(part)]
+    bounds = _upper_bounds(points, starts, stack.to_mm)
+    longest = 0.0
+    candidates: list[tuple[int, int, Chord]] = []
+    # Slices with a cavity come last: their bound says little and their search is the costly one.
+    hollow = np.zeros(len(starts), np.bool_) if stack.cavity is None else stack.cavity.any(axis=(1, 2))[slices[starts]]
+    for k in np.lexsort((-bounds, hollow)):
+        if bounds[k] < longest - TIE_MM:
+            continue
+        index = int(slices[starts[k]])
+        for chord in _long_chords(points[starts[k] : stops[k]], stack, index, longest):
+            if chord.length_mm > longest + TIE_MM:
+                longest = chord.length_mm
+                candidates = []
+            if chord.length_mm >= longest - TIE_MM:
+                candidates.append((index, int(part[starts[k]]), chord))
+    return _with_longest_perpendicular(stack, candidates)
+
+
+def _long_chords(points: Points, stack: _Stack, index: int, at_least_mm: float) -> list[Chord]:
+    """The longest chords of one part on one slice; with a cavity there, those that do not cross it."""
+    chords = farthest_pairs(points, stack.to_mm)
+    cavity = None if stack.cavity is None else stack.cavity[index]
+    if cavity is None or not cavity.any() or chords[0].length_mm < at_least_mm - TIE_MM:
+        return chords
+    return longest_free_pairs(points, stack.to_mm, cavity, at_least_mm=at_least_mm)
+
+
+def _with_longest_perpendicular(stack: _Stack, candidates: list[tuple[int, int, Chord]]) -> tuple[int, Chord, Chord]:
+    """Of equally long chords, the one with the longest perpendicular, then the one farthest right, anterior, superior."""
+    known: dict[tuple[bytes, bytes, bytes], Chord] = {}
+    ranked: list[tuple[tuple[float, ...], tuple[int, Chord, Chord]]] = []
+    for index, part, long in candidates:
+        region = stack.lesion[index] & (stack.parts[index] == part)
+        cavity = None if stack.cavity is None else stack.cavity[index]
+        # Slices of a cylinder are all alike: one perpendicular serves them all.
+        key = (region.tobytes(), b"" if cavity is None else cavity.tobytes(), long.ends.tobytes())
+        if key not in known:
+            known[key] = longest_perpendicular(outline_segments(region), long, stack.to_mm, cavity)
+        short = known[key]
+        ends = sorted(stack.to_world(index, long.ends), reverse=True)
+        place = [round(value, 3) for end in ends for value in end]
+        ranked.append(((round(short.length_mm, 5), *place), (index, long, short)))
+    return max(ranked, key=lambda entry: entry[0])[1]

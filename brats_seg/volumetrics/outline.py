@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 Points = NDArray[np.float64]
@@ -27,6 +28,9 @@ TIE_MM = 1e-6
 """Lengths closer than this are equal; rounding of the affine stays below it."""
 SAMPLE_VOXELS = 0.5
 """Distance of the samples at which a chord is held against a cavity."""
+
+_CELL = 4.0
+"""Side of the cells, in voxels, in which pairs of points are tried together."""
 
 _TOP, _RIGHT, _BOTTOM, _LEFT = (0.0, 0.5), (0.5, 1.0), (1.0, 0.5), (0.5, 0.0)
 _SEGMENTS: dict[int, tuple[tuple[tuple[float, float], tuple[float, float]], ...]] = {
@@ -89,8 +93,7 @@ def farthest_pairs(points: Points, to_mm: Points) -> list[Chord]:
     lengths = np.linalg.norm((hull[first] - hull[second]) @ to_mm.T, axis=1)
     longest = float(lengths.max())
     return [
-        Chord(longest, np.stack([hull[first[k]], hull[second[k]]]))
-        for k in np.flatnonzero(lengths >= longest - TIE_MM)
+        Chord(longest, np.stack([hull[first[k]], hull[second[k]]])) for k in np.flatnonzero(lengths >= longest - TIE_MM)
     ]
 
 
@@ -109,7 +112,7 @@ def longest_free_pairs(points: Points, to_mm: Points, cavity: Mask, *, at_least_
     Returns:
         Equally long free chords; empty if none is as long as ``at_least_mm``.
     """
-    first, second = np.triu_indices(len(points), 1)
+    first, second = _promising_pairs(points, to_mm, cavity, at_least_mm)
     lengths = np.linalg.norm((points[first] - points[second]) @ to_mm.T, axis=1)
     wanted = np.flatnonzero(lengths >= at_least_mm - TIE_MM)
     order = wanted[np.argsort(-lengths[wanted], kind="stable")]
@@ -126,25 +129,63 @@ def longest_free_pairs(points: Points, to_mm: Points, cavity: Mask, *, at_least_
     return []
 
 
-def crosses(starts: Points, ends: Points, cavity: Mask) -> NDArray[np.bool_]:
+def _promising_pairs(
+    points: Points, to_mm: Points, cavity: Mask, at_least_mm: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of points that may be joined by a free chord of at least ``at_least_mm``; only sure failures are left out.
+
+    Points are gathered in square cells. Every line between two cells stays within one cell radius of the line between
+    their middles; where that one runs deeper than this inside the cavity, all of them cross.
+    """
+    cells, cell = np.unique(np.floor(points / _CELL), axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    middles = (cells + 0.5) * _CELL
+    radius = _CELL / math.sqrt(2)
+    a, b = np.triu_indices(len(cells))
+    reach_mm = 2 * radius * float(np.linalg.norm(to_mm, 2))
+    near_enough = np.linalg.norm((middles[a] - middles[b]) @ to_mm.T, axis=1) + reach_mm >= at_least_mm - TIE_MM
+    a, b = a[near_enough], b[near_enough]
+    # The rest of the margin: a sample lies off its voxel's centre, interpolation looks at four voxels
+    # around a point (together 3 sqrt(2) / 2), and samples are apart.
+    depth = ndimage.distance_transform_edt(np.pad(cavity, 1))[1:-1, 1:-1]
+    deep = depth > radius + 1.5 * math.sqrt(2) + SAMPLE_VOXELS
+    if deep.any():
+        passing = ~crosses(middles[a], middles[b], deep, step_voxels=_CELL / 2)
+        a, b = a[passing], b[passing]
+    by_cell = np.argsort(cell, kind="stable")
+    counts = np.bincount(cell, minlength=len(cells))
+    begins = np.cumsum(counts) - counts
+    sizes = counts[a] * counts[b]
+    pair = np.repeat(np.arange(len(a)), sizes)
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    row, column = np.divmod(within, counts[b][pair])
+    return by_cell[begins[a][pair] + row], by_cell[begins[b][pair] + column]
+
+
+def crosses(starts: Points, ends: Points, cavity: Mask, *, step_voxels: float = SAMPLE_VOXELS) -> NDArray[np.bool_]:
     """Whether each line from ``starts`` to ``ends``, both ``(N, 2)`` in voxels, enters ``cavity``.
 
     The cavity's edge is where its mask, interpolated linearly between voxel centres, passes one half: the
-    same mid-edge points as the lesion's outline, so that a chord along the common edge does not cross.
+    same mid-edge points as the lesion's outline, so that a chord along the common edge does not cross. Lines are held
+    against it at samples at most ``step_voxels`` apart.
     """
-    blocked = np.zeros(len(starts), np.bool_)
-    if not len(starts):
-        return blocked
     steps = ends - starts
-    count = max(1, math.ceil(float(np.linalg.norm(steps, axis=1).max()) / SAMPLE_VOXELS))
+    counts = np.maximum(1, np.ceil(np.linalg.norm(steps, axis=1) / step_voxels)).astype(np.intp)
+    blocked = np.zeros(len(starts), np.bool_)
     left = np.arange(len(starts))
-    # Middle first: most lines that cross do so there, and need no further samples.
-    for k in sorted(range(count), key=lambda index: abs(2 * index + 1 - count)):
-        inside = _inside(starts[left] + steps[left] * ((k + 0.5) / count), cavity)
-        blocked[left[inside]] = True
-        left = left[~inside]
-        if not left.size:
-            break
+    padded = _padded(cavity)
+    # Middle first, then outwards: most lines that cross do so there, and need no further samples.
+    turn, width, last = 0, 1, int(counts.max(initial=0))
+    while turn < last and left.size:
+        turns = np.arange(turn, turn + width)
+        offsets = np.where(turns % 2, (turns + 1) // 2, -(turns // 2))
+        share = ((counts[left, None] - 1) // 2 + offsets + 0.5) / counts[left, None]
+        samples = starts[left, None, :] + steps[left, None, :] * share[:, :, None]
+        # Shares outside 0..1 are turns a short line does not have.
+        hit = (_inside(samples, padded) & (share > 0) & (share < 1)).any(axis=1)
+        blocked[left[hit]] = True
+        turn, width = turn + width, width * 2
+        left = left[~hit & (counts[left] > turn)]
     return blocked
 
 
@@ -216,7 +257,7 @@ def _longest_free_stretch(
     ends = _upright(line, (float(heights[0]), float(heights[-1])), back).ends
     count = max(1, math.ceil(float(np.linalg.norm(ends[1] - ends[0])) / SAMPLE_VOXELS))
     share = (np.arange(count) + 0.5) / count
-    inside = _inside(ends[0] + share[:, None] * (ends[1] - ends[0]), cavity)
+    inside = _inside(ends[0] + share[:, None] * (ends[1] - ends[0]), _padded(cavity))
     blocked = heights[0] + share[inside] * (heights[-1] - heights[0])
     # Meetings with the same number of blocked samples below them have none between them.
     stretch = np.searchsorted(blocked, heights)
@@ -226,13 +267,24 @@ def _longest_free_stretch(
     return float(heights[starts[best]]), float(heights[stops[best]])
 
 
-def _inside(points: Points, mask: Mask) -> NDArray[np.bool_]:
-    """Whether the linearly interpolated mask exceeds one half at points ``(N, 2)`` in voxels."""
-    padded = np.pad(mask, 2).astype(np.float64)
-    base = np.floor(points).astype(np.intp)
-    rest = points - base
-    row, column = base[:, 0] + 2, base[:, 1] + 2
-    upper = padded[row, column] * (1 - rest[:, 1]) + padded[row, column + 1] * rest[:, 1]
-    lower = padded[row + 1, column] * (1 - rest[:, 1]) + padded[row + 1, column + 1] * rest[:, 1]
-    result: NDArray[np.bool_] = upper * (1 - rest[:, 0]) + lower * rest[:, 0] > 0.5 + 1e-6
+def _padded(mask: Mask) -> NDArray[np.float32]:
+    """The mask as numbers with two voxels of margin, as :func:`_inside` wants it."""
+    return np.pad(mask, 2).astype(np.float32)
+
+
+def _inside(points: Points, padded: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether the linearly interpolated mask exceeds one half at points ``(..., 2)`` in voxels of the unpadded mask.
+
+    Points farther outside than the margin are taken to its edge, where the mask is 0.
+    """
+    limits = np.array(padded.shape) - 2
+    shifted = np.clip(points + 2, 0, limits)
+    base = shifted.astype(np.intp)
+    rest_row, rest_column = np.moveaxis(shifted - base, -1, 0)
+    corner = base[..., 0] * padded.shape[1] + base[..., 1]
+    flat = padded.ravel()
+    upper = flat[corner] * (1 - rest_column) + flat[corner + 1] * rest_column
+    corner += padded.shape[1]
+    lower = flat[corner] * (1 - rest_column) + flat[corner + 1] * rest_column
+    result: NDArray[np.bool_] = upper * (1 - rest_row) + lower * rest_row > 0.5 + 1e-6
     return result

@@ -112,7 +112,9 @@ class IntervalModel:
         known = {"scales", "floor_ml", "level", "studies"}
         wrong = sorted((set(values) - known) | (known - set(values) - {"studies"}))
         if wrong:
-            raise ModelError(f"interval model: missing or unknown {', '.join(wrong)}; it has {', '.join(sorted(known))}")
+            raise ModelError(
+                f"interval model: missing or unknown {', '.join(wrong)}; it has {', '.join(sorted(known))}"
+            )
         try:
             return cls(
                 {str(region): float(scale) for region, scale in values["scales"].items()},

@@ -1,0 +1,70 @@
+"""From probabilities on the network's grid to a label map on the patient's own."""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.labels import REGIONS, LabelSchema, Region
+from brats_seg.core.results import Probabilities, Segmentation
+from brats_seg.core.study import PreparedStudy
+from brats_seg.core.volume import Volume
+from brats_seg.models.bundle import PostprocessConfig
+from brats_seg.preprocessing.restore import move
+
+
+def to_native(probabilities: Probabilities, prepared: PreparedStudy) -> Probabilities:
+    """The same probabilities on the grid of the reference file."""
+    native = prepared.record.native
+    moved = move(probabilities.array, probabilities.grid, native, order=1)
+    return Probabilities(np.clip(moved, 0.0, 1.0), native)
+
+
+def segment(
+    probabilities: Probabilities, prepared: PreparedStudy, schema: LabelSchema, config: PostprocessConfig
+) -> tuple[Segmentation, tuple[str, ...]]:
+    """A label map, and what post-processing changed, in words.
+
+    Thresholds are applied on the grid of ``probabilities``, so that a mask is not a staircase of
+    interpolated labels: on another grid than the network's, probabilities are interpolated first.
+
+    Args:
+        probabilities: on the reference file's grid.
+        prepared: the study, for its id and what was missing.
+        schema: numbers to write.
+        config: thresholds and sizes, from the model card.
+    """
+    masks = {
+        region: probabilities.region(region) >= threshold
+        for region, threshold in zip(REGIONS, config.thresholds, strict=True)
+    }
+    notes: list[str] = []
+    voxel_ml = probabilities.grid.voxel_ml
+    masks[Region.WT], dropped = drop_small(masks[Region.WT], config.min_component_ml / voxel_ml)
+    if dropped:
+        notes.append(f"{dropped} specks under {config.min_component_ml:g} ml were dropped")
+    masks[Region.TC] &= masks[Region.WT]
+    masks[Region.ET] &= masks[Region.TC]
+    enhancing_ml = float(masks[Region.ET].sum()) * voxel_ml
+    if 0 < enhancing_ml < config.min_enhancing_ml:
+        masks[Region.ET] = np.zeros_like(masks[Region.ET])
+        notes.append(
+            f"{enhancing_ml:.2f} ml of doubtful enhancement, under the {config.min_enhancing_ml:g} ml that this model "
+            "tells apart from none, was counted as tumour core without enhancement"
+        )
+    labels = Volume(schema.compose(masks), probabilities.grid)
+    missing = tuple(s for s in type(prepared.present[0]) if s not in prepared.present)
+    return Segmentation(prepared.id, labels, schema, probabilities, missing), tuple(notes)
+
+
+def drop_small(mask: NDArray[np.bool_], min_voxels: float) -> tuple[NDArray[np.bool_], int]:
+    """The mask without 26-connected components of fewer voxels, and how many those were."""
+    if min_voxels <= 1 or not mask.any():
+        return mask, 0
+    components = cc3d.connected_components(mask, connectivity=26)
+    sizes = np.bincount(components.ravel())
+    keep = sizes >= min_voxels
+    keep[0] = False
+    kept: NDArray[np.bool_] = keep[components]
+    return kept, int(np.count_nonzero(~keep[1:]))

@@ -1,0 +1,203 @@
+"""From a prepared study to tumour probabilities: the whole brain at 2 mm, then around the tumour at 1 mm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from brats_seg.core.labels import REGIONS, Region
+from brats_seg.core.results import Probabilities
+from brats_seg.core.study import PreparedStudy
+from brats_seg.inference.memory import available_bytes, largest_window, pass_bytes
+from brats_seg.models.bundle import ModelBundle, Stage
+from brats_seg.models.engines import Engine, choose_engine, open_engine
+
+Box = tuple[slice, slice, slice]
+WINDOW_OVERLAP = 0.5
+
+
+@dataclass
+class Prediction:
+    """Probabilities on the network's grid, and how they came about.
+
+    Attributes:
+        probabilities: WT, TC, ET; nested.
+        decisions: in words.
+        timings_s: seconds by stage.
+    """
+
+    probabilities: Probabilities
+    decisions: list[str] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+class Predictor:
+    """A model opened on an engine; made once, used for any number of studies.
+
+    Args:
+        bundle: the model.
+        engine: ``auto``, ``openvino`` or ``torch``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        mirror: also predict the study mirrored left-right and average (``--tta``).
+
+    Raises:
+        ModelError: if a weights file is damaged.
+        DeviceError: if the device is not there.
+        UsageError: if the names make no sense.
+    """
+
+    def __init__(
+        self, bundle: ModelBundle, *, engine: str = "auto", device: str = "auto", mirror: bool = False
+    ) -> None:
+        self.bundle = bundle
+        self.engine, self.device = choose_engine(engine, device)
+        self.mirror = mirror
+        self._engines: dict[str, Engine] = {
+            stage.name: open_engine(bundle, stage, engine=self.engine, device=self.device)
+            for stage in bundle.card.stages
+        }
+
+    def predict(self, prepared: PreparedStudy, *, tick: Callable[[str], None] | None = None) -> Prediction:
+        """Tumour probabilities of a study on the network's grid.
+
+        Args:
+            prepared: output of ``prepare`` with the card's settings.
+            tick: called with the name of each stage before it runs, for a progress bar.
+
+        Raises:
+            DeviceError: if memory does not suffice for the smallest window.
+        """
+        decisions: list[str] = []
+        timings: dict[str, float] = {}
+        card, post = self.bundle.card, self.bundle.card.postprocess
+        coarse, fine = card.stage("coarse"), card.stage("fine")
+        array = np.zeros((len(REGIONS), *prepared.grid.shape), np.float32)
+        box: Box | None = (slice(None), slice(None), slice(None))
+        if coarse is not None:
+            array = self._timed(coarse, prepared.array, prepared, decisions, timings, tick)
+            box = tumour_box(array[0], post.roi_threshold, post.roi_margin_mm, _divisor(fine or coarse))
+        if fine is not None and box is not None:
+            shape = "x".join(str(s.stop - s.start) for s in box if s.stop is not None)
+            decisions.append(f"looked closer at {shape or 'the whole volume'} voxels around the tumour")
+            part = self._timed(fine, prepared.array[(slice(None), *box)], prepared, decisions, timings, tick)
+            weight = post.fine_weight if coarse is not None else 1.0
+            array[(slice(None), *box)] = blend(array[(slice(None), *box)], part, weight)
+        elif fine is not None:
+            decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
+        array *= prepared.brain
+        nested = nest(array)
+        return Prediction(Probabilities(nested, prepared.grid), decisions, timings)
+
+    def _timed(
+        self,
+        stage: Stage,
+        array: NDArray[np.float32],
+        prepared: PreparedStudy,
+        decisions: list[str],
+        timings: dict[str, float],
+        tick: Callable[[str], None] | None,
+    ) -> NDArray[np.float32]:
+        if tick is not None:
+            tick(stage.name)
+        began = time.perf_counter()
+        factor = round(stage.spacing_mm / min(prepared.grid.spacing_mm))
+        result = self._run(stage, array, factor, decisions)
+        if self.mirror:
+            flipped = self._run(stage, np.ascontiguousarray(array[:, ::-1]), factor, [])
+            result = (result + flipped[:, ::-1]) / 2
+        timings[stage.name] = time.perf_counter() - began
+        return result
+
+    def _run(
+        self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]
+    ) -> NDArray[np.float32]:
+        """Probabilities of one stage at the spacing of ``array``."""
+        engine = self._engines[stage.name]
+        tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
+        if factor > 1:
+            tensor = functional.avg_pool3d(tensor, factor)
+        x, y, z = (int(n) for n in tensor.shape[2:])
+        divisor = _divisor(stage)
+        free = available_bytes(self.device)
+        window = largest_window((x, y, z), divisor, engine=self.engine, free_bytes=free)
+        need = pass_bytes((x, y, z), self.engine) / 2**20
+        if window == (x, y, z):
+            decisions.append(f"{stage.name}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
+            logits = torch.from_numpy(engine.logits(tensor[0].numpy()))[None]
+        else:
+            size = "x".join(str(n) for n in window)
+            decisions.append(
+                f"{stage.name}: windows of {size} voxels, since {x}x{y}x{z} need {need:.0f} MiB "
+                f"and {free / 2**20:.0f} MiB are free"
+            )
+            logits = sliding_window_inference(
+                tensor,
+                roi_size=window,
+                sw_batch_size=1,
+                predictor=lambda part: torch.from_numpy(engine.logits(part[0].numpy()))[None],
+                overlap=WINDOW_OVERLAP,
+                mode="gaussian",
+            )
+        if factor > 1:
+            logits = functional.interpolate(logits, scale_factor=factor, mode="trilinear", align_corners=False)
+        probabilities: NDArray[np.float32] = torch.sigmoid(logits)[0].numpy()
+        return probabilities
+
+
+def _divisor(stage: Stage) -> int:
+    return int(2 ** len(stage.network["widths"]))
+
+
+def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, divisor: int) -> Box | None:
+    """The box around everything that may be tumour, with sides that are multiples of ``divisor``.
+
+    Args:
+        whole: ``(X, Y, Z)`` coarse WT probability at 1 mm.
+        threshold: probability from which a voxel counts.
+        margin_mm: added on every side.
+        divisor: of the network that will look at the box.
+
+    Returns:
+        Slices inside the volume, or None if nothing counts.
+    """
+    found = ndimage.find_objects((whole >= threshold).astype(np.uint8))
+    if not found:
+        return None
+    margin = round(margin_mm)
+    sides = []
+    for inner, size in zip(found[0], whole.shape, strict=True):
+        length = min(-(-(inner.stop - inner.start + 2 * margin) // divisor) * divisor, size)
+        start = (inner.start + inner.stop - length) // 2
+        start = min(max(start, 0), size - length)
+        sides.append(slice(start, start + length))
+    return sides[0], sides[1], sides[2]
+
+
+def blend(
+    coarse: NDArray[np.float32], fine: NDArray[np.float32], weight: float, *, ramp: int = 8
+) -> NDArray[np.float32]:
+    """Mean of both stages with ``weight`` on the fine one, fading to the coarse one at the box's faces."""
+    ramps = []
+    for size in fine.shape[1:]:
+        distance = np.minimum(np.arange(size), np.arange(size)[::-1]) + 1
+        ramps.append(np.minimum(distance / ramp, 1.0).astype(np.float32))
+    fade = weight * np.einsum("i,j,k->ijk", *ramps)
+    mixed: NDArray[np.float32] = coarse + fade * (fine - coarse)
+    return mixed
+
+
+def nest(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make TC no more probable than WT and ET no more than TC, in the order of :data:`REGIONS`."""
+    order = [REGIONS.index(region) for region in (Region.WT, Region.TC, Region.ET)]
+    nested = np.clip(array, 0.0, 1.0)
+    for outer, inner in zip(order, order[1:], strict=False):
+        nested[inner] = np.minimum(nested[inner], nested[outer])
+    return nested

@@ -1,0 +1,315 @@
+"""Finding the scans of a visit by the names of its files, never by their position in a list."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.io.names import NameReading, Role, is_nifti, read_name, read_names, stem
+
+MAX_ID_LENGTH = 100
+_SHOWN = 12
+_MAX_DEPTH = 3
+"""Deepest study below a data set's folder: ``sub-X/ses-Y/anat``."""
+_NOT_STUDIES = frozenset({"derivatives", "sourcedata", "code", "stimuli", "phenotype"})
+_RESULT_MARK = "run.json"
+"""A folder with this file is a result of this program and no study."""
+_OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """The files of one visit.
+
+    Attributes:
+        id: name of the study, safe as a file name.
+        files: scan by sequence, at least one.
+        labels: an expert label map lying beside them; never an input.
+        ignored: names of NIfTI files that were not used; for the terminal only, they may hold a person's name.
+        notes: what was noticed, in words; never a name.
+    """
+
+    id: str
+    files: Mapping[MRSequence, Path]
+    labels: Path | None = None
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def missing(self) -> tuple[MRSequence, ...]:
+        """Sequences that were not found."""
+        return tuple(sequence for sequence in SEQUENCES if sequence not in self.files)
+
+
+def check_study_id(study_id: str, *, source: str = "--id") -> str:
+    """The id itself, if it is safe as a file name and is unlikely to be a person's name.
+
+    Args:
+        study_id: the id.
+        source: where it comes from, for the message; the id itself is not repeated, for it may be a name.
+
+    Raises:
+        InputError: if it is empty, too long, or holds anything but letters, digits, ``.``, ``_`` and ``-``.
+    """
+    safe = bool(study_id) and all(c.isalnum() or c in "._-" for c in study_id)
+    if safe and study_id[0] not in ".-" and study_id[-1] != "." and len(study_id) <= MAX_ID_LENGTH:
+        return study_id
+    raise InputError(
+        f"{source} cannot be the study's id: an id has 1 to {MAX_ID_LENGTH} letters, digits, '.', '_' and '-' and "
+        "begins with a letter or digit. Spaces, commas and carets are refused because they often belong to a person's "
+        "name, which must not get into results. Pass --id with a name free of personal data."
+    )
+
+
+def find_study(folder: Path, *, study_id: str | None = None) -> StudyFiles:
+    """The scans of one visit in a folder, or in its ``anat`` or only ``ses-*`` folder (BIDS).
+
+    Args:
+        folder: where the files lie.
+        study_id: overrides the id, which else is the folder's name (BIDS: ``sub-X_ses-Y``).
+
+    Raises:
+        InputError: if nothing is recognised, a sequence has two candidates, files of two studies are mixed, or the
+            folder's name cannot be an id.
+    """
+    place, names = _study_place(folder)
+    readings = read_names(names)
+    images = {name: reading for name, reading in readings.items() if reading.role is Role.IMAGE}
+    if not images:
+        raise _nothing_found(place, readings)
+    _check_one_study(images)
+    files = _one_file_each(place, images)
+    labels, notes = _expert_label(place, readings)
+    used = {path.name for path in files.values()} | ({labels.name} if labels else set())
+    unclear = sum(reading.role is Role.UNCLEAR for reading in readings.values())
+    if unclear:
+        notes.append(f"{unclear} files were left out because their names say no sequence, or more than one")
+    if study_id is None:
+        identity = check_study_id(_folder_id(place, images), source="the folder's name")
+    else:
+        identity = check_study_id(study_id)
+    ignored = tuple(name for name in names if name not in used)
+    return StudyFiles(identity, files, labels, ignored, tuple(notes))
+
+
+def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None = None) -> StudyFiles:
+    """A study of files that were named one by one.
+
+    Args:
+        files: path by sequence, at least one.
+        study_id: overrides the id, which else is what the names have in common before the sequence, or the name of
+            the folder they lie in.
+
+    Raises:
+        InputError: if there is no file, one path is given twice, or no id can be derived.
+    """
+    if not files:
+        raise InputError("no scan was given. Pass a folder, or at least one of --t1, --t1ce, --t2 and --flair.")
+    ordered = {sequence: files[sequence] for sequence in SEQUENCES if sequence in files}
+    seen: dict[Path, MRSequence] = {}
+    for sequence, path in ordered.items():
+        other = seen.setdefault(path.resolve(), sequence)
+        if other is not sequence:
+            raise InputError(f"{path.name} is given twice, as {other.title} and as {sequence.title}. Correct one.")
+    readings = {path.name: read_name(path.name) for path in ordered.values()}
+    notes = []
+    for sequence, path in ordered.items():
+        said = readings[path.name].sequence
+        if said not in (None, sequence):
+            notes.append(f"the file given as {sequence.title} is named like a {said.title}; taken as given")
+    if study_id is not None:
+        return StudyFiles(check_study_id(study_id), ordered, notes=tuple(notes))
+    prefixes = {reading.prefix for reading in readings.values()}
+    first = next(iter(ordered.values()))
+    if len(prefixes) == 1 and (prefix := prefixes.pop()):
+        identity = check_study_id(prefix, source="what the file names have in common")
+    else:
+        identity = check_study_id(_plain_folder_name(first.parent), source="the name of the files' folder")
+    return StudyFiles(identity, ordered, notes=tuple(notes))
+
+
+def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] | None = None) -> Iterator[StudyFiles]:
+    """Every study in a folder: the folder itself, or its subfolders (BIDS ``sub-X/[ses-Y/]anat`` included).
+
+    Args:
+        folder: a study or a data set.
+        on_error: called with a study's folder and what is wrong with it, so that the others go on; without it the
+            first error is raised.
+
+    Raises:
+        InputError: if there is no study at all, or one is wrong and ``on_error`` is None.
+    """
+    found: list[tuple[Path, StudyFiles]] = []
+    for place in study_folders(folder):
+        try:
+            found.append((place, find_study(place)))
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(place, error)
+    counts = Counter(study.id for _, study in found)
+    for place, study in found:
+        # Folders such as "visit1" repeat from patient to patient.
+        yield study if counts[study.id] == 1 else replace(study, id=_longer_id(place, study.id))
+
+
+def study_folders(folder: Path) -> tuple[Path, ...]:
+    """Folders that hold NIfTI files, at most three levels down, in alphabetical order; nothing is read.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found = tuple(_walk(folder, 0))
+    if not found:
+        raise _nothing_found(folder, {})
+    return found
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    files, folders = _entries(folder)
+    if any(path.name == _RESULT_MARK for path in files):
+        return
+    if any(is_nifti(path.name) for path in files):
+        yield folder
+        return
+    if depth >= _MAX_DEPTH:
+        return
+    for child in folders:
+        if child.name.lower() not in _NOT_STUDIES:
+            yield from _walk(child, depth + 1)
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Visible files and folders of a folder, sorted."""
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        folders = [path for path in entries if path.is_dir()]
+        return [path for path in entries if path not in folders], folders
+    except FileNotFoundError as error:
+        raise InputError(f"there is no folder {folder}. Check the spelling.") from error
+    except NotADirectoryError as error:
+        raise InputError(
+            f"{folder} is a file, and a study is a folder with its scans. "
+            "Pass the folder, or single files with --t1, --t1ce, --t2 and --flair."
+        ) from error
+    except PermissionError as error:
+        raise InputError(f"{folder} may not be read (permission denied). Check its access rights.") from error
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
+
+
+def _study_place(folder: Path) -> tuple[Path, list[str]]:
+    """The folder the scans really lie in, and the names of the NIfTI files there."""
+    files, folders = _entries(folder)
+    names = [path.name for path in files if is_nifti(path.name)]
+    if names:
+        return folder, names
+    children = {child.name.lower(): child for child in folders}
+    if "anat" in children:
+        return _study_place(children["anat"])
+    sessions = [child for name, child in children.items() if name.startswith("ses-")]
+    if len(sessions) == 1:
+        return _study_place(sessions[0])
+    inside = list(_walk(folder, 0))
+    if len(inside) > 1:
+        shown = ", ".join(str(place.relative_to(folder)) for place in inside[:4]) + (", …" if len(inside) > 4 else "")
+        raise InputError(f"{folder} holds {len(inside)} studies ({shown}) and not the scans of one. Pass one of them.")
+    if inside:
+        return _study_place(inside[0])
+    return folder, []
+
+
+def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputError:
+    """Why a folder is no study, with what was seen."""
+    files, folders = _entries(folder)
+    if _holds_dicom(files, folders):
+        return InputError(
+            f"{folder} holds DICOM files. DICOM comes in a later version: convert the series with dcm2niix "
+            "(dcm2niix -z y -f %d -o OUT FOLDER) and pass the folder with the .nii.gz files."
+        )
+    names = [path.name for path in files] + [f"{child.name}/" for child in folders]
+    if not names:
+        return InputError(f"{folder} is empty. Pass the folder that holds the scans (.nii or .nii.gz).")
+    seen = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    others = sorted({path.suffix.lower() for path in files} & set(_OTHER_FORMATS))
+    if not readings and others:
+        return InputError(
+            f"{folder} holds {', '.join(others)} files and no NIfTI file (seen: {seen}). Save them as .nii.gz first."
+        )
+    what = "no file name says T1, T1CE, T2 or FLAIR" if readings else "there is no NIfTI file (.nii or .nii.gz)"
+    return InputError(
+        f"nothing was recognised in {folder}: {what} (seen: {seen}). Name files like CASE_t1.nii.gz, CASE_t1ce.nii.gz, "
+        "CASE_t2.nii.gz, CASE_flair.nii.gz, or pass them with --t1, --t1ce, --t2 and --flair."
+    )
+
+
+def _holds_dicom(files: list[Path], folders: list[Path]) -> bool:
+    """Whether the first few files here or one level down are DICOM, by their mark or their name."""
+    candidates = files[:5]
+    for child in folders[:3]:
+        with contextlib.suppress(InputError):
+            candidates = candidates + _entries(child)[0][:2]
+    for path in candidates:
+        if path.suffix.lower() in (".dcm", ".ima") or path.name.upper() == "DICOMDIR":
+            return True
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            if stream.read(132)[128:] == b"DICM":
+                return True
+    return False
+
+
+def _check_one_study(images: Mapping[str, NameReading]) -> None:
+    """Refuse files whose ids differ; an id that continues another (``case`` and ``case_reg``) does not."""
+    ids = sorted({reading.prefix for reading in images.values() if reading.prefix}, key=len)
+    for i, one in enumerate(ids):
+        for other in ids[i + 1 :]:
+            same = other.lower().startswith(one.lower()) and not other[len(one) : len(one) + 1].isalnum()
+            if not same:
+                raise InputError(
+                    f"files of two studies are mixed in one folder: {one} and {other}. "
+                    "Give each its own folder, or pass the files with --t1, --t1ce, --t2 and --flair."
+                )
+
+
+def _one_file_each(place: Path, images: Mapping[str, NameReading]) -> dict[MRSequence, Path]:
+    files: dict[MRSequence, Path] = {}
+    for sequence in SEQUENCES:
+        names = sorted(name for name, reading in images.items() if reading.sequence is sequence)
+        if len(names) > 1:
+            same = len({stem(name) for name in names}) == 1
+            why = " (the same name, with and without compression)" if same else ""
+            raise InputError(
+                f"{len(names)} files could be {sequence.title}: {' and '.join(names)}{why}. "
+                f"Keep one, or choose with --{sequence.value} FILE (and name the other sequences the same way)."
+            )
+        if names:
+            files[sequence] = place / names[0]
+    return files
+
+
+def _expert_label(place: Path, readings: Mapping[str, NameReading]) -> tuple[Path | None, list[str]]:
+    names = sorted(name for name, reading in readings.items() if reading.role is Role.LABELS)
+    if len(names) == 1:
+        return place / names[0], []
+    return None, [f"{len(names)} files look like label maps; none was taken as the expert's"] if names else []
+
+
+def _folder_id(place: Path, images: Mapping[str, NameReading]) -> str:
+    bids = {reading.prefix for reading in images.values() if reading.prefix.startswith("sub-")}
+    return bids.pop() if len(bids) == 1 else _plain_folder_name(place)
+
+
+def _longer_id(place: Path, study_id: str) -> str:
+    """An id with the name of the folder above, for studies whose own folders are called alike."""
+    above = place.resolve().parents[1 if place.name.lower() == "anat" else 0].name
+    return check_study_id(f"{above}_{study_id}", source=f"the name of the folder above {study_id}")
+
+
+def _plain_folder_name(place: Path) -> str:
+    resolved = place.resolve()
+    return resolved.parent.name if resolved.name.lower() == "anat" else resolved.name

@@ -1,0 +1,136 @@
+"""The files beside a label map or a probability map, as BIDS derivatives want them.
+
+Source: BIDS specification, "Imaging derivatives", segmentations (``_dseg.tsv``, ``_dseg.json``, ``LabelMap``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import REGIONS, SCHEMAS, LabelSchema, Structure
+from brats_seg.core.results import Segmentation
+from brats_seg.core.study import MRSequence
+from brats_seg.io.output import write_text
+from brats_seg.io.tables import write_json
+
+LESION = 7
+"""BIDS standard label "Lesion (L)", the mapping of every tissue class of a tumour."""
+STRUCTURE_COLORS: Mapping[Structure, str] = {
+    Structure.NCR: "#0072B2",
+    Structure.ED: "#F0E442",
+    Structure.ET: "#D55E00",
+    Structure.NET: "#CC79A7",
+    Structure.CC: "#56B4E9",
+    Structure.RC: "#009E73",
+    Structure.GTV: "#E69F00",
+}
+"""Colour-blind-safe palette of Okabe and Ito (https://jfly.uni-koeln.de/color/)."""
+_SCHEMA_KEY = "LabelSchema"
+_MAX_SIDECAR_BYTES = 2**20
+
+
+def sidecar_path(path: Path, suffix: str = ".json") -> Path:
+    """The file beside ``path`` that differs from it only in ``.nii`` or ``.nii.gz``."""
+    name = path.name
+    for ending in (".nii.gz", ".nii"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return path.with_name(name + suffix)
+
+
+def write_dseg_sidecars(
+    segmentation: Segmentation,
+    path: Path,
+    *,
+    algorithm: Mapping[str, Any],
+    version: str,
+    sources: Mapping[MRSequence, str] | None = None,
+) -> None:
+    """The ``.json`` and ``.tsv`` beside a label map.
+
+    Args:
+        segmentation: what was written to ``path``.
+        path: the label map (``…_dseg.nii.gz``).
+        algorithm: name, version and checksum of the model; plain values.
+        version: of this program.
+        sources: SHA-256 of each input file; never a path.
+
+    Raises:
+        OutputError: if they cannot be written.
+    """
+    schema = segmentation.schema
+    content = {
+        "Description": "Brain tumour tissue classes, one number per voxel; 0 is background.",
+        _SCHEMA_KEY: schema.name,
+        "LabelSchemaTitle": schema.title,
+        "Labels": {
+            str(number): {"Name": schema.values[number].value, "Abbreviation": schema.values[number].abbreviation}
+            for number in sorted(schema.values)
+        },
+        "Manual": False,
+        "Algorithm": dict(algorithm),
+        "GeneratedBy": [{"Name": "brats_seg", "Version": version}],
+        "SpatialReference": "orig",
+        "MissingSequences": [sequence.title for sequence in segmentation.missing],
+        "SourcesSHA256": {sequence.title: sha for sequence, sha in (sources or {}).items()},
+    }
+    write_json(content, sidecar_path(path))
+    rows = ["index\tname\tabbreviation\tcolor\tmapping"]
+    for number in sorted(schema.values):
+        structure = schema.values[number]
+        color = STRUCTURE_COLORS[structure]
+        rows.append(f"{number}\t{structure.value}\t{structure.abbreviation}\t{color}\t{LESION}")
+    write_text(sidecar_path(path, ".tsv"), "\n".join(rows) + "\n")
+
+
+def write_probseg_sidecar(path: Path) -> None:
+    """The ``.json`` beside a 4D probability map: which volume is which region.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    content = {
+        "Description": "Probability of each nested tumour region, 0 to 1, one volume each in the order of LabelMap.",
+        "LabelMap": [region.abbreviation for region in REGIONS],
+        "LabelMapDescription": {region.abbreviation: region.value for region in REGIONS},
+        "Manual": False,
+        "SpatialReference": "orig",
+    }
+    write_json(content, sidecar_path(path))
+
+
+def read_schema_sidecar(path: Path) -> LabelSchema | None:
+    """The schema named in the ``.json`` beside a label map, or None where nothing is said.
+
+    Args:
+        path: the label map.
+
+    Raises:
+        InputError: if the file beside it is damaged, or names a schema that does not exist.
+    """
+    beside = sidecar_path(path)
+    try:
+        if beside.stat().st_size > _MAX_SIDECAR_BYTES:
+            return None
+        content = json.loads(beside.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{beside.name} beside the label map cannot be read ({type(error).__name__}). "
+            "Repair or remove it, or pass --schema."
+        ) from error
+    name = content.get(_SCHEMA_KEY) if isinstance(content, dict) else None
+    if name is None:
+        return None
+    if not isinstance(name, str) or name not in SCHEMAS:
+        raise InputError(
+            f"{beside.name} names the label schema {name!r}, which does not exist. "
+            f"Pass --schema with one of: {', '.join(SCHEMAS)}."
+        )
+    return SCHEMAS[name]

@@ -1,0 +1,244 @@
+"""A model is a folder: ``model.json`` (the card) and, per stage, weights with their checksums.
+
+Reading a card needs neither torch nor MONAI, so that ``brats-seg models`` answers at once. Weights are
+only handed out after their SHA-256 has been compared with the card's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from brats_seg.core.errors import ModelError
+
+BUILT_IN = Path(__file__).resolve().parent / "weights"
+"""Folder of the models that come with the package."""
+
+DEFAULT_MODEL = "glioma"
+CARD = "model.json"
+CARD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network of a model.
+
+    Attributes:
+        name: ``coarse`` (whole brain) or ``fine`` (around the tumour).
+        spacing_mm: voxel size it works at.
+        network: keys of its network configuration.
+        files: file name to SHA-256: the safetensors weights and, where exported, OpenVINO's ``.xml`` and ``.bin``.
+    """
+
+    name: str
+    spacing_mm: float
+    network: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    @property
+    def weights(self) -> str:
+        """Name of the safetensors file."""
+        return next(name for name in self.files if name.endswith(".safetensors"))
+
+    @property
+    def openvino(self) -> str | None:
+        """Name of the OpenVINO ``.xml`` file, if the stage was exported."""
+        return next((name for name in self.files if name.endswith(".xml")), None)
+
+
+@dataclass(frozen=True)
+class PostprocessConfig:
+    """How probabilities become a label map; fitted on training studies and kept in the card.
+
+    Attributes:
+        thresholds: probability from which a voxel belongs to WT, TC, ET.
+        min_component_ml: components of WT smaller than this are dropped.
+        min_enhancing_ml: an enhancing region smaller than this in total is called core without enhancement.
+        fine_weight: share of the fine stage in the mean of both stages, around the tumour.
+        roi_threshold: coarse WT probability from which the fine stage looks closer.
+        roi_margin_mm: margin around that.
+    """
+
+    thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    min_component_ml: float = 0.5
+    min_enhancing_ml: float = 0.0
+    fine_weight: float = 0.5
+    roi_threshold: float = 0.2
+    roi_margin_mm: float = 12.0
+
+    def __post_init__(self) -> None:
+        if len(self.thresholds) != 3 or not all(0 < t < 1 for t in self.thresholds):
+            raise ValueError(f"thresholds {self.thresholds} must be three numbers between 0 and 1")
+        if not 0 <= self.fine_weight <= 1:
+            raise ValueError(f"fine_weight {self.fine_weight} must lie in 0..1")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, was trained on, and can be expected to do.
+
+    Attributes:
+        name: as typed on the command line.
+        version: of the weights.
+        description: one sentence.
+        licence: of the weights.
+        trained_on: data and split, in words.
+        held_out: names of studies kept out of training.
+        limits: what it was not made for, in words.
+        citations: to be named when it is used.
+        accuracy: figures on studies it was not trained on, with how they were measured.
+        prepare: keys of the preprocessing it needs.
+        postprocess: how its probabilities become labels.
+        intervals: keys of the volume intervals, or None where none were fitted.
+        stages: its networks, coarse first.
+    """
+
+    name: str
+    version: str
+    description: str
+    licence: str
+    trained_on: str
+    held_out: tuple[str, ...]
+    limits: tuple[str, ...]
+    citations: tuple[str, ...]
+    accuracy: Mapping[str, Any]
+    prepare: Mapping[str, Any]
+    postprocess: PostprocessConfig
+    intervals: Mapping[str, Any] | None
+    stages: tuple[Stage, ...] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        if [stage.name for stage in self.stages] not in (["coarse"], ["coarse", "fine"], ["fine"]):
+            raise ModelError(f"model {self.name} has stages {[s.name for s in self.stages]}; known: coarse, fine")
+
+    def stage(self, name: str) -> Stage | None:
+        """The stage of that name, or None."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; inverse of :func:`card_from_dict`."""
+        return {"format": CARD_FORMAT, **asdict(self)}
+
+
+def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
+    """A card from plain values.
+
+    Raises:
+        ModelError: if keys are missing or unknown, or the format is of another program version.
+    """
+    held = dict(values)
+    found = held.pop("format", None)
+    if found != CARD_FORMAT:
+        raise ModelError(f"{where} has card format {found}, this program reads format {CARD_FORMAT}; update one of them")
+    known = {entry.name for entry in fields(ModelCard)}
+    if set(held) - known or known - set(held):
+        missing, unknown = sorted(known - set(held)), sorted(set(held) - known)
+        raise ModelError(f"{where} is no model card: missing {missing}, unknown {unknown}")
+    try:
+        post = dict(held.pop("postprocess"))
+        post["thresholds"] = tuple(post["thresholds"])
+        stages = tuple(Stage(**stage) for stage in held.pop("stages"))
+        for key in ("held_out", "limits", "citations"):
+            held[key] = tuple(held[key])
+        return ModelCard(postprocess=PostprocessConfig(**post), stages=stages, **held)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{where} is no model card: {error}") from error
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model on disk whose card has been read.
+
+    Attributes:
+        card: the card.
+        folder: where its files lie.
+    """
+
+    card: ModelCard
+    folder: Path
+
+    @property
+    def sha256(self) -> str:
+        """One checksum for the model: of its stages' checksums in order of name."""
+        digest = hashlib.sha256()
+        for stage in self.card.stages:
+            for name in sorted(stage.files):
+                digest.update(f"{name} {stage.files[name]}\n".encode())
+        return digest.hexdigest()
+
+    def file(self, stage: Stage, name: str) -> Path:
+        """Path of a stage's file, after comparing its checksum with the card's.
+
+        Raises:
+            ModelError: if it is missing, cut short or altered.
+        """
+        path = self.folder / name
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            reason = error.strerror or "cannot be read"
+            raise ModelError(
+                f"model {self.card.name} lacks {name} ({reason}); install the package or copy the model folder again"
+            ) from error
+        if found != stage.files[name]:
+            raise ModelError(
+                f"{name} of model {self.card.name} is damaged or altered: its SHA-256 is {found[:12]}…, the card "
+                f"says {stage.files[name][:12]}…. Install the package or copy the model folder again."
+            )
+        return path
+
+
+def read_bundle(folder: Path) -> ModelBundle:
+    """Read the card of a model folder; its weights are checked when they are used.
+
+    Raises:
+        ModelError: if there is no readable card.
+    """
+    path = folder / CARD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{folder} is no model: {CARD} {error.strerror or 'cannot be read'}") from error
+    except ValueError as error:
+        raise ModelError(f"{path.name} in {folder.name} is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path.name} in {folder.name} is no model card")
+    return ModelBundle(card_from_dict(values, where=f"{folder.name}/{CARD}"), folder)
+
+
+def installed_models() -> Iterator[ModelBundle]:
+    """Models that come with the package, in order of name."""
+    for card in sorted(BUILT_IN.glob(f"*/{CARD}")):
+        yield read_bundle(card.parent)
+
+
+def find_model(name_or_path: str = DEFAULT_MODEL) -> ModelBundle:
+    """A model by the name of an installed one, or by the path of its folder.
+
+    Raises:
+        ModelError: naming the models that exist.
+    """
+    built_in = BUILT_IN / name_or_path
+    if "/" not in name_or_path and "\\" not in name_or_path and (built_in / CARD).is_file():
+        return read_bundle(built_in)
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return read_bundle(folder)
+    names = ", ".join(bundle.card.name for bundle in installed_models()) or "none"
+    raise ModelError(f"there is no model {name_or_path!r}; installed: {names}. A folder with {CARD} also works.")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write ``model.json`` whole or not at all."""
+    partial = folder / f".{CARD}.partial"
+    partial.write_text(json.dumps(card.to_dict(), indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / CARD)

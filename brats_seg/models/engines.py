@@ -1,0 +1,166 @@
+"""Engines run a stage's network: PyTorch on CPU or CUDA, OpenVINO on CPU. Both give the same logits.
+
+The OpenVINO files of a stage are exported once, when a model is assembled, because the conversion takes
+longer than segmenting a study. A model without them is converted on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import DeviceError, ModelError, UsageError
+from brats_seg.models.bundle import ModelBundle, Stage
+
+ENGINES = ("auto", "openvino", "torch")
+
+
+class Engine(Protocol):
+    """Something that runs one network."""
+
+    name: str
+    device: str
+
+    def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(4, X, Y, Z)`` z-scores to ``(3, X, Y, Z)`` logits; sides are multiples of the divisor."""
+        ...
+
+
+def choose_engine(engine: str, device: str) -> tuple[str, str]:
+    """Turn ``auto`` into names: CUDA with PyTorch where there is a GPU, else OpenVINO on the CPU.
+
+    Raises:
+        UsageError: if the names are unknown or exclude each other.
+        DeviceError: if a GPU is asked for that is not there.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}; choose one of: {', '.join(ENGINES)}")
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:N")
+    if kind == "cuda":
+        if engine == "openvino":
+            raise UsageError("OpenVINO runs on the CPU here; pass --device cpu or --engine torch")
+        _require_cuda(device)
+        return "torch", device
+    if kind == "auto" and engine != "openvino" and _cuda_count() > 0:
+        return "torch", "cuda"
+    return ("openvino" if engine == "auto" else engine), "cpu"
+
+
+def _cuda_count() -> int:
+    import torch  # noqa: PLC0415 - heavy, and OpenVINO does without
+
+    return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
+def _require_cuda(device: str) -> None:
+    count = _cuda_count()
+    number = device.partition(":")[2] or "0"
+    if not number.isdigit():
+        raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:N")
+    if int(number) >= count:
+        raise DeviceError(f"{device} was asked for, but this machine has {count} CUDA devices; pass --device cpu")
+
+
+class TorchEngine:
+    """A stage's network in PyTorch, single precision."""
+
+    name = "torch"
+
+    def __init__(self, bundle: ModelBundle, stage: Stage, device: str = "cpu") -> None:
+        import torch  # noqa: PLC0415 - heavy
+
+        self._torch = torch
+        self.device = device
+        self._network = build_network(bundle, stage).to(device)
+
+    def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`Engine`.
+
+        Raises:
+            DeviceError: if the device runs out of memory.
+        """
+        torch = self._torch
+        try:
+            with torch.inference_mode():
+                batch = torch.from_numpy(np.ascontiguousarray(array))[None].to(self.device)
+                result: NDArray[np.float32] = self._network(batch)[0].float().cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(f"{self.device} ran out of memory at {array.shape[1:]} voxels; pass --device cpu") from error
+        return result
+
+
+class OpenVINOEngine:
+    """A stage's network in OpenVINO, single precision, any input size."""
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, bundle: ModelBundle, stage: Stage) -> None:
+        os.environ.setdefault("OPENVINO_TELEMETRY", "0")
+        import openvino  # noqa: PLC0415 - heavy
+
+        core = openvino.Core()
+        if stage.openvino is None:
+            model = convert_network(build_network(bundle, stage))
+        else:
+            xml = bundle.file(stage, stage.openvino)
+            bundle.file(stage, stage.openvino.removesuffix(".xml") + ".bin")
+            try:
+                model = core.read_model(xml)
+            except RuntimeError as error:
+                raise ModelError(f"OpenVINO cannot read {xml.name} of model {bundle.card.name}: {error}") from error
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        self._compiled = core.compile_model(model, "CPU", settings)
+
+    def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`Engine`."""
+        result: NDArray[np.float32] = self._compiled(np.ascontiguousarray(array)[None])[0][0]
+        return result
+
+
+def build_network(bundle: ModelBundle, stage: Stage) -> Any:
+    """The stage's network in PyTorch with its weights, ready to predict.
+
+    Raises:
+        ModelError: if the weights are damaged or do not fit the card.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
+
+    from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig  # noqa: PLC0415 - imports torch
+
+    path = bundle.file(stage, stage.weights)
+    try:
+        network = AttentionUNet(AttentionUNetConfig.from_dict(stage.network))
+        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path.name} does not fit stage {stage.name} of model {bundle.card.name}: {error}") from error
+    return network.eval()
+
+
+def convert_network(network: Any) -> Any:
+    """An OpenVINO model of a PyTorch network, open to any input size."""
+    import warnings  # noqa: PLC0415
+
+    import openvino  # noqa: PLC0415 - heavy
+    import torch  # noqa: PLC0415 - heavy
+
+    side = 2 * network.config.divisor
+    example = torch.zeros(1, network.config.in_channels, side, side, side)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # size checks of MONAI's blocks, true of any input
+        model = openvino.convert_model(network, example_input=example)
+    model.reshape({0: [1, network.config.in_channels, -1, -1, -1]})
+    return model
+
+
+def open_engine(bundle: ModelBundle, stage: Stage, *, engine: str, device: str) -> Engine:
+    """An engine by the names :func:`choose_engine` returned."""
+    if engine == "openvino":
+        return OpenVINOEngine(bundle, stage)
+    return TorchEngine(bundle, stage, device)

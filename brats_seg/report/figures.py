@@ -1,0 +1,301 @@
+"""The pictures of one study: three planes by four sequences, a strip of slices, and the measured diameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.labels import Region, Structure
+from brats_seg.core.results import Lesion, StudyResult
+from brats_seg.core.study import MRSequence
+from brats_seg.core.volume import Grid
+from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines, png_bytes
+from brats_seg.report.palette import REGION_COLOURS
+from brats_seg.report.scene import PANEL_PX_PER_MM, Scene, measured_lesion, scene_of
+from brats_seg.report.slices import AXIAL, PLANES, Plane, View, cut, nearest_voxel, spread
+
+STRIP_SLICES = 14
+"""Pictures in the strip at most: two rows of seven on a wide page."""
+STRIP_PX_PER_MM = 2.0
+LINE_PX = {"WT": 2.4, "TC": 4.2, "ET": 1.8, "RC": 2.4}
+"""Widths at :data:`PANEL_PX_PER_MM`. The core's line is wide enough to show on both sides of the enhancing one."""
+SCALE_BARS_MM = (5, 10, 20, 50, 100)
+_LETTER_PX = 25
+_NOTE_PX = 22
+_GAP_PX = 8
+_HEADER_PX = 48
+_FOOTER_PX = 92
+_DIAMETER_MARGIN_MM = 22.0
+_DIAMETER_SIDE_PX = 640
+_EMPTY_GREY = 26
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture for the page.
+
+    Attributes:
+        data: JPEG bytes.
+        width: pixels.
+        height: pixels.
+        title: a word or two to stand over it.
+        alt: what it shows, for those who cannot see it.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    title: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class ReportPictures:
+    """All pictures of the page.
+
+    Attributes:
+        planes: one for each sequence, three planes below each other.
+        strip: axial slices from the lowest to the highest.
+        strip_sequence: the sequence the strip shows; empty without images.
+        diameters: the slice the leading lesion was measured on, or None where there is none.
+    """
+
+    planes: tuple[Picture, ...]
+    strip: tuple[Picture, ...]
+    strip_sequence: str
+    diameters: Picture | None
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """What one picture shows: a slice of a sequence (None: no image, lines only) in a view."""
+
+    view: View
+    plane: Plane
+    index: int
+    sequence: MRSequence | None
+
+
+def overlay_png(result: StudyResult) -> bytes:
+    """Three planes through the largest lesion by the four sequences, as one PNG with legend and scale.
+
+    Args:
+        result: the study's result; images on the grid of the label map.
+
+    Raises:
+        ValueError: if an image lies on another grid.
+    """
+    scene = scene_of(result)
+    column_px, rows_px = _panel_sizes(scene)
+    count = max(1, len(scene.columns))
+    width = max(count * (column_px + _GAP_PX) - _GAP_PX, 1100)
+    height = _HEADER_PX + sum(rows_px) + 2 * _GAP_PX + _FOOTER_PX
+    canvas = Canvas(width, height)
+    for number, sequence in enumerate(scene.columns or (None,)):
+        left = number * (column_px + _GAP_PX)
+        title = sequence.title if sequence else "label map"
+        canvas.text(title, left + column_px / 2, _HEADER_PX / 2, size_px=30, align="cc")
+        _draw_column(canvas, scene, sequence, left, _HEADER_PX)
+    _draw_footer(canvas, scene, result.segmentation.study_id)
+    return png_bytes(canvas.render())
+
+
+def report_pictures(result: StudyResult) -> ReportPictures:
+    """The pictures of the page, each cut from a sheet that is drawn once.
+
+    Raises:
+        ValueError: if an image lies on another grid than the label map.
+    """
+    scene = scene_of(result)
+    sequence = scene.best()
+    lesion = measured_lesion(result)
+    return ReportPictures(
+        planes=_plane_pictures(scene),
+        strip=_strip_pictures(scene, sequence),
+        strip_sequence=sequence.title if sequence else "",
+        diameters=_diameter_picture(result, scene, lesion) if lesion else None,
+    )
+
+
+def _panel_sizes(scene: Scene) -> tuple[int, list[int]]:
+    sizes = [scene.view.size_px(plane) for plane in PLANES]
+    return max(width for width, _ in sizes), [height for _, height in sizes]
+
+
+def _draw_column(canvas: Canvas, scene: Scene, sequence: MRSequence | None, left: int, top: int) -> None:
+    """The three planes of one sequence below each other."""
+    column_px, rows_px = _panel_sizes(scene)
+    for plane, height in zip(PLANES, rows_px, strict=True):
+        if sequence is None or sequence in scene.images:
+            inset = left + (column_px - scene.view.size_px(plane)[0]) // 2
+            _draw_slice(canvas, scene, _Shot(scene.view, plane, scene.focus[plane.normal], sequence), (inset, top))
+            note = f"{plane.name} {_position_text(scene.grid, plane, scene.focus[plane.normal])}"
+            canvas.text(note, left + 8, top + 8, size_px=_NOTE_PX, outlined=True)
+            _draw_marks(canvas, plane, (inset, top, scene.view.size_px(plane)[0], height), scene.view.px_per_mm)
+        else:
+            canvas.box(left, top, column_px, height, f"#{_EMPTY_GREY:02x}{_EMPTY_GREY:02x}{_EMPTY_GREY:02x}")
+            canvas.text("not available", left + column_px / 2, top + height / 2, size_px=28, align="cc")
+        top += height + _GAP_PX
+
+
+def _draw_slice(canvas: Canvas, scene: Scene, shot: _Shot, corner: tuple[int, int]) -> None:
+    """One picture with the lines of its regions, upper left corner at ``corner``."""
+    view, plane = shot.view, shot.plane
+    if shot.sequence is not None:
+        picture = view.crop(cut(scene.images[shot.sequence].data, plane, shot.index), plane)
+        canvas.image(scene.windows[shot.sequence].grey(view.stretch(picture, plane)), *corner)
+    labels = view.crop(cut(scene.labels.data, plane, shot.index), plane)
+    if not labels.any():
+        return
+    for name in scene.drawn:
+        lines = [view.pixels_of(line, plane) + corner for line in outlines(scene.mask(name, labels))]
+        width = LINE_PX[name] * min(1.0, 0.35 + 0.65 * view.px_per_mm / PANEL_PX_PER_MM)
+        canvas.lines(lines, REGION_COLOURS[name], width_px=width, dashed=name in scene.doubtful)
+
+
+def _draw_marks(canvas: Canvas, plane: Plane, box: tuple[int, int, int, int], px_per_mm: float) -> None:
+    """Letters at the four edges and a scale bar at the lower left."""
+    left, top, width, height = box
+    west, east, north, south = plane.marks
+    for words, x, y, align in (
+        (west, left + 6, top + height / 2, "lc"),
+        (east, left + width - 6, top + height / 2, "rc"),
+        (north, left + width / 2, top + 3, "ct"),
+        (south, left + width / 2, top + height - 3, "cb"),
+    ):
+        canvas.text(words, x, y, size_px=_LETTER_PX, align=align, outlined=True)
+    _draw_scale(canvas, left + 12, top + height - 12, width, px_per_mm)
+
+
+def _draw_scale(canvas: Canvas, x: float, y: float, width: float, px_per_mm: float) -> None:
+    """A bar of a round number of millimetres, at most 30 % of a picture's width, with its length above it."""
+    length_mm = max((mm for mm in SCALE_BARS_MM if mm * px_per_mm <= 0.3 * width), default=SCALE_BARS_MM[0])
+    length = length_mm * px_per_mm
+    canvas.lines([np.array([(x, y), (x + length, y)])], "black", width_px=7)
+    canvas.lines([np.array([(x, y), (x + length, y)])], "white", width_px=3)
+    canvas.text(f"{length_mm} mm", x, y - 7, size_px=_NOTE_PX, align="lb", outlined=True)
+
+
+def _draw_footer(canvas: Canvas, scene: Scene, study_id: str) -> None:
+    """Legend, convention and the study's name."""
+    x, y = 16.0, canvas.height - _FOOTER_PX + 30.0
+    for name in scene.drawn:
+        words = Region[name].value if name in Region.__members__ else Structure[name].value
+        words += " (estimate)" if name in scene.doubtful else ""
+        canvas.lines([np.array([(x, y), (x + 44, y)])], REGION_COLOURS[name], width_px=6, dashed=name in scene.doubtful)
+        canvas.text(f"{name}  {words}", x + 56, y, size_px=26, align="lc")
+        x += 56 + 14.5 * (len(words) + 5) + 24
+    note = f"{study_id}   ·   patient's left on the right of axial and coronal pictures   ·   research use"
+    canvas.text(note, 16, canvas.height - 24, size_px=_NOTE_PX, align="lc", colour="#B0B0B0")
+
+
+def _position_text(grid: Grid, plane: Plane, index: int) -> str:
+    """Where a slice lies, in scanner millimetres along its normal: ``z 23 mm``."""
+    voxel = [(n - 1) / 2 for n in grid.shape]
+    voxel[plane.normal] = index
+    position = round(float(grid.to_world(voxel)[plane.normal]) + 1e-6)
+    return f"{'xyz'[plane.normal]} {position} mm"
+
+
+def _plane_pictures(scene: Scene) -> tuple[Picture, ...]:
+    """One picture for each sequence, cut from one sheet."""
+    column_px, rows_px = _panel_sizes(scene)
+    sequences: tuple[MRSequence | None, ...] = scene.columns or (None,)
+    canvas = Canvas(column_px * len(sequences), sum(rows_px) + 2 * _GAP_PX)
+    for number, sequence in enumerate(sequences):
+        _draw_column(canvas, scene, sequence, number * column_px, 0)
+    sheet = canvas.render()
+    pictures = []
+    for number, sequence in enumerate(sequences):
+        title = sequence.title if sequence else "Label map"
+        if sequence is None or sequence in scene.images:
+            alt = f"{title}: axial, coronal and sagittal slice with the outlines of the regions found."
+        else:
+            alt = f"{title}: not available."
+        pictures.append(_cut_picture(sheet, (number * column_px, 0, column_px, canvas.height), title, alt))
+    return tuple(pictures)
+
+
+def _strip_pictures(scene: Scene, sequence: MRSequence | None) -> tuple[Picture, ...]:
+    """Axial slices across what was found, one slice further at both ends; across the head where nothing was."""
+    filled = np.flatnonzero(scene.labels.data.any(axis=(0, 1)))
+    if filled.size:
+        last_slice = scene.grid.shape[2] - 1
+        indices = spread(max(0, int(filled[0]) - 1), min(last_slice, int(filled[-1]) + 1), STRIP_SLICES)
+    else:
+        tenth = (scene.view.stop[2] - scene.view.start[2]) // 10
+        indices = spread(scene.view.start[2] + tenth, scene.view.stop[2] - 1 - tenth, STRIP_SLICES)
+    view = replace(scene.view, px_per_mm=STRIP_PX_PER_MM)
+    width, height = view.size_px(AXIAL)
+    canvas = Canvas(width * len(indices), height)
+    for number, index in enumerate(indices):
+        _draw_slice(canvas, scene, _Shot(view, AXIAL, index, sequence), (number * width, 0))
+        position = _position_text(scene.grid, AXIAL, index)
+        canvas.text(position, number * width + 6, 5, size_px=_NOTE_PX, outlined=True)
+    canvas.text("R", 5, height / 2, size_px=_NOTE_PX, align="lc", outlined=True)
+    canvas.text("L", width - 5, height / 2, size_px=_NOTE_PX, align="rc", outlined=True)
+    _draw_scale(canvas, 10, height - 10, width, STRIP_PX_PER_MM)
+    sheet = canvas.render()
+    title = sequence.title if sequence else "Label map"
+    return tuple(
+        _cut_picture(
+            sheet,
+            (number * width, 0, width, height),
+            title,
+            f"{title}, axial slice at {_position_text(scene.grid, AXIAL, index)} with outlines.",
+        )
+        for number, index in enumerate(indices)
+    )
+
+
+def _diameter_picture(result: StudyResult, scene: Scene, lesion: Lesion) -> Picture:
+    """The slice a lesion was measured on, enlarged, with both diameters."""
+    measured = lesion.diameters
+    normal = result.segmentation.labels.grid.axis_order[measured.axis][0]
+    plane = next(plane for plane in PLANES if plane.normal == normal)
+    ends = scene.grid.to_voxel([*measured.long_ends_mm, *measured.short_ends_mm])
+    index = nearest_voxel(ends[0], scene.grid.shape)[normal]
+    view = _close_up(scene, plane, ends)
+    sequence = scene.best(MRSequence.T1CE if lesion.region == "ET" else MRSequence.FLAIR)
+    width, height = view.size_px(plane)
+    canvas = Canvas(width, height)
+    _draw_slice(canvas, scene, _Shot(view, plane, index, sequence), (0, 0))
+    points = view.to_px(ends, plane)
+    for first, length in ((0, measured.long_mm), (2, measured.short_mm)):
+        if length > 0:
+            canvas.lines([points[first : first + 2]], "black", width_px=5)
+            canvas.lines([points[first : first + 2]], "white", width_px=2.4)
+    _draw_marks(canvas, plane, (0, 0, width, height), view.px_per_mm)
+    title = sequence.title if sequence else "Label map"
+    canvas.text(f"{plane.name} {_position_text(scene.grid, plane, index)}", 8, 8, size_px=_NOTE_PX, outlined=True)
+    alt = (
+        f"{title}, {plane.name} slice: diameters of {lesion.region} lesion {lesion.number}, "
+        f"{measured.long_mm:.0f} by {measured.short_mm:.0f} mm."
+    )
+    return _cut_picture(canvas.render(), (0, 0, width, height), title, alt)
+
+
+def _close_up(scene: Scene, plane: Plane, ends: NDArray[np.float64]) -> View:
+    """A square around both diameters, as far as the volume reaches."""
+    spacing = scene.grid.spacing_mm
+    axes = (plane.across, plane.up)
+    extent = max(float(np.ptp(ends[:, axis])) * spacing[axis] for axis in axes) / 2 + _DIAMETER_MARGIN_MM
+    start, stop = list(scene.view.start), list(scene.view.stop)
+    for axis in axes:
+        middle = float(ends[:, axis].min() + ends[:, axis].max()) / 2
+        start[axis] = int(np.clip(np.floor(round(middle - extent / spacing[axis], 4)), 0, scene.grid.shape[axis] - 1))
+        stop[axis] = int(
+            np.clip(np.ceil(round(middle + extent / spacing[axis], 4)), start[axis] + 1, scene.grid.shape[axis])
+        )
+    side_mm = max((stop[axis] - start[axis]) * spacing[axis] for axis in axes)
+    return View(
+        (start[0], start[1], start[2]), (stop[0], stop[1], stop[2]), spacing, round(_DIAMETER_SIDE_PX / side_mm, 3)
+    )
+
+
+def _cut_picture(sheet: NDArray[np.uint8], box: tuple[int, int, int, int], title: str, alt: str) -> Picture:
+    left, top, width, height = box
+    part = sheet[top : top + height, left : left + width]
+    return Picture(jpeg_bytes(part), width, height, title, alt)

@@ -1,0 +1,131 @@
+"""What the pictures of a study show: its volumes in RAS order, grey levels, the planes and the lesions to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.labels import REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.results import Lesion, StudyResult
+from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
+from brats_seg.core.volume import Array, Grid, Volume
+from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of
+
+PANEL_PX_PER_MM = 3.0
+"""Scale of the three planes."""
+_MARGIN_MM = 9.0
+"""Black rim around the head, which the letters stand on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A study in RAS order, ready to be cut.
+
+    Attributes:
+        labels: label map.
+        schema: the meaning of its numbers.
+        images: those there are, on the grid of the label map.
+        windows: grey levels of each.
+        columns: sequences in the order shown; empty where there is no image at all.
+        view: the head at the scale of the panels.
+        focus: voxel the three planes meet in.
+        doubtful: regions drawn dashed, because a sequence they need was missing.
+    """
+
+    labels: Volume
+    schema: LabelSchema
+    images: dict[MRSequence, Volume]
+    windows: dict[MRSequence, Window]
+    columns: tuple[MRSequence, ...]
+    view: View
+    focus: tuple[int, int, int]
+    doubtful: frozenset[str]
+
+    @property
+    def grid(self) -> Grid:
+        """Grid in RAS order."""
+        return self.labels.grid
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Regions that have lines, outermost first."""
+        cavity = ("RC",) if Structure.RC in self.schema.structures else ()
+        return tuple(region.abbreviation for region in REGIONS) + cavity
+
+    def mask(self, name: str, labels: Array) -> NDArray[np.bool_]:
+        """Mask of a drawn region in a cut of the label map."""
+        if name == "RC":
+            return self.schema.structure_mask(labels, Structure.RC)
+        return self.schema.region_mask(labels, Region[name])
+
+    def best(self, *preferred: MRSequence) -> MRSequence | None:
+        """The first of these that there is an image of, then of the usual order; None without images."""
+        return next((s for s in (*preferred, *REFERENCE_PREFERENCE) if s in self.images), None)
+
+
+def scene_of(result: StudyResult) -> Scene:
+    """Turn a result to RAS order and decide what its pictures show.
+
+    Raises:
+        ValueError: if an image does not lie on the grid of the label map.
+    """
+    native = result.segmentation.labels
+    for sequence, image in result.images.items():
+        if not image.grid.same_as(native.grid):
+            raise ValueError(
+                f"{sequence.title} lies on {image.grid.describe()}, the label map on {native.grid.describe()}"
+            )
+    labels = native.to_ras()
+    images = {sequence: result.images[sequence].to_ras() for sequence in SEQUENCES if sequence in result.images}
+    windows = {sequence: window_of(image.data) for sequence, image in images.items()}
+    spacing = labels.grid.spacing_mm
+    reference = next((s for s in REFERENCE_PREFERENCE if s in images), None)
+    if reference is None:
+        start, stop = head_box(labels.data, 0, margin_mm=4 * _MARGIN_MM, spacing_mm=spacing)
+    else:
+        above = windows[reference].head_above
+        start, stop = head_box(images[reference].data, above, margin_mm=_MARGIN_MM, spacing_mm=spacing)
+    lesion = main_lesion(result)
+    if lesion is None:
+        focus = nearest_voxel([(a + b - 1) / 2 for a, b in zip(start, stop, strict=True)], labels.grid.shape)
+    else:
+        focus = nearest_voxel(labels.grid.to_voxel(lesion.centroid_mm), labels.grid.shape)
+        start, stop = _include(start, stop, focus)
+    return Scene(
+        labels=labels,
+        schema=result.segmentation.schema,
+        images=images,
+        windows=windows,
+        columns=SEQUENCES if images else (),
+        view=View(start, stop, spacing, PANEL_PX_PER_MM),
+        focus=focus,
+        doubtful=doubtful_regions(result),
+    )
+
+
+def _include(
+    start: tuple[int, int, int], stop: tuple[int, int, int], voxel: tuple[int, int, int]
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """The box, made larger where a voxel lies outside it."""
+    low = np.minimum(start, voxel).tolist()
+    high = np.maximum(stop, np.asarray(voxel) + 1).tolist()
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+
+def doubtful_regions(result: StudyResult) -> frozenset[str]:
+    """Regions that a sequence is missing for: without T1CE enhancement cannot be seen."""
+    return frozenset({"TC", "ET"}) if MRSequence.T1CE in result.segmentation.missing else frozenset()
+
+
+def main_lesion(result: StudyResult) -> Lesion | None:
+    """The largest lesion of the whole tumour, else the largest cavity; None where nothing was found."""
+    return next((found[0] for name in ("WT", "RC") if (found := result.measurements.lesions_of(name))), None)
+
+
+def measured_lesion(result: StudyResult) -> Lesion | None:
+    """The lesion whose diameters are drawn: the largest enhancing one, else the largest of the whole tumour."""
+    names = ("WT",) if "ET" in doubtful_regions(result) else ("ET", "WT")
+    lesions = (lesion for name in names for lesion in result.measurements.lesions_of(name)[:1])
+    return next((lesion for lesion in lesions if lesion.diameters.long_mm > 0), None)

@@ -1,0 +1,139 @@
+"""Lesions of a region: connected components with size, place, diameters and whether RANO can measure them.
+
+Voxels that touch by a face, an edge or a corner (26-neighbourhood) are one lesion, as in the BraTS evaluation.
+Every component counts, down to :data:`MINIMUM_LESION_VOXELS`: what is too small to believe is removed by
+post-processing, which records it, and not silently by a measurement. An empty mask has no lesions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+
+from brats_seg.core.results import Diameters, Lesion
+from brats_seg.core.volume import Grid
+from brats_seg.volumetrics.diameters import measure_diameters
+from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border
+
+MINIMUM_LESION_VOXELS = 1
+"""Smallest component that counts as a lesion: all of them, so that the count agrees with the label map written."""
+
+_ROUNDING_MM = 1e-6
+
+
+@dataclass(frozen=True)
+class MeasurableRule:
+    """When a lesion is measurable disease.
+
+    Attributes:
+        diameter_mm: both diameters reach at least this.
+        slices: the lesion is seen on at least so many slices.
+        thick_slice_mm: above this slice thickness the next rule applies too.
+        thicknesses: both diameters reach at least so many slice thicknesses.
+    """
+
+    diameter_mm: float
+    slices: int
+    thick_slice_mm: float
+    thicknesses: float
+
+
+RANO_MEASURABLE = MeasurableRule(diameter_mm=10.0, slices=2, thick_slice_mm=5.0, thicknesses=2.0)
+"""RANO-HGG: Wen 2010, J Clin Oncol 28:1963, doi:10.1200/JCO.2009.26.3541 (at least 10 x 10 mm on two or more
+axial slices, preferably at most 5 mm apart; with thicker slices at least twice the thickness). RANO 2.0 keeps 10 x 10 mm:
+Wen 2023, J Clin Oncol 41:5187, doi:10.1200/JCO.23.01059. Limits are reached with >=, not >."""
+
+
+def is_measurable(diameters: Diameters, slice_thickness_mm: float, *, rule: MeasurableRule = RANO_MEASURABLE) -> bool:
+    """Whether both diameters and the number of slices reach the rule's limits.
+
+    Args:
+        diameters: of the lesion.
+        slice_thickness_mm: spacing along ``diameters.axis``.
+        rule: limits in force.
+    """
+    least_mm = rule.diameter_mm
+    if slice_thickness_mm > rule.thick_slice_mm + _ROUNDING_MM:
+        least_mm = max(least_mm, rule.thicknesses * slice_thickness_mm)
+    reached = min(diameters.long_mm, diameters.short_mm) >= least_mm - _ROUNDING_MM
+    return reached and diameters.slices >= rule.slices
+
+
+def count_lesions(mask: Mask) -> int:
+    """Number of connected components (26-neighbourhood) of a mask ``(X, Y, Z)``."""
+    box = bounding_box(mask)
+    if box is None:
+        return 0
+    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    return int(np.count_nonzero(np.bincount(labels.ravel())[1:] >= MINIMUM_LESION_VOXELS))
+
+
+def find_lesions(
+    mask: Mask,
+    grid: Grid,
+    *,
+    region: str,
+    start: tuple[int, int, int] = (0, 0, 0),
+    bridge: Mask | None = None,
+    cavity: Mask | None = None,
+) -> tuple[Lesion, ...]:
+    """Every lesion of a region, largest first.
+
+    Args:
+        mask: the region, ``(X, Y, Z)`` bool: the whole grid or a part of it.
+        grid: the whole grid.
+        region: its name in the rows.
+        start: index in the grid of the first voxel of ``mask``.
+        bridge: same shape; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
+        cavity: same shape; what diameters must not cross.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return ()
+    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    statistics = cc3d.statistics(labels)
+    bridge, cavity = (None if tissue is None else tissue[box] for tissue in (bridge, cavity))
+    first = np.array(start) + [side.start for side in box]
+    counts = statistics["voxel_counts"]
+    centroids = grid.to_world(np.nan_to_num(statistics["centroids"]) + first).round(9)
+    # Equally large lesions are ordered by place in the scanner, not by how the array is stored.
+    order = sorted(
+        (k for k in range(1, len(counts)) if counts[k] >= MINIMUM_LESION_VOXELS),
+        key=lambda k: (-int(counts[k]), *(-centroids[k]).round(3)),
+    )
+    rows: list[Lesion] = []
+    for number, k in enumerate(order, start=1):
+        part: Box = statistics["bounding_boxes"][k]
+        low, high = _corners(part, first)
+        diameters = measure_diameters(
+            labels[part] == k,
+            grid,
+            start=low,
+            bridge=None if bridge is None else bridge[part],
+            cavity=None if cavity is None else cavity[part],
+        )
+        x, y, z = centroids[k].tolist()
+        rows.append(
+            Lesion(
+                region=region,
+                number=number,
+                volume_ml=float(counts[k]) * grid.voxel_ml,
+                centroid_mm=(x, y, z),
+                box=(low, high),
+                diameters=diameters,
+                measurable=is_measurable(diameters, grid.spacing_mm[diameters.axis]),
+                touches_border=box_touches_border(
+                    (slice(low[0], high[0] + 1), slice(low[1], high[1] + 1), slice(low[2], high[2] + 1)), grid.shape
+                ),
+            )
+        )
+    return tuple(rows)
+
+
+def _corners(part: Box, first: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """First and last voxel of a box in the whole grid."""
+    x, y, z = (int(side.start + offset) for side, offset in zip(part, first, strict=True))
+    dx, dy, dz = (int(side.stop - side.start - 1) for side in part)
+    return (x, y, z), (x + dx, y + dy, z + dz)
