@@ -1,0 +1,28 @@
+"""Brain tumour regions, volumes and their course from four MRI sequences.
+
+``segment_study`` and ``measure`` are the whole of the Python interface for most uses; both return the values
+of :mod:`brats_seg.core.results`. Importing the package loads no heavy library; calling a function does.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brats_seg.pipeline import SegmentOptions, measure, segment_study
+
+try:
+    __version__ = version("brats-seg")
+except PackageNotFoundError:  # run from a source tree that was not installed
+    __version__ = "0+unknown"
+
+__all__ = ["SegmentOptions", "__version__", "measure", "segment_study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("SegmentOptions", "measure", "segment_study"):
+        from brats_seg import pipeline  # noqa: PLC0415 - heavy, so only when used
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'brats_seg' has no attribute {name!r}")

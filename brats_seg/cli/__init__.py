@@ -1,1 +1,5 @@
-"""One file a command; each parses, calls one function and prints."""
+"""The command line. One file a command; each parses, calls one function and prints."""
+
+from brats_seg.cli.main import main
+
+__all__ = ["main"]

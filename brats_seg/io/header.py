@@ -6,6 +6,7 @@ its first bytes and not from its name. Header fields are those of https://nifti.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import io
@@ -145,6 +146,8 @@ class NiftiFile:
     def _checked(self, kind: type[Nifti1Header], raw: bytes) -> Nifti1Header:
         try:
             header = kind.from_fileobj(io.BytesIO(raw), check=False)
+            # As stored, because the repair below turns a spacing of 0 into 1.
+            self.zooms_mm = np.asarray(header["pixdim"][1:4], dtype=np.float64)
             header.check_fix(logger=_SILENT, error_level=_FATAL_LEVEL)
         except (HeaderDataError, ValueError, KeyError, OverflowError) as error:
             raise self.refuse(f"its header is damaged ({error}). Copy or convert it again.") from error
@@ -235,29 +238,29 @@ class NiftiFile:
         qform_code, sform_code = int(self.header["qform_code"]), int(self.header["sform_code"])
         if qform_code <= 0:
             return SpatialForms(0, max(sform_code, 0), None)
-        try:
-            qform = np.asarray(self.header.get_qform(), dtype=np.float64)
-            if np.isfinite(qform).all():
-                return SpatialForms(qform_code, max(sform_code, 0), qform)
-        except (HeaderDataError, ValueError):
-            pass
+        if np.isfinite(self.zooms_mm).all() and (self.zooms_mm != 0).all():
+            # An invalid quaternion counts as no qform, below.
+            with contextlib.suppress(HeaderDataError, ValueError), np.errstate(all="ignore"):
+                qform = np.asarray(self.header.get_qform(), dtype=np.float64)
+                if np.isfinite(qform).all():
+                    return SpatialForms(qform_code, max(sform_code, 0), qform)
         if sform_code > 0:
             self.notes.append("the qform in the header is damaged; the sform was used")
             return SpatialForms(0, sform_code, None)
+        self._check_spacing(self.zooms_mm)
         raise self.refuse("the orientation in its header (qform) is damaged. Convert it again from the original.")
 
     def grid(self, *, allow_missing_orientation: bool) -> tuple[Grid, SpatialForms]:
         """The grid by sform, else qform, else (only if allowed) nibabel's assumption."""
         shape = self.shape()
-        zooms = np.asarray(self.header["pixdim"][1:4], dtype=np.float64)
         forms = self.forms()
         if forms.sform_code > 0:
             affine = np.asarray(self.header.get_sform(), dtype=np.float64)
         elif forms.qform is not None:
-            self._check_spacing(zooms)
+            self._check_spacing(self.zooms_mm)
             affine = forms.qform
         elif allow_missing_orientation:
-            self._check_spacing(zooms)
+            self._check_spacing(self.zooms_mm)
             affine = np.asarray(self.header.get_base_affine(), dtype=np.float64)
             self.notes.append("the header has no orientation (no qform, no sform): left and right are assumed")
         else:

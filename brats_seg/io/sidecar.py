@@ -20,15 +20,15 @@ from brats_seg.io.tables import write_json
 LESION = 7
 """BIDS standard label "Lesion (L)", the mapping of every tissue class of a tumour."""
 STRUCTURE_COLORS: Mapping[Structure, str] = {
-    Structure.NCR: "#0072B2",
-    Structure.ED: "#F0E442",
+    Structure.NCR: "#F0E442",
+    Structure.ED: "#56B4E9",
     Structure.ET: "#D55E00",
-    Structure.NET: "#CC79A7",
-    Structure.CC: "#56B4E9",
-    Structure.RC: "#009E73",
-    Structure.GTV: "#E69F00",
+    Structure.NET: "#E69F00",
+    Structure.CC: "#009E73",
+    Structure.RC: "#CC79A7",
+    Structure.GTV: "#0072B2",
 }
-"""Colour-blind-safe palette of Okabe and Ito (https://jfly.uni-koeln.de/color/)."""
+"""Colour-blind-safe colours of Okabe and Ito (2008), the same as in the report's pictures (a test compares them)."""
 _SCHEMA_KEY = "LabelSchema"
 _MAX_SIDECAR_BYTES = 2**20
 

@@ -108,6 +108,19 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
     return PreparedStudy(study.id, array, brain, study.present, record)
 
 
+def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSequence, Volume]:
+    """Every sequence on the reference file's own grid, registered as the record says; for pictures."""
+    reference = study.reference_volume
+    images: dict[MRSequence, Volume] = {}
+    for sequence in study.present:
+        volume = study.images[sequence]
+        if volume.grid.same_as(reference.grid):
+            images[sequence] = reference.with_data(volume.data)
+        else:
+            images[sequence] = resample(volume, reference.grid, matrix=record.registrations[sequence].matrix)
+    return images
+
+
 def _check_skull(study: Study, *, force: bool, warnings: list[str]) -> None:
     for sequence in study.present:
         check = check_skull_stripped(study.images[sequence], sequence)

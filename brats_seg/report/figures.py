@@ -13,14 +13,15 @@ from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines, png_bytes
 from brats_seg.report.palette import REGION_COLOURS
-from brats_seg.report.scene import PANEL_PX_PER_MM, Scene, measured_lesion, scene_of
+from brats_seg.report.scene import Scene, measured_lesion, scene_of
 from brats_seg.report.slices import AXIAL, PLANES, Plane, View, cut, nearest_voxel, spread
 
 STRIP_SLICES = 14
 """Pictures in the strip at most: two rows of seven on a wide page."""
-STRIP_PX_PER_MM = 2.0
-LINE_PX = {"WT": 2.4, "TC": 4.2, "ET": 1.8, "RC": 2.4}
-"""Widths at :data:`PANEL_PX_PER_MM`. The core's line is wide enough to show on both sides of the enhancing one."""
+STRIP_SCALE = 0.66
+"""Scale of the strip against that of the panels."""
+LINE_PX = {"WT": 2.4, "TC": 4.6, "ET": 2.2, "RC": 2.4}
+"""Widths in the panels. The core's line is wide enough to show on both sides of the enhancing one."""
 SCALE_BARS_MM = (5, 10, 20, 50, 100)
 _LETTER_PX = 25
 _NOTE_PX = 22
@@ -151,7 +152,7 @@ def _draw_slice(canvas: Canvas, scene: Scene, shot: _Shot, corner: tuple[int, in
         return
     for name in scene.drawn:
         lines = [view.pixels_of(line, plane) + corner for line in outlines(scene.mask(name, labels))]
-        width = LINE_PX[name] * min(1.0, 0.35 + 0.65 * view.px_per_mm / PANEL_PX_PER_MM)
+        width = LINE_PX[name] * min(1.0, 0.35 + 0.65 * view.px_per_mm / scene.view.px_per_mm)
         canvas.lines(lines, REGION_COLOURS[name], width_px=width, dashed=name in scene.doubtful)
 
 
@@ -170,8 +171,8 @@ def _draw_marks(canvas: Canvas, plane: Plane, box: tuple[int, int, int, int], px
 
 
 def _draw_scale(canvas: Canvas, x: float, y: float, width: float, px_per_mm: float) -> None:
-    """A bar of a round number of millimetres, at most 30 % of a picture's width, with its length above it."""
-    length_mm = max((mm for mm in SCALE_BARS_MM if mm * px_per_mm <= 0.3 * width), default=SCALE_BARS_MM[0])
+    """A bar of a round number of millimetres, at most 40 % of a picture's width, with its length above it."""
+    length_mm = max((mm for mm in SCALE_BARS_MM if mm * px_per_mm <= 0.4 * width), default=SCALE_BARS_MM[0])
     length = length_mm * px_per_mm
     canvas.lines([np.array([(x, y), (x + length, y)])], "black", width_px=7)
     canvas.lines([np.array([(x, y), (x + length, y)])], "white", width_px=3)
@@ -227,7 +228,7 @@ def _strip_pictures(scene: Scene, sequence: MRSequence | None) -> tuple[Picture,
     else:
         tenth = (scene.view.stop[2] - scene.view.start[2]) // 10
         indices = spread(scene.view.start[2] + tenth, scene.view.stop[2] - 1 - tenth, STRIP_SLICES)
-    view = replace(scene.view, px_per_mm=STRIP_PX_PER_MM)
+    view = replace(scene.view, px_per_mm=scene.view.px_per_mm * STRIP_SCALE)
     width, height = view.size_px(AXIAL)
     canvas = Canvas(width * len(indices), height)
     for number, index in enumerate(indices):
@@ -236,7 +237,7 @@ def _strip_pictures(scene: Scene, sequence: MRSequence | None) -> tuple[Picture,
         canvas.text(position, number * width + 6, 5, size_px=_NOTE_PX, outlined=True)
     canvas.text("R", 5, height / 2, size_px=_NOTE_PX, align="lc", outlined=True)
     canvas.text("L", width - 5, height / 2, size_px=_NOTE_PX, align="rc", outlined=True)
-    _draw_scale(canvas, 10, height - 10, width, STRIP_PX_PER_MM)
+    _draw_scale(canvas, 10, height - 10, width, view.px_per_mm)
     sheet = canvas.render()
     title = sequence.title if sequence else "Label map"
     return tuple(

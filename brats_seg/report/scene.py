@@ -13,8 +13,10 @@ from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
 from brats_seg.core.volume import Array, Grid, Volume
 from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of
 
-PANEL_PX_PER_MM = 3.0
-"""Scale of the three planes."""
+PANEL_PX = 580
+"""Longest side of a panel, twice what it has on a wide page, so that it stays crisp on dense screens."""
+_MAX_PX_PER_MM = 12.0
+"""Scale of very small volumes, which are not blown up to full panels."""
 _MARGIN_MM = 9.0
 """Black rim around the head, which the letters stand on."""
 
@@ -93,13 +95,14 @@ def scene_of(result: StudyResult) -> Scene:
     else:
         focus = nearest_voxel(labels.grid.to_voxel(lesion.centroid_mm), labels.grid.shape)
         start, stop = _include(start, stop, focus)
+    longest_mm = max((b - a) * size for a, b, size in zip(start, stop, spacing, strict=True))
     return Scene(
         labels=labels,
         schema=result.segmentation.schema,
         images=images,
         windows=windows,
         columns=SEQUENCES if images else (),
-        view=View(start, stop, spacing, PANEL_PX_PER_MM),
+        view=View(start, stop, spacing, min(PANEL_PX / longest_mm, _MAX_PX_PER_MM)),
         focus=focus,
         doubtful=doubtful_regions(result),
     )

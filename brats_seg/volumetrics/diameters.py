@@ -111,7 +111,7 @@ def measure_diameters(
         Lengths 0, ends at the origin and 0 slices for an empty mask.
     """
     axis = measuring_axis(grid)
-    stack = _cut_out(mask, grid, axis, start, bridge, cavity)
+    stack = _cut_out(mask, grid, axis=axis, start=start, bridge=bridge, cavity=cavity)
     if stack is None:
         nowhere = (0.0, 0.0, 0.0)
         return Diameters(0.0, 0.0, axis, 0, (nowhere, nowhere), (nowhere, nowhere), 0)
@@ -129,7 +129,7 @@ def measure_diameters(
 
 
 def _cut_out(
-    mask: Mask, grid: Grid, axis: int, start: tuple[int, int, int], bridge: Mask | None, cavity: Mask | None
+    mask: Mask, grid: Grid, *, axis: int, start: tuple[int, int, int], bridge: Mask | None, cavity: Mask | None
 ) -> _Stack | None:
     """The lesion's bounding box, slices first; None for an empty mask."""
     box = bounding_box(mask)
@@ -146,7 +146,7 @@ def _cut_out(
     first = [offset + side.start for offset, side in zip(start, box, strict=True)]
     first.insert(0, first.pop(axis))
     in_plane = np.delete(grid.affine[:3, :3], axis, axis=1)
-    to_mm = np.linalg.cholesky(in_plane.T @ in_plane).T
+    to_mm = np.linalg.cholesky(in_plane.T @ in_plane).T.astype(np.float64)
     return _Stack(
         lesion=lesion,
         parts=np.asarray(parts, np.int32),
@@ -200,7 +200,9 @@ def _best(stack: _Stack) -> tuple[int, Chord, Chord]:
     longest = 0.0
     candidates: list[tuple[int, int, Chord]] = []
     # Slices with a cavity come last: their bound says little and their search is the costly one.
-    hollow = np.zeros(len(starts), np.bool_) if stack.cavity is None else stack.cavity.any(axis=(1, 2))[slices[starts]]
+    hollow = np.zeros(len(starts), np.bool_)
+    if stack.cavity is not None:
+        hollow |= np.any(stack.cavity[slices[starts]], axis=(1, 2))
     for k in np.lexsort((-bounds, hollow)):
         if bounds[k] < longest - TIE_MM:
             continue
@@ -224,7 +226,7 @@ def _long_chords(points: Points, stack: _Stack, index: int, at_least_mm: float) 
 
 
 def _with_longest_perpendicular(stack: _Stack, candidates: list[tuple[int, int, Chord]]) -> tuple[int, Chord, Chord]:
-    """Of equally long chords, the one with the longest perpendicular, then the one farthest right, anterior, superior."""
+    """Of equally long chords, the one with the longest perpendicular, then the one farthest right, anterior, up."""
     known: dict[tuple[bytes, bytes, bytes], Chord] = {}
     ranked: list[tuple[tuple[float, ...], tuple[int, Chord, Chord]]] = []
     for index, part, long in candidates:

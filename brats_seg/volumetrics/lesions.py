@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+from numpy.typing import NDArray
 
 from brats_seg.core.results import Diameters, Lesion
 from brats_seg.core.volume import Grid
@@ -42,8 +43,8 @@ class MeasurableRule:
 
 RANO_MEASURABLE = MeasurableRule(diameter_mm=10.0, slices=2, thick_slice_mm=5.0, thicknesses=2.0)
 """RANO-HGG: Wen 2010, J Clin Oncol 28:1963, doi:10.1200/JCO.2009.26.3541 (at least 10 x 10 mm on two or more
-axial slices, preferably at most 5 mm apart; with thicker slices at least twice the thickness). RANO 2.0 keeps 10 x 10 mm:
-Wen 2023, J Clin Oncol 41:5187, doi:10.1200/JCO.23.01059. Limits are reached with >=, not >."""
+axial slices, preferably at most 5 mm apart; with thicker slices at least twice the thickness). RANO 2.0 keeps
+10 x 10 mm: Wen 2023, J Clin Oncol 41:5187, doi:10.1200/JCO.23.01059. Limits are reached with >=, not >."""
 
 
 def is_measurable(diameters: Diameters, slice_thickness_mm: float, *, rule: MeasurableRule = RANO_MEASURABLE) -> bool:
@@ -95,9 +96,9 @@ def find_lesions(
     labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
     statistics = cc3d.statistics(labels)
     bridge, cavity = (None if tissue is None else tissue[box] for tissue in (bridge, cavity))
-    first = np.array(start) + [side.start for side in box]
+    first = np.array(start, np.intp) + [side.start for side in box]
     counts = statistics["voxel_counts"]
-    centroids = grid.to_world(np.nan_to_num(statistics["centroids"]) + first).round(9)
+    centroids = grid.to_world(np.nan_to_num(statistics["centroids"]) + first)
     # Equally large lesions are ordered by place in the scanner, not by how the array is stored.
     order = sorted(
         (k for k in range(1, len(counts)) if counts[k] >= MINIMUM_LESION_VOXELS),
@@ -132,7 +133,7 @@ def find_lesions(
     return tuple(rows)
 
 
-def _corners(part: Box, first: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+def _corners(part: Box, first: NDArray[np.intp]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """First and last voxel of a box in the whole grid."""
     x, y, z = (int(side.start + offset) for side, offset in zip(part, first, strict=True))
     dx, dy, dz = (int(side.stop - side.start - 1) for side in part)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brats_seg.core.errors import InputError
 from brats_seg.core.labels import REGION_STRUCTURES, REGIONS, Region, Structure
-from brats_seg.core.results import Lesion, Measurements, Probabilities, RegionVolume, Segmentation
+from brats_seg.core.results import Lesion, Measurements, RegionVolume, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions
+from brats_seg.volumetrics.targets import Target, targets_of
 from brats_seg.volumetrics.uncertainty import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.volumes import (
     Box,
@@ -35,7 +37,10 @@ NOTE_WITHOUT_T1CE = "estimate: not assessable without T1CE"
 CAVITIES = frozenset({Structure.RC, Structure.CC})
 """What diameters must not cross: RANO measures neither cysts nor resection cavities (Wen 2010)."""
 
-_CORE = REGION_STRUCTURES[Region.TC]
+NOTE_NOT_IN_SCHEMA = "not part of the label schema"
+
+LESION_ROWS = frozenset({*(region.abbreviation for region in REGIONS), Structure.RC.abbreviation})
+"""Rows whose lesions are listed one by one; of the others only the number is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +92,17 @@ def measure_segmentation(segmentation: Segmentation, *, intervals: IntervalModel
         intervals: the model's fitted interval widths, from its card.
     """
     window = _window(segmentation)
-    names: list[tuple[str, frozenset[Structure]]] = [(r.abbreviation, REGION_STRUCTURES[r]) for r in REGIONS]
-    taken = {name for name, _ in names}
-    names += [(s.abbreviation, frozenset({s})) for s in segmentation.schema.structures if s.abbreviation not in taken]
     rows: list[RegionVolume] = []
     lesions: list[Lesion] = []
-    for name, structures in names:
-        mask = window.mask_of(structures)
-        if name in taken or name == Structure.RC.abbreviation:
-            found = _lesions(window, name, structures, mask)
+    for target in targets_of(segmentation.schema):
+        mask = window.mask_of(target.structures)
+        if target.name in LESION_ROWS:
+            found = _lesions(window, target, mask)
             lesions.extend(found)
             count = len(found)
         else:
             count = count_lesions(mask)
-        rows.append(_row(window, name, structures, mask, count, intervals))
+        rows.append(_row(window, target, mask, lesions=count, intervals=intervals))
     return Measurements(
         study_id=segmentation.study_id,
         volumes=tuple(rows),
@@ -110,30 +112,21 @@ def measure_segmentation(segmentation: Segmentation, *, intervals: IntervalModel
     )
 
 
-def region_probability(
-    probabilities: Probabilities, name: str, structures: frozenset[Structure], schema_structures: frozenset[Structure]
-) -> NDArray[np.float32] | None:
-    """``(X, Y, Z)`` probability of a region or structure, or None where the three channels do not tell it.
+def ambiguous_volumes_ml(segmentation: Segmentation) -> dict[str, float]:
+    """By row of the volumes table, the ambiguous volume that intervals are fitted on; rows without one are left out.
 
-    A structure is told by the difference of two nested channels if it is the only one of the schema there:
-    NCR by TC less ET, ED by WT less TC.
-
-    Args:
-        probabilities: of WT, TC and ET.
-        name: abbreviation of the region or structure.
-        structures: what it consists of.
-        schema_structures: everything the label schema knows.
+    Raises:
+        InputError: if the segmentation has no probabilities.
     """
-    for region in REGIONS:
-        if name == region.abbreviation:
-            return probabilities.region(region)
-    for outer, inner in ((Region.WT, Region.TC), (Region.TC, Region.ET)):
-        between = (REGION_STRUCTURES[outer] - REGION_STRUCTURES[inner]) & schema_structures
-        if structures == between:
-            difference = probabilities.region(outer) - probabilities.region(inner)
-            result: NDArray[np.float32] = np.maximum(difference, 0, out=difference)
-            return result
-    return None
+    probabilities = segmentation.probabilities
+    if probabilities is None:
+        raise InputError(f"study {segmentation.study_id}: a label map without probabilities has no ambiguous volume")
+    result: dict[str, float] = {}
+    for target in targets_of(segmentation.schema):
+        probability = target.probability(probabilities)
+        if probability is not None:
+            result[target.name] = ambiguous_volume_ml(probability, segmentation.labels.grid)
+    return result
 
 
 def _window(segmentation: Segmentation) -> _Window:
@@ -145,41 +138,34 @@ def _window(segmentation: Segmentation) -> _Window:
     return _Window(segmentation, np.ascontiguousarray(labels[box]), box)
 
 
-def _lesions(window: _Window, name: str, structures: frozenset[Structure], mask: Mask) -> tuple[Lesion, ...]:
-    """Lesions of one region; chords of ET may run over necrosis between the arcs of its rim, never over a cavity."""
-    bridging = (_CORE - structures - CAVITIES) if name == Region.ET.abbreviation else frozenset[Structure]()
-    cavity = window.mask_of(CAVITIES - structures)
+def _lesions(window: _Window, target: Target, mask: Mask) -> tuple[Lesion, ...]:
+    """Lesions of one row; chords of ET may run over necrosis between the arcs of its rim, never over a cavity."""
+    bridge: Mask | None = None
+    if target.name == Region.ET.abbreviation:
+        bridge = window.mask_of(REGION_STRUCTURES[Region.TC] - target.structures - CAVITIES)
+    cavity = window.mask_of(CAVITIES - target.structures)
     return find_lesions(
         mask,
         window.grid,
-        region=name,
+        region=target.name,
         start=window.start,
-        bridge=window.mask_of(bridging) if bridging else None,
+        bridge=bridge,
         cavity=cavity if cavity.any() else None,
     )
 
 
-def _row(
-    window: _Window,
-    name: str,
-    structures: frozenset[Structure],
-    mask: Mask,
-    lesions: int,
-    intervals: IntervalModel | None,
-) -> RegionVolume:
+def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals: IntervalModel | None) -> RegionVolume:
     segmentation = window.segmentation
-    known = frozenset(segmentation.schema.structures)
     volume_ml = mask_volume_ml(mask, window.grid)
     volume_pv_ml: float | None = None
     ends: tuple[float, float] | None = None
-    if segmentation.probabilities is not None and structures & known:
-        probability = region_probability(segmentation.probabilities, name, structures, known)
-        if probability is not None:
-            volume_pv_ml = partial_volume_ml(probability[window.box], mask, window.grid)
-            if intervals is not None and name in intervals.scales:
-                ends = intervals.interval(name, volume_ml, ambiguous_volume_ml(probability, window.grid))
+    probability = None if segmentation.probabilities is None else target.probability(segmentation.probabilities)
+    if probability is not None:
+        volume_pv_ml = partial_volume_ml(probability[window.box], mask, window.grid)
+        if intervals is not None and target.name in intervals.scales:
+            ends = intervals.interval(target.name, volume_ml, ambiguous_volume_ml(probability, window.grid))
     return RegionVolume(
-        region=name,
+        region=target.name,
         volume_ml=volume_ml,
         volume_pv_ml=volume_pv_ml,
         low_ml=None if ends is None else ends[0],
@@ -187,15 +173,15 @@ def _row(
         level=None if ends is None or intervals is None else intervals.level,
         lesions=lesions,
         touches_border=window.touches_border(mask),
-        note=_row_note(segmentation, structures & known),
+        note=_row_note(segmentation, target),
     )
 
 
-def _row_note(segmentation: Segmentation, structures: frozenset[Structure]) -> str:
-    if not structures:
-        return f"not part of the label schema {segmentation.schema.name}"
-    core_row = structures <= _CORE
-    return NOTE_WITHOUT_T1CE if core_row and MRSequence.T1CE in segmentation.missing else ""
+def _row_note(segmentation: Segmentation, target: Target) -> str:
+    if not target.is_known:
+        return f"{NOTE_NOT_IN_SCHEMA} {segmentation.schema.name}"
+    without_t1ce = MRSequence.T1CE in segmentation.missing
+    return NOTE_WITHOUT_T1CE if without_t1ce and target.structures <= REGION_STRUCTURES[Region.TC] else ""
 
 
 def _notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> tuple[str, ...]:
@@ -205,7 +191,7 @@ def _notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: li
     elif intervals is None:
         notes.append("volume intervals are not known: the model has no fitted intervals")
     else:
-        without = [row.region for row in rows if row.level is None and not row.note.startswith("not part of")]
+        without = [row.region for row in rows if row.level is None and not row.note.startswith(NOTE_NOT_IN_SCHEMA)]
         if without:
             notes.append(f"volume intervals are not known for {', '.join(without)}: the model has none fitted")
         if segmentation.missing:

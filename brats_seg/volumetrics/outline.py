@@ -2,9 +2,21 @@
 
 **Where the edge is.** Between a voxel inside and its neighbour outside the edge lies half-way between their
 centres. Joined up, these *mid-edge points* are the marching-squares contour at one half (diagonal neighbours
-are joined). It is the choice with the least bias for round objects: hulls of voxel centres are short by almost
-a voxel, hulls of voxel corners long by about as much (measured in ``tests/volumetrics/test_diameters.py``). A single
-voxel is as long as its spacing.
+are joined). A flat face is then where it is on average, a single voxel is as long as its spacing, and a chord
+of a convex object is never more than one voxel too long, because each end lies half a voxel from a centre inside.
+Mean error of the longest diameter in voxels, by where the edge is put (60 random positions and turns each, 8 to 60
+voxels long; the worst single errors in brackets):
+
+=============  ======================  =====================  ======================
+edge           discs                   ellipses 2:1           rectangles 2:1
+=============  ======================  =====================  ======================
+voxel centres  -0.3 to -0.1 (-0.7)     -0.9 to -0.5 (-1.7)    -1.0 (-1.9)
+mid-edge       +0.6 to +0.9 (+0.9)     +0.0 to +0.4 (+0.9)    -0.2 to -0.1 (-1.0)
+voxel corners  +1.0 to +1.3 (+1.3)     +0.4 to +0.8 (+1.1)    +0.3 (+1.2)
+=============  ======================  =====================  ======================
+
+Mid-edge is the one that stays within a voxel for all of them. What remains on discs comes from taking the longest of
+many nearly equal directions; their perpendicular diameter is within 0.2 voxels on average.
 
 Points are ``(..., 2)`` in voxels of the slice (row, column); lengths are in millimetres through ``to_mm``, the 2x2
 matrix that turns a step in voxels into one in millimetres.
@@ -14,7 +26,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +39,9 @@ TIE_MM = 1e-6
 """Lengths closer than this are equal; rounding of the affine stays below it."""
 SAMPLE_VOXELS = 0.5
 """Distance of the samples at which a chord is held against a cavity."""
+
+CAVITY_EDGE = 0.57
+"""A little above one half: between mid-edge points interpolation curves, up to 0.5625 on the straight outline."""
 
 _CELL = 4.0
 """Side of the cells, in voxels, in which pairs of points are tried together."""
@@ -165,9 +179,9 @@ def _promising_pairs(
 def crosses(starts: Points, ends: Points, cavity: Mask, *, step_voxels: float = SAMPLE_VOXELS) -> NDArray[np.bool_]:
     """Whether each line from ``starts`` to ``ends``, both ``(N, 2)`` in voxels, enters ``cavity``.
 
-    The cavity's edge is where its mask, interpolated linearly between voxel centres, passes one half: the
-    same mid-edge points as the lesion's outline, so that a chord along the common edge does not cross. Lines are held
-    against it at samples at most ``step_voxels`` apart.
+    Inside the cavity means that its mask, interpolated linearly between voxel centres, exceeds
+    :data:`CAVITY_EDGE`, so that a chord along the common edge does not cross. Lines are held against it at samples at
+    most ``step_voxels`` apart.
     """
     steps = ends - starts
     counts = np.maximum(1, np.ceil(np.linalg.norm(steps, axis=1) / step_voxels)).astype(np.intp)
@@ -194,7 +208,7 @@ def longest_perpendicular(segments: Points, chord: Chord, to_mm: Points, cavity:
 
     Between two neighbouring corners of the outline a parallel line's length changes linearly, so one of
     the lines through a corner is the longest. On each, the chord runs from its first to its last meeting with
-    the outline, across whatever lies between; with ``cavity``, from first to last without crossing it.
+    the outline, across whatever lies between except ``cavity``.
 
     Args:
         segments: pieces of the outline, ``(N, 2, 2)`` in voxels.
@@ -206,65 +220,46 @@ def longest_perpendicular(segments: Points, chord: Chord, to_mm: Points, cavity:
     along = (ends_mm[1] - ends_mm[0]) / np.linalg.norm(ends_mm[1] - ends_mm[0])
     frame = np.stack([along, np.array([-along[1], along[0]])])
     rotated = segments @ to_mm.T @ frame.T
-    lines = np.unique(np.round(rotated[:, 0, 0] / TIE_MM)) * TIE_MM
-    meetings = _meetings(rotated, lines)
-    low = np.fmin.reduce(meetings, axis=1)
-    high = np.fmax.reduce(meetings, axis=1)
+    lines = np.unique(np.round(rotated[:, :, 0] / TIE_MM)) * TIE_MM
+    line, height = _meetings(rotated, lines)
     middle = float((ends_mm @ along).mean())
     back = np.linalg.inv(frame @ to_mm).T
-    if cavity is None or not cavity.any():
-        extents = high - low
-        tied = np.flatnonzero(extents >= extents.max() - TIE_MM)
-        best = tied[np.argmin(np.abs(lines[tied] - middle))]
-        span = (float(low[best]), float(high[best]))
-        return _upright(float(lines[best]), span, back)
-    result = _upright(float(lines[0]), (float(low[0]), float(low[0])), back)
-    for k in np.argsort(low - high, kind="stable"):
-        if high[k] - low[k] <= result.length_mm + TIE_MM:
-            break
-        stretch = _longest_free_stretch(float(lines[k]), meetings[k], back, cavity)
-        if stretch[1] - stretch[0] > result.length_mm + TIE_MM:
-            result = _upright(float(lines[k]), stretch, back)
-    return result
+    # A run of meetings is what one chord may span: all of a line, or all between two crossings of the cavity.
+    begins = np.diff(line, prepend=-1) > 0
+    if cavity is not None and cavity.any():
+        points = np.stack([lines[line], height], axis=1) @ back
+        begins[1:] |= crosses(points[:-1], points[1:], cavity)
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(line)) - 1
+    extents = height[last] - height[first]
+    tied = np.flatnonzero(extents >= extents.max() - TIE_MM)
+    best = tied[np.argmin(np.abs(lines[line[first[tied]]] - middle))]
+    at = lines[line[first[best]]]
+    ends = np.array([[at, height[first[best]]], [at, height[last[best]]]]) @ back
+    return Chord(float(extents[best]), ends)
 
 
-def _meetings(rotated: Points, lines: NDArray[np.float64]) -> Points:
-    """Heights at which each upright line meets each piece, ``(lines, 3 N)``, NaN where it does not."""
+def _meetings(rotated: Points, lines: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Where upright lines meet the pieces of an outline: line and height, sorted by line, then height."""
     left, right = rotated[:, 0, :], rotated[:, 1, :]
-    swap = left[:, 0] > right[:, 0]
-    left, right = np.where(swap[:, None], right, left), np.where(swap[:, None], left, right)
-    width = right[:, 0] - left[:, 0]
-    at = lines[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        height = left[:, 1] + (at - left[:, 0]) * ((right[:, 1] - left[:, 1]) / width)
-    crossing = (at > left[:, 0] + TIE_MM) & (at < right[:, 0] - TIE_MM)
-    parts = [np.where(crossing, height, np.nan)]
-    # A line through a corner, or along an upright piece, meets it at the corner itself.
-    parts += [np.where(np.abs(at - end[:, 0]) <= TIE_MM, end[:, 1], np.nan) for end in (left, right)]
-    return np.concatenate(parts, axis=1)
-
-
-def _upright(line: float, span: tuple[float, float], back: NDArray[Any]) -> Chord:
-    """The chord at ``line`` over ``span`` of the rotated frame, brought back to voxels."""
-    return Chord(span[1] - span[0], np.array([[line, span[0]], [line, span[1]]]) @ back)
-
-
-def _longest_free_stretch(
-    line: float, meetings: NDArray[np.float64], back: NDArray[Any], cavity: Mask
-) -> tuple[float, float]:
-    """First and last meeting of one line that have no cavity between them and are farthest apart."""
-    heights = np.sort(meetings[~np.isnan(meetings)])
-    ends = _upright(line, (float(heights[0]), float(heights[-1])), back).ends
-    count = max(1, math.ceil(float(np.linalg.norm(ends[1] - ends[0])) / SAMPLE_VOXELS))
-    share = (np.arange(count) + 0.5) / count
-    inside = _inside(ends[0] + share[:, None] * (ends[1] - ends[0]), _padded(cavity))
-    blocked = heights[0] + share[inside] * (heights[-1] - heights[0])
-    # Meetings with the same number of blocked samples below them have none between them.
-    stretch = np.searchsorted(blocked, heights)
-    starts = np.flatnonzero(np.r_[True, np.diff(stretch) > 0])
-    stops = np.r_[starts[1:], len(heights)] - 1
-    best = int(np.argmax(heights[stops] - heights[starts]))
-    return float(heights[starts[best]]), float(heights[stops[best]])
+    swap = left[:, :1] > right[:, :1]
+    left, right = np.where(swap, right, left), np.where(swap, left, right)
+    # Lines are sorted, so the ones a piece spans are neighbours; a line through a corner, or along an
+    # upright piece, meets it at the corner itself.
+    begin = np.searchsorted(lines, left[:, 0] + TIE_MM, side="right")
+    end = np.searchsorted(lines, right[:, 0] - TIE_MM, side="left")
+    spans = np.maximum(end - begin, 0)
+    piece = np.repeat(np.arange(len(left)), spans)
+    line = np.arange(len(piece)) - np.repeat(np.cumsum(spans) - spans, spans) + begin[piece]
+    share = (lines[line] - left[piece, 0]) / (right[piece, 0] - left[piece, 0])
+    heights = [left[piece, 1] + share * (right[piece, 1] - left[piece, 1])]
+    on_lines = [line]
+    for corner in (left, right):
+        on_lines.append(np.clip(np.searchsorted(lines, corner[:, 0] - TIE_MM), 0, len(lines) - 1))
+        heights.append(corner[:, 1])
+    line, height = np.concatenate(on_lines), np.concatenate(heights)
+    order = np.lexsort((height, line))
+    return line[order], height[order]
 
 
 def _padded(mask: Mask) -> NDArray[np.float32]:
@@ -273,7 +268,7 @@ def _padded(mask: Mask) -> NDArray[np.float32]:
 
 
 def _inside(points: Points, padded: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether the linearly interpolated mask exceeds one half at points ``(..., 2)`` in voxels of the unpadded mask.
+    """Whether the interpolated mask exceeds :data:`CAVITY_EDGE` at points ``(..., 2)`` in voxels of the unpadded mask.
 
     Points farther outside than the margin are taken to its edge, where the mask is 0.
     """
@@ -286,5 +281,5 @@ def _inside(points: Points, padded: NDArray[np.float32]) -> NDArray[np.bool_]:
     upper = flat[corner] * (1 - rest_column) + flat[corner + 1] * rest_column
     corner += padded.shape[1]
     lower = flat[corner] * (1 - rest_column) + flat[corner + 1] * rest_column
-    result: NDArray[np.bool_] = upper * (1 - rest_row) + lower * rest_row > 0.5 + 1e-6
+    result: NDArray[np.bool_] = upper * (1 - rest_row) + lower * rest_row > CAVITY_EDGE
     return result

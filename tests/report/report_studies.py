@@ -100,14 +100,18 @@ def plain_measurements(segmentation, *, touches_border=False):
         mask = segmentation.region_mask(Region[name])
         volume = float(mask.sum() * grid.voxel_ml)
         components, count = ndimage.label(mask, np.ones((3, 3, 3)))
-        note = "estimate: not assessable without T1CE" if MRSequence.T1CE in segmentation.missing and name != "WT" else ""
+        note = (
+            "estimate: not assessable without T1CE" if MRSequence.T1CE in segmentation.missing and name != "WT" else ""
+        )
         rows.append(
             RegionVolume(name, volume, volume * 1.02, volume * 0.9, volume * 1.1, 0.9, count, touches_border, note)
         )
         lesions += _lesions(name, components, count, grid, touches_border)
     for structure in segmentation.schema.structures:
         if structure.abbreviation != "ET":
-            volume = float(segmentation.schema.structure_mask(segmentation.labels.data, structure).sum() * grid.voxel_ml)
+            volume = float(
+                segmentation.schema.structure_mask(segmentation.labels.data, structure).sum() * grid.voxel_ml
+            )
             rows.append(RegionVolume(structure.abbreviation, volume, None, None, None, None, 1, touches_border))
     return Measurements(segmentation.study_id, tuple(rows), tuple(lesions), grid.spacing_mm)
 

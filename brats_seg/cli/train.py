@@ -1,0 +1,58 @@
+"""``brats-seg train``: train one stage of a model from a YAML configuration; resumable."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a network on labelled studies",
+        description="DATASET is a folder of labelled studies, which are packed into RUN/packs first, or a folder of "
+        "packs. A run that was stopped goes on with --resume and ends where an unbroken one ends.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
+    parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="safetensors file to start from")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pack where needed, then train."""
+    import sys
+
+    import torch
+
+    from brats_seg.training.config import train_config
+    from brats_seg.training.export import read_yaml
+    from brats_seg.training.loop import train
+    from brats_seg.training.pack import open_dataset
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    config = train_config(read_yaml(arguments.config))
+    progress = not arguments.quiet and sys.stderr.isatty()
+    packs = open_dataset(arguments.data, arguments.output / "packs", config.prepare, progress=progress)
+    weights = train(
+        packs,
+        config,
+        arguments.output,
+        device=arguments.device,
+        resume=arguments.resume,
+        init=arguments.init,
+        stop_after_s=arguments.stop_after_s,
+        progress=progress,
+    )
+    if not arguments.quiet:
+        print(f"weights: {weights}")
+    return 0

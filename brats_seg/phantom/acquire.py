@@ -1,0 +1,263 @@
+"""From tissue fractions to four MRI sequences: contrast, texture, coil, slice profile, movement and noise.
+
+Noise is Rician, the magnitude of a complex signal with Gaussian noise in both channels (Gudbjartsson and Patz,
+Magn Reson Med 1995;34:910, doi:10.1002/mrm.1910340618). The coil's sensitivity is the exponential of a smooth
+field. A slice is the mean over its thickness, so partial volume comes about as in the scanner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.phantom.anatomy import Anatomy
+from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue
+from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
+from brats_seg.phantom.rasterise import TumourFractions
+from brats_seg.phantom.resample import resample_box
+
+Floats = NDArray[np.float64]
+
+_SLICES: Mapping[MRSequence, tuple[float, float]] = {
+    MRSequence.T1: (1.0, 2.5),
+    MRSequence.T1CE: (1.0, 1.5),
+    MRSequence.T2: (1.0, 3.0),
+    MRSequence.FLAIR: (1.0, 3.0),
+}
+
+
+@dataclass(frozen=True)
+class AcquisitionConfig:
+    """The scanner.
+
+    Attributes:
+        noise: standard deviation of the noise in each channel, in standard deviations of the brain's signal.
+        bias: standard deviation of the logarithm of the coil's sensitivity across the brain.
+        contrast_jitter: standard deviation of the change of a tissue's brightness between patients, z-score.
+        texture: multiplies the variation inside tissues.
+        slice_mm: range of slice thickness by sequence, for grids with thinner slices than that, as when thick
+            slices were resampled to an atlas. Thicker voxels are always integrated over their own size.
+        blur_mm: full width at half maximum of the in-plane point-spread function.
+        movement_mm: standard deviation, per axis, of the shift between sequences; T1CE stays.
+        movement_deg: standard deviation, per axis, of the rotation between sequences; T1CE stays.
+        sequences: which are acquired.
+    """
+
+    noise: float = 0.08
+    bias: float = 0.04
+    contrast_jitter: float = 0.10
+    texture: float = 1.0
+    slice_mm: Mapping[MRSequence, tuple[float, float]] = field(default_factory=lambda: _SLICES)
+    blur_mm: float = 1.2
+    movement_mm: float = 0.0
+    movement_deg: float = 0.0
+    sequences: tuple[MRSequence, ...] = SEQUENCES
+
+    def __post_init__(self) -> None:
+        values = (self.noise, self.bias, self.contrast_jitter, self.texture, self.blur_mm, self.movement_mm)
+        if min(*values, self.movement_deg) < 0:
+            raise InputError("noise, bias, contrast_jitter, texture, blur_mm and movement must not be negative")
+        if not self.sequences:
+            raise InputError("a phantom needs at least one sequence")
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """Unit-variance patterns that belong to the patient, so that they are the same on every scan of him.
+
+    Attributes:
+        fine, middle, wide: smooth noise of about 1, 2.5 and 10 mm.
+        lesion: smooth noise of about 2 mm, for tumour tissue.
+        vessel: 0..1, a net of thin tubes.
+    """
+
+    fine: Field
+    middle: Field
+    wide: Field
+    lesion: Field
+    vessel: Field
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """All that can be scanned: tissue, tumour and texture on one grid.
+
+    Attributes:
+        anatomy: healthy tissue, after the tumour's push.
+        tumour: what replaces it.
+        texture: patterns inside tissues.
+        enhancing: whether the core takes up contrast agent; decides which tissue its dark part is.
+    """
+
+    anatomy: Anatomy
+    tumour: TumourFractions
+    texture: Texture
+    enhancing: bool
+
+    @property
+    def grid(self) -> Grid:
+        """Of all arrays."""
+        return self.anatomy.grid
+
+    def tissues(self) -> dict[Tissue, Field]:
+        """Fraction of each tissue; they sum to 1 inside the brain and to 0 outside."""
+        healthy = np.clip(self.anatomy.brain - self.tumour.whole, 0, 1).astype(np.float32)
+        vessel = self.texture.vessel
+        normal = healthy * (1 - vessel)
+        dark = Tissue.NECROSIS if self.enhancing else Tissue.CORE
+        return {
+            Tissue.CSF: self.anatomy.csf * normal,
+            Tissue.GREY: self.anatomy.grey * normal,
+            Tissue.WHITE: self.anatomy.white * normal,
+            Tissue.VESSEL: healthy * vessel,
+            dark: self.tumour.necrosis,
+            Tissue.EDEMA: self.tumour.edema,
+            Tissue.ENHANCING: self.tumour.enhancing,
+        }
+
+
+def draw_texture(anatomy: Anatomy, rng: np.random.Generator) -> Texture:
+    """Draw the patterns for one patient."""
+    shape = anatomy.grid.shape
+    unit = 1 / min(anatomy.grid.spacing_mm)
+    fine, middle, wide, lesion = (smooth_noise(shape, width * unit, rng) for width in (0.7, 2.5, 10.0, 1.6))
+    first, second = (smooth_noise(shape, 3.0 * unit, rng) for _ in range(2))
+    # where two smooth fields are both 0 there are thin curved lines, and a narrow Gaussian makes tubes of them
+    tubes = np.exp(-(first**2 + second**2) / (2 * 0.11**2))
+    near_csf = np.clip(2.5 * ndimage.uniform_filter(anatomy.csf - anatomy.ventricle, 3), 0, 1)
+    return Texture(fine, middle, wide, lesion, (tubes * near_csf).astype(np.float32))
+
+
+def acquire(
+    body: Body,
+    grids: Mapping[MRSequence, Grid],
+    rng: np.random.Generator,
+    *,
+    config: AcquisitionConfig | None = None,
+    study_id: str = "phantom",
+) -> Study:
+    """Scan a body.
+
+    Args:
+        body: what is scanned.
+        grids: on which grid each sequence is stored.
+        rng: chance of this scan: contrast, coil, movement, noise.
+        config: the scanner.
+        study_id: name of the study.
+
+    Returns:
+        Float32 images with zero background, as after skull stripping.
+    """
+    config = config or AcquisitionConfig()
+    tissues = body.tissues()
+    images = {}
+    for sequence, child in zip(config.sequences, rng.spawn(len(config.sequences)), strict=True):
+        images[sequence] = _scan(body, tissues, sequence, grids[sequence], child, config)
+    return Study(study_id, images)
+
+
+def _scan(
+    body: Body,
+    tissues: Mapping[Tissue, Field],
+    sequence: MRSequence,
+    grid: Grid,
+    rng: np.random.Generator,
+    config: AcquisitionConfig,
+) -> Volume:
+    signal = _signal(body, tissues, sequence, rng, config)
+    signal *= _sensitivity(body.grid, config.bias, rng)
+    thickness = float(rng.uniform(*config.slice_mm[sequence]))
+    signal = _point_spread(signal, body.grid, grid, thickness, config.blur_mm)
+    matrix = _movement(body, sequence, rng, config)
+    image = resample_box(signal, body.grid, grid, matrix=matrix)
+    brain = resample_box(body.anatomy.brain.astype(np.float32), body.grid, grid, matrix=matrix) >= 0.5
+    values = image[brain]
+    real = values + config.noise * rng.standard_normal(values.shape, dtype=np.float32)
+    imaginary = config.noise * rng.standard_normal(values.shape, dtype=np.float32)
+    result = np.zeros(grid.shape, np.float32)
+    gain = float(np.exp(rng.uniform(np.log(60), np.log(300))))  # units of an MRI file are arbitrary
+    result[brain] = np.maximum(np.hypot(real, imaginary) * gain, 1e-3)
+    return Volume(result, grid)
+
+
+def _signal(
+    body: Body,
+    tissues: Mapping[Tissue, Field],
+    sequence: MRSequence,
+    rng: np.random.Generator,
+    config: AcquisitionConfig,
+) -> Field:
+    """Noise-free signal above the level of no signal, on the body's grid, in standard deviations of the brain."""
+    texture = body.texture
+    brain_pattern = 0.5 * texture.fine + 0.6 * texture.middle + 0.6 * texture.wide
+    lesion_pattern = 0.5 * texture.middle + 0.85 * texture.lesion
+    healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
+    signal = np.zeros(body.grid.shape, np.float32)
+    for tissue, fraction in tissues.items():
+        jitter = float(config.contrast_jitter * rng.standard_normal())
+        level = ZERO_LEVEL[sequence] + SIGNAL[sequence][tissue] + jitter
+        variation = VARIATION[sequence][tissue] * config.texture
+        pattern = brain_pattern if tissue in healthy else lesion_pattern
+        value = level + variation * pattern
+        if tissue is Tissue.EDEMA:
+            # infiltrated white matter fades outwards and keeps some of the tissue below it
+            swing = SIGNAL[sequence][Tissue.EDEMA] - SIGNAL[sequence][Tissue.WHITE]
+            value += swing * np.clip(1.2 * body.tumour.depth - 0.3, -0.3, 0.3)
+            value += 0.3 * body.anatomy.grey * (SIGNAL[sequence][Tissue.GREY] - SIGNAL[sequence][Tissue.WHITE])
+        signal += fraction * np.maximum(value, 0)
+    return signal
+
+
+def _sensitivity(grid: Grid, strength: float, rng: np.random.Generator) -> Field:
+    """Coil sensitivity around 1: the exponential of noise of about 45 mm."""
+    step = 12
+    coarse = ndimage.gaussian_filter(rng.standard_normal(lattice_shape(grid.shape, step)), 3.5, mode="reflect")
+    coarse -= coarse.mean()
+    return expand(np.exp(strength * coarse / coarse.std()).astype(np.float32), grid.shape, step)
+
+
+def _point_spread(signal: Field, source: Grid, target: Grid, thickness_mm: float, blur_mm: float) -> Field:
+    """Gaussian blur in the plane of the slices, box profile across them.
+
+    Directions in which the target's voxels are larger than the profile are left to the integration there.
+    """
+    across = int(np.argmax(target.spacing_mm))
+    if max(target.spacing_mm) < 1.05 * min(target.spacing_mm):
+        across = next(axis for axis, (world, _) in enumerate(target.axis_order) if world == 2)  # axial slices
+    direction = target.affine[:3, across] / target.spacing_mm[across]
+    alignment = np.abs(direction @ (source.affine[:3, :3] / np.array(source.spacing_mm)))
+    slice_axis = int(np.argmax(alignment))
+    spacing = source.spacing_mm
+    sigmas = [
+        0.0 if axis == slice_axis or max(target.spacing_mm) > 3 * blur_mm else blur_mm / 2.355 / spacing[axis]
+        for axis in range(3)
+    ]
+    blurred: Field = ndimage.gaussian_filter(signal, sigmas, truncate=2.5)
+    wide = thickness_mm / spacing[slice_axis]
+    if target.spacing_mm[across] < thickness_mm and wide > 1.05:
+        # a box of fractional width: three weights of a symmetric kernel
+        side = min((wide - 1) / 2, 1.0)
+        kernel = np.array([side, 1.0, side]) / (1 + 2 * side)
+        blurred = ndimage.correlate1d(blurred, kernel, axis=slice_axis)
+    return blurred
+
+
+def _movement(body: Body, sequence: MRSequence, rng: np.random.Generator, config: AcquisitionConfig) -> Affine:
+    """4x4: where the tissue seen at a place of the scanner lies in the unmoved body, RAS+ mm."""
+    shift = config.movement_mm * rng.standard_normal(3)
+    turn = Rotation.from_rotvec(np.deg2rad(config.movement_deg) * rng.standard_normal(3)).as_matrix()
+    matrix = np.eye(4)
+    if sequence is MRSequence.T1CE:
+        return matrix
+    centre = body.grid.to_world((np.array(body.grid.shape) - 1) / 2)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = centre - turn @ centre + shift
+    return matrix

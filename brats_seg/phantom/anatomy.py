@@ -1,0 +1,277 @@
+"""A brain of one's own: tissue fractions made from the MNI152 template that the nilearn package carries.
+
+The template is an average of 152 people, so its sulci are blurred. Each patient gets (1) tissue maps made
+crisper and locally perturbed, which gives the brain folds nobody else has, and (2) a shape of its own: a
+random affine, a smooth deformation that differs between left and right, and any push of a tumour.
+
+Template: Fonov et al., NeuroImage 2011;54:313 (doi:10.1016/j.neuroimage.2010.07.033), ICBM 2009a symmetric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from brats_seg.core.volume import Grid
+from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
+
+Floats = NDArray[np.float64]
+
+LATTICE_MM = 6.0
+"""Spacing of the lattice that holds the random deformation."""
+LATTICE_REACH_MM = 132.0
+"""The deformation lattice covers this far to each side of the brain's centre."""
+MAP_STEP = 4
+"""The way from patient to template is computed every so many voxels and interpolated between."""
+VENTRICLE_DEPTH_MM = 14.0
+"""CSF deeper than this below the surface of the brain counts as ventricle."""
+
+
+@dataclass(frozen=True)
+class AnatomyConfig:
+    """How much patients differ.
+
+    Attributes:
+        scale: mean size against MNI152; 0.93 gives the 1450 ml that is the median brain mask of 14 public
+            BraTS studies (MNI152 brains are larger than life).
+        scale_sd: relative standard deviation of the size along each axis.
+        tilt_sd_deg: standard deviation of the head's rotation about each axis.
+        deform_mm: standard deviation of the smooth deformation (about 30 mm from bump to bump).
+        fold_mm: standard deviation of the finer deformation (about 12 mm) that moves single folds.
+        fold_noise: strength of the perturbation of tissue borders, in units of log odds.
+        atrophy: range from which the widening of CSF spaces is drawn, in units of log odds.
+    """
+
+    scale: float = 0.93
+    scale_sd: float = 0.025
+    tilt_sd_deg: float = 2.5
+    deform_mm: float = 2.5
+    fold_mm: float = 1.2
+    fold_noise: float = 1.0
+    atrophy: tuple[float, float] = (0.3, 1.5)
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.scale <= 1.5:
+            raise ValueError(f"scale {self.scale:g} is not a brain's; it lies in 0.5 to 1.5")
+        if self.deform_mm > 5 or self.fold_mm > 2:
+            raise ValueError("deform_mm above 5 or fold_mm above 2 would fold space onto itself")
+        if self.atrophy[0] > self.atrophy[1]:
+            raise ValueError(f"atrophy {self.atrophy} must rise")
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """MNI152 cut to the brain, on a 1 mm RAS grid.
+
+    Attributes:
+        grid: of all arrays.
+        csf, grey, white: tissue fractions float32 that sum to 1 inside the brain.
+        depth_mm: distance to the surface of the brain, 0 outside.
+        mixed: 0..1, where grey and white mix over a wide area (deep grey matter, brain stem).
+        centre_mm: the point brains are scaled and turned about.
+    """
+
+    grid: Grid
+    csf: Field
+    grey: Field
+    white: Field
+    depth_mm: Field
+    mixed: Field
+    centre_mm: Floats
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """The template from nilearn's own files; nothing is downloaded."""
+    from nilearn import datasets  # noqa: PLC0415  (imports scikit-learn, which takes seconds)
+
+    image = datasets.load_mni152_template()
+    head, grey, white = (
+        np.asarray(picture.dataobj, dtype=np.float32)
+        for picture in (image, datasets.load_mni152_gm_template(), datasets.load_mni152_wm_template())
+    )
+    brain = head > 0
+    low = np.maximum(np.argwhere(brain).min(0) - 2, 0)
+    box = tuple(
+        slice(int(a), int(b)) for a, b in zip(low, np.minimum(np.argwhere(brain).max(0) + 3, brain.shape), strict=True)
+    )
+    brain, grey, white = brain[box], np.where(brain, grey, 0)[box], np.where(brain, white, 0)[box]
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3, 3] += affine[:3, :3] @ low
+    csf = np.where(brain, np.clip(1 - grey - white, 0, 1), 0)
+    total = np.maximum(csf + grey + white, 1e-6)
+    both = np.where(brain, np.minimum(grey, white), 0)
+    x, y, z = brain.shape
+    return Template(
+        Grid((x, y, z), affine),
+        (csf / total).astype(np.float32),
+        (grey / total).astype(np.float32),
+        (white / total).astype(np.float32),
+        ndimage.distance_transform_edt(brain).astype(np.float32),
+        np.clip((ndimage.gaussian_filter(both, 5) - 0.16) / 0.14, 0, 1),
+        np.array([0.0, -22.0, 9.5]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """A growing mass that shoves tissue outwards.
+
+    Attributes:
+        centre_mm: RAS+.
+        radius_mm: of a ball with the mass's volume.
+        share: 0..1, how much of its volume came by displacing tissue and not by replacing it.
+    """
+
+    centre_mm: Floats
+    radius_mm: float
+    share: float
+
+    def origin_mm(self, points_mm: Floats) -> Floats:
+        """Where the tissue now at ``points_mm`` ``(..., 3)`` came from.
+
+        Outside the mass volume is conserved, ``r0^3 = r^3 - share R^3``, and the push fades over 60 mm,
+        as if the skull took the rest.
+        """
+        away = points_mm - self.centre_mm
+        r = np.linalg.norm(away, axis=-1)
+        inside = np.cbrt(1 - self.share) * r
+        outside = np.cbrt(np.maximum(r**3 - self.share * self.radius_mm**3, 0))
+        origin = np.where(r <= self.radius_mm, inside, outside)
+        origin = r + (origin - r) * np.exp(-((r / 60.0) ** 2))
+        result: Floats = self.centre_mm + away * (origin / np.maximum(r, 1e-9))[..., None]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """What chance decided about one brain; :func:`make_anatomy` does the rest without chance.
+
+    Attributes:
+        centre_mm: where the brain lies, RAS+.
+        matrix: 3x3, patient directions to template directions.
+        deformation: ``(3, n, n, n)`` mm, on the lattice around the centre.
+        csf, grey: individual tissue fractions on the template's grid (white is the rest).
+        atrophy: widening of CSF spaces that was drawn.
+    """
+
+    centre_mm: Floats
+    matrix: Floats
+    deformation: Field
+    csf: Field
+    grey: Field
+    atrophy: float
+
+    def to_template(self, points_mm: Floats) -> Floats:
+        """Patient RAS+ mm ``(..., 3)`` to template RAS+ mm ``(..., 3)``."""
+        local = points_mm - self.centre_mm
+        lattice = np.moveaxis((local + LATTICE_REACH_MM) / LATTICE_MM, -1, 0)
+        moved = local + np.stack(
+            [ndimage.map_coordinates(part, lattice, order=1, mode="nearest") for part in self.deformation], -1
+        )
+        result: Floats = moved @ self.matrix.T + load_template().centre_mm
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """Tissue fractions of one brain; they sum to 1 inside ``brain`` and are 0 outside.
+
+    Attributes:
+        grid: of all arrays.
+        csf: float32, sulci and ventricles.
+        ventricle: float32, the part of ``csf`` that lies deep.
+        grey: float32.
+        white: float32.
+        brain: bool.
+    """
+
+    grid: Grid
+    csf: Field
+    ventricle: Field
+    grey: Field
+    white: Field
+    brain: NDArray[np.bool_]
+
+
+def draw_person(config: AnatomyConfig, centre_mm: Floats, rng: np.random.Generator) -> Person:
+    """Draw a brain that will lie around ``centre_mm``."""
+    scale = config.scale * (1 + config.scale_sd * rng.standard_normal(3))
+    tilt = Rotation.from_rotvec(np.deg2rad(config.tilt_sd_deg) * rng.standard_normal(3)).as_matrix()
+    count = int(2 * LATTICE_REACH_MM / LATTICE_MM) + 1
+    shape = (count, count, count)
+    deformation = np.stack(
+        [
+            config.deform_mm * smooth_noise(shape, 28 / LATTICE_MM / 1.5, rng)
+            + config.fold_mm * smooth_noise(shape, 1.0, rng)
+            for _ in range(3)
+        ]
+    )
+    atrophy = float(rng.uniform(*config.atrophy))
+    csf, grey = _individual_tissue(config, atrophy, rng)
+    return Person(np.asarray(centre_mm, np.float64), np.diag(1 / scale) @ tilt, deformation, csf, grey, atrophy)
+
+
+def _individual_tissue(config: AnatomyConfig, atrophy: float, rng: np.random.Generator) -> tuple[Field, Field]:
+    """CSF and grey fractions with crisp borders that wander, on the template's grid.
+
+    Log odds of the average are perturbed by smooth noise and multiplied, as if 152 brains were undone; where
+    grey and white mix over a wide area the mixture is real, and stays.
+    """
+    template = load_template()
+    shape = template.grid.shape
+    noise = config.fold_noise * (1 - 0.75 * template.mixed)
+    gain = 1 + 1.8 * (1 - template.mixed)
+    floor = 0.01
+    log_csf = np.log(template.csf + floor) + atrophy + noise * smooth_noise(shape, 1.6, rng)
+    log_grey = np.log(template.grey + floor)
+    log_white = np.log(template.white + floor) + 0.6 * noise * smooth_noise(shape, 1.6, rng)
+    highest = np.maximum(np.maximum(log_csf, log_grey), log_white)
+    csf, grey, white = (np.exp(gain * (value - highest)) for value in (log_csf, log_grey, log_white))
+    total = csf + grey + white
+    inside = template.depth_mm > 0
+    return np.where(inside, csf / total, 0).astype(np.float32), np.where(inside, grey / total, 0).astype(np.float32)
+
+
+def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> Anatomy:
+    """Tissue fractions of a person on a grid of about 1 mm.
+
+    Args:
+        person: from :func:`draw_person`.
+        grid: where to compute; should contain the brain.
+        pushes: masses that displace tissue; the skull, and so the brain mask, does not give way.
+    """
+    template = load_template()
+    points = grid.to_world(np.stack(np.meshgrid(*_lattice_axes(grid), indexing="ij"), -1))
+    still = _template_voxels(person, points, grid)
+    depth = ndimage.map_coordinates(template.depth_mm, still, order=1, mode="constant")
+    brain = depth > 1.0
+    moved = still
+    if pushes:
+        for push in reversed(pushes):
+            points = push.origin_mm(points)
+        moved = _template_voxels(person, points, grid)
+        depth = ndimage.map_coordinates(template.depth_mm, moved, order=1, mode="nearest")
+    csf = ndimage.map_coordinates(person.csf, moved, order=1, mode="nearest")
+    grey = ndimage.map_coordinates(person.grey, moved, order=1, mode="nearest")
+    csf = np.where(brain, np.clip(csf, 0, 1), 0)
+    grey = np.where(brain, np.clip(grey, 0, 1 - csf), 0)
+    white = np.where(brain, 1 - csf - grey, 0)
+    deep = 1 / (1 + np.exp(-(depth - VENTRICLE_DEPTH_MM) / 1.5))
+    return Anatomy(grid, csf, (csf * deep).astype(np.float32), grey, white.astype(np.float32), brain)
+
+
+def _lattice_axes(grid: Grid) -> list[Floats]:
+    return [np.arange(n) * float(MAP_STEP) for n in lattice_shape(grid.shape, MAP_STEP)]
+
+
+def _template_voxels(person: Person, points_mm: Floats, grid: Grid) -> Field:
+    """``(3, X, Y, Z)`` template voxel coordinates of every voxel, from lattice points in the patient."""
+    lattice = load_template().grid.to_voxel(person.to_template(points_mm)).astype(np.float32)
+    return np.stack([expand(lattice[..., axis], grid.shape, MAP_STEP) for axis in range(3)])

@@ -1,0 +1,225 @@
+"""One phantom: a study, its label map, and the truth that goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
+from brats_seg.phantom.anatomy import AnatomyConfig, draw_person, make_anatomy
+from brats_seg.phantom.fields import Field
+from brats_seg.phantom.rasterise import TumourFractions, draw_edema_field, tumour_fractions
+from brats_seg.phantom.resample import resample_box
+from brats_seg.phantom.tumour import Lesion, TumourConfig, TumourKind, draw_lesions
+
+Floats = NDArray[np.float64]
+
+
+def _brats_affine() -> Affine:
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[1, 3] = 239.0
+    return affine
+
+
+BRATS_GRID = Grid((240, 240, 155), _brats_affine())
+"""The grid of every BraTS study before 2024: SRI24 space, 1 mm, LPS."""
+BRATS_CENTRE_MM = (-119.5, 106.0, 76.0)
+"""Where brains lie on it (centre of the brain's box, median of public studies)."""
+BODY_HALF_MM = (84.0, 104.0, 90.0)
+"""The body's own grid reaches this far from the brain's centre to right, front and top."""
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Everything about a phantom but chance.
+
+    Attributes:
+        study_id: name of the study.
+        grid: of the label map and of every sequence that has no other; tumours of :func:`make_phantom` are
+            labelled here.
+        sequence_grids: grids of single sequences. That of T1CE must be ``grid`` where T1CE is acquired.
+        brain_centre_mm: RAS+; None for the place brains have on the BraTS grid, or the middle of another grid.
+        anatomy: how brains differ.
+        tumour: what grows.
+        acquisition: the scanner.
+    """
+
+    study_id: str = "phantom"
+    grid: Grid = BRATS_GRID
+    sequence_grids: Mapping[MRSequence, Grid] = field(default_factory=dict)
+    brain_centre_mm: tuple[float, float, float] | None = None
+    anatomy: AnatomyConfig = field(default_factory=AnatomyConfig)
+    tumour: TumourConfig = field(default_factory=TumourConfig)
+    acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
+
+    def centre_mm(self) -> Floats:
+        """Where the brain's centre goes, RAS+."""
+        if self.brain_centre_mm is not None:
+            return np.array(self.brain_centre_mm)
+        if self.grid.same_as(BRATS_GRID):
+            return np.array(BRATS_CENTRE_MM)
+        return self.grid.to_world((np.array(self.grid.shape) - 1) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A study whose truth is known.
+
+    Attributes:
+        study: four sequences, skull-stripped.
+        labels: uint8 in the numbers of BraTS 2023, on the grid of the configuration.
+        truth: volume in ml by region and structure: ``WT, TC, ET, NCR, ED``.
+        fractions: share of each voxel of the label map's grid by structure, float32.
+        description: how it was made and how each truth is known; plain values.
+    """
+
+    study: Study
+    labels: Volume
+    truth: Mapping[str, float]
+    fractions: Mapping[Structure, Volume]
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A body with its lesions; can be scanned any number of times.
+
+    Attributes:
+        body: tissue, tumour, texture.
+        lesions: with formulas for their volumes.
+        truth: as in :class:`Phantom`.
+        description: as in :class:`Phantom`.
+    """
+
+    body: Body
+    lesions: tuple[Lesion, ...]
+    truth: Mapping[str, float]
+    description: Mapping[str, Any]
+
+
+def make_phantom(config: PhantomConfig, rng: np.random.Generator) -> Phantom:
+    """Make one phantom; the same configuration and generator state give the same phantom.
+
+    Raises:
+        InputError: if the tumour asked for fits nowhere, or the configuration contradicts itself.
+    """
+    patient_rng, scan_rng = rng.spawn(2)
+    return scan_patient(make_patient(config, patient_rng), config, scan_rng)
+
+
+def make_patient(config: PhantomConfig, rng: np.random.Generator) -> Patient:
+    """A brain, its tumour and the truth about it."""
+    person_rng, tumour_rng, edema_rng, texture_rng = rng.spawn(4)
+    grid = body_grid(config)
+    person = draw_person(config.anatomy, config.centre_mm(), person_rng)
+    anatomy = make_anatomy(person, grid)
+    lesions = draw_lesions(config.tumour, anatomy, tumour_rng)
+    if lesions and config.tumour.mass_effect > 0:
+        anatomy = make_anatomy(person, grid, pushes=[lesion.push(config.tumour.mass_effect) for lesion in lesions])
+    edema = draw_edema_field(lesions, anatomy, config.tumour, edema_rng)
+    fractions = tumour_fractions(lesions, anatomy, field=edema)
+    enhancing = config.tumour.kind is not TumourKind.LOW_GRADE
+    body = Body(anatomy, fractions, draw_texture(anatomy, texture_rng), enhancing)
+    truth, known_by = _truth(lesions, fractions, edema_is_body=edema is None)
+    description = {
+        "generator": "brats_seg.phantom, nested bodies in MNI152 anatomy",
+        "kind": config.tumour.kind.value,
+        "brain_ml": float(anatomy.brain.sum()) * grid.voxel_ml,
+        "brain_centre_mm": config.centre_mm().tolist(),
+        "atrophy": person.atrophy,
+        "mass_effect": config.tumour.mass_effect if lesions else 0.0,
+        "volume_ml": dict(truth),
+        "volume_known_by": known_by,
+        "lesions": [lesion.to_dict() for lesion in lesions],
+    }
+    return Patient(body, lesions, truth, description)
+
+
+def scan_patient(patient: Patient, config: PhantomConfig, rng: np.random.Generator) -> Phantom:
+    """One scan of a patient: new noise, coil, contrast and movement; same body."""
+    grids = {sequence: config.sequence_grids.get(sequence, config.grid) for sequence in SEQUENCES}
+    study = acquire(patient.body, grids, rng, config=config.acquisition, study_id=config.study_id)
+    tumour = patient.body.tumour
+    fractions = {
+        structure: resample_box(values, tumour.grid, config.grid)
+        for structure, values in (
+            (Structure.NCR, tumour.necrosis),
+            (Structure.ED, tumour.edema),
+            (Structure.ET, tumour.enhancing),
+        )
+    }
+    acquisition = asdict(config.acquisition)
+    acquisition["slice_mm"] = {s.value: list(values) for s, values in config.acquisition.slice_mm.items()}
+    acquisition["sequences"] = [s.value for s in config.acquisition.sequences]
+    return Phantom(
+        study,
+        Volume(label_map(fractions), config.grid),
+        patient.truth,
+        {structure: Volume(values, config.grid) for structure, values in fractions.items()},
+        {**patient.description, "study_id": config.study_id, "acquisition": acquisition},
+    )
+
+
+def label_map(fractions: Mapping[Structure, Field]) -> NDArray[np.uint8]:
+    """uint8 in the numbers of BraTS 2023: each nested region where it fills at least half of the voxel."""
+    core = fractions[Structure.NCR] + fractions[Structure.ET]
+    whole = core + fractions[Structure.ED]
+    labels = np.zeros(whole.shape, np.uint8)
+    labels[whole >= 0.5] = DEFAULT_SCHEMA.number(Structure.ED)
+    in_core = core >= 0.5
+    labels[in_core] = DEFAULT_SCHEMA.number(Structure.ET)
+    labels[in_core & (fractions[Structure.NCR] >= 0.5)] = DEFAULT_SCHEMA.number(Structure.NCR)
+    return labels
+
+
+def body_grid(config: PhantomConfig) -> Grid:
+    """The grid the body is made on: voxels of the label map's where these are 1 mm, else 1 mm RAS."""
+    grid, centre = config.grid, config.centre_mm()
+    half = np.array(BODY_HALF_MM)
+    if np.abs(np.array(grid.spacing_mm) - 1).max() <= 0.01:
+        corners = grid.to_voxel(centre + np.array(np.meshgrid(*[(-h, h) for h in half])).reshape(3, -1).T)
+        first = np.floor(corners.min(0)).astype(int)
+        size = np.ceil(corners.max(0)).astype(int) - first + 1
+        affine = np.array(grid.affine)
+        affine[:3, 3] = grid.to_world(first)
+    else:
+        size = (2 * half + 1).astype(int)
+        affine = np.eye(4)
+        affine[:3, 3] = centre - half
+    x, y, z = (int(n) for n in size)
+    return Grid((x, y, z), affine)
+
+
+def _truth(
+    lesions: tuple[Lesion, ...], fractions: TumourFractions, *, edema_is_body: bool
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Volumes by region and structure, and whether each is from a formula or from exact fractions.
+
+    The core always fits into the brain (else no place would have been found), so its volumes are formulas. The
+    whole tumour's is one where edema is a single body that lies in the brain too.
+    """
+    voxel_ml = fractions.grid.voxel_ml
+    core_ml = sum(lesion.core.volume_ml for lesion in lesions)
+    necrosis_ml = sum((lesion.necrosis or lesion.core).volume_ml for lesion in lesions)
+    whole_by_formula = not lesions or (edema_is_body and len(lesions) == 1)
+    whole_ml = (
+        sum(lesion.edema.volume_ml for lesion in lesions)
+        if whole_by_formula
+        else float(fractions.whole.sum(dtype=np.float64)) * voxel_ml
+    )
+    truth = {
+        "WT": float(whole_ml),
+        "TC": float(core_ml),
+        "ET": float(core_ml - necrosis_ml),
+        "NCR": float(necrosis_ml),
+        "ED": float(whole_ml - core_ml),
+    }
+    edema = "formula" if whole_by_formula else "fractions"
+    return truth, {"WT": edema, "TC": "formula", "ET": "formula", "NCR": "formula", "ED": edema}

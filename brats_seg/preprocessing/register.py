@@ -1,0 +1,351 @@
+"""Rigid registration by mutual information, and resampling through the transform it finds.
+
+SimpleITK keeps LPS+ millimetres and ``zyx`` arrays; both stay inside this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import MRSequence, RegistrationRecord
+from brats_seg.core.volume import Affine, Array, Grid, Volume
+from brats_seg.preprocessing.brain import background_value, head_mask
+
+Order = Literal["linear", "nearest", "bspline"]
+
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""RAS+ to LPS+ millimetres, and back."""
+
+_INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "bspline": sitk.sitkBSpline}
+
+MIN_OVERLAP = 0.7
+MIN_MUTUAL_INFORMATION = 0.05
+MIN_COMMON_SHARE = 0.5
+
+CLIP_PERCENTILES = (0.5, 99.5)
+HEAD_MARGIN_MM = 10.0
+START_TURNS_DEG = (-20.0, 20.0)
+STARTS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class RegistrationConfig:
+    """Settings of :func:`register_rigid`.
+
+    Attributes:
+        levels_mm: voxel size of each resolution level, coarse to fine.
+        samples: points of the metric at each level.
+        iterations: largest number of steps at each level.
+        bins: histogram bins of the mutual information, per image.
+        seed: of the sampling; equal seeds give equal results.
+    """
+
+    levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
+    samples: tuple[int, ...] = (15_000, 20_000, 40_000)
+    iterations: tuple[int, ...] = (100, 60, 40)
+    bins: int = 32
+    min_step_mm: float = 0.01
+    seed: int = 20_240_517
+
+    def __post_init__(self) -> None:
+        if not len(self.levels_mm) == len(self.samples) == len(self.iterations) > 0:
+            raise ValueError("levels_mm, samples and iterations must have the same length, at least 1")
+        if min(self.levels_mm) <= 0 or min(self.samples) < 1000 or min(self.iterations) < 1 or self.bins < 8:
+            raise ValueError("levels_mm and iterations must be positive, samples at least 1000, bins at least 8")
+
+
+def to_itk(volume: Volume) -> Any:
+    """The volume as a SimpleITK image: same voxels at the same places."""
+    data = volume.data
+    if data.dtype == np.bool_:
+        data = data.astype(np.uint8)
+    elif data.dtype == np.float16:
+        data = data.astype(np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
+    return _place(image, volume.grid)
+
+
+def from_itk(image: Any) -> Volume:
+    """A SimpleITK image as a volume: same voxels at the same places."""
+    data = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    lps = np.eye(4)
+    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    lps[:3, 3] = image.GetOrigin()
+    return Volume.from_affine(data, _FLIP @ lps)
+
+
+def _place(image: Any, grid: Grid) -> Any:
+    lps = _FLIP @ grid.affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def resample(
+    volume: Volume, grid: Grid, *, matrix: Affine | None = None, order: Order = "linear", fill: float = 0
+) -> Volume:
+    """One interpolation of a volume onto a grid, through a transform.
+
+    Args:
+        volume: what to read.
+        grid: where the result lies.
+        matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume`` (as in :class:`RegistrationRecord`); None for identity.
+        order: ``nearest`` for labels and masks; it keeps their type. The others give float32.
+        fill: value outside the field of view of ``volume``.
+
+    Returns:
+        Volume on ``grid``.
+    """
+    lps = _FLIP @ (np.eye(4) if matrix is None else np.asarray(matrix, dtype=np.float64)) @ _FLIP
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(lps[:3, :3].ravel().tolist())
+    transform.SetTranslation(lps[:3, 3].tolist())
+    source = volume if order == "nearest" else volume.with_data(np.asarray(volume.data, dtype=np.float32))
+    image = to_itk(source)
+    frame = _place(sitk.Image([int(n) for n in grid.shape], sitk.sitkUInt8), grid)
+    moved = sitk.Resample(image, frame, transform, _INTERPOLATORS[order], float(fill), image.GetPixelID())
+    data = sitk.GetArrayFromImage(moved).transpose(2, 1, 0)
+    return Volume(data.astype(source.data.dtype, copy=False), grid)
+
+
+def register_rigid(
+    moving: Volume,
+    fixed: Volume,
+    *,
+    config: RegistrationConfig | None = None,
+    fixed_mask: NDArray[np.bool_] | None = None,
+    moving_mask: NDArray[np.bool_] | None = None,
+) -> RegistrationRecord:
+    """Find the rigid motion that lays one scan on another of the same head.
+
+    Mattes' mutual information is maximised by regular-step gradient descent, from coarse to fine. The
+    start is the best of several: headers as they are, fields of view centred, heads centred, each with
+    small turns about every axis. Everything runs in one thread with a fixed seed, so that the same
+    images give the same numbers.
+
+    Args:
+        moving: scan to be moved; any grid, 2D acquisitions and partial coverage included.
+        fixed: scan that stays.
+        config: levels, samples, iterations.
+        fixed_mask: ``(X, Y, Z)`` of ``fixed``; only voxels in it are compared (a brain without its tumour).
+        moving_mask: ``(X, Y, Z)`` of ``moving``, likewise.
+
+    Returns:
+        The transform and how well it went; pass it to :func:`check_registration` before use.
+
+    Raises:
+        InputError: if an image holds no head to register.
+
+    Source:
+        D. Mattes et al., PET-CT image registration in the chest using free-form deformations,
+        IEEE Trans Med Imaging 2003;22:120 (doi:10.1109/TMI.2003.809072), in ITK's implementation.
+    """
+    config = config or RegistrationConfig()
+    finest = min(config.levels_mm)
+    pair = _Pair(_side(fixed, fixed_mask, finest), _side(moving, moving_mask, finest), config)
+    coarse = pair.level(0)
+    found = [_optimise(pair, start, 0) for start in _best_starts(pair, coarse)]
+    transform = max(found, key=lambda candidate: _agreement(coarse, candidate, config.bins))
+    for level in range(1, len(config.levels_mm)):
+        transform = _optimise(pair, transform, level)
+    return _record(pair, _matrix_of(transform))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two scans at the finest level: clipped to its head's intensities, with the head's outline."""
+
+    volume: Volume
+    head: NDArray[np.bool_]
+    centre_mm: NDArray[np.float64]
+    background: float
+    mask: Any | None
+
+    def crop(self, margin_mm: float) -> Volume:
+        """The part around the head."""
+        corners = np.argwhere(self.head)
+        margin = np.ceil(margin_mm / np.array(self.volume.grid.spacing_mm)).astype(int)
+        start = np.maximum(corners.min(axis=0) - margin, 0)
+        stop = np.minimum(corners.max(axis=0) + 1 + margin, self.volume.grid.shape)
+        return self.volume.crop(tuple(start.tolist()), tuple(stop.tolist()))
+
+
+def _side(volume: Volume, mask: NDArray[np.bool_] | None, spacing_mm: float) -> _Side:
+    background = background_value(volume)
+    small = from_itk(_shrink(to_itk(volume.with_data(np.asarray(volume.data, dtype=np.float32))), spacing_mm))
+    head = head_mask(small)
+    if not head.any():
+        raise InputError("an image to be registered holds a single value; is the file damaged?")
+    inside = small.data[head]
+    low, high = (float(v) for v in np.percentile(inside, CLIP_PERCENTILES))
+    clipped = np.clip(small.data, min(low, background), max(high, background))
+    centre = small.grid.to_world(np.array(ndimage.center_of_mass(head)))
+    itk_mask = None if mask is None else to_itk(volume.with_data(mask))
+    return _Side(small.with_data(clipped), head, centre, background, itk_mask)
+
+
+def _shrink(image: Any, spacing_mm: float) -> Any:
+    """Means of blocks, so that voxels come near ``spacing_mm`` where they are smaller."""
+    factors = [max(round(spacing_mm / s), 1) for s in image.GetSpacing()]
+    return sitk.BinShrink(image, factors)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The two scans and the settings they are registered with."""
+
+    fixed: _Side
+    moving: _Side
+    config: RegistrationConfig
+
+    def level(self, level: int) -> tuple[Any, Any, float]:
+        """Fixed and moving image of a level, and the value outside the moving one."""
+        spacing = self.config.levels_mm[level]
+        fixed = _shrink(to_itk(self.fixed.crop(HEAD_MARGIN_MM)), spacing)
+        return fixed, _shrink(to_itk(self.moving.volume), spacing), self.moving.background
+
+
+def _best_starts(pair: _Pair, coarse: tuple[Any, Any, float]) -> list[Any]:
+    """The two most promising starts: shifts by header, field of view and head, turned about each axis."""
+    middles = [
+        side.volume.grid.to_world((np.array(side.volume.grid.shape) - 1) / 2) for side in (pair.fixed, pair.moving)
+    ]
+    centre = pair.fixed.centre_mm
+    shifts = [np.zeros(3), middles[1] - middles[0], pair.moving.centre_mm - centre]
+    kept = [s for i, s in enumerate(shifts) if all(np.linalg.norm(s - other) > 3 for other in shifts[:i])]
+    turns = [(0.0, 0.0, 0.0)]
+    turns += [tuple(np.radians(a) if i == axis else 0.0 for i in range(3)) for axis in range(3) for a in START_TURNS_DEG]
+    starts = []
+    for shift in kept:
+        for turn in turns:
+            transform = sitk.Euler3DTransform()
+            transform.SetCenter((_FLIP[:3, :3] @ centre).tolist())
+            transform.SetTranslation((_FLIP[:3, :3] @ shift).tolist())
+            transform.SetRotation(*turn)
+            starts.append(transform)
+    starts.sort(key=lambda start: -_agreement(coarse, start, pair.config.bins))
+    return starts[:STARTS_KEPT]
+
+
+def _agreement(images: tuple[Any, Any, float], transform: Any, bins: int) -> float:
+    """Mutual information of all voxels around the fixed head; outside the moving image counts as background.
+
+    Unlike the optimiser's metric, which leaves such voxels out, it cannot be won by moving the head out of view.
+    """
+    fixed, moving, background = images
+    moved = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, background)
+    return _mutual_information(sitk.GetArrayViewFromImage(fixed), sitk.GetArrayViewFromImage(moved), bins)
+
+
+def _optimise(pair: _Pair, start: Any, level: int) -> Any:
+    config = pair.config
+    fixed, moving, _ = pair.level(level)
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(config.bins)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetNumberOfThreads(1)  # sums in a fixed order
+    share = min(config.samples[level] / fixed.GetNumberOfPixels(), 1.0)
+    if share < 1:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(share, config.seed)
+    if pair.fixed.mask is not None:
+        method.SetMetricFixedMask(pair.fixed.mask)
+    if pair.moving.mask is not None:
+        method.SetMetricMovingMask(pair.moving.mask)
+    transform = sitk.Euler3DTransform(start)
+    method.SetInitialTransform(transform, inPlace=True)
+    step = config.levels_mm[level] / 2
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=step,
+        minStep=config.min_step_mm,
+        numberOfIterations=config.iterations[level],
+        relaxationFactor=0.6,
+        gradientMagnitudeTolerance=1e-8,
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.Execute(fixed, moving)
+    return transform
+
+
+def _matrix_of(transform: Any) -> Affine:
+    """4x4 RAS+ matrix of a SimpleITK rigid transform."""
+    rotation = np.array(transform.GetMatrix()).reshape(3, 3)
+    centre = np.array(transform.GetCenter())
+    lps = np.eye(4)
+    lps[:3, :3] = rotation
+    lps[:3, 3] = centre + np.array(transform.GetTranslation()) - rotation @ centre
+    result: Affine = _FLIP @ lps @ _FLIP
+    return result
+
+
+def _record(pair: _Pair, matrix: Affine) -> RegistrationRecord:
+    fixed, moving = pair.fixed, pair.moving
+    grid = fixed.volume.grid
+    moved = matrix[:3, :3] @ fixed.centre_mm + matrix[:3, 3]
+    angle = np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1)))
+    head = resample(moving.volume.with_data(moving.head), grid, matrix=matrix, order="nearest").data
+    image = resample(moving.volume, grid, matrix=matrix, fill=moving.background).data
+    compared = head & fixed.head
+    for mask, through in ((fixed.mask, np.eye(4)), (moving.mask, matrix)):
+        if mask is not None:
+            compared &= resample(from_itk(mask), grid, matrix=through, order="nearest").data > 0
+    return RegistrationRecord(
+        matrix=matrix,
+        mutual_information=_mutual_information(fixed.volume.data[compared], image[compared], pair.config.bins),
+        overlap=_overlap(pair, matrix, head),
+        translation_mm=float(np.linalg.norm(moved - fixed.centre_mm)),
+        rotation_deg=float(angle),
+    )
+
+
+def _overlap(pair: _Pair, matrix: Affine, moved_head: NDArray[np.bool_]) -> float:
+    """Dice of the heads where both fields of view reach, so that a slab is judged by what it covers.
+
+    Where neither scan shows at least half of the other's head, the whole heads are compared: the motion
+    has then pushed them out of each other's view.
+    """
+    fixed, moving = pair.fixed, pair.moving
+    everywhere = moving.volume.with_data(np.ones(moving.volume.grid.shape, np.uint8))
+    seen = resample(everywhere, fixed.volume.grid, matrix=matrix, order="nearest").data > 0
+    fixed_ml, moving_ml = (float(side.head.sum()) * side.volume.grid.voxel_ml for side in (fixed, moving))
+    voxel_ml = fixed.volume.grid.voxel_ml
+    fixed_seen_ml, moving_seen_ml = float((fixed.head & seen).sum()) * voxel_ml, float(moved_head.sum()) * voxel_ml
+    both_ml = float((fixed.head & moved_head).sum()) * voxel_ml
+    if max(fixed_seen_ml / fixed_ml, moving_seen_ml / moving_ml) < MIN_COMMON_SHARE:
+        return 2 * both_ml / (fixed_ml + moving_ml)
+    return 2 * both_ml / max(fixed_seen_ml + moving_seen_ml, voxel_ml)
+
+
+def _mutual_information(a: Array, b: Array, bins: int) -> float:
+    """Mutual information in nats of paired samples, from a joint histogram of ``bins`` squared."""
+    codes = []
+    for values in (a.ravel(), b.ravel()):
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        if low == high:
+            return 0.0
+        codes.append(np.minimum((values - low) * (bins / (high - low)), bins - 1).astype(np.intp))
+    joint = np.bincount(codes[0] * bins + codes[1], minlength=bins * bins).reshape(bins, bins) / codes[0].size
+    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / expected[there])).sum())
+
+
+def check_registration(
+    record: RegistrationRecord, moving: MRSequence, fixed: MRSequence, moving_grid: Grid, fixed_grid: Grid
+) -> None:
+    """Refuse a registration that did not find the same head.
+
+    Raises:
+        InputError: naming both images, with the values and what to do.
+    """
+    if record.overlap < MIN_OVERLAP or record.mutual_information < MIN_MUTUAL_INFORMATION:
+        raise InputError(f"{moving.title} and {fixed.title} overlap only {record.overlap:.0%} of the head")

@@ -1,0 +1,282 @@
+"""The report page: one HTML file without scripts or outside resources, read in a minute."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from brats_seg.core.results import Lesion, RegionVolume, RunRecord, StudyResult
+from brats_seg.core.study import MRSequence
+from brats_seg.report.figures import Picture, ReportPictures, report_pictures
+from brats_seg.report.palette import REGION_COLOURS
+from brats_seg.report.scene import doubtful_regions, measured_lesion
+from brats_seg.report.tables import (
+    SPECK_ML,
+    interval,
+    lesion_groups,
+    ml,
+    mm,
+    percent,
+    plain,
+    short_hash,
+    title,
+    unique,
+    volume_rows,
+    without_specks,
+)
+
+TEMPLATE = "report.html.j2"
+DISCLAIMER = "Research software, not a medical device: do not base decisions about a patient on this page."
+
+_CARD_ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Model", ("name",)),
+    ("Version", ("version",)),
+    ("Checksum", ("sha256", "checksum")),
+    ("Trained on", ("trained_on", "training_data", "data")),
+    ("Accuracy", ("accuracy", "scores", "performance")),
+    ("Limits", ("limits", "limitations")),
+    ("Licence", ("licence", "license")),
+    ("Cite", ("citation", "citations")),
+)
+"""What the page says of a model, and the keys a card may hold it under."""
+_SEQUENCE_LOSS: Mapping[MRSequence, str] = {
+    MRSequence.T1: "T1 is missing: the result rests on the other sequences.",
+    MRSequence.T1CE: "T1CE is missing: enhancing tumour and tumour core are estimates, not assessable without T1CE.",
+    MRSequence.T2: "T2 is missing: the result rests on the other sequences.",
+    MRSequence.FLAIR: "FLAIR is missing: the extent of edema, and so of the whole tumour, is less certain.",
+}
+_TITLES = "|".join(sequence.title for sequence in MRSequence)
+_SAYS_MISSING = re.compile(rf"({_TITLES})((, | and )({_TITLES}))* (is |are )?missing\b")
+"""Notes of earlier steps that a sequence is missing; the page has its own sentence for each."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture as it stands in the page."""
+
+    source: str
+    width: int
+    height: int
+    title: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first thing on the page.
+
+    Attributes:
+        is_found: whether there is tumour.
+        headline: one short sentence.
+        details: what else to know at once, each a sentence.
+    """
+
+    is_found: bool
+    headline: str
+    details: tuple[str, ...]
+
+
+def render_report(result: StudyResult, *, model_card: Mapping[str, Any] | None = None) -> str:
+    """The whole page for one study.
+
+    Args:
+        result: the study's result; images, if any, on the grid of the label map.
+        model_card: card of the model that made the label map; without it the run record's own entry is shown.
+
+    Returns:
+        A complete HTML document; nothing in it is loaded from elsewhere, and all text is escaped.
+
+    Raises:
+        ValueError: if an image lies on another grid than the label map.
+    """
+    pictures = report_pictures(result)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(_context(result, pictures, model_card))
+
+
+def _context(result: StudyResult, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:
+    segmentation, record = result.segmentation, result.record
+    measurements = result.measurements
+    doubtful = doubtful_regions(result)
+    return {
+        "study_id": segmentation.study_id,
+        "disclaimer": DISCLAIMER,
+        "verdict": verdict_of(result),
+        "warnings": warnings_of(result),
+        "volumes": volume_rows(measurements, segmentation.schema),
+        "level": _level_text(measurements.volumes),
+        "has_partial_volumes": any(row.volume_pv_ml is not None for row in measurements.volumes),
+        "lesion_groups": lesion_groups(measurements),
+        "planes": [_figure(picture) for picture in pictures.planes],
+        "strip": [_figure(picture) for picture in pictures.strip],
+        "strip_sequence": pictures.strip_sequence,
+        "diameters": _figure(pictures.diameters) if pictures.diameters else None,
+        "diameter_caption": _diameter_caption(result),
+        "legend": [(name, title(name), name in doubtful) for name in _legend_names(result)],
+        "colours": REGION_COLOURS,
+        "decisions": unique(record.decisions),
+        "model_rows": model_rows(record, card),
+        "inputs": _input_rows(record),
+        "registrations": _registration_rows(record),
+        "run_rows": _run_rows(result),
+        "spacing": " × ".join(f"{size:.3g}" for size in measurements.spacing_mm),
+    }
+
+
+def verdict_of(result: StudyResult) -> Verdict:
+    """What was found, in one sentence and a few more."""
+    measurements = result.measurements
+    rows = {row.region: row for row in measurements.volumes}
+    whole = rows.get("WT")
+    cavity = rows.get("RC")
+    extra = [f"Resection cavity {ml(cavity.volume_ml)} ml."] if cavity and cavity.volume_ml > 0 else []
+    by_model = bool(result.record.model)
+    if whole is None or whole.volume_ml == 0:
+        headline = "No tumour found" if by_model else "No tumour in this label map"
+        return Verdict(False, headline + ".", tuple(extra))
+    details = [_part_sentence(rows[name], result) for name in ("TC", "ET") if name in rows]
+    details.append(_count_sentence(whole, measurements.lesions_of("WT")))
+    lesion = measured_lesion(result)
+    if lesion:
+        kind = "enhancing lesion" if lesion.region == "ET" else "lesion (whole tumour)"
+        size = f"{mm(lesion.diameters.long_mm)} × {mm(lesion.diameters.short_mm)} mm"
+        state = "measurable" if lesion.measurable else "not measurable"
+        details.append(f"Largest {kind} {size}, {state} by RANO.")
+    opening = "Tumour found" if by_model else "Tumour in this label map"
+    return Verdict(True, f"{opening}: whole tumour {_volume_text(whole)}.", (*details, *extra))
+
+
+def _count_sentence(whole: RegionVolume, lesions: Sequence[Lesion]) -> str:
+    """``2 lesions, and 9 specks of at most 0.05 ml.``"""
+    specks = len(lesions) - len(without_specks(lesions))
+    count = whole.lesions - specks
+    words = [f"{count} lesion{'s' if count != 1 else ''}"] if count else []
+    if specks:
+        words.append(f"{specks} speck{'s' if specks != 1 else ''} of at most {SPECK_ML:g} ml")
+    return f"{', and '.join(words)}."
+
+
+def _part_sentence(row: RegionVolume, result: StudyResult) -> str:
+    name = title(row.region).capitalize()
+    doubt = ", an estimate without T1CE" if row.region in doubtful_regions(result) else ""
+    if row.volume_ml == 0:
+        return f"{name}: {'none' + doubt if doubt or not row.note else row.note}."
+    return f"{name} {_volume_text(row)}{doubt}."
+
+
+def _volume_text(row: RegionVolume) -> str:
+    """``56.5 ml (90 % interval 50 to 63 ml)``."""
+    if row.low_ml is None or row.high_ml is None or row.level is None:
+        return f"{ml(row.volume_ml)} ml"
+    return f"{ml(row.volume_ml)} ml ({percent(row.level)} interval {interval(row)} ml)"
+
+
+def warnings_of(result: StudyResult) -> tuple[str, ...]:
+    """Everything to know before trusting the numbers: missing sequences first, each said once."""
+    own = [_SEQUENCE_LOSS[sequence] for sequence in result.segmentation.missing]
+    noted = (*result.record.warnings, *result.measurements.notes)
+    return unique((*own, *(line for line in noted if not (own and _SAYS_MISSING.match(line)))))
+
+
+def _level_text(volumes: Sequence[RegionVolume]) -> str:
+    """Coverage of the intervals; empty where there are none."""
+    levels = {row.level for row in volumes if row.level is not None}
+    return " or ".join(percent(level) for level in sorted(levels))
+
+
+def _legend_names(result: StudyResult) -> tuple[str, ...]:
+    """Regions that have lines in the pictures."""
+    structures = {structure.abbreviation for structure in result.segmentation.schema.structures}
+    return ("WT", "TC", "ET", *(("RC",) if "RC" in structures else ()))
+
+
+def _diameter_caption(result: StudyResult) -> str:
+    lesion = measured_lesion(result)
+    if lesion is None:
+        return ""
+    size = f"{mm(lesion.diameters.long_mm)} × {mm(lesion.diameters.short_mm)} mm"
+    return f"{title(lesion.region).capitalize()}, lesion {lesion.number}: {size}, on the slice where it is longest"
+
+
+def model_rows(record: RunRecord, card: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """What is known of the model, as rows of title and words; empty where no model ran."""
+    known = {**record.model, **(card or {})}
+    if not known:
+        return ()
+    rows = []
+    for heading, keys in _CARD_ROWS:
+        value = next((known[key] for key in keys if key in known), None)
+        rows.append((heading, short_hash(str(value or "")) if heading == "Checksum" else plain(value)))
+    return tuple(rows)
+
+
+def _input_rows(record: RunRecord) -> tuple[tuple[str, str, str], ...]:
+    """Sequence, grid and short checksum of each input."""
+    rows = []
+    for name, facts in record.inputs.items():
+        grid = facts.get("grid")
+        rows.append((name.upper(), _grid_text(grid), short_hash(str(facts.get("sha256") or ""))))
+    return tuple(rows)
+
+
+def _grid_text(grid: Any) -> str:
+    """A grid as ``240 × 240 × 155, 1 × 1 × 1 mm, LPS``, from words or from plain values."""
+    if not isinstance(grid, Mapping):
+        return plain(grid)
+    parts = []
+    if "shape" in grid:
+        parts.append(" × ".join(str(size) for size in grid["shape"]))
+    if "spacing_mm" in grid:
+        parts.append(" × ".join(f"{size:.3g}" for size in grid["spacing_mm"]) + " mm")
+    if "orientation" in grid:
+        parts.append(str(grid["orientation"]))
+    return ", ".join(parts) or plain(None)
+
+
+def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
+    """How each sequence that had to be aligned was moved, and how well it fits."""
+    rows = []
+    for name, facts in (record.preparation.get("registrations") or {}).items():
+        words = (
+            f"moved {facts['translation_mm']:.1f} mm, turned {facts['rotation_deg']:.1f}°, "
+            f"head overlap {facts['overlap']:.2f}, mutual information {facts['mutual_information']:.2f}"
+        )
+        rows.append((name.upper(), words))
+    return tuple(rows)
+
+
+def _run_rows(result: StudyResult) -> tuple[tuple[str, str], ...]:
+    """Versions, device and timings."""
+    record = result.record
+    rows = [("Label numbers", _schema_text(result)), ("Versions", plain(record.versions))]
+    if record.device:
+        rows.append(("Computed on", f"{record.device}{f' with {record.engine}' if record.engine else ''}"))
+    if record.timings_s:
+        steps = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in record.timings_s.items())
+        rows.append(("Time", steps))
+    if record.peak_memory_mib:
+        rows.append(("Peak memory", f"{record.peak_memory_mib:.0f} MiB"))
+    return tuple(rows)
+
+
+def _schema_text(result: StudyResult) -> str:
+    schema = result.segmentation.schema
+    numbers = ", ".join(f"{number} {schema.values[number].abbreviation}" for number in sorted(schema.values))
+    return f"{schema.name} ({numbers})"
+
+
+def _figure(picture: Picture) -> Figure:
+    source = "data:image/jpeg;base64," + base64.b64encode(picture.data).decode("ascii")
+    return Figure(source, picture.width, picture.height, picture.title, picture.alt)

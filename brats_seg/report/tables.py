@@ -1,0 +1,251 @@
+"""Numbers and facts in words: what stands in the cells of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from brats_seg.core.labels import REGION_STRUCTURES, LabelSchema, Region, Structure
+from brats_seg.core.results import Lesion, Measurements, RegionVolume
+
+NOT_KNOWN = "not known"
+LESION_ROWS = 10
+"""Rows of the lesion table; the rest is counted and stands in the CSV file."""
+SPECK_ML = 0.05
+"""Lesions up to this size are counted and not listed one by one: the size up to which the lesion-wise evaluation of
+BraTS 2023 leaves glioma lesions out (50 mm3)."""
+LESION_REGIONS = ("ET", "WT", "RC")
+"""Groups of the lesion table, in its order: what RANO measures first. The tumour core's lesions are in the CSV only."""
+
+
+def decimals_for(volume_ml: float) -> int:
+    """Decimals that keep about three digits of a volume and never show less than 0.01 ml."""
+    size = abs(volume_ml)
+    if size >= 99.95:
+        return 0
+    return 1 if size >= 0.995 else 2
+
+
+def ml(volume_ml: float | None, *, decimals: int | None = None) -> str:
+    """A volume without its unit: ``123``, ``56.5``, ``4.2``, ``0.37``, ``< 0.01`` or ``not known``."""
+    if volume_ml is None or not math.isfinite(volume_ml):
+        return NOT_KNOWN
+    if 0 < volume_ml < 0.005 and decimals is None:
+        return "< 0.01"
+    if volume_ml == 0:
+        return "0"
+    return f"{volume_ml:.{decimals_for(volume_ml) if decimals is None else decimals}f}"
+
+
+def interval(row: RegionVolume) -> str:
+    """The interval of a volume without its unit: ``50 to 63``; ``not known`` where there is none."""
+    if row.low_ml is None or row.high_ml is None:
+        return NOT_KNOWN
+    decimals = 0 if row.high_ml >= 20 else decimals_for(row.high_ml)
+    return f"{row.low_ml:.{decimals}f} to {row.high_ml:.{decimals}f}"
+
+
+def percent(level: float) -> str:
+    """A share as a whole percentage where it is one: ``90 %``."""
+    return f"{round(level * 100, 1):g} %"
+
+
+def mm(length_mm: float) -> str:
+    """A length without its unit, whole millimetres from 10 on: ``42``, ``7.5``."""
+    return f"{length_mm:.0f}" if length_mm >= 9.95 else f"{length_mm:.1f}"
+
+
+def place(centroid_mm: Sequence[float]) -> str:
+    """RAS+ millimetres without letters: ``-84, 95, 101``.
+
+    No "left" or "right": the origin of a scanner or of a BraTS file need not lie on the patient's midline.
+    """
+    return ", ".join(str(round(value)) for value in centroid_mm)
+
+
+def short_hash(sha256: str) -> str:
+    """The first twelve digits of a checksum, enough to compare by eye."""
+    return sha256[:12] if sha256 else NOT_KNOWN
+
+
+def plain(value: Any) -> str:
+    """Any value of a model card or a run record in one line: mappings as ``key value``, lists with commas."""
+    if value is None or value in ("", (), [], {}):
+        return NOT_KNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        parts = (_pair(str(key), inner) for key, inner in value.items())
+        return ("; " if any(isinstance(inner, Mapping) for inner in value.values()) else ", ").join(parts)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        words = [plain(inner) for inner in value]
+        return ("; " if any(" " in word for word in words) else ", ").join(words)
+    return str(value)
+
+
+def _pair(key: str, value: Any) -> str:
+    words = key.replace("_", " ")
+    return f"{words}: {plain(value)}" if isinstance(value, Mapping) else f"{words} {plain(value)}"
+
+
+def sentence(words: str) -> str:
+    """Words with a capital letter at the front and a full stop at the end."""
+    words = words.strip()
+    if not words:
+        return ""
+    ended = words if words.endswith((".", "!", "?")) else words + "."
+    return ended[0].upper() + ended[1:]
+
+
+def unique(lines: Sequence[str]) -> tuple[str, ...]:
+    """Sentences in their order, each once, empty ones left out."""
+    return tuple(dict.fromkeys(made for line in lines if (made := sentence(line))))
+
+
+def meaning(name: str, schema: LabelSchema) -> str:
+    """What a region holds, in the tissues of the schema: ``enhancing tumour + necrotic tumour core``."""
+    if name not in Region.__members__ or name == "ET":
+        return ""
+    members = [structure.value for structure in schema.structures if structure in REGION_STRUCTURES[Region[name]]]
+    return " + ".join(members) if len(members) > 1 else ""
+
+
+def title(name: str) -> str:
+    """The full name of a region or structure; its abbreviation where it has none."""
+    if name in Region.__members__:
+        return Region[name].value
+    return Structure[name].value if name in Structure.__members__ else name
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A volume as a bar, in percent of the longest one's width: the interval and the value in it."""
+
+    low: float
+    high: float
+    value: float
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """One row of the volumes table, every cell in words."""
+
+    name: str
+    title: str
+    meaning: str
+    is_part: bool
+    volume: str
+    interval: str
+    partial_volume: str
+    lesions: str
+    note: str
+    bar: Bar
+
+
+def volume_rows(measurements: Measurements, schema: LabelSchema) -> tuple[VolumeRow, ...]:
+    """Rows of the volumes table: regions first, then the tissues they are made of, as measured."""
+    longest = max((row.high_ml or row.volume_ml for row in measurements.volumes), default=0.0) or 1.0
+    rows = []
+    for row in measurements.volumes:
+        notes = [row.note] if row.note else []
+        if row.touches_border and row.volume_ml > 0:
+            notes.append("reaches the edge of the image, may be cut off")
+        low = row.volume_ml if row.low_ml is None else row.low_ml
+        high = row.volume_ml if row.high_ml is None else row.high_ml
+        rows.append(
+            VolumeRow(
+                name=row.region,
+                title=title(row.region),
+                meaning=meaning(row.region, schema),
+                is_part=row.region not in Region.__members__,
+                volume=ml(row.volume_ml),
+                interval=interval(row),
+                partial_volume=ml(row.volume_pv_ml),
+                lesions=str(row.lesions),
+                note="; ".join(notes),
+                bar=Bar(*(round(100 * value / longest, 2) for value in (low, high, row.volume_ml))),
+            )
+        )
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
+class LesionRow:
+    """One row of the lesion table, every cell in words."""
+
+    region: str
+    number: str
+    volume: str
+    diameters: str
+    measurable: str
+    place: str
+    note: str
+
+
+@dataclass(frozen=True)
+class LesionGroup:
+    """The lesions of one region.
+
+    Attributes:
+        name: abbreviation of the region.
+        title: its full name.
+        rows: the largest.
+        left_out: how many smaller ones are not shown, with their volume, in words; empty if none.
+    """
+
+    name: str
+    title: str
+    rows: tuple[LesionRow, ...]
+    left_out: str
+
+
+def lesion_groups(measurements: Measurements) -> tuple[LesionGroup, ...]:
+    """The largest lesions by region, at most :data:`LESION_ROWS` in all, shared out evenly, specks left out.
+
+    A region that has nothing but specks shows its largest one.
+    """
+    found = {name: measurements.lesions_of(name) for name in LESION_REGIONS}
+    found = {name: lesions for name, lesions in found.items() if lesions}
+    shares = _share_out({name: max(1, len(without_specks(lesions))) for name, lesions in found.items()}, LESION_ROWS)
+    groups = []
+    for name, lesions in found.items():
+        rest = lesions[shares[name] :]
+        left_out = (
+            f"and {len(rest)} smaller, {ml(sum(lesion.volume_ml for lesion in rest))} ml together" if rest else ""
+        )
+        rows = tuple(_lesion_row(lesion) for lesion in lesions[: shares[name]])
+        groups.append(LesionGroup(name, title(name), rows, left_out))
+    return tuple(groups)
+
+
+def without_specks(lesions: Sequence[Lesion]) -> tuple[Lesion, ...]:
+    """Lesions larger than :data:`SPECK_ML`."""
+    return tuple(lesion for lesion in lesions if lesion.volume_ml > SPECK_ML)
+
+
+def _share_out(counts: Mapping[str, int], total: int) -> dict[str, int]:
+    """Rows for each group: one at a time in turn until all are shown or the total is reached."""
+    shares = dict.fromkeys(counts, 0)
+    while sum(shares.values()) < min(total, sum(counts.values())):
+        for name in counts:
+            if shares[name] < counts[name] and sum(shares.values()) < total:
+                shares[name] += 1
+    return shares
+
+
+def _lesion_row(lesion: Lesion) -> LesionRow:
+    diameters = lesion.diameters
+    has_both = diameters.long_mm > 0
+    return LesionRow(
+        region=lesion.region,
+        number=str(lesion.number),
+        volume=ml(lesion.volume_ml),
+        diameters=f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
+        measurable="yes" if lesion.measurable else "no",
+        place=place(lesion.centroid_mm),
+        note="at the edge of the image" if lesion.touches_border else "",
+    )

@@ -1,0 +1,63 @@
+"""From a folder of labelled studies to packs, through the same ``prepare`` as inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import guess_schema, present_values
+from brats_seg.core.volume import Volume
+from brats_seg.io.discover import StudyFiles, find_studies
+from brats_seg.io.load import load_study
+from brats_seg.io.nifti import read_label_map
+from brats_seg.io.write import read_schema_sidecar
+from brats_seg.preprocessing.prepare import PrepareConfig, prepare
+from brats_seg.training.data import PackedStudy, load_packs, pack_study, read_pack, write_pack
+
+
+def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bool = True) -> list[PackedStudy]:
+    """The packs of a data set, made where they are not there yet.
+
+    Args:
+        data: a folder of packs (``*.npz``), or of labelled studies.
+        cache: where packs of studies are kept; those that are there are reused.
+        config: preprocessing.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: if a study is damaged or has no expert label; every one is named.
+    """
+    if any(data.glob("*.npz")):
+        return load_packs(data)
+    packs: list[PackedStudy] = []
+    wrong: list[str] = []
+    studies = list(find_studies(data))
+    for files in tqdm(studies, desc="pack studies", disable=not progress):
+        held = cache / f"{files.id}.npz"
+        try:
+            if not held.exists():
+                write_pack(_pack(files, config), cache)
+            packs.append(read_pack(held))
+        except InputError as error:
+            wrong.append(f"{files.id}: {error}")
+    if wrong:
+        raise InputError(
+            f"{len(wrong)} of {len(studies)} studies cannot be used for training; mend or remove them:\n  "
+            + "\n  ".join(wrong)
+        )
+    return packs
+
+
+def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
+    if files.labels is None:
+        raise InputError("has no expert label map (…_seg.nii.gz) beside its scans")
+    study = load_study(files)
+    labels = read_label_map(files.labels)
+    schema = read_schema_sidecar(files.labels) or guess_schema(
+        present_values(labels.data), file_name=files.labels.name
+    )
+    whole = Volume(labels.data.astype(np.uint8), labels.grid)
+    return pack_study(prepare(study, config=config), whole, schema)

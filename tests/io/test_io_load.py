@@ -1,0 +1,95 @@
+"""Reading a whole study."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nifti_files import save, scan, study
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.io.discover import find_study, study_from_files
+from brats_seg.io.load import load_files, load_study
+
+
+def test_images_checksums_and_reference(tmp_path: Path) -> None:
+    files = find_study(study(tmp_path / "c"))
+    loaded = load_study(files)
+    assert (loaded.id, loaded.present, loaded.reference_sequence) == ("c", SEQUENCES, MRSequence.T1CE)
+    for seed, sequence in enumerate(SEQUENCES):
+        np.testing.assert_array_equal(loaded.images[sequence].data, scan(seed))
+        assert loaded.sha256[sequence] == hashlib.sha256(files.files[sequence].read_bytes()).hexdigest()
+    assert loaded.notes == ()
+    assert load_study(files, reference=MRSequence.T2).reference_sequence is MRSequence.T2
+
+
+def test_a_reference_that_is_not_there(tmp_path: Path) -> None:
+    files = find_study(study(tmp_path / "c", {"c_t1.nii.gz": 0}))
+    with pytest.raises(InputError, match="no FLAIR to write results on"):
+        load_study(files, reference=MRSequence.FLAIR)
+
+
+@pytest.mark.parametrize("keep", range(1, 16))
+def test_any_subset_loads(tmp_path: Path, keep: int) -> None:
+    chosen = [s for i, s in enumerate(SEQUENCES) if keep >> i & 1]
+    folder = study(tmp_path / "c", {f"c_{s.value}.nii.gz": i for i, s in enumerate(chosen)})
+    loaded = load_study(find_study(folder))
+    assert loaded.present == tuple(chosen)
+    assert set(loaded.missing) == set(SEQUENCES) - set(chosen)
+
+
+def test_the_same_image_twice_is_refused(tmp_path: Path) -> None:
+    folder = study(tmp_path / "c", {"c_t1.nii.gz": 0, "c_t1ce.nii.gz": 0, "c_t2.nii.gz": 1})
+    with pytest.raises(InputError, match=r"T1 and T1CE are the same image \(c_t1\.nii\.gz and c_t1ce\.nii\.gz\)"):
+        load_study(find_study(folder))
+
+
+def test_the_same_voxels_compressed_otherwise_are_the_same_image(tmp_path: Path) -> None:
+    folder = study(tmp_path / "c", {"c_t1.nii": 0, "c_t2.nii.gz": 1})
+    (folder / "c_flair.nii.gz").write_bytes(gzip.compress((folder / "c_t1.nii").read_bytes(), 1))
+    with pytest.raises(InputError, match="T1 and FLAIR are the same image"):
+        load_study(find_study(folder))
+
+
+def test_the_sequence_of_a_bad_file_is_named(tmp_path: Path) -> None:
+    folder = study(tmp_path / "c")
+    save(folder / "c_t2.nii.gz", (scan() > 0).astype(np.uint8))
+    with pytest.raises(InputError, match=r"^T2: c_t2\.nii\.gz: .*looks like a label map"):
+        load_study(find_study(folder))
+
+
+def test_notes_name_the_sequence_and_no_file(tmp_path: Path) -> None:
+    folder = study(tmp_path / "Secret-7")
+    save(folder / "Secret-7_flair.nii.gz", scan(9)[..., None])
+    save(folder / "Secret-7_t2.nii.gz", scan(8), codes=(0, 0))
+    files = find_study(folder, study_id="x")
+    with pytest.raises(InputError, match="no orientation"):
+        load_study(files)
+    notes = load_study(files, allow_missing_orientation=True).notes
+    assert notes[0].startswith("T2: the header has no orientation")
+    assert notes[1] == "FLAIR: a 4D file with a single volume; read as 3D"
+    assert "Secret" not in " ".join(notes)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="T1: there is no file"):
+        load_study(study_from_files({MRSequence.T1: tmp_path / "a.nii.gz"}, study_id="x"))
+
+
+def test_grids_may_differ_and_forms_are_kept(tmp_path: Path) -> None:
+    folder = study(tmp_path / "c")
+    save(folder / "c_t2.nii.gz", scan(5, (5, 6, 7)), codes=(0, 4))
+    results = load_files(find_study(folder))
+    assert results[MRSequence.T2].forms.sform_code == 4
+    assert not load_study(find_study(folder)).is_aligned
+
+
+def test_a_real_study_loads(real_study: Path) -> None:
+    loaded = load_study(find_study(real_study))
+    assert loaded.present == SEQUENCES and loaded.is_aligned and loaded.notes == ()
+    assert loaded.reference_volume.grid.describe() == "240x240x155, 1 x 1 x 1 mm, LPS"
+    assert len(set(loaded.sha256.values())) == 4
