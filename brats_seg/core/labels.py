@@ -194,9 +194,11 @@ def present_values(labels: Array) -> set[int]:
 def guess_schema(values: Iterable[int], *, file_name: str = "") -> LabelSchema:
     """The schema of a label map, only where it is certain.
 
-    A BraTS file name of 2017 to 2022 (``…_seg``) or 2023 (``BraTS-GLI-…-seg``) decides if the values
-    agree with it; else the values {1, 2, 4} without 3 do. Every other combination means different
-    things in different years.
+    A BraTS file name of 2017 to 2022 (``BraTS2021_…_seg``) or from 2023 on (``BraTS-GLI-…-seg``) decides if the
+    values agree with it; a glioma name of that pattern with a 4 is of 2024. Without such a name, exactly the
+    values {1, 2, 4} are of 2017 to 2022, and an empty label map means the same everywhere. Every other
+    combination means different things in different years: {2, 4} is edema with enhancing tumour, or edema
+    with a resection cavity.
 
     Args:
         values: the numbers present, without 0.
@@ -209,7 +211,11 @@ def guess_schema(values: Iterable[int], *, file_name: str = "") -> LabelSchema:
     named = schema_of_name(file_name)
     if named is not None and found <= set(named.values):
         return named
-    if 4 in found and 3 not in found and found <= {1, 2, 4}:
+    if not found:
+        return DEFAULT_SCHEMA
+    if file_name.lower().startswith("brats-gli-") and found <= set(SCHEMAS["brats2024"].values):
+        return SCHEMAS["brats2024"]
+    if found == {1, 2, 4} and not file_name.lower().startswith("brats-"):
         return SCHEMAS["brats2021"]
     shown = "{" + ", ".join(str(value) for value in sorted(found)) + "}"
     fitting = [name for name, schema in SCHEMAS.items() if found <= set(schema.values)]
@@ -226,6 +232,8 @@ def schema_of_name(file_name: str) -> LabelSchema | None:
     pattern with timepoints from 100 on, and its label 4 shows in the values, so a name alone never yields it.
     """
     lowered = file_name.lower()
+    if lowered.startswith("brats-men-rt-"):
+        return SCHEMAS["menrt"]
     if lowered.startswith(("brats-gli-", "brats-men-", "brats-met-", "brats-ssa-")):
         return SCHEMAS["brats2023"]
     if lowered.startswith(("brats17_", "brats18_", "brats19_", "brats20_", "brats2021_", "brats21_")):

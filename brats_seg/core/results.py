@@ -63,7 +63,7 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         self.schema.check(self.labels.data)
-        if self.probabilities is not None and self.probabilities.grid.shape != self.labels.grid.shape:
+        if self.probabilities is not None and not self.probabilities.grid.same_as(self.labels.grid):
             raise ValueError("label map and probabilities lie on different grids")
 
     def region_mask(self, region: Region) -> NDArray[np.bool_]:

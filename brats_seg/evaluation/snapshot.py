@@ -85,4 +85,5 @@ def _grey(values: NDArray[np.float64]) -> Picture:
         return np.zeros(values.shape, np.uint8)
     low, high = np.percentile(inside, [1, 99.5])
     scaled = (np.nan_to_num(values) - min(low, 0.0)) / max(high - min(low, 0.0), 1e-12)
-    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    grey: Picture = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return grey

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.labels import REGIONS, LabelSchema, Region
 from brats_seg.core.results import Probabilities, Segmentation
-from brats_seg.core.study import PreparedStudy
+from brats_seg.core.study import SEQUENCES, PreparedStudy
 from brats_seg.core.volume import Volume
 from brats_seg.models.bundle import PostprocessConfig
 from brats_seg.preprocessing.restore import move
@@ -54,7 +54,7 @@ def segment(
             "tells apart from none, was counted as tumour core without enhancement"
         )
     labels = Volume(schema.compose(masks), probabilities.grid)
-    missing = tuple(s for s in type(prepared.present[0]) if s not in prepared.present)
+    missing = tuple(s for s in SEQUENCES if s not in prepared.present)
     return Segmentation(prepared.id, labels, schema, probabilities, missing), tuple(notes)
 
 

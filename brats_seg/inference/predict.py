@@ -24,6 +24,15 @@ Box = tuple[slice, slice, slice]
 WINDOW_OVERLAP = 0.5
 
 
+@dataclass(frozen=True)
+class _Log:
+    """What a prediction keeps of its own course, and whom it tells."""
+
+    tick: Callable[[str], None] | None
+    decisions: list[str] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass
 class Prediction:
     """Probabilities on the network's grid, and how they came about.
@@ -75,50 +84,40 @@ class Predictor:
         Raises:
             DeviceError: if memory does not suffice for the smallest window.
         """
-        decisions: list[str] = []
-        timings: dict[str, float] = {}
+        log = _Log(tick)
         card, post = self.bundle.card, self.bundle.card.postprocess
         coarse, fine = card.stage("coarse"), card.stage("fine")
-        array = np.zeros((len(REGIONS), *prepared.grid.shape), np.float32)
+        array: NDArray[np.float32] = np.zeros((len(REGIONS), *prepared.grid.shape), np.float32)
         box: Box | None = (slice(None), slice(None), slice(None))
         if coarse is not None:
-            array = self._timed(coarse, prepared.array, prepared, decisions, timings, tick)
+            array = self._timed(coarse, prepared.array, prepared, log)
             box = tumour_box(array[0], post.roi_threshold, post.roi_margin_mm, _divisor(fine or coarse))
         if fine is not None and box is not None:
             shape = "x".join(str(s.stop - s.start) for s in box if s.stop is not None)
-            decisions.append(f"looked closer at {shape or 'the whole volume'} voxels around the tumour")
-            part = self._timed(fine, prepared.array[(slice(None), *box)], prepared, decisions, timings, tick)
+            log.decisions.append(f"looked closer at {shape or 'the whole volume'} voxels around the tumour")
+            part = self._timed(fine, prepared.array[(slice(None), *box)], prepared, log)
             weight = post.fine_weight if coarse is not None else 1.0
             array[(slice(None), *box)] = blend(array[(slice(None), *box)], part, weight)
         elif fine is not None:
-            decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
-        array *= prepared.brain
-        nested = nest(array)
-        return Prediction(Probabilities(nested, prepared.grid), decisions, timings)
+            log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
+        nested = nest(array * prepared.brain)
+        return Prediction(Probabilities(nested, prepared.grid), log.decisions, log.timings_s)
 
     def _timed(
-        self,
-        stage: Stage,
-        array: NDArray[np.float32],
-        prepared: PreparedStudy,
-        decisions: list[str],
-        timings: dict[str, float],
-        tick: Callable[[str], None] | None,
+        self, stage: Stage, array: NDArray[np.float32], prepared: PreparedStudy, log: _Log
     ) -> NDArray[np.float32]:
-        if tick is not None:
-            tick(stage.name)
+        if log.tick is not None:
+            log.tick(stage.name)
         began = time.perf_counter()
         factor = round(stage.spacing_mm / min(prepared.grid.spacing_mm))
-        result = self._run(stage, array, factor, decisions)
+        result = self._run(stage, array, factor, log.decisions)
         if self.mirror:
             flipped = self._run(stage, np.ascontiguousarray(array[:, ::-1]), factor, [])
-            result = (result + flipped[:, ::-1]) / 2
-        timings[stage.name] = time.perf_counter() - began
+            result = (result + flipped[:, ::-1]) / np.float32(2)
+        log.timings_s[stage.name] = time.perf_counter() - began
         return result
 
-    def _run(
-        self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]
-    ) -> NDArray[np.float32]:
+    def _run(self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]) -> NDArray[np.float32]:
         """Probabilities of one stage at the spacing of ``array``."""
         engine = self._engines[stage.name]
         tensor = torch.from_numpy(np.ascontiguousarray(array))[None]

@@ -265,7 +265,7 @@ def _holds_dicom(files: list[Path], folders: list[Path]) -> bool:
 
 def _check_one_study(images: Mapping[str, NameReading]) -> None:
     """Refuse files whose ids differ; an id that continues another (``case`` and ``case_reg``) does not."""
-    ids = sorted({reading.prefix for reading in images.values() if reading.prefix}, key=len)
+    ids = sorted({reading.prefix for reading in images.values() if reading.prefix}, key=lambda text: (len(text), text))
     for i, one in enumerate(ids):
         for other in ids[i + 1 :]:
             same = other.lower().startswith(one.lower()) and not other[len(one) : len(one) + 1].isalnum()

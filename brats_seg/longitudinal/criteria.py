@@ -76,7 +76,7 @@ class Row(Generic[T]):
 
 @dataclass(frozen=True)
 class Criteria:
-    """One set of criteria. Comparisons include the threshold itself.
+    """One set of criteria. Comparisons include the threshold itself; a complete response has none: nothing is seen.
 
     Attributes:
         name: as typed on the command line.
@@ -84,7 +84,6 @@ class Criteria:
         measurable_diameter_mm: both perpendicular diameters must reach it.
         measurable_volume_ml: for lesions measured by volume alone.
         targets: at most so many per compartment, the largest at baseline.
-        complete_percent: change of the sum against baseline that is a complete response, once nothing is seen at all.
         partial_2d_percent: change of the sum of products against baseline.
         partial_volume_percent: change of the total volume against baseline.
         minor_2d_percent: the same for a minor response; None where the criteria have none.
@@ -110,7 +109,6 @@ class Criteria:
     measurable_diameter_mm: Row[float]
     measurable_volume_ml: Row[float]
     targets: Row[int]
-    complete_percent: Row[float]
     partial_2d_percent: Row[float]
     partial_volume_percent: Row[float]
     minor_2d_percent: Row[float | None]
@@ -178,7 +176,6 @@ RANO2 = Criteria(
     measurable_diameter_mm=Row(10.0, "mm", f"{WEN_2023}: enhancing or not, at least 10 x 10 mm", _R),
     measurable_volume_ml=Row(0.52, "ml", "a sphere of 10 mm, as in volumetric summaries of RANO 2.0", _U),
     targets=Row(2, "lesions", f"{WEN_2023}: 2 per compartment (3 where multifocal)", _R),
-    complete_percent=Row(-100.0, "%", f"{WEN_2023}: 100 % decrease, all lesions gone", _R),
     partial_2d_percent=Row(-50.0, "%", f"{WEN_2023}: at least 50 % decrease of the sum of products", _R),
     partial_volume_percent=Row(-65.0, "%", f"{WEN_2023}: at least 65 % decrease of the volume", _R),
     minor_2d_percent=Row(-25.0, "%", f"{WEN_2023}: 25 to 50 %, non-enhancing disease", _U),
@@ -206,7 +203,6 @@ RANO_HGG = dataclasses.replace(
     title="RANO-HGG (2010)",
     measurable_diameter_mm=Row(10.0, "mm", f"{WEN_2010}: both diameters, on two or more slices", _R),
     targets=Row(5, "lesions", f"{WEN_2010}: the largest, up to 5", _R),
-    complete_percent=Row(-100.0, "%", f"{WEN_2010}: all enhancing disease gone", _R),
     partial_2d_percent=Row(-50.0, "%", f"{WEN_2010}: at least 50 % decrease of the sum of products", _R),
     partial_volume_percent=Row(-65.0, "%", SPHERE, _P),
     minor_2d_percent=Row(None, "%", f"{WEN_2010}: no minor response", _R),
@@ -222,7 +218,6 @@ RANO_HGG = dataclasses.replace(
     confirm_response_days=Row(28, "days", f"{WEN_2010}: sustained for at least 4 weeks", _R),
     baseline_from_days=Row(21, "days", "taken from RANO 2.0", _P),
     baseline_to_days=Row(35, "days", "taken from RANO 2.0", _P),
-    physiologic_steroid_mg=dataclasses.replace(RANO2.physiologic_steroid_mg),
     clinical_decline_is_progression=Row(True, "", f"{WEN_2010}: clear clinical deterioration", _R),
     reader_facts=Row(("reading of T2/FLAIR (significant increase?)",), "", f"{WEN_2010}: judged by eye", _R),
 )
@@ -234,7 +229,6 @@ RANO_LGG = dataclasses.replace(
     title="RANO-LGG (2011)",
     measurable_diameter_mm=Row(10.0, "mm", f"{BENT_2011}: both diameters, on two or more slices", _R),
     targets=Row(5, "lesions", f"{BENT_2011}: up to 5", _U),
-    complete_percent=Row(-100.0, "%", f"{BENT_2011}: T2/FLAIR disease gone, no new enhancement", _R),
     partial_2d_percent=Row(-50.0, "%", f"{BENT_2011}: at least 50 % decrease", _R),
     partial_volume_percent=Row(-65.0, "%", SPHERE, _P),
     minor_2d_percent=Row(-25.0, "%", f"{BENT_2011}: 25 to 50 % decrease", _R),
@@ -261,7 +255,6 @@ MRANO = dataclasses.replace(
     measurable_diameter_mm=Row(10.0, "mm", f"{ELLINGSON_2017}: at least 10 x 10 mm", _U),
     measurable_volume_ml=Row(0.52, "ml", "a sphere of 10 mm", _U),
     targets=Row(5, "lesions", f"{ELLINGSON_2017}: up to 3 to 5", _U),
-    complete_percent=Row(-100.0, "%", f"{ELLINGSON_2017}: enhancing disease gone", _U),
     partial_2d_percent=Row(-50.0, "%", f"{ELLINGSON_2017}: at least 50 % decrease of the sum of products", _U),
     partial_volume_percent=Row(-65.0, "%", f"{ELLINGSON_2017}: at least 65 % decrease of the volume", _U),
     minor_2d_percent=Row(None, "%", f"{ELLINGSON_2017}: no minor response", _U),

@@ -41,8 +41,15 @@ class Stage:
 
     @property
     def weights(self) -> str:
-        """Name of the safetensors file."""
-        return next(name for name in self.files if name.endswith(".safetensors"))
+        """Name of the safetensors file.
+
+        Raises:
+            ModelError: if the card names none.
+        """
+        for name in self.files:
+            if name.endswith(".safetensors"):
+                return name
+        raise ModelError(f"stage {self.name} of the model card names no weights (*.safetensors); copy the model again")
 
     @property
     def openvino(self) -> str | None:
@@ -133,7 +140,9 @@ def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
     held = dict(values)
     found = held.pop("format", None)
     if found != CARD_FORMAT:
-        raise ModelError(f"{where} has card format {found}, this program reads format {CARD_FORMAT}; update one of them")
+        raise ModelError(
+            f"{where} has card format {found}, this program reads format {CARD_FORMAT}; update one of them"
+        )
     known = {entry.name for entry in fields(ModelCard)}
     if set(held) - known or known - set(held):
         missing, unknown = sorted(known - set(held)), sorted(set(held) - known)
@@ -177,6 +186,10 @@ class ModelBundle:
             ModelError: if it is missing, cut short or altered.
         """
         path = self.folder / name
+        if name not in stage.files:
+            raise ModelError(
+                f"the card of model {self.card.name} has no checksum for {name}; copy the model folder again"
+            )
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:

@@ -51,8 +51,8 @@ class AcquisitionConfig:
         sequences: which are acquired.
     """
 
-    noise: float = 0.08
-    bias: float = 0.04
+    noise: float = 0.12
+    bias: float = 0.07
     contrast_jitter: float = 0.10
     texture: float = 1.0
     slice_mm: Mapping[MRSequence, tuple[float, float]] = field(default_factory=lambda: _SLICES)
@@ -131,9 +131,12 @@ def draw_texture(anatomy: Anatomy, rng: np.random.Generator) -> Texture:
     fine, middle, wide, lesion = (smooth_noise(shape, width * unit, rng) for width in (0.7, 2.5, 10.0, 1.6))
     first, second = (smooth_noise(shape, 3.0 * unit, rng) for _ in range(2))
     # where two smooth fields are both 0 there are thin curved lines, and a narrow Gaussian makes tubes of them
-    tubes = np.exp(-(first**2 + second**2) / (2 * 0.11**2))
+    tubes = np.exp(-(first**2 + second**2) / (2 * 0.16**2))
     near_csf = np.clip(2.5 * ndimage.uniform_filter(anatomy.csf - anatomy.ventricle, 3), 0, 1)
-    return Texture(fine, middle, wide, lesion, (tubes * near_csf).astype(np.float32))
+    rim = anatomy.brain & ~ndimage.binary_erosion(anatomy.brain)
+    dura = 0.5 * rim * np.clip(wide + 0.5 * first, 0, 1)  # patches of dura and surface veins left by skull stripping
+    vessel = np.clip(tubes * near_csf + dura, 0, 1).astype(np.float32)
+    return Texture(fine, middle, wide, lesion, vessel)
 
 
 def acquire(
@@ -160,7 +163,7 @@ def acquire(
     tissues = body.tissues()
     images = {}
     for sequence, child in zip(config.sequences, rng.spawn(len(config.sequences)), strict=True):
-        images[sequence] = _scan(body, tissues, sequence, grids[sequence], child, config)
+        images[sequence] = _scan(body, tissues, sequence, grid=grids[sequence], rng=child, config=config)
     return Study(study_id, images)
 
 
@@ -168,6 +171,7 @@ def _scan(
     body: Body,
     tissues: Mapping[Tissue, Field],
     sequence: MRSequence,
+    *,
     grid: Grid,
     rng: np.random.Generator,
     config: AcquisitionConfig,
@@ -201,19 +205,33 @@ def _signal(
     lesion_pattern = 0.5 * texture.middle + 0.85 * texture.lesion
     healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
     signal = np.zeros(body.grid.shape, np.float32)
-    for tissue, fraction in tissues.items():
+    depth, grey = body.tumour.depth, body.anatomy.grey
+    for tissue, whole_fraction in tissues.items():
         jitter = float(config.contrast_jitter * rng.standard_normal())
+        box = _support(whole_fraction)
+        if box is None:
+            continue
+        fraction = whole_fraction[box]
         level = ZERO_LEVEL[sequence] + SIGNAL[sequence][tissue] + jitter
         variation = VARIATION[sequence][tissue] * config.texture
         pattern = brain_pattern if tissue in healthy else lesion_pattern
-        value = level + variation * pattern
+        value = level + variation * pattern[box]
         if tissue is Tissue.EDEMA:
             # infiltrated white matter fades outwards and keeps some of the tissue below it
             swing = SIGNAL[sequence][Tissue.EDEMA] - SIGNAL[sequence][Tissue.WHITE]
-            value += swing * np.clip(1.2 * body.tumour.depth - 0.3, -0.3, 0.3)
-            value += 0.3 * body.anatomy.grey * (SIGNAL[sequence][Tissue.GREY] - SIGNAL[sequence][Tissue.WHITE])
-        signal += fraction * np.maximum(value, 0)
+            value += swing * np.clip(1.2 * depth[box] - 0.3, -0.3, 0.3)
+            value += 0.3 * grey[box] * (SIGNAL[sequence][Tissue.GREY] - SIGNAL[sequence][Tissue.WHITE])
+        signal[box] += fraction * np.maximum(value, 0)
     return signal
+
+
+def _support(values: Field) -> tuple[slice, slice, slice] | None:
+    """The box outside which a field is 0; None if it is 0 everywhere."""
+    spans = [np.flatnonzero(values.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if spans[0].size == 0:
+        return None
+    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return x, y, z
 
 
 def _sensitivity(grid: Grid, strength: float, rng: np.random.Generator) -> Field:

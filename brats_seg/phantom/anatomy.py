@@ -54,7 +54,7 @@ class AnatomyConfig:
     deform_mm: float = 2.5
     fold_mm: float = 1.2
     fold_noise: float = 1.0
-    atrophy: tuple[float, float] = (0.3, 1.5)
+    atrophy: tuple[float, float] = (-0.2, 0.9)
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.scale <= 1.5:
@@ -227,9 +227,10 @@ def _individual_tissue(config: AnatomyConfig, atrophy: float, rng: np.random.Gen
     template = load_template()
     shape = template.grid.shape
     noise = config.fold_noise * (1 - 0.75 * template.mixed)
-    gain = 1 + 1.8 * (1 - template.mixed)
+    gain = 1 + 1.6 * (1 - template.mixed)
     floor = 0.01
-    log_csf = np.log(template.csf + floor) + atrophy + noise * smooth_noise(shape, 1.6, rng)
+    deep = 0.6 * (template.depth_mm > VENTRICLE_DEPTH_MM)  # the template's ventricles are those of young people
+    log_csf = np.log(template.csf + floor) + atrophy + deep + noise * smooth_noise(shape, 1.6, rng)
     log_grey = np.log(template.grey + floor)
     log_white = np.log(template.white + floor) + 0.6 * noise * smooth_noise(shape, 1.6, rng)
     highest = np.maximum(np.maximum(log_csf, log_grey), log_white)
@@ -248,30 +249,53 @@ def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> 
         pushes: masses that displace tissue; the skull, and so the brain mask, does not give way.
     """
     template = load_template()
-    points = grid.to_world(np.stack(np.meshgrid(*_lattice_axes(grid), indexing="ij"), -1))
-    still = _template_voxels(person, points, grid)
-    depth = ndimage.map_coordinates(template.depth_mm, still, order=1, mode="constant")
+    points = _lattice_points(grid)
+    still = _template_lattice(person, points)
+    near = _near_brain(template, still, grid)
+    depth = _sample(template.depth_mm, still, near, grid)
     brain = depth > 1.0
     moved = still
     if pushes:
         for push in reversed(pushes):
             points = push.origin_mm(points)
-        moved = _template_voxels(person, points, grid)
-        depth = ndimage.map_coordinates(template.depth_mm, moved, order=1, mode="nearest")
-    csf = ndimage.map_coordinates(person.csf, moved, order=1, mode="nearest")
-    grey = ndimage.map_coordinates(person.grey, moved, order=1, mode="nearest")
-    csf = np.where(brain, np.clip(csf, 0, 1), 0)
-    grey = np.where(brain, np.clip(grey, 0, 1 - csf), 0)
-    white = np.where(brain, 1 - csf - grey, 0)
-    deep = 1 / (1 + np.exp(-(depth - VENTRICLE_DEPTH_MM) / 1.5))
-    return Anatomy(grid, csf, (csf * deep).astype(np.float32), grey, white.astype(np.float32), brain)
+        moved = _template_lattice(person, points)
+        depth = _sample(template.depth_mm, moved, brain, grid)
+    csf = np.clip(_sample(person.csf, moved, brain, grid), 0, 1)
+    grey = np.clip(_sample(person.grey, moved, brain, grid), 0, 1 - csf)
+    deep = 1 / (1 + np.exp((VENTRICLE_DEPTH_MM - depth) / 1.5))
+    return Anatomy(grid, csf, csf * deep, grey, brain - csf - grey, brain)
 
 
-def _lattice_axes(grid: Grid) -> list[Floats]:
-    return [np.arange(n) * float(MAP_STEP) for n in lattice_shape(grid.shape, MAP_STEP)]
+def brain_box_mm(person: Person) -> tuple[Floats, Floats]:
+    """Lower and upper corner, RAS+ mm, of a box around a person's brain."""
+    axis = np.arange(-LATTICE_REACH_MM, LATTICE_REACH_MM + 1, 3.0)
+    points = person.centre_mm + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    template = load_template()
+    voxels = np.moveaxis(template.grid.to_voxel(person.to_template(points)), -1, 0)
+    inside = points[ndimage.map_coordinates(template.depth_mm, voxels, order=1, mode="constant") > 0]
+    return inside.min(0) - 4, inside.max(0) + 4
 
 
-def _template_voxels(person: Person, points_mm: Floats, grid: Grid) -> Field:
-    """``(3, X, Y, Z)`` template voxel coordinates of every voxel, from lattice points in the patient."""
-    lattice = load_template().grid.to_voxel(person.to_template(points_mm)).astype(np.float32)
-    return np.stack([expand(lattice[..., axis], grid.shape, MAP_STEP) for axis in range(3)])
+def _lattice_points(grid: Grid) -> Floats:
+    axes = [np.arange(n) * float(MAP_STEP) for n in lattice_shape(grid.shape, MAP_STEP)]
+    return grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
+
+
+def _template_lattice(person: Person, points_mm: Floats) -> Field:
+    """``(3, ...)`` template voxel coordinates of lattice points ``(..., 3)`` in the patient."""
+    voxels = load_template().grid.to_voxel(person.to_template(points_mm))
+    return np.moveaxis(voxels, -1, 0).astype(np.float32)
+
+
+def _near_brain(template: Template, lattice: Field, grid: Grid) -> NDArray[np.bool_]:
+    """Voxels that may lie in the brain: some lattice point around them does."""
+    depth = ndimage.map_coordinates(template.depth_mm, lattice, order=1, mode="constant")
+    return expand(ndimage.maximum_filter(depth > 0, 3).astype(np.float32), grid.shape, MAP_STEP) > 0
+
+
+def _sample(values: Field, lattice: Field, where: NDArray[np.bool_], grid: Grid) -> Field:
+    """A template map on the patient's grid, 0 but in ``where``."""
+    voxels = np.stack([expand(axis, grid.shape, MAP_STEP)[where] for axis in lattice])
+    result = np.zeros(grid.shape, np.float32)
+    result[where] = ndimage.map_coordinates(values, voxels, output=np.float32, order=1, mode="nearest")
+    return result

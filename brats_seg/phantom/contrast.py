@@ -49,8 +49,8 @@ SIGNAL: Mapping[MRSequence, Mapping[Tissue, float]] = {
 
 _VARIATION: Mapping[Tissue, tuple[float, float, float, float]] = {
     _T.CSF: (0.15, 0.20, 0.40, 0.25),
-    _T.GREY: (0.20, 0.20, 0.22, 0.25),
-    _T.WHITE: (0.18, 0.18, 0.15, 0.20),
+    _T.GREY: (0.25, 0.35, 0.25, 0.35),
+    _T.WHITE: (0.25, 0.28, 0.15, 0.28),
     _T.VESSEL: (0.00, 0.50, 0.00, 0.00),
     _T.NECROSIS: (0.30, 0.35, 0.75, 0.80),
     _T.CORE: (0.30, 0.30, 0.60, 0.60),

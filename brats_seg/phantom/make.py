@@ -13,7 +13,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
-from brats_seg.phantom.anatomy import AnatomyConfig, draw_person, make_anatomy
+from brats_seg.phantom.anatomy import AnatomyConfig, Person, brain_box_mm, draw_person, make_anatomy
 from brats_seg.phantom.fields import Field
 from brats_seg.phantom.rasterise import TumourFractions, draw_edema_field, tumour_fractions
 from brats_seg.phantom.resample import resample_box
@@ -32,8 +32,8 @@ BRATS_GRID = Grid((240, 240, 155), _brats_affine())
 """The grid of every BraTS study before 2024: SRI24 space, 1 mm, LPS."""
 BRATS_CENTRE_MM = (-119.5, 106.0, 76.0)
 """Where brains lie on it (centre of the brain's box, median of public studies)."""
-BODY_HALF_MM = (84.0, 104.0, 90.0)
-"""The body's own grid reaches this far from the brain's centre to right, front and top."""
+PLACING_MM = 2.0
+"""Voxels of the grid on which a place for the tumour is looked for."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,14 @@ def make_phantom(config: PhantomConfig, rng: np.random.Generator) -> Phantom:
 def make_patient(config: PhantomConfig, rng: np.random.Generator) -> Patient:
     """A brain, its tumour and the truth about it."""
     person_rng, tumour_rng, edema_rng, texture_rng = rng.spawn(4)
-    grid = body_grid(config)
     person = draw_person(config.anatomy, config.centre_mm(), person_rng)
-    anatomy = make_anatomy(person, grid)
-    lesions = draw_lesions(config.tumour, anatomy, tumour_rng)
-    if lesions and config.tumour.mass_effect > 0:
-        anatomy = make_anatomy(person, grid, pushes=[lesion.push(config.tumour.mass_effect) for lesion in lesions])
+    lesions: tuple[Lesion, ...] = ()
+    if config.tumour.kind is not TumourKind.NONE:
+        coarse = make_anatomy(person, _box_grid(person, PLACING_MM))
+        lesions = draw_lesions(config.tumour, coarse, tumour_rng)
+    grid = body_grid(config, person)
+    share = config.tumour.mass_effect
+    anatomy = make_anatomy(person, grid, pushes=[lesion.push(share) for lesion in lesions] if share > 0 else ())
     edema = draw_edema_field(lesions, anatomy, config.tumour, edema_rng)
     fractions = tumour_fractions(lesions, anatomy, field=edema)
     enhancing = config.tumour.kind is not TumourKind.LOW_GRADE
@@ -179,21 +181,26 @@ def label_map(fractions: Mapping[Structure, Field]) -> NDArray[np.uint8]:
     return labels
 
 
-def body_grid(config: PhantomConfig) -> Grid:
-    """The grid the body is made on: voxels of the label map's where these are 1 mm, else 1 mm RAS."""
-    grid, centre = config.grid, config.centre_mm()
-    half = np.array(BODY_HALF_MM)
-    if np.abs(np.array(grid.spacing_mm) - 1).max() <= 0.01:
-        corners = grid.to_voxel(centre + np.array(np.meshgrid(*[(-h, h) for h in half])).reshape(3, -1).T)
-        first = np.floor(corners.min(0)).astype(int)
-        size = np.ceil(corners.max(0)).astype(int) - first + 1
-        affine = np.array(grid.affine)
-        affine[:3, 3] = grid.to_world(first)
-    else:
-        size = (2 * half + 1).astype(int)
-        affine = np.eye(4)
-        affine[:3, 3] = centre - half
-    x, y, z = (int(n) for n in size)
+def body_grid(config: PhantomConfig, person: Person) -> Grid:
+    """The grid a body is made on: voxels of the label map's where these are 1 mm, else 1 mm RAS."""
+    grid = config.grid
+    if np.abs(np.array(grid.spacing_mm) - 1).max() > 0.01:
+        return _box_grid(person, 1.0)
+    low, high = brain_box_mm(person)
+    corners = grid.to_voxel(np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T)
+    first = np.floor(corners.min(0)).astype(int)
+    affine = np.array(grid.affine)
+    affine[:3, 3] = grid.to_world(first)
+    x, y, z = (int(n) for n in np.ceil(corners.max(0)).astype(int) - first + 1)
+    return Grid((x, y, z), affine)
+
+
+def _box_grid(person: Person, spacing_mm: float) -> Grid:
+    """RAS voxels around a person's brain."""
+    low, high = brain_box_mm(person)
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = low
+    x, y, z = (int(n) for n in np.ceil((high - low) / spacing_mm) + 1)
     return Grid((x, y, z), affine)
 
 
@@ -202,18 +209,22 @@ def _truth(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Volumes by region and structure, and whether each is from a formula or from exact fractions.
 
-    The core always fits into the brain (else no place would have been found), so its volumes are formulas. The
-    whole tumour's is one where edema is a single body that lies in the brain too.
+    Formulas hold for bodies that lie in the brain and do not meet: cores always, since their place was chosen so;
+    edema where it is a single body. What the brain's edge cut, and what follows tissue, is summed.
     """
     voxel_ml = fractions.grid.voxel_ml
-    core_ml = sum(lesion.core.volume_ml for lesion in lesions)
-    necrosis_ml = sum((lesion.necrosis or lesion.core).volume_ml for lesion in lesions)
-    whole_by_formula = not lesions or (edema_is_body and len(lesions) == 1)
-    whole_ml = (
-        sum(lesion.edema.volume_ml for lesion in lesions)
-        if whole_by_formula
-        else float(fractions.whole.sum(dtype=np.float64)) * voxel_ml
-    )
+
+    def summed(values: Field) -> float:
+        return float(values.sum(dtype=np.float64)) * voxel_ml
+
+    core = "formula" if fractions.cut_ml == 0 else "fractions"
+    edema = "formula" if core == "formula" and (not lesions or (edema_is_body and len(lesions) == 1)) else "fractions"
+    if core == "formula":
+        core_ml = sum(lesion.core.volume_ml for lesion in lesions)
+        necrosis_ml = sum((lesion.necrosis or lesion.core).volume_ml for lesion in lesions)
+    else:
+        core_ml, necrosis_ml = summed(fractions.necrosis + fractions.enhancing), summed(fractions.necrosis)
+    whole_ml = sum(lesion.edema.volume_ml for lesion in lesions) if edema == "formula" else summed(fractions.whole)
     truth = {
         "WT": float(whole_ml),
         "TC": float(core_ml),
@@ -221,5 +232,4 @@ def _truth(
         "NCR": float(necrosis_ml),
         "ED": float(whole_ml - core_ml),
     }
-    edema = "formula" if whole_by_formula else "fractions"
-    return truth, {"WT": edema, "TC": "formula", "ET": "formula", "NCR": "formula", "ED": edema}
+    return truth, {"WT": edema, "TC": core, "ET": core, "NCR": core, "ED": edema}

@@ -32,6 +32,7 @@ class TumourFractions:
         edema: float32.
         enhancing: float32.
         depth: float32, 1 at the centre of the edema to 0 at its rim; only for the look of it.
+        cut_ml: volume of core that the edge of the brain cut off; 0 unless a lesion was placed by hand.
     """
 
     grid: Grid
@@ -39,6 +40,7 @@ class TumourFractions:
     edema: Field
     enhancing: Field
     depth: Field
+    cut_ml: float
 
     @property
     def whole(self) -> Field:
@@ -118,18 +120,20 @@ def tumour_fractions(
         necrosis += (
             part if lesion.necrosis is None else lesion.necrosis.sample_fractions(grid, supersampling=supersampling)
         )
-        box, points = _surroundings(lesion.edema, grid, factor=1.3)
-        radius = lesion.edema.relative_radius(points).astype(np.float32)
-        depth[box] = np.maximum(depth[box], np.clip(1 - radius, 0, 1))
     if field is not None:
-        whole = _field_fractions(field, lesions, grid, supersampling)
+        whole = _field_fractions(field, core, lesions, grid, supersampling)
+        depth = np.clip(1 - field, 0, 1)
     elif lesions:
         whole = _union_fractions([lesion.edema for lesion in lesions], grid, supersampling)
+        for lesion in lesions:
+            box, points = _surroundings(lesion.edema, grid, factor=1.0)
+            depth[box] = np.maximum(depth[box], 1 - lesion.edema.relative_radius(points))
     core = np.minimum(core, 1)
+    cut_ml = float(core[~anatomy.brain].sum(dtype=np.float64)) * grid.voxel_ml
     whole = np.maximum(whole, core) * anatomy.brain
     core *= anatomy.brain
     necrosis = np.minimum(necrosis * anatomy.brain, core)
-    return TumourFractions(grid, necrosis, whole - core, core - necrosis, depth)
+    return TumourFractions(grid, necrosis, whole - core, core - necrosis, depth, cut_ml)
 
 
 def _union_fractions(bodies: Sequence[Blob], grid: Grid, supersampling: int) -> Field:
@@ -150,11 +154,11 @@ def _any_inside(bodies: Sequence[Blob]) -> Callable[[Floats], NDArray[np.bool_]]
     return inside
 
 
-def _field_fractions(field: Field, lesions: Sequence[Lesion], grid: Grid, supersampling: int) -> Field:
+def _field_fractions(field: Field, core: Field, lesions: Sequence[Lesion], grid: Grid, supersampling: int) -> Field:
     """Share of each voxel where the interpolated field is below 1, or a core is.
 
     Linear interpolation never leaves the range of the 27 neighbours, so only voxels whose neighbours lie on
-    both sides of 1 need a closer look.
+    both sides of 1 need a closer look; ``core`` tells which of them a core reaches.
     """
     below = ndimage.minimum_filter(field, 3) < 1
     above = ndimage.maximum_filter(field, 3) >= 1
@@ -162,10 +166,15 @@ def _field_fractions(field: Field, lesions: Sequence[Lesion], grid: Grid, supers
     doubtful = np.argwhere(below & above)
     in_core = _any_inside([lesion.core for lesion in lesions])
 
-    def inside(points_mm: Floats) -> NDArray[np.bool_]:
+    def in_field(points_mm: Floats) -> NDArray[np.bool_]:
         voxels = np.moveaxis(grid.to_voxel(points_mm), -1, 0)
         result: NDArray[np.bool_] = ndimage.map_coordinates(field, voxels, order=1, mode="nearest") < 1
-        return result | in_core(points_mm)
+        return result
 
-    whole[tuple(doubtful.T)] = inside_shares(inside, grid, doubtful, supersampling=supersampling)
+    def in_either(points_mm: Floats) -> NDArray[np.bool_]:
+        return in_field(points_mm) | in_core(points_mm)
+
+    reached = core[tuple(doubtful.T)] > 0
+    for voxels, inside in ((doubtful[~reached], in_field), (doubtful[reached], in_either)):
+        whole[tuple(voxels.T)] = inside_shares(inside, grid, voxels, supersampling=supersampling)
     return whole

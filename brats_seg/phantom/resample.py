@@ -56,10 +56,14 @@ def _copy_aligned(values: Field, step: Floats, shape: tuple[int, int, int]) -> F
     axes = [int(np.argmax(np.abs(turned[:, axis]))) for axis in range(3)]
     here, there = [], []
     for axis, origin in enumerate(axes):
-        index = (turned[origin, axis] * np.arange(shape[axis]) + start[origin]).astype(int)
-        valid = (index >= 0) & (index < values.shape[origin])
-        here.append(np.flatnonzero(valid))
-        there.append(index[valid])
+        sign, first, size = int(turned[origin, axis]), int(start[origin]), values.shape[origin]
+        ends = sorted((-sign * first, sign * (size - 1 - first)))  # target indices of the source's two ends
+        low, high = max(ends[0], 0), min(ends[1], shape[axis] - 1)
+        if low > high:
+            return np.zeros(shape, np.float32)
+        here.append(slice(low, high + 1))
+        a, b = sign * low + first, sign * high + first
+        there.append(slice(a, b + 1) if sign > 0 else slice(a, b - 1 if b > 0 else None, -1))
     result = np.zeros(shape, np.float32)
-    result[np.ix_(*here)] = np.transpose(values, axes)[np.ix_(*there)]
+    result[tuple(here)] = np.transpose(values, axes)[tuple(there)]
     return result

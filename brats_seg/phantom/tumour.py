@@ -23,6 +23,11 @@ from brats_seg.phantom.objects import Blob, Ellipsoid, Waves
 Floats = NDArray[np.float64]
 
 
+SPARE_MM = 3.0
+"""Bodies keep this distance from the surface of the brain: more than half the diagonal of the 2 mm voxels on which
+their place is looked for, and of the 1 mm voxels they are drawn on, together."""
+
+
 class TumourKind(Enum):
     """What grows in the phantom."""
 
@@ -43,7 +48,7 @@ class TumourConfig:
             38 public BraTS cases looked at.
         necrotic_share: range of the necrotic part of the core's volume; ignored for low grade.
         edema_mm: range of the width of the edema around the core.
-        irregularity: 0 gives plain ellipsoids; 0.3 bumps of about a sixth of the radius.
+        irregularity: 0 gives plain ellipsoids; 0.4 bumps of about a fifth of the radius.
         follow_white_matter: whether edema spares cortex and CSF, as it does in patients. If not, it is a
             nested body too and every volume is a formula.
         mass_effect: share of the core's volume that pushed tissue aside; the rest replaced it.
@@ -53,7 +58,7 @@ class TumourConfig:
     core_volume_ml: tuple[float, float] = (10.0, 40.0)
     necrotic_share: tuple[float, float] = (0.2, 0.55)
     edema_mm: tuple[float, float] = (7.0, 16.0)
-    irregularity: float = 0.3
+    irregularity: float = 0.4
     follow_white_matter: bool = True
     mass_effect: float = 0.4
 
@@ -120,12 +125,12 @@ class Lesion:
         }
 
 
-def draw_waves(irregularity: float, rng: np.random.Generator) -> Waves:
-    """Bumps of several sizes; their sum of amplitudes is ``irregularity``."""
+def draw_waves(irregularity: float, rng: np.random.Generator, *, finest: float = 6.0) -> Waves:
+    """Bumps of several sizes; their sum of amplitudes is ``irregularity``; ``finest`` radians of phase per radius."""
     count = 6
     directions = rng.standard_normal((count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    frequency = rng.uniform(2.0, 6.0, count)
+    frequency = rng.uniform(2.0, finest, count)
     amplitudes = rng.uniform(0.5, 1.0, count) / frequency
     return Waves(
         directions * frequency[:, None],
@@ -192,9 +197,9 @@ def _sphere_directions(count: int = 2000) -> Floats:
 
 def _nested_waves(config: TumourConfig, outer: Waves, share: float, rng: np.random.Generator) -> Waves:
     """Waves for the necrosis that leave a rim everywhere: like the outer ones, with as much of its own as fits."""
-    own = draw_waves(config.irregularity, rng)
+    own = draw_waves(min(1.5 * config.irregularity, 0.55), rng, finest=10.0)
     directions = _sphere_directions()
-    for part in (0.5, 0.3, 0.15, 0.05):
+    for part in (0.9, 0.7, 0.5, 0.3, 0.15, 0.05):
         waves = _mixed_waves(outer, own, part)
         if (share * waves(directions) < 0.96 * outer(directions)).all():
             return waves
@@ -221,14 +226,12 @@ def _draw_place(
 ) -> Floats:
     """A centre in the cerebrum from which the body stays inside the brain, rather in white matter."""
     body = lesion.core if config.follow_white_matter else lesion.edema
-    step = max(round(3 / min(anatomy.grid.spacing_mm)), 1)
-    coarse = (slice(None, None, step),) * 3
-    brain = anatomy.brain[coarse]
-    spacing = np.array(anatomy.grid.spacing_mm) * step
+    brain = anatomy.brain
+    spacing = np.array(anatomy.grid.spacing_mm)
     depth = ndimage.distance_transform_edt(np.pad(brain, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     reach = float(np.cbrt(np.prod(body.ellipsoid.radii_mm)))
-    white = ndimage.gaussian_filter(anatomy.white[coarse], 0.4 * reach / spacing)
-    points = anatomy.grid.to_world(np.argwhere(brain) * step)
+    white = ndimage.gaussian_filter(anatomy.white, 0.4 * reach / spacing)
+    points = anatomy.grid.to_world(np.argwhere(brain))
     middle = points.mean(0)
     side = np.abs(points[:, 0] - middle[0])
     usable = (depth[brain] > 0.8 * reach) & (points[:, 2] > middle[2] - 12) & (side > min(0.7 * reach, 20.0))
@@ -241,7 +244,8 @@ def _draw_place(
         chosen = int(rng.choice(len(points), p=weight / weight.sum()))
         place = points[chosen] + rng.uniform(-0.5, 0.5, 3) * spacing
         if _fits(lesion.moved_to(place), config, anatomy):
-            return place
+            result: Floats = place
+            return result
         weight[np.linalg.norm(points - points[chosen], axis=1) < 2.5] = 0
     raise InputError(
         f"no place in this brain holds a tumour core of {lesion.core.volume_ml:.1f} ml"
@@ -252,12 +256,12 @@ def _draw_place(
 
 
 def _fits(lesion: Lesion, config: TumourConfig, anatomy: Anatomy) -> bool:
-    """Whether the surface of the body lies in the brain, with a millimetre to spare."""
+    """Whether the surface of the body lies in the brain, with :data:`SPARE_MM` to spare."""
     body = lesion.core if config.follow_white_matter else lesion.edema
     directions = _sphere_directions(600)
     local = directions * (body.waves(directions)[:, None] * np.array(body.ellipsoid.radii_mm))
     surface = local @ body.ellipsoid.rotation.T
-    outwards = surface * (1 + 1.8 / np.linalg.norm(surface, axis=1, keepdims=True))
+    outwards = surface * (1 + SPARE_MM / np.linalg.norm(surface, axis=1, keepdims=True))
     voxels = np.round(anatomy.grid.to_voxel(lesion.centre_mm + outwards)).astype(int)
     if (voxels < 0).any() or (voxels >= anatomy.grid.shape).any():
         return False

@@ -9,7 +9,7 @@ MONAI's transforms on ``MetaTensor``, so that the affine follows the array throu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.core.volume import Grid, Volume
-from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped
+from brats_seg.preprocessing.brain import background_value, brain_mask, check_skull_stripped
 from brats_seg.preprocessing.identify import check_identity
 from brats_seg.preprocessing.register import check_registration, register_rigid, resample
 
@@ -81,6 +81,7 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
     warnings: list[str] = list(study.notes)
     _check_skull(study, force=force, warnings=warnings)
     native = study.reference_volume.grid
+    study, backgrounds = _shift_background(study, decisions)
     target = _to_spacing(study.reference_volume, config, decisions)
     images, registrations, resampled = _bring_to(target, study, decisions, warnings)
     brain = brain_mask(images)
@@ -91,7 +92,7 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
             "Are these whole-brain scans, and are their voxel sizes right?"
         )
     warnings.extend(str(warning) for warning in check_identity(images, brain))
-    array, intensity = _normalise(images, brain, config)
+    array, intensity = _normalise(images, brain, config, backgrounds)
     array, brain, grid = _crop_and_pad(array, brain, target.grid, config)
     if study.missing:
         names = ", ".join(sequence.title for sequence in study.missing)
@@ -117,7 +118,8 @@ def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSeque
         if volume.grid.same_as(reference.grid):
             images[sequence] = reference.with_data(volume.data)
         else:
-            images[sequence] = resample(volume, reference.grid, matrix=record.registrations[sequence].matrix)
+            matrix = record.registrations[sequence].matrix
+            images[sequence] = resample(volume, reference.grid, matrix=matrix, fill=background_value(volume))
     return images
 
 
@@ -132,6 +134,23 @@ def _check_skull(study: Study, *, force: bool, warnings: list[str]) -> None:
                 "brains only. Remove the skull first (for example with HD-BET or SynthStrip), or pass --force."
             )
         warnings.append(f"{sequence.title} does not look skull-stripped ({check.evidence}); --force was given")
+
+
+def _shift_background(study: Study, decisions: list[str]) -> tuple[Study, dict[MRSequence, float]]:
+    """The study with 0 outside the head, as every later step expects, and what was there before.
+
+    A z-score does not see the shift.
+    """
+    images: dict[MRSequence, Volume] = {}
+    backgrounds: dict[MRSequence, float] = {}
+    for sequence in study.present:
+        volume = study.images[sequence]
+        backgrounds[sequence] = background_value(volume)
+        images[sequence] = volume
+        if backgrounds[sequence] != 0:
+            images[sequence] = volume.with_data(volume.data.astype(np.float32) - np.float32(backgrounds[sequence]))
+            decisions.append(f"{sequence.title} is {backgrounds[sequence]:g} outside the head, which was taken as 0")
+    return replace(study, images=images), backgrounds
 
 
 def _to_spacing(reference: Volume, config: PrepareConfig, decisions: list[str]) -> Volume:
@@ -182,7 +201,10 @@ def _same_steps(volume: Volume, target: Volume) -> Volume:
 
 
 def _normalise(
-    images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_], config: PrepareConfig
+    images: Mapping[MRSequence, Volume],
+    brain: NDArray[np.bool_],
+    config: PrepareConfig,
+    backgrounds: Mapping[MRSequence, float],
 ) -> tuple[NDArray[np.float32], dict[MRSequence, dict[str, float]]]:
     """``(4, X, Y, Z)`` z-scores within the brain, and what was subtracted and divided by."""
     array = np.zeros((len(SEQUENCES), *brain.shape), np.float32)
@@ -199,7 +221,8 @@ def _normalise(
         values = np.clip(values, low, high)
         mean, std = float(values.mean()), float(values.std())
         array[channel][inside] = (values - mean) / max(std, 1e-6)
-        intensity[sequence] = {"low": low, "high": high, "mean": mean, "std": std}
+        was = backgrounds[sequence]
+        intensity[sequence] = {"low": low + was, "high": high + was, "mean": mean + was, "std": std}
     return array, intensity
 
 
@@ -227,5 +250,3 @@ def _to_tensor(volume: Volume) -> MetaTensor:
 
 def _to_volume(tensor: MetaTensor) -> Volume:
     return Volume.from_affine(tensor[0].numpy(), tensor.affine.numpy())
-
-

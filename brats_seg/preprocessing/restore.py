@@ -42,7 +42,10 @@ def _as_copy(matrix: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, .
     """(target axis, sign, offset) of each source axis if the matrix only permutes, flips and shifts."""
     linear, shift = matrix[:3, :3], matrix[:3, 3]
     rounded = np.round(linear)
-    if np.abs(linear - rounded).max() > EXACT_TOLERANCE / 100 or np.abs(shift - np.round(shift)).max() > EXACT_TOLERANCE:
+    if (
+        np.abs(linear - rounded).max() > EXACT_TOLERANCE / 100
+        or np.abs(shift - np.round(shift)).max() > EXACT_TOLERANCE
+    ):
         return None
     if not (np.abs(rounded).sum(axis=0) == 1).all() or not (np.abs(rounded).sum(axis=1) == 1).all():
         return None

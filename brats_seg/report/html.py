@@ -197,7 +197,9 @@ def _level_text(volumes: Sequence[RegionVolume]) -> str:
 
 
 def _legend_names(result: StudyResult) -> tuple[str, ...]:
-    """Regions that have lines in the pictures."""
+    """Regions that may have lines in the pictures; none where nothing was found."""
+    if not result.segmentation.labels.data.any():
+        return ()
     structures = {structure.abbreviation for structure in result.segmentation.schema.structures}
     return ("WT", "TC", "ET", *(("RC",) if "RC" in structures else ()))
 
@@ -260,7 +262,7 @@ def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
 def _run_rows(result: StudyResult) -> tuple[tuple[str, str], ...]:
     """Versions, device and timings."""
     record = result.record
-    rows = [("Label numbers", _schema_text(result)), ("Versions", plain(record.versions))]
+    rows = [("Label numbers", _schema_text(result)), ("Versions", _versions_text(record))]
     if record.device:
         rows.append(("Computed on", f"{record.device}{f' with {record.engine}' if record.engine else ''}"))
     if record.timings_s:
@@ -269,6 +271,11 @@ def _run_rows(result: StudyResult) -> tuple[tuple[str, str], ...]:
     if record.peak_memory_mib:
         rows.append(("Peak memory", f"{record.peak_memory_mib:.0f} MiB"))
     return tuple(rows)
+
+
+def _versions_text(record: RunRecord) -> str:
+    """Names as they are installed, so without turning underscores to spaces."""
+    return ", ".join(f"{name} {version}" for name, version in record.versions.items()) or plain(None)
 
 
 def _schema_text(result: StudyResult) -> str:

@@ -104,9 +104,13 @@ def _cut(case: TrainingCase, offsets: torch.Tensor, centre: torch.Tensor) -> tup
     points = offsets + centre
     low = points.amin(dim=(0, 1, 2)).floor().long().tolist()
     high = points.amax(dim=(0, 1, 2)).ceil().long().tolist()
-    box = tuple(slice(max(a, 0), max(min(b + 1, n), max(a, 0) + 1)) for a, b, n in zip(low, high, case.shape, strict=True))
+    box = tuple(
+        slice(max(a, 0), max(min(b + 1, n), max(a, 0) + 1)) for a, b, n in zip(low, high, case.shape, strict=True)
+    )
     box = tuple(slice(min(s.start, n - 1), min(s.stop, n)) for s, n in zip(box, case.shape, strict=True))
-    both = torch.cat([case.image[(slice(None), *box)].float() / LEVELS_PER_STD, case.regions[(slice(None), *box)] / 255.0])
+    both = torch.cat(
+        [case.image[(slice(None), *box)].float() / LEVELS_PER_STD, case.regions[(slice(None), *box)] / 255.0]
+    )
     size = torch.tensor(both.shape[1:], device=points.device, dtype=torch.float32)
     start = torch.tensor([s.start for s in box], device=points.device)
     unit = 2 * (points - start) / (size - 1).clamp(min=1) - 1

@@ -130,7 +130,8 @@ def train_config(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UsageError: naming unknown keys and those that exist, or values that do not fit.
     """
-    return _build(TrainConfig, values, "the training configuration")
+    config: TrainConfig = _build(TrainConfig, values, "the training configuration")
+    return config
 
 
 _NESTED: dict[str, type[Any]] = {"prepare": PrepareConfig, "network": AttentionUNetConfig, "augment": AugmentConfig}
@@ -141,14 +142,28 @@ def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UsageError(f"{where} has unknown keys {unknown}; known are: {', '.join(sorted(known))}")
+    default = kind()
     built: dict[str, Any] = {}
     for key, value in values.items():
         nested = _NESTED.get(key) if kind is TrainConfig else None
-        built[key] = _build(nested, value or {}, key) if nested else _tuples(value)
+        built[key] = _build(nested, value or {}, key) if nested else _checked(value, getattr(default, key), key)
     try:
         return kind(**built)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _checked(value: Any, default: Any, key: str) -> Any:
+    """A value of the type of its default; YAML reads ``1e-3`` as a word, because it has no point."""
+    if isinstance(default, float) and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    wanted: tuple[type, ...] = {float: (float, int), tuple: (list, tuple)}.get(type(default), (type(default),))
+    if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
+        raise UsageError(f"{key} is {value!r}, where a {type(default).__name__} such as {default!r} is needed")
+    return _tuples(value)
 
 
 def _tuples(value: Any) -> Any:

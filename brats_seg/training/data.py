@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,7 @@ def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> 
     inside = np.nonzero(prepared.brain)
     box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in inside)
     image = np.clip(np.round(prepared.array * LEVELS_PER_STD), -127, 127).astype(np.int8)
-    return PackedStudy(
-        prepared.id, np.ascontiguousarray(image[(slice(None), *box)]), np.ascontiguousarray(moved[box])
-    )
+    return PackedStudy(prepared.id, np.ascontiguousarray(image[(slice(None), *box)]), np.ascontiguousarray(moved[box]))
 
 
 def write_pack(pack: PackedStudy, folder: Path) -> Path:
@@ -84,7 +83,7 @@ def read_pack(path: Path) -> PackedStudy:
     try:
         with np.load(path) as held:
             pack = PackedStudy(path.stem, held["image"], held["labels"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path.name} is not a whole packed study ({error}); pack the data set again") from error
     if pack.image.shape != (len(SEQUENCES), *pack.labels.shape):
         raise InputError(f"{path.name}: image {pack.image.shape} and labels {pack.labels.shape} do not fit")
@@ -127,9 +126,7 @@ def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> Tr
     for region in regions:
         where = torch.nonzero(region >= 0.5).to(torch.int16)
         voxels.append(where[:: max(len(where) // 4096, 1)])
-    return TrainingCase(
-        pack.id, image.round().to(torch.int8), (regions * 255).round().to(torch.uint8), tuple(voxels)
-    )
+    return TrainingCase(pack.id, image.round().to(torch.int8), (regions * 255).round().to(torch.uint8), tuple(voxels))
 
 
 def load_packs(folder: Path, *, exclude: Sequence[str] = ()) -> list[PackedStudy]:

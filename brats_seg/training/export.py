@@ -44,9 +44,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def assemble_runs(
-    runs: Mapping[str, Path], card_file: Path, folder: Path, *, openvino: bool = True
-) -> ModelBundle:
+def assemble_runs(runs: Mapping[str, Path], card_file: Path, folder: Path, *, openvino: bool = True) -> ModelBundle:
     """Make a model folder from one run folder per stage and a YAML file with the card's words and figures.
 
     Raises:

@@ -99,8 +99,8 @@ def train(
             scores = validate(state.averaged, held, config, device) if held and checked else ()
             if state.step % LOG_EVERY == 0 or scores or last:
                 mean = sum(losses) / len(losses)
-                bar.set_postfix(loss=f"{mean:.3f}", **{n: f"{s:.3f}" for n, s in zip("WTE", scores, strict=False)})
-                _log(run, state, mean, config, scores, events)
+                bar.set_postfix({"loss": f"{mean:.3f}", **{n: f"{s:.3f}" for n, s in zip("WTE", scores, strict=False)}})
+                _log(run, state, mean, config, scores=scores, events=events)
                 losses.clear()
             now = time.monotonic()
             stopping = stop_after_s is not None and now - began > stop_after_s
@@ -257,7 +257,7 @@ def _plain(value: Any) -> Any:
 
 
 def _log(
-    run: Path, state: TrainState, loss: float, config: TrainConfig, scores: Sequence[float], events: Any | None
+    run: Path, state: TrainState, loss: float, config: TrainConfig, *, scores: Sequence[float], events: Any | None
 ) -> None:
     path = run / "log.csv"
     is_new = not path.exists()
@@ -281,5 +281,7 @@ def _events(run: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ModelError("TensorBoard is not installed: pip install 'brats-seg[train]', or set tensorboard: false") from error
+        raise ModelError(
+            "TensorBoard is not installed: pip install 'brats-seg[train]', or set tensorboard: false"
+        ) from error
     return SummaryWriter(str(run / "tensorboard"), purge_step=step)

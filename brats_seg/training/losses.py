@@ -34,7 +34,8 @@ class RegionLoss(nn.Module):
         norm = 0.0
         for depth, logits in enumerate(outputs):
             weight = 0.5**depth
-            scaled = target if depth == 0 else functional.adaptive_avg_pool3d(target, logits.shape[2:])
+            x, y, z = logits.shape[2:]
+            scaled = target if depth == 0 else functional.adaptive_avg_pool3d(target, (x, y, z))
             total = total + weight * self._single(logits.float(), scaled)
             norm += weight
         return total / norm
@@ -43,4 +44,5 @@ class RegionLoss(nn.Module):
         dice = self.dice(logits, target).reshape(-1)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         per_region = dice + self.cross_entropy * entropy.mean(dim=(0, 2, 3, 4))
-        return (self.weights * per_region).sum()
+        loss: torch.Tensor = (self.weights * per_region).sum()
+        return loss

@@ -56,8 +56,6 @@ def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
         raise InputError("has no expert label map (…_seg.nii.gz) beside its scans")
     study = load_study(files)
     labels = read_label_map(files.labels)
-    schema = read_schema_sidecar(files.labels) or guess_schema(
-        present_values(labels.data), file_name=files.labels.name
-    )
+    schema = read_schema_sidecar(files.labels) or guess_schema(present_values(labels.data), file_name=files.labels.name)
     whole = Volume(labels.data.astype(np.uint8), labels.grid)
     return pack_study(prepare(study, config=config), whole, schema)

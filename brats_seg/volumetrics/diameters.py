@@ -36,7 +36,7 @@ from brats_seg.volumetrics.outline import (
     longest_perpendicular,
     outline_segments,
 )
-from brats_seg.volumetrics.volumes import Mask, bounding_box
+from brats_seg.volumetrics.volumes import Mask, bounding_box, widen_box
 
 ISOTROPIC_TOLERANCE = 0.01
 """Spacings that differ by less than this share count as equal."""
@@ -131,10 +131,12 @@ def measure_diameters(
 def _cut_out(
     mask: Mask, grid: Grid, *, axis: int, start: tuple[int, int, int], bridge: Mask | None, cavity: Mask | None
 ) -> _Stack | None:
-    """The lesion's bounding box, slices first; None for an empty mask."""
-    box = bounding_box(mask)
-    if box is None:
+    """The lesion's bounding box and one voxel around it, slices first; None for an empty mask."""
+    tight = bounding_box(mask)
+    if tight is None:
         return None
+    # A cavity just outside the lesion's box still bounds the chords that run along its edge.
+    box = widen_box(tight, mask.shape, (1, 1, 1))
 
     def turned(array: Mask) -> Mask:
         return np.ascontiguousarray(np.moveaxis(array[box], axis, 0))
@@ -229,7 +231,8 @@ def _with_longest_perpendicular(stack: _Stack, candidates: list[tuple[int, int, 
     """Of equally long chords, the one with the longest perpendicular, then the one farthest right, anterior, up."""
     known: dict[tuple[bytes, bytes, bytes], Chord] = {}
     ranked: list[tuple[tuple[float, ...], tuple[int, Chord, Chord]]] = []
-    for index, part, long in candidates:
+    for index, part, candidate in candidates:
+        long = candidate
         region = stack.lesion[index] & (stack.parts[index] == part)
         cavity = None if stack.cavity is None else stack.cavity[index]
         # Slices of a cylinder are all alike: one perpendicular serves them all.
@@ -237,6 +240,10 @@ def _with_longest_perpendicular(stack: _Stack, candidates: list[tuple[int, int, 
         if key not in known:
             known[key] = longest_perpendicular(outline_segments(region), long, stack.to_mm, cavity)
         short = known[key]
+        if short.length_mm > long.length_mm + TIE_MM:
+            # Beside a cavity, where long chords are looked for between mid-edge points only.
+            long, short = short, long
+        short = Chord(min(short.length_mm, long.length_mm), short.ends)
         ends = sorted(stack.to_world(index, long.ends), reverse=True)
         place = [round(value, 3) for end in ends for value in end]
         ranked.append(((round(short.length_mm, 5), *place), (index, long, short)))

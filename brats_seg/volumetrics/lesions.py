@@ -8,6 +8,7 @@ post-processing, which records it, and not silently by a measurement. An empty m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from brats_seg.core.results import Diameters, Lesion
 from brats_seg.core.volume import Grid
 from brats_seg.volumetrics.diameters import measure_diameters
-from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border
+from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border, widen_box
 
 MINIMUM_LESION_VOXELS = 1
 """Smallest component that counts as a lesion: all of them, so that the count agrees with the label map written."""
@@ -67,7 +68,7 @@ def count_lesions(mask: Mask) -> int:
     box = bounding_box(mask)
     if box is None:
         return 0
-    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    labels = _components(mask[box])
     return int(np.count_nonzero(np.bincount(labels.ravel())[1:] >= MINIMUM_LESION_VOXELS))
 
 
@@ -93,7 +94,8 @@ def find_lesions(
     box = bounding_box(mask)
     if box is None:
         return ()
-    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    box = widen_box(box, mask.shape, (1, 1, 1))
+    labels = _components(mask[box])
     statistics = cc3d.statistics(labels)
     bridge, cavity = (None if tissue is None else tissue[box] for tissue in (bridge, cavity))
     first = np.array(start, np.intp) + [side.start for side in box]
@@ -108,12 +110,13 @@ def find_lesions(
     for number, k in enumerate(order, start=1):
         part: Box = statistics["bounding_boxes"][k]
         low, high = _corners(part, first)
+        around = widen_box(part, labels.shape, (1, 1, 1))
         diameters = measure_diameters(
-            labels[part] == k,
+            labels[around] == k,
             grid,
-            start=low,
-            bridge=None if bridge is None else bridge[part],
-            cavity=None if cavity is None else cavity[part],
+            start=_corners(around, first)[0],
+            bridge=None if bridge is None else bridge[around],
+            cavity=None if cavity is None else cavity[around],
         )
         x, y, z = centroids[k].tolist()
         rows.append(
@@ -131,6 +134,12 @@ def find_lesions(
             )
         )
     return tuple(rows)
+
+
+def _components(mask: Mask) -> NDArray[np.integer[Any]]:
+    """Numbered 26-connected components. The copy is for cc3d, which takes no read-only views."""
+    labels: NDArray[np.integer[Any]] = cc3d.connected_components(np.array(mask, order="C"), connectivity=26)
+    return labels
 
 
 def _corners(part: Box, first: NDArray[np.intp]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -66,6 +66,10 @@ _SEGMENTS: dict[int, tuple[tuple[tuple[float, float], tuple[float, float]], ...]
 """Edge pieces in the square between four voxel centres; bits 1, 2, 4, 8 stand for the centre at
 (0, 0), (0, 1), (1, 1) and (1, 0) being inside. In 5 and 10 the two inside are joined."""
 
+_FIRST_PIECE, _SECOND_PIECE = (
+    np.array([_SEGMENTS.get(code, ())[k : k + 1] or ((_TOP, _TOP),) for code in range(16)])[:, 0] for k in (0, 1)
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Chord:
@@ -87,12 +91,10 @@ def outline_segments(mask: Mask) -> Points:
     rows, columns = np.nonzero((code != 0) & (code != 15))
     codes = code[rows, columns]
     corners = np.stack([rows, columns], axis=1) - 1.0
-    pieces = [
-        corners[codes == number][:, None, :] + np.asarray(segment)
-        for number, segments in _SEGMENTS.items()
-        for segment in segments
-    ]
-    return np.concatenate(pieces)
+    saddles = np.isin(codes, (5, 10))
+    return np.concatenate(
+        [corners[:, None, :] + _FIRST_PIECE[codes], corners[saddles][:, None, :] + _SECOND_PIECE[codes[saddles]]]
+    )
 
 
 def farthest_pairs(points: Points, to_mm: Points) -> list[Chord]:

@@ -303,7 +303,7 @@ def test_zero_spacing_in_sform_and_qform(tmp_path: Path) -> None:
     ("value", "word"),
     [
         (1e20, "not those of a head scan"),
-        (1e-9, "zero"),
+        (1e-9, "not those"),
         (0.001, "not those"),
         (np.nan, "missing"),
         (np.inf, "missing"),

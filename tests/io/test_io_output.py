@@ -120,7 +120,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(OutputError, match="is a file, and a folder of that name"):
         write_result(tmp_path / "out")
-    with pytest.raises(OutputError, match="a part of that path is a file"):
+    with pytest.raises(OutputError, match="a file of that name is in the way"):
         write_result(tmp_path / "out" / "case")
 
 

@@ -12,7 +12,6 @@ from brats_seg.core.results import Diameters, Lesion, Measurements, RegionVolume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.volume import Volume
 
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CARD = {
     "name": "unit-test net",
     "version": "0.3.1",
@@ -53,8 +52,8 @@ def make_result(
     masks = {region: np.zeros(grid.shape, bool) for region in Region}
     necrosis = np.zeros(grid.shape, bool)
     for centre, radii in lesions:
-        for share, mask in zip((1.0, 0.7, 0.7), (masks[r] for r in Region), strict=True):
-            mask |= ellipsoid(grid, centre, np.multiply(radii, share)) & head
+        for share, region in zip((1.0, 0.7, 0.7), Region, strict=True):
+            masks[region] |= ellipsoid(grid, centre, np.multiply(radii, share)) & head
         necrosis |= ellipsoid(grid, centre, np.multiply(radii, 0.4))
     masks[Region.ET] &= ~necrosis
     labels = base.with_data(schema.compose(masks))
@@ -128,7 +127,8 @@ def _lesion(name, voxels, grid, touches_border):
     axis, across, along = worlds.index(2), worlds.index(0), worlds.index(1)
     low, high = voxels.min(0), voxels.max(0)
     middle = (low + high) / 2
-    middle[axis] = round(float(middle[axis]))
+    upwards = grid.axis_order[axis][1] > 0  # of two middle slices the upper one, however they are stored
+    middle[axis] = np.ceil(middle[axis]) if upwards else np.floor(middle[axis])
     ends = {}
     for direction in (across, along):
         pair = np.stack([middle, middle])
@@ -155,3 +155,17 @@ def _lesion(name, voxels, grid, touches_border):
         min(lengths.values()) >= 10,
         touches_border,
     )
+
+
+def stored_as(result: StudyResult, axes, flips) -> StudyResult:
+    """The same patient with array axes in another order and some stored the other way round, measured anew."""
+
+    def turn(volume):
+        volume = volume.permute(axes)
+        for axis in flips:
+            volume = volume.flip(axis)
+        return volume
+
+    segmentation = replace(result.segmentation, labels=turn(result.segmentation.labels))
+    images = {sequence: turn(image) for sequence, image in result.images.items()}
+    return replace(result, segmentation=segmentation, images=images, measurements=plain_measurements(segmentation))

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.volume import Grid
@@ -76,7 +77,9 @@ def edge_points_slow(mask: np.ndarray) -> np.ndarray:
     return np.array(points)
 
 
-def longest_slow(mask: np.ndarray, grid: Grid, axis: int, cavity: np.ndarray | None = None) -> float:
+def longest_slow(
+    mask: np.ndarray, grid: Grid, axis: int, cavity: np.ndarray | None = None, *, level: float = 0.5
+) -> float:
     """Longest chord over all slices and all pairs of mid-edge points, in mm, by plain enumeration."""
     best = 0.0
     for index in range(mask.shape[axis]):
@@ -91,32 +94,21 @@ def longest_slow(mask: np.ndarray, grid: Grid, axis: int, cavity: np.ndarray | N
             continue
         hole = np.take(cavity, index, axis)
         for a, b in itertools.combinations(range(len(points)), 2):
-            if lengths[a, b] > best and not enters_slow(points[a], points[b], hole):
+            if lengths[a, b] > best and not enters_slow(points[a], points[b], hole, level=level):
                 best = float(lengths[a, b])
     return best
 
 
-def enters_slow(start: np.ndarray, end: np.ndarray, hole: np.ndarray, depth: float = 0.15, step: float = 0.1) -> bool:
-    """Whether a line runs more than ``depth`` voxels deep inside a voxel of the hole (its sides drawn in by it)."""
-    count = max(2, int(np.ceil(np.linalg.norm(end - start) / step)))
-    samples = start + (end - start) * ((np.arange(count) + 0.5) / count)[:, None]
-    nearest = np.round(samples).astype(int)
-    inside = ((nearest >= 0) & (nearest < hole.shape)).all(1)
-    hit = np.zeros(count, bool)
-    hit[inside] = hole[tuple(nearest[inside].T)]
-    # A voxel's side drawn in counts only where the neighbour beyond it is not hole as well.
-    for axis in (0, 1):
-        for sign in (-1, 1):
-            near_side = hit & ((samples - nearest)[:, axis] * sign > 0.5 - depth)
-            beyond = nearest.copy()
-            beyond[:, axis] += sign
-            outside = ~((beyond >= 0) & (beyond < hole.shape)).all(1)
-            beyond = np.clip(beyond, 0, np.array(hole.shape) - 1)
-            hit &= ~(near_side & (outside | ~hole[tuple(beyond.T)]))
-    return bool(hit.any())
+def enters_slow(start: np.ndarray, end: np.ndarray, hole: np.ndarray, *, level: float) -> bool:
+    """Whether the hole's mask, interpolated between voxel centres, exceeds ``level`` somewhere on a line."""
+    count = max(2, int(np.ceil(np.linalg.norm(end - start) / 0.05)))
+    samples = start + (end - start) * np.linspace(0, 1, count)[:, None]
+    return bool(ndimage.map_coordinates(np.pad(hole, 2).astype(float), samples.T + 2, order=1).max() > level)
 
 
-def perpendicular_slow(mask: np.ndarray, ends: np.ndarray, spacing: np.ndarray, step: float = 0.05) -> float:
+def perpendicular_slow(
+    mask: np.ndarray, ends: np.ndarray, spacing: np.ndarray, *, step: float = 0.05, level: float = 0.5
+) -> float:
     """Longest line of a 2D mask across ``ends`` (voxels), found by walking upright lines through its area."""
     along = (ends[1] - ends[0]) * spacing
     along /= np.linalg.norm(along)
@@ -133,6 +125,6 @@ def perpendicular_slow(mask: np.ndarray, ends: np.ndarray, spacing: np.ndarray, 
         padded[base[..., 0] + i, base[..., 1] + j] * np.abs(1 - i - rest[..., 0]) * np.abs(1 - j - rest[..., 1])
         for i, j in itertools.product((0, 1), (0, 1))
     )
-    inside = value > 0.5
+    inside = value > level
     extents = [heights[np.flatnonzero(row)[[0, -1]]] for row in inside if row.any()]
     return max(float(b - a) for a, b in extents)

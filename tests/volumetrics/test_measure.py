@@ -141,8 +141,9 @@ def test_cavity_is_a_row_of_its_own_and_no_chord_crosses_it() -> None:
     found = measure_segmentation(segmentation(labels, schema_name="brats2024", soft=False))
     assert [row.region for row in found.volumes] == ["WT", "TC", "ET", "NCR", "ED", "RC"]
     assert len(found.lesions_of("RC")) == 1
-    # A line in a ring of 14 and 11 mm that touches the hole on the widest slice: 2 sqrt(14^2 - 11^2) = 17.3.
-    assert found.lesions_of("ET")[0].diameters.long_mm == pytest.approx(2 * np.sqrt(14**2 - 11**2), abs=1.7)
+    # A line in a ring of 14 and 11 mm that touches the hole on the widest slice: 2 sqrt(14^2 - 11^2) = 17.3. Near
+    # a tangent half a voxel of either edge makes a voxel and a half of length.
+    assert found.lesions_of("ET")[0].diameters.long_mm == pytest.approx(2 * np.sqrt(14**2 - 11**2), abs=2)
     crossing = measure_segmentation(segmentation(with_necrosis, schema_name="brats2024", soft=False))
     assert crossing.lesions_of("ET")[0].diameters.long_mm == pytest.approx(28, abs=1)
 

@@ -1,0 +1,128 @@
+"""``brats-seg respond``: response category of every visit from a table of measurements made anywhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brats_seg.core.errors import InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from brats_seg.longitudinal.rano import ResponseAssessment
+    from brats_seg.longitudinal.reading import Measure
+
+CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
+DISEASES = ("enhancing", "non_enhancing", "mixed")
+CSV_NAME = "responses.csv"
+JSON_NAME = "responses.json"
+
+_EPILOG = """\
+MEASUREMENTS.csv: patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml
+  one row per lesion and visit; compartment is enhancing or non_enhancing; dates as 2024-01-31;
+  a visit at which nothing is seen is one row with an empty lesion; an empty number was not measured.
+CLINICAL.csv: patient,date,event,value
+  events: baseline, radiotherapy_end, surgery, treatment_start, steroid_mg (daily dexamethasone from that day
+  on), clinical_status (stable, better, worse).
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``respond`` to the command line."""
+    parser = subparsers.add_parser(
+        "respond",
+        help="response category of every visit from a table of measurements",
+        description="Judge every visit of every patient by published response criteria, with reasons in words.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("measurements", type=Path, metavar="MEASUREMENTS.csv", help="lesions measured at each visit")
+    parser.add_argument("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status")
+    parser.add_argument("--criteria", choices=CRITERIA_NAMES, default="rano2", help="default: %(default)s")
+    parser.add_argument(
+        "--disease",
+        choices=DISEASES,
+        help="what is judged; default per patient: enhancing where the baseline has measurable enhancing disease",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {CSV_NAME} and {JSON_NAME} in OUT")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the tables, judge, write the responses, print one line per patient and measure.
+
+    Returns:
+        0; everything that goes wrong is raised as an error of the program's family.
+    """
+    from brats_seg.io.output import write_text
+    from brats_seg.longitudinal.criteria import criteria_named
+    from brats_seg.longitudinal.rano import Disease, assess
+    from brats_seg.longitudinal.reading import Measure
+    from brats_seg.longitudinal.tables import (
+        CLINICAL_COLUMNS,
+        MEASUREMENT_COLUMNS,
+        histories,
+        read_csv,
+        responses_csv,
+        responses_json,
+    )
+
+    _check_output(args.output, overwrite=args.overwrite)
+    measurements = read_csv(_read(args.measurements), MEASUREMENT_COLUMNS, name=args.measurements.name)
+    clinical = []
+    if args.clinical is not None:
+        clinical = read_csv(_read(args.clinical), CLINICAL_COLUMNS, name=args.clinical.name)
+    criteria = criteria_named(args.criteria)
+    disease = Disease(args.disease) if args.disease is not None else None
+    assessments = [assess(history, criteria, disease=disease) for history in histories(measurements, clinical)]
+    _make(args.output)
+    write_text(args.output / JSON_NAME, responses_json(assessments))
+    write_text(args.output / CSV_NAME, responses_csv(assessments))
+    for assessment in assessments:
+        print(f"{assessment.patient}: {criteria.title}, disease {assessment.disease} ({assessment.disease_reason})")
+        for day, why in assessment.baselines:
+            print(f"  baseline {day}: {why}")
+        for measure in Measure:
+            print(f"  {measure.value}: {_summary(assessment, measure)}")
+    print(f"wrote {CSV_NAME} and {JSON_NAME} to {args.output}")
+    return 0
+
+
+def _summary(assessment: ResponseAssessment, measure: Measure) -> str:
+    """Best response and date of progression in words."""
+    best, progression = assessment.best(measure), assessment.progression(measure)
+    if best is None:
+        return "cannot be judged"
+    status = f" ({best.status})" if best.status else ""
+    words = f"best response {best.category}{status} on {best.day}"
+    if progression is None:
+        return f"{words}, no progression"
+    uncertain = f" ({progression.status})" if progression.status else ""
+    return f"{words}, progression on {progression.day}{uncertain}"
+
+
+def _check_output(folder: Path, *, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder. Choose another folder with -o.")
+    there = [name for name in (CSV_NAME, JSON_NAME) if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputError(f"{folder} already holds {', '.join(there)}. Pass --overwrite, or another folder with -o.")
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the table itself")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path.name} is not a text table in UTF-8. Save it as CSV (UTF-8).") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}. Choose another with -o.") from error

@@ -1,0 +1,170 @@
+"""What later visits confirm or refute.
+
+Progression that needs confirmation is preliminary until a scan far enough after it still meets progression against
+the nadir (then the date of progression is the first scan) or does not (refuted: pseudoprogression). After a
+progression that is confirmed, or needs no confirmation, every later visit of the episode stays progression. Complete
+and partial responses are preliminary until they have been kept long enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from brats_seg.longitudinal.criteria import ConfirmationRule, Criteria
+from brats_seg.longitudinal.history import VisitMeasurements
+from brats_seg.longitudinal.reading import Category, Reading
+
+
+class Status(StrEnum):
+    """Whether later visits bear an answer out; empty where no confirmation applies."""
+
+    NONE = ""
+    PRELIMINARY = "preliminary"
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+
+
+_LEVEL = {Category.CR: 2, Category.PR: 1}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A category with its status.
+
+    Attributes:
+        category: the answer.
+        status: preliminary, confirmed, refuted or none.
+        percent_from_baseline: signed; None where undefined.
+        percent_from_nadir: signed; None where undefined.
+        reasons: in words.
+        missing: facts that were not known.
+    """
+
+    category: Category
+    status: Status = Status.NONE
+    percent_from_baseline: float | None = None
+    percent_from_nadir: float | None = None
+    reasons: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def settle(
+    readings: Sequence[Reading],
+    visits: Sequence[VisitMeasurements],
+    criteria: Criteria,
+    days_since_radiotherapy: Sequence[int | None],
+) -> list[Answer]:
+    """Answers of one episode, in the order of its visits; the first is its baseline.
+
+    Args:
+        readings: by visit, clinical facts included.
+        visits: the same visits, for their dates.
+        criteria: windows and rules of confirmation.
+        days_since_radiotherapy: by visit; None where no end of radiotherapy is known before it.
+    """
+    answers = [
+        Answer(r.category, Status.NONE, r.percent_from_baseline, r.percent_from_nadir, r.reasons, r.missing)
+        for r in readings
+    ]
+    _settle_progression(answers, readings, visits, criteria, days_since_radiotherapy)
+    _settle_responses(answers, visits, criteria.confirm_response_days.value)
+    return answers
+
+
+def _settle_progression(
+    answers: list[Answer],
+    readings: Sequence[Reading],
+    visits: Sequence[VisitMeasurements],
+    criteria: Criteria,
+    days_since_radiotherapy: Sequence[int | None],
+) -> None:
+    pending: list[int] = []
+    standing: int | None = None
+    wait = criteria.confirm_progression_days.value
+    for index in range(1, len(readings)):
+        meets = readings[index].category is Category.PD
+        day = visits[index].day
+        ripe = [i for i in pending if (day - visits[i].day).days >= wait]
+        if ripe and meets:
+            for i in pending:
+                answers[i] = _with(answers[i], Status.CONFIRMED, f"confirmed by the scan of {day}")
+            answers[index] = _with(
+                answers[index], Status.CONFIRMED, f"confirms the progression of {visits[ripe[0]].day}"
+            )
+            standing = ripe[0] if standing is None else standing
+            pending = []
+            continue
+        if ripe and readings[index].category is not Category.NE:
+            for i in ripe:
+                note = f"refuted by the scan of {day}, {(day - visits[i].day).days} days later: pseudoprogression"
+                answers[i] = _with(answers[i], Status.REFUTED, note)
+            pending = [i for i in pending if i not in ripe]
+        if standing is not None:
+            note = f"PD: the progression of {visits[standing].day} stands until surgery or treatment_start"
+            reasons = (note, *answers[index].reasons)
+            answers[index] = replace(
+                answers[index], category=Category.PD, status=answers[standing].status, reasons=reasons
+            )
+        elif meets and (reason := _needs_confirmation(criteria, days_since_radiotherapy[index])):
+            answers[index] = _with(answers[index], Status.PRELIMINARY, reason)
+            pending.append(index)
+        elif meets:
+            standing = index
+
+
+def _needs_confirmation(criteria: Criteria, days: int | None) -> str:
+    """Why a progression has to be confirmed; empty where it has not."""
+    rule = criteria.confirm_progression.value
+    weeks = criteria.confirm_progression_days.value / 7
+    if rule is ConfirmationRule.ALWAYS:
+        return f"{criteria.title} confirms every progression by a scan at least {weeks:g} weeks later"
+    if rule is ConfirmationRule.EARLY and days is not None and days <= criteria.early_days.value:
+        return (
+            f"{days} days after radiotherapy, within {criteria.early_days.value}: may be pseudoprogression, "
+            f"confirm by a scan at least {weeks:g} weeks later"
+        )
+    return ""
+
+
+def _settle_responses(answers: list[Answer], visits: Sequence[VisitMeasurements], wait: int) -> None:
+    levels = [_level(answer) for answer in answers]
+    for index, answer in enumerate(answers):
+        if answer.category not in _LEVEL:
+            continue
+        status, note = _kept(index, levels, visits, wait)
+        answers[index] = _with(answers[index], status, note)
+
+
+def _level(answer: Answer) -> int | None:
+    """2 complete, 1 partial, 0 less; None where the visit says nothing (not evaluable, or a refuted progression)."""
+    if answer.category in (Category.NE, Category.BASELINE):
+        return None
+    if answer.category is Category.PD and answer.status in (Status.REFUTED, Status.PRELIMINARY):
+        return None
+    return _LEVEL.get(answer.category, 0)
+
+
+def _kept(
+    index: int, levels: Sequence[int | None], visits: Sequence[VisitMeasurements], wait: int
+) -> tuple[Status, str]:
+    """Whether the response of a visit was kept: since an earlier one, or until a later one, far enough apart."""
+    own, day = levels[index] or 0, visits[index].day
+    for earlier in range(index - 1, 0, -1):
+        level = levels[earlier]
+        if level is not None and level < own:
+            break
+        if level is not None and (day - visits[earlier].day).days >= wait:
+            return Status.CONFIRMED, f"kept since {visits[earlier].day}"
+    for later in range(index + 1, len(levels)):
+        level, gap = levels[later], (visits[later].day - day).days
+        if level is not None and level < own:
+            return Status.REFUTED, f"not kept: lost at the scan of {visits[later].day}, {gap} days later"
+        if level is not None and gap >= wait:
+            return Status.CONFIRMED, f"confirmed by the scan of {visits[later].day}"
+    return Status.PRELIMINARY, f"no scan at least {wait / 7:g} weeks later confirms it yet"
+
+
+def _with(answer: Answer, status: Status, note: str) -> Answer:
+    return replace(answer, status=status, reasons=(*answer.reasons, note))

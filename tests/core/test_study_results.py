@@ -1,0 +1,120 @@
+"""Studies and results: a finished constructor means a valid object."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from strategies import affine_of
+
+from brats_seg.core import errors
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, Region
+from brats_seg.core.results import Measurements, Probabilities, RegionVolume, Segmentation
+from brats_seg.core.study import (
+    MRSequence,
+    PreparationRecord,
+    PreparedStudy,
+    RegistrationRecord,
+    Study,
+)
+from brats_seg.core.volume import Grid, Volume
+
+GRID = Grid((3, 4, 5), np.eye(4))
+IMAGE = Volume(np.ones(GRID.shape, np.float32), GRID)
+
+
+def test_a_study_needs_an_image_and_its_reference() -> None:
+    with pytest.raises(InputError, match="no image"):
+        Study("a", {})
+    with pytest.raises(InputError, match="has no FLAIR.*it has T1, T2"):
+        Study("a", {MRSequence.T2: IMAGE, MRSequence.T1: IMAGE}, reference=MRSequence.FLAIR)
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"), [("t1 t1ce t2 flair", "t1ce"), ("t1 t2 flair", "flair"), ("t2 t1", "t2"), ("t1", "t1")]
+)
+def test_the_reference_is_the_most_useful_sequence(present: str, expected: str) -> None:
+    study = Study("a", {MRSequence(name): IMAGE for name in present.split()})
+    assert study.reference_sequence is MRSequence(expected)
+    assert [s.value for s in study.present] == sorted(present.split(), key=["t1", "t1ce", "t2", "flair"].index)
+    assert set(study.present) | set(study.missing) == set(MRSequence)
+
+
+def test_a_reference_asked_for_wins() -> None:
+    study = Study("a", {s: IMAGE for s in MRSequence}, reference=MRSequence.T2)
+    assert study.reference_volume is study.images[MRSequence.T2]
+
+
+def test_alignment_is_judged_by_place_not_by_shape() -> None:
+    moved = Volume(IMAGE.data, Grid(GRID.shape, affine_of("RAS", origin_mm=(1, 0, 0))))
+    assert Study("a", {MRSequence.T1: IMAGE, MRSequence.T2: IMAGE}).is_aligned
+    assert not Study("a", {MRSequence.T1: IMAGE, MRSequence.T2: moved}).is_aligned
+
+
+def test_a_prepared_study_fits_its_record() -> None:
+    record = PreparationRecord(native=GRID, network=GRID)
+    good = np.zeros((4, *GRID.shape), np.float32)
+    brain = np.ones(GRID.shape, bool)
+    assert PreparedStudy("a", good, brain, (MRSequence.T1,), record).grid is GRID
+    with pytest.raises(ValueError, match="array of shape"):
+        PreparedStudy("a", good[:3], brain, (MRSequence.T1,), record)
+    with pytest.raises(ValueError, match="brain of shape"):
+        PreparedStudy("a", good, brain[1:], (MRSequence.T1,), record)
+
+
+def test_a_preparation_record_becomes_plain_json() -> None:
+    found = RegistrationRecord(np.eye(4), 0.5, 0.9, 1.234, 0.5)
+    record = PreparationRecord(GRID, GRID, {MRSequence.T2: found}, (MRSequence.T2,), {MRSequence.T2: {"mean": 1.0}})
+    plain = json.loads(json.dumps(record.to_dict()))
+    assert plain["native"]["orientation"] == "RAS"
+    assert plain["registrations"]["t2"]["translation_mm"] == 1.23
+    assert plain["resampled"] == ["t2"]
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])
+def test_probabilities_lie_in_0_to_1(value: float) -> None:
+    array = np.zeros((3, *GRID.shape), np.float32)
+    assert Probabilities(array, GRID).region(Region.TC).shape == GRID.shape
+    spoilt = array.copy()
+    spoilt[1, 0, 0, 0] = value
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        Probabilities(spoilt, GRID)
+
+
+def test_probability_channels_go_by_region() -> None:
+    array = np.stack([np.full(GRID.shape, v, np.float32) for v in (0.9, 0.6, 0.3)])
+    held = Probabilities(array, GRID)
+    assert [float(held.region(r)[0, 0, 0]) for r in (Region.WT, Region.TC, Region.ET)] == pytest.approx([0.9, 0.6, 0.3])
+    with pytest.raises(ValueError, match="does not fit"):
+        Probabilities(array[:, 1:], GRID)
+
+
+def test_a_segmentation_speaks_its_schema() -> None:
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[0, 0, 0] = 4
+    with pytest.raises(InputError, match="does not know"):
+        Segmentation("a", Volume(labels, GRID), DEFAULT_SCHEMA)
+    held = Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"])
+    assert held.region_mask(Region.ET).sum() == 1
+    other = Grid((3, 4, 6), np.eye(4))
+    with pytest.raises(ValueError, match="different grids"):
+        Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"], Probabilities(np.zeros((3, 3, 4, 6), "f4"), other))
+
+
+def test_measurements_are_found_by_region_or_name() -> None:
+    row = RegionVolume("ET", 1.0, None, None, None, None, 1, False)
+    held = Measurements("a", (row,), (), (1.0, 1.0, 1.0))
+    assert held.volume(Region.ET) is row
+    assert held.volume("ET") is row
+    assert held.lesions_of(Region.ET) == ()
+    with pytest.raises(KeyError):
+        held.volume("RC")
+
+
+def test_exit_codes_are_distinct() -> None:
+    family = errors.BratsSegError.__subclasses__()
+    codes = [kind.exit_code for kind in family]
+    assert sorted(codes) == [2, 3, 4, 5, 6]
+    assert errors.BratsSegError.exit_code == 1

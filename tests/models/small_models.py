@@ -1,0 +1,60 @@
+"""Small random models, assembled the way trained ones are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from brats_seg.models.assemble import assemble
+from brats_seg.models.bundle import ModelBundle, ModelCard, PostprocessConfig, Stage
+from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
+
+NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
+SPACING_MM = {"coarse": 2.0, "fine": 1.0}
+
+
+def small_card(stages: tuple[str, ...], post: PostprocessConfig) -> ModelCard:
+    return ModelCard(
+        name="small",
+        version="0.0.1",
+        description="random weights",
+        licence="Apache-2.0",
+        trained_on="nothing",
+        held_out=("a", "b"),
+        limits=("everything",),
+        citations=(),
+        accuracy={"Dice WT": 0.0},
+        prepare={"divisor": 8},
+        postprocess=post,
+        intervals=None,
+        stages=tuple(Stage(name, SPACING_MM[name], NETWORK.to_dict(), {}) for name in stages),
+    )
+
+
+def small_model(
+    folder: Path,
+    *,
+    stages: tuple[str, ...] = ("coarse", "fine"),
+    openvino: bool = False,
+    post: PostprocessConfig | None = None,
+    bias: float = 0.0,
+) -> ModelBundle:
+    """A model of random networks in half precision, with the logits shifted by ``bias``."""
+    weights: dict[str, Path] = {}
+    plain: dict[str, Mapping[str, Any]] = {}
+    for number, name in enumerate(stages):
+        torch.manual_seed(number)
+        network = AttentionUNet(NETWORK)
+        state = {key: value.half() for key, value in network.state_dict().items()}
+        head = [key for key in state if key.startswith("head.") and key.endswith("bias")]
+        for key in head:
+            state[key] = state[key] + bias
+        weights[name] = folder.parent / f"{folder.name}-{name}.safetensors"
+        save_file(state, weights[name])
+        plain[name] = {"spacing_mm": SPACING_MM[name], "network": NETWORK.to_dict()}
+    card = small_card(stages, post or PostprocessConfig())
+    return assemble(weights, plain, card, folder, openvino=openvino)

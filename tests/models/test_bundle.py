@@ -1,0 +1,191 @@
+"""Model folders: what is damaged, missing or altered is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_models import small_model
+
+from brats_seg.core.errors import ModelError, OutputError
+from brats_seg.models.bundle import (
+    CARD,
+    PostprocessConfig,
+    card_from_dict,
+    file_sha256,
+    find_model,
+    installed_models,
+    read_bundle,
+)
+from brats_seg.models.engines import build_network
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("models") / "small").folder
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def edit_card(folder: Path, change: Any) -> None:
+    values = json.loads((folder / CARD).read_text())
+    change(values)
+    (folder / CARD).write_text(json.dumps(values))
+
+
+def test_a_card_reads_back_as_it_was_written(model: Path) -> None:
+    bundle = read_bundle(model)
+    again = card_from_dict(json.loads(json.dumps(bundle.card.to_dict())), where="here")
+    assert again.to_dict() == json.loads(json.dumps(bundle.card.to_dict())) | {
+        key: getattr(bundle.card, key) for key in ("held_out", "limits", "citations")
+    } | {"postprocess": bundle.card.to_dict()["postprocess"], "stages": again.to_dict()["stages"]}
+    assert again.postprocess == bundle.card.postprocess
+    assert [s.files for s in again.stages] == [s.files for s in bundle.card.stages]
+    assert [s.name for s in again.stages] == ["coarse", "fine"]
+    assert again.held_out == ("a", "b")
+
+
+def test_checksums_on_the_card_are_those_of_the_files(model: Path) -> None:
+    bundle = read_bundle(model)
+    for stage in bundle.card.stages:
+        for name, digest in stage.files.items():
+            assert file_sha256(model / name) == digest
+            assert bundle.file(stage, name) == model / name
+
+
+def test_the_model_checksum_follows_its_files(model: Path, copy: Path) -> None:
+    before = read_bundle(model).sha256
+    assert read_bundle(copy).sha256 == before
+    edit_card(copy, lambda card: card["stages"][1]["files"].update({"fine.safetensors": "0" * 64}))
+    assert read_bundle(copy).sha256 != before
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (flip_a_byte, "damaged or altered"),
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "damaged or altered"),
+        (lambda path: path.write_bytes(b""), "damaged or altered"),
+        (lambda path: path.unlink(), r"lacks coarse.safetensors \(No such file"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_card_are_refused(copy: Path, damage: Any, words: str) -> None:
+    damage(copy / "coarse.safetensors")
+    bundle = read_bundle(copy)
+    stage = bundle.card.stage("coarse")
+    assert stage is not None
+    with pytest.raises(ModelError, match=words) as caught:
+        build_network(bundle, stage)
+    assert caught.value.exit_code == 4
+    fine = bundle.card.stage("fine")
+    assert fine is not None
+    assert build_network(bundle, fine) is not None  # the other stage is whole
+
+
+def test_truncated_weights_with_a_fitting_checksum_are_still_no_weights(copy: Path) -> None:
+    path = copy / "coarse.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    edit_card(copy, lambda card: card["stages"][0]["files"].update({path.name: file_sha256(path)}))
+    bundle = read_bundle(copy)
+    with pytest.raises(ModelError, match="does not fit stage coarse"):
+        build_network(bundle, bundle.card.stages[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda network: network.update(widths=[8, 24]),
+        lambda network: network.update(widths=[8, 13]),
+        lambda network: network.update(colour="blue"),
+    ],
+)
+def test_weights_that_do_not_fit_the_network_of_the_card(copy: Path, change: Any) -> None:
+    edit_card(copy, lambda card: change(card["stages"][0]["network"]))
+    bundle = read_bundle(copy)
+    with pytest.raises(ModelError, match="does not fit stage coarse"):
+        build_network(bundle, bundle.card.stages[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda card: card.update(colour="blue"), r"unknown \['colour'\]"),
+        (lambda card: card.pop("licence"), r"missing \['licence'\]"),
+        (lambda card: card.update(format=99), "format 99"),
+        (lambda card: card.pop("format"), "format None"),
+        (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5]), "three numbers"),
+        (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5, 1.5]), "between 0 and 1"),
+        (lambda card: card["postprocess"].update(fine_weight=2), "fine_weight"),
+        (lambda card: card["postprocess"].update(colour=1), "colour"),
+        (lambda card: card["stages"][0].update(colour=1), "colour"),
+        (lambda card: card["stages"].reverse(), "stages"),
+        (lambda card: card["stages"].clear(), "stages"),
+        (lambda card: card["stages"][0].update(name="medium"), "medium"),
+        (lambda card: card.update(stages=[None]), "no model card"),
+    ],
+)
+def test_cards_that_cannot_be_understood_are_refused(copy: Path, change: Any, words: str) -> None:
+    edit_card(copy, change)
+    with pytest.raises(ModelError, match=words):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null"])
+def test_a_card_that_is_no_card(copy: Path, text: str) -> None:
+    (copy / CARD).write_text(text)
+    with pytest.raises(ModelError, match=CARD):
+        read_bundle(copy)
+    (copy / CARD).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="damaged"):
+        read_bundle(copy)
+
+
+def test_a_stage_without_weights_or_checksum_is_refused(copy: Path) -> None:
+    edit_card(copy, lambda card: card["stages"][0].update(files={"coarse.xml": "0" * 64}))
+    bundle = read_bundle(copy)
+    with pytest.raises(ModelError, match="names no weights"):
+        build_network(bundle, bundle.card.stages[0])
+    with pytest.raises(ModelError, match="no checksum for coarse.bin"):
+        bundle.file(bundle.card.stages[0], "coarse.bin")
+
+
+def test_models_are_found_by_path_and_missing_ones_named(model: Path, tmp_path: Path) -> None:
+    assert find_model(str(model)).card.name == "small"
+    with pytest.raises(ModelError, match="no model 'nonsense'; installed: "):
+        find_model("nonsense")
+    with pytest.raises(ModelError, match="is no model: model.json No such file"):
+        find_model(str(tmp_path))
+    with pytest.raises(ModelError, match="there is no model"):
+        find_model(str(tmp_path / "absent"))
+
+
+def test_every_installed_model_is_whole() -> None:
+    for bundle in installed_models():
+        for stage in bundle.card.stages:
+            for name in stage.files:
+                bundle.file(stage, name)
+        assert find_model(bundle.card.name).sha256 == bundle.sha256
+
+
+def test_a_model_folder_is_not_written_over(model: Path) -> None:
+    with pytest.raises(OutputError, match="exists"):
+        small_model(model)
+
+
+def test_postprocessing_settings_default_to_a_plain_threshold() -> None:
+    assert PostprocessConfig().thresholds == (0.5, 0.5, 0.5)
