@@ -202,5 +202,3 @@ def _failure(name: str, error: BratsSegError) -> dict[str, Any]:
 def _say(text: str, *, quiet: bool) -> None:
     if not quiet:
         print(text, flush=True)
-
-

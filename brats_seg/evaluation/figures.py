@@ -20,7 +20,7 @@ REGION_COLOURS: Mapping[Region, str] = {Region.WT: "#56B4E9", Region.TC: "#F0E44
 _INK = "#1b1f24"
 _SOFT = "#57606a"
 _DPI = 110
-_PERCENTILE_LABELS = "box: quartiles; whiskers: 1.5 times the quartile range; every case is a dot"
+_BOX_LEGEND = "box: quartiles; whiskers: 1.5 times the quartile range; every case is a dot"
 
 
 def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
@@ -46,7 +46,7 @@ def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
         if metric.endswith("_mm"):
             _stretch_small_distances(axis)
         _tidy(axis)
-    figure.text(0.99, -0.02, _PERCENTILE_LABELS, ha="right", fontsize=7, color=_SOFT)
+    figure.supxlabel(_BOX_LEGEND, x=0.99, ha="right", fontsize=7, color=_SOFT)
     return _png(figure)
 
 
@@ -153,5 +153,5 @@ def _tidy(axis: Axes) -> None:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # Without the software's name the same data give the same bytes whatever matplotlib drew them.
-    figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import OutputError
 from brats_seg.core.results import Probabilities, Segmentation
-from brats_seg.core.volume import Affine, Array, Grid
+from brats_seg.core.volume import Affine, Array, Grid, Volume
 from brats_seg.io.header import SpatialForms
 from brats_seg.io.output import OutputFolder, atomic_write, file_hashes, finished, read_run
 from brats_seg.io.sidecar import read_schema_sidecar, write_dseg_sidecars, write_probseg_sidecar
@@ -43,6 +43,7 @@ __all__ = [
     "write_probabilities",
     "write_probseg_sidecar",
     "write_run",
+    "write_volume",
     "write_volumes_csv",
     "write_volumes_json",
 ]
@@ -74,6 +75,17 @@ def write_label_map(segmentation: Segmentation, path: Path, *, forms: SpatialFor
     header["cal_max"] = float(max(segmentation.schema.values))
     labels = volume.data.astype(np.uint8, copy=False)
     _write_gzip(path, header, [np.ascontiguousarray(labels.T)], level=6, strategy=zlib.Z_DEFAULT_STRATEGY)
+
+
+def write_volume(volume: Volume, path: Path) -> None:
+    """A scan as float32 NIfTI.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    header = _header(volume.grid, np.dtype("<f4"), volume.grid.shape, None)
+    values = np.ascontiguousarray(volume.data.astype("<f4", copy=False).T)
+    _write_gzip(path, header, [values], level=1, strategy=zlib.Z_DEFAULT_STRATEGY)
 
 
 def write_probabilities(probabilities: Probabilities, path: Path, *, forms: SpatialForms | None = None) -> None:

@@ -232,7 +232,7 @@ def _individual_tissue(config: AnatomyConfig, atrophy: float, rng: np.random.Gen
     deep = 0.6 * (template.depth_mm > VENTRICLE_DEPTH_MM)  # the template's ventricles are those of young people
     log_csf = np.log(template.csf + floor) + atrophy + deep + noise * smooth_noise(shape, 1.6, rng)
     log_grey = np.log(template.grey + floor)
-    log_white = np.log(template.white + floor) + 0.6 * noise * smooth_noise(shape, 1.6, rng)
+    log_white = np.log(template.white + floor) + 0.5 + 0.6 * noise * smooth_noise(shape, 1.6, rng)
     highest = np.maximum(np.maximum(log_csf, log_grey), log_white)
     csf, grey, white = (np.exp(gain * (value - highest)) for value in (log_csf, log_grey, log_white))
     total = csf + grey + white

@@ -33,14 +33,14 @@ class Tissue(Enum):
 _T = Tissue
 _ROWS: Mapping[Tissue, tuple[float, float, float, float]] = {
     #             T1     T1CE   T2     FLAIR
-    _T.CSF: (-2.30, -1.70, 3.10, -2.10),
-    _T.GREY: (-0.30, -0.35, 0.05, 0.20),
-    _T.WHITE: (0.85, 0.42, -0.60, -0.22),
+    _T.CSF: (-2.10, -1.40, 2.80, -1.75),
+    _T.GREY: (-0.35, -0.42, 0.12, 0.10),
+    _T.WHITE: (0.68, 0.25, -0.47, -0.28),
     _T.VESSEL: (-0.50, 3.50, -0.50, -0.80),
-    _T.NECROSIS: (-0.45, -0.75, 1.80, 1.60),
-    _T.CORE: (-0.70, -0.80, 2.20, 2.10),
-    _T.EDEMA: (0.00, -0.12, 1.00, 1.95),
-    _T.ENHANCING: (0.00, 2.20, 1.05, 2.10),
+    _T.NECROSIS: (-0.48, -0.75, 1.75, 1.25),
+    _T.CORE: (-0.75, -0.80, 2.10, 1.60),
+    _T.EDEMA: (-0.02, -0.20, 1.10, 1.30),
+    _T.ENHANCING: (-0.08, 1.30, 1.15, 1.45),
 }
 SIGNAL: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _ROWS.items()} for column, sequence in enumerate(SEQUENCES)

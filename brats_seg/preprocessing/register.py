@@ -223,7 +223,9 @@ def _best_starts(pair: _Pair, coarse: tuple[Any, Any, float]) -> list[Any]:
     shifts = [np.zeros(3), middles[1] - middles[0], pair.moving.centre_mm - centre]
     kept = [s for i, s in enumerate(shifts) if all(np.linalg.norm(s - other) > 3 for other in shifts[:i])]
     turns = [(0.0, 0.0, 0.0)]
-    turns += [tuple(np.radians(a) if i == axis else 0.0 for i in range(3)) for axis in range(3) for a in START_TURNS_DEG]
+    turns += [
+        tuple(np.radians(a) if i == axis else 0.0 for i in range(3)) for axis in range(3) for a in START_TURNS_DEG
+    ]
     starts = []
     for shift in kept:
         for turn in turns:

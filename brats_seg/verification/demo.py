@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from brats_seg.core.labels import REGIONS
+from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS
 from brats_seg.core.results import Segmentation
 from brats_seg.io.discover import find_study
 from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.io.write import write_json, write_label_map, write_volume
-from brats_seg.phantom.patient import PhantomConfig, make_phantom
+from brats_seg.phantom import PhantomConfig, make_phantom
 from brats_seg.pipeline import STEPS as SEGMENT_STEPS
 from brats_seg.pipeline import SegmentOptions, segment_study, versions
 
@@ -50,17 +50,19 @@ def run_demo(
     """
     if tick is not None:
         tick("phantom")
-    phantom = make_phantom(PhantomConfig(), np.random.default_rng(seed))
     identity = f"phantom-{seed:03d}"
+    phantom = make_phantom(PhantomConfig(study_id=identity), np.random.default_rng(seed))
+    truth_ml = {region.abbreviation: phantom.truth[region.abbreviation] for region in REGIONS}
     with OutputFolder(output / "scans" / identity, exists=exists) as folder:
         for sequence, volume in phantom.study.images.items():
             write_volume(volume, folder.path / f"{identity}_{sequence.value}.nii.gz")
-        truth = Segmentation(identity, phantom.labels, phantom.schema)
+        truth = Segmentation(identity, phantom.labels, DEFAULT_SCHEMA)
         write_label_map(truth, folder.path / f"{identity}_seg.nii.gz")
         record = {
             "study_id": identity,
             "seed": seed,
-            "truth_ml": dict(phantom.truth_ml),
+            "truth_ml": truth_ml,
+            "phantom": phantom.description,
             "versions": versions(),
             "outputs": file_hashes(folder.path),
         }
@@ -70,4 +72,4 @@ def run_demo(
     result = segment_study(find_study(scans), output / "results", options=options, tick=tick)
     assert result.folder is not None  # an output folder was passed
     found = {region.abbreviation: result.measurements.volume(region).volume_ml for region in REGIONS}
-    return Demo(scans, result.folder, result.folder / f"{identity}_report.html", phantom.truth_ml, found)
+    return Demo(scans, result.folder, result.folder / f"{identity}_report.html", truth_ml, found)

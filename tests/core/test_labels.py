@@ -88,7 +88,16 @@ def test_regions_of_every_year(name: str, whole: set[int], core: set[int], enhan
 
 
 def test_no_schema_has_been_left_out_of_the_table_above() -> None:
-    assert set(SCHEMAS) == {"brats2023", "brats2021", "brats2024", "brats2024ped", "brats2015", "msd", "nnunet", "menrt"}
+    assert set(SCHEMAS) == {
+        "brats2023",
+        "brats2021",
+        "brats2024",
+        "brats2024ped",
+        "brats2015",
+        "msd",
+        "nnunet",
+        "menrt",
+    }
 
 
 def test_unknown_numbers_are_named() -> None:

@@ -100,7 +100,9 @@ def test_a_segmentation_speaks_its_schema() -> None:
     assert held.region_mask(Region.ET).sum() == 1
     other = Grid((3, 4, 6), np.eye(4))
     with pytest.raises(ValueError, match="different grids"):
-        Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"], Probabilities(np.zeros((3, 3, 4, 6), "f4"), other))
+        Segmentation(
+            "a", Volume(labels, GRID), SCHEMAS["brats2021"], Probabilities(np.zeros((3, 3, 4, 6), "f4"), other)
+        )
 
 
 def test_measurements_are_found_by_region_or_name() -> None:

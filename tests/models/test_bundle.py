@@ -45,9 +45,7 @@ def edit_card(folder: Path, change: Any) -> None:
 def test_a_card_reads_back_as_it_was_written(model: Path) -> None:
     bundle = read_bundle(model)
     again = card_from_dict(json.loads(json.dumps(bundle.card.to_dict())), where="here")
-    assert again.to_dict() == json.loads(json.dumps(bundle.card.to_dict())) | {
-        key: getattr(bundle.card, key) for key in ("held_out", "limits", "citations")
-    } | {"postprocess": bundle.card.to_dict()["postprocess"], "stages": again.to_dict()["stages"]}
+    assert json.dumps(again.to_dict()) == json.dumps(bundle.card.to_dict())
     assert again.postprocess == bundle.card.postprocess
     assert [s.files for s in again.stages] == [s.files for s in bundle.card.stages]
     assert [s.name for s in again.stages] == ["coarse", "fine"]

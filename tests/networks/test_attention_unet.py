@@ -57,9 +57,7 @@ def test_every_setting_changes_the_network(changed: dict[str, object]) -> None:
     assert size(other) != size(THREE)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"widths": (8, 16)}, {"widths": (8,), "depths": (1,)}, {"widths": (8, 12, 24)}]
-)
+@pytest.mark.parametrize("wrong", [{"widths": (8, 16)}, {"widths": (8,), "depths": (1,)}, {"widths": (8, 12, 24)}])
 def test_settings_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="widths"):
         replace(THREE, **wrong)  # type: ignore[arg-type]
@@ -85,12 +83,15 @@ def test_the_stem_sees_every_voxel() -> None:
 
 
 def test_gradients_reach_every_parameter() -> None:
-    torch.manual_seed(0)
-    network = AttentionUNet(THREE)
-    outputs = network.forward_deep(torch.randn(1, 4, 16, 16, 16))
-    sum(o.square().mean() for o in outputs).backward()  # type: ignore[union-attr]
-    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert silent == []
+    """Several starts, because two hidden units of a squeeze may both rest behind their ReLU in one of them."""
+    reached: set[str] = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        network = AttentionUNet(THREE)
+        outputs = network.forward_deep(torch.randn(1, 4, 16, 16, 16))
+        torch.stack([o.square().mean() for o in outputs]).sum().backward()
+        reached |= {n for n, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert {name for name, _ in network.named_parameters()} == reached
 
 
 def test_changing_one_voxel_changes_the_output() -> None:

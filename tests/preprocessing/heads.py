@@ -72,4 +72,3 @@ def head_study(
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Dice of two masks that are not both empty."""
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
-

@@ -1,0 +1,152 @@
+"""Speed, memory and accuracy on real studies, side by side in one run.
+
+    python scripts/bench.py STUDIES -o OUT [--only segment,batch,network,start,accuracy] [--studies 3]
+
+Prints a table and writes OUT/bench.json. STUDIES is a folder of labelled studies (eight in the figures of the
+README). Times are medians; processes are started fresh, as a user starts them. MONAI's SegResNet, as its BraTS bundle
+configures it, runs in the same process and on the same threads as the network it is compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "brats_seg"]
+
+
+def timed(arguments: Sequence[str], *, times: int = 1) -> tuple[float, float]:
+    """Median wall seconds and largest peak MiB of a command."""
+    seconds, peaks = [], []
+    for _ in range(times):
+        began = time.perf_counter()
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds.append(time.perf_counter() - began)
+        if status != 0:
+            raise SystemExit(f"{' '.join(arguments)} failed: {process.stderr.read() if process.stderr else ''}")
+        peaks.append(usage.ru_maxrss / 1024)
+    return statistics.median(seconds), max(peaks)
+
+
+def bench_segment(studies: list[Path], out: Path) -> dict[str, Any]:
+    """One process a study, everything written."""
+    rows = [timed(["segment", str(s), "-o", str(out / "single"), "--overwrite", "-q"]) for s in studies]
+    return {"wall_s": statistics.median(r[0] for r in rows), "peak_mib": max(r[1] for r in rows), "n": len(rows)}
+
+
+def bench_batch(studies: list[Path], out: Path) -> dict[str, Any]:
+    """All studies in one process."""
+    wall, peak = timed(["segment", *map(str, studies), "-o", str(out / "batch"), "--overwrite", "-q"])
+    return {"wall_s_per_study": wall / len(studies), "peak_mib": peak, "n": len(studies)}
+
+
+def bench_start() -> dict[str, Any]:
+    """Commands that compute nothing."""
+    return {name: timed(name.split(), times=5)[0] for name in ("--help", "models", "check --help")}
+
+
+def bench_network(studies: list[Path]) -> dict[str, Any]:
+    """Network forward over a whole brain, against SegResNet over the bundle's window."""
+    import numpy as np
+    import torch
+    from monai.networks.nets import SegResNet
+
+    from brats_seg.inference.predict import Predictor
+    from brats_seg.io.discover import find_study
+    from brats_seg.io.load import load_study
+    from brats_seg.models.bundle import find_model
+    from brats_seg.pipeline import prepare_config
+    from brats_seg.preprocessing.prepare import prepare
+
+    bundle = find_model()
+    prepared = [prepare(load_study(find_study(s)), config=prepare_config(bundle.card.prepare)) for s in studies]
+    result: dict[str, Any] = {}
+    for engine in ("openvino", "torch"):
+        predictor = Predictor(bundle, engine=engine, device="cpu")
+        predictor.predict(prepared[0])
+        seconds = []
+        for study in prepared:
+            began = time.perf_counter()
+            predictor.predict(study)
+            seconds.append(time.perf_counter() - began)
+        result[f"{engine}_s"] = statistics.median(seconds)
+        result[f"{engine}_max_s"] = max(seconds)
+    window = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 4, 240, 240, 160)).astype(np.float32))
+    segresnet = SegResNet(
+        init_filters=16, in_channels=4, out_channels=3, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), dropout_prob=0.2
+    ).eval()
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(3):
+            began = time.perf_counter()
+            segresnet(window)
+            seconds.append(time.perf_counter() - began)
+    result["segresnet_torch_s"] = statistics.median(seconds)
+    result["times_faster_than_segresnet"] = result["segresnet_torch_s"] / result["openvino_s"]
+    return result
+
+
+def bench_accuracy(studies: list[Path], out: Path, scorer: Path) -> dict[str, Any]:
+    """Dice of the label maps of :func:`bench_batch` by the independent scorer."""
+    from brats_seg.core.labels import guess_schema, present_values
+    from brats_seg.io.discover import find_study
+    from brats_seg.io.nifti import read_label_map
+
+    lines = ["case\tprediction\treference\tprediction_et\treference_et"]
+    for study in studies:
+        files = find_study(study)
+        if files.labels is None:
+            raise SystemExit(f"{study} has no expert label")
+        values = present_values(read_label_map(files.labels).data)
+        et = 4 if guess_schema(values, file_name=files.labels.name).name == "brats2021" else 3
+        found = out / "batch" / files.id / f"{files.id}_dseg.nii.gz"
+        lines.append(f"{files.id}\t{found}\t{files.labels}\t3\t{et}")
+    pairs = out / "pairs.tsv"
+    pairs.write_text("\n".join(lines) + "\n")
+    printed = subprocess.run([sys.executable, str(scorer), str(pairs)], capture_output=True, text=True, check=True)
+    (out / "scores.tsv").write_text(printed.stdout)
+    means = [line.split("\t") for line in printed.stdout.splitlines() if line.startswith("mean of")]
+    return {row[1]: {"dice": float(row[2]), "hd95_mm": float(row[3])} for row in means}
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of labelled studies")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out/bench"))
+    parser.add_argument("--only", default="start,network,segment,batch,accuracy")
+    parser.add_argument("--studies", type=int, default=8, help="how many studies to use")
+    parser.add_argument("--scorer", type=Path, help="score.py; accuracy is left out without it")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    studies = sorted(path for path in arguments.data.iterdir() if path.is_dir())[: arguments.studies]
+    wanted = arguments.only.split(",")
+    result: dict[str, Any] = {"threads": os.cpu_count()}
+    if "start" in wanted:
+        result["start_s"] = bench_start()
+    if "network" in wanted:
+        result["network"] = bench_network(studies)
+    if "segment" in wanted:
+        result["segment"] = bench_segment(studies, arguments.output)
+    if "batch" in wanted:
+        result["batch"] = bench_batch(studies, arguments.output)
+    if "accuracy" in wanted and arguments.scorer is not None:
+        result["accuracy"] = bench_accuracy(studies, arguments.output, arguments.scorer)
+    (arguments.output / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    for group, values in result.items():
+        for name, value in values.items() if isinstance(values, dict) else [("", values)]:
+            shown = f"{value:.3f}" if isinstance(value, float) else value
+            print(f"{group:10} {name:30} {shown}")
+
+
+if __name__ == "__main__":
+    main()
