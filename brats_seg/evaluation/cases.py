@@ -143,8 +143,7 @@ def evaluate_case(pair: CasePair, *, settings: EvaluationSettings | None = None)
     """
     settings = settings or EvaluationSettings()
     found, truth = pair.prediction.data, pair.reference.data
-    margin = settings.lesionwise.dilation_iterations + 1
-    box = bounding_box((found != 0) | (truth != 0), margin=margin) or tuple(slice(0, 1) for _ in found.shape)
+    box = bounding_box((found != 0) | (truth != 0)) or tuple(slice(0, 1) for _ in found.shape)
     predicted = _region_masks(pair.prediction, pair.prediction_schema, box, f"{pair.case}, prediction")
     expected = _region_masks(pair.reference, pair.reference_schema, box, f"{pair.case}, reference")
 

@@ -48,6 +48,21 @@ class Prediction:
     timings_s: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class StageOutputs:
+    """Probabilities of each stage of a model, before they are combined.
+
+    Attributes:
+        whole: ``(3, X, Y, Z)`` of the whole brain, or None for a model without that stage.
+        close: ``(3, x, y, z)`` inside ``box``, or None where nothing was looked at closer.
+        box: where ``close`` lies.
+    """
+
+    whole: NDArray[np.float32] | None
+    close: NDArray[np.float32] | None
+    box: Box | None
+
+
 class Predictor:
     """A model opened on an engine; made once, used for any number of studies.
 
@@ -85,23 +100,31 @@ class Predictor:
             DeviceError: if memory does not suffice for the smallest window.
         """
         log = _Log(tick)
+        outputs = self._stages(prepared, log)
+        nested = combine(outputs, prepared.brain, self.bundle.card.postprocess.fine_weight)
+        return Prediction(Probabilities(nested, prepared.grid), log.decisions, log.timings_s)
+
+    def stages(self, prepared: PreparedStudy) -> StageOutputs:
+        """What each stage says on its own, for fitting how they are combined; see :meth:`predict`."""
+        return self._stages(prepared, _Log(None))
+
+    def _stages(self, prepared: PreparedStudy, log: _Log) -> StageOutputs:
         card, post = self.bundle.card, self.bundle.card.postprocess
         coarse, fine = card.stage("coarse"), card.stage("fine")
-        array: NDArray[np.float32] = np.zeros((len(REGIONS), *prepared.grid.shape), np.float32)
-        box: Box | None = (slice(None), slice(None), slice(None))
-        if coarse is not None:
-            array = self._timed(coarse, prepared.array, prepared, log)
-            box = tumour_box(array[0], post.roi_threshold, post.roi_margin_mm, _divisor(fine or coarse))
-        if fine is not None and box is not None:
-            shape = "x".join(str(s.stop - s.start) for s in box if s.stop is not None)
-            log.decisions.append(f"looked closer at {shape or 'the whole volume'} voxels around the tumour")
-            part = self._timed(fine, prepared.array[(slice(None), *box)], prepared, log)
-            weight = post.fine_weight if coarse is not None else 1.0
-            array[(slice(None), *box)] = blend(array[(slice(None), *box)], part, weight)
-        elif fine is not None:
+        whole = None if coarse is None else self._timed(coarse, prepared.array, prepared, log)
+        if fine is None:
+            return StageOutputs(whole, None, None)
+        x, y, z = prepared.grid.shape
+        box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
+        if whole is not None:
+            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, _divisor(fine))
+        if box is None:
             log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
-        nested = nest(array * prepared.brain)
-        return Prediction(Probabilities(nested, prepared.grid), log.decisions, log.timings_s)
+            return StageOutputs(whole, None, None)
+        size = "x".join(str(side.stop - side.start) for side in box)
+        log.decisions.append(f"looked closer at {size} voxels around the tumour")
+        part = self._timed(fine, np.ascontiguousarray(prepared.array[(slice(None), *box)]), prepared, log)
+        return StageOutputs(whole, part, box)
 
     def _timed(
         self, stage: Stage, array: NDArray[np.float32], prepared: PreparedStudy, log: _Log
@@ -149,6 +172,26 @@ class Predictor:
             logits = functional.interpolate(logits, scale_factor=factor, mode="trilinear", align_corners=False)
         probabilities: NDArray[np.float32] = torch.sigmoid(logits)[0].numpy()
         return probabilities
+
+
+def combine(outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float) -> NDArray[np.float32]:
+    """Nested probabilities ``(3, X, Y, Z)``: the weighted mean of both stages, 0 outside the brain.
+
+    Args:
+        outputs: of :meth:`Predictor.stages`.
+        brain: ``(X, Y, Z)``.
+        fine_weight: share of the close look inside its box; all of it where there is no other.
+    """
+    if outputs.whole is None:
+        array = np.zeros((len(REGIONS), *brain.shape), np.float32)
+        if outputs.close is not None and outputs.box is not None:
+            array[(slice(None), *outputs.box)] = outputs.close
+    else:
+        array = outputs.whole.copy()
+        if outputs.close is not None and outputs.box is not None:
+            inside = (slice(None), *outputs.box)
+            array[inside] = blend(array[inside], outputs.close, fine_weight)
+    return nest(array * brain)
 
 
 def _divisor(stage: Stage) -> int:

@@ -12,18 +12,19 @@ least squares and can be compared with each other by AICc (Hurvich & Tsai, Biome
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
 Floats = NDArray[np.float64]
 
 GOMPERTZ_RATES = (0.05, 20.0)
 """Range of ``k`` times the observed time in which a curve can be told from a straight line and from a step."""
+GOMPERTZ_GRID = 40
+"""Rates tried before the search proper; steps of a factor 1.17."""
 PERFECT_LOG_SD = 1e-6
 """Scatter below which a fit counts as perfect; smaller differences are rounding."""
 
@@ -72,13 +73,13 @@ class Curve:
 def predictions(model: Model, parameters: Floats, days: Floats) -> Floats:
     """Log volume in ml at ``days`` since the first visit; ``-inf`` where a linear radius has shrunk to nothing."""
     if model is Model.EXPONENTIAL:
-        return parameters[0] + parameters[1] * days
+        return _floats(parameters[0] + parameters[1] * days)
     if model is Model.LINEAR_RADIUS:
         diameter = parameters[0] + parameters[1] * days
         with np.errstate(divide="ignore"):
-            return 3.0 * np.log(np.maximum(diameter, 0.0)) - math.log(2000.0)
+            return _floats(3.0 * np.log(np.maximum(diameter, 0.0)) - math.log(2000.0))
     fading = np.exp(-np.exp(parameters[2]) * days)
-    return parameters[0] * (1.0 - fading) + parameters[1] * fading
+    return _floats(parameters[0] * (1.0 - fading) + parameters[1] * fading)
 
 
 def fit_curve(model: Model, days: Floats, log_volumes: Floats, log_sd: Floats) -> Curve | str:
@@ -109,30 +110,32 @@ def fit_curve(model: Model, days: Floats, log_volumes: Floats, log_sd: Floats) -
     if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e14:
         return "the visits do not determine the curve"
     residuals = log_volumes - predictions(model, parameters, days)
-    return Curve(model, parameters, np.linalg.inv(normal), residuals, float(np.sum((residuals / log_sd) ** 2)))
+    return Curve(model, parameters, _floats(np.linalg.inv(normal)), residuals, float(np.sum((residuals / log_sd) ** 2)))
+
+
+def _floats(values: ArrayLike) -> Floats:
+    return np.asarray(values, dtype=np.float64)
 
 
 def _line(days: Floats, values: Floats, sd: Floats) -> Floats:
     design = np.stack([np.ones_like(days), days], axis=1) / sd[:, None]
-    solution: Floats = np.linalg.lstsq(design, values / sd, rcond=None)[0]
-    return solution
+    return _floats(np.linalg.lstsq(design, values / sd, rcond=None)[0])
 
 
 def _linear_radius(days: Floats, log_volumes: Floats, sd: Floats) -> Floats:
-    diameters = np.exp((log_volumes + math.log(2000.0)) / 3.0)
+    diameters = _floats(np.exp((log_volumes + math.log(2000.0)) / 3.0))
     start = _line(days, diameters, diameters * sd)
     if start[0] <= 0 or start[0] + start[1] * days[-1] <= 0:
-        start = np.array([float(diameters.mean()), 0.0])
+        start = _floats([float(diameters.mean()), 0.0])
 
     def misfit(parameters: Floats) -> Floats:
         # A diameter is kept above a micrometre, so that the search can pass a bad step and come back.
         safe = np.maximum(parameters[0] + parameters[1] * days, 1e-3)
-        misfits: Floats = (3.0 * np.log(safe) - math.log(2000.0) - log_volumes) / sd
-        return misfits
+        return _floats((3.0 * np.log(safe) - math.log(2000.0) - log_volumes) / sd)
 
     scale = np.array([max(abs(start[0]), 1e-3), max(abs(start[0]), 1e-3) / max(days[-1], 1.0)])
     found = optimize.least_squares(misfit, start, x_scale=scale, xtol=1e-14, ftol=1e-14, gtol=1e-14)
-    return np.asarray(found.x, dtype=np.float64)
+    return _floats(found.x)
 
 
 def _gompertz(days: Floats, log_volumes: Floats, sd: Floats) -> Floats | None:
@@ -142,18 +145,18 @@ def _gompertz(days: Floats, log_volumes: Floats, sd: Floats) -> Floats | None:
     def solve(log_rate: float) -> tuple[float, Floats]:
         fading = np.exp(-math.exp(log_rate) * days)
         design = np.stack([1.0 - fading, fading], axis=1) / sd[:, None]
-        ends = np.linalg.lstsq(design, log_volumes / sd, rcond=None)[0]
+        ends = _floats(np.linalg.solve(design.T @ design, design.T @ (log_volumes / sd)))
         return float(np.sum((design @ ends - log_volumes / sd) ** 2)), ends
 
-    grid = np.linspace(low, high, 60)
+    grid = np.linspace(low, high, GOMPERTZ_GRID)
     best = int(np.argmin([solve(float(rate))[0] for rate in grid]))
     if best in (0, len(grid) - 1):
         return None
     bracket = (float(grid[best - 1]), float(grid[best + 1]))
-    cost: Callable[[float], float] = lambda rate: solve(rate)[0]  # noqa: E731 - scipy wants a plain function
-    found = optimize.minimize_scalar(cost, bounds=bracket, method="bounded", options={"xatol": 1e-10})
+    found = optimize.minimize_scalar(lambda rate: solve(rate)[0], bounds=bracket, method="bounded",
+                                     options={"xatol": 1e-8})  # fmt: skip
     ends = solve(float(found.x))[1]
-    return np.array([ends[0], ends[1], float(found.x)])
+    return _floats([ends[0], ends[1], float(found.x)])
 
 
 def _gradient(model: Model, parameters: Floats, day: float) -> Floats:

@@ -35,12 +35,12 @@ _ROWS: Mapping[Tissue, tuple[float, float, float, float]] = {
     #             T1     T1CE   T2     FLAIR
     _T.CSF: (-2.10, -1.40, 2.80, -1.75),
     _T.GREY: (-0.35, -0.42, 0.12, 0.10),
-    _T.WHITE: (0.68, 0.25, -0.47, -0.28),
+    _T.WHITE: (0.62, 0.10, -0.40, -0.30),
     _T.VESSEL: (-0.50, 3.50, -0.50, -0.80),
-    _T.NECROSIS: (-0.48, -0.75, 1.75, 1.25),
-    _T.CORE: (-0.75, -0.80, 2.10, 1.60),
-    _T.EDEMA: (-0.02, -0.20, 1.10, 1.30),
-    _T.ENHANCING: (-0.08, 1.30, 1.15, 1.45),
+    _T.NECROSIS: (-0.48, -0.75, 1.60, 0.95),
+    _T.CORE: (-0.75, -0.80, 1.95, 1.35),
+    _T.EDEMA: (-0.02, -0.22, 1.05, 1.00),
+    _T.ENHANCING: (-0.08, 1.20, 1.05, 1.15),
 }
 SIGNAL: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _ROWS.items()} for column, sequence in enumerate(SEQUENCES)
@@ -52,10 +52,10 @@ _VARIATION: Mapping[Tissue, tuple[float, float, float, float]] = {
     _T.GREY: (0.25, 0.35, 0.25, 0.35),
     _T.WHITE: (0.25, 0.28, 0.15, 0.28),
     _T.VESSEL: (0.00, 0.50, 0.00, 0.00),
-    _T.NECROSIS: (0.30, 0.35, 0.75, 0.80),
+    _T.NECROSIS: (0.30, 0.30, 0.65, 0.55),
     _T.CORE: (0.30, 0.30, 0.60, 0.60),
-    _T.EDEMA: (0.25, 0.22, 0.45, 0.45),
-    _T.ENHANCING: (0.30, 0.85, 0.50, 0.60),
+    _T.EDEMA: (0.25, 0.22, 0.45, 0.38),
+    _T.ENHANCING: (0.30, 0.70, 0.50, 0.45),
 }
 VARIATION: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _VARIATION.items()} for column, sequence in enumerate(SEQUENCES)

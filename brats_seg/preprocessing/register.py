@@ -25,14 +25,26 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "bspline": sitk.sitkBSpline}
 
-MIN_OVERLAP = 0.7
-MIN_MUTUAL_INFORMATION = 0.05
-MIN_COMMON_SHARE = 0.5
-
 CLIP_PERCENTILES = (0.5, 99.5)
+"""Intensities of the head outside these are clipped, so that a few hot voxels do not use up the histogram."""
+
 HEAD_MARGIN_MM = 10.0
+"""Air around the fixed head that takes part: the outline guides as the content does."""
+
 START_TURNS_DEG = (-20.0, 20.0)
+"""Turns about each axis that are tried before the first step."""
+
 STARTS_KEPT = 2
+"""Starts that are followed through the coarsest level."""
+
+INNER_MM = 6.0
+"""Depth below the outlines from which mutual information is reported: inside, only anatomy can agree."""
+
+MIN_COMMON_SHARE = 0.5
+"""One scan must show at least this share of the other's head for the overlap to be judged within the common view."""
+
+MIN_OVERLAP = 0.75
+MIN_MUTUAL_INFORMATION = 0.03
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,11 @@ class RegistrationConfig:
     """Settings of :func:`register_rigid`.
 
     Attributes:
-        levels_mm: voxel size of each resolution level, coarse to fine.
-        samples: points of the metric at each level.
+        levels_mm: voxel size of each resolution level, coarse to fine; axes that are coarser stay as they are.
+        samples: points at which the metric is evaluated at each level.
         iterations: largest number of steps at each level.
         bins: histogram bins of the mutual information, per image.
+        min_step_mm: a level ends when steps become shorter.
         seed: of the sampling; equal seeds give equal results.
     """
 
@@ -57,8 +70,12 @@ class RegistrationConfig:
     def __post_init__(self) -> None:
         if not len(self.levels_mm) == len(self.samples) == len(self.iterations) > 0:
             raise ValueError("levels_mm, samples and iterations must have the same length, at least 1")
-        if min(self.levels_mm) <= 0 or min(self.samples) < 1000 or min(self.iterations) < 1 or self.bins < 8:
-            raise ValueError("levels_mm and iterations must be positive, samples at least 1000, bins at least 8")
+        if list(self.levels_mm) != sorted(self.levels_mm, reverse=True):
+            raise ValueError(f"levels_mm {self.levels_mm} must go from coarse to fine")
+        if min(self.levels_mm) <= 0 or self.min_step_mm <= 0:
+            raise ValueError("levels_mm and min_step_mm must be positive")
+        if min(self.samples) < 1000 or min(self.iterations) < 1 or self.bins < 8:
+            raise ValueError("samples must be at least 1000, iterations 1, bins 8")
 
 
 def to_itk(volume: Volume) -> Any:
@@ -91,7 +108,7 @@ def _place(image: Any, grid: Grid) -> Any:
 
 
 def resample(
-    volume: Volume, grid: Grid, *, matrix: Affine | None = None, order: Order = "linear", fill: float = 0
+    volume: Volume, grid: Grid, *, matrix: Affine | None = None, order: Order = "linear", fill: float | None = None
 ) -> Volume:
     """One interpolation of a volume onto a grid, through a transform.
 
@@ -100,7 +117,8 @@ def resample(
         grid: where the result lies.
         matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume`` (as in :class:`RegistrationRecord`); None for identity.
         order: ``nearest`` for labels and masks; it keeps their type. The others give float32.
-        fill: value outside the field of view of ``volume``.
+        fill: value outside the field of view of ``volume``; None for 0 with ``nearest`` and else for the
+            background of ``volume``, which is not 0 in every skull-stripped scan.
 
     Returns:
         Volume on ``grid``.
@@ -110,6 +128,8 @@ def resample(
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
     source = volume if order == "nearest" else volume.with_data(np.asarray(volume.data, dtype=np.float32))
+    if fill is None:
+        fill = 0.0 if order == "nearest" else background_value(volume)
     image = to_itk(source)
     frame = _place(sitk.Image([int(n) for n in grid.shape], sitk.sitkUInt8), grid)
     moved = sitk.Resample(image, frame, transform, _INTERPOLATORS[order], float(fill), image.GetPixelID())
@@ -296,7 +316,7 @@ def _record(pair: _Pair, matrix: Affine) -> RegistrationRecord:
     angle = np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1)))
     head = resample(moving.volume.with_data(moving.head), grid, matrix=matrix, order="nearest").data
     image = resample(moving.volume, grid, matrix=matrix, fill=moving.background).data
-    compared = head & fixed.head
+    compared = _inner(head & fixed.head, grid)
     for mask, through in ((fixed.mask, np.eye(4)), (moving.mask, matrix)):
         if mask is not None:
             compared &= resample(from_itk(mask), grid, matrix=through, order="nearest").data > 0
@@ -307,6 +327,14 @@ def _record(pair: _Pair, matrix: Affine) -> RegistrationRecord:
         translation_mm=float(np.linalg.norm(moved - fixed.centre_mm)),
         rotation_deg=float(angle),
     )
+
+
+def _inner(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
+    """The mask without its outer :data:`INNER_MM`, at least one voxel along each axis."""
+    for axis, spacing in enumerate(grid.spacing_mm):
+        width = 2 * max(round(INNER_MM / spacing), 1) + 1
+        mask = ndimage.minimum_filter1d(mask, width, axis=axis, mode="constant", cval=0)
+    return mask
 
 
 def _overlap(pair: _Pair, matrix: Affine, moved_head: NDArray[np.bool_]) -> float:
@@ -328,17 +356,24 @@ def _overlap(pair: _Pair, matrix: Affine, moved_head: NDArray[np.bool_]) -> floa
 
 
 def _mutual_information(a: Array, b: Array, bins: int) -> float:
-    """Mutual information in nats of paired samples, from a joint histogram of ``bins`` squared."""
+    """Mutual information in nats of paired samples, from a joint histogram of ``bins`` squared.
+
+    Corrected for its bias in small samples, (joint cells - row cells - column cells + 1) / 2N (G. Miller, Note on
+    the bias of information estimates, 1955), so that unrelated images give about 0.
+    """
     codes = []
     for values in (a.ravel(), b.ravel()):
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         if low == high:
             return 0.0
         codes.append(np.minimum((values - low) * (bins / (high - low)), bins - 1).astype(np.intp))
-    joint = np.bincount(codes[0] * bins + codes[1], minlength=bins * bins).reshape(bins, bins) / codes[0].size
-    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    counts = np.bincount(codes[0] * bins + codes[1], minlength=bins * bins).reshape(bins, bins)
+    joint = counts / counts.sum()
+    rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
     there = joint > 0
-    return float((joint[there] * np.log(joint[there] / expected[there])).sum())
+    plain = float((joint[there] * np.log(joint[there] / (rows * columns)[there])).sum())
+    cells = int(there.sum()) - int((rows > 0).sum()) - int((columns > 0).sum()) + 1
+    return plain - cells / (2 * codes[0].size)
 
 
 def check_registration(

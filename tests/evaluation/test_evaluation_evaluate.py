@@ -349,3 +349,18 @@ def test_html_of_one_case_without_tumour():
 
 def test_numbers_for_people():
     assert [number(v) for v in (0.12345, 3, math.nan, None, "<")] == ["0.123", "3", "–", "–", "&lt;"]
+
+
+def test_a_real_expert_label_moved_by_one_voxel(real_study):
+    image = nib.load(next(real_study.glob("*seg.nii.gz")))
+    labels = np.asanyarray(image.dataobj).astype(np.uint8)
+    reference = Volume.from_affine(labels, image.affine)
+    schema = SCHEMAS["brats2021"]
+    moved = CasePair("moved", reference.with_data(np.roll(labels, 1, 0)), reference, schema, schema)
+    for score in evaluate_case(moved).regions:
+        assert 0.5 < score.dice < 1
+        assert score.nsd_1mm == pytest.approx(1.0)
+        assert score.hd95_mm <= 1.0
+        assert score.hd95_brats2023_mm <= 1.0
+        assert score.volume_error_ml == 0
+        assert score.lesions_missed == score.lesions_false == 0

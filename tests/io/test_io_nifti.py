@@ -197,6 +197,18 @@ def test_block_gzip_and_padding_are_read(tmp_path: Path) -> None:
     assert result.notes == ()
 
 
+def test_data_behind_the_last_voxel_are_noted_and_the_checksum_is_still_tested(tmp_path: Path) -> None:
+    raw = save(tmp_path / "x.nii", scan()).read_bytes()
+    packed = bytearray(gzip.compress(raw + b"\1" * 5000))
+    (tmp_path / "a.nii.gz").write_bytes(packed)
+    assert read_image(tmp_path / "a.nii.gz").notes == ("the file holds data behind the last voxel; ignored",)
+    packed[-6] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(packed)
+    refused(tmp_path / "a.nii.gz", "incorrect data check")
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(raw) + b"more")
+    assert len(read_image(tmp_path / "b.nii.gz").notes) == 1
+
+
 @pytest.mark.parametrize(
     ("offset", "content", "word"),
     [

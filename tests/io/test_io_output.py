@@ -199,6 +199,28 @@ def test_one_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes().decode() == "Größe"
 
 
+def test_everything_is_flushed_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    flush, rename = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        steps.append(f"flush {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        flush(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        steps.append(f"rename to {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(output.os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with OutputFolder(tmp_path / "case") as folder:
+        write_text(folder.path / "a.txt", "a")
+        (folder.path / "b.png").write_bytes(b"b")
+        part = folder.path.name
+    assert steps[0].startswith("flush .a.txt.part-") and steps[1] == "rename to a.txt"
+    assert steps[2:] == ["flush a.txt", "flush b.png", f"flush {part}", "rename to case", f"flush {tmp_path.name}"]
+
+
 # Finished
 
 
@@ -219,6 +241,14 @@ def test_finished_needs_the_record_and_every_output_unchanged(tmp_path: Path) ->
 def test_a_record_that_is_not_whole_is_not_finished(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert not finished(tmp_path)
+
+
+def test_a_record_cannot_point_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    outside = {"../x": file_hashes(tmp_path)["x"]}
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "run.json").write_text(json.dumps({"outputs": outside}))
+    assert not finished(tmp_path / "case")
 
 
 def test_the_record_reads_back(tmp_path: Path) -> None:

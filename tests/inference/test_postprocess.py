@@ -1,0 +1,156 @@
+"""From probabilities to labels: thresholds, specks, doubtful enhancement, and the way to the patient's grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strategies import affine_of
+from tiny_studies import noise_study
+
+from brats_seg.core.labels import REGIONS, SCHEMAS, Region
+from brats_seg.core.results import Probabilities
+from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
+from brats_seg.core.volume import Grid
+from brats_seg.inference.postprocess import drop_small, segment, to_native
+from brats_seg.models.bundle import PostprocessConfig
+
+SCHEMA = SCHEMAS["brats2023"]
+EVERYTHING = PostprocessConfig(min_component_ml=0.0)
+
+
+def probabilities(shape: tuple[int, int, int] = (16, 16, 16)) -> np.ndarray:
+    return np.zeros((3, *shape), np.float32)
+
+
+def labels_of(array: np.ndarray, config: PostprocessConfig) -> tuple[np.ndarray, tuple[str, ...]]:
+    shape = (array.shape[1], array.shape[2], array.shape[3])
+    prepared = noise_study(shape)
+    found, notes = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, config)
+    return found.labels.data, notes
+
+
+def test_thresholds_are_inclusive_and_each_region_has_its_own() -> None:
+    array = probabilities()
+    array[:, 2] = np.array([0.5, 0.29, 0.0])[:, None, None]
+    array[:, 5] = np.array([0.9, 0.3, 0.69])[:, None, None]
+    array[:, 8] = np.array([0.9, 0.9, 0.7])[:, None, None]
+    array[:, 11] = np.array([0.499, 0.499, 0.499])[:, None, None]
+    labels, notes = labels_of(array, replace(EVERYTHING, thresholds=(0.5, 0.3, 0.7)))
+    assert [int(labels[x, 4, 4]) for x in (2, 5, 8, 11)] == [2, 1, 3, 0]
+    assert notes == ()
+
+
+def test_specks_are_dropped_with_what_they_hold() -> None:
+    array = probabilities()
+    array[:, 1:3, 1:3, 1:3] = 0.9  # 8 voxels: 0.008 ml
+    array[:, 8:14, 8:14, 8:14] = 0.9  # 216 voxels
+    labels, notes = labels_of(array, PostprocessConfig(min_component_ml=0.1))
+    assert np.count_nonzero(labels) == 216
+    assert labels[1, 1, 1] == 0
+    assert notes == ("1 specks under 0.1 ml were dropped",)
+
+
+def test_a_component_of_exactly_the_least_size_stays() -> None:
+    mask = np.zeros((6, 6, 6), bool)
+    mask[0, 0, :3] = mask[4, 4, :4] = True
+    kept, dropped = drop_small(mask, 3)
+    assert (int(kept.sum()), dropped) == (7, 0)
+    kept, dropped = drop_small(mask, 3.5)
+    assert (int(kept.sum()), dropped) == (4, 1)
+
+
+def test_corners_connect() -> None:
+    mask = np.zeros((4, 4, 4), bool)
+    mask[0, 0, 0] = mask[1, 1, 1] = True
+    kept, dropped = drop_small(mask, 2)
+    assert (int(kept.sum()), dropped) == (2, 0)
+
+
+def test_dropping_from_nothing() -> None:
+    kept, dropped = drop_small(np.zeros((4, 4, 4), bool), 10)
+    assert not kept.any()
+    assert dropped == 0
+
+
+def test_doubtful_enhancement_becomes_core() -> None:
+    array = probabilities()
+    array[:2, 4:12, 4:12, 4:12] = 0.9
+    array[2, 6:8, 6:8, 6:8] = 0.9  # 0.008 ml
+    kept, notes = labels_of(array, replace(EVERYTHING, min_enhancing_ml=0.008))
+    assert (np.count_nonzero(kept == 3), notes) == (8, ())
+    labels, notes = labels_of(array, replace(EVERYTHING, min_enhancing_ml=0.009))
+    assert not (labels == 3).any()
+    assert (labels[6:8, 6:8, 6:8] == 1).all()
+    assert len(notes) == 1
+    assert "0.01 ml of doubtful enhancement" in notes[0]
+
+
+def test_no_enhancement_needs_no_note() -> None:
+    labels, notes = labels_of(probabilities(), PostprocessConfig(min_enhancing_ml=1.0))
+    assert not labels.any()
+    assert notes == ()
+
+
+@settings(max_examples=25, deadline=None)
+@given(hnp.arrays(np.float32, (3, 5, 5, 5), elements=st.floats(0, 1, width=32)))
+def test_labels_are_nested_whatever_the_probabilities_and_thresholds(array: np.ndarray) -> None:
+    prepared = noise_study((5, 5, 5))
+    config = replace(EVERYTHING, thresholds=(0.6, 0.4, 0.2))
+    found, _ = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, config)
+    whole, core, enhancing = (found.region_mask(region) for region in REGIONS)
+    assert not (core & ~whole).any()
+    assert not (enhancing & ~core).any()
+    np.testing.assert_array_equal(whole, array[0] >= np.float32(0.6))
+
+
+def test_sizes_are_millilitres_on_any_grid() -> None:
+    prepared = noise_study((8, 8, 8))
+    grid = Grid((8, 8, 8), affine_of("RAS", (2, 2, 5)))  # 0.02 ml a voxel
+    array = probabilities((8, 8, 8))
+    array[0, 2:4, 2:4, 2:4] = 0.9  # 8 voxels, 0.16 ml
+    for least, expected in ((0.15, 8), (0.17, 0)):
+        found, _ = segment(Probabilities(array, grid), prepared, SCHEMA, PostprocessConfig(min_component_ml=least))
+        assert np.count_nonzero(found.labels.data) == expected
+
+
+def test_what_was_missing_is_kept() -> None:
+    prepared = noise_study((8, 8, 8), present=(MRSequence.T2, MRSequence.FLAIR))
+    held = Probabilities(probabilities((8, 8, 8)), prepared.grid)
+    found, _ = segment(held, prepared, SCHEMA, EVERYTHING)
+    assert found.missing == (MRSequence.T1, MRSequence.T1CE)
+    assert found.probabilities is held
+    assert found.study_id == "tiny"
+
+
+def test_labels_are_written_in_the_numbers_asked_for() -> None:
+    array = probabilities((8, 8, 8))
+    array[:, 2:6, 2:6, 2:6] = 0.9
+    prepared = noise_study((8, 8, 8))
+    found, _ = segment(Probabilities(array, prepared.grid), prepared, SCHEMAS["brats2021"], EVERYTHING)
+    assert set(np.unique(found.labels.data)) == {0, 4}
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "SRA", "RAS"])
+def test_probabilities_go_back_to_the_stored_orientation_untouched(orientation: str) -> None:
+    small = noise_study((12, 8, 8))
+    corner = {"LPS": (11.0, 7.0, 0.0), "SRA": (0.0, 0.0, 0.0), "RAS": (0.0, 0.0, 0.0)}[orientation]
+    affine = affine_of(orientation, origin_mm=corner)
+    if orientation == "SRA":
+        shape = (8, 12, 8)
+    else:
+        shape = (12, 8, 8)
+    native = Grid(shape, affine)
+    record = PreparationRecord(native=native, network=small.grid)
+    prepared = PreparedStudy("tiny", small.array, small.brain, small.present, record)
+    array = np.random.default_rng(0).random((3, 12, 8, 8)).astype(np.float32)
+    moved = to_native(Probabilities(array, small.grid), prepared)
+    assert moved.grid is native
+    for voxel in [(0, 0, 0), (3, 2, 1), (7, 6, 5)]:
+        x, y, z = (round(v) for v in small.grid.to_voxel(native.to_world(voxel)))
+        np.testing.assert_array_equal(moved.array[(slice(None), *voxel)], array[:, x, y, z])
+    assert sorted(moved.region(Region.WT).ravel()) == sorted(array[0].ravel())
