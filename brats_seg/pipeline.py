@@ -1,4 +1,25 @@
-"""Composes the rooms: segment one study, measure one label map."""
+"""Composes the rooms: segment one study, measure one label map.
+
+Example:
+    A study of four files in a folder, results in ``out/<name of the folder>``::
+
+        from brats_seg import SegmentOptions, segment_study
+
+        result = segment_study("patients/case_0042", "out", options=SegmentOptions(labels="brats2021"))
+        print(result.measurements.volume("WT").volume_ml)
+
+    A label map in memory:
+
+    >>> import numpy as np
+    >>> from brats_seg.core.labels import SCHEMAS
+    >>> from brats_seg.core.results import Segmentation
+    >>> from brats_seg.core.volume import Volume
+    >>> labels = np.zeros((20, 20, 20), np.uint8)
+    >>> labels[5:15, 5:15, 5:15] = 3
+    >>> mask = Segmentation("case", Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2023"])
+    >>> measure(mask).volume("ET").volume_ml
+    1.0
+"""
 
 from __future__ import annotations
 
@@ -12,16 +33,16 @@ from pathlib import Path
 from typing import Any
 
 import brats_seg
-from brats_seg.core.errors import DeviceError, UsageError
-from brats_seg.core.labels import LabelSchema, guess_schema, present_values, schema_named
+from brats_seg.core.errors import DeviceError, OutputError, UsageError
+from brats_seg.core.labels import guess_schema, present_values, schema_named, schema_of_name
 from brats_seg.core.results import Measurements, RunRecord, Segmentation, StudyResult
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, Study
 from brats_seg.inference.postprocess import segment, to_native
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.discover import StudyFiles, check_study_id, find_study
 from brats_seg.io.load import load_study
-from brats_seg.io.nifti import read_forms, read_label_result
-from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, write_text
+from brats_seg.io.nifti import file_sha256, read_forms, read_label_result
+from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, finished, read_run, write_text
 from brats_seg.io.write import (
     read_schema_sidecar,
     write_dseg_sidecars,
@@ -49,6 +70,10 @@ Tick = Callable[[str], None]
 @dataclass(frozen=True)
 class SegmentOptions:
     """How to segment; the same for every study of a run.
+
+    Example:
+        >>> SegmentOptions(reference=MRSequence.FLAIR, report=False).labels
+        'brats2023'
 
     Attributes:
         model: name of an installed model or path of a model folder.
@@ -125,6 +150,17 @@ def segment_study(
 
     Raises:
         BratsSegError: the family of :mod:`brats_seg.core.errors`; nothing is left half-written.
+
+    Example:
+        Several studies with one model, nothing written::
+
+            from brats_seg.pipeline import SegmentOptions, open_predictor, segment_study
+
+            options = SegmentOptions(device="cpu")
+            predictor = open_predictor(options)
+            for folder in ("patients/a", "patients/b"):
+                result = segment_study(folder, options=options, predictor=predictor)
+                print(result.segmentation.study_id, result.measurements.volume("ET").volume_ml)
     """
     options = options or SegmentOptions()
     run = _Run(tick=tick)
@@ -133,7 +169,10 @@ def segment_study(
         with _memory_explained():
             return _compute(files, options, predictor, run)[0]
     check_study_id(files.id)
-    with OutputFolder(Path(output) / files.id, exists=options.exists) as folder, _memory_explained():
+    final = (Path(output) / files.id).resolve()
+    if isinstance(files, StudyFiles) and any(final in path.resolve().parents for path in files.files.values()):
+        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
+    with OutputFolder(final, exists=options.exists) as folder, _memory_explained():
         result = _write(files, folder.path, options, predictor, run)
         final = folder.final
     return replace(result, folder=final)
@@ -143,8 +182,12 @@ def segment_study(
 def _memory_explained() -> Iterator[None]:
     try:
         yield
-    except MemoryError as error:
-        raise DeviceError("the machine ran out of memory; close other programs or use one with more") from error
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch and SimpleITK report a failed allocation as RuntimeError, in these words.
+        words = str(error).lower()
+        if isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words:
+            raise DeviceError("the machine ran out of memory; close other programs or use one with more") from error
+        raise
 
 
 def _compute(
@@ -167,7 +210,7 @@ def _compute(
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
         measurements = measure_segmentation(segmentation, intervals=intervals)
-    decided = [*_opening(study), *prepared.record.decisions, *prediction.decisions, *notes]
+    decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions, *notes]
     warned = [*prepared.record.warnings, *(note for note in measurements.notes if "reaches the edge" in note)]
     record = RunRecord(
         study_id=study.id,
@@ -186,10 +229,13 @@ def _compute(
     return StudyResult(segmentation, measurements, record, images), predictor.bundle
 
 
-def _opening(study: Study) -> list[str]:
-    lines = [f"results are written on the grid of {study.reference_sequence.title}"]
+def _opening(study: Study, options: SegmentOptions, predictor: Predictor) -> list[str]:
+    chosen = "as asked" if options.reference else "the first there of T1CE, FLAIR, T2, T1"
+    lines = [f"results are written on the grid of {study.reference_sequence.title}: {chosen}"]
     if study.missing:
         lines.append(f"not there: {', '.join(s.title for s in study.missing)}")
+    if "auto" in (options.engine, options.device):
+        lines.append(f"the network runs in {predictor.engine} on {predictor.device}")
     return lines
 
 
@@ -246,6 +292,33 @@ def _reference_of(files: StudyFiles, options: SegmentOptions) -> MRSequence:
     return options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
 
 
+def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bundle: ModelBundle) -> str:
+    """Why an earlier result cannot stand for what would be computed now; empty if it can.
+
+    Args:
+        folder: the result folder of the study.
+        files: its scans; they are read to compare checksums.
+        options: the options now.
+        bundle: the model now.
+
+    Raises:
+        InputError: if a scan cannot be read.
+    """
+    if not finished(folder):
+        return "its results are not whole"
+    record = read_run(folder) or {}
+    if record.get("settings") != _settings(options):
+        return "it was made with other options"
+    if record.get("model", {}).get("sha256") != bundle.sha256:
+        return "it was made with another model"
+    if record.get("versions", {}).get("brats_seg") != brats_seg.__version__:
+        return "it was made by another version of the program"
+    before = {role: entry.get("sha256") for role, entry in record.get("inputs", {}).items()}
+    if before != {sequence.value: file_sha256(path) for sequence, path in files.files.items()}:
+        return "its scans have changed"
+    return ""
+
+
 def measure(
     mask: Segmentation | str | Path,
     *,
@@ -261,36 +334,82 @@ def measure(
 
     Raises:
         InputError: if the file is no label map, or its schema is not certain.
+
+    Example:
+        A label map of BraTS 2021::
+
+            from brats_seg import measure
+
+            found = measure("BraTS2021_00000_seg.nii.gz")
+            largest = found.lesions_of("ET")[0]
+            print(largest.volume_ml, largest.diameters.long_mm)
     """
-    segmentation = mask if isinstance(mask, Segmentation) else read_segmentation(Path(mask), schema, study_id)
+    segmentation = mask if isinstance(mask, Segmentation) else read_mask(Path(mask), schema, study_id).segmentation
     return measure_segmentation(segmentation)
 
 
-def read_segmentation(path: Path, schema: str, study_id: str | None) -> Segmentation:
-    """A label map file with its meaning; see :func:`measure`."""
-    labels = read_label_result(path).volume
+@dataclass(frozen=True, eq=False)
+class MaskReading:
+    """A label map that was read from a file.
+
+    Attributes:
+        segmentation: the label map with its meaning.
+        sha256: checksum of the file.
+        decisions: what was decided about its meaning, in words.
+        warnings: what was noticed while reading, in words.
+    """
+
+    segmentation: Segmentation
+    sha256: str
+    decisions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_mask(path: Path, schema: str, study_id: str | None) -> MaskReading:
+    """A label map file with its meaning; arguments and errors as for :func:`measure`."""
+    read = read_label_result(path)
+    labels = read.volume
     if schema == "auto":
         values = present_values(labels.data)
-        chosen = read_schema_sidecar(path) or guess_schema(values, file_name=path.name)
+        beside = read_schema_sidecar(path)
+        chosen = beside or guess_schema(values, file_name=path.name)
+        named = beside is None and schema_of_name(path.name) is chosen
+        why = "the file beside it says so" if beside else "its name says so" if named else "its values say so"
     else:
-        chosen = schema_named(schema)
+        chosen, why = schema_named(schema), "as asked"
     chosen.check(labels.data)
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     for ending in ("_dseg", "_seg", "-seg"):
         name = name.removesuffix(ending)
     identity = study_id if study_id is not None else name
-    return Segmentation(check_study_id(identity, source="--id" if study_id else "the file's name"), labels, chosen)
+    check_study_id(identity, source="the file's name" if study_id is None else "--id")
+    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {why}"
+    return MaskReading(Segmentation(identity, labels, chosen), read.sha256, (decision,), read.notes)
 
 
-def write_measurements(measurements: Measurements, schema: LabelSchema, output: Path, exists: ExistsPolicy) -> Path:
-    """Write the tables of :func:`measure` into ``output/<id>`` and return that folder."""
-    with OutputFolder(output / measurements.study_id, exists=exists) as folder:
+def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:
+    """Write the tables of :func:`measure` into ``output/<id>`` and return that folder.
+
+    Raises:
+        OutputError: if it cannot be written, exists, or holds more than such tables (a segmentation, for example).
+    """
+    name, schema = measurements.study_id, mask.segmentation.schema
+    final = output / name
+    tables = {f"{name}_{ending}" for ending in ("volumes.csv", "volumes.json", "lesions.csv", "lesions.json")}
+    before = (read_run(final) or {}).get("outputs")
+    if isinstance(before, dict) and set(before) - tables:
+        raise OutputError(f"{final} holds a segmentation, which tables may not replace. Choose another -o, or --id.")
+    with OutputFolder(final, exists=exists) as folder:
         _write_tables(measurements, folder.path)
-        write_lesions_json(measurements, folder.path / f"{measurements.study_id}_lesions.json")
+        write_lesions_json(measurements, folder.path / f"{name}_lesions.json")
         record = RunRecord(
-            study_id=measurements.study_id,
+            study_id=name,
             versions=versions(),
+            inputs={"mask": {"sha256": mask.sha256, "grid": mask.segmentation.labels.grid.describe()}},
             settings={"schema": schema.name},
+            peak_memory_mib=peak_memory_mib(),
+            decisions=mask.decisions,
+            warnings=mask.warnings,
             outputs=file_hashes(folder.path),
         )
         write_run(record, folder.path / "run.json")

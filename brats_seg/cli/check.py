@@ -1,15 +1,32 @@
-"""``brats-seg check``: what was found, on which grids, and what is wrong; computes and writes nothing."""
+"""``brats-seg check``: what was found, on which grids, and what is wrong; segments and writes nothing."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.segment import add_print_options, add_sequence_options, report_failures, studies_of
-from brats_seg.core.errors import BratsSegError, InputError
-from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES
+from brats_seg.cli.common import (
+    Failures,
+    add_print_options,
+    add_sequence_options,
+    failures_as_json,
+    progress,
+    report_failures,
+    say,
+    studies_of,
+)
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import SEQUENCES
+
+if TYPE_CHECKING:
+    from brats_seg.core.study import Study
+    from brats_seg.io.discover import StudyFiles
+
+_EPILOG = """\
+exit codes: 0 every study can be segmented, 3 something is wrong with one. Nothing is written.
+"""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -17,8 +34,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "check",
         help="say what is in a study and what is wrong with it, without segmenting",
-        description="Reads the headers and voxels of each study and says which file was taken for which sequence, "
-        "on which grid it lies, and everything that would stop or trouble a segmentation.",
+        description="Reads each study and says which file was taken for which sequence, on which grid it lies,\n"
+        "and everything that would stop or trouble a segmentation. Nothing is written.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("studies", nargs="*", type=Path, metavar="STUDY", help="folder of a study or of a data set")
     add_sequence_options(parser)
@@ -28,40 +47,63 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check every study named."""
-    failures: list[tuple[str, BratsSegError]] = []
+    failures: Failures = []
     studies = studies_of(arguments, failures)
     rows: list[dict[str, Any]] = []
     for study in studies:
-        row = _check(study, failures)
+        with progress(f"check {study.id}", 2, hidden=arguments.quiet) as tick:
+            row = check(study, tick)
         rows.append(row)
-        if not arguments.quiet and not arguments.json:
-            print(_text(row))
+        if row["problems"]:
+            failures.append((study.id, InputError(" ".join(row["problems"]))))
+        say(text_of(row), quiet=arguments.quiet or arguments.json)
     if arguments.json:
-        failed = [{"study": name, "error": str(error)} for name, error in failures]
-        print(json.dumps({"studies": rows, "failed": failed}, indent=1))
-    return report_failures(failures, total=len(studies) + len({n for n, _ in failures} - {s.id for s in studies}))
+        say(json.dumps({"studies": rows, "failed": failures_as_json(failures)}, indent=1), quiet=False)
+    return report_failures(failures, finished=sum(not row["problems"] for row in rows))
 
 
-def _check(study: Any, failures: list[tuple[str, BratsSegError]]) -> dict[str, Any]:
+def check(files: StudyFiles, tick: Any) -> dict[str, Any]:
+    """Everything found out about one study, as plain values.
+
+    Args:
+        files: the study.
+        tick: called with the name of each step.
+    """
     from brats_seg.io.load import load_study
-    from brats_seg.preprocessing.brain import check_skull_stripped
 
-    row: dict[str, Any] = {"study": study.id, "sequences": {}, "notes": list(study.notes), "problems": []}
-    row["files"] = {s.value: path.name for s, path in study.files.items()}
-    row["expert_label"] = study.labels.name if study.labels else None
-    row["ignored"] = list(study.ignored)
-    row["missing"] = [s.title for s in study.missing]
+    tick("read")
+    row: dict[str, Any] = {
+        "study": files.id,
+        "files": {sequence.value: path.name for sequence, path in files.files.items()},
+        "missing": [sequence.value for sequence in files.missing],
+        "expert_label": files.labels.name if files.labels else None,
+        "not_used": [name for name in files.ignored if files.labels is None or name != files.labels.name],
+        "sequences": {},
+        "reference": None,
+        "on_one_grid": None,
+        "warnings": list(files.notes),
+        "problems": [],
+    }
     try:
-        loaded = load_study(study)
+        study = load_study(files)
     except InputError as error:
-        failures.append((study.id, error))
         row["problems"].append(str(error))
         return row
-    row["notes"] = list(loaded.notes)
-    row["reference"] = next(s for s in REFERENCE_PREFERENCE if s in loaded.images).value
-    row["aligned"] = loaded.is_aligned
-    for sequence in loaded.present:
-        volume = loaded.images[sequence]
+    tick("looking at the images")
+    row["warnings"] = list(study.notes)
+    row["reference"] = study.reference_sequence.value
+    row["on_one_grid"] = study.is_aligned
+    _look(study, row)
+    return row
+
+
+def _look(study: Study, row: dict[str, Any]) -> None:
+    """Grids, intensities and what the images show."""
+    from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped
+    from brats_seg.preprocessing.identify import check_identity
+
+    for sequence in study.present:
+        volume = study.images[sequence]
         skull = check_skull_stripped(volume, sequence)
         row["sequences"][sequence.value] = {
             "grid": volume.grid.describe(),
@@ -70,30 +112,40 @@ def _check(study: Any, failures: list[tuple[str, BratsSegError]]) -> dict[str, A
             "evidence": skull.evidence,
         }
         if not skull.is_stripped:
-            problem = InputError(f"{sequence.title} does not look skull-stripped ({skull.evidence})")
-            failures.append((study.id, problem))
-            row["problems"].append(str(problem))
-    return row
+            row["problems"].append(
+                f"{sequence.title} does not look skull-stripped ({skull.evidence}). "
+                "Remove the skull first (for example with HD-BET or SynthStrip), or segment with --force."
+            )
+    if study.is_aligned and not row["problems"]:
+        row["warnings"] += [str(warning) for warning in check_identity(study.images, brain_mask(study.images))]
 
 
-def _text(row: dict[str, Any]) -> str:
+def text_of(row: dict[str, Any]) -> str:
+    """A checked study in a few lines."""
     lines = [row["study"]]
     for sequence in SEQUENCES:
         held = row["sequences"].get(sequence.value)
         name = row["files"].get(sequence.value)
         if name is None:
-            lines.append(f"  {sequence.title:6} missing: the network works without, less accurately")
+            lines.append(f"  {sequence.title:6} missing{_COST.get(sequence.value, ': the network works without')}")
         elif held is None:
-            lines.append(f"  {sequence.title:6} {name}: not readable, see below")
+            lines.append(f"  {sequence.title:6} {name}")
         else:
             low, high = held["intensity"]
-            mark = "  (results go on this grid)" if row.get("reference") == sequence.value else ""
+            mark = "  <- results go on this grid" if row["reference"] == sequence.value else ""
             lines.append(f"  {sequence.title:6} {name}: {held['grid']}, values {low:g} to {high:g}{mark}")
     if row["expert_label"]:
         lines.append(f"  label  {row['expert_label']}: seen, never an input")
-    if row.get("aligned") is False:
-        lines.append("  the sequences lie on different grids and would be registered to the reference")
-    lines += [f"  note: {note}" for note in row["notes"]]
-    lines += [f"  not used: {name}" for name in row["ignored"] if name != row["expert_label"]]
-    lines.append("  ready to segment" if not row["problems"] else "  not ready, see below")
+    if row["on_one_grid"] is False:
+        lines.append("  the sequences lie on different grids: segment will register them to the reference")
+    lines += [f"  warning: {warning}" for warning in row["warnings"]]
+    lines += [f"  not used: {name}" for name in row["not_used"]]
+    lines.append("  not ready, see below" if row["problems"] else "  ready to segment")
     return "\n".join(lines)
+
+
+_COST = {
+    "t1ce": ": enhancing tumour and tumour core will be estimates, not assessable without T1CE",
+    "flair": ": the network works without, the extent of edema is less certain",
+}
+"""What a missing sequence costs, where it costs most."""

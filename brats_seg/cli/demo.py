@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
+
+from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.core.labels import Region
 
 
 def add_parser(subparsers: Any) -> None:
@@ -13,36 +17,36 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         help="make a phantom patient, segment it and compare with the known truth",
         description="Writes the four scans of a made-up patient whose tumour volumes are known, segments them like any "
-        "study, and prints found and true volumes. Needs no data and no network.",
+        "study, and prints found and true volumes. Needs no data and no internet.",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
     parser.add_argument("--seed", type=int, default=1, help="another patient for each number (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    add_print_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo."""
-    from tqdm import tqdm
+    from brats_seg.models.bundle import find_model
 
-    from brats_seg.verification.demo import STEPS, run_demo
+    find_model()  # before the phantom is made, which takes longer
+    with progress("demo", 9, hidden=arguments.quiet) as tick:
+        tick("loading libraries")
+        from brats_seg.verification.demo import run_demo
 
-    with tqdm(total=len(STEPS), desc="demo", disable=True if arguments.quiet else None, leave=False) as bar:
-
-        def tick(step: str) -> None:
-            bar.set_postfix_str(step)
-            bar.update()
-
-        demo = run_demo(
-            arguments.output, seed=arguments.seed, exists="overwrite" if arguments.overwrite else "refuse", tick=tick
+        exists = "overwrite" if arguments.overwrite else "refuse"
+        demo = run_demo(arguments.output, seed=arguments.seed, exists=exists, tick=tick)  # type: ignore[arg-type]
+    if arguments.json:
+        paths = {name: str(getattr(demo, name)) for name in ("scans", "results", "report")}
+        say(
+            json.dumps({**paths, "true_ml": dict(demo.truth_ml), "found_ml": dict(demo.found_ml)}, indent=1),
+            quiet=False,
         )
-    if arguments.quiet:
         return 0
-    print(f"phantom patient: {demo.scans}")
-    print("region   found ml    true ml")
+    lines = [f"{'region':24}{'found':>10}{'true':>10}"]
     for region, true_ml in demo.truth_ml.items():
-        print(f"{region:6} {demo.found_ml[region]:10.2f} {true_ml:10.2f}")
-    print(f"results: {demo.results}")
-    print(f"look at: {demo.report}")
+        lines.append(f"{Region[region].value:24}{demo.found_ml[region]:7.1f} ml{true_ml:7.1f} ml")
+    lines += [f"scans:   {demo.scans}", f"results: {demo.results}", f"look at: {demo.report}"]
+    say("\n".join(lines), quiet=arguments.quiet)
     return 0

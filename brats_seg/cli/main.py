@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 import brats_seg
-from brats_seg.cli import check, demo, measure, models, segment, train
-from brats_seg.core.errors import EXIT_INTERRUPTED, BratsSegError, UsageError
+from brats_seg.cli import check, demo, measure, models, respond, segment, train
+from brats_seg.core.errors import EXIT_INTERRUPTED, BratsSegError, OutputError, UsageError
 
-COMMANDS = (segment, check, measure, models, demo, train)
+COMMANDS = (segment, check, measure, respond, models, demo, train)
 
-EPILOG = """exit codes: 0 done, 2 usage, 3 bad input, 4 model, 5 device or memory, 6 output,
-130 interrupted, 1 anything else. Research software, not a medical device."""
+EPILOG = """\
+first steps:
+  brats-seg demo -o out/demo            a made-up patient, segmented: shows what results look like
+  brats-seg check STUDY                 is my study understood?
+  brats-seg segment STUDY -o OUT        results in OUT/<study>, the report is <study>_report.html
+
+exit codes: 0 done, 2 usage, 3 bad input, 4 model, 5 device or memory, 6 output,
+130 interrupted, 1 anything else. Everything is computed on this machine; nothing is sent anywhere.
+Research software, not a medical device."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,27 +54,78 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run one command and return its exit code.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+
+    Raises:
+        SystemExit: with code 0, after ``--help`` and ``--version``.
+    """
+    as_json = False
     try:
-        parser = build_parser()
-        arguments = parser.parse_args(argv)
-        if arguments.command is None:
-            parser.print_help()
-            return UsageError.exit_code
-        return int(arguments.run(arguments))
+        with _terminable():
+            arguments = build_parser().parse_args(argv)
+            if arguments.command is None:
+                raise UsageError("no command given; choose one. See: brats-seg --help")
+            as_json = bool(getattr(arguments, "json", False))
+            code = int(arguments.run(arguments))
+        _flush()
+        return code
     except BratsSegError as error:
-        print(f"brats-seg: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(error, as_json=as_json)
     except KeyboardInterrupt:
         print("brats-seg: interrupted; nothing unfinished was left behind", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe went away: silence stdout so that the interpreter's exit does not complain.
-        sys.stdout = None  # type: ignore[assignment]
+        _abandon_stdout()
         return 1
 
 
+def _fail(error: BratsSegError, *, as_json: bool) -> int:
+    """Say what went wrong; with ``--json`` also on standard output, so that it always holds JSON."""
+    print(f"brats-seg: {error}", file=sys.stderr)
+    if as_json:
+        with suppress(OSError):
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code}, indent=1), flush=True)
+    return error.exit_code
+
+
+def _flush() -> None:
+    """Write out what was printed now, where a failure can still be explained.
+
+    Raises:
+        OutputError: if standard output takes no more.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon_stdout()
+        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def _abandon_stdout() -> None:
+    """The reader went away: send the rest nowhere, so that the interpreter's exit does not complain."""
+    with suppress(OSError, io.UnsupportedOperation):
+        target = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(target, sys.stdout.fileno())
+        os.close(target)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C, so that half-written outputs are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End like Ctrl-C, so that half-written outputs are removed."""
     raise KeyboardInterrupt

@@ -5,47 +5,93 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.segment import add_print_options
+from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.cli.segment import volume_line
 from brats_seg.core.labels import SCHEMAS
+
+if TYPE_CHECKING:
+    from brats_seg.core.results import Measurements
+    from brats_seg.pipeline import MaskReading
+
+_SHOWN = 5
+"""Lesions printed; all are in the tables."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser."""
+    schemas = "\n".join(f"  {name:14}{schema.title}: {_numbers(name)}" for name, schema in SCHEMAS.items())
     parser = subparsers.add_parser(
         "measure",
         help="volumes, lesions and diameters of an existing label map",
-        description="Measures a label map in its own space. The numbers' meaning comes from --schema; auto trusts a "
-        "sidecar, a BraTS file name or the values {1, 2, 4}, and otherwise asks.",
+        description="Measures a label map in its own space; tables go to OUT/<study>/. What the numbers mean comes\n"
+        "from --schema; auto trusts the file beside it (.json), a BraTS file name or the values {1, 2, 4}, and\n"
+        "otherwise asks, because 4 is enhancing tumour in one year and a cavity in another.",
+        epilog=f"schemas:\n{schemas}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("mask", type=Path, metavar="MASK", help="label map (.nii or .nii.gz)")
-    parser.add_argument("--schema", default="auto", choices=("auto", *SCHEMAS), help="meaning of the numbers")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the tables")
-    parser.add_argument("--id", metavar="NAME", help="name of the study in the tables (default: the file's name)")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument(
+        "--schema",
+        default="auto",
+        choices=("auto", *SCHEMAS),
+        metavar="NAME",
+        help="auto (default) or one of those below",
+    )
+    parser.add_argument("--id", metavar="NAME", help="name of the study in the tables (default: from the file's name)")
+    parser.add_argument("--overwrite", action="store_true", help="replace tables written before")
     add_print_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure one label map."""
-    from brats_seg.pipeline import measure, read_segmentation, write_measurements
+    with progress(arguments.mask.name, 3, hidden=arguments.quiet) as tick:
+        tick("read")
+        from brats_seg.pipeline import measure, read_mask, write_measurements
 
-    segmentation = read_segmentation(arguments.mask, arguments.schema, arguments.id)
-    measurements = measure(segmentation)
-    exists = "overwrite" if arguments.overwrite else "refuse"
-    folder = write_measurements(measurements, segmentation.schema, arguments.output, exists)  # type: ignore[arg-type]
+        mask = read_mask(arguments.mask, arguments.schema, arguments.id)
+        tick("measure")
+        measurements = measure(mask.segmentation)
+        tick("write")
+        exists = "overwrite" if arguments.overwrite else "refuse"
+        folder = write_measurements(measurements, mask, arguments.output, exists)  # type: ignore[arg-type]
     if arguments.json:
-        volumes = {row.region: round(row.volume_ml, 4) for row in measurements.volumes}
-        print(json.dumps({"study": measurements.study_id, "folder": str(folder), "volumes_ml": volumes}, indent=1))
-    elif not arguments.quiet:
-        print(f"{measurements.study_id}: read as {segmentation.schema.name} ({segmentation.schema.title}); {folder}")
-        for row in measurements.volumes:
-            print(f"  {row.region:4} {row.volume_ml:9.3f} ml in {row.lesions} lesions")
-        for lesion in measurements.lesions_of("ET")[:5]:
-            size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm"
-            print(f"  ET lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}")
-        for note in measurements.notes:
-            print(f"  note: {note}")
+        say(json.dumps(_summary(measurements, mask, folder), indent=1), quiet=False)
+    else:
+        say(_text(measurements, mask, folder), quiet=arguments.quiet)
     return 0
+
+
+def _numbers(name: str) -> str:
+    values = SCHEMAS[name].values
+    return ", ".join(f"{number} {values[number].abbreviation}" for number in sorted(values))
+
+
+def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dict[str, Any]:
+    return {
+        "study": measurements.study_id,
+        "folder": str(folder),
+        "schema": mask.segmentation.schema.name,
+        "volumes_ml": {row.region: round(row.volume_ml, 4) for row in measurements.volumes},
+        "lesions": {row.region: row.lesions for row in measurements.volumes},
+        "warnings": list(mask.warnings),
+    }
+
+
+def _text(measurements: Measurements, mask: MaskReading, folder: Path) -> str:
+    rows = [row for row in measurements.volumes if row.volume_ml > 0 or row.region in ("WT", "TC", "ET")]
+    lines = [f"{measurements.study_id}: {decision}" for decision in mask.decisions]
+    lines += [volume_line(row) for row in rows]
+    largest = measurements.lesions_of("ET")
+    for lesion in largest[:_SHOWN]:
+        size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm"
+        lines.append(f"  ET lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}")
+    if len(largest) > _SHOWN:
+        lines.append(f"  and {len(largest) - _SHOWN} smaller ET lesions, see the tables")
+    lines += [f"  warning: {warning}" for warning in mask.warnings]
+    lines += [f"  note: {note}" for note in measurements.notes]
+    lines.append(f"  tables: {folder}")
+    return "\n".join(lines)

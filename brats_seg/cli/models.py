@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.errors import UsageError
+from brats_seg.cli.common import say
+from brats_seg.core.errors import ModelError, UsageError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,30 +33,54 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the installed models; every file's checksum is compared with its card."""
-    from brats_seg.models.bundle import installed_models
+    """List the installed models; every file's checksum is compared with its card.
 
-    cards = []
-    for bundle in installed_models():
-        for stage in bundle.card.stages:
-            for name in stage.files:
-                bundle.file(stage, name)
-        cards.append({**bundle.card.to_dict(), "sha256": bundle.sha256})
+    A damaged model does not hide the others: it is named at the end, with the exit code of a model error.
+    """
+    cards, damaged = _installed()
     if arguments.json:
-        print(json.dumps(cards, indent=1))
-        return 0
-    for card in cards:
-        print(f"{card['name']} {card['version']}: {card['description']}")
-        print(f"  sha256      {card['sha256']}")
-        print(f"  trained on  {card['trained_on']}")
-        for name, value in card["accuracy"].items():
-            print(f"  accuracy    {name}: {value}")
-        print(f"  licence     {card['licence']}")
-        for limit in card["limits"]:
-            print(f"  limit       {limit}")
-        for citation in card["citations"]:
-            print(f"  cite        {citation}")
-    return 0
+        listed = [*cards, *({"name": name, "error": str(error)} for name, error in damaged)]
+        say(json.dumps(listed, indent=1), quiet=False)
+    else:
+        for card in cards:
+            say(_text(card), quiet=False)
+        if not cards and not damaged:
+            say(
+                "no model is installed. Install the package again, or pass a model folder: segment --model PATH",
+                quiet=False,
+            )
+    for name, error in damaged:
+        print(f"brats-seg: {name}: {error}", file=sys.stderr)
+    return ModelError.exit_code if damaged else 0
+
+
+def _installed() -> tuple[list[dict[str, Any]], list[tuple[str, ModelError]]]:
+    """Cards of the models whose files are whole, and what is wrong with the others."""
+    from brats_seg.models import bundle
+
+    cards: list[dict[str, Any]] = []
+    damaged: list[tuple[str, ModelError]] = []
+    for path in sorted(bundle.BUILT_IN.glob(f"*/{bundle.CARD}")):
+        try:
+            model = bundle.read_bundle(path.parent)
+            for stage in model.card.stages:
+                for name in stage.files:
+                    model.file(stage, name)
+        except ModelError as error:
+            damaged.append((path.parent.name, error))
+        else:
+            cards.append({**model.card.to_dict(), "sha256": model.sha256})
+    return cards, damaged
+
+
+def _text(card: dict[str, Any]) -> str:
+    rows = [("sha256", card["sha256"]), ("trained on", card["trained_on"])]
+    rows += [("accuracy", f"{name}: {value}") for name, value in card["accuracy"].items()]
+    rows += [("licence", card["licence"])]
+    rows += [("limit", limit) for limit in card["limits"]]
+    rows += [("cite", citation) for citation in card["citations"]]
+    lines = [f"{card['name']} {card['version']}: {card['description']}"]
+    return "\n".join([*lines, *(f"  {title:11} {value}" for title, value in rows)])
 
 
 def run_assemble(arguments: argparse.Namespace) -> int:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
+
+from brats_seg.cli.common import device_name, say
+from brats_seg.core.errors import EXIT_INTERRUPTED, OutputError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -20,17 +24,33 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="safetensors file to start from")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack where needed, then train."""
-    import sys
+    if (arguments.output / "config.yaml").exists() and not arguments.resume:
+        # Said before packing, which takes minutes.
+        raise OutputError(f"{arguments.output} holds a run already. Pass --resume to go on with it, or another -o.")
+    try:
+        weights = _train(arguments)
+    except KeyboardInterrupt:
+        words = "stopped; the last checkpoint is whole, go on with --resume"
+        print(f"brats-seg: {words}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        from brats_seg.io.output import explain
 
+        raise explain(error, f"the run folder {arguments.output}") from error
+    say(f"weights: {weights}", quiet=arguments.quiet)
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> Path:
     import torch
 
     from brats_seg.training.config import train_config
@@ -41,9 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = train_config(read_yaml(arguments.config))
-    progress = not arguments.quiet and sys.stderr.isatty()
-    packs = open_dataset(arguments.data, arguments.output / "packs", config.prepare, progress=progress)
-    weights = train(
+    shown = not arguments.quiet and sys.stderr.isatty()
+    packs = open_dataset(arguments.data, arguments.output / "packs", config.prepare, progress=shown)
+    return train(
         packs,
         config,
         arguments.output,
@@ -51,8 +71,5 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         init=arguments.init,
         stop_after_s=arguments.stop_after_s,
-        progress=progress,
+        progress=shown,
     )
-    if not arguments.quiet:
-        print(f"weights: {weights}")
-    return 0

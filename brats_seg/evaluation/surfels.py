@@ -18,6 +18,7 @@ and on anisotropic voxels (compared once with release 0.1; neither its table nor
 from __future__ import annotations
 
 import itertools
+import math
 from functools import cache
 
 import numpy as np
@@ -60,21 +61,30 @@ def surfel_areas_mm2(spacing_mm: tuple[float, float, float]) -> NDArray[np.float
     Returns:
         ``(256,)``, read-only; 0 for the codes 0 and 255, which have no surface.
     """
-    areas = np.array([_area(_triangles(code), np.asarray(spacing_mm)) for code in range(256)])
+    x, y, z = spacing_mm
+    codes, normals = _area_vectors()
+    areas = np.bincount(codes, weights=np.linalg.norm(normals * (y * z, x * z, x * y), axis=1), minlength=256)
     areas.setflags(write=False)
-    return areas
+    return areas.astype(np.float64, copy=False)
 
 
 @cache
-def _triangles(code: int) -> tuple[Triangle, ...]:
+def _area_vectors() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Code ``(T,)`` and area vector ``(T, 3)``, in units of voxels, of every triangle of every code."""
+    triangles = [(code, triangle) for code in range(256) for triangle in _triangles(code)]
+    return np.array([code for code, _ in triangles]), np.array([_area_vector(triangle) for _, triangle in triangles])
+
+
+def _triangles(code: int) -> list[Triangle]:
     """Triangles of one code in units of voxels."""
     inside = frozenset(corner for bit, corner in enumerate(CORNERS) if code >> bit & 1)
     solid = inside if len(inside) <= 4 else frozenset(CORNERS) - inside
     found: list[Triangle] = []
     for loop in _loops(_segments(solid)):
         ways = _triangulations(loop)
-        found += ways[int(np.argmax([_area(triangles, np.ones(3)) for triangles in ways]))]
-    return tuple(found)
+        sums = [sum(math.hypot(*_area_vector(triangle)) for triangle in triangles) for triangles in ways]
+        found += ways[int(np.argmax(sums))]
+    return found
 
 
 def _segments(solid: frozenset[Corner]) -> list[tuple[Point, Point]]:
@@ -132,9 +142,8 @@ def _triangulations(polygon: tuple[Point, ...]) -> list[tuple[Triangle, ...]]:
     return ways
 
 
-def _area(triangles: tuple[Triangle, ...], spacing_mm: NDArray[np.float64]) -> float:
-    """Sum of the triangles' areas: half the length of the cross product of two sides."""
-    if not triangles:
-        return 0.0
-    a, b, c = np.moveaxis(np.asarray(triangles) * spacing_mm, 1, 0)
-    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+def _area_vector(triangle: Triangle) -> Point:
+    """Half the cross product of two sides: as long as the triangle's area, at right angles to it."""
+    a, b, c = triangle
+    (ux, uy, uz), (vx, vy, vz) = (tuple(q - p for p, q in zip(a, other, strict=True)) for other in (b, c))
+    return (uy * vz - uz * vy) / 2, (uz * vx - ux * vz) / 2, (ux * vy - uy * vx) / 2

@@ -133,8 +133,14 @@ def _linear_radius(days: Floats, log_volumes: Floats, sd: Floats) -> Floats:
         safe = np.maximum(parameters[0] + parameters[1] * days, 1e-3)
         return _floats((3.0 * np.log(safe) - math.log(2000.0) - log_volumes) / sd)
 
-    scale = np.array([max(abs(start[0]), 1e-3), max(abs(start[0]), 1e-3) / max(days[-1], 1.0)])
-    found = optimize.least_squares(misfit, start, x_scale=scale, xtol=1e-14, ftol=1e-14, gtol=1e-14)
+    def derivative(parameters: Floats) -> Floats:
+        safe = np.maximum(parameters[0] + parameters[1] * days, 1e-3)
+        return _floats(np.stack([3.0 / safe, 3.0 * days / safe], axis=1) / sd[:, None])
+
+    scale = max(abs(float(start[0])), 1e-3)
+    found = optimize.least_squares(
+        misfit, start, derivative, x_scale=[scale, scale / max(days[-1], 1.0)], xtol=1e-12, ftol=1e-12, gtol=1e-12
+    )
     return _floats(found.x)
 
 

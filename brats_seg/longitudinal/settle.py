@@ -27,6 +27,9 @@ class Status(StrEnum):
 
 
 _LEVEL = {Category.CR: 2, Category.PR: 1}
+_OPEN = -1
+"""Level of a progression that is itself not settled yet: it decides about responses around it only later, so that a
+status that was settled never changes again."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ def _settle_responses(answers: list[Answer], visits: Sequence[VisitMeasurements]
 
 def _level(answer: Answer) -> int | None:
     """2 complete, 1 partial, 0 less; None where the visit says nothing (not evaluable, or a refuted progression)."""
-    if answer.category in (Category.NE, Category.BASELINE):
+    if answer.category in (Category.NE, Category.BASELINE) or answer.status is Status.REFUTED:
         return None
-    if answer.category is Category.PD and answer.status in (Status.REFUTED, Status.PRELIMINARY):
-        return None
+    if answer.category is Category.PD and answer.status is Status.PRELIMINARY:
+        return _OPEN
     return _LEVEL.get(answer.category, 0)
 
 
@@ -151,19 +154,37 @@ def _kept(
 ) -> tuple[Status, str]:
     """Whether the response of a visit was kept: since an earlier one, or until a later one, far enough apart."""
     own, day = levels[index] or 0, visits[index].day
-    for earlier in range(index - 1, 0, -1):
-        level = levels[earlier]
-        if level is not None and level < own:
-            break
-        if level is not None and (day - visits[earlier].day).days >= wait:
-            return Status.CONFIRMED, f"kept since {visits[earlier].day}"
+    unsettled = Status.PRELIMINARY, "waits until the preliminary progression is settled"
+    since, open_between = _kept_since(index, levels, visits, wait)
+    if since is not None and not open_between:
+        return Status.CONFIRMED, f"kept since {visits[since].day}"
     for later in range(index + 1, len(levels)):
         level, gap = levels[later], (visits[later].day - day).days
+        if level == _OPEN:
+            return unsettled
         if level is not None and level < own:
+            if open_between:
+                return unsettled
             return Status.REFUTED, f"not kept: lost at the scan of {visits[later].day}, {gap} days later"
         if level is not None and gap >= wait:
             return Status.CONFIRMED, f"confirmed by the scan of {visits[later].day}"
     return Status.PRELIMINARY, f"no scan at least {wait / 7:g} weeks later confirms it yet"
+
+
+def _kept_since(
+    index: int, levels: Sequence[int | None], visits: Sequence[VisitMeasurements], wait: int
+) -> tuple[int | None, bool]:
+    """The visit from which on a response has been kept for long enough, and whether an open progression lies between."""
+    open_between = False
+    for earlier in reversed(range(1, index)):
+        level = levels[earlier]
+        if level == _OPEN:
+            open_between = True
+        elif level is not None and level < (levels[index] or 0):
+            break
+        elif level is not None and (visits[index].day - visits[earlier].day).days >= wait:
+            return earlier, open_between
+    return None, False
 
 
 def _with(answer: Answer, status: Status, note: str) -> Answer:

@@ -51,7 +51,7 @@ class AcquisitionConfig:
         sequences: which are acquired.
     """
 
-    noise: float = 0.12
+    noise: float = 0.08
     bias: float = 0.07
     contrast_jitter: float = 0.10
     texture: float = 1.0
@@ -201,7 +201,7 @@ def _signal(
 ) -> Field:
     """Noise-free signal above the level of no signal, on the body's grid, in standard deviations of the brain."""
     texture = body.texture
-    brain_pattern = 0.5 * texture.fine + 0.6 * texture.middle + 0.6 * texture.wide
+    brain_pattern = 0.25 * texture.fine + 0.35 * texture.middle + 0.9 * texture.wide
     lesion_pattern = 0.5 * texture.middle + 0.85 * texture.lesion
     healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
     signal = np.zeros(body.grid.shape, np.float32)

@@ -201,8 +201,8 @@ def check_skull_stripped(volume: Volume, sequence: MRSequence) -> SkullCheck:
     dark = _dark_share(thinned, head, background)
     low, high = BONE_DEPTH_MM
     words = (
-        f"{constant:.0%} of {sequence.title} is background of value {background:g}, the rest measures {size_ml:.0f} ml, "
-        f"and {dark:.0%} of the layer {low:.0f} to {high:.0f} mm below its surface is as dark as bone"
+        f"{constant:.0%} of {sequence.title} is background of value {background:g}, the rest measures {size_ml:.0f} "
+        f"ml, and {dark:.0%} of the layer {low:.0f} to {high:.0f} mm below its surface is as dark as bone"
     )
     limits = f"a brain has up to {MAX_BRAIN_ML:.0f} ml and {MAX_DARK_SHARE:.0%}"
     is_stripped = size_ml <= MAX_BRAIN_ML and dark <= MAX_DARK_SHARE
@@ -223,7 +223,7 @@ def _dark_share(volume: Volume, head: Mask, background: float) -> float:
     box = _box(head)
     if box is None:
         return 0.0
-    # One voxel of air on each side where there is one. Edges of the field of view are no surface: there the head goes on.
+    # With a voxel of air on each side, where there is one: edges of the field of view are no surface of the head.
     box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
     data = volume.data[box].astype(np.float32)
     depth = ndimage.distance_transform_edt(head[box], sampling=volume.grid.spacing_mm)

@@ -1,6 +1,6 @@
 """Rigid registration by mutual information, and resampling through the transform it finds.
 
-SimpleITK keeps LPS+ millimetres and ``zyx`` arrays; both stay inside this file.
+Images travel to SimpleITK and back through :mod:`brats_seg.preprocessing.itk`; matrices are RAS+ outside this file.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, RegistrationRecord
 from brats_seg.core.volume import Affine, Array, Grid, Volume
 from brats_seg.preprocessing.brain import background_value, head_mask
+from brats_seg.preprocessing.itk import FLIP, from_itk, place, to_itk
 
 Order = Literal["linear", "nearest", "bspline"]
-
-_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""RAS+ to LPS+ millimetres, and back."""
 
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "bspline": sitk.sitkBSpline}
 
@@ -43,8 +41,14 @@ INNER_MM = 6.0
 MIN_COMMON_SHARE = 0.5
 """One scan must show at least this share of the other's head for the overlap to be judged within the common view."""
 
-MIN_OVERLAP = 0.75
+MIN_OVERLAP = 0.65
+"""Measured: 0.94 to 1.00 for sequences and visits of one person, 0.80 where FLAIR covers two thirds of the brain on
+a full grid; 0.33 to 0.39 for noise, 0.10 to 0.30 for scans cut into shuffled blocks."""
+
 MIN_MUTUAL_INFORMATION = 0.03
+"""Nats, inside the head. Measured: 0.066 to 1.06 over the 117 pairs with T1CE of 39 real studies, 0.25 to 0.42 for
+scans with skull and 5.5 mm slices; 0.000 to 0.001 for noise and for voxels shuffled within the brain, 0.007 for
+smooth noise. Other people's brains reach 0.02 to 0.17, so the number does not tell people apart."""
 
 
 @dataclass(frozen=True)
@@ -78,35 +82,6 @@ class RegistrationConfig:
             raise ValueError("samples must be at least 1000, iterations 1, bins 8")
 
 
-def to_itk(volume: Volume) -> Any:
-    """The volume as a SimpleITK image: same voxels at the same places."""
-    data = volume.data
-    if data.dtype == np.bool_:
-        data = data.astype(np.uint8)
-    elif data.dtype == np.float16:
-        data = data.astype(np.float32)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
-    return _place(image, volume.grid)
-
-
-def from_itk(image: Any) -> Volume:
-    """A SimpleITK image as a volume: same voxels at the same places."""
-    data = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-    lps = np.eye(4)
-    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    return Volume.from_affine(data, _FLIP @ lps)
-
-
-def _place(image: Any, grid: Grid) -> Any:
-    lps = _FLIP @ grid.affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    return image
-
-
 def resample(
     volume: Volume, grid: Grid, *, matrix: Affine | None = None, order: Order = "linear", fill: float | None = None
 ) -> Volume:
@@ -115,7 +90,7 @@ def resample(
     Args:
         volume: what to read.
         grid: where the result lies.
-        matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume`` (as in :class:`RegistrationRecord`); None for identity.
+        matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume``, as in :class:`RegistrationRecord`; None for identity.
         order: ``nearest`` for labels and masks; it keeps their type. The others give float32.
         fill: value outside the field of view of ``volume``; None for 0 with ``nearest`` and else for the
             background of ``volume``, which is not 0 in every skull-stripped scan.
@@ -123,7 +98,7 @@ def resample(
     Returns:
         Volume on ``grid``.
     """
-    lps = _FLIP @ (np.eye(4) if matrix is None else np.asarray(matrix, dtype=np.float64)) @ _FLIP
+    lps = FLIP @ (np.eye(4) if matrix is None else np.asarray(matrix, dtype=np.float64)) @ FLIP
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
@@ -131,7 +106,7 @@ def resample(
     if fill is None:
         fill = 0.0 if order == "nearest" else background_value(volume)
     image = to_itk(source)
-    frame = _place(sitk.Image([int(n) for n in grid.shape], sitk.sitkUInt8), grid)
+    frame = place(sitk.Image([int(n) for n in grid.shape], sitk.sitkUInt8), grid)
     moved = sitk.Resample(image, frame, transform, _INTERPOLATORS[order], float(fill), image.GetPixelID())
     data = sitk.GetArrayFromImage(moved).transpose(2, 1, 0)
     return Volume(data.astype(source.data.dtype, copy=False), grid)
@@ -242,17 +217,14 @@ def _best_starts(pair: _Pair, coarse: tuple[Any, Any, float]) -> list[Any]:
     centre = pair.fixed.centre_mm
     shifts = [np.zeros(3), middles[1] - middles[0], pair.moving.centre_mm - centre]
     kept = [s for i, s in enumerate(shifts) if all(np.linalg.norm(s - other) > 3 for other in shifts[:i])]
-    turns = [(0.0, 0.0, 0.0)]
-    turns += [
-        tuple(np.radians(a) if i == axis else 0.0 for i in range(3)) for axis in range(3) for a in START_TURNS_DEG
-    ]
+    turns = [np.zeros(3)] + [np.radians(angle) * np.eye(3)[axis] for axis in range(3) for angle in START_TURNS_DEG]
     starts = []
     for shift in kept:
         for turn in turns:
             transform = sitk.Euler3DTransform()
-            transform.SetCenter((_FLIP[:3, :3] @ centre).tolist())
-            transform.SetTranslation((_FLIP[:3, :3] @ shift).tolist())
-            transform.SetRotation(*turn)
+            transform.SetCenter((FLIP[:3, :3] @ centre).tolist())
+            transform.SetTranslation((FLIP[:3, :3] @ shift).tolist())
+            transform.SetRotation(*turn.tolist())
             starts.append(transform)
     starts.sort(key=lambda start: -_agreement(coarse, start, pair.config.bins))
     return starts[:STARTS_KEPT]
@@ -305,7 +277,7 @@ def _matrix_of(transform: Any) -> Affine:
     lps = np.eye(4)
     lps[:3, :3] = rotation
     lps[:3, 3] = centre + np.array(transform.GetTranslation()) - rotation @ centre
-    result: Affine = _FLIP @ lps @ _FLIP
+    result: Affine = FLIP @ lps @ FLIP
     return result
 
 
@@ -377,12 +349,41 @@ def _mutual_information(a: Array, b: Array, bins: int) -> float:
 
 
 def check_registration(
-    record: RegistrationRecord, moving: MRSequence, fixed: MRSequence, moving_grid: Grid, fixed_grid: Grid
+    record: RegistrationRecord,
+    moving: MRSequence | str,
+    fixed: MRSequence | str,
+    moving_grid: Grid,
+    fixed_grid: Grid,
 ) -> None:
-    """Refuse a registration that did not find the same head.
+    """Refuse a registration that did not find a head in both images.
+
+    It catches noise, damaged and scrambled images, and heads that lie out of each other's view. It does not
+    promise that both are the same patient: two brains of different people align with an overlap of 0.90 to 0.95
+    and a mutual information near that of a poor pair of sequences of one person.
+
+    Args:
+        record: what :func:`register_rigid` found.
+        moving: name of the moving image, for the message.
+        fixed: name of the fixed image.
+        moving_grid: grid of the moving image.
+        fixed_grid: grid of the fixed image.
 
     Raises:
         InputError: naming both images, with the values and what to do.
     """
-    if record.overlap < MIN_OVERLAP or record.mutual_information < MIN_MUTUAL_INFORMATION:
-        raise InputError(f"{moving.title} and {fixed.title} overlap only {record.overlap:.0%} of the head")
+    names = [name.title if isinstance(name, MRSequence) else name for name in (moving, fixed)]
+    sizes = " and ".join("x".join(str(n) for n in grid.shape) for grid in (moving_grid, fixed_grid))
+    advice = f"Are both from the same visit, and whole? Look at them, or give another file for {names[0]}"
+    if isinstance(moving, MRSequence):
+        advice += f" with --{moving.value} FILE"
+    if record.overlap < MIN_OVERLAP:
+        raise InputError(
+            f"{names[0]} and {names[1]} overlap only {max(record.overlap, 0):.0%} of the head after registration; "
+            f"{MIN_OVERLAP:.0%} is the least (grids {sizes}). {advice}."
+        )
+    if record.mutual_information < MIN_MUTUAL_INFORMATION:
+        raise InputError(
+            f"{names[0]} and {names[1]} show nothing in common inside the head after registration: mutual information "
+            f"{max(record.mutual_information, 0):.3f} nats, {MIN_MUTUAL_INFORMATION:g} is the least (grids {sizes}). "
+            f"{advice}."
+        )

@@ -17,7 +17,7 @@ EXACT_TOLERANCE = 1e-3
 
 
 def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
-    """Values of ``array`` at the voxel centres of another grid; 0 outside.
+    """Values of ``array`` at the voxel centres of another grid; 0 outside its field of view.
 
     Args:
         array: ``(X, Y, Z)`` or ``(C, X, Y, Z)`` on ``source``.
@@ -34,7 +34,8 @@ def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
     if exact is not None:
         result = _copy(channels, target, *exact)
     else:
-        result = np.stack([_interpolate(channel, matrix, target, order) for channel in channels])
+        inside = _field_of_view(source, matrix, target)
+        result = np.stack([_interpolate(channel, matrix, target, order) * inside for channel in channels])
     return result if array.ndim == 4 else result[0]
 
 
@@ -77,6 +78,23 @@ def _copy(
 
 def _interpolate(channel: Array, matrix: NDArray[np.float64], target: Grid, order: int) -> Array:
     moved: Array = ndimage.affine_transform(
-        channel, matrix[:3, :3], matrix[:3, 3], output_shape=target.shape, order=order, mode="constant", cval=0.0
+        channel, matrix[:3, :3], matrix[:3, 3], output_shape=target.shape, order=order, mode="nearest"
     )
     return moved
+
+
+def _field_of_view(source: Grid, matrix: NDArray[np.float64], target: Grid) -> NDArray[np.uint8]:
+    """1 where a target voxel's centre lies within a source voxel, the outermost half voxel included.
+
+    Stopping at the outermost centres would lose the first and last slice of a thick-slice study to rounding.
+    """
+    inside: NDArray[np.uint8] = ndimage.affine_transform(
+        np.ones(source.shape, np.uint8),
+        matrix[:3, :3],
+        matrix[:3, 3],
+        output_shape=target.shape,
+        order=0,
+        mode="grid-constant",
+        cval=0,
+    )
+    return inside

@@ -23,7 +23,13 @@ from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid, Volume
 from brats_seg.io.nifti import read_image, read_label_map
 from brats_seg.io.sidecar import STRUCTURE_COLORS, sidecar_path
-from brats_seg.io.write import read_schema_sidecar, write_dseg_sidecars, write_label_map, write_probabilities
+from brats_seg.io.write import (
+    read_schema_sidecar,
+    write_dseg_sidecars,
+    write_label_map,
+    write_probabilities,
+    write_volume,
+)
 
 _SLOW = [HealthCheck.function_scoped_fixture]
 
@@ -123,6 +129,15 @@ def test_probabilities_read_back_within_a_thousandth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.affine, AFFINE)
     beside = json.loads((tmp_path / "p.json").read_text())
     assert beside["LabelMap"] == ["WT", "TC", "ET"]
+
+
+def test_a_scan_that_was_written_reads_back(tmp_path: Path) -> None:
+    made = Volume.from_affine(scan().astype(np.float32) / 7, AFFINE)
+    write_volume(made, tmp_path / "a.nii.gz")
+    again = read_image(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(again.volume.data, made.data)
+    np.testing.assert_array_equal(again.volume.affine, AFFINE)
+    assert again.notes == ()
 
 
 def test_probabilities_of_a_whole_head_are_written_quickly(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from brats_seg.longitudinal.growth import (
     sphere_diameter_mm,
     velocity_class,
 )
-from brats_seg.longitudinal.growth_fit import GrowthFit, fit_growth, predict_volume
+from brats_seg.longitudinal.growth_fit import GrowthFit, _runs_p, fit_growth, predict_volume
 from brats_seg.longitudinal.growth_models import Model
 
 DAYS = [0.0, 60.0, 130.0, 200.0, 280.0, 350.0, 430.0, 500.0]
@@ -236,16 +236,21 @@ def test_a_curve_that_does_not_describe_the_visits_predicts_nothing() -> None:
 
 
 def test_residuals_of_one_sign_in_a_row_are_noticed() -> None:
-    """A step: two exponentials with a jump between them leave the signs - + - + blockwise."""
+    """A tumour that shrinks and then grows, without a treatment date between: no curve bends that way."""
     days = [float(60 * i) for i in range(12)]
-    volumes = [5.0 * 1.01**i * (3.0 if i >= 6 else 1.0) for i in range(12)]
-    check = fitted(fit_growth(days, volumes)).check
-    assert check.runs_p is not None
-    assert check.runs_p < 0.5
-    flat = [1.0 + 0.3 * math.sin(i / 11 * math.pi) for i in range(12)]
-    bowed = fitted(fit_growth(days, flat))
-    if bowed.curve.model is not Model.GOMPERTZ:
-        assert not bowed.check.passed
+    volumes = [math.exp(0.3 * abs(i - 5.5)) for i in range(12)]
+    fit = fitted(fit_growth(days, volumes))
+    assert fit.check.runs_p is not None
+    assert fit.check.runs_p < 0.05
+    assert "residuals of one sign" in refused(predict_volume(fit, 700.0))
+
+
+def test_chance_of_runs_by_hand() -> None:
+    """Of the 70 orders of four plus and four minus, 2 have two runs and 2 + 6 have at most three."""
+    plus, minus = [1.0] * 4, [-1.0] * 4
+    assert _runs_p(np.array(plus + minus)) == pytest.approx(2 / 70)
+    assert _runs_p(np.array([1.0, *minus, 1.0, 1.0, 1.0])) == pytest.approx(8 / 70)
+    assert _runs_p(np.array([1.0, -1.0] * 4)) == pytest.approx(1.0)
 
 
 def test_phases_end_at_treatments() -> None:

@@ -1,0 +1,203 @@
+"""What several commands share: options, the studies a command line names, progress bars, failures."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brats_seg.core.errors import BratsSegError, InputError, UsageError
+from brats_seg.core.study import SEQUENCES, MRSequence
+
+if TYPE_CHECKING:
+    from brats_seg.io.discover import StudyFiles
+
+Failures = list[tuple[str, BratsSegError]]
+"""Names of studies (or folders) and what is wrong with each."""
+
+ALIASES: Mapping[MRSequence, tuple[str, ...]] = {
+    MRSequence.T1: ("t1n",),
+    MRSequence.T1CE: ("t1c", "t1gd"),
+    MRSequence.T2: ("t2w",),
+    MRSequence.FLAIR: ("t2f", "fla"),
+}
+"""Other option names that users of BraTS 2023 and of other programs type."""
+
+STEP_WORDS: Mapping[str, str] = {
+    "read": "reading the scans",
+    "prepare": "preparing",
+    "coarse": "looking at the whole brain",
+    "fine": "looking closer",
+    "restore": "back to the scan's grid",
+    "measure": "measuring",
+    "write": "writing",
+    "report": "drawing the report",
+    "phantom": "making the phantom patient",
+}
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+
+
+class Once(argparse.Action):
+    """Stores a value, and refuses a second one; argparse alone would silently take the last."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value.
+
+        Raises:
+            ArgumentError: if there is one already.
+        """
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "given twice; pass it once")
+        setattr(namespace, self.dest, values)
+
+
+def add_sequence_options(parser: argparse.ArgumentParser) -> None:
+    """``--t1 FILE`` and its siblings with their aliases, and ``--id``."""
+    group = parser.add_argument_group("one study by its files, instead of STUDY (any of the four may be left out)")
+    for sequence in SEQUENCES:
+        also = ", ".join(f"--{alias}" for alias in ALIASES[sequence])
+        words = f"the {sequence.title} scan (also {also})"
+        group.add_argument(f"--{sequence.value}", type=Path, metavar="FILE", action=Once, help=words)
+        for alias in ALIASES[sequence]:
+            group.add_argument(
+                f"--{alias}", dest=sequence.value, type=Path, metavar="FILE", action=Once, help=argparse.SUPPRESS
+            )
+    group.add_argument(
+        "--id", metavar="NAME", help="name of the study in all outputs, free of personal data (default: folder's name)"
+    )
+
+
+def add_print_options(parser: argparse.ArgumentParser, *, verbose: str | None = None) -> None:
+    """``-q``, ``--json`` and, where there is more to say, ``-v``."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+    if verbose is not None:
+        parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
+
+
+def device_name(text: str) -> str:
+    """Type of ``--device``: refuses what can be no device before anything heavy is loaded."""
+    if _DEVICE.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is no device; choose cpu, cuda or cuda:N")
+
+
+def device_name_or_auto(text: str) -> str:
+    """As :func:`device_name`, and ``auto``."""
+    if text == "auto":
+        return text
+    try:
+        return device_name(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(str(error).replace("choose cpu", "choose auto, cpu")) from None
+
+
+def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyFiles]:
+    """The studies a command line names; folders that are wrong go to ``failures``.
+
+    Raises:
+        UsageError: if none is named, folders and single files are mixed, or one study is named twice.
+        InputError: if a study named by its files or with ``--id`` is wrong.
+    """
+    from brats_seg.io.discover import find_studies, find_study, study_from_files
+
+    named = {s: getattr(arguments, s.value) for s in SEQUENCES if getattr(arguments, s.value) is not None}
+    if named and arguments.studies:
+        raise UsageError("pass folders, or single files with --t1, --t1ce, --t2 and --flair, not both")
+    if named:
+        return [study_from_files(named, study_id=arguments.id)]
+    if not arguments.studies:
+        raise UsageError("nothing to do: pass a study's folder, or its files with --t1, --t1ce, --t2 and --flair")
+    if arguments.id is not None:
+        if len(arguments.studies) > 1:
+            raise UsageError("--id names one study, and several folders were passed. Pass them one at a time.")
+        return [find_study(arguments.studies[0], study_id=arguments.id)]
+    found: list[StudyFiles] = []
+    for folder in arguments.studies:
+        try:
+            found.extend(find_studies(folder, on_error=lambda place, error: failures.append((place.name, error))))
+        except InputError as error:
+            failures.append((folder.name or str(folder), error))
+    _refuse_repeats(found)
+    return found
+
+
+def _refuse_repeats(found: Sequence[StudyFiles]) -> None:
+    seen: dict[str, StudyFiles] = {}
+    for study in found:
+        other = seen.setdefault(study.id, study)
+        if other is study:
+            continue
+        if other.files == study.files:
+            raise UsageError(f"study {study.id} is named twice. Name it once.")
+        places = " and ".join(str(next(iter(s.files.values())).parent) for s in (other, study))
+        raise UsageError(
+            f"two studies would both be called {study.id} ({places}). Pass them one at a time, with --id NAME."
+        )
+
+
+def report_failures(failures: Failures, *, finished: int) -> int:
+    """List what failed on standard error.
+
+    Args:
+        failures: what failed.
+        finished: how many studies went well.
+
+    Returns:
+        The exit code: 0 without failures, the common one of all failures, else 1.
+    """
+    for name, error in failures:
+        print(f"brats-seg: {name}: {error}", file=sys.stderr)
+    failed = len({name for name, _ in failures})
+    if failed and failed + finished > 1:
+        print(f"brats-seg: {failed} of {failed + finished} studies failed", file=sys.stderr)
+    codes = {error.exit_code for _, error in failures}
+    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+
+
+def failures_as_json(failures: Failures) -> list[dict[str, Any]]:
+    """Failures as plain values."""
+    return [{"study": name, "error": str(error), "exit_code": error.exit_code} for name, error in failures]
+
+
+@contextmanager
+def progress(title: str, total: int, *, hidden: bool) -> Iterator[Callable[[str], None]]:
+    """A progress bar on standard error, shown on a terminal only and gone at the end.
+
+    Args:
+        title: what is worked on.
+        total: number of steps.
+        hidden: show nothing even on a terminal.
+
+    Yields:
+        A function to be called with the name of each step before it runs.
+    """
+    from tqdm import tqdm
+
+    # disable=None: tqdm shows the bar on a terminal only
+    layout = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}"
+    with tqdm(total=total, disable=True if hidden else None, leave=False, bar_format=layout) as bar:
+        steps: list[str] = []
+
+        def tick(step: str) -> None:
+            bar.n = min(len(steps), total)
+            steps.append(step)
+            bar.set_description_str(f"{title}: {STEP_WORDS.get(step, step)}")
+
+        yield tick
+
+
+def say(text: str, *, quiet: bool) -> None:
+    """Print at once, so that a log grows while the program runs."""
+    if not quiet:
+        print(text, flush=True)

@@ -1,0 +1,228 @@
+"""Whole phantoms: the truth, the images and the label map belong together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import DEFAULT_SCHEMA, Region, Structure
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.volume import Grid
+from brats_seg.phantom import (
+    BRATS_GRID,
+    AcquisitionConfig,
+    AnatomyConfig,
+    Phantom,
+    PhantomConfig,
+    TumourConfig,
+    TumourKind,
+    make_patient,
+    make_phantom,
+    scan_patient,
+)
+from brats_seg.phantom.contrast import Tissue
+from tests.strategies import affine_of
+
+
+def centroid_mm(phantom: Phantom) -> np.ndarray:
+    """Centroid of the tumour core's fractions."""
+    core = phantom.fractions[Structure.NCR].data + phantom.fractions[Structure.ET].data
+    voxels = np.argwhere(core > 0)
+    return np.average(phantom.labels.grid.to_world(voxels), axis=0, weights=core[tuple(voxels.T)])
+
+
+def fraction_ml(phantom: Phantom, structure: Structure) -> float:
+    volume = phantom.fractions[structure]
+    return float(volume.data.sum(dtype=np.float64)) * volume.grid.voxel_ml
+
+
+def edged(mask: np.ndarray) -> np.ndarray:
+    return ndimage.binary_erosion(mask)
+
+
+@pytest.fixture(scope="module")
+def patient():
+    return make_patient(PhantomConfig(), np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def phantom(patient):
+    return scan_patient(patient, PhantomConfig(study_id="p1"), np.random.default_rng(2))
+
+
+def test_looks_like_a_brats_study(phantom):
+    assert phantom.study.id == "p1"
+    assert phantom.study.present == SEQUENCES
+    assert phantom.study.is_aligned
+    assert phantom.labels.grid.same_as(BRATS_GRID)
+    assert phantom.labels.data.dtype == np.uint8
+    masks = [volume.data > 0 for volume in phantom.study.images.values()]
+    for volume, mask in zip(phantom.study.images.values(), masks, strict=True):
+        assert volume.data.dtype == np.float32
+        assert (volume.data[~mask] == 0).all() and np.isfinite(volume.data).all()
+        np.testing.assert_array_equal(mask, masks[0])
+    assert 1000 < masks[0].sum() / 1000 < 2000  # ml of an adult's brain mask
+    assert not phantom.labels.data[~masks[0]].any()
+
+
+def test_truth_is_the_formula_and_the_fractions_hold_it(phantom):
+    lesion = phantom.description["lesions"][0]
+    assert phantom.truth["TC"] == pytest.approx(4 / 3 * np.pi * np.prod(lesion["radii_mm"]) / 1000, rel=1e-4)
+    assert phantom.description["volume_known_by"]["TC"] == "formula"
+    for structure in (Structure.NCR, Structure.ED, Structure.ET):
+        assert fraction_ml(phantom, structure) == pytest.approx(phantom.truth[structure.abbreviation], rel=0.003)
+    assert phantom.truth["WT"] == pytest.approx(phantom.truth["TC"] + phantom.truth["ED"])
+    assert phantom.truth["TC"] == pytest.approx(phantom.truth["ET"] + phantom.truth["NCR"])
+
+
+def test_labels_agree_with_the_truth(phantom):
+    DEFAULT_SCHEMA.check(phantom.labels.data)
+    for region in Region:
+        measured = DEFAULT_SCHEMA.region_mask(phantom.labels.data, region).sum() / 1000
+        assert measured == pytest.approx(phantom.truth[region.abbreviation], rel=0.03)
+
+
+def test_fractions_sum_to_one_in_the_brain(patient):
+    total = sum(patient.body.tissues().values())
+    brain = patient.body.anatomy.brain
+    np.testing.assert_allclose(total[brain], 1, atol=1e-4)
+    assert not total[~brain].any()
+
+
+def test_tissues_are_ordered_as_in_patients(patient, phantom):
+    fractions = {tissue: values > 0.95 for tissue, values in patient.body.tissues().items()}
+    noiseless = replace(PhantomConfig(), acquisition=AcquisitionConfig(noise=0.01, contrast_jitter=0))
+    scan = scan_patient(patient, noiseless, np.random.default_rng(3))
+    grid = patient.body.grid
+    offset = np.round(BRATS_GRID.to_voxel(grid.to_world((0, 0, 0)))).astype(int)
+
+    def median(sequence: MRSequence, tissue: Tissue) -> float:
+        voxels = np.argwhere(fractions[tissue]) + offset
+        voxels = voxels[((voxels >= 0) & (voxels < BRATS_GRID.shape)).all(1)]
+        return float(np.median(scan.study.images[sequence].data[tuple(voxels.T)]))
+
+    t1, t1ce, t2, flair = (lambda tissue, s=s: median(s, tissue) for s in SEQUENCES)
+    assert t1(Tissue.CSF) < t1(Tissue.GREY) < t1(Tissue.WHITE)
+    assert t2(Tissue.WHITE) < t2(Tissue.GREY) < t2(Tissue.EDEMA) < t2(Tissue.CSF)
+    assert flair(Tissue.CSF) < flair(Tissue.WHITE) < flair(Tissue.GREY) < flair(Tissue.EDEMA)
+    assert t1ce(Tissue.ENHANCING) > 1.15 * max(t1ce(Tissue.WHITE), t1ce(Tissue.NECROSIS), t1ce(Tissue.EDEMA))
+    assert t1(Tissue.ENHANCING) < t1(Tissue.WHITE)  # the rim is bright only after contrast agent
+    assert t1ce(Tissue.NECROSIS) < t1ce(Tissue.WHITE)
+
+
+def test_description_is_plain_json(phantom):
+    again = json.loads(json.dumps(phantom.description))
+    assert again["volume_ml"] == dict(phantom.truth)
+    assert again["kind"] == "high_grade"
+
+
+def test_centroid_is_where_the_description_says(phantom):
+    centre = np.array(phantom.description["lesions"][0]["centre_mm"])
+    assert np.linalg.norm(centroid_mm(phantom) - centre) < 4  # waves move the centroid off the centre a little
+
+
+def test_same_patient_scanned_twice_has_one_truth_and_other_noise(patient, phantom):
+    second = scan_patient(patient, PhantomConfig(), np.random.default_rng(8))
+    np.testing.assert_array_equal(second.labels.data, phantom.labels.data)
+    flair, other = phantom.study.images[MRSequence.FLAIR].data, second.study.images[MRSequence.FLAIR].data
+    assert not np.array_equal(flair, other)
+    assert np.corrcoef(flair[flair > 0], other[flair > 0])[0, 1] > 0.8
+
+
+def test_thick_slices_in_another_orientation_keep_the_world(patient, phantom):
+    affine = affine_of("PSR", (1.0, 1.0, 5.0), (0, 0, 0), (4, -6, 3))
+    shape = (200, 180, 36)
+    affine[:3, 3] = np.array((-119.5, 106, 76)) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    config = PhantomConfig(grid=Grid(shape, affine))
+    thick = scan_patient(patient, config, np.random.default_rng(4))
+    assert thick.study.reference_volume.grid.same_as(config.grid)
+    np.testing.assert_allclose(centroid_mm(thick), centroid_mm(phantom), atol=0.3)
+    assert fraction_ml(thick, Structure.ET) == pytest.approx(phantom.truth["ET"], rel=0.01)
+    bright = thick.study.images[MRSequence.T1CE].data
+    brain = thick.fractions[Structure.ET].data > 0.9
+    assert bright[brain].mean() > 1.2 * bright[bright > 0].mean()
+
+
+def test_sequences_on_their_own_grids_and_moved(patient):
+    own = Grid((120, 120, 30), np.array([[-2.0, 0, 0, 0], [0, -2.0, 0, 225], [0, 0, 5.0, 0], [0, 0, 0, 1]]))
+    still = AcquisitionConfig(sequences=(MRSequence.T1CE, MRSequence.FLAIR))
+    scans = [
+        scan_patient(
+            patient,
+            PhantomConfig(sequence_grids={MRSequence.FLAIR: own}, acquisition=acquisition),
+            np.random.default_rng(4),
+        ).study
+        for acquisition in (still, replace(still, movement_mm=5.0))
+    ]
+    assert all(study.missing == (MRSequence.T1, MRSequence.T2) and not study.is_aligned for study in scans)
+    assert all(study.images[MRSequence.FLAIR].grid.same_as(own) for study in scans)
+    centres = [own.to_world(np.argwhere(study.images[MRSequence.FLAIR].data > 0)).mean(0) for study in scans]
+    assert np.linalg.norm(centres[0] - centres[1]) > 2
+    masks = [study.images[MRSequence.T1CE].data > 0 for study in scans]
+    np.testing.assert_array_equal(*masks)
+
+
+def test_no_tumour_low_grade_and_several(patient):
+    def make(kind: TumourKind, seed: int, **options) -> Phantom:
+        config = PhantomConfig(
+            tumour=TumourConfig(kind=kind, **options), acquisition=AcquisitionConfig(sequences=(MRSequence.FLAIR,))
+        )
+        return make_phantom(config, np.random.default_rng(seed))
+
+    empty = make(TumourKind.NONE, 1)
+    assert not empty.labels.data.any() and set(empty.truth.values()) == {0.0}
+    assert empty.description["lesions"] == []
+    low = make(TumourKind.LOW_GRADE, 1)
+    assert low.truth["ET"] == 0 and low.truth["NCR"] == low.truth["TC"] > 0
+    assert not (low.labels.data == 3).any()
+    several = make(TumourKind.MULTIFOCAL, 3, edema_mm=(5, 6))
+    lesions = several.description["lesions"]
+    core = DEFAULT_SCHEMA.region_mask(several.labels.data, Region.TC)
+    assert 2 <= len(lesions) <= 4 and ndimage.label(core, np.ones((3, 3, 3)))[1] == len(lesions)
+    for structure in (Structure.NCR, Structure.ET):
+        assert fraction_ml(several, structure) == pytest.approx(several.truth[structure.abbreviation], rel=0.003)
+
+
+def test_free_edema_is_a_formula_too():
+    tumour = TumourConfig(follow_white_matter=False, core_volume_ml=(6, 8), edema_mm=(4, 6), mass_effect=0)
+    config = PhantomConfig(tumour=tumour, acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)))
+    phantom = make_phantom(config, np.random.default_rng(4))
+    assert set(phantom.description["volume_known_by"].values()) == {"formula"}
+    assert fraction_ml(phantom, Structure.ED) == pytest.approx(phantom.truth["ED"], rel=0.003)
+
+
+def test_same_seed_same_phantom_other_seed_another():
+    config = PhantomConfig(
+        tumour=TumourConfig(core_volume_ml=(5, 8)), acquisition=AcquisitionConfig(sequences=(MRSequence.T2,))
+    )
+    one, same, other = (make_phantom(config, np.random.default_rng(seed)) for seed in (11, 11, 12))
+    np.testing.assert_array_equal(one.study.images[MRSequence.T2].data, same.study.images[MRSequence.T2].data)
+    np.testing.assert_array_equal(one.labels.data, same.labels.data)
+    assert one.truth == same.truth and one.description == same.description
+    assert one.truth != other.truth
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TumourConfig(core_volume_ml=(5, 2)),
+        lambda: TumourConfig(necrotic_share=(0.2, 0.95)),
+        lambda: TumourConfig(irregularity=0.9),
+        lambda: AcquisitionConfig(noise=-1),
+        lambda: AcquisitionConfig(sequences=()),
+    ],
+)
+def test_nonsense_is_refused(make):
+    with pytest.raises(InputError):
+        make()
+
+
+def test_a_tumour_larger_than_a_hemisphere_is_refused():
+    config = PhantomConfig(tumour=TumourConfig(core_volume_ml=(600, 601)), anatomy=AnatomyConfig(scale_sd=0))
+    with pytest.raises(InputError, match="no place in this brain"):
+        make_phantom(config, np.random.default_rng(0))
