@@ -11,11 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from brats_seg.core.labels import REGIONS, Region
+from brats_seg.core.labels import REGIONS
+from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.evaluation.snapshot import Picture, Snapshot
-
-REGION_COLOURS: Mapping[Region, str] = {Region.WT: "#56B4E9", Region.TC: "#F0E442", Region.ET: "#D55E00"}
-"""Okabe and Ito's colours, as in the report of a study: told apart with any common colour blindness."""
 
 _INK = "#1b1f24"
 _SOFT = "#57606a"
@@ -37,7 +35,7 @@ def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
         values = [_finite(cases, region, metric) for region in REGIONS]
         boxes = axis.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": _INK})
         for box, region in zip(boxes["boxes"], REGIONS, strict=True):
-            box.set(facecolor=REGION_COLOURS[region], alpha=0.55, edgecolor=_SOFT)
+            box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=_SOFT)
         for place, column in enumerate(values, 1):
             spread = place + 0.16 * (np.arange(len(column)) * 0.618 % 1 - 0.5)
             axis.plot(spread, column, ".", color=_INK, markersize=3.5, alpha=0.6)
@@ -56,7 +54,14 @@ def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame) -> bytes:
     def draw(axis: Axes, region: Region) -> None:
         part = cases[cases["region"] == region.abbreviation]
         mean = (part["reference_ml"] + part["predicted_ml"]) / 2
-        axis.plot(mean, part["volume_error_ml"], "o", color=REGION_COLOURS[region], markeredgecolor=_INK, markersize=5)
+        axis.plot(
+            mean,
+            part["volume_error_ml"],
+            "o",
+            color=REGION_COLOURS[region.abbreviation],
+            markeredgecolor=_INK,
+            markersize=5,
+        )
         row = agreement[agreement["region"] == region.abbreviation].iloc[0]
         for column, style in (("bias_ml", "-"), ("lower_limit_ml", "--"), ("upper_limit_ml", "--")):
             if np.isfinite(row[column]):
@@ -94,10 +99,14 @@ def snapshot_picture(snapshot: Snapshot) -> bytes:
         for bit, region in enumerate(REGIONS):
             mask = (_upright(bits)[rows, columns] >> bit & 1).astype(float)
             if mask.any() and not mask.all():
-                axis.contour(mask, levels=[0.5], colors=[REGION_COLOURS[region]], linewidths=[2.2 - 0.5 * bit])
+                axis.contour(
+                    mask, levels=[0.5], colors=[REGION_COLOURS[region.abbreviation]], linewidths=[2.2 - 0.5 * bit]
+                )
         axis.set_title(title, fontsize=10, color="white")
         axis.set_axis_off()
-    legend = [Line2D([], [], color=REGION_COLOURS[r], linewidth=2.5, label=r.abbreviation) for r in REGIONS]
+    legend = [
+        Line2D([], [], color=REGION_COLOURS[r.abbreviation], linewidth=2.5, label=r.abbreviation) for r in REGIONS
+    ]
     figure.legend(handles=legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor="white")
     return _png(figure)
 

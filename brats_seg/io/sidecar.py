@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import REGIONS, SCHEMAS, LabelSchema, Structure
+from brats_seg.core.labels import REGIONS, SCHEMAS, LabelSchema
+from brats_seg.core.palette import structure_colour
 from brats_seg.core.results import Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.io.output import write_text
@@ -19,16 +20,6 @@ from brats_seg.io.tables import write_json
 
 LESION = 7
 """BIDS standard label "Lesion (L)", the mapping of every tissue class of a tumour."""
-STRUCTURE_COLORS: Mapping[Structure, str] = {
-    Structure.NCR: "#F0E442",
-    Structure.ED: "#56B4E9",
-    Structure.ET: "#D55E00",
-    Structure.NET: "#E69F00",
-    Structure.CC: "#009E73",
-    Structure.RC: "#CC79A7",
-    Structure.GTV: "#0072B2",
-}
-"""Colour-blind-safe colours of Okabe and Ito (2008), the same as in the report's pictures (a test compares them)."""
 _SCHEMA_KEY = "LabelSchema"
 _MAX_SIDECAR_BYTES = 2**20
 
@@ -83,7 +74,7 @@ def write_dseg_sidecars(
     rows = ["index\tname\tabbreviation\tcolor\tmapping"]
     for number in sorted(schema.values):
         structure = schema.values[number]
-        color = STRUCTURE_COLORS[structure]
+        color = structure_colour(structure)
         rows.append(f"{number}\t{structure.value}\t{structure.abbreviation}\t{color}\t{LESION}")
     write_text(sidecar_path(path, ".tsv"), "\n".join(rows) + "\n")
 

@@ -155,7 +155,7 @@ def _default_disease(baseline: VisitMeasurements, criteria: Criteria) -> tuple[D
 def _answers(
     history: PatientHistory, criteria: Criteria, episodes: Sequence[Episode], disease: Disease, measure: Measure
 ) -> dict[str, list[Answer]]:
-    """Answers of every visit by compartment (those judged and those with lesions) and overall."""
+    """Answers of every visit by compartment and overall."""
     judged = {
         compartment: _judge(history, criteria, episodes, compartment=compartment, measure=measure, disease=disease)
         for compartment in disease.compartments
@@ -164,7 +164,7 @@ def _answers(
     for compartment in Compartment:
         if compartment in judged:
             table[compartment.value] = judged[compartment]
-        elif any(visit.of(compartment) for visit in history.visits):
+        else:
             answer = Answer(Category.NE, reasons=(f"not judged in {disease} disease",))
             table[compartment.value] = [answer] * len(history.visits)
     table[OVERALL] = [
@@ -193,7 +193,7 @@ def _judge(
         facts = [facts_at(history, day=visit.day, baseline=visits[0].day) for visit in visits]
         for index in range(1, len(visits)):
             reading = read_visit(course, index)
-            readings.append(with_facts(reading, facts[index], criteria) if course.is_measured() else reading)
+            readings.append(with_facts(reading, facts[index], criteria) if course.is_measured(index) else reading)
         settled = settle(readings, visits, criteria, [fact.days_since_radiotherapy for fact in facts])
         first = replace(settled[0], missing=facts[0].missing)
         if episode.judged_before:

@@ -123,9 +123,9 @@ class Course:
         """Target lesions, chosen at baseline."""
         return choose_targets(self.visits[0].of(self.compartment), self.criteria)
 
-    def is_measured(self) -> bool:
-        """Whether anything in the episode was measured this way; True where no lesion is ever seen."""
-        lesions = [lesion for visit in self.visits for lesion in visit.of(self.compartment)]
+    def is_measured(self, index: int) -> bool:
+        """Whether any lesion up to a visit was measured this way; True where none was seen."""
+        lesions = [lesion for visit in self.visits[: index + 1] for lesion in visit.of(self.compartment)]
         return not lesions or any(self.measure.size(lesion) is not None for lesion in lesions)
 
     def summed(self, index: int) -> frozenset[str]:
@@ -165,7 +165,7 @@ def read_visit(course: Course, index: int) -> Reading:
     Order: progression (new lesion, growth against nadir), complete, partial and minor response against baseline,
     stable. Against a nadir of zero only a new measurable lesion is progression (any size where the criteria say so).
     """
-    if not course.is_measured():
+    if not course.is_measured(index):
         return Reading(Category.NE, reasons=(f"not measured by {course.measure.words}",))
     value, base, nadir = course.sum_at(index), course.sum_at(0), course.nadir_before(index)
     from_baseline = _percent(value, base)

@@ -174,7 +174,7 @@ def _kept(
 def _kept_since(
     index: int, levels: Sequence[int | None], visits: Sequence[VisitMeasurements], wait: int
 ) -> tuple[int | None, bool]:
-    """The visit from which on a response has been kept for long enough, and whether an open progression lies between."""
+    """The visit since which a response was kept for long enough, and whether an open progression lies between."""
     open_between = False
     for earlier in reversed(range(1, index)):
         level = levels[earlier]

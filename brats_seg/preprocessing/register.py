@@ -190,8 +190,8 @@ def _side(volume: Volume, mask: NDArray[np.bool_] | None, spacing_mm: float) -> 
 
 def _shrink(image: Any, spacing_mm: float) -> Any:
     """Means of blocks, so that voxels come near ``spacing_mm`` where they are smaller."""
-    factors = [max(round(spacing_mm / s), 1) for s in image.GetSpacing()]
-    return sitk.BinShrink(image, factors)
+    sizes = zip(image.GetSpacing(), image.GetSize(), strict=True)
+    return sitk.BinShrink(image, [min(max(round(spacing_mm / spacing), 1), size) for spacing, size in sizes])
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,10 @@ def _optimise(pair: _Pair, start: Any, level: int) -> Any:
         gradientMagnitudeTolerance=1e-8,
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.Execute(fixed, moving)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError:  # ITK: every sample left the moving image. The start stays, and its overlap shows what it is.
+        return start
     return transform
 
 

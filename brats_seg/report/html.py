@@ -11,10 +11,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.results import Lesion, RegionVolume, RunRecord, StudyResult
 from brats_seg.core.study import MRSequence
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
-from brats_seg.report.palette import REGION_COLOURS
 from brats_seg.report.scene import doubtful_regions, measured_lesion
 from brats_seg.report.tables import (
     SPECK_ML,

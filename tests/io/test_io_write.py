@@ -17,12 +17,13 @@ from nifti_files import AFFINE, save, scan
 from strategies import ORIENTATIONS, affine_of
 
 from brats_seg.core.errors import InputError, OutputError
-from brats_seg.core.labels import SCHEMAS, Structure
+from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.palette import structure_colour
 from brats_seg.core.results import Probabilities, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid, Volume
 from brats_seg.io.nifti import read_image, read_label_map
-from brats_seg.io.sidecar import STRUCTURE_COLORS, sidecar_path
+from brats_seg.io.sidecar import sidecar_path
 from brats_seg.io.write import (
     read_schema_sidecar,
     write_dseg_sidecars,
@@ -195,11 +196,7 @@ def test_sidecars_name_the_schema_and_read_back(tmp_path: Path, name: str) -> No
     assert rows[0] == ["index", "name", "abbreviation", "color", "mapping"]
     assert [int(row[0]) for row in rows[1:]] == sorted(SCHEMAS[name].values)
     assert {row[4] for row in rows[1:]} == {"7"}
-
-
-def test_colours_are_those_of_the_report() -> None:
-    palette = pytest.importorskip("brats_seg.report.palette")
-    assert {s: palette.structure_colour(s) for s in Structure} == dict(STRUCTURE_COLORS)
+    assert {row[3] for row in rows[1:]} == {structure_colour(s) for s in SCHEMAS[name].structures}
 
 
 def test_no_sidecar_or_one_of_another_program_says_nothing(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from report_studies import make_result
 
 from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, Structure
+from brats_seg.core.palette import REGION_COLOURS, structure_colour
 from brats_seg.core.results import RegionVolume
 from brats_seg.report import tables
-from brats_seg.report.palette import REGION_COLOURS, structure_colour
 
 
 @pytest.mark.parametrize(

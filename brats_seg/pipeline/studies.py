@@ -1,105 +1,35 @@
-"""Composes the rooms: segment one study, measure one label map.
-
-Example:
-    A study of four files in a folder, results in ``out/<name of the folder>``::
-
-        from brats_seg import SegmentOptions, segment_study
-
-        result = segment_study("patients/case_0042", "out", options=SegmentOptions(labels="brats2021"))
-        print(result.measurements.volume("WT").volume_ml)
-
-    A label map in memory:
-
-    >>> import numpy as np
-    >>> from brats_seg.core.labels import SCHEMAS
-    >>> from brats_seg.core.results import Segmentation
-    >>> from brats_seg.core.volume import Volume
-    >>> labels = np.zeros((20, 20, 20), np.uint8)
-    >>> labels[5:15, 5:15, 5:15] = 3
-    >>> mask = Segmentation("case", Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2023"])
-    >>> measure(mask).volume("ET").volume_ml
-    1.0
-"""
+"""Segmenting one study, from its files to a folder of results."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import brats_seg
-from brats_seg.core.errors import DeviceError, OutputError, UsageError
-from brats_seg.core.labels import guess_schema, present_values, schema_named, schema_of_name
-from brats_seg.core.results import Measurements, RunRecord, Segmentation, StudyResult
+from brats_seg.core.errors import DeviceError, OutputError
+from brats_seg.core.labels import schema_named
+from brats_seg.core.results import RunRecord, StudyResult
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, Study
 from brats_seg.inference.postprocess import segment, to_native
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.discover import StudyFiles, check_study_id, find_study
 from brats_seg.io.load import load_study
-from brats_seg.io.nifti import file_sha256, read_forms, read_label_result
-from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, finished, read_run, write_text
-from brats_seg.io.write import (
-    read_schema_sidecar,
-    write_dseg_sidecars,
-    write_label_map,
-    write_lesions_csv,
-    write_lesions_json,
-    write_probabilities,
-    write_run,
-    write_volumes_csv,
-    write_volumes_json,
-)
-from brats_seg.models.bundle import DEFAULT_MODEL, ModelBundle, find_model
+from brats_seg.io.nifti import file_sha256, read_forms
+from brats_seg.io.output import OutputFolder, file_hashes, finished, read_run, write_text
+from brats_seg.io.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
+from brats_seg.models.bundle import ModelBundle, find_model
+from brats_seg.pipeline.masks import write_tables
+from brats_seg.pipeline.options import SegmentOptions
+from brats_seg.pipeline.record import model_summary, peak_memory_mib, versions
 from brats_seg.preprocessing.prepare import PrepareConfig, images_on_reference, prepare
 from brats_seg.volumetrics.measure import measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel
 
-STEPS = ("read", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
-"""Names of the steps of :func:`segment_study`, in order; keys of the timings."""
-
-LIBRARIES = ("numpy", "scipy", "torch", "monai", "nibabel", "SimpleITK", "openvino", "connected-components-3d")
-
 Tick = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """How to segment; the same for every study of a run.
-
-    Example:
-        >>> SegmentOptions(reference=MRSequence.FLAIR, report=False).labels
-        'brats2023'
-
-    Attributes:
-        model: name of an installed model or path of a model folder.
-        engine: ``auto``, ``openvino`` or ``torch``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        labels: label schema of the label map that is written.
-        reference: sequence on whose grid results are written; None takes T1CE, FLAIR, T2, T1 in that order.
-        mirror: average with the prediction of the mirrored study (``--tta``).
-        report: write the HTML report and the overlay picture.
-        force: accept scans that do not look skull-stripped.
-        exists: what to do where results exist already.
-    """
-
-    model: str = DEFAULT_MODEL
-    engine: str = "auto"
-    device: str = "auto"
-    labels: str = "brats2023"
-    reference: MRSequence | None = None
-    mirror: bool = False
-    report: bool = True
-    force: bool = False
-    exists: ExistsPolicy = "refuse"
-
-    def __post_init__(self) -> None:
-        if self.labels not in ("brats2023", "brats2021"):
-            raise UsageError(f"label maps are written as brats2023 or brats2021, not {self.labels!r}")
 
 
 @dataclass
@@ -220,7 +150,7 @@ def _compute(
         engine=predictor.engine,
         inputs={s.value: _input(study, s) for s in study.present},
         preparation=prepared.record.to_dict(),
-        settings=_settings(options),
+        settings=options.to_dict(),
         timings_s=run.timings_s,
         peak_memory_mib=peak_memory_mib(),
         decisions=tuple(decided),
@@ -261,7 +191,7 @@ def _write(
         )
         if result.segmentation.probabilities is not None:
             write_probabilities(result.segmentation.probabilities, folder / f"{name}_probseg.nii.gz", forms=forms)
-        _write_tables(result.measurements, folder)
+        write_tables(result.measurements, folder)
     if options.report:
         with run.step("report"):
             _write_report(result, bundle, folder)
@@ -270,13 +200,6 @@ def _write(
     )
     write_run(record, folder / "run.json")
     return replace(result, record=record)
-
-
-def _write_tables(measurements: Measurements, folder: Path) -> None:
-    name = measurements.study_id
-    write_volumes_csv(measurements, folder / f"{name}_volumes.csv")
-    write_volumes_json(measurements, folder / f"{name}_volumes.json")
-    write_lesions_csv(measurements, folder / f"{name}_lesions.csv")
 
 
 def _write_report(result: StudyResult, bundle: ModelBundle, folder: Path) -> None:
@@ -307,7 +230,7 @@ def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bun
     if not finished(folder):
         return "its results are not whole"
     record = read_run(folder) or {}
-    if record.get("settings") != _settings(options):
+    if record.get("settings") != options.to_dict():
         return "it was made with other options"
     if record.get("model", {}).get("sha256") != bundle.sha256:
         return "it was made with another model"
@@ -319,155 +242,11 @@ def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bun
     return ""
 
 
-def measure(
-    mask: Segmentation | str | Path,
-    *,
-    schema: str = "auto",
-    study_id: str | None = None,
-) -> Measurements:
-    """Volumes, lesions and diameters of a label map.
-
-    Args:
-        mask: a label map file, or a segmentation in memory.
-        schema: name of its label schema; ``auto`` trusts a sidecar, a BraTS file name or the values {1, 2, 4}.
-        study_id: id in the tables; else the file's name without its endings.
-
-    Raises:
-        InputError: if the file is no label map, or its schema is not certain.
-
-    Example:
-        A label map of BraTS 2021::
-
-            from brats_seg import measure
-
-            found = measure("BraTS2021_00000_seg.nii.gz")
-            largest = found.lesions_of("ET")[0]
-            print(largest.volume_ml, largest.diameters.long_mm)
-    """
-    segmentation = mask if isinstance(mask, Segmentation) else read_mask(Path(mask), schema, study_id).segmentation
-    return measure_segmentation(segmentation)
-
-
-@dataclass(frozen=True, eq=False)
-class MaskReading:
-    """A label map that was read from a file.
-
-    Attributes:
-        segmentation: the label map with its meaning.
-        sha256: checksum of the file.
-        decisions: what was decided about its meaning, in words.
-        warnings: what was noticed while reading, in words.
-    """
-
-    segmentation: Segmentation
-    sha256: str
-    decisions: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-def read_mask(path: Path, schema: str, study_id: str | None) -> MaskReading:
-    """A label map file with its meaning; arguments and errors as for :func:`measure`."""
-    read = read_label_result(path)
-    labels = read.volume
-    if schema == "auto":
-        values = present_values(labels.data)
-        beside = read_schema_sidecar(path)
-        chosen = beside or guess_schema(values, file_name=path.name)
-        named = beside is None and schema_of_name(path.name) is chosen
-        why = "the file beside it says so" if beside else "its name says so" if named else "its values say so"
-    else:
-        chosen, why = schema_named(schema), "as asked"
-    chosen.check(labels.data)
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
-    for ending in ("_dseg", "_seg", "-seg"):
-        name = name.removesuffix(ending)
-    identity = study_id if study_id is not None else name
-    check_study_id(identity, source="the file's name" if study_id is None else "--id")
-    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {why}"
-    return MaskReading(Segmentation(identity, labels, chosen), read.sha256, (decision,), read.notes)
-
-
-def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:
-    """Write the tables of :func:`measure` into ``output/<id>`` and return that folder.
-
-    Raises:
-        OutputError: if it cannot be written, exists, or holds more than such tables (a segmentation, for example).
-    """
-    name, schema = measurements.study_id, mask.segmentation.schema
-    final = output / name
-    tables = {f"{name}_{ending}" for ending in ("volumes.csv", "volumes.json", "lesions.csv", "lesions.json")}
-    before = (read_run(final) or {}).get("outputs")
-    if isinstance(before, dict) and set(before) - tables:
-        raise OutputError(f"{final} holds a segmentation, which tables may not replace. Choose another -o, or --id.")
-    with OutputFolder(final, exists=exists) as folder:
-        _write_tables(measurements, folder.path)
-        write_lesions_json(measurements, folder.path / f"{name}_lesions.json")
-        record = RunRecord(
-            study_id=name,
-            versions=versions(),
-            inputs={"mask": {"sha256": mask.sha256, "grid": mask.segmentation.labels.grid.describe()}},
-            settings={"schema": schema.name},
-            peak_memory_mib=peak_memory_mib(),
-            decisions=mask.decisions,
-            warnings=mask.warnings,
-            outputs=file_hashes(folder.path),
-        )
-        write_run(record, folder.path / "run.json")
-    return folder.final
-
-
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
     """Preprocessing settings as a card holds them."""
-    return PrepareConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
-
-
-def model_summary(bundle: ModelBundle) -> dict[str, Any]:
-    """What a result says of its model."""
-    card = bundle.card
-    return {
-        "name": card.name,
-        "version": card.version,
-        "sha256": bundle.sha256,
-        "trained_on": card.trained_on,
-        "licence": card.licence,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of the program, Python and the libraries that take part."""
-    found = {"brats_seg": brats_seg.__version__, "python": sys.version.split()[0]}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    if sys.platform == "win32":
-        import psutil  # noqa: PLC0415
-
-        return float(psutil.Process().memory_info().peak_wset) / 2**20
-    import resource  # noqa: PLC0415 - not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) / (2**20 if sys.platform == "darwin" else 2**10)
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return PrepareConfig(**plain)
 
 
 def _input(study: Study, sequence: MRSequence) -> dict[str, Any]:
     return {"sha256": study.sha256.get(sequence, ""), "grid": study.images[sequence].grid.describe()}
-
-
-def _settings(options: SegmentOptions) -> dict[str, Any]:
-    """The options in force, without paths: a model outside the package shows by its checksum."""
-    return {
-        "engine": options.engine,
-        "device": options.device,
-        "labels": options.labels,
-        "reference": options.reference.value if options.reference else "auto",
-        "mirror": options.mirror,
-        "report": options.report,
-        "force": options.force,
-    }

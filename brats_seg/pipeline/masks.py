@@ -1,0 +1,140 @@
+"""Measuring a label map that exists already; needs neither torch nor a model.
+
+Example:
+    >>> import numpy as np
+    >>> from brats_seg.core.labels import SCHEMAS
+    >>> from brats_seg.core.results import Segmentation
+    >>> from brats_seg.core.volume import Volume
+    >>> labels = np.zeros((20, 20, 20), np.uint8)
+    >>> labels[5:15, 5:15, 5:15] = 3
+    >>> mask = Segmentation("case", Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2023"])
+    >>> measure(mask).volume("ET").volume_ml
+    1.0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from brats_seg.core.errors import OutputError
+from brats_seg.core.labels import guess_schema, present_values, schema_named, schema_of_name
+from brats_seg.core.results import Measurements, RunRecord, Segmentation
+from brats_seg.io.discover import check_study_id
+from brats_seg.io.nifti import read_label_result
+from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, read_run
+from brats_seg.io.write import (
+    read_schema_sidecar,
+    write_lesions_csv,
+    write_lesions_json,
+    write_run,
+    write_volumes_csv,
+    write_volumes_json,
+)
+from brats_seg.pipeline.record import peak_memory_mib, versions
+from brats_seg.volumetrics.measure import measure_segmentation
+
+
+def measure(
+    mask: Segmentation | str | Path,
+    *,
+    schema: str = "auto",
+    study_id: str | None = None,
+) -> Measurements:
+    """Volumes, lesions and diameters of a label map.
+
+    Args:
+        mask: a label map file, or a segmentation in memory.
+        schema: name of its label schema; ``auto`` trusts a sidecar, a BraTS file name or the values {1, 2, 4}.
+        study_id: id in the tables; else the file's name without its endings.
+
+    Raises:
+        InputError: if the file is no label map, or its schema is not certain.
+
+    Example:
+        A label map of BraTS 2021::
+
+            from brats_seg import measure
+
+            found = measure("BraTS2021_00000_seg.nii.gz")
+            largest = found.lesions_of("ET")[0]
+            print(largest.volume_ml, largest.diameters.long_mm)
+    """
+    segmentation = mask if isinstance(mask, Segmentation) else read_mask(Path(mask), schema, study_id).segmentation
+    return measure_segmentation(segmentation)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskReading:
+    """A label map that was read from a file.
+
+    Attributes:
+        segmentation: the label map with its meaning.
+        sha256: checksum of the file.
+        decisions: what was decided about its meaning, in words.
+        warnings: what was noticed while reading, in words.
+    """
+
+    segmentation: Segmentation
+    sha256: str
+    decisions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_mask(path: Path, schema: str, study_id: str | None) -> MaskReading:
+    """A label map file with its meaning; arguments and errors as for :func:`measure`."""
+    read = read_label_result(path)
+    labels = read.volume
+    if schema == "auto":
+        values = present_values(labels.data)
+        beside = read_schema_sidecar(path)
+        chosen = beside or guess_schema(values, file_name=path.name)
+        named = beside is None and schema_of_name(path.name) is chosen
+        why = "the file beside it says so" if beside else "its name says so" if named else "its values say so"
+    else:
+        chosen, why = schema_named(schema), "as asked"
+    chosen.check(labels.data)
+    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    for ending in ("_dseg", "_seg", "-seg"):
+        name = name.removesuffix(ending)
+    identity = study_id if study_id is not None else name
+    check_study_id(identity, source="the file's name" if study_id is None else "--id")
+    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {why}"
+    return MaskReading(Segmentation(identity, labels, chosen), read.sha256, (decision,), read.notes)
+
+
+def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:
+    """Write the tables of :func:`measure` into ``output/<id>`` and return that folder.
+
+    Raises:
+        OutputError: if it cannot be written, exists, or holds more than such tables (a segmentation, for example).
+    """
+    name, schema = measurements.study_id, mask.segmentation.schema
+    final = output / name
+    tables = {f"{name}_{ending}" for ending in ("volumes.csv", "volumes.json", "lesions.csv", "lesions.json")}
+    before = (read_run(final) or {}).get("outputs")
+    if isinstance(before, dict) and set(before) - tables:
+        raise OutputError(f"{final} holds a segmentation, which tables may not replace. Choose another -o, or --id.")
+    with OutputFolder(final, exists=exists) as folder:
+        write_tables(measurements, folder.path)
+        write_lesions_json(measurements, folder.path / f"{name}_lesions.json")
+        record = RunRecord(
+            study_id=name,
+            versions=versions(),
+            inputs={"mask": {"sha256": mask.sha256, "grid": mask.segmentation.labels.grid.describe()}},
+            settings={"schema": schema.name},
+            peak_memory_mib=peak_memory_mib(),
+            decisions=mask.decisions,
+            warnings=mask.warnings,
+            outputs=file_hashes(folder.path),
+        )
+        write_run(record, folder.path / "run.json")
+    return folder.final
+
+
+def write_tables(measurements: Measurements, folder: Path) -> None:
+    """Volumes and lesions of a study, in the form every result folder holds them."""
+    name = measurements.study_id
+    write_volumes_csv(measurements, folder / f"{name}_volumes.csv")
+    write_volumes_json(measurements, folder / f"{name}_volumes.json")
+    write_lesions_csv(measurements, folder / f"{name}_lesions.csv")

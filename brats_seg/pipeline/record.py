@@ -1,0 +1,47 @@
+"""What a run says of itself: versions, model, memory."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import brats_seg
+from brats_seg.models.bundle import ModelBundle
+
+LIBRARIES = ("numpy", "scipy", "torch", "monai", "nibabel", "SimpleITK", "openvino", "connected-components-3d")
+
+
+def model_summary(bundle: ModelBundle) -> dict[str, Any]:
+    """What a result says of its model."""
+    card = bundle.card
+    return {
+        "name": card.name,
+        "version": card.version,
+        "sha256": bundle.sha256,
+        "trained_on": card.trained_on,
+        "licence": card.licence,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program, Python and the libraries that take part."""
+    found = {"brats_seg": brats_seg.__version__, "python": sys.version.split()[0]}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    if sys.platform == "win32":
+        import psutil  # noqa: PLC0415
+
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
+    import resource  # noqa: PLC0415 - not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**20 if sys.platform == "darwin" else 2**10)
