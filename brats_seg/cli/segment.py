@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,7 @@ def _segment_all(
         except (InputError, OutputError, DeviceError) as error:
             failures.append((study.id, error))
             continue
+        result = replace(result, folder=folder)  # as the user wrote it, not resolved
         results.append(summary(result))
         say(place + describe(result, ignored=study.ignored, verbose=arguments.verbose), quiet=silent)
 

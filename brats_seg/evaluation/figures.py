@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from brats_seg.core.labels import REGIONS
+from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.evaluation.snapshot import Picture, Snapshot
 

@@ -68,6 +68,7 @@ def _first_episode(history: PatientHistory, criteria: Criteria, days: Sequence[d
         index = _last_until(days, day)
         if index is not None:
             return Episode(index, last, f"last scan before the treatment of {day}", EventKind.TREATMENT_START)
+        return Episode(0, last, f"first visit; no scan before the treatment of {day}")
     return Episode(0, last, "first visit, for want of radiotherapy_end, treatment_start or baseline before it")
 
 

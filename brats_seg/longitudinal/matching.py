@@ -31,8 +31,6 @@ Labels = NDArray[np.int32]
 TOLERANCE_MM = 3.0
 """Distance up to which small lesions that no longer overlap are the same: three voxels of 1 mm, above the
 alignment error and below the distance of separate lesions."""
-STRAY_SHARE = 0.1
-"""An overlap below this share of the smaller of lesion and component is chance where both have a better partner."""
 
 
 class Relation(StrEnum):
@@ -181,7 +179,6 @@ def _link(visit: _Visit, known: dict[str, _Known], spacing_mm: Sequence[float], 
         for component, count in zip(covered.tolist(), counts.tolist(), strict=True):
             if component:
                 visit.overlap[name, component] = float(count)
-    _drop_strays(visit, known)
     linked_lesions = {name for name, _ in visit.overlap}
     linked_components = {component for _, component in visit.overlap}
     # Near misses: only between lesions and components that overlap nothing, so that neighbours stay apart.
@@ -192,20 +189,6 @@ def _link(visit: _Visit, known: dict[str, _Known], spacing_mm: Sequence[float], 
             gap = _gap_mm(_points(visit, lesion.voxels, spacing_mm), _points(visit, voxels, spacing_mm), tolerance_mm)
             if gap is not None:
                 visit.overlap[name, component] = 1.0 / (1.0 + gap)
-
-
-def _drop_strays(visit: _Visit, known: dict[str, _Known]) -> None:
-    """Forget overlaps that are small for both sides where both have a better partner."""
-    best_of_lesion: dict[str, float] = {}
-    best_of_component: dict[int, float] = {}
-    for (name, component), size in visit.overlap.items():
-        best_of_lesion[name] = max(size, best_of_lesion.get(name, 0.0))
-        best_of_component[component] = max(size, best_of_component.get(component, 0.0))
-    for (name, component), size in list(visit.overlap.items()):
-        smaller = min(known[name].voxels.size, visit.voxels[component].size)
-        better = size < best_of_lesion[name] and size < best_of_component[component]
-        if better and size < STRAY_SHARE * smaller:
-            del visit.overlap[name, component]
 
 
 def _points(visit: _Visit, voxels: NDArray[np.intp], spacing_mm: Sequence[float]) -> NDArray[np.float64]:

@@ -87,10 +87,14 @@ def choose_targets(lesions: Sequence[LesionMeasurement], criteria: Criteria) -> 
     """Names of the largest measurable lesions at baseline, by product, or volume where there are no diameters.
 
     Where some lesions have diameters and others only a volume, the product of a sphere of that volume is compared.
+    Parts that a lesion split into count together, under the name of that lesion.
     """
-    measurable = [lesion for lesion in lesions if is_measurable(lesion, criteria) and not lesion.part_of]
-    ranked = sorted(measurable, key=lambda lesion: (-_rank_mm2(lesion), lesion.lesion))
-    return tuple(lesion.lesion for lesion in ranked[: criteria.targets.value])
+    sizes: dict[str, float] = {}
+    for lesion in lesions:
+        sizes[_root(lesion)] = sizes.get(_root(lesion), 0.0) + _rank_mm2(lesion)
+    measurable = {_root(lesion) for lesion in lesions if is_measurable(lesion, criteria)}
+    ranked = sorted(measurable, key=lambda name: (-sizes[name], name))
+    return tuple(ranked[: criteria.targets.value])
 
 
 def _rank_mm2(lesion: LesionMeasurement) -> float:

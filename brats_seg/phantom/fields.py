@@ -44,7 +44,7 @@ def smooth_noise(shape: tuple[int, int, int], sigma: float, rng: np.random.Gener
 
     Fields with a wide ``sigma`` are made on a coarser lattice, which costs little and looks the same.
     """
-    step = max(int(sigma / 2), 1)
+    step = max(int(sigma / 1.25), 1)
     if step == 1:
         noise: Field = ndimage.gaussian_filter(
             rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap", truncate=3

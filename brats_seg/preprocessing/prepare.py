@@ -127,7 +127,9 @@ def _check_skull(study: Study, *, force: bool, warnings: list[str]) -> None:
     for sequence in study.present:
         data = study.images[sequence].data
         if data.min() == data.max():
-            raise InputError(f"{sequence.title} of {study.id} holds a single value, {data.min():g}; is the file damaged?")
+            raise InputError(
+                f"{sequence.title} of {study.id} holds a single value, {data.min():g}; is the file damaged?"
+            )
         check = check_skull_stripped(study.images[sequence], sequence)
         if check.is_stripped:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -204,12 +205,13 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
     try:
         held = torch.load(checkpoint, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ModelError(f"{checkpoint.name} is damaged ({error}); remove it to start again") from error
-    state.network.load_state_dict(held["network"])
-    state.averaged.load_state_dict(held["averaged"])
-    state.optimiser.load_state_dict(held["optimiser"])
-    state.step, state.seconds = int(held["step"]), float(held["seconds"])
+        state.network.load_state_dict(held["network"])
+        state.averaged.load_state_dict(held["averaged"])
+        state.optimiser.load_state_dict(held["optimiser"])
+        state.step, state.seconds = int(held["step"]), float(held["seconds"])
+    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{checkpoint.name} is damaged ({reason}); remove it to start again") from error
 
 
 def _save(state: TrainState, config: TrainConfig, run: Path) -> None:

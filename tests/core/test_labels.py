@@ -175,5 +175,5 @@ def test_whole_numbers_may_be_stored_as_floats() -> None:
 
 def test_an_unknown_schema_name_lists_those_that_exist() -> None:
     assert schema_named("msd") is SCHEMAS["msd"]
-    with pytest.raises(InputError, match="'brats2019'.*brats2021"):
+    with pytest.raises(InputError, match=r"'brats2019'.*brats2021"):
         schema_named("brats2019")

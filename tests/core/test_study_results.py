@@ -28,7 +28,7 @@ IMAGE = Volume(np.ones(GRID.shape, np.float32), GRID)
 def test_a_study_needs_an_image_and_its_reference() -> None:
     with pytest.raises(InputError, match="no image"):
         Study("a", {})
-    with pytest.raises(InputError, match="has no FLAIR.*it has T1, T2"):
+    with pytest.raises(InputError, match=r"has no FLAIR.*it has T1, T2"):
         Study("a", {MRSequence.T2: IMAGE, MRSequence.T1: IMAGE}, reference=MRSequence.FLAIR)
 
 
@@ -43,7 +43,7 @@ def test_the_reference_is_the_most_useful_sequence(present: str, expected: str) 
 
 
 def test_a_reference_asked_for_wins() -> None:
-    study = Study("a", {s: IMAGE for s in MRSequence}, reference=MRSequence.T2)
+    study = Study("a", dict.fromkeys(MRSequence, IMAGE), reference=MRSequence.T2)
     assert study.reference_volume is study.images[MRSequence.T2]
 
 

@@ -140,10 +140,7 @@ def test_probabilities_go_back_to_the_stored_orientation_untouched(orientation: 
     small = noise_study((12, 8, 8))
     corner = {"LPS": (11.0, 7.0, 0.0), "SRA": (0.0, 0.0, 0.0), "RAS": (0.0, 0.0, 0.0)}[orientation]
     affine = affine_of(orientation, origin_mm=corner)
-    if orientation == "SRA":
-        shape = (8, 12, 8)
-    else:
-        shape = (12, 8, 8)
+    shape = (8, 12, 8) if orientation == "SRA" else (12, 8, 8)
     native = Grid(shape, affine)
     record = PreparationRecord(native=native, network=small.grid)
     prepared = PreparedStudy("tiny", small.array, small.brain, small.present, record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from small_models import small_model
 from tiny_studies import mirrored, noise_study
 
 from brats_seg.core.errors import DeviceError, ModelError
@@ -17,9 +17,6 @@ from brats_seg.inference import predict as module
 from brats_seg.inference.memory import RESERVE_BYTES, available_bytes, largest_window, pass_bytes
 from brats_seg.inference.predict import Predictor, blend, nest, tumour_box
 from brats_seg.models.bundle import ModelBundle, PostprocessConfig
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
-from small_models import small_model  # noqa: E402 - beside the tests of the models room
 
 UNSURE = PostprocessConfig(roi_threshold=0.01, roi_margin_mm=2.0)
 """A random network is never sure, so everything is looked at closer."""
@@ -98,7 +95,7 @@ def test_the_whole_study_in_one_pass_where_memory_allows(engine: str) -> None:
 def test_windows_shrink_with_memory_down_to_an_error() -> None:
     least = pass_bytes((64, 64, 64), "torch") + RESERVE_BYTES
     assert largest_window((160, 192, 160), 16, engine="torch", free_bytes=least) == (64, 64, 64)
-    with pytest.raises(DeviceError, match="not enough memory: .* GiB needed at least") as caught:
+    with pytest.raises(DeviceError, match=r"not enough memory: .* GiB needed at least") as caught:
         largest_window((160, 192, 160), 16, engine="torch", free_bytes=least - 1)
     assert caught.value.exit_code == 5
 

@@ -83,6 +83,10 @@ CASES = {
         [mask((2, 20), (24, 28)), mask((2, 20)), mask((2, 30))],
         [["L1 first", "L2 first"], ["L1 same", "L2 gone"], ["L1 same", "L2 gone"]],
     ),
+    "a small lesion that grows over the place of a large one that is gone keeps its name": (
+        [mask((2, 8), (20, 40)), mask((2, 8)), mask((2, 40))],
+        [["L1 first", "L2 first"], ["L1 gone", "L2 same"], ["L1 gone", "L2 same"]],
+    ),
     "small and moved by less than the tolerance": ([mask((10, 12)), mask((13, 15))], [["L1 first"], ["L1 same"]]),
     "small and moved by more": ([mask((10, 12)), mask((15, 17))], [["L1 first"], ["L1 gone", "L2 new"]]),
     "a neighbour is not the lesion that is still there": (

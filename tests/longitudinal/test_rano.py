@@ -237,6 +237,13 @@ def test_parts_of_a_split_target_are_summed_and_not_new() -> None:
     assert row.percent_from_baseline == pytest.approx((2 * 14 * 14 - 400) / 4)
 
 
+def test_a_part_that_outlives_its_lesion_is_a_target_of_the_next_baseline() -> None:
+    part = LesionMeasurement("L1.1", Compartment.ENHANCING, 20, 20, part_of="L1")
+    grown = LesionMeasurement("L1.1", Compartment.ENHANCING, 25, 20, part_of="L1")
+    case = PatientHistory("P", (VisitMeasurements("a", on(0), (part,)), VisitMeasurements("b", on(60), (grown,))))
+    assert answers(case) == ["baseline", "PD"]
+
+
 def test_what_the_image_says_about_measurability_decides() -> None:
     def visit(name: str, day: int, measurable: bool | None) -> VisitMeasurements:
         new = LesionMeasurement("L2", Compartment.ENHANCING, 12, 12, measurable=measurable)

@@ -158,7 +158,7 @@ def test_a_stage_without_weights_or_checksum_is_refused(copy: Path) -> None:
     bundle = read_bundle(copy)
     with pytest.raises(ModelError, match="names no weights"):
         build_network(bundle, bundle.card.stages[0])
-    with pytest.raises(ModelError, match="no checksum for coarse.bin"):
+    with pytest.raises(ModelError, match=r"no checksum for coarse.bin"):
         bundle.file(bundle.card.stages[0], "coarse.bin")
 
 
@@ -166,7 +166,7 @@ def test_models_are_found_by_path_and_missing_ones_named(model: Path, tmp_path: 
     assert find_model(str(model)).card.name == "small"
     with pytest.raises(ModelError, match="no model 'nonsense'; installed: "):
         find_model("nonsense")
-    with pytest.raises(ModelError, match="is no model: model.json No such file"):
+    with pytest.raises(ModelError, match=r"is no model: model.json No such file"):
         find_model(str(tmp_path))
     with pytest.raises(ModelError, match="there is no model"):
         find_model(str(tmp_path / "absent"))

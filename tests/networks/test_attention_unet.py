@@ -112,7 +112,7 @@ def test_the_gate_only_weakens_its_skip_and_by_one_weight_a_voxel() -> None:
     with torch.inference_mode():
         weight = gate(skip, coarse) / skip
         other = gate(skip, coarse + 3) / skip
-    assert 0 < weight.min()
+    assert weight.min() > 0
     assert weight.max() < 1
     torch.testing.assert_close(weight, weight[:, :1].expand_as(weight))
     assert weight.std() > 0

@@ -81,7 +81,10 @@ def test_linear_interpolation_is_exact_on_a_linear_image(
 
 
 def test_nearest_interpolation_invents_no_label() -> None:
-    source, target = Grid((9, 9, 9), np.eye(4)), Grid((8, 8, 8), affine_of("RAS", (1.13, 1.07, 1.1), (0.23, 0.11, 0.07)))
+    source, target = (
+        Grid((9, 9, 9), np.eye(4)),
+        Grid((8, 8, 8), affine_of("RAS", (1.13, 1.07, 1.1), (0.23, 0.11, 0.07))),
+    )
     labels = np.random.default_rng(0).choice([0, 1, 2, 4], source.shape).astype(np.uint8)
     moved = move(labels, source, target, order=0)
     assert moved.dtype == np.uint8

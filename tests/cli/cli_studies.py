@@ -1,0 +1,120 @@
+"""Small files for tests of the command line: scans, label maps, models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from heads import head_grid, head_image
+from safetensors.torch import save_file
+from small_models import NETWORK, small_card
+
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.volume import Grid, Volume
+from brats_seg.models.assemble import assemble
+from brats_seg.models.bundle import PostprocessConfig
+from brats_seg.networks.attention_unet import AttentionUNet
+
+SPACING_MM = 3.0
+GRID = head_grid("LPS", spacing_mm=(SPACING_MM,) * 3)
+ET, ED, NCR = 3, 2, 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command line left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def write_model(folder: Path, *, bias: float) -> Path:
+    """A model of one stage with random weights that works at the spacing of the small studies."""
+    torch.manual_seed(0)
+    state = {key: value.half() for key, value in AttentionUNet(NETWORK).state_dict().items()}
+    for key in [key for key in state if key.startswith("head.") and key.endswith("bias")]:
+        state[key] = state[key] + bias
+    weights = folder.with_suffix(".safetensors")
+    save_file(state, weights)
+    card = replace(small_card(("coarse",), PostprocessConfig()), prepare={"divisor": 8, "spacing_mm": SPACING_MM})
+    plain = {"spacing_mm": SPACING_MM, "network": NETWORK.to_dict()}
+    assemble({"coarse": weights}, {"coarse": plain}, card, folder, openvino=False)
+    return folder
+
+
+def scan(sequence: MRSequence = MRSequence.FLAIR, grid: Grid = GRID) -> Volume:
+    return head_image(grid, sequence)
+
+
+def write_nifti(data: np.ndarray, affine: np.ndarray, path: Path, *, code: int = 1) -> Path:
+    image = nib.Nifti1Image(data, affine)
+    image.set_sform(affine, code=code)
+    image.set_qform(affine, code=code)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+    return path
+
+
+def write_scan(volume: Volume, path: Path) -> Path:
+    return write_nifti(volume.data.astype(np.float32), volume.affine, path)
+
+
+def write_case(
+    folder: Path, *, name: str = "", sequences: Iterable[MRSequence] = SEQUENCES, grid: Grid = GRID
+) -> Path:
+    """``<folder>/<name>_t1.nii.gz`` and so on."""
+    for sequence in sequences:
+        write_scan(scan(sequence, grid), folder / f"{name or folder.name}_{sequence.value}.nii.gz")
+    return folder
+
+
+def change(path: Path, edit: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Alter the voxels of a file."""
+    image = nib.load(path)
+    write_nifti(edit(np.asarray(image.dataobj)), image.affine, path)
+
+
+def change_header(path: Path, edit: Callable[[Any], None]) -> None:
+    """Alter the header of a ``.nii.gz`` file, byte by byte, without what nibabel would mend."""
+    import gzip
+
+    raw = gzip.decompress(path.read_bytes())
+    header = nib.Nifti1Header(raw[:348], check=False)
+    edit(header)
+    path.write_bytes(gzip.compress(header.binaryblock + raw[348:]))
+
+
+def label_array(*numbers: int) -> np.ndarray:
+    """Small blocks of the numbers given."""
+    labels = np.zeros((24, 20, 16), np.uint8)
+    for i, number in enumerate(numbers):
+        labels[2 + 5 * i : 6 + 5 * i, 5:15, 4:12] = number
+    return labels
+
+
+def entries(folder: Path) -> list[str]:
+    """Everything in a folder, hidden things too; empty where there is no folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def texts(folder: Path, *, also: Iterable[str] = ()) -> dict[str, bytes]:
+    """Bytes of every file in a folder, compressed ones unpacked."""
+    import gzip
+
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            raw = path.read_bytes()
+            found[path.name] = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    return found

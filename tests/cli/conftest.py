@@ -1,0 +1,77 @@
+"""A small model, small studies, and the command line run as a user runs it, for the tests of this folder."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+for helpers in ("models", "preprocessing"):
+    if str(TESTS / helpers) not in sys.path:
+        sys.path.append(str(TESTS / helpers))
+
+from cli_studies import Outcome, write_case, write_model  # noqa: E402
+
+from brats_seg.cli import main  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model that calls the whole brain enhancing tumour."""
+    return write_model(tmp_path_factory.mktemp("models") / "small", bias=30.0)
+
+
+@pytest.fixture(scope="session")
+def blind_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model that never finds anything."""
+    return write_model(tmp_path_factory.mktemp("models") / "blind", bias=-30.0)
+
+
+@pytest.fixture(scope="session")
+def drawn_case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of four sequences; not to be changed."""
+    return write_case(tmp_path_factory.mktemp("drawn") / "case")
+
+
+@pytest.fixture
+def case(drawn_case: Path, tmp_path: Path) -> Path:
+    """A study of four sequences that a test may change."""
+    return Path(shutil.copytree(drawn_case, tmp_path / "in" / "case"))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder that does not exist yet."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def segment(cli: Callable[..., Outcome], model: Path, out: Path) -> Callable[..., Outcome]:
+    """``segment … -o out`` with the small model in PyTorch and without the report, which takes longest."""
+
+    def run(*arguments: object, report: bool = False) -> Outcome:
+        rest = [] if report else ["--no-report"]
+        if "--model" not in arguments:
+            rest += ["--model", model]
+        if "--engine" not in arguments:
+            rest += ["--engine", "torch"]
+        return cli("segment", *arguments, "-o", out, *rest)
+
+    return run

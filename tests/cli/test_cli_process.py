@@ -1,0 +1,154 @@
+"""The command line as its own process: what only a real one shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_studies import entries, label_array, write_nifti
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-m", "brats_seg"]
+HEAVY = ("torch", "monai", "SimpleITK", "nibabel", "scipy", "openvino", "matplotlib", "pandas", "nilearn", "tqdm")
+NO_NETWORK = (
+    "import socket, sys\n"
+    "def refuse(*a, **k): raise AssertionError('reached for the network')\n"
+    "socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = socket.getaddrinfo = refuse\n"
+    "from brats_seg.cli import main\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+
+
+def environment() -> dict[str, str]:
+    """That of a user: no settings for tests, the package from the working tree."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: object, program: list[str] = PROGRAM, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [*program, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(), check=False, timeout=300, **options
+    )  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def big_mask(tmp_path: Path) -> Path:
+    return write_nifti(label_array(1, 2, 4), __import__("numpy").eye(4), tmp_path / "p_seg.nii.gz")
+
+
+def test_segment_prints_the_result_and_nothing_else_and_needs_no_network(case: Path, model: Path, out: Path) -> None:
+    program = [sys.executable, "-W", "default", "-c", NO_NETWORK]
+    done = run("segment", case, "-o", out, "--model", model, "--json", program=program[:1] + program[3:])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["results"][0]["study"] == "case"
+    assert (out / "case" / "case_report.html").is_file()
+
+
+def test_ctrl_c_in_the_middle_leaves_what_was_there(case: Path, model: Path, out: Path) -> None:
+    # An earlier result to be overwritten, in the form the program leaves it.
+    import hashlib
+
+    (out / "case").mkdir(parents=True)
+    (out / "case" / "case_volumes.csv").write_text("earlier")
+    record = {"outputs": {"case_volumes.csv": hashlib.sha256(b"earlier").hexdigest()}}
+    (out / "case" / "run.json").write_text(json.dumps(record))
+    before = entries(out)
+    command = [*PROGRAM, "segment", str(case), "-o", str(out), "--model", str(model), "--engine", "torch", "--overwrite"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    )
+    deadline = time.monotonic() + 240
+    while not any(name.startswith(".case.part-") for name in entries(out)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr == "brats-seg: interrupted; nothing unfinished was left behind\n"
+    assert entries(out) == before
+    assert (out / "case" / "case_volumes.csv").read_text() == "earlier"
+
+
+def test_exit_codes_and_messages(tmp_path: Path) -> None:
+    done = run("check", tmp_path / "gone")
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr.startswith("brats-seg: gone: there is no folder")
+    assert "Traceback" not in done.stderr
+    done = run("segment", "a", "--engine", "x", "-o", "b")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_measure_loads_no_network_library(big_mask: Path, out: Path) -> None:
+    code = (
+        "import sys\nfrom brats_seg.cli import main\ncode = main(sys.argv[1:])\n"
+        "assert not {'torch', 'monai', 'SimpleITK', 'matplotlib'} & set(sys.modules)\nsys.exit(code)"
+    )
+    done = run("measure", big_mask, "-o", out, program=[sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "ET lesion 1" in done.stdout
+
+
+def test_help_models_and_check_help_load_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom brats_seg.cli import main\n"
+        "for arguments in (['--help'], ['check', '--help'], ['models'], ['--version']):\n"
+        "    try:\n        main(arguments)\n    except SystemExit as end:\n        assert not end.code\n"
+        f"loaded = set({HEAVY!r}) & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    began = time.process_time()
+    done = run(program=[sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for command in ("segment", "check", "measure", "respond", "models", "demo", "train"):
+        assert f"\n    {command} " in done.stdout
+    assert time.process_time() - began < 1.0
+
+
+def test_start_takes_little_processor_time() -> None:
+    import resource
+
+    for arguments in (("--help",), ("models",), ("check", "--help")):
+        seconds = []
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            run(*arguments)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        # 0.5 s on a free machine; processor time because this one may not be free
+        assert min(seconds) < 0.5, (arguments, seconds)
+
+
+def test_a_reader_that_goes_away_is_no_crash(big_mask: Path, out: Path) -> None:
+    for arguments in (["measure", str(big_mask), "-o", str(out)], ["models", "--json"]):
+        read, write = os.pipe()
+        os.close(read)
+        process = subprocess.Popen([*PROGRAM, *arguments], stdout=write, stderr=subprocess.PIPE, env=environment())
+        os.close(write)
+        _, stderr = process.communicate(timeout=120)
+        assert stderr == b"", stderr
+        assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_standard_output_that_is_full_is_an_output_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "models"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False
+        )
+    assert done.returncode == 6
+    assert done.stderr.startswith("brats-seg: standard output cannot be written")
+    assert done.stderr.count("\n") == 1

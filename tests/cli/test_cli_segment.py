@@ -1,0 +1,378 @@
+"""``brats-seg segment`` on good studies: what is written, what is printed, which options do what."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cli_studies import GRID, Outcome, change, entries, scan, texts, write_case, write_scan
+from heads import head_grid
+
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.models.engines import ENGINES
+
+FILES = (
+    "{0}_dseg.json {0}_dseg.nii.gz {0}_dseg.tsv {0}_lesions.csv {0}_overlay.png {0}_probseg.json {0}_probseg.nii.gz "
+    "{0}_report.html {0}_volumes.csv {0}_volumes.json run.json"
+)
+VOLUMES = "study,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border"
+LESIONS = "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,slice,measurable,touches_border"
+MISSING_NOTE = "estimate: not assessable without T1CE"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def run_json(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, model: Path, drawn_case: Path) -> tuple[Path, Outcome]:
+    """One complete run with everything written, by the default engine, and no network to be reached."""
+    from contextlib import redirect_stderr, redirect_stdout
+
+    from brats_seg.cli import main
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the program reached for the network")
+
+    root = tmp_path_factory.mktemp("whole")
+    shutil.copytree(drawn_case, root / "secret-user" / "case")
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        arguments = ["segment", root / "secret-user" / "case", "-o", root / "out", "--model", model]
+        code = main([str(a) for a in arguments])
+    return root / "out" / "case", Outcome(code, stdout.getvalue(), stderr.getvalue())
+
+
+def test_every_file_is_there_under_its_name(whole: tuple[Path, Outcome]) -> None:
+    folder, outcome = whole
+    assert outcome.code == 0
+    assert entries(folder) == sorted(FILES.format("case").split())
+    assert entries(folder.parent)[0] == "case"
+    assert sum("/" not in entry for entry in entries(folder.parent)) == 1
+
+
+def test_nothing_but_the_result_is_printed(whole: tuple[Path, Outcome]) -> None:
+    folder, outcome = whole
+    assert outcome.err == ""
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("case: done in ")
+    for line, name in zip(lines[1:4], ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)"), strict=True):
+        assert line.strip().startswith(name)
+        assert " ml" in line
+    assert lines[-1] == f"  report: {folder / 'case_report.html'}"
+
+
+def test_label_map_lies_on_the_reference_files_grid(whole: tuple[Path, Outcome]) -> None:
+    folder, _ = whole
+    image = nib.load(folder / "case_dseg.nii.gz")
+    assert image.get_data_dtype() == np.uint8
+    reference = nib.load(folder.parents[1] / "secret-user" / "case" / "case_t1ce.nii.gz")
+    assert np.array_equal(image.affine, reference.affine)
+    assert image.shape == reference.shape == GRID.shape
+    labels = np.asarray(image.dataobj)
+    assert np.mean(labels[labels > 0] == 3) > 0.99
+    brain = np.asarray(reference.dataobj) > 0
+    assert np.mean((labels > 0) == brain) > 0.98
+    sidecar = json.loads((folder / "case_dseg.json").read_text())
+    assert sidecar["LabelSchema"] == "brats2023"
+    assert sidecar["Labels"]["3"]["Abbreviation"] == "ET"
+    assert sidecar["Algorithm"]["name"] == "small"
+    assert (folder / "case_dseg.tsv").read_text().startswith("index\tname\tabbreviation\tcolor\tmapping\n")
+
+
+def test_probabilities_are_4d_in_0_to_1_with_their_label_map(whole: tuple[Path, Outcome]) -> None:
+    folder, _ = whole
+    image = nib.load(folder / "case_probseg.nii.gz")
+    values = image.get_fdata()
+    assert image.shape == (*GRID.shape, 3)
+    assert 0.0 <= values.min() < 0.01
+    assert 0.99 < values.max() <= 1.0
+    assert json.loads((folder / "case_probseg.json").read_text())["LabelMap"] == ["WT", "TC", "ET"]
+
+
+def test_tables_have_the_columns_and_agree_with_the_mask(whole: tuple[Path, Outcome]) -> None:
+    folder, _ = whole
+    assert (folder / "case_volumes.csv").read_text().splitlines()[0] == VOLUMES
+    assert (folder / "case_lesions.csv").read_text().splitlines()[0] == LESIONS
+    volumes = {row["region"]: row for row in rows_of(folder / "case_volumes.csv")}
+    labels = np.asarray(nib.load(folder / "case_dseg.nii.gz").dataobj)
+    expected_ml = np.count_nonzero(labels == 3) * 27 / 1000
+    assert float(volumes["ET"]["volume_ml"]) == pytest.approx(expected_ml, abs=1e-3)
+    assert set(volumes) == {"WT", "TC", "ET", "NCR", "ED"}
+    assert {row["study"] for row in volumes.values()} == {"case"}
+    as_json = {row["region"]: row for row in json.loads((folder / "case_volumes.json").read_text())["volumes"]}
+    assert as_json["ET"]["volume_ml"] == float(volumes["ET"]["volume_ml"])
+    lesions = rows_of(folder / "case_lesions.csv")
+    assert {row["region"] for row in lesions} == {"WT", "TC", "ET"}
+    # the long axis of the ellipsoid, within a voxel
+    assert float(lesions[0]["long_mm"]) == pytest.approx(88, abs=4.5)
+
+
+def test_run_json_holds_what_made_the_result(whole: tuple[Path, Outcome]) -> None:
+    import hashlib
+
+    folder, _ = whole
+    run = run_json(folder)
+    assert run["study_id"] == "case"
+    assert {"brats_seg", "python", "numpy", "torch", "monai", "openvino", "SimpleITK"} <= set(run["versions"])
+    assert run["model"]["name"] == "small"
+    assert len(run["model"]["sha256"]) == 64
+    assert run["device"] == "cpu"
+    assert run["engine"] == "openvino"
+    scans = folder.parents[1] / "secret-user" / "case"
+    for sequence in SEQUENCES:
+        held = run["inputs"][sequence.value]
+        assert held["sha256"] == hashlib.sha256((scans / f"case_{sequence.value}.nii.gz").read_bytes()).hexdigest()
+        assert "35x37x33" in held["grid"]
+    assert {"read", "prepare", "coarse", "restore", "measure", "write", "report"} <= set(run["timings_s"])
+    assert all(seconds >= 0 for seconds in run["timings_s"].values())
+    assert run["peak_memory_mib"] > 50
+    assert run["preparation"]["native"]["orientation"] == "LPS"
+    assert run["preparation"]["network"]["orientation"] == "RAS"
+    assert any("grid of T1CE" in line for line in run["decisions"])
+    assert any("openvino on cpu" in line for line in run["decisions"])
+    assert run["warnings"] == []
+    assert run["settings"]["labels"] == "brats2023"
+    assert set(run["outputs"]) == set(FILES.format("case").split()) - {"run.json"}
+    for name, sha in run["outputs"].items():
+        assert sha == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+def test_no_output_holds_a_path_or_a_file_name_of_this_machine(whole: tuple[Path, Outcome]) -> None:
+    folder, _ = whole
+    held = texts(folder)
+    assert len(held) == 11
+    for name, raw in held.items():
+        for secret in (b"secret-user", str(folder.parents[2]).encode(), b"case_t1", b"case_flair", b"/root", b"/tmp"):
+            assert secret not in raw, (name, secret)
+
+
+def test_report_is_one_self_contained_file(whole: tuple[Path, Outcome]) -> None:
+    page = (whole[0] / "case_report.html").read_text()
+    assert "http-equiv" not in page or "refresh" not in page
+    assert "src=\"http" not in page
+    assert "<script" not in page
+    assert "data:image/" in page
+
+
+def test_json_is_all_of_stdout(segment, case: Path, out: Path) -> None:
+    outcome = segment(case, "--json")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    result = outcome.json["results"][0]
+    assert result["study"] == "case"
+    assert result["folder"] == str(out / "case")
+    assert result["volumes_ml"]["ET"] > 200
+    assert outcome.json["failed"] == []
+
+
+def test_quiet_prints_nothing_and_verbose_prints_decisions(segment, case: Path, out: Path) -> None:
+    assert segment(case, "-q") == Outcome(0, "", "")
+    (case / "notes_localizer.nii.gz").write_bytes(b"")
+    outcome = segment(case, "-v", "--overwrite")
+    assert "decided: results are written on the grid of T1CE" in outcome.out
+    assert "prepare: " in outcome.out
+    assert "not used: notes_localizer.nii.gz" in outcome.out
+
+
+def test_no_report_writes_neither_page_nor_picture(segment, case: Path, out: Path) -> None:
+    outcome = segment(case)
+    assert outcome.code == 0
+    assert not [name for name in entries(out) if name.endswith((".html", ".png"))]
+    assert f"results: {out / 'case'}" in outcome.out
+
+
+def test_no_tumour_is_said(segment, case: Path, out: Path, blind_model: Path) -> None:
+    outcome = segment(case, "--model", blind_model, report=True)
+    assert outcome.code == 0
+    assert "no tumour found" in outcome.out
+    assert not np.asarray(nib.load(out / "case" / "case_dseg.nii.gz").dataobj).any()
+    assert rows_of(out / "case" / "case_lesions.csv") == []
+    assert "o tumour" in (out / "case" / "case_report.html").read_text()
+
+
+def test_labels_brats2021_writes_4_for_enhancing(segment, case: Path, out: Path) -> None:
+    assert segment(case, "--labels", "brats2021").code == 0
+    labels = np.asarray(nib.load(out / "case" / "case_dseg.nii.gz").dataobj)
+    assert not (labels == 3).any()
+    assert np.mean(labels[labels > 0] == 4) > 0.99
+    sidecar = json.loads((out / "case" / "case_dseg.json").read_text())
+    assert sidecar["LabelSchema"] == "brats2021"
+    assert sidecar["Labels"]["4"]["Abbreviation"] == "ET"
+
+
+def test_reference_flair_puts_results_on_its_grid_and_scans_are_registered(segment, case: Path, out: Path) -> None:
+    # another shape, spacing and place for FLAIR alone
+    grid = head_grid("RAS", spacing_mm=(3.0, 3.0, 4.0), field_mm=(108.0, 120.0, 104.0), origin_mm=(4.0, -3.0, 2.0))
+    write_scan(scan(MRSequence.FLAIR, grid), case / "case_flair.nii.gz")
+    assert segment(case, "--reference", "flair").code == 0
+    image = nib.load(out / "case" / "case_dseg.nii.gz")
+    expected = nib.load(case / "case_flair.nii.gz")
+    assert image.shape == expected.shape
+    assert np.array_equal(image.affine, expected.affine)
+    run = run_json(out / "case")
+    assert set(run["preparation"]["registrations"]) == {"t1", "t1ce", "t2"}
+    assert all(r["overlap"] > 0.7 for r in run["preparation"]["registrations"].values())
+    assert run["settings"]["reference"] == "flair"
+
+
+def test_without_t1ce_enhancement_is_an_estimate_everywhere(segment, case: Path, out: Path) -> None:
+    (case / "case_t1ce.nii.gz").unlink()
+    outcome = segment(case, report=True)
+    assert outcome.code == 0
+    lines = {line.split("(")[1][:2]: line for line in outcome.out.splitlines() if line.startswith("  ") and "(" in line[:28]}
+    assert MISSING_NOTE in lines["ET"]
+    assert MISSING_NOTE in lines["TC"]
+    assert MISSING_NOTE not in lines["WT"]
+    assert "warning: T1CE missing" in outcome.out
+    notes = {r["region"]: r["note"] for r in json.loads((out / "case" / "case_volumes.json").read_text())["volumes"]}
+    assert notes["ET"] == notes["TC"] == MISSING_NOTE
+    assert notes["WT"] is None
+    assert "not assessable without T1CE" in (out / "case" / "case_report.html").read_text()
+    run = run_json(out / "case")
+    assert set(run["inputs"]) == {"t1", "t2", "flair"}
+    assert any("grid of FLAIR" in line for line in run["decisions"])
+    assert json.loads((out / "case" / "case_dseg.json").read_text())["MissingSequences"] == ["T1CE"]
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_any_single_sequence_works(segment, tmp_path: Path, out: Path, sequence: MRSequence) -> None:
+    folder = write_case(tmp_path / "one", sequences=(sequence,))
+    outcome = segment(folder)
+    assert outcome.code == 0
+    assert "missing" in outcome.out
+    assert set(run_json(out / "one")["inputs"]) == {sequence.value}
+
+
+def test_files_named_one_by_one_with_aliases_and_id(segment, tmp_path: Path, out: Path) -> None:
+    for name, sequence in zip("abcd", SEQUENCES, strict=True):
+        write_scan(scan(sequence), tmp_path / f"{name}.nii.gz")
+    files = [tmp_path / f"{name}.nii.gz" for name in "abcd"]
+    outcome = segment("--t1n", files[0], "--t1c", files[1], "--t2w", files[2], "--fla", files[3], "--id", "P-01")
+    assert outcome.code == 0
+    assert (out / "P-01" / "P-01_dseg.nii.gz").is_file()
+    assert run_json(out / "P-01")["warnings"] == []
+
+
+def test_plain_data_set_and_bids(segment, tmp_path: Path, drawn_case: Path, out: Path) -> None:
+    shutil.copytree(drawn_case, tmp_path / "set" / "one")
+    anat = tmp_path / "set" / "sub-02" / "ses-1" / "anat"
+    write_case(tmp_path / "tmp", name="x")
+    anat.mkdir(parents=True)
+    for plain, bids in (("t1", "T1w"), ("t1ce", "ce-GADOLINIUM_T1w"), ("t2", "T2w"), ("flair", "FLAIR")):
+        shutil.move(tmp_path / "tmp" / f"x_{plain}.nii.gz", anat / f"sub-02_ses-1_{bids}.nii.gz")
+    outcome = segment(tmp_path / "set")
+    assert outcome.code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["one", "sub-02_ses-1"]
+    assert outcome.out.splitlines()[0].startswith("[1/2] one: done")
+    assert set(run_json(out / "sub-02_ses-1")["inputs"]) == {"t1", "t1ce", "t2", "flair"}
+
+
+def test_expert_label_beside_the_scans_is_no_input(segment, case: Path, out: Path) -> None:
+    write_scan(scan(), case / "case_seg.nii.gz")
+    assert segment(case).code == 0
+    assert len(run_json(out / "case")["inputs"]) == 4
+
+
+def test_values_scaled_to_32767_and_negative_ones_work(segment, case: Path, out: Path) -> None:
+    plain = segment(case, "--json").json["results"][0]["volumes_ml"]
+    for sequence in SEQUENCES:
+        change(case / f"case_{sequence.value}.nii.gz", lambda d: (d * (32767 / d.max())).astype(np.int16))
+    assert segment(case, "--overwrite", "--json").json["results"][0]["volumes_ml"] == pytest.approx(plain, rel=0.01)
+    for sequence in SEQUENCES:
+        change(case / f"case_{sequence.value}.nii.gz", lambda d: (d.astype(np.int32) - 1024).astype(np.int16))
+    shifted = segment(case, "--overwrite", "--json")
+    assert shifted.code == 0
+    assert shifted.json["results"][0]["volumes_ml"] == pytest.approx(plain, rel=0.01)
+
+
+def test_existing_results_are_kept_unless_told_otherwise(segment, case: Path, out: Path) -> None:
+    assert segment(case).code == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    outcome = segment(case)
+    assert outcome.code == 6
+    assert "--overwrite" in outcome.err
+    assert "--resume" in outcome.err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert segment(case, "--overwrite", "--labels", "brats2021").code == 0
+    assert json.loads((out / "case" / "case_dseg.json").read_text())["LabelSchema"] == "brats2021"
+
+
+def test_resume_keeps_what_is_whole_and_redoes_the_rest(segment, case: Path, out: Path) -> None:
+    assert segment(case).code == 0
+    mask = out / "case" / "case_dseg.nii.gz"
+    good, before = mask.read_bytes(), mask.stat().st_mtime_ns
+    outcome = segment(case, "--resume")
+    assert outcome.code == 0
+    assert "finished before, kept" in outcome.out
+    assert mask.stat().st_mtime_ns == before
+    mask.write_bytes(good[:-20])
+    outcome = segment(case, "--resume")
+    assert "its results are not whole" in outcome.out
+    assert mask.read_bytes() == good
+    (out / "case" / "case_volumes.csv").unlink()
+    assert segment(case, "--resume").code == 0
+    assert (out / "case" / "case_volumes.csv").is_file()
+
+
+def test_resume_redoes_what_was_made_otherwise(segment, case: Path, out: Path, blind_model: Path) -> None:
+    assert segment(case).code == 0
+    assert "other options" in segment(case, "--resume", "--labels", "brats2021").out
+    assert "another model" in segment(case, "--resume", "--labels", "brats2021", "--model", blind_model).out
+    change(case / "case_t2.nii.gz", lambda d: d * 1.5)
+    outcome = segment(case, "--resume", "--labels", "brats2021", "--model", blind_model, "--json")
+    assert outcome.json["results"][0]["resumed"] is False
+    again = segment(case, "--resume", "--labels", "brats2021", "--model", blind_model, "--json")
+    assert again.json["results"][0]["resumed"] is True
+
+
+def test_progress_shows_on_a_terminal_only(segment, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert segment(case).code == 0
+    assert "case: preparing" in terminal.getvalue()
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert segment(case, "--overwrite", "-q").code == 0
+    assert terminal.getvalue() == ""
+
+
+def test_options_name_the_engines_that_exist(cli) -> None:
+    outcome = cli("segment", "x", "-o", "y", "--engine", "nonsense")
+    assert outcome.code == 2
+    for engine in ENGINES:
+        assert engine in outcome.err
+
+
+def test_real_study_with_t1_and_t1ce_exchanged_is_warned_of(cli, tmp_path: Path, real_study: Path) -> None:
+    folder = tmp_path / "swapped"
+    folder.mkdir()
+    name = real_study.name
+    for said, real in (("t1", "t1ce"), ("t1ce", "t1"), ("t2", "t2"), ("flair", "flair")):
+        source = next(real_study.glob(f"{name}_{real}.nii*"))
+        shutil.copy(source, folder / source.name.replace(f"_{real}.", f"_{said}."))
+    outcome = cli("check", folder)
+    assert outcome.code == 0
+    warning = next(line for line in outcome.out.splitlines() if "warning:" in line)
+    assert "T1CE" in warning
+    assert any(character.isdigit() for character in warning.replace("T1CE", "").replace("T1", ""))

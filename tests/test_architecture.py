@@ -1,0 +1,311 @@
+"""The house: who may import whom, read from every import in the package, inside functions too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "brats_seg"
+
+EVERYTHING = {
+    "core",
+    "io",
+    "preprocessing",
+    "networks",
+    "models",
+    "inference",
+    "volumetrics",
+    "longitudinal",
+    "report",
+    "evaluation",
+    "phantom",
+    "training",
+    "pipeline",
+    "verification",
+    "cli",
+}
+
+ALLOWED: dict[str, set[str]] = {
+    "core": set(),
+    "io": {"core"},
+    "preprocessing": {"core"},
+    "volumetrics": {"core"},
+    "report": {"core"},
+    "evaluation": {"core"},
+    "phantom": {"core"},
+    "longitudinal": {"core", "preprocessing"},  # registration: one implementation
+    "networks": set(),
+    "models": {"core", "networks"},
+    "inference": {"core", "models", "preprocessing"},  # preprocessing: to undo what it did
+    "training": {"core", "io", "preprocessing", "phantom", "models", "networks", "inference", "evaluation"},
+    "pipeline": EVERYTHING - {"training", "evaluation", "phantom", "verification", "cli", "pipeline"},
+    "verification": EVERYTHING - {"training", "cli", "verification"},
+    "cli": EVERYTHING - {"cli"},
+    "__init__": {"pipeline"},  # the Python interface: brats_seg.segment_study
+    "__main__": {"cli"},
+}
+"""Rooms of the project each room may import, besides itself."""
+
+CORE_ORDER = ("errors", "volume", "study", "labels", "results", "palette")
+"""A file of core imports only files to its left."""
+
+HEAVY: dict[str, set[str]] = {
+    "torch": {"preprocessing", "networks", "models", "inference", "training"},
+    "monai": {"preprocessing", "networks", "models", "inference", "training"},
+    "openvino": {"models"},
+    "safetensors": {"models", "training"},
+    "SimpleITK": {"preprocessing", "longitudinal", "io"},
+    "pydicom": {"io"},
+    "highdicom": {"io"},
+    "nibabel": {"io"},
+    "nilearn": {"phantom"},
+    "matplotlib": {"report", "evaluation"},
+    "jinja2": {"report", "evaluation"},
+}
+"""Rooms that may import a third-party library, inside functions or not."""
+
+FOR_A_LOOK = {("cli", "torch"), ("pipeline", "torch")}
+"""May import it inside a function: to set the number of threads, to name a version."""
+
+FORMATS_ONLY_IN_IO = {"nibabel", "pydicom", "highdicom"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, where it is imported, and whether at the top of the file."""
+
+    file: Path
+    line: int
+    module: str
+    is_at_top: bool
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PACKAGE.parent)}:{self.line} imports {self.module}"
+
+
+def room_of(file: Path) -> str:
+    """The folder under ``brats_seg``, or the name of a file that lies directly in it."""
+    parts = file.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else file.stem
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports_of(file: Path, source: str | None = None) -> list[Import]:
+    """Every import of a file; those for type checkers alone count as inside a function, for they do not run."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, is_at_top: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(file, node.lineno, alias.name, is_at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} uses a relative import"
+            found.extend(_import_from(file, node, is_at_top))
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or is_type_checking(node)
+        for child in ast.iter_child_nodes(node):
+            visit(child, is_at_top and not inside)
+
+    visit(ast.parse(source if source is not None else file.read_text(encoding="utf-8")), True)
+    return found
+
+
+def _import_from(file: Path, node: ast.ImportFrom, is_at_top: bool) -> list[Import]:
+    """``from brats_seg import pipeline`` imports a room; ``from brats_seg.io.write import x`` imports a file."""
+    module = node.module or ""
+    if module == "brats_seg" or module.startswith("brats_seg."):
+        path = PACKAGE.joinpath(*module.split(".")[1:])
+        return [
+            Import(file, node.lineno, f"{module}.{alias.name}" if _is_module(path / alias.name) else module, is_at_top)
+            for alias in node.names
+        ]
+    return [Import(file, node.lineno, module, is_at_top)]
+
+
+def _is_module(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or path.is_dir()
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+IMPORTS = [entry for file in FILES for entry in imports_of(file)]
+OWN = [entry for entry in IMPORTS if entry.module.split(".")[0] == "brats_seg"]
+
+
+def target_room(module: str) -> str:
+    """The room a module of the project belongs to; ``__init__`` for the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def test_the_table_names_every_room_there_is() -> None:
+    assert {room_of(file) for file in FILES} <= set(ALLOWED)
+    assert set(ALLOWED) - {"__init__", "__main__"} == EVERYTHING
+
+
+def test_the_reader_finds_imports_wherever_they_hide() -> None:
+    source = (
+        "import torch\nfrom brats_seg import pipeline\nif TYPE_CHECKING:\n    import monai\n"
+        "class A:\n    import a.b\n    def f(self):\n        from brats_seg.io.write import x\n"
+        "try:\n    import c\nexcept ImportError:\n    pass\n"
+    )
+    found = [(entry.module, entry.is_at_top) for entry in imports_of(PACKAGE / "x.py", source)]
+    assert found == [
+        ("torch", True),
+        ("brats_seg.pipeline", True),
+        ("monai", False),
+        ("a.b", True),
+        ("brats_seg.io.write", False),
+        ("c", True),
+    ]
+
+
+def test_rooms_import_only_what_the_table_allows() -> None:
+    wrong = []
+    for entry in OWN:
+        room, target = room_of(entry.file), target_room(entry.module)
+        is_version = target == "__init__" and room in {"cli", "pipeline"}  # brats_seg.__version__
+        if target != room and target not in ALLOWED[room] and not is_version:
+            wrong.append(str(entry))
+    assert wrong == []
+
+
+def test_core_goes_from_left_to_right() -> None:
+    files = {file.stem for file in (PACKAGE / "core").glob("*.py")} - {"__init__"}
+    assert files == set(CORE_ORDER)
+    wrong = []
+    for entry in OWN:
+        if room_of(entry.file) != "core":
+            continue
+        imported = entry.module.split(".")[2]
+        if CORE_ORDER.index(imported) >= CORE_ORDER.index(entry.file.stem):
+            wrong.append(str(entry))
+    assert wrong == []
+
+
+def test_core_needs_numpy_alone() -> None:
+    outside = {entry.module.split(".")[0] for entry in IMPORTS if room_of(entry.file) == "core"}
+    assert outside - set(sys.stdlib_module_names) == {"numpy", "brats_seg"}
+
+
+def test_heavy_libraries_stay_in_their_rooms() -> None:
+    wrong = []
+    for entry in IMPORTS:
+        library, room = entry.module.split(".")[0], room_of(entry.file)
+        if library not in HEAVY or room in HEAVY[library]:
+            continue
+        if not ((room, library) in FOR_A_LOOK and not entry.is_at_top):
+            wrong.append(str(entry))
+    assert wrong == []
+
+
+def test_only_io_knows_file_formats_of_scans() -> None:
+    assert all(HEAVY[library] == {"io"} for library in FORMATS_ONLY_IN_IO)
+
+
+def test_only_one_file_of_longitudinal_registers() -> None:
+    files = {e.file.stem for e in IMPORTS if e.module.startswith("SimpleITK") and room_of(e.file) == "longitudinal"}
+    assert files <= {"align"}
+
+
+def test_rooms_do_not_import_each_other_in_a_circle() -> None:
+    edges = {(room_of(e.file), target_room(e.module)) for e in OWN}
+    edges = {(a, b) for a, b in edges if a != b and "__init__" not in (a, b)}
+    assert circle_in(edges) is None
+
+
+def test_files_do_not_import_each_other_in_a_circle() -> None:
+    names = {".".join(("brats_seg", *file.relative_to(PACKAGE).with_suffix("").parts)) for file in FILES}
+    edges = set()
+    for entry in OWN:
+        source = ".".join(("brats_seg", *entry.file.relative_to(PACKAGE).with_suffix("").parts))
+        target = entry.module if entry.module in names else f"{entry.module}.__init__"
+        if source not in (target, "brats_seg.__init__"):
+            edges.add((source, target))
+    assert circle_in(edges) is None
+
+
+def circle_in(edges: set[tuple[str, str]]) -> list[str] | None:
+    """One circle of a directed graph, or None."""
+    after: dict[str, list[str]] = {}
+    for a, b in sorted(edges):
+        after.setdefault(a, []).append(b)
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str] | None:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return None
+        for following in after.get(node, []):
+            found = walk(following, [*path, node])
+            if found:
+                return found
+        done.add(node)
+        return None
+
+    for start in sorted(after):
+        found = walk(start, [])
+        if found:
+            return found
+    return None
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle_in({("a", "b"), ("b", "c"), ("c", "b")}) == ["b", "c", "b"]
+    assert circle_in({("a", "b"), ("a", "c"), ("b", "c")}) is None
+
+
+def test_nobody_imports_the_command_line() -> None:
+    assert {room_of(e.file) for e in OWN if target_room(e.module) == "cli"} <= {"cli", "__main__"}
+
+
+def test_only_the_command_line_reads_the_environment_or_prints() -> None:
+    wrong = []
+    for file in FILES:
+        if room_of(file) in {"cli", "__main__"}:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                wrong.append(f"{file.name}:{node.lineno} prints")
+            if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}:
+                wrong.append(f"{file.name}:{node.lineno} reads the environment")
+    assert wrong == []
+
+
+COMMANDS = {
+    "import brats_seg": "import brats_seg",
+    "--help": "from brats_seg.cli import main; main(['--help'])",
+    "--version": "from brats_seg.cli import main; main(['--version'])",
+    "check --help": "from brats_seg.cli import main; main(['check', '--help'])",
+    "segment --help": "from brats_seg.cli import main; main(['segment', '--help'])",
+    "models": "from brats_seg.cli import main; assert main(['models']) == 0",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_light_commands_load_no_heavy_library(name: str) -> None:
+    script = (
+        f"import sys\ntry:\n    {COMMANDS[name]}\nexcept SystemExit as done:\n    assert not done.code\n"
+        "heavy = {'torch', 'monai', 'SimpleITK', 'openvino', 'pydicom', 'highdicom', 'matplotlib', 'nilearn'}\n"
+        "loaded = sorted(heavy & set(sys.modules))\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["brats_seg.io.discover", "brats_seg.io.write", "brats_seg.models.bundle"])
+def test_reading_files_and_cards_loads_no_torch(module: str) -> None:
+    script = f"import sys, {module}\nassert not {{'torch', 'monai', 'openvino'}} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr

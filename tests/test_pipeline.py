@@ -1,0 +1,105 @@
+"""The Python interface: ``brats_seg.segment_study`` and ``brats_seg.measure``."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path += [str(Path(__file__).parent / room) for room in ("cli", "models", "preprocessing")]
+
+from cli_studies import GRID, label_array, write_case, write_model, write_nifti  # noqa: E402
+from heads import head_study  # noqa: E402
+
+import brats_seg  # noqa: E402
+from brats_seg import SegmentOptions, measure, segment_study  # noqa: E402
+from brats_seg.core.errors import InputError, OutputError, UsageError  # noqa: E402
+from brats_seg.core.labels import SCHEMAS  # noqa: E402
+from brats_seg.core.results import Segmentation  # noqa: E402
+from brats_seg.core.study import MRSequence  # noqa: E402
+from brats_seg.core.volume import Volume  # noqa: E402
+from brats_seg.pipeline import STEPS, open_predictor, versions  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> SegmentOptions:
+    model = write_model(tmp_path_factory.mktemp("model") / "small", bias=30.0)
+    return SegmentOptions(model=str(model), engine="torch", report=False)
+
+
+def test_a_study_in_memory_writes_nothing(
+    options: SegmentOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+    result = segment_study(head_study(GRID), options=options, tick=seen.append)
+    assert list(tmp_path.iterdir()) == []
+    assert result.folder is None
+    assert seen == [step for step in STEPS if step not in ("fine", "write", "report")]
+    assert set(result.record.timings_s) == set(seen)
+    assert result.segmentation.labels.grid.same_as(GRID)
+    assert result.segmentation.probabilities is not None
+    assert result.measurements.volume("WT").volume_ml == pytest.approx(251, abs=2)
+    assert set(result.images) == set(MRSequence)
+    assert result.record.inputs["t1"]["sha256"] == ""
+
+
+def test_a_folder_and_one_model_for_several(options: SegmentOptions, tmp_path: Path) -> None:
+    predictor = open_predictor(options)
+    folder = write_case(tmp_path / "case")
+    for reference in (None, MRSequence.T2):
+        chosen = replace(options, reference=reference, exists="overwrite")
+        result = segment_study(folder, tmp_path / "out", options=chosen, predictor=predictor)
+        assert result.folder == (tmp_path / "out" / "case").resolve()
+        assert (result.folder / "run.json").is_file()
+        assert result.record.settings["reference"] == (reference.value if reference else "auto")
+    with pytest.raises(OutputError, match="--overwrite"):
+        segment_study(folder, tmp_path / "out", options=options, predictor=predictor)
+
+
+def test_a_reference_that_is_missing(options: SegmentOptions) -> None:
+    study = head_study(GRID, sequences=(MRSequence.T2,))
+    with pytest.raises(InputError, match="T1CE"):
+        segment_study(study, options=replace(options, reference=MRSequence.T1CE))
+
+
+def test_label_schemas_that_cannot_be_written() -> None:
+    with pytest.raises(UsageError, match="brats2015"):
+        SegmentOptions(labels="brats2015")
+
+
+def test_measure_takes_a_file_or_a_value(tmp_path: Path) -> None:
+    labels = label_array(1, 2, 4)
+    path = write_nifti(labels, np.diag([1.0, 1.0, 2.0, 1.0]), tmp_path / "p_seg.nii.gz")
+    from_file = measure(path)
+    assert from_file.study_id == "p"
+    value = Segmentation("q", Volume.from_affine(labels, np.diag([1.0, 1.0, 2.0, 1.0])), SCHEMAS["brats2021"])
+    assert measure(value).volume("TC") == from_file.volume("TC")
+    assert measure(str(path), schema="brats2015", study_id="r").study_id == "r"
+    with pytest.raises(InputError, match="nonsense"):
+        measure(path, schema="nonsense")
+
+
+def test_versions_name_the_program_and_every_library() -> None:
+    found = versions()
+    assert found["brats_seg"] == brats_seg.__version__
+    assert "not installed" not in found.values()
+
+
+@pytest.mark.parametrize("module", ["masks", "options"])
+def test_examples_in_the_documentation_run(module: str) -> None:
+    outcome = doctest.testmod(importlib.import_module(f"brats_seg.pipeline.{module}"))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = brats_seg.pipeline.nothing  # type: ignore[attr-defined]
+    for name in brats_seg.pipeline.__all__:
+        assert getattr(brats_seg.pipeline, name) is not None

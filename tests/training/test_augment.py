@@ -1,0 +1,164 @@
+"""Augmentation: the same seed gives the same sample, air stays air, and labels follow their voxels."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from toy_packs import toy_packs
+
+from brats_seg.networks.attention_unet import AttentionUNetConfig
+from brats_seg.preprocessing.prepare import PrepareConfig
+from brats_seg.training import augment as module
+from brats_seg.training.augment import alter, draw_sample, drop_sequences
+from brats_seg.training.config import AugmentConfig, TrainConfig
+from brats_seg.training.data import LEVELS_PER_STD, training_case
+
+CPU = torch.device("cpu")
+NOTHING = AugmentConfig(**dict.fromkeys((entry.name for entry in fields(AugmentConfig)), 0.0))
+PATCH = (16, 24, 16)
+CASES = [training_case(pack, factor=2, device=CPU) for pack in toy_packs()]
+
+
+def settings(augment: AugmentConfig, *, tumour_centred: float = 0.0) -> TrainConfig:
+    return TrainConfig(
+        patches=(PATCH,),
+        tumour_centred=tumour_centred,
+        augment=augment,
+        network=AttentionUNetConfig(widths=(8, 16), depths=(1, 1)),
+        prepare=PrepareConfig(divisor=8),
+    )
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def certain(**changes: float) -> AugmentConfig:
+    """Nothing but what is named."""
+    return replace(NOTHING, **changes)
+
+
+@pytest.mark.parametrize("tumour_centred", [0.0, 1.0])
+def test_the_same_seed_gives_the_same_sample_and_another_one_another(tumour_centred: float) -> None:
+    config = settings(AugmentConfig(), tumour_centred=tumour_centred)
+    first, again, other = (draw_sample(CASES, 0, PATCH, config, rng(seed)) for seed in (7, 7, 8))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_samples_have_their_shapes_and_ranges() -> None:
+    config = settings(AugmentConfig(), tumour_centred=0.5)
+    for seed in range(10):
+        image, target = draw_sample(CASES, seed % 2, PATCH, config, rng(seed))
+        assert image.shape == (4, *PATCH)
+        assert target.shape == (3, *PATCH)
+        assert torch.isfinite(image).all()
+        assert target.min() >= 0
+        assert target.max() <= 1 + 1e-6
+        assert (target[1] <= target[0] + 1e-6).all()
+        assert (target[2] <= target[1] + 1e-6).all()
+
+
+def test_without_augmentation_a_sample_is_a_piece_of_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[0]
+    monkeypatch.setattr(module, "_centre", lambda *_: (torch.tensor(case.shape) - 1) / 2.0)
+    image, target = draw_sample(CASES, 0, case.shape, settings(NOTHING), rng(0))
+    torch.testing.assert_close(image, case.image.float() / LEVELS_PER_STD, atol=1e-4, rtol=0)
+    torch.testing.assert_close(target, case.regions / 255.0, atol=1e-4, rtol=0)
+    flipped, _ = draw_sample(CASES, 0, case.shape, settings(certain(flip=1.0)), rng(0))
+    torch.testing.assert_close(flipped.flip(1), image, atol=1e-4, rtol=0)
+
+
+def test_air_stays_air_and_brain_stays_brain_whatever_is_altered() -> None:
+    image = torch.randn(4, 12, 12, 12, generator=rng(0))
+    image[:, :4] = 0
+    strong = AugmentConfig(gamma=1, bias_field=1, noise=1, blur=1, thick_slices=1)
+    head = (image != 0).any(dim=0)
+    for seed in range(8):
+        altered = alter(image, head, strong, rng(seed))
+        assert not altered[:, :4].any()
+        assert (altered[:, 4:] != image[:, 4:]).float().mean() > 0.9
+
+
+def test_a_missing_sequence_is_not_brought_back_by_noise() -> None:
+    image = torch.randn(4, 8, 8, 8, generator=rng(0))
+    image[1] = 0
+    altered = alter(image, (image != 0).any(dim=0), AugmentConfig(noise=1, bias_field=1), rng(1))
+    assert not altered[1].any()
+    assert altered[0].any()
+
+
+@pytest.mark.parametrize("name", ["contrast", "brightness", "gamma", "bias_field", "noise", "blur", "thick_slices"])
+def test_every_intensity_setting_alters_the_image(name: str) -> None:
+    image = torch.randn(4, 12, 12, 12, generator=rng(0))
+    head = torch.ones(12, 12, 12, dtype=torch.bool)
+    torch.testing.assert_close(alter(image, head, NOTHING, rng(1)), image)
+    assert (
+        alter(image, head, certain(**{name: 1.0 if name != "contrast" else 0.5}), rng(1)) - image
+    ).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("changes", [{"rotation_deg": 15.0}, {"scale": 0.3}, {"elastic": 1.0, "elastic_mm": 4.0}])
+def test_every_spatial_setting_moves_image_and_label_alike(changes: dict[str, float]) -> None:
+    plain = draw_sample(CASES, 0, PATCH, settings(NOTHING), rng(3))
+    moved = draw_sample(CASES, 0, PATCH, settings(certain(**changes)), rng(3))
+    assert not torch.allclose(plain[1], moved[1], atol=0.05)
+    bright = (moved[0][2] > 1.0).float()  # the toy's tumour is bright on T2, by construction
+    overlap = 2 * (bright * moved[1][0]).sum() / (bright.sum() + moved[1][0].sum())
+    assert overlap > 0.85
+
+
+def test_tumour_centred_samples_hold_tumour() -> None:
+    config = settings(NOTHING, tumour_centred=1.0)
+    shares = [float(draw_sample(CASES, 0, (24, 24, 24), config, rng(seed))[1][0].max()) for seed in range(10)]
+    assert min(shares) > 0.5
+
+
+def test_dropping_blanks_one_to_three_sequences() -> None:
+    image = torch.ones(4, 2, 2, 2)
+    blanked = [int((drop_sequences(image, 1.0, rng(seed)).flatten(1).sum(1) == 0).sum()) for seed in range(60)]
+    assert set(blanked) == {1, 2, 3}
+    assert blanked.count(1) > blanked.count(2) > 0
+    assert image.all()  # the sample itself is not written to
+    assert drop_sequences(image, 0.0, rng(0)) is image
+
+
+def test_every_sequence_is_dropped_at_times() -> None:
+    gone = [drop_sequences(torch.ones(4, 1, 1, 1), 1.0, rng(seed)).flatten() == 0 for seed in range(40)]
+    assert torch.stack(gone).any(dim=0).all()
+
+
+def test_a_transplanted_lesion_brings_its_label() -> None:
+    shape = (12, 12, 12)
+    image, target = torch.full((4, *shape), 1.0), torch.zeros(3, *shape)
+    donor, donor_target = torch.full((4, *shape), 5.0), torch.zeros(3, *shape)
+    donor_target[:, 5:8, 5:8, 5:8] = 1.0
+    image[:, :, :, :2] = 0  # air
+    for seed in range(4):
+        mixed, label = module._transplant(image, target, donor, donor_target, rng(seed))
+        assert torch.equal(label, donor_target)
+        assert (mixed[:, 6, 6, 6] == 5).all()
+        assert (mixed[:, 0, 0, 11] == 1).all()
+        assert not mixed[:, :, :, :2].any()
+
+
+def test_a_transplant_keeps_the_lesion_that_was_there() -> None:
+    shape = (12, 12, 12)
+    image, target = torch.full((4, *shape), 1.0), torch.zeros(3, *shape)
+    target[0, 0:2, 0:2, 0:2] = 1.0
+    donor, donor_target = torch.full((4, *shape), 5.0), torch.zeros(3, *shape)
+    donor_target[:, 8:10, 8:10, 8:10] = 1.0
+    _, label = module._transplant(image, target, donor, donor_target, rng(0))
+    assert label[0, 0, 0, 0] == 1
+    assert label[0, 8, 8, 8] == 1
+
+
+def test_samples_with_a_donor_hold_the_donors_tumour_in_the_other_brain() -> None:
+    config = settings(certain(transplant=1.0), tumour_centred=1.0)
+    found = [draw_sample(CASES, 0, PATCH, config, rng(seed))[1][0].max() > 0.5 for seed in range(6)]
+    assert all(found)
+    alone = draw_sample(CASES[:1], 0, PATCH, config, rng(0))  # no donor to take from
+    assert alone[0].shape == (4, *PATCH)

@@ -1,0 +1,78 @@
+"""Training settings: unknown keys fail, types are checked, and every shipped file loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brats_seg.core.errors import UsageError
+from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
+from brats_seg.training.export import read_yaml
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TRAINING = sorted(path for path in CONFIGS.glob("*.yaml") if "stage" in read_yaml(path))
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.name)
+def test_every_shipped_configuration_loads_and_survives_a_run_folder(path: Path) -> None:
+    values = read_yaml(path)
+    config = train_config(values)
+    assert config.to_dict() | {k: v for k, v in values.items() if k in ("stage", "steps", "seed")} == config.to_dict()
+    assert train_config(yaml.safe_load(yaml.safe_dump(_lists(config.to_dict())))) == config
+    assert config.prepare.divisor % (config.network.divisor * config.factor) == 0  # or inference could not pad
+
+
+def test_there_are_configurations_to_test() -> None:
+    assert {"coarse.yaml", "smoke.yaml"} <= {path.name for path in TRAINING}
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(entry) for key, entry in value.items()}
+    return [_lists(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"learning_rat": 1e-3}, r"unknown keys \['learning_rat'\].*learning_rate"),
+        ({"augment": {"flop": 1.0}}, r"augment has unknown keys \['flop'\]"),
+        ({"network": {"width": [8, 16]}}, "network has unknown keys"),
+        ({"network": {"widths": [8, 16]}}, "same length"),
+        ({"prepare": {"percentiles": [99, 1]}}, "percentiles"),
+        ({"stage": "medium"}, "choose coarse or fine"),
+        ({"spacing_mm": 1.5}, "whole multiple"),
+        ({"spacing_mm": 0.5}, "whole multiple"),
+        ({"patches": [[20, 32, 32]]}, "multiples of 16"),
+        ({"patches": [[32, 32]]}, "three sides"),
+        ({"warmup": 5000}, "between 0 and steps"),
+        ({"steps": "many"}, "steps is 'many'"),
+        ({"steps": 10.5}, "steps is 10.5"),
+        ({"steps": True}, "steps is True"),
+        ({"learning_rate": "quick"}, "learning_rate is 'quick'"),
+        ({"tensorboard": 1}, "tensorboard is 1"),
+        ({"patches": 32}, "patches is 32"),
+        ({"stage": None}, "stage is None"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        train_config(values)
+    assert caught.value.exit_code == 2
+
+
+def test_a_number_that_yaml_reads_as_a_word_is_still_a_number() -> None:
+    values = yaml.safe_load("learning_rate: 1e-3\nsteps: 200")
+    assert isinstance(values["learning_rate"], str)
+    assert train_config(values).learning_rate == 0.001
+    assert train_config({"spacing_mm": 2}).factor == 2
+
+
+def test_empty_settings_are_the_defaults() -> None:
+    assert train_config({}) == TrainConfig()
+    assert train_config({"augment": None}).augment == AugmentConfig()
+    assert replace(TrainConfig(), spacing_mm=3.0).factor == 3

@@ -1,0 +1,160 @@
+"""Packs: what goes in comes out, damage is named, and labels become shares of a voxel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_packs import toy_pack, toy_packs
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, SCHEMAS
+from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy
+from brats_seg.core.volume import Grid, Volume
+from brats_seg.training.data import (
+    LEVELS_PER_STD,
+    PackedStudy,
+    load_packs,
+    pack_study,
+    read_pack,
+    training_case,
+    write_pack,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_a_pack_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    pack = toy_pack("x")
+    path = write_pack(pack, tmp_path / "packs")
+    assert path.name == "x.npz"
+    assert [p.name for p in path.parent.iterdir()] == ["x.npz"]  # nothing partial is left
+    again = read_pack(path)
+    assert again.id == "x"
+    np.testing.assert_array_equal(again.image, pack.image)
+    np.testing.assert_array_equal(again.labels, pack.labels)
+    assert (again.image.dtype, again.labels.dtype) == (np.int8, np.uint8)
+
+
+def spoil(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "altered":
+        path.write_bytes(data[:2000] + bytes(200) + data[2200:])
+    elif how == "text":
+        path.write_text("no pack")
+    elif how == "absent":
+        path.unlink()
+    elif how == "other keys":
+        np.savez_compressed(path, picture=np.zeros(3))
+    elif how == "unfitting":
+        np.savez_compressed(path, image=np.zeros((4, 3, 3, 3), np.int8), labels=np.zeros((3, 3, 4), np.uint8))
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "altered", "text", "other keys", "unfitting", "absent"])
+def test_a_damaged_pack_is_named(tmp_path: Path, how: str) -> None:
+    path = write_pack(toy_pack("x"), tmp_path)
+    spoil(path, how)
+    with pytest.raises(InputError, match=r"x.npz"):
+        read_pack(path)
+
+
+def test_a_folder_of_packs_is_read_in_order_of_name(tmp_path: Path) -> None:
+    for name in ("c", "a", "b"):
+        write_pack(toy_pack(name), tmp_path)
+    (tmp_path / ".d.partial.npz").write_bytes(b"half")
+    assert [pack.id for pack in load_packs(tmp_path)] == ["a", "b", "c"]
+    assert [pack.id for pack in load_packs(tmp_path, exclude=["b"])] == ["a", "c"]
+    with pytest.raises(InputError, match=r"no study \['z'\]"):
+        load_packs(tmp_path, exclude=["z"])
+    with pytest.raises(InputError, match="no packed study"):
+        load_packs(tmp_path, exclude=["a", "b", "c"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no packed study"):
+        load_packs(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("BraTS-GLI-00099-001", "BraTS-GLI-00099"),
+        ("BraTS-GLI-00099-000", "BraTS-GLI-00099"),
+        ("BraTS2021_00099", "BraTS2021_00099"),
+        ("Brats18_CBICA_APR_1", "Brats18_CBICA_APR_1"),
+        ("my-own-patient-1", "my-own-patient-1"),
+    ],
+)
+def test_visits_of_one_patient_belong_together(name: str, patient: str) -> None:
+    assert PackedStudy(name, np.zeros((4, 1, 1, 1), np.int8), np.zeros((1, 1, 1), np.uint8)).patient == patient
+
+
+def prepared_box() -> PreparedStudy:
+    """A prepared study whose brain is a box in a padded grid, natively stored mirrored left to right."""
+    grid = Grid((16, 16, 16), np.eye(4))
+    native = Grid((16, 16, 16), np.diag([-1.0, 1, 1, 1]) + np.array([[0, 0, 0, 15.0]] + [[0] * 4] * 3))
+    brain = np.zeros(grid.shape, bool)
+    brain[2:12, 3:13, 4:14] = True
+    array = np.random.default_rng(0).normal(size=(4, *grid.shape)).astype(np.float32) * brain
+    array[0, 5, 5, 5] = 30.0
+    return PreparedStudy("p", array, brain, SEQUENCES, PreparationRecord(native=native, network=grid))
+
+
+def test_packing_quantises_and_crops_and_turns_the_label() -> None:
+    prepared = prepared_box()
+    labels = np.zeros((16, 16, 16), np.uint8)
+    labels[15 - 6, 7, 8] = 4  # enhancing in 2021 numbers, at x = 6 on the network's grid
+    native = prepared.record.native
+    pack = pack_study(prepared, Volume(labels, native), SCHEMAS["brats2021"])
+    assert pack.labels.shape == (10, 10, 10)
+    assert np.argwhere(pack.labels).tolist() == [[4, 4, 4]]
+    assert pack.labels[4, 4, 4] == 3
+    inner = prepared.array[:, 2:12, 3:13, 4:14]
+    error = np.abs(pack.image / LEVELS_PER_STD - np.clip(inner, -127 / LEVELS_PER_STD, 127 / LEVELS_PER_STD))
+    assert error.max() <= 0.5 / LEVELS_PER_STD + 1e-6
+    assert pack.image[0, 3, 2, 1] == 127  # 30 standard deviations
+
+
+def test_a_label_on_another_grid_is_refused() -> None:
+    prepared = prepared_box()
+    with pytest.raises(InputError, match="must be on one grid"):
+        pack_study(prepared, Volume(np.zeros((16, 16, 16), np.uint8), prepared.grid), DEFAULT_SCHEMA)
+
+
+def test_labels_become_shares_of_a_voxel() -> None:
+    labels = np.zeros((5, 4, 4), np.uint8)
+    labels[0, 0, 0] = 3
+    labels[2:4, :2, :2] = 2
+    image = np.full((4, 5, 4, 4), 14, np.int8)
+    case = training_case(PackedStudy("x", image, labels), factor=2, device=CPU)
+    assert case.shape == (3, 2, 2)  # padded to even sides
+    whole, core, enhancing = (case.regions[i].float() / 255 for i in range(3))
+    assert whole[0, 0, 0] == pytest.approx(1 / 8, abs=2e-3)
+    assert whole[1, 0, 0] == 1
+    assert torch.equal(core, enhancing)
+    assert core[1, 0, 0] == 0
+    assert [voxels.tolist() for voxels in case.tumour_voxels] == [[[1, 0, 0]], [], []]
+    assert case.image[0, 0, 0, 0] == 14
+    assert case.image[0, 2, 0, 0] == 7  # half brain, half padding
+
+
+def test_without_a_factor_nothing_is_averaged() -> None:
+    pack = toy_pack("x")
+    case = training_case(pack, factor=1, device=CPU)
+    np.testing.assert_array_equal(case.image.numpy(), pack.image)
+    for channel, region in enumerate(REGIONS):
+        np.testing.assert_array_equal(
+            case.regions[channel].numpy() > 0, DEFAULT_SCHEMA.region_mask(pack.labels, region)
+        )
+    assert all(len(voxels) <= 2 * 4096 for voxels in case.tumour_voxels)
+
+
+def test_toys_differ() -> None:
+    a, b = toy_packs()
+    assert replace(a, id="b").image.shape == b.image.shape
+    assert not np.array_equal(a.labels, b.labels)

@@ -1,0 +1,258 @@
+"""The loop: it learns, it resumes bit for bit, and it refuses what would spoil a run."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from toy_packs import toy_pack, toy_packs
+
+from brats_seg.core.errors import DeviceError, InputError, ModelError, OutputError
+from brats_seg.models.engines import build_network
+from brats_seg.training.config import TrainConfig, train_config
+from brats_seg.training.export import assemble_runs, read_run_config
+from brats_seg.training.loop import LOG_COLUMNS, learning_rate, step_generator, train
+from brats_seg.training.losses import RegionLoss
+from brats_seg.training.validate import predict_pack, validate
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SMOKE = train_config(yaml.safe_load((CONFIGS / "smoke.yaml").read_text()))
+SHORT = replace(SMOKE, steps=4, warmup=1)
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``configs/smoke.yaml``, run as it is but for a validation study."""
+    run = tmp_path_factory.mktemp("runs") / "smoke"
+    config = replace(SMOKE, validation=("c",), validate_every=30)
+    train([*toy_packs(), toy_pack("c", centre=(16, 30, 18), seed=2)], config, run, progress=False)
+    return run
+
+
+def test_the_loss_falls_and_the_tumour_is_found(smoke: Path) -> None:
+    rows = log_of(smoke)
+    assert tuple(rows[0]) == LOG_COLUMNS
+    assert [int(row["step"]) for row in rows] == [20, 30, 40, 60]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses[-1] < 0.75 * losses[0]
+    assert float(rows[-1]["dice_wt"]) > 0.5  # a bright ball, on a study it has not seen
+    assert rows[0]["dice_wt"] == ""
+
+
+def test_a_run_leaves_what_is_needed_and_nothing_half_written(smoke: Path) -> None:
+    assert sorted(path.name for path in smoke.iterdir()) == [
+        "checkpoint.pt",
+        "config.yaml",
+        "log.csv",
+        "weights.safetensors",
+    ]
+    assert read_run_config(smoke).validation == ("c",)
+
+
+def test_a_run_becomes_a_model(smoke: Path, tmp_path: Path) -> None:
+    bundle = assemble_runs({"coarse": smoke}, CONFIGS / "glioma_card.yaml", tmp_path / "model", openvino=False)
+    assert bundle.card.prepare["divisor"] == 8
+    stage = bundle.card.stages[0]
+    assert stage.spacing_mm == 2.0
+    network = build_network(bundle, stage)
+    held = load_file(smoke / "weights.safetensors")
+    assert all(torch.equal(value, held[name].float()) for name, value in network.state_dict().items())
+    with pytest.raises(ModelError, match="trained as stage coarse, not fine"):
+        assemble_runs({"fine": smoke}, CONFIGS / "glioma_card.yaml", tmp_path / "other", openvino=False)
+
+
+def test_a_run_without_weights_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config.yaml is not there"):
+        read_run_config(tmp_path)
+
+
+def states(run: Path) -> dict[str, torch.Tensor]:
+    held = torch.load(run / "checkpoint.pt", weights_only=True)
+    flat = {f"{part}.{k}": v for part in ("network", "averaged") for k, v in held[part].items()}
+    flat |= {f"optimiser.{n}.{k}": v for n, entry in held["optimiser"]["state"].items() for k, v in entry.items()}
+    return flat | {"step": torch.tensor(held["step"])}
+
+
+def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(toy_packs(), SHORT, whole, progress=False)
+    train(toy_packs(), SHORT, broken, stop_after_s=0, progress=False)
+    assert int(states(broken)["step"]) == 1
+    train(toy_packs(), SHORT, broken, stop_after_s=0, resume=True, progress=False)
+    assert int(states(broken)["step"]) == 2
+    path = train(toy_packs(), SHORT, broken, resume=True, progress=False)
+    first, second = states(whole), states(broken)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert path.read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+def test_another_seed_gives_another_network(tmp_path: Path) -> None:
+    short = replace(SHORT, steps=2)
+    weights = [
+        load_file(train(toy_packs(), replace(short, seed=seed), tmp_path / str(seed), progress=False))
+        for seed in (1, 2)
+    ]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_goes_on_only_where_asked_and_with_its_own_settings(tmp_path: Path) -> None:
+    train(toy_packs(), SHORT, tmp_path, stop_after_s=0, progress=False)
+    with pytest.raises(OutputError, match="--resume"):
+        train(toy_packs(), SHORT, tmp_path, progress=False)
+    with pytest.raises(OutputError, match=r"other settings for \['learning_rate', 'seed'\]"):
+        train(toy_packs(), replace(SHORT, seed=9, learning_rate=0.5), tmp_path, resume=True, progress=False)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    path = train(toy_packs(), replace(SHORT, steps=2), tmp_path, progress=False)
+    before = path.read_bytes()
+    train(toy_packs(), replace(SHORT, steps=2), tmp_path, resume=True, progress=False)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["cut", "text", "other"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, how: str) -> None:
+    train(toy_packs(), SHORT, tmp_path, stop_after_s=0, progress=False)
+    path = tmp_path / "checkpoint.pt"
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif how == "text":
+        path.write_text("no checkpoint")
+    else:
+        torch.save({"step": 3}, path)
+    with pytest.raises(ModelError, match=r"checkpoint.pt is damaged"):
+        train(toy_packs(), SHORT, tmp_path, resume=True, progress=False)
+
+
+def test_starting_from_weights(tmp_path: Path) -> None:
+    path = train(toy_packs(), SHORT, tmp_path / "first", progress=False)
+    cold = replace(SHORT, steps=2, warmup=1, learning_rate=1e-12)
+    again = train(toy_packs(), cold, tmp_path / "second", init=path, progress=False)
+    first, second = load_file(path), load_file(again)
+    assert all(torch.allclose(first[name], second[name], atol=1e-3) for name in first)
+    with pytest.raises(ModelError, match="cannot be read"):
+        (tmp_path / "junk.safetensors").write_bytes(b"junk")
+        train(toy_packs(), SHORT, tmp_path / "third", init=tmp_path / "junk.safetensors", progress=False)
+    wider = replace(SHORT, network=replace(SHORT.network, widths=(16, 16)))
+    with pytest.raises(ModelError, match="does not fit the network"):
+        train(toy_packs(), wider, tmp_path / "fourth", init=path, progress=False)
+
+
+def test_studies_kept_out_must_exist_and_leave_something(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\['z'\]"):
+        train(toy_packs(), replace(SHORT, validation=("z",)), tmp_path / "a", progress=False)
+    with pytest.raises(InputError, match="no study is left"):
+        train(toy_packs(), replace(SHORT, validation=("a", "b")), tmp_path / "b", progress=False)
+
+
+def test_cuda_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceError, match="--device cpu"):
+        train(toy_packs(), SHORT, tmp_path, device="cuda", progress=False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
+    config = TrainConfig(steps=100, warmup=10, learning_rate=1e-2)
+    rates = [learning_rate(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[9] == pytest.approx(1e-2)
+    assert rates[10] == pytest.approx(1e-2)
+    assert rates[55] == pytest.approx(1e-2 * (0.01 + 0.99 / 2))
+    assert rates[100] == pytest.approx(1e-4)
+    assert all(a < b for a, b in zip(rates[:9], rates[1:10], strict=True))
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_every_step_has_its_own_chance() -> None:
+    draws = [
+        float(torch.rand((), generator=step_generator(replace(SMOKE, seed=seed), step, torch.device("cpu"))))
+        for seed in (0, 1)
+        for step in range(5)
+    ]
+    assert len(set(draws)) == 10
+    again = float(torch.rand((), generator=step_generator(replace(SMOKE, seed=1), 4, torch.device("cpu"))))
+    assert again == draws[-1]
+
+
+def logits_of(target: torch.Tensor, certainty: float) -> torch.Tensor:
+    return (target * 2 - 1) * certainty
+
+
+def blob() -> torch.Tensor:
+    target = torch.zeros(1, 3, 8, 8, 8)
+    for channel, side in enumerate((6, 4, 2)):
+        target[:, channel, 1 : 1 + side, 1 : 1 + side, 1 : 1 + side] = 1
+    return target
+
+
+def test_a_perfect_prediction_costs_nothing_and_worse_ones_more() -> None:
+    loss, target = RegionLoss(), blob()
+    perfect = loss([logits_of(target, 20)], target)
+    unsure = loss([logits_of(target, 1)], target)
+    shifted = loss([logits_of(target.roll(2, dims=2), 5)], target)
+    opposite = loss([logits_of(1 - target, 5)], target)
+    assert perfect == pytest.approx(0, abs=1e-3)
+    assert perfect < unsure < shifted < opposite
+
+
+def test_each_region_counts_by_its_weight() -> None:
+    target = blob()
+    wrong = logits_of(target, 20)
+    wrong[:, 2] = -wrong[:, 2]
+    assert RegionLoss((1.0, 1.0, 0.0))([wrong], target) == pytest.approx(0, abs=1e-3)
+    assert RegionLoss((0.0, 0.0, 1.0))([wrong], target) > RegionLoss()([wrong], target) > 1
+
+
+def test_an_empty_region_costs_a_finite_amount_and_teaches_emptiness() -> None:
+    loss, target = RegionLoss(), torch.zeros(1, 3, 8, 8, 8)
+    logits = torch.zeros(1, 3, 8, 8, 8, requires_grad=True)
+    value = loss([logits], target)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(value)
+    assert logits.grad is not None
+    assert (logits.grad > 0).all()  # descent lowers every logit
+    assert loss([logits_of(target, 20)], target) == pytest.approx(0, abs=1e-3)
+
+
+def test_deeper_outputs_count_half_each() -> None:
+    loss, target = RegionLoss(), blob()
+    coarse = torch.nn.functional.adaptive_avg_pool3d(target, (4, 4, 4))
+    good, bad = logits_of(target, 20), torch.zeros(1, 3, 4, 4, 4)
+    single = float(loss([bad], coarse))
+    assert float(loss([good, bad], target)) == pytest.approx(single * 0.5 / 1.5, abs=1e-3)
+
+
+class _Known(torch.nn.Module):
+    """A network that has learnt the toy by heart: FLAIR is bright in the tumour, T1CE in its core."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        whole = x[:, 3:4] - 1.0
+        return torch.cat([whole, whole, torch.full_like(whole, -9)], dim=1) * 20
+
+
+def test_validation_measures_dice_at_full_resolution() -> None:
+    pack, config = toy_pack("x"), replace(SMOKE, spacing_mm=1.0)
+    found = predict_pack(_Known(), pack, config, torch.device("cpu"))
+    assert found.shape == (3, *pack.labels.shape)  # padding is cut off again
+    whole, core, enhancing = validate(_Known(), [pack], config, torch.device("cpu"))
+    assert whole > 0.97
+    tc = np.isin(pack.labels, (1, 3)).sum()
+    wt = (pack.labels > 0).sum()
+    assert core == pytest.approx(2 * tc / (wt + tc), abs=0.02)
+    assert enhancing == 0.0  # one empty
+    nothing = replace(pack, labels=np.zeros_like(pack.labels))
+    assert validate(_Known(), [nothing], config, torch.device("cpu"))[2] == 1.0  # both empty
