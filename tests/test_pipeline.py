@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path += [str(Path(__file__).parent / room) for room in ("cli", "models", "preprocessing")]
+sys.path += [str(Path(__file__).parent / room) for room in ("cli", "preprocessing")]
 
-from cli_studies import GRID, label_array, write_case, write_model, write_nifti  # noqa: E402
-from heads import head_study  # noqa: E402
+from cli_studies import GRID, label_array, write_case, write_model, write_nifti
+from heads import head_study
 
-import brats_seg  # noqa: E402
-from brats_seg import SegmentOptions, measure, segment_study  # noqa: E402
-from brats_seg.core.errors import InputError, OutputError, UsageError  # noqa: E402
-from brats_seg.core.labels import SCHEMAS  # noqa: E402
-from brats_seg.core.results import Segmentation  # noqa: E402
-from brats_seg.core.study import MRSequence  # noqa: E402
-from brats_seg.core.volume import Volume  # noqa: E402
-from brats_seg.pipeline import STEPS, open_predictor, versions  # noqa: E402
+import brats_seg
+from brats_seg import SegmentOptions, measure, segment_study
+from brats_seg.core.errors import InputError, OutputError, UsageError
+from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.results import Segmentation
+from brats_seg.core.study import MRSequence
+from brats_seg.core.volume import Volume
+from brats_seg.pipeline import STEPS, open_predictor, versions
 
 
 @pytest.fixture(scope="module")

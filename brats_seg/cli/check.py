@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             failures.append((study.id, InputError(" ".join(row["problems"]))))
         say(text_of(row), quiet=arguments.quiet or arguments.json)
     if arguments.json:
-        say(json.dumps({"studies": rows, "failed": failures_as_json(failures)}, indent=1), quiet=False)
+        say(json.dumps({"studies": rows, "failed": failures_as_json(failures)}, indent=1))
     return report_failures(failures, finished=sum(not row["problems"] for row in rows))
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.core.errors import BratsSegError, InputError, UsageError
+from brats_seg.core.errors import BratsSegError, InputError, OutputError, UsageError
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
@@ -197,7 +199,33 @@ def progress(title: str, total: int, *, hidden: bool) -> Iterator[Callable[[str]
         yield tick
 
 
-def say(text: str, *, quiet: bool) -> None:
-    """Print at once, so that a log grows while the program runs."""
-    if not quiet:
-        print(text, flush=True)
+def say(text: str, *, quiet: bool = False) -> None:
+    """Print at once, so that a log grows while the program runs.
+
+    Raises:
+        OutputError: if standard output takes no more (a full disk).
+        BrokenPipeError: if its reader went away.
+    """
+    if quiet:
+        return
+    print(text)
+    flush()
+
+
+def flush() -> None:
+    """Write out what was printed, where a failure can still be explained; errors as for :func:`say`."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        abandon_stdout()
+        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def abandon_stdout() -> None:
+    """Send what is still to be printed nowhere, so that the interpreter's exit does not complain."""
+    with suppress(OSError, io.UnsupportedOperation):
+        target = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(target, sys.stdout.fileno())
+        os.close(target)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import signal
 import sys
 import threading
@@ -16,6 +14,7 @@ from typing import NoReturn
 
 import brats_seg
 from brats_seg.cli import check, demo, measure, models, respond, segment, train
+from brats_seg.cli.common import abandon_stdout, flush, say
 from brats_seg.core.errors import EXIT_INTERRUPTED, BratsSegError, OutputError, UsageError
 
 COMMANDS = (segment, check, measure, respond, models, demo, train)
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise UsageError("no command given; choose one. See: brats-seg --help")
             as_json = bool(getattr(arguments, "json", False))
             code = int(arguments.run(arguments))
-        _flush()
+        flush()
         return code
     except BratsSegError as error:
         return _fail(error, as_json=as_json)
@@ -78,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("brats-seg: interrupted; nothing unfinished was left behind", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon_stdout()
         return 1
 
 
@@ -86,32 +85,9 @@ def _fail(error: BratsSegError, *, as_json: bool) -> int:
     """Say what went wrong; with ``--json`` also on standard output, so that it always holds JSON."""
     print(f"brats-seg: {error}", file=sys.stderr)
     if as_json:
-        with suppress(OSError):
-            print(json.dumps({"error": str(error), "exit_code": error.exit_code}, indent=1), flush=True)
+        with suppress(OSError, OutputError):
+            say(json.dumps({"error": str(error), "exit_code": error.exit_code}, indent=1))
     return error.exit_code
-
-
-def _flush() -> None:
-    """Write out what was printed now, where a failure can still be explained.
-
-    Raises:
-        OutputError: if standard output takes no more.
-    """
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _abandon_stdout()
-        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
-
-
-def _abandon_stdout() -> None:
-    """The reader went away: send the rest nowhere, so that the interpreter's exit does not complain."""
-    with suppress(OSError, io.UnsupportedOperation):
-        target = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(target, sys.stdout.fileno())
-        os.close(target)
 
 
 @contextmanager

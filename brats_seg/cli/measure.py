@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         exists = "overwrite" if arguments.overwrite else "refuse"
         folder = write_measurements(measurements, mask, arguments.output, exists)  # type: ignore[arg-type]
     if arguments.json:
-        say(json.dumps(_summary(measurements, mask, folder), indent=1), quiet=False)
+        say(json.dumps(_summary(measurements, mask, folder), indent=1))
     else:
         say(_text(measurements, mask, folder), quiet=arguments.quiet)
     return 0

@@ -40,15 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     cards, damaged = _installed()
     if arguments.json:
         listed = [*cards, *({"name": name, "error": str(error)} for name, error in damaged)]
-        say(json.dumps(listed, indent=1), quiet=False)
+        say(json.dumps(listed, indent=1))
     else:
         for card in cards:
-            say(_text(card), quiet=False)
+            say(_text(card))
         if not cards and not damaged:
-            say(
-                "no model is installed. Install the package again, or pass a model folder: segment --model PATH",
-                quiet=False,
-            )
+            say("no model is installed. Install the package again, or pass a model folder: segment --model PATH")
     for name, error in damaged:
         print(f"brats-seg: {name}: {error}", file=sys.stderr)
     return ModelError.exit_code if damaged else 0

@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(done, file=sys.stderr)
             raise
     if arguments.json:
-        say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1), quiet=False)
+        say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1))
     return report_failures(failures, finished=len(results))
 
 

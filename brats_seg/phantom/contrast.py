@@ -1,12 +1,11 @@
 """How bright each tissue is on each sequence, and how much it varies.
 
-The numbers are z-scores within the brain, the unit the network sees. They were measured on public BraTS studies
-(median of the median z-score of 14 studies of 2018, 2021 and 2023; tissues outside the tumour by three-class
-k-means on T1, T2 and FLAIR, tumour classes from the expert labels), then pure CSF was moved outwards until the
-phantom, measured the same way, gave the same medians: k-means clusters of real scans hold partial volume, a pure
-tissue does not. That the order of tissues is as it should be follows from T1-weighting, T2-weighting and the
-inversion that nulls CSF in FLAIR; see Menze et al., IEEE TMI 2015;34:1993 (doi:10.1109/TMI.2014.2377694),
-section II, for what the four sequences show of a glioma. Vessels were chosen by eye.
+The numbers are levels in standard deviations of the brain's signal; an affine change of a row of a sequence means
+nothing, since files have arbitrary units and the network sees z-scores. They were chosen so that the z-scores of
+phantoms come out as measured on public BraTS studies (:data:`MEASURED_Z`), measured the same way on both. That
+the order of tissues is as it should be follows from T1-weighting, T2-weighting and the inversion that nulls CSF in
+FLAIR; for what the sequences show of a glioma see Menze et al., IEEE TMI 2015;34:1993 (doi:10.1109/TMI.2014.2377694).
+Vessels, and the texture of healthy tissue, were chosen by eye beside real scans.
 """
 
 from __future__ import annotations
@@ -33,19 +32,32 @@ class Tissue(Enum):
 _T = Tissue
 _ROWS: Mapping[Tissue, tuple[float, float, float, float]] = {
     #             T1     T1CE   T2     FLAIR
-    _T.CSF: (-2.10, -1.40, 2.80, -1.75),
+    _T.CSF: (-2.00, -1.20, 2.75, -1.60),
     _T.GREY: (-0.42, -0.45, 0.10, 0.10),
-    _T.WHITE: (0.68, 0.10, -0.42, -0.30),
+    _T.WHITE: (0.65, 0.03, -0.40, -0.30),
     _T.VESSEL: (-0.50, 3.50, -0.50, -0.80),
-    _T.NECROSIS: (-0.48, -0.75, 1.60, 0.95),
+    _T.NECROSIS: (-0.50, -0.90, 1.50, 0.95),
     _T.CORE: (-0.75, -0.80, 1.95, 1.35),
-    _T.EDEMA: (-0.02, -0.22, 1.05, 1.00),
-    _T.ENHANCING: (-0.08, 1.20, 1.05, 1.15),
+    _T.EDEMA: (-0.15, -0.40, 1.00, 0.95),
+    _T.ENHANCING: (-0.25, 0.95, 0.95, 1.00),
 }
 SIGNAL: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _ROWS.items()} for column, sequence in enumerate(SEQUENCES)
 }
-"""Mean z-score of each pure tissue on each sequence."""
+"""Level of each pure tissue on each sequence, from the mean of the brain."""
+
+MEASURED_Z: Mapping[Tissue, tuple[float, float, float, float]] = {
+    #             T1     T1CE   T2     FLAIR
+    _T.CSF: (-1.54, -1.02, 1.89, -1.30),
+    _T.GREY: (-0.25, -0.33, 0.02, 0.16),
+    _T.WHITE: (0.77, 0.37, -0.55, -0.21),
+    _T.NECROSIS: (-0.31, -0.67, 1.91, 2.12),
+    _T.EDEMA: (0.12, -0.09, 0.94, 1.89),
+    _T.ENHANCING: (0.01, 2.09, 1.08, 2.15),
+}
+"""Measured on 14 public BraTS studies (2018, 2021, 2023): median over studies of each class's median z-score within
+the brain, values clipped at percentiles 0.1 and 99.9. Healthy tissue at least 4 mm from the tumour, by three-class
+k-means on T1, T2 and FLAIR, so its classes hold partial volume; tumour classes from the expert labels."""
 
 _VARIATION: Mapping[Tissue, tuple[float, float, float, float]] = {
     _T.CSF: (0.15, 0.20, 0.40, 0.25),
@@ -60,7 +72,7 @@ _VARIATION: Mapping[Tissue, tuple[float, float, float, float]] = {
 VARIATION: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _VARIATION.items()} for column, sequence in enumerate(SEQUENCES)
 }
-"""Standard deviation of the texture inside each pure tissue, z-score; from the same measurement."""
+"""Standard deviation of the texture inside each pure tissue, in the same unit."""
 
 ZERO_LEVEL: Mapping[MRSequence, float] = {
     MRSequence.T1: 4.0,

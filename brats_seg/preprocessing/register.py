@@ -5,6 +5,8 @@ Images travel to SimpleITK and back through :mod:`brats_seg.preprocessing.itk`; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,13 +148,25 @@ def register_rigid(
     """
     config = config or RegistrationConfig()
     finest = min(config.levels_mm)
-    pair = _Pair(_side(fixed, fixed_mask, finest), _side(moving, moving_mask, finest), config)
-    coarse = pair.level(0)
-    found = [_optimise(pair, start, 0) for start in _best_starts(pair, coarse)]
-    transform = max(found, key=lambda candidate: _agreement(coarse, candidate, config.bins))
-    for level in range(1, len(config.levels_mm)):
-        transform = _optimise(pair, transform, level)
-    return _record(pair, _matrix_of(transform))
+    with _one_thread():
+        pair = _Pair(_side(fixed, fixed_mask, finest), _side(moving, moving_mask, finest), config)
+        coarse = pair.level(0)
+        found = [_optimise(pair, start, 0) for start in _best_starts(pair, coarse)]
+        transform = max(found, key=lambda candidate: _agreement(coarse, candidate, config.bins))
+        for level in range(1, len(config.levels_mm)):
+            transform = _optimise(pair, transform, level)
+        return _record(pair, _matrix_of(transform))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in a fixed order: the metric keeps its own threads whatever the registration method is told."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 @dataclass(frozen=True)
@@ -246,7 +260,6 @@ def _optimise(pair: _Pair, start: Any, level: int) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(config.bins)
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetNumberOfThreads(1)  # sums in a fixed order
     share = min(config.samples[level] / fixed.GetNumberOfPixels(), 1.0)
     if share < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)

@@ -83,6 +83,7 @@ def train(
     if not cases:
         raise InputError("no study is left to train on: the configuration validates on all of them")
     state = _start(config, device, run, init)
+    _trim_log(run, state.step)
     bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not progress)
     began = saved = time.monotonic()
     loss_module = RegionLoss(config.region_weights, cross_entropy=config.cross_entropy).to(device)
@@ -230,7 +231,8 @@ def _save(state: TrainState, config: TrainConfig, run: Path) -> None:
     partial.replace(run / "checkpoint.pt")
     weights = {name: value.detach().half().cpu().contiguous() for name, value in state.averaged.state_dict().items()}
     partial = run / ".weights.partial"
-    save_file(weights, partial, metadata={"stage": config.stage, "step": str(state.step)})
+    # one entry, because safetensors writes several in any order, and equal runs should give equal files
+    save_file(weights, partial, metadata={"made_by": f"brats-seg, stage {config.stage}, step {state.step}"})
     partial.replace(run / "weights.safetensors")
 
 
@@ -256,6 +258,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def _trim_log(run: Path, step: int) -> None:
+    """Drop the rows a killed run wrote after its last checkpoint; they will be made again."""
+    path = run / "log.csv"
+    if not path.exists():
+        return
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= step]
+    partial = run / ".log.partial"
+    partial.write_text("".join([header, *kept]), encoding="utf-8", newline="\r\n")  # as the csv module writes
+    partial.replace(path)
 
 
 def _log(

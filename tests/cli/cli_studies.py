@@ -70,9 +70,7 @@ def write_scan(volume: Volume, path: Path) -> Path:
     return write_nifti(volume.data.astype(np.float32), volume.affine, path)
 
 
-def write_case(
-    folder: Path, *, name: str = "", sequences: Iterable[MRSequence] = SEQUENCES, grid: Grid = GRID
-) -> Path:
+def write_case(folder: Path, *, name: str = "", sequences: Iterable[MRSequence] = SEQUENCES, grid: Grid = GRID) -> Path:
     """``<folder>/<name>_t1.nii.gz`` and so on."""
     for sequence in sequences:
         write_scan(scan(sequence, grid), folder / f"{name or folder.name}_{sequence.value}.nii.gz")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-for helpers in ("models", "preprocessing"):
+for helpers in (".", "preprocessing"):
     if str(TESTS / helpers) not in sys.path:
         sys.path.append(str(TESTS / helpers))
 

@@ -18,7 +18,6 @@ from cli_studies import (
     change,
     change_header,
     entries,
-    label_array,
     scan,
     write_case,
     write_nifti,
@@ -91,7 +90,8 @@ def _mask(path: Path) -> None:
 
 def _singular(path: Path) -> None:
     def edit(header: Any) -> None:
-        header["srow_y"] = header["srow_x"]
+        header["srow_x"][:2] = -3.0  # the first two voxel axes run the same way
+        header["srow_y"][:2] = 0.0
 
     change_header(path, edit)
 
@@ -223,15 +223,16 @@ def test_paths_that_cannot_be_read(segment, case: Path, tmp_path: Path, monkeypa
     refused(segment(case), 3, "permission denied")
 
 
-def test_output_that_cannot_be_written(segment, cli, case: Path, model: Path, tmp_path: Path, out: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    below = tmp_path / "file" / "deeper"
+def test_output_that_cannot_be_written(segment, cli, case: Path, model: Path, out: Path) -> None:
+    mine = out.parent / "file"
+    mine.write_text("mine")
+    below = mine / "deeper"
     refused(cli("segment", case, "-o", below, "--model", model, "--engine", "torch"), 6, "-o")
     out.mkdir()
     (out / "case").write_text("mine")
     refused(segment(case, "--overwrite"), 6, "is a file")
     assert (out / "case").read_text() == "mine"
-    assert (tmp_path / "file").read_text() == "mine"
+    assert mine.read_text() == "mine"
 
 
 def test_overwrite_leaves_alone_what_is_not_ours(segment, case: Path, out: Path) -> None:
@@ -264,7 +265,9 @@ def test_disk_full_or_read_only(segment, case: Path, out: Path, monkeypatch: pyt
     assert all(not entry.startswith(".") for entry in entries(out))
 
 
-def test_interrupted_in_the_middle_leaves_nothing(segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_in_the_middle_leaves_nothing(
+    segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from brats_seg.pipeline import studies
 
     def interrupt(*_: object, **__: object) -> None:
@@ -301,8 +304,8 @@ def test_interrupted_between_studies_says_how_to_go_on(
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing", "card"])
-def test_damaged_model(segment, case: Path, model: Path, tmp_path: Path, out: Path, damage: str) -> None:
-    broken = shutil.copytree(model, tmp_path / "broken")
+def test_damaged_model(segment, case: Path, model: Path, out: Path, damage: str) -> None:
+    broken = shutil.copytree(model, out.parent / "broken")
     weights = broken / "coarse.safetensors"
     raw = bytearray(weights.read_bytes())
     if damage == "cut":
@@ -386,7 +389,9 @@ def test_a_folder_named_like_a_person_needs_an_id(segment, case: Path, out: Path
     assert not any("Doe" in entry for entry in entries(out))
 
 
-def test_good_studies_finish_and_bad_ones_are_listed_at_the_end(segment, tmp_path: Path, drawn_case: Path, out: Path) -> None:
+def test_good_studies_finish_and_bad_ones_are_listed_at_the_end(
+    segment, tmp_path: Path, drawn_case: Path, out: Path
+) -> None:
     for name in ("one", "three"):
         shutil.copytree(drawn_case, tmp_path / name)
     shutil.copytree(drawn_case, tmp_path / "two")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,7 +119,9 @@ def test_demo_says_found_and_true(cli, installed: Path, out: Path, monkeypatch: 
     assert cli("demo", "-o", out, "--seed", "3").code == 6
 
 
-def test_demo_without_a_model_says_so_before_it_works(cli, out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_demo_without_a_model_says_so_before_it_works(
+    cli, out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(bundle, "BUILT_IN", tmp_path / "none")
     outcome = cli("demo", "-o", out)
     assert outcome.code == 4
@@ -149,7 +150,9 @@ def labelled(tmp_path: Path) -> Path:
     return folder
 
 
-def test_train_end_to_end_then_assemble_then_segment(cli, labelled: Path, tmp_path: Path, case: Path, out: Path) -> None:
+def test_train_end_to_end_then_assemble_then_segment(
+    cli, labelled: Path, tmp_path: Path, case: Path, out: Path
+) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(CONFIG)
     run = tmp_path / "run"
@@ -177,19 +180,21 @@ def test_train_end_to_end_then_assemble_then_segment(cli, labelled: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "words"),
+    ("text", "expected"),
     [
-        ("stage: middle", 2, "middle"),
-        ("colour: blue", 2, "colour"),
-        ("[1, 2", 3, "YAML"),
-        (CONFIG + "validation: [nobody]", 3, "nobody"),
+        ("stage: middle", (2, "middle")),
+        ("colour: blue", (2, "colour")),
+        ("[1, 2", (3, "YAML")),
+        (CONFIG + "validation: [nobody]", (3, "nobody")),
     ],
 )
-def test_train_refuses_bad_settings(cli, drawn_packs: Path, tmp_path: Path, text: str, code: int, words: str) -> None:
+def test_train_refuses_bad_settings(
+    cli, drawn_packs: Path, tmp_path: Path, text: str, expected: tuple[int, str]
+) -> None:
     (tmp_path / "c.yaml").write_text(text)
     outcome = cli("train", tmp_path / "c.yaml", "--data", drawn_packs, "-o", tmp_path / "run")
-    assert outcome.code == code
-    assert words in outcome.err
+    assert outcome.code == expected[0]
+    assert expected[1] in outcome.err
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
@@ -215,7 +220,9 @@ def test_train_where_nothing_can_be_written(cli, drawn_packs: Path, tmp_path: Pa
     assert "-o" in outcome.err
 
 
-def test_train_stopped_says_how_to_go_on(cli, drawn_packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_stopped_says_how_to_go_on(
+    cli, drawn_packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from brats_seg.training import loop
 
     def interrupt(*_: object, **__: object) -> None:

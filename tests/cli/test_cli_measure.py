@@ -29,7 +29,9 @@ def test_values_1_2_4_are_of_2021(cli, tmp_path: Path, out: Path) -> None:
         *(f"p7/p7_{name}" for name in ("lesions.csv", "lesions.json", "volumes.csv", "volumes.json")),
         "p7/run.json",
     ]
-    volumes = {row["region"]: row["volume_ml"] for row in json.loads((out / "p7/p7_volumes.json").read_text())["volumes"]}
+    volumes = {
+        row["region"]: row["volume_ml"] for row in json.loads((out / "p7/p7_volumes.json").read_text())["volumes"]
+    }
     expected = {"WT": 3 * BLOCK_ML, "TC": 2 * BLOCK_ML, "ET": BLOCK_ML, "NCR": BLOCK_ML, "ED": BLOCK_ML}
     assert volumes == pytest.approx(expected)
     run = json.loads((out / "p7" / "run.json").read_text())

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_studies import entries, label_array, write_nifti
 
@@ -39,13 +40,13 @@ def run(*arguments: object, program: list[str] = PROGRAM, **options: object) -> 
 
 
 @pytest.fixture
-def big_mask(tmp_path: Path) -> Path:
-    return write_nifti(label_array(1, 2, 4), __import__("numpy").eye(4), tmp_path / "p_seg.nii.gz")
+def mask(tmp_path: Path) -> Path:
+    return write_nifti(label_array(1, 2, 4), np.eye(4), tmp_path / "p_seg.nii.gz")
 
 
 def test_segment_prints_the_result_and_nothing_else_and_needs_no_network(case: Path, model: Path, out: Path) -> None:
-    program = [sys.executable, "-W", "default", "-c", NO_NETWORK]
-    done = run("segment", case, "-o", out, "--model", model, "--json", program=program[:1] + program[3:])
+    program = [sys.executable, "-c", NO_NETWORK]
+    done = run("segment", case, "-o", out, "--model", model, "--json", program=program)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout)["results"][0]["study"] == "case"
@@ -61,7 +62,18 @@ def test_ctrl_c_in_the_middle_leaves_what_was_there(case: Path, model: Path, out
     record = {"outputs": {"case_volumes.csv": hashlib.sha256(b"earlier").hexdigest()}}
     (out / "case" / "run.json").write_text(json.dumps(record))
     before = entries(out)
-    command = [*PROGRAM, "segment", str(case), "-o", str(out), "--model", str(model), "--engine", "torch", "--overwrite"]
+    command = [
+        *PROGRAM,
+        "segment",
+        str(case),
+        "-o",
+        str(out),
+        "--model",
+        str(model),
+        "--engine",
+        "torch",
+        "--overwrite",
+    ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
@@ -90,12 +102,12 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_measure_loads_no_network_library(big_mask: Path, out: Path) -> None:
+def test_measure_loads_no_network_library(mask: Path, out: Path) -> None:
     code = (
         "import sys\nfrom brats_seg.cli import main\ncode = main(sys.argv[1:])\n"
         "assert not {'torch', 'monai', 'SimpleITK', 'matplotlib'} & set(sys.modules)\nsys.exit(code)"
     )
-    done = run("measure", big_mask, "-o", out, program=[sys.executable, "-c", code])
+    done = run("measure", mask, "-o", out, program=[sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "ET lesion 1" in done.stdout
@@ -109,13 +121,11 @@ def test_help_models_and_check_help_load_nothing_heavy() -> None:
         f"loaded = set({HEAVY!r}) & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
-    began = time.process_time()
     done = run(program=[sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for command in ("segment", "check", "measure", "respond", "models", "demo", "train"):
         assert f"\n    {command} " in done.stdout
-    assert time.process_time() - began < 1.0
 
 
 def test_start_takes_little_processor_time() -> None:
@@ -132,8 +142,8 @@ def test_start_takes_little_processor_time() -> None:
         assert min(seconds) < 0.5, (arguments, seconds)
 
 
-def test_a_reader_that_goes_away_is_no_crash(big_mask: Path, out: Path) -> None:
-    for arguments in (["measure", str(big_mask), "-o", str(out)], ["models", "--json"]):
+def test_a_reader_that_goes_away_is_no_crash(mask: Path, out: Path) -> None:
+    for arguments in (["measure", str(mask), "-o", str(out)], ["models", "--json"]):
         read, write = os.pipe()
         os.close(read)
         process = subprocess.Popen([*PROGRAM, *arguments], stdout=write, stderr=subprocess.PIPE, env=environment())

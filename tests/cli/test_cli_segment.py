@@ -164,7 +164,7 @@ def test_no_output_holds_a_path_or_a_file_name_of_this_machine(whole: tuple[Path
 def test_report_is_one_self_contained_file(whole: tuple[Path, Outcome]) -> None:
     page = (whole[0] / "case_report.html").read_text()
     assert "http-equiv" not in page or "refresh" not in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "<script" not in page
     assert "data:image/" in page
 
@@ -234,7 +234,9 @@ def test_without_t1ce_enhancement_is_an_estimate_everywhere(segment, case: Path,
     (case / "case_t1ce.nii.gz").unlink()
     outcome = segment(case, report=True)
     assert outcome.code == 0
-    lines = {line.split("(")[1][:2]: line for line in outcome.out.splitlines() if line.startswith("  ") and "(" in line[:28]}
+    lines = {
+        line.split("(")[1][:2]: line for line in outcome.out.splitlines() if line.startswith("  ") and "(" in line[:28]
+    }
     assert MISSING_NOTE in lines["ET"]
     assert MISSING_NOTE in lines["TC"]
     assert MISSING_NOTE not in lines["WT"]

@@ -194,6 +194,14 @@ def test_too_few_visits_are_refused_with_the_number_needed() -> None:
     assert set(fitted(fit_growth(DAYS[:6], gompertz(DAYS[:6]))).aicc) == set(Model)
 
 
+def test_aicc_by_hand() -> None:
+    """2k + 2k(k+1)/(n-k-1); an unknown scatter is one parameter more and adds n ln(RSS/n), floored where perfect."""
+    known = fitted(fit_growth(DAYS[:6], exponential(DAYS[:6]), cv=0.05)).aicc[Model.EXPONENTIAL]
+    scatter = fitted(fit_growth(DAYS[:6], exponential(DAYS[:6]))).aicc[Model.EXPONENTIAL]
+    assert known == pytest.approx(4 + 12 / 3)
+    assert scatter == pytest.approx(6 * math.log(1e-12) + 6 + 24 / 2)
+
+
 def test_an_exponential_has_no_gompertz_limit() -> None:
     fit = fitted(fit_growth(DAYS, exponential(DAYS)))
     assert any(item.what == "Gompertz" and "slow down" in item.reason for item in fit.refused)

@@ -25,7 +25,8 @@ from brats_seg.phantom import (
     make_phantom,
     scan_patient,
 )
-from brats_seg.phantom.contrast import Tissue
+from brats_seg.phantom.contrast import MEASURED_Z, Tissue
+from brats_seg.phantom.rasterise import draw_edema_field, tumour_fractions
 from tests.strategies import affine_of
 
 SMALL = PhantomConfig(
@@ -117,6 +118,28 @@ def test_tissues_are_ordered_as_in_patients(patient, phantom):
     assert t1ce(Tissue.ENHANCING) > 1.15 * max(t1ce(Tissue.WHITE), t1ce(Tissue.NECROSIS), t1ce(Tissue.EDEMA))
     assert t1(Tissue.ENHANCING) < t1(Tissue.WHITE)  # the rim is bright only after contrast agent
     assert t1ce(Tissue.NECROSIS) < t1ce(Tissue.WHITE)
+
+
+def test_z_scores_are_near_those_of_real_tumours(phantom):
+    """The network sees z-scores: each tumour class lies within one standard deviation of public studies' median."""
+    numbers = {Tissue.NECROSIS: 1, Tissue.EDEMA: 2, Tissue.ENHANCING: 3}
+    for channel, sequence in enumerate(SEQUENCES):
+        data = phantom.study.images[sequence].data
+        brain = data[data > 0]
+        for tissue, number in numbers.items():
+            z = (np.median(data[phantom.labels.data == number]) - brain.mean()) / brain.std()
+            assert z == pytest.approx(MEASURED_Z[tissue][channel], abs=1.0), (sequence, tissue)
+
+
+def test_edema_volume_does_not_hang_on_the_supersampling():
+    patient = make_patient(SMALL, np.random.default_rng(6))
+    field = draw_edema_field(patient.lesions, patient.body.anatomy, SMALL.tumour, np.random.default_rng(7))
+    coarse, fine = (
+        tumour_fractions(patient.lesions, patient.body.anatomy, field=field, supersampling=n) for n in (5, 9)
+    )
+    assert fine.edema.sum(dtype=np.float64) > 1000
+    assert coarse.edema.sum(dtype=np.float64) == pytest.approx(fine.edema.sum(dtype=np.float64), rel=0.003)
+    assert coarse.cut_ml == 0
 
 
 def test_description_is_plain_json(phantom):

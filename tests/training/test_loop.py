@@ -98,6 +98,15 @@ def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(tmp_path: Path)
     assert path.read_bytes() == (whole / "weights.safetensors").read_bytes()
 
 
+def test_a_killed_run_logs_no_step_twice(tmp_path: Path) -> None:
+    """Killed between two checkpoints: the log is then ahead of the checkpoint."""
+    train(toy_packs(), SHORT, tmp_path, stop_after_s=0, progress=False)
+    with (tmp_path / "log.csv").open("w", newline="") as handle:
+        handle.write(",".join(LOG_COLUMNS) + "\r\n1,0.5,1e-3,0.1,,,\r\n3,0.4,1e-3,0.2,,,\r\n4,0.")
+    train(toy_packs(), SHORT, tmp_path, resume=True, progress=False)
+    assert [int(row["step"]) for row in log_of(tmp_path)] == [1, 4]
+
+
 def test_another_seed_gives_another_network(tmp_path: Path) -> None:
     short = replace(SHORT, steps=2)
     weights = [
