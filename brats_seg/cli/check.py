@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("studies", nargs="*", type=Path, metavar="STUDY", help="folder of a study or of a data set")
     add_sequence_options(parser)
-    add_print_options(parser)
+    add_print_options(parser, verbose="how the background and skull of each scan were judged")
     parser.set_defaults(run=run)
 
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows.append(row)
         if row["problems"]:
             failures.append((study.id, InputError(" ".join(row["problems"]))))
-        say(text_of(row), quiet=arguments.quiet or arguments.json)
+        say(text_of(row, verbose=arguments.verbose), quiet=arguments.quiet or arguments.json)
     if arguments.json:
         say(json.dumps({"studies": rows, "failed": failures_as_json(failures)}, indent=1))
     return report_failures(failures, finished=sum(not row["problems"] for row in rows))
@@ -120,7 +120,7 @@ def _look(study: Study, row: dict[str, Any]) -> None:
         row["warnings"] += [str(warning) for warning in check_identity(study.images, brain_mask(study.images))]
 
 
-def text_of(row: dict[str, Any]) -> str:
+def text_of(row: dict[str, Any], *, verbose: bool = False) -> str:
     """A checked study in a few lines."""
     lines = [row["study"]]
     for sequence in SEQUENCES:
@@ -134,6 +134,8 @@ def text_of(row: dict[str, Any]) -> str:
             low, high = held["intensity"]
             mark = "  <- results go on this grid" if row["reference"] == sequence.value else ""
             lines.append(f"  {sequence.title:6} {name}: {held['grid']}, values {low:g} to {high:g}{mark}")
+            if verbose:
+                lines.append(f"         {held['evidence']}")
     if row["expert_label"]:
         lines.append(f"  label  {row['expert_label']}: seen, never an input")
     if row["on_one_grid"] is False:

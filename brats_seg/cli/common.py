@@ -79,11 +79,10 @@ def add_sequence_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_print_options(parser: argparse.ArgumentParser, *, verbose: str | None = None) -> None:
-    """``-q``, ``--json`` and, where there is more to say, ``-v``."""
+def add_print_options(parser: argparse.ArgumentParser, *, verbose: str) -> None:
+    """``-q``, ``-v`` (with what it adds, in words) and ``--json``."""
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
-    if verbose is not None:
-        parser.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    parser.add_argument("-v", "--verbose", action="store_true", help=f"also print {verbose}")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
 
 
@@ -206,16 +205,21 @@ def say(text: str, *, quiet: bool = False) -> None:
         OutputError: if standard output takes no more (a full disk).
         BrokenPipeError: if its reader went away.
     """
-    if quiet:
-        return
-    print(text)
-    flush()
+    if not quiet:
+        with _stdout_explained():
+            print(text, flush=True)
 
 
 def flush() -> None:
-    """Write out what was printed, where a failure can still be explained; errors as for :func:`say`."""
-    try:
+    """Write out what other functions printed, where a failure can still be explained; errors as for :func:`say`."""
+    with _stdout_explained():
         sys.stdout.flush()
+
+
+@contextmanager
+def _stdout_explained() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

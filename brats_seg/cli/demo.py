@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.cli.common import progress, say
 from brats_seg.core.labels import Region
 
 
@@ -22,7 +22,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
     parser.add_argument("--seed", type=int, default=1, help="another patient for each number (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    add_print_options(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
     parser.set_defaults(run=run)
 
 
@@ -39,10 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         demo = run_demo(arguments.output, seed=arguments.seed, exists=exists, tick=tick)  # type: ignore[arg-type]
     if arguments.json:
         paths = {name: str(getattr(demo, name)) for name in ("scans", "results", "report")}
-        say(
-            json.dumps({**paths, "true_ml": dict(demo.truth_ml), "found_ml": dict(demo.found_ml)}, indent=1),
-            quiet=False,
-        )
+        say(json.dumps({**paths, "true_ml": dict(demo.truth_ml), "found_ml": dict(demo.found_ml)}, indent=1))
         return 0
     lines = [f"{'region':24}{'found':>10}{'true':>10}"]
     for region, true_ml in demo.truth_ml.items():

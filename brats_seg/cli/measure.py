@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--id", metavar="NAME", help="name of the study in the tables (default: from the file's name)")
     parser.add_argument("--overwrite", action="store_true", help="replace tables written before")
-    add_print_options(parser)
+    add_print_options(parser, verbose="every lesion, of every region")
     parser.set_defaults(run=run)
 
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(_summary(measurements, mask, folder), indent=1))
     else:
-        say(_text(measurements, mask, folder), quiet=arguments.quiet)
+        say(_text(measurements, mask, folder, verbose=arguments.verbose), quiet=arguments.quiet)
     return 0
 
 
@@ -81,16 +81,17 @@ def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dic
     }
 
 
-def _text(measurements: Measurements, mask: MaskReading, folder: Path) -> str:
+def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbose: bool) -> str:
     rows = [row for row in measurements.volumes if row.volume_ml > 0 or row.region in ("WT", "TC", "ET")]
     lines = [f"{measurements.study_id}: {decision}" for decision in mask.decisions]
     lines += [volume_line(row) for row in rows]
-    largest = measurements.lesions_of("ET")
-    for lesion in largest[:_SHOWN]:
+    listed = measurements.lesions if verbose else measurements.lesions_of("ET")
+    shown = listed if verbose else listed[:_SHOWN]
+    for lesion in shown:
         size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm"
-        lines.append(f"  ET lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}")
-    if len(largest) > _SHOWN:
-        lines.append(f"  and {len(largest) - _SHOWN} smaller ET lesions, see the tables")
+        lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}")
+    if len(listed) > len(shown):
+        lines.append(f"  and {len(listed) - len(shown)} smaller ET lesions: see the tables, or pass -v")
     lines += [f"  warning: {warning}" for warning in mask.warnings]
     lines += [f"  note: {note}" for note in measurements.notes]
     lines.append(f"  tables: {folder}")

@@ -79,7 +79,7 @@ def add_parser(subparsers: Any) -> None:
     existing.add_argument(
         "--resume", action="store_true", help="keep results that are whole and made the same way, do the rest"
     )
-    add_print_options(parser, verbose="also print every automatic decision and the time of each step")
+    add_print_options(parser, verbose="every automatic decision and the time of each step")
     parser.set_defaults(run=run)
 
 

@@ -7,8 +7,8 @@ import psutil
 from brats_seg.core.errors import DeviceError
 
 BYTES_PER_INPUT_VOXEL = {"torch": 150.0, "openvino": 280.0}
-"""Peak bytes of one pass per voxel of its input: growth of the process's peak memory over one pass of the shipped network
-was 132 and 136 (PyTorch), 239 and 267 (OpenVINO) at 144x176x144 and 96x96x96 voxels; rounded up."""
+"""Peak bytes of one pass per voxel of its input. The process's peak memory grew by 132 and 136 (PyTorch), 239 and 267
+(OpenVINO) over one pass of the shipped network at 144x176x144 and 96x96x96 voxels; rounded up."""
 
 RESERVE_BYTES = 512 * 2**20
 """Left for everything else."""

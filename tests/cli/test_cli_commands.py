@@ -27,6 +27,8 @@ def test_check_describes_and_writes_nothing(cli, case: Path) -> None:
     assert "case_seg.nii.gz: seen, never an input" in outcome.out
     assert "not used: case_adc.nii.gz" in outcome.out
     assert outcome.out.rstrip().endswith("ready to segment")
+    assert "is background" in cli("check", case, "-v").out
+    assert cli("check", case, "-q").out == ""
     assert {path: path.stat().st_mtime_ns for path in case.parent.rglob("*")} == before
 
 

@@ -115,3 +115,10 @@ def test_names(cli, tmp_path: Path, out: Path) -> None:
     assert "--id" in outcome.err
     assert cli("measure", path, "-o", out, "--id", "P1", "-q").out == ""
     assert cli("measure", tmp_path / "gone.nii.gz", "-o", out).code == 3
+
+
+def test_verbose_lists_every_lesion(cli, tmp_path: Path, out: Path) -> None:
+    path = mask(tmp_path / "p.nii.gz", 1, 2, 4)
+    assert "WT lesion 1" not in cli("measure", path, "-o", out).out
+    lines = cli("measure", path, "-o", out, "--overwrite", "-v").out.splitlines()
+    assert sum("lesion " in line for line in lines) == 3 + 2 + 1

@@ -133,7 +133,7 @@ def test_start_takes_little_processor_time() -> None:
 
     for arguments in (("--help",), ("models",), ("check", "--help")):
         seconds = []
-        for _ in range(3):
+        for _ in range(2):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             run(*arguments)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
