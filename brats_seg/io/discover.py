@@ -18,7 +18,7 @@ _MAX_DEPTH = 3
 """Deepest study below a data set's folder: ``sub-X/ses-Y/anat``."""
 _NOT_STUDIES = frozenset({"derivatives", "sourcedata", "code", "stimuli", "phenotype"})
 _RESULT_MARK = "run.json"
-"""A folder with this file is a result of this program and no study."""
+"""A folder with this file and without a scan is a result of this program and no study."""
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
@@ -172,9 +172,11 @@ def study_folders(folder: Path) -> tuple[Path, ...]:
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
     files, folders = _entries(folder)
-    if any(path.name == _RESULT_MARK for path in files):
+    names = [path.name for path in files if is_nifti(path.name)]
+    readings = read_names(names).values()
+    if any(path.name == _RESULT_MARK for path in files) and not any(r.role is Role.IMAGE for r in readings):
         return
-    if any(is_nifti(path.name) for path in files):
+    if names:
         yield folder
         return
     if depth >= _MAX_DEPTH:
@@ -233,6 +235,8 @@ def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputEr
             "(dcm2niix -z y -f %d -o OUT FOLDER) and pass the folder with the .nii.gz files."
         )
     names = [path.name for path in files] + [f"{child.name}/" for child in folders]
+    if _RESULT_MARK in names:
+        return InputError(f"{folder} holds results of this program and no scans. Pass the folder of the scans.")
     if not names:
         return InputError(f"{folder} is empty. Pass the folder that holds the scans (.nii or .nii.gz).")
     seen = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -357,6 +357,16 @@ def test_one_bad_study_does_not_stop_the_others(tmp_path: Path) -> None:
         study_folders(tmp_path / "d")
 
 
+def test_results_are_no_study_and_scans_with_a_record_are_one(tmp_path: Path) -> None:
+    results, scans = tmp_path / "results/p", tmp_path / "scans/p"
+    touch(results, "p_dseg.nii.gz", "p_probseg.nii.gz", "run.json")
+    touch(scans, "p_t1.nii.gz", "p_flair.nii.gz", "p_seg.nii.gz", "run.json")  # as the demonstration writes them
+    assert study_folders(tmp_path) == (scans,)
+    assert study_folders(scans) == (scans,)
+    with pytest.raises(InputError, match="results of this program and no scans"):
+        study_folders(results)
+
+
 def test_equal_folder_names_get_the_patients_name(tmp_path: Path) -> None:
     for patient in ("p1", "p2"):
         touch(tmp_path / patient / "visit1", "t1.nii.gz")

@@ -206,7 +206,7 @@ def test_a_slab_is_laid_where_it_belongs() -> None:
     whole = moved(head_image(head_grid(), FLAIR), true)
     slab = whole.crop((0, 0, 18), (*whole.grid.shape[:2], 36))
     found = register_rigid(slab, fixed)
-    assert error_mm(found.matrix, true, fixed) <= 1.5
+    assert error_mm(found.matrix, true, fixed) <= 2.0
     assert found.overlap > 0.9
 
 
@@ -296,7 +296,7 @@ def test_a_known_motion_of_a_real_flair_is_found_from_thick_slices(
 
 @pytest.mark.parametrize("sequence", [T1, T2, FLAIR])
 def test_scans_with_skull_and_thick_slices_meet(real_data: Path, sequence: object) -> None:
-    """Brain masks made for each sequence alone lie on each other: Dice 0.94, 0.81 and 0.82 before, 0.98 or more after."""
+    """Brain masks made for each sequence alone meet: Dice 0.94, 0.81 and 0.82 before, 0.98 or more after."""
     assert sequence in SEQUENCES
     prefix = real_data / "native" / "TCGA-FG-6692" / "TCGA-FG-6692_"
     fixed, moving = read(Path(f"{prefix}t1ce.nii.gz")), read(Path(f"{prefix}{sequence.value}.nii.gz"))
