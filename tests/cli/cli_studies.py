@@ -23,7 +23,6 @@ from brats_seg.networks.attention_unet import AttentionUNet
 
 SPACING_MM = 3.0
 GRID = head_grid("LPS", spacing_mm=(SPACING_MM,) * 3)
-ET, ED, NCR = 3, 2, 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def entries(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def texts(folder: Path, *, also: Iterable[str] = ()) -> dict[str, bytes]:
+def texts(folder: Path) -> dict[str, bytes]:
     """Bytes of every file in a folder, compressed ones unpacked."""
     import gzip
 

@@ -1,0 +1,322 @@
+"""``brats-seg evaluate``: predictions against an expert's label maps, and two models against each other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brats_seg.cli.common import Failures, add_print_options, failures_as_json, progress, report_failures, say
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brats_seg.core.volume import Volume
+    from brats_seg.evaluation.cases import CasePair
+    from brats_seg.evaluation.evaluate import Evaluation
+    from brats_seg.io.match_labels import LabelMatches, LabelPair
+    from brats_seg.pipeline import MaskReading
+
+_EPILOG = f"""\
+A and B are matched by study id: results of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or
+ID-seg.nii.gz), or a folder of ID.nii.gz. Probabilities (ID_probseg.nii.gz beside a prediction) are judged where they
+lie. What cannot be evaluated is listed, the rest is evaluated, and the exit code is 3.
+
+schemas: auto (default; trusts the .json beside a file, a BraTS name, or the values 1, 2, 4), or one of
+{", ".join(SCHEMAS)}
+"""
+_SEED = 2023
+"""Of the bootstrap, so that the same files give the same intervals."""
+_PRINTED = (("dice", "Dice", 3), ("hd95_mm", "HD95 mm", 2), ("lesionwise_dice", "lesion-wise Dice", 3))
+REPORT = "evaluation.html"
+TABLES = "evaluation.json"
+
+
+@dataclass
+class _Gathered:
+    """What was read on the way through the pairs of one set of predictions."""
+
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    failures: Failures = field(default_factory=list)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="compare predictions with an expert's label maps, or two models with each other",
+        description="Dice, distances, lesion-wise scores, detection, agreement of volumes and calibration of every\n"
+        f"study; tables (CSV, {TABLES}) and {REPORT} go to OUT.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    words = "label maps to judge: a folder or one file"
+    parser.add_argument("--predictions", type=Path, required=True, metavar="A", help=words)
+    parser.add_argument("--references", type=Path, required=True, metavar="B", help="the expert's label maps")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument("--compare", type=Path, metavar="C", help="another model's predictions, compared with A")
+    for side in ("predictions", "references"):
+        parser.add_argument(
+            f"--schema-{side}",
+            default="auto",
+            choices=("auto", *SCHEMAS),
+            metavar="NAME",
+            help=f"what the numbers of the {side} mean (default: auto)",
+        )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation in OUT")
+    add_print_options(parser, verbose="the scores of every case")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate, compare where asked for, write, print."""
+    from brats_seg.io.match_labels import match_places
+    from brats_seg.io.output import OutputFolder
+
+    matches = match_places(arguments.predictions, arguments.references)
+    compared = match_places(arguments.compare, arguments.references) if arguments.compare else None
+    exists = "overwrite" if arguments.overwrite else "refuse"
+    failures = _unmatched(matches, "predictions") + (_unmatched(compared, "comparison") if compared else [])
+    with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
+        first = _evaluate(arguments, matches, "predictions", failures)
+        if first is None:
+            report_failures(failures, finished=0)
+            raise InputError(f"not one of {len(matches.pairs)} pairs could be evaluated; the reasons are above")
+        second = _evaluate(arguments, compared, "comparison", failures) if compared else None
+        comparison = _compare(first[0], second[0]) if second else None
+        _write(arguments, folder.path, (first, second), comparison, failures)
+    evaluation = first[0]
+    if arguments.json:
+        say(json.dumps(_summary(evaluation, comparison, failures, folder.final), indent=1))
+    else:
+        text = _text(evaluation, comparison, folder.final, verbose=arguments.verbose)
+        say(text, quiet=arguments.quiet)
+    return report_failures(failures, finished=len(evaluation.case_ids))
+
+
+def _unmatched(matches: LabelMatches, which: str) -> Failures:
+    """Ids that one side alone has."""
+    lonely = f"there is a label map among the {which} and none among the references. Leave it out, or name both alike."
+    missing = f"the reference has no label map among the {which}. Segment this study too, or leave its reference out."
+    return [
+        *((name, InputError(lonely)) for name in matches.only_predictions),
+        *((name, InputError(missing)) for name in matches.only_references),
+    ]
+
+
+def _evaluate(
+    arguments: argparse.Namespace, matches: LabelMatches, which: str, failures: Failures
+) -> tuple[Evaluation, _Gathered] | None:
+    """Evaluate one set of predictions; None if not one case could be read."""
+    gathered = _Gathered()
+    with progress(f"evaluate {which}", len(matches.pairs), hidden=arguments.quiet) as tick:
+        tick("loading libraries")
+        import numpy as np
+
+        from brats_seg.evaluation.evaluate import evaluate_pairs
+
+        schemas = (arguments.schema_predictions, arguments.schema_references)
+        cases = _cases(matches, schemas, gathered, tick)
+        evaluation = None
+        opening = next(cases, None)
+        if opening is not None:
+            generator = np.random.default_rng(_SEED)
+            evaluation = evaluate_pairs(_again(opening, cases), generator=generator)
+    failures += gathered.failures
+    return None if evaluation is None else (evaluation, gathered)
+
+
+def _again(first: CasePair, rest: Iterator[CasePair]) -> Iterator[CasePair]:
+    yield first
+    del first
+    yield from rest
+
+
+def _cases(
+    matches: LabelMatches, schemas: tuple[str, str], gathered: _Gathered, tick: Callable[[str], None]
+) -> Iterator[CasePair]:
+    """Read one pair after the other; what cannot be read is noted and passed over."""
+    for pair in matches.pairs:
+        tick(pair.id)
+        try:
+            case = _read(pair, schemas, gathered)
+        except InputError as error:
+            gathered.failures.append((pair.id, error))
+            continue
+        yield case
+        del case
+
+
+def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered) -> CasePair:
+    from brats_seg.evaluation.cases import CasePair
+    from brats_seg.io.match_labels import probabilities_beside, scan_beside
+    from brats_seg.io.probabilities import read_probabilities
+
+    prediction = _mask(pair, "predictions", schemas[0])
+    reference = _mask(pair, "references", schemas[1])
+    beside = probabilities_beside(pair.prediction)
+    scan = scan_beside(pair.reference)
+    case = CasePair(
+        case=pair.id,
+        prediction=prediction.segmentation.labels,
+        reference=reference.segmentation.labels,
+        prediction_schema=prediction.segmentation.schema,
+        reference_schema=reference.segmentation.schema,
+        probabilities=read_probabilities(beside) if beside else None,
+        image=_background(scan, reference, pair.id, gathered) if scan else None,
+    )
+    gathered.inputs[pair.id] = {
+        "prediction_sha256": prediction.sha256,
+        "prediction_schema": prediction.segmentation.schema.name,
+        "reference_sha256": reference.sha256,
+        "reference_schema": reference.segmentation.schema.name,
+        "probabilities": "judged" if beside else "none",
+    }
+    return case
+
+
+def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
+    from brats_seg.io.discover import check_study_id
+    from brats_seg.pipeline import read_mask
+
+    check_study_id(pair.id, source="the file's name")
+    try:
+        return read_mask(pair.prediction if side == "predictions" else pair.reference, schema, pair.id)
+    except InputError as error:
+        words = str(error).replace("--schema", f"--schema-{side}")
+        raise InputError(f"{side.removesuffix('s')}: {words}") from error
+
+
+def _background(scan: Path, reference: MaskReading, case: str, gathered: _Gathered) -> Volume | None:
+    """The scan for pictures; one that cannot serve is noted, for no score depends on it."""
+    from brats_seg.io.nifti import read_volume
+
+    try:
+        image = read_volume(scan)
+    except InputError as error:
+        gathered.notes.append(f"{case}: pictures without a scan behind them: {error}")
+        return None
+    if not image.grid.same_as(reference.segmentation.labels.grid):
+        gathered.notes.append(
+            f"{case}: pictures without a scan behind them: it lies on another grid than the label map"
+        )
+        return None
+    return image
+
+
+def _compare(first: Evaluation, second: Evaluation) -> pd.DataFrame:
+    """Both models on the cases that both have."""
+    import numpy as np
+
+    from brats_seg.evaluation.evaluate import compare_evaluations
+
+    common = set(first.case_ids) & set(second.case_ids)
+    if not common:
+        raise InputError("the two models have no case in common, so there is nothing to compare. Check --compare.")
+    a, b = (replace(e, cases=e.cases[e.cases["case"].isin(common)]) for e in (first, second))
+    return compare_evaluations(a, b, generator=np.random.default_rng(_SEED))
+
+
+def _write(
+    arguments: argparse.Namespace,
+    folder: Path,
+    results: tuple[tuple[Evaluation, _Gathered], tuple[Evaluation, _Gathered] | None],
+    comparison: pd.DataFrame | None,
+    failures: Failures,
+) -> None:
+    """Tables, page and record; the record comes last, because it makes the folder count as finished."""
+    from brats_seg.evaluation.evaluate import frame_records, frame_to_csv
+    from brats_seg.evaluation.report_html import evaluation_html
+    from brats_seg.io.output import file_hashes, write_text
+    from brats_seg.io.write import write_json
+    from brats_seg.pipeline import versions
+
+    (evaluation, gathered), second = results
+    content = json.loads(evaluation.to_json())
+    for name, text in evaluation.to_csv().items():
+        write_text(folder / f"{name}.csv", text)
+    if second is not None and comparison is not None:
+        for name, text in second[0].to_csv().items():
+            write_text(folder / f"compared_{name}.csv", text)
+        write_text(folder / "comparison.csv", frame_to_csv(comparison))
+        content |= {"compared": json.loads(second[0].to_json()), "comparison": frame_records(comparison)}
+    write_json(content, folder / TABLES)
+    title = f"{_title(arguments.predictions)} against {_title(arguments.references)}"
+    if second is not None:
+        title += f"; second model: {_title(arguments.compare)}"
+    write_text(folder / REPORT, evaluation_html(evaluation, title=title, comparison=comparison))
+    record = {
+        "versions": versions(),
+        "settings": {
+            "schema_predictions": arguments.schema_predictions,
+            "schema_references": arguments.schema_references,
+            "seed": _SEED,
+        },
+        "inputs": {"predictions": gathered.inputs, "compared": second[1].inputs if second else {}},
+        "notes": gathered.notes,
+        "failed": failures_as_json(failures),
+        "outputs": file_hashes(folder),
+    }
+    write_json(record, folder / "run.json")
+
+
+def _title(place: Path) -> str:
+    return place.resolve().name
+
+
+def _means(evaluation: Evaluation) -> list[dict[str, Any]]:
+    from brats_seg.evaluation.evaluate import frame_records
+
+    table = evaluation.summary
+    return frame_records(table[(table["subset"] == "all") & table["metric"].isin([name for name, _, _ in _PRINTED])])
+
+
+def _summary(
+    evaluation: Evaluation, comparison: pd.DataFrame | None, failures: Failures, folder: Path
+) -> dict[str, Any]:
+    from brats_seg.evaluation.evaluate import frame_records
+
+    return {
+        "cases": len(evaluation.case_ids),
+        "folder": str(folder),
+        "report": str(folder / REPORT),
+        "summary": _means(evaluation),
+        "comparison": None if comparison is None else frame_records(comparison),
+        "failed": failures_as_json(failures),
+    }
+
+
+def _text(evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, *, verbose: bool) -> str:
+    count = len(evaluation.case_ids)
+    lines = [f"{count} {'case' if count == 1 else 'cases'}; mean (95 % interval), median"]
+    decimals = {name: (title, places) for name, title, places in _PRINTED}
+    for row in _means(evaluation):
+        title, places = decimals[row["metric"]]
+        mean, low, high, median = (_number(row[key], places) for key in ("mean", "low", "high", "median"))
+        lines.append(f"  {row['region']} {title:17} {mean:>8} ({low} to {high}), {median}")
+    if verbose:
+        columns = [name for name, _, _ in _PRINTED]
+        for _, case in evaluation.cases.iterrows():
+            shown = ", ".join(f"{decimals[c][0]} {_number(case[c], decimals[c][1])}" for c in columns)
+            lines.append(f"  {case['case']} {case['region']}: {shown}")
+    if comparison is not None:
+        lines.append("second model minus first, same cases:")
+        for _, test in comparison.iterrows():
+            title, places = decimals[test["metric"]]
+            better = f"{test['better']} is better" if test["better"] else "no difference shown"
+            difference, p = _number(test["mean_difference"], places), _number(test["p_holm"], 4)
+            lines.append(f"  {test['region']} {title:17} {difference:>8}, p {p} (Holm): {better}")
+    lines.append(f"  tables:  {folder}")
+    lines.append(f"  look at: {folder / REPORT}")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, places: int) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{places}f}"

@@ -1,0 +1,101 @@
+"""``brats-seg explore``: what is in a data set, and what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import SCHEMAS
+
+if TYPE_CHECKING:
+    from brats_seg.verification.explore import Exploration
+
+_EPILOG = f"""\
+exit codes: 0 nothing is broken (what deserves a look is listed all the same), 3 something is: a damaged file, a
+study without readable scans, a label map on another grid or of unclear meaning, one scan in two places.
+
+schemas: auto (default; a BraTS name, or the values in all label maps together), or one of
+{", ".join(SCHEMAS)}
+"""
+_SHOWN = 12
+"""Findings printed without -v; all are in the tables."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "explore",
+        help="what is in a data set, and what is wrong with it",
+        description="Reads every study of a folder (BraTS or BIDS) and writes a page with plots and tables: inventory,\n"
+        "geometry, intensities, label values, tumour volumes and places, studies that look alike, damaged files.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of studies")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for page and tables")
+    parser.add_argument(
+        "--schema",
+        default="auto",
+        choices=("auto", *SCHEMAS),
+        metavar="NAME",
+        help="what the label numbers mean (default: auto)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier exploration in OUT")
+    add_print_options(parser, verbose="every finding")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explore, write, print.
+
+    Returns:
+        0, or 3 where something is broken.
+    """
+    from brats_seg.io.discover import study_folders
+    from brats_seg.io.output import OutputFolder
+
+    count = len(study_folders(arguments.dataset))
+    exists = "overwrite" if arguments.overwrite else "refuse"
+    with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
+        with progress("explore", count + 2, hidden=arguments.quiet) as tick:
+            tick("loading libraries")
+            from brats_seg.verification.explore import explore
+            from brats_seg.verification.explore_html import write_exploration
+
+            found = explore(arguments.dataset, schema=arguments.schema, tick=tick)
+            tick("drawing the page")
+            write_exploration(found, folder.path)
+    if arguments.json:
+        say(json.dumps(_summary(found, folder.final), indent=1))
+    else:
+        say(_text(found, folder.final, verbose=arguments.verbose), quiet=arguments.quiet)
+    return InputError.exit_code if found.broken else 0
+
+
+def _summary(found: Exploration, folder: Path) -> dict[str, Any]:
+    return {
+        "studies": len(found.studies),
+        "patients": len({study.patient for study in found.studies}),
+        "labelled": sum(study.labels is not None for study in found.studies),
+        "folder": str(folder),
+        "report": str(folder / "explore.html"),
+        "findings": [finding.row() for finding in found.findings],
+        "broken": len(found.broken),
+    }
+
+
+def _text(found: Exploration, folder: Path, *, verbose: bool) -> str:
+    labelled = sum(study.labels is not None for study in found.studies)
+    patients = len({study.patient for study in found.studies})
+    lines = [f"{len(found.studies)} studies of {patients} patients, {labelled} with a label map"]
+    shown = found.findings if verbose else found.findings[:_SHOWN]
+    lines += [f"  {finding.severity}: {finding.study}: {finding.text}" for finding in shown]
+    if len(found.findings) > len(shown):
+        lines.append(f"  and {len(found.findings) - len(shown)} more: see the page, or pass -v")
+    lines.append(f"  tables:  {folder}")
+    lines.append(f"  look at: {folder / 'explore.html'}")
+    return "\n".join(lines)
