@@ -42,6 +42,9 @@ STARTS_KEPT = 2
 INNER_MM = 6.0
 """Depth below the outlines from which mutual information is reported: inside, only anatomy can agree."""
 
+SAMPLES_PER_CELL = 10
+"""Voxels there must be for each cell of the joint histogram; a thin slab gets fewer bins."""
+
 MIN_COMMON_SHARE = 0.5
 """One scan must show at least this share of the other's head for the overlap to be judged within the common view."""
 
@@ -320,9 +323,10 @@ def _record(pair: _Pair, matrix: Affine) -> RegistrationRecord:
     for mask, through in ((fixed.mask, np.eye(4)), (moving.mask, matrix)):
         if mask is not None:
             compared &= resample(from_itk(mask), grid, matrix=through, order="nearest").data > 0
+    bins = int(np.clip(np.sqrt(compared.sum() / SAMPLES_PER_CELL), 8, pair.config.bins))
     return RegistrationRecord(
         matrix=matrix,
-        mutual_information=mutual_information(fixed.volume.data[compared], image[compared], pair.config.bins),
+        mutual_information=mutual_information(fixed.volume.data[compared], image[compared], bins),
         overlap=_overlap(pair, matrix, head),
         translation_mm=float(np.linalg.norm(moved - fixed.centre_mm)),
         rotation_deg=float(angle),

@@ -71,7 +71,7 @@ def thick_grid(grid: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-# --- to SimpleITK and back ------------------------------------------------------------------------------------
+# --- to SimpleITK and back ------------------------------------------------------------
 
 
 @settings(max_examples=25, deadline=None)
@@ -98,7 +98,7 @@ def test_a_simpleitk_image_survives_the_way_back(grid: Grid) -> None:
         np.testing.assert_allclose(getattr(again, name)(), getattr(image, name)(), atol=1e-9)
 
 
-# --- resampling -------------------------------------------------------------------------------------------------
+# --- resampling ------------------------------------------------------------
 
 
 def test_the_matrix_leads_from_the_target_to_the_source() -> None:
@@ -167,7 +167,7 @@ def test_nearest_keeps_the_type_and_the_others_give_float32() -> None:
         assert resample(volume, grid, order=order).data.dtype == np.float32  # type: ignore[arg-type]
 
 
-# --- known motions -------------------------------------------------------------------------------------------------
+# --- known motions ------------------------------------------------------------
 
 MOTIONS = [((15.0, 0.0, 0.0), (0.0, 0.0, 20.0)), ((-8.0, 9.0, 8.0), (-12.0, 11.0, 11.0))]
 
@@ -222,7 +222,7 @@ def test_a_mask_leaves_out_what_changed() -> None:
     assert error_mm(masked.matrix, true, fixed) < 0.6 < error_mm(plain.matrix, true, fixed)
 
 
-# --- failures ---------------------------------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------
 
 
 def test_noise_is_refused_with_names_and_advice() -> None:
@@ -277,7 +277,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, tuple[float, .
         RegistrationConfig(**wrong)  # type: ignore[arg-type]
 
 
-# --- real scans -------------------------------------------------------------------------------------------------------
+# --- real scans ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rotation", "shift"), MOTIONS)

@@ -18,14 +18,15 @@ def test_contrast_does_not_matter_but_content_does() -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=20_000)
     assert mutual_information(a, -3 * a + 7, 32) == pytest.approx(mutual_information(a, a, 32), abs=0.02)
-    assert abs(mutual_information(a, rng.permutation(a), 32)) < 0.005
+    assert abs(mutual_information(a, rng.permutation(a), 32)) < 0.01
 
 
-@pytest.mark.parametrize("count", [500, 5_000, 50_000])
+@pytest.mark.parametrize("count", [3_000, 10_000, 100_000])
 def test_unrelated_values_give_about_nothing_whatever_their_number(count: int) -> None:
     rng = np.random.default_rng(1)
     a, b = rng.uniform(size=(2, count))
-    assert abs(mutual_information(a, b, 16)) < 3 * 16 / count
+    uncorrected = 15 * 15 / (2 * count)
+    assert abs(mutual_information(a, b, 16)) < uncorrected / 3
 
 
 def test_known_value_of_a_gaussian_pair() -> None:
