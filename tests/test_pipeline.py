@@ -103,3 +103,17 @@ def test_unknown_names_are_attribute_errors() -> None:
         _ = brats_seg.pipeline.nothing  # type: ignore[attr-defined]
     for name in brats_seg.pipeline.__all__:
         assert getattr(brats_seg.pipeline, name) is not None
+
+
+def test_measuring_a_result_without_t1ce_still_says_that_it_is_an_estimate(
+    options: SegmentOptions, tmp_path: Path
+) -> None:
+    study = head_study(GRID)
+    without = replace(study, images={s: v for s, v in study.images.items() if s is not MRSequence.T1CE}, sha256={})
+    result = segment_study(without, tmp_path, options=options)
+    assert result.folder is not None
+    found = measure(result.folder / f"{study.id}_dseg.nii.gz")
+    assert {row.region: row.note for row in found.volumes} == {
+        row.region: row.note for row in result.measurements.volumes
+    }
+    assert "not assessable without T1CE" in found.volume("ET").note

@@ -14,13 +14,14 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.labels import REGIONS, SCHEMAS, LabelSchema
 from brats_seg.core.palette import structure_colour
 from brats_seg.core.results import Segmentation
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.io.output import write_text
 from brats_seg.io.tables import write_json
 
 LESION = 7
 """BIDS standard label "Lesion (L)", the mapping of every tissue class of a tumour."""
 _SCHEMA_KEY = "LabelSchema"
+_MISSING_KEY = "MissingSequences"
 _MAX_SIDECAR_BYTES = 2**20
 
 
@@ -67,7 +68,7 @@ def write_dseg_sidecars(
         "Algorithm": dict(algorithm),
         "GeneratedBy": [{"Name": "brats_seg", "Version": version}],
         "SpatialReference": "orig",
-        "MissingSequences": [sequence.title for sequence in segmentation.missing],
+        _MISSING_KEY: [sequence.title for sequence in segmentation.missing],
         "SourcesSHA256": {sequence.title: sha for sequence, sha in (sources or {}).items()},
     }
     write_json(content, sidecar_path(path))
@@ -104,24 +105,42 @@ def read_schema_sidecar(path: Path) -> LabelSchema | None:
     Raises:
         InputError: if the file beside it is damaged, or names a schema that does not exist.
     """
+    name = _read_sidecar(path).get(_SCHEMA_KEY)
+    if name is None:
+        return None
+    if not isinstance(name, str) or name not in SCHEMAS:
+        raise InputError(
+            f"{sidecar_path(path).name} names the label schema {name!r}, which does not exist. "
+            f"Pass --schema with one of: {', '.join(SCHEMAS)}."
+        )
+    return SCHEMAS[name]
+
+
+def read_missing_sequences(path: Path) -> tuple[MRSequence, ...]:
+    """Sequences that the ``.json`` beside a label map says were not there when it was made; none where it says nothing.
+
+    Args:
+        path: the label map.
+
+    Raises:
+        InputError: if the file beside it is damaged.
+    """
+    titles = _read_sidecar(path).get(_MISSING_KEY)
+    return tuple(s for s in SEQUENCES if isinstance(titles, list) and s.title in titles)
+
+
+def _read_sidecar(path: Path) -> Mapping[str, Any]:
+    """The mapping in the ``.json`` beside a label map; empty where there is no such file, or none of ours."""
     beside = sidecar_path(path)
     try:
         if beside.stat().st_size > _MAX_SIDECAR_BYTES:
-            return None
+            return {}
         content = json.loads(beside.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return {}
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{beside.name} beside the label map cannot be read ({type(error).__name__}). "
             "Repair or remove it, or pass --schema."
         ) from error
-    name = content.get(_SCHEMA_KEY) if isinstance(content, dict) else None
-    if name is None:
-        return None
-    if not isinstance(name, str) or name not in SCHEMAS:
-        raise InputError(
-            f"{beside.name} names the label schema {name!r}, which does not exist. "
-            f"Pass --schema with one of: {', '.join(SCHEMAS)}."
-        )
-    return SCHEMAS[name]
+    return content if isinstance(content, dict) else {}

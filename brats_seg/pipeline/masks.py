@@ -24,6 +24,7 @@ from brats_seg.io.discover import check_study_id
 from brats_seg.io.nifti import read_label_result
 from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, read_run
 from brats_seg.io.write import (
+    read_missing_sequences,
     read_schema_sidecar,
     write_lesions_csv,
     write_lesions_json,
@@ -100,7 +101,9 @@ def read_mask(path: Path, schema: str, study_id: str | None) -> MaskReading:
     identity = study_id if study_id is not None else name
     check_study_id(identity, source="the file's name" if study_id is None else "--id")
     decision = f"its numbers were read as {chosen.name} ({chosen.title}): {why}"
-    return MaskReading(Segmentation(identity, labels, chosen), read.sha256, (decision,), read.notes)
+    # A result of this program says what it was made without, which its measurements must go on saying.
+    segmentation = Segmentation(identity, labels, chosen, missing=read_missing_sequences(path))
+    return MaskReading(segmentation, read.sha256, (decision,), read.notes)
 
 
 def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
 
     Args:
         data: a folder of packs (``*.npz``), or of labelled studies.
-        cache: where packs of studies are kept; those that are there are reused.
+        cache: where packs of studies are kept, in a folder for each preprocessing; those that are there are reused.
         config: preprocessing.
         progress: show a progress bar.
 
@@ -32,14 +33,16 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
     """
     if any(data.glob("*.npz")):
         return load_packs(data)
+    # By its settings, so that packs of another preprocessing are never taken for these.
+    place = cache / hashlib.sha256(repr(config).encode()).hexdigest()[:12]
     packs: list[PackedStudy] = []
     wrong: list[str] = []
     studies = list(find_studies(data))
     for files in tqdm(studies, desc="pack studies", disable=not progress):
-        held = cache / f"{files.id}.npz"
+        held = place / f"{files.id}.npz"
         try:
             if not held.exists():
-                write_pack(_pack(files, config), cache)
+                write_pack(_pack(files, config), place)
             packs.append(read_pack(held))
         except InputError as error:
             wrong.append(f"{files.id}: {error}")

@@ -162,16 +162,17 @@ def test_train_end_to_end_then_assemble_then_segment(
     assert outcome.code == 0
     assert outcome.err == ""
     assert outcome.out == f"weights: {run / 'weights.safetensors'}\n"
-    assert sorted(path.name for path in (run / "packs").iterdir()) == ["one.npz", "two.npz"]
+    (packs,) = (run / "packs").iterdir()  # one folder for each preprocessing
+    assert sorted(path.name for path in packs.iterdir()) == ["one.npz", "two.npz"]
     assert (run / "log.csv").read_text().splitlines()[-1].startswith("3,")
     first = (run / "weights.safetensors").read_bytes()
     refused = cli("train", config, "--data", labelled, "-o", run)
     assert refused.code == 6
     assert "--resume" in refused.err
-    assert cli("train", config, "--data", run / "packs", "-o", run, "--resume", "-q").out == ""
+    assert cli("train", config, "--data", packs, "-o", run, "--resume", "-q").out == ""
     assert (run / "weights.safetensors").read_bytes() == first
     config.write_text(CONFIG.replace("steps: 3", "steps: 4"))
-    other = cli("train", config, "--data", run / "packs", "-o", run, "--resume")
+    other = cli("train", config, "--data", packs, "-o", run, "--resume")
     assert other.code == 6
     assert "steps" in other.err
     card = tmp_path / "card.yaml"

@@ -1,0 +1,213 @@
+"""Explore a data set: read every study once, keep small facts of each, and judge them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import LabelSchema, guess_schema, schema_named
+from brats_seg.core.study import MRSequence
+from brats_seg.core.volume import Array, Volume
+from brats_seg.io.discover import StudyFiles, find_studies
+from brats_seg.io.nifti import read_image, read_label_result
+from brats_seg.preprocessing.brain import background_value, check_skull_stripped, head_mask
+from brats_seg.verification.facts import (
+    PLACE_SHAPE,
+    Exploration,
+    Finding,
+    LabelFacts,
+    ScanFacts,
+    StudyFacts,
+)
+from brats_seg.verification.findings import judge
+from brats_seg.verification.signatures import likenesses, signature
+
+_STRIDE_MM = 2.0
+"""Scans are looked at on voxels about this far apart; geometry and label counts are exact."""
+DATA_SET = "data set"
+
+
+def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] | None = None) -> Exploration:
+    """Everything about a data set in one value; nothing is written.
+
+    Args:
+        folder: of studies (BraTS or BIDS), or one study.
+        schema: name of the label schema; ``auto`` trusts BraTS names and the values in all label maps together.
+        tick: called with the id of each study before it is read.
+
+    Raises:
+        InputError: if there is no study at all. What is wrong with single studies becomes a finding.
+    """
+    findings: list[Finding] = []
+
+    def refused(place: Path, error: InputError) -> None:
+        findings.append(Finding(place.name, "broken", "study", _without_folder(str(error), folder)))
+
+    studies = []
+    for files in find_studies(folder, on_error=refused):
+        if tick is not None:
+            tick(files.id)
+        studies.append(read_study(files, findings, folder))
+    if tick is not None:
+        tick("comparing the studies")
+    chosen = _schema(studies, schema, findings)
+    leaks, top = likenesses(studies)
+    draft = Exploration(folder.resolve().name, tuple(studies), chosen)
+    findings += judge(draft, leaks)
+    ordered = sorted(findings, key=lambda finding: finding.severity != "broken")
+    return Exploration(draft.name, draft.studies, chosen, tuple(ordered), top)
+
+
+def read_study(files: StudyFiles, findings: list[Finding], folder: Path) -> StudyFacts:
+    """Read one study and keep its facts; what cannot be read goes to ``findings``."""
+    scans: dict[MRSequence, ScanFacts] = {}
+    first: tuple[Volume, Array] | None = None
+    skull = None
+    for note in files.notes:
+        findings.append(Finding(files.id, "look", "files", note))
+    for sequence, path in files.files.items():
+        try:
+            result = read_image(path)
+        except InputError as error:
+            text = f"{sequence.title}: {_without_folder(str(error), folder)}"
+            findings.append(Finding(files.id, "broken", "damaged", text))
+            continue
+        findings += [Finding(files.id, "look", "files", f"{sequence.title}: {note}") for note in result.notes]
+        thinned = thin(result.volume)
+        head = head_mask(thinned)
+        scans[sequence] = scan_facts(sequence, result.volume, thinned, head, result.sha256)
+        if first is None:
+            first = (result.volume, head)
+            skull = check_skull_stripped(result.volume, sequence)
+    labels = _read_labels(files, first, findings, folder)
+    return StudyFacts(
+        id=files.id,
+        scans=scans,
+        missing=files.missing,
+        labels=labels,
+        skull_stripped=skull.is_stripped if skull else None,
+        skull_evidence=skull.evidence if skull else "",
+    )
+
+
+def thin(volume: Volume) -> Volume:
+    """Every n-th voxel, about 2 mm apart."""
+    steps = [max(round(_STRIDE_MM / spacing), 1) for spacing in volume.grid.spacing_mm]
+    data = volume.data[tuple(slice(None, None, step) for step in steps)]
+    return Volume.from_affine(data, volume.affine @ np.diag([*steps, 1.0]))
+
+
+def scan_facts(
+    sequence: MRSequence, volume: Volume, thinned: Volume, head: NDArray[np.bool_], sha256: str
+) -> ScanFacts:
+    """Facts of one scan from its thinned voxels; an empty head gives NaN."""
+    background = background_value(thinned)
+    inside = thinned.data[head] - background if head.any() else np.full(1, np.nan)
+    mean = float(np.mean(inside))
+    box = head_box(head)
+    # Turned together, so that the box means the same in both.
+    values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
+    turned = head_box(mask)
+    vector = signature(values[turned], mask[turned]) if box else np.zeros(1, np.float32)
+    return ScanFacts(
+        sequence=sequence,
+        grid=volume.grid,
+        sha256=sha256,
+        background=background,
+        minimum=float(volume.data.min()),
+        maximum=float(volume.data.max()),
+        median=float(np.median(inside)),
+        p99=float(np.percentile(inside, 99)),
+        variation=float(np.std(inside) / mean) if mean else float("nan"),
+        levels=int(np.unique(inside).size),
+        saturated_share=float(np.mean(inside >= inside.max())),
+        head_ml=float(head.sum()) * thinned.grid.voxel_ml,
+        signature=vector,
+    )
+
+
+def head_box(head: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest box around the head; empty where there is none."""
+    if not head.any():
+        return ()
+    spans = []
+    for axis in range(3):
+        filled = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
+        spans.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(spans)
+
+
+def _read_labels(
+    files: StudyFiles, first: tuple[Volume, Array] | None, findings: list[Finding], folder: Path
+) -> LabelFacts | None:
+    if files.labels is None:
+        return None
+    try:
+        result = read_label_result(files.labels)
+    except InputError as error:
+        text = f"label map: {_without_folder(str(error), folder)}"
+        findings.append(Finding(files.id, "broken", "damaged", text))
+        return None
+    labels = result.volume
+    if first is not None and not labels.grid.same_as(first[0].grid):
+        text = (
+            f"the label map ({labels.grid.describe()}) does not lie on the grid of the scan "
+            f"({first[0].grid.describe()}). Find out which was resampled, or write the labels on the scan's grid."
+        )
+        findings.append(Finding(files.id, "broken", "geometry", text))
+        first = None
+    return label_facts(files.labels.name, labels, None if first is None else first[1])
+
+
+def label_facts(name: str, labels: Volume, head: NDArray[np.bool_] | None) -> LabelFacts:
+    """Facts of one label map; ``head`` is the mask of the thinned scan on the same grid."""
+    numbers, counts = np.unique(labels.data, return_counts=True)
+    found = {int(n): int(c) for n, c in zip(numbers, counts, strict=True) if n != 0}
+    outside, places = float("nan"), None
+    if head is not None and head.any():
+        thinned = thin(labels)
+        marked = thinned.data != 0
+        outside = float((marked & ~head).sum() / max(marked.sum(), 1))
+        values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
+        places = sample_cells(np.minimum(values[head_box(mask)], 255).astype(np.uint8))
+    return LabelFacts(name, found, labels.grid.voxel_ml, outside, places)
+
+
+def sample_cells(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The value at the centre of each cell of :data:`PLACE_SHAPE` laid over an array."""
+    picks = [
+        np.minimum(((np.arange(cells) + 0.5) * n / cells).astype(int), n - 1)
+        for cells, n in zip(PLACE_SHAPE, values.shape, strict=True)
+    ]
+    return np.ascontiguousarray(values[np.ix_(*picks)])
+
+
+def _schema(studies: list[StudyFacts], name: str, findings: list[Finding]) -> LabelSchema | None:
+    """What the numbers mean in the whole data set; studies whose numbers do not fit become findings."""
+    labelled = [(study, study.labels) for study in studies if study.labels is not None]
+    if not labelled:
+        return None
+    if name != "auto":
+        schema = schema_named(name)
+    else:
+        together = {number for _, labels in labelled for number in labels.counts}
+        try:
+            schema = guess_schema(together, file_name=labelled[0][1].name)
+        except InputError as error:
+            findings.append(Finding(DATA_SET, "broken", "labels", f"all label maps together: {error}"))
+            return None
+    for study, labels in labelled:
+        unknown = sorted(set(labels.counts) - set(schema.values))
+        if unknown:
+            text = f"its label map holds {unknown}, which {schema.name} does not know. Correct it, or pass --schema."
+            findings.append(Finding(study.id, "broken", "labels", text))
+    return schema
+
+
+def _without_folder(text: str, folder: Path) -> str:
+    """A message without the place of the data set on this computer."""
+    return text.replace(f"{folder}/", "").replace(str(folder), folder.name)

@@ -1,0 +1,153 @@
+"""Judging the studies of a data set together: what stands out, what lacks, what is there twice."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from brats_seg.core.labels import Region
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.verification.facts import Exploration, Finding, Likeness, ScanFacts, StudyFacts
+
+FAR_OUT = 5.0
+"""Robust z-score (distance from the median in units of 1.4826 times the median absolute deviation) from which a scan
+is named. In a normal distribution one value in two million lies farther out."""
+LEAST_FOR_OUTLIERS = 8
+"""Scans of one sequence that are needed before one can stand out."""
+LEAST_SPREAD = 0.05
+"""Smallest deviation that counts, in the logarithm: differences below 5 % never stand out."""
+FEW_LEVELS = 64
+MANY_SATURATED = 0.02
+OUTSIDE_SHARE = 0.05
+LARGEST_TUMOUR_ML = 400.0
+COMMON_SHARE = 0.6
+"""A grid that so many studies share is the data set's grid, and others are named."""
+
+_FEATURES: Mapping[str, tuple[str, Callable[[ScanFacts], float]]] = {
+    "contrast": ("the 99th percentile divided by the median", lambda s: s.p99 / s.median),
+    "variation": ("the deviation divided by the mean inside the head", lambda s: s.variation),
+    "scale": ("the largest value", lambda s: s.maximum - s.background),
+    "head": ("the head's volume in ml", lambda s: s.head_ml),
+}
+"""Features in which scans of one sequence are compared, all positive; judged by their logarithm."""
+
+
+def judge(found: Exploration, leaks: Sequence[Likeness]) -> list[Finding]:
+    """Every finding that needs more than one file."""
+    result: list[Finding] = []
+    result += [finding for study in found.studies for finding in _inventory(study, found.studies)]
+    result += _twice(found.studies)
+    result += [_leak(pair) for pair in leaks]
+    result += _geometry(found.studies)
+    for sequence in SEQUENCES:
+        result += _intensities([(s.id, s.scans[sequence]) for s in found.studies if sequence in s.scans], sequence)
+    result += [finding for study in found.studies for finding in _labels(found, study)]
+    return result
+
+
+def robust_z(values: Sequence[float]) -> np.ndarray:
+    """Distance of each value from the median, in robust deviations; NaN stays NaN."""
+    array = np.asarray(values, np.float64)
+    if not np.isfinite(array).any():
+        return np.full(array.shape, np.nan)
+    middle = np.nanmedian(array)
+    spread = 1.4826 * np.nanmedian(np.abs(array - middle))
+    return np.asarray((array - middle) / max(spread, LEAST_SPREAD))
+
+
+def _inventory(study: StudyFacts, studies: Iterable[StudyFacts]) -> list[Finding]:
+    result = []
+    if study.missing:
+        names = ", ".join(sequence.title for sequence in study.missing)
+        result.append(Finding(study.id, "look", "missing", f"no file for {names}"))
+    if study.labels is None and any(other.labels is not None for other in studies):
+        result.append(
+            Finding(study.id, "look", "missing", "no label map that can be read, though other studies have one")
+        )
+    if study.skull_stripped is False:
+        text = f"does not look skull-stripped ({study.skull_evidence}). Strip it before training."
+        result.append(Finding(study.id, "look", "skull", text))
+    return result
+
+
+def _twice(studies: Iterable[StudyFacts]) -> list[Finding]:
+    """The same file in two places, within a study or between studies."""
+    places: dict[str, list[tuple[str, MRSequence]]] = {}
+    for study in studies:
+        for sequence, scan in study.scans.items():
+            places.setdefault(scan.sha256, []).append((study.id, sequence))
+    result = []
+    for same in places.values():
+        for study_id, sequence in same[1:]:
+            first_id, first_sequence = same[0]
+            text = f"{sequence.title} is the very file of {first_sequence.title} in {first_id}. Remove one of the two."
+            result.append(Finding(study_id, "broken", "twice", text))
+    return result
+
+
+def _leak(pair: Likeness) -> Finding:
+    text = (
+        f"looks like the same head as {pair.second} (correlation {pair.correlation:.2f}), under another patient's id. "
+        "Keep both in the same fold, or remove one."
+    )
+    return Finding(pair.first, "broken", "leak", text)
+
+
+def _geometry(studies: Sequence[StudyFacts]) -> list[Finding]:
+    result = []
+    described = {study.id: study.first_scan.grid.describe() for study in studies if study.first_scan is not None}
+    common, count = Counter(described.values()).most_common(1)[0] if described else ("", 0)
+    for study in studies:
+        if not study.is_aligned:
+            grids = "; ".join(f"{s.title} {study.scans[s].grid.describe()}" for s in SEQUENCES if s in study.scans)
+            result.append(Finding(study.id, "look", "geometry", f"its scans lie on different grids: {grids}"))
+        grid = described.get(study.id)
+        if grid is not None and grid != common and count >= COMMON_SHARE * len(described) and len(described) > 2:
+            text = f"its grid is {grid}; {count} of {len(described)} studies have {common}"
+            result.append(Finding(study.id, "look", "geometry", text))
+    return result
+
+
+def _intensities(scans: Sequence[tuple[str, ScanFacts]], sequence: MRSequence) -> list[Finding]:
+    result = []
+    for study_id, scan in scans:
+        if scan.levels < FEW_LEVELS:
+            text = f"{sequence.title} has only {scan.levels} different values in the head"
+            result.append(Finding(study_id, "look", "intensity", text))
+        if scan.saturated_share > MANY_SATURATED:
+            text = (
+                f"{scan.saturated_share:.1%} of the head in {sequence.title} has the largest value: it is cut off there"
+            )
+            result.append(Finding(study_id, "look", "intensity", text))
+    if len(scans) < LEAST_FOR_OUTLIERS:
+        return result
+    for words, feature in _FEATURES.values():
+        values = [feature(scan) for _, scan in scans]
+        logs = [math.log(value) if value > 0 and math.isfinite(value) else math.nan for value in values]
+        middle = math.exp(float(np.nanmedian(logs))) if np.isfinite(logs).any() else math.nan
+        for (study_id, _), value, z in zip(scans, values, robust_z(logs), strict=True):
+            if abs(z) >= FAR_OUT:
+                text = f"{words} in {sequence.title} is {value:.3g}, in the middle of all studies {middle:.3g}"
+                result.append(Finding(study_id, "look", "intensity", text))
+    return result
+
+
+def _labels(found: Exploration, study: StudyFacts) -> list[Finding]:
+    if study.labels is None:
+        return []
+    result = []
+    if not study.labels.counts:
+        result.append(
+            Finding(study.id, "look", "labels", "its label map is empty: is this study meant to be without tumour?")
+        )
+    elif study.labels.outside_share > OUTSIDE_SHARE:
+        text = f"{study.labels.outside_share:.0%} of its label map lies outside the head. Is it of this scan, and not flipped?"
+        result.append(Finding(study.id, "look", "labels", text))
+    whole = found.volumes_ml(study).get(Region.WT, 0.0)
+    if whole > LARGEST_TUMOUR_ML:
+        text = f"the whole tumour measures {whole:.0f} ml, more than {LARGEST_TUMOUR_ML:.0f}. Is background labelled?"
+        result.append(Finding(study.id, "look", "labels", text))
+    return result
