@@ -102,6 +102,7 @@ def _look(study: Study, row: dict[str, Any]) -> None:
     from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped
     from brats_seg.preprocessing.identify import check_identity
 
+    with_skull: dict[str, str] = {}
     for sequence in study.present:
         volume = study.images[sequence]
         skull = check_skull_stripped(volume, sequence)
@@ -112,10 +113,13 @@ def _look(study: Study, row: dict[str, Any]) -> None:
             "evidence": skull.evidence,
         }
         if not skull.is_stripped:
-            row["problems"].append(
-                f"{sequence.title} does not look skull-stripped ({skull.evidence}). "
-                "Remove the skull first (for example with HD-BET or SynthStrip), or segment with --force."
-            )
+            with_skull[sequence.title] = skull.evidence
+    if with_skull:
+        first = next(iter(with_skull.values()))
+        row["problems"].append(
+            f"{', '.join(with_skull)} {'does' if len(with_skull) == 1 else 'do'} not look skull-stripped ({first}). "
+            "Remove the skull first (for example with HD-BET or SynthStrip), or segment with --force."
+        )
     if study.is_aligned and not row["problems"]:
         row["warnings"] += [str(warning) for warning in check_identity(study.images, brain_mask(study.images))]
 

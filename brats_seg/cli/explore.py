@@ -30,8 +30,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "explore",
         help="what is in a data set, and what is wrong with it",
-        description="Reads every study of a folder (BraTS or BIDS) and writes a page with plots and tables: inventory,\n"
-        "geometry, intensities, label values, tumour volumes and places, studies that look alike, damaged files.",
+        description="Reads every study of a folder (BraTS or BIDS) and writes a page with plots and tables:\n"
+        "inventory, geometry, intensities, label values, tumour volumes and places, studies that look\n"
+        "alike, damaged files.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,15 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     count = len(study_folders(arguments.dataset))
     exists = "overwrite" if arguments.overwrite else "refuse"
-    with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
-        with progress("explore", count + 2, hidden=arguments.quiet) as tick:
-            tick("loading libraries")
-            from brats_seg.verification.explore import explore
-            from brats_seg.verification.explore_html import write_exploration
+    with (
+        OutputFolder(arguments.output, exists=exists) as folder,  # type: ignore[arg-type]
+        progress("explore", count + 3, hidden=arguments.quiet) as tick,
+    ):
+        tick("loading libraries")
+        from brats_seg.verification.explore import explore
+        from brats_seg.verification.explore_html import write_exploration
 
-            found = explore(arguments.dataset, schema=arguments.schema, tick=tick)
-            tick("drawing the page")
-            write_exploration(found, folder.path)
+        found = explore(arguments.dataset, schema=arguments.schema, tick=tick)
+        tick("drawing the page")
+        write_exploration(found, folder.path)
     if arguments.json:
         say(json.dumps(_summary(found, folder.final), indent=1))
     else:

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import LabelSchema, guess_schema, schema_named
+from brats_seg.core.labels import guess_schema, schema_named, schema_of_name
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Array, Volume
 from brats_seg.io.discover import StudyFiles, find_studies
 from brats_seg.io.nifti import read_image, read_label_result
 from brats_seg.preprocessing.brain import background_value, check_skull_stripped, head_mask
-from brats_seg.verification.facts import (
-    PLACE_SHAPE,
-    Exploration,
-    Finding,
-    LabelFacts,
-    ScanFacts,
-    StudyFacts,
-)
+from brats_seg.verification.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.verification.findings import judge
 from brats_seg.verification.signatures import likenesses, signature
 
 _STRIDE_MM = 2.0
 """Scans are looked at on voxels about this far apart; geometry and label counts are exact."""
-DATA_SET = "data set"
 
 
 def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] | None = None) -> Exploration:
@@ -54,12 +47,11 @@ def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] |
         studies.append(read_study(files, findings, folder))
     if tick is not None:
         tick("comparing the studies")
-    chosen = _schema(studies, schema, findings)
+    studies = with_schemas(studies, schema, findings)
     leaks, top = likenesses(studies)
-    draft = Exploration(folder.resolve().name, tuple(studies), chosen)
-    findings += judge(draft, leaks)
+    findings += judge(studies, leaks)
     ordered = sorted(findings, key=lambda finding: finding.severity != "broken")
-    return Exploration(draft.name, draft.studies, chosen, tuple(ordered), top)
+    return Exploration(folder.resolve().name, tuple(studies), tuple(ordered), top)
 
 
 def read_study(files: StudyFiles, findings: list[Finding], folder: Path) -> StudyFacts:
@@ -108,11 +100,8 @@ def scan_facts(
     background = background_value(thinned)
     inside = thinned.data[head] - background if head.any() else np.full(1, np.nan)
     mean = float(np.mean(inside))
-    box = head_box(head)
-    # Turned together, so that the box means the same in both.
     values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
-    turned = head_box(mask)
-    vector = signature(values[turned], mask[turned]) if box else np.zeros(1, np.float32)
+    box = head_box(mask)
     return ScanFacts(
         sequence=sequence,
         grid=volume.grid,
@@ -126,14 +115,14 @@ def scan_facts(
         levels=int(np.unique(inside).size),
         saturated_share=float(np.mean(inside >= inside.max())),
         head_ml=float(head.sum()) * thinned.grid.voxel_ml,
-        signature=vector,
+        signature=signature(values[box], mask[box]),
     )
 
 
 def head_box(head: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box around the head; empty where there is none."""
+    """The smallest box around the head; everything where there is no head."""
     if not head.any():
-        return ()
+        return (slice(None),) * 3
     spans = []
     for axis in range(3):
         filled = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -186,26 +175,40 @@ def sample_cells(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values[np.ix_(*picks)])
 
 
-def _schema(studies: list[StudyFacts], name: str, findings: list[Finding]) -> LabelSchema | None:
-    """What the numbers mean in the whole data set; studies whose numbers do not fit become findings."""
-    labelled = [(study, study.labels) for study in studies if study.labels is not None]
-    if not labelled:
-        return None
-    if name != "auto":
-        schema = schema_named(name)
-    else:
-        together = {number for _, labels in labelled for number in labels.counts}
+def with_schemas(studies: list[StudyFacts], name: str, findings: list[Finding]) -> list[StudyFacts]:
+    """Each study with the meaning of its label numbers.
+
+    With ``auto`` a BraTS name decides for its own file, and the values of all other label maps together for those:
+    a single one without enhancing tumour could be of any year. What does not fit goes to ``findings``.
+    """
+    labelled = [study.labels for study in studies if study.labels is not None]
+    nameless = {n for labels in labelled if schema_of_name(labels.name) is None for n in labels.counts}
+    common = None if name == "auto" else schema_named(name)
+    if name == "auto" and any(schema_of_name(labels.name) is None for labels in labelled):
         try:
-            schema = guess_schema(together, file_name=labelled[0][1].name)
+            common = guess_schema(nameless)
         except InputError as error:
             findings.append(Finding(DATA_SET, "broken", "labels", f"all label maps together: {error}"))
-            return None
-    for study, labels in labelled:
-        unknown = sorted(set(labels.counts) - set(schema.values))
-        if unknown:
+    result = []
+    for study in studies:
+        labels = study.labels
+        schema = None
+        if labels is not None:
+            try:
+                schema = guess_schema(labels.counts, file_name=labels.name) if _decides(labels, name) else common
+            except InputError as error:
+                findings.append(Finding(study.id, "broken", "labels", str(error)))
+        if labels is not None and schema is not None and not labels.counts.keys() <= schema.values.keys():
+            unknown = sorted(labels.counts.keys() - schema.values.keys())
             text = f"its label map holds {unknown}, which {schema.name} does not know. Correct it, or pass --schema."
             findings.append(Finding(study.id, "broken", "labels", text))
-    return schema
+            schema = None
+        result.append(replace(study, schema=schema))
+    return result
+
+
+def _decides(labels: LabelFacts, name: str) -> bool:
+    return name == "auto" and schema_of_name(labels.name) is not None
 
 
 def _without_folder(text: str, folder: Path) -> str:

@@ -16,6 +16,9 @@ from brats_seg.core.volume import Grid
 
 Severity = Literal["broken", "look"]
 
+DATA_SET = "data set"
+"""In place of a study's id, for findings about all of them."""
+
 PLACE_SHAPE = (32, 38, 32)
 """Cells of the box around the head, right, anterior and superior, in which tumour places are counted."""
 
@@ -134,6 +137,7 @@ class StudyFacts:
         labels: the expert's label map, if there is one that could be read.
         skull_stripped: of the first scan; None without a scan.
         skull_evidence: what that rests on, in words.
+        schema: what the numbers of the label map mean; None where that is not certain.
     """
 
     id: str
@@ -142,6 +146,7 @@ class StudyFacts:
     labels: LabelFacts | None = None
     skull_stripped: bool | None = None
     skull_evidence: str = ""
+    schema: LabelSchema | None = None
 
     @property
     def patient(self) -> str:
@@ -152,6 +157,12 @@ class StudyFacts:
     def first_scan(self) -> ScanFacts | None:
         """The scan whose grid stands for the study: the first there of T1, T1CE, T2, FLAIR."""
         return next((self.scans[s] for s in SEQUENCES if s in self.scans), None)
+
+    def volumes_ml(self) -> dict[Region, float]:
+        """Volume by region; empty without a label map or without knowing what its numbers mean."""
+        if self.labels is None or self.schema is None:
+            return {}
+        return {region: self.labels.volume_ml(region, self.schema) for region in REGIONS}
 
     @property
     def is_aligned(self) -> bool:
@@ -177,14 +188,12 @@ class Exploration:
     Attributes:
         name: of the data set's folder.
         studies: in the order of their folders.
-        schema: what the label numbers mean; None where that is not certain or there are no labels.
         findings: broken ones first.
         likenesses: the most alike pairs of studies, most alike first.
     """
 
     name: str
     studies: tuple[StudyFacts, ...]
-    schema: LabelSchema | None
     findings: tuple[Finding, ...] = ()
     likenesses: tuple[Likeness, ...] = field(default=())
 
@@ -192,12 +201,6 @@ class Exploration:
     def broken(self) -> tuple[Finding, ...]:
         """Findings that make the command fail."""
         return tuple(finding for finding in self.findings if finding.severity == "broken")
-
-    def volumes_ml(self, study: StudyFacts) -> dict[Region, float]:
-        """Volume by region; empty without a label map or without knowing what its numbers mean."""
-        if study.labels is None or self.schema is None:
-            return {}
-        return {region: study.labels.volume_ml(region, self.schema) for region in REGIONS}
 
 
 def enhancing_share(volumes_ml: Mapping[Region, float]) -> float:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from brats_seg.core.labels import Region
+from brats_seg.core.labels import SCHEMAS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.verification.facts import Exploration, Finding, Likeness, ScanFacts, StudyFacts
+from brats_seg.verification.facts import DATA_SET, Finding, Likeness, ScanFacts, StudyFacts
 
 FAR_OUT = 5.0
 """Robust z-score (distance from the median in units of 1.4826 times the median absolute deviation) from which a scan
@@ -35,16 +35,16 @@ _FEATURES: Mapping[str, tuple[str, Callable[[ScanFacts], float]]] = {
 """Features in which scans of one sequence are compared, all positive; judged by their logarithm."""
 
 
-def judge(found: Exploration, leaks: Sequence[Likeness]) -> list[Finding]:
+def judge(studies: Sequence[StudyFacts], leaks: Sequence[Likeness]) -> list[Finding]:
     """Every finding that needs more than one file."""
-    result: list[Finding] = []
-    result += [finding for study in found.studies for finding in _inventory(study, found.studies)]
-    result += _twice(found.studies)
+    result = _mixed_schemas(studies)
+    result += [finding for study in studies for finding in _inventory(study, studies)]
+    result += _twice(studies)
     result += [_leak(pair) for pair in leaks]
-    result += _geometry(found.studies)
+    result += _geometry(studies)
     for sequence in SEQUENCES:
-        result += _intensities([(s.id, s.scans[sequence]) for s in found.studies if sequence in s.scans], sequence)
-    result += [finding for study in found.studies for finding in _labels(found, study)]
+        result += _intensities([(s.id, s.scans[sequence]) for s in studies if sequence in s.scans], sequence)
+    result += [finding for study in studies for finding in _labels(study)]
     return result
 
 
@@ -135,7 +135,7 @@ def _intensities(scans: Sequence[tuple[str, ScanFacts]], sequence: MRSequence) -
     return result
 
 
-def _labels(found: Exploration, study: StudyFacts) -> list[Finding]:
+def _labels(study: StudyFacts) -> list[Finding]:
     if study.labels is None:
         return []
     result = []
@@ -144,10 +144,23 @@ def _labels(found: Exploration, study: StudyFacts) -> list[Finding]:
             Finding(study.id, "look", "labels", "its label map is empty: is this study meant to be without tumour?")
         )
     elif study.labels.outside_share > OUTSIDE_SHARE:
-        text = f"{study.labels.outside_share:.0%} of its label map lies outside the head. Is it of this scan, and not flipped?"
+        share = study.labels.outside_share
+        text = f"{share:.0%} of its label map lies outside the head. Is it of this scan, and not flipped?"
         result.append(Finding(study.id, "look", "labels", text))
-    whole = found.volumes_ml(study).get(Region.WT, 0.0)
+    whole = study.volumes_ml().get(Region.WT, 0.0)
     if whole > LARGEST_TUMOUR_ML:
         text = f"the whole tumour measures {whole:.0f} ml, more than {LARGEST_TUMOUR_ML:.0f}. Is background labelled?"
         result.append(Finding(study.id, "look", "labels", text))
     return result
+
+
+def _mixed_schemas(studies: Iterable[StudyFacts]) -> list[Finding]:
+    """Numbers that mean different things in different studies; 2023 is a part of 2024 and no contradiction."""
+    counts = Counter(study.schema.name for study in studies if study.schema is not None)
+    used = [SCHEMAS[name] for name in counts]
+    clash = any(a.values.items() - b.values.items() and b.values.items() - a.values.items() for a in used for b in used)
+    if not clash:
+        return []
+    shown = ", ".join(f"{name} in {count}" for name, count in counts.most_common())
+    text = f"label numbers do not mean the same in all studies ({shown}). Each was read by its own; so must training."
+    return [Finding(DATA_SET, "look", "labels", text)]

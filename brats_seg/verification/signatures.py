@@ -85,7 +85,8 @@ def correlations(studies: Sequence[StudyFacts]) -> NDArray[np.float32]:
             total[np.ix_(part, rows)] += vectors[start : start + _CHUNK] @ vectors.T
         count[np.ix_(rows, rows)] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / np.where(count > 0, count, np.nan)
+        mean: NDArray[np.float32] = total / np.where(count > 0, count, np.float32(np.nan))
+    return mean
 
 
 def _stack(studies: Sequence[StudyFacts], rows: Iterable[int], sequence: MRSequence) -> NDArray[np.float32]:
