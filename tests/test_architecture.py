@@ -64,7 +64,7 @@ HEAVY: dict[str, set[str]] = {
     "highdicom": {"io"},
     "nibabel": {"io"},
     "nilearn": {"phantom"},
-    "matplotlib": {"report", "evaluation"},
+    "matplotlib": {"report", "evaluation", "verification"},
     "jinja2": {"report", "evaluation"},
 }
 """Rooms that may import a third-party library, inside functions or not."""

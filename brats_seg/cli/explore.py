@@ -12,7 +12,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.labels import SCHEMAS
 
 if TYPE_CHECKING:
-    from brats_seg.verification.explore import Exploration
+    from brats_seg.verification.facts import Exploration
 
 _EPILOG = f"""\
 exit codes: 0 nothing is broken (what deserves a look is listed all the same), 3 something is: a damaged file, a

@@ -21,8 +21,11 @@ SIGNATURE_SIDE = 24
 """Cells along each side of the head's box."""
 COARSE_CELLS = 2.0
 """Standard deviation, in cells, of the smoothing whose result is taken away."""
-LIKE_FROM = 0.80
-"""Mean correlation of the common sequences from which two studies are called the same head."""
+LIKE_FROM = 0.70
+"""Mean correlation of the common sequences from which two studies are called the same head.
+
+Measured on BraTS: the 435 pairs of 30 patients reach 0.46; one T1CE against itself reaches 0.94 with noise of a tenth
+of its deviation, 0.84 when also shifted by half a voxel with interpolation and cropped."""
 _CHUNK = 256
 _LISTED = 10
 
@@ -85,7 +88,7 @@ def correlations(studies: Sequence[StudyFacts]) -> NDArray[np.float32]:
             total[np.ix_(part, rows)] += vectors[start : start + _CHUNK] @ vectors.T
         count[np.ix_(rows, rows)] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean: NDArray[np.float32] = total / np.where(count > 0, count, np.float32(np.nan))
+        mean: NDArray[np.float32] = np.divide(total, count, dtype=np.float32)
     return mean
 
 

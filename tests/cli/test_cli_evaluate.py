@@ -1,0 +1,250 @@
+"""``brats-seg evaluate``: which files belong together, what is written, what is listed as wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_studies import entries, label_array, scan, write_nifti, write_scan
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.results import Probabilities
+from brats_seg.core.volume import Volume
+from brats_seg.evaluation import report_html
+from brats_seg.io.match_labels import LabelFile, find_label_files, label_names, match_label_files, probabilities_beside
+from brats_seg.io.probabilities import read_probabilities
+from brats_seg.io.write import write_probabilities
+
+AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
+TABLES = ("agreement.csv", "cases.csv", "detection.csv", "lesions.csv", "summary.csv")
+
+
+def label_map(path: Path, *numbers: int, shift: int = 0, affine: np.ndarray = AFFINE) -> Path:
+    return write_nifti(np.roll(label_array(*numbers), shift, axis=1), affine, path)
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    """Two study folders with label maps of 2021."""
+    for case in ("BraTS2021_00001", "BraTS2021_00002"):
+        label_map(tmp_path / "ref" / case / f"{case}_seg.nii.gz", 1, 2, 4)
+    return tmp_path / "ref"
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    """Results as ``segment`` writes them, in the numbers of 2023; the second is shifted by two voxels."""
+    for case, shift in (("BraTS2021_00001", 0), ("BraTS2021_00002", 2)):
+        path = label_map(tmp_path / "pred" / case / f"{case}_dseg.nii.gz", 1, 2, 3, shift=shift)
+        path.with_name(f"{case}_dseg.json").write_text(json.dumps({"LabelSchema": "brats2023"}))
+    return tmp_path / "pred"
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the plots, which take longest; the page has tests of its own."""
+    monkeypatch.setattr(report_html, "evaluation_html", lambda *_, **__: "<html></html>")
+
+
+def evaluate(cli, predictions: Path, references: Path, out: Path, *more: object):
+    return cli("evaluate", "--predictions", predictions, "--references", references, "-o", out, *more)
+
+
+def test_scores_and_files(cli, predictions: Path, references: Path, out: Path) -> None:
+    outcome = evaluate(cli, predictions, references, out)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert entries(out) == sorted([*TABLES, "evaluation.html", "evaluation.json", "run.json"])
+    rows = {(row["case"], row["region"]): row for row in json.loads((out / "evaluation.json").read_text())["cases"]}
+    assert rows["BraTS2021_00001", "WT"]["dice"] == 1.0
+    # blocks of 10 voxels along the axis of the shift: 8 of 10 overlap
+    for region in REGIONS:
+        assert rows["BraTS2021_00002", region.abbreviation]["dice"] == pytest.approx(0.8)
+        assert rows["BraTS2021_00002", region.abbreviation]["hd95_mm"] == pytest.approx(2.0)
+    assert "WT Dice                 0.900" in outcome.out
+    record = json.loads((out / "run.json").read_text())
+    assert record["inputs"]["predictions"]["BraTS2021_00002"]["prediction_schema"] == "brats2023"
+    assert record["inputs"]["predictions"]["BraTS2021_00002"]["reference_schema"] == "brats2021"
+    assert str(out.parent) not in (out / "run.json").read_text()
+    assert "<script" not in (out / "evaluation.html").read_text()
+
+
+@pytest.mark.usefixtures("no_page")
+def test_overwrite_and_what_is_not_ours(cli, predictions: Path, references: Path, out: Path) -> None:
+    assert evaluate(cli, predictions, references, out, "-q").out == ""
+    before = (out / "cases.csv").read_bytes()
+    again = evaluate(cli, predictions, references, out)
+    assert again.code == 6
+    assert "--overwrite" in again.err
+    assert evaluate(cli, predictions, references, out, "--overwrite").code == 0
+    assert (out / "cases.csv").read_bytes() == before
+    (out / "thesis.txt").write_text("mine")
+    assert evaluate(cli, predictions, references, out, "--overwrite").code == 6
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("no_page")
+def test_bad_cases_are_listed_and_good_ones_evaluated(cli, predictions: Path, references: Path, out: Path) -> None:
+    for case in ("alone", "grid", "year", "damaged"):
+        label_map(references / case / f"{case}_seg.nii.gz", 1, 2, 4)
+    label_map(predictions / "grid" / "grid_dseg.nii.gz", 1, 2, 4, affine=np.diag([1.0, 1.0, 2.0, 1.0]))
+    label_map(predictions / "year" / "year_dseg.nii.gz", 1, 2, 3)
+    label_map(predictions / "damaged" / "damaged_dseg.nii.gz", 1, 2, 4).write_bytes(b"no")
+    label_map(predictions / "extra" / "extra_dseg.nii.gz", 1, 2, 4)
+    outcome = evaluate(cli, predictions, references, out, "--json")
+    assert outcome.code == 3
+    assert outcome.json["cases"] == 2
+    said = {row["study"]: row["error"] for row in outcome.json["failed"]}
+    assert set(said) == {"alone", "grid", "year", "damaged", "extra"}
+    assert "no label map among the predictions" in said["alone"]
+    assert "none among the references" in said["extra"]
+    assert "1 x 1 x 2 mm" in said["grid"]
+    assert "{1, 2, 3}" in said["year"]
+    assert "--schema-predictions" in said["year"]
+    assert outcome.err.splitlines()[-1] == "brats-seg: 5 of 7 studies failed"
+    assert len(json.loads((out / "run.json").read_text())["failed"]) == 5
+    chosen = evaluate(cli, predictions, references, out, "--overwrite", "--schema-predictions", "brats2023", "--json")
+    assert "year" not in {row["study"] for row in chosen.json["failed"]}
+
+
+@pytest.mark.usefixtures("no_page")
+def test_nothing_fits_and_nothing_is_left(cli, predictions: Path, references: Path, tmp_path: Path, out: Path) -> None:
+    label_map(tmp_path / "other" / "z_seg.nii.gz", 1, 2, 4)
+    outcome = evaluate(cli, tmp_path / "other", references, out)
+    assert outcome.code == 3
+    assert "BraTS2021_00001" in outcome.err
+    assert "called z" in outcome.err
+    (tmp_path / "empty").mkdir()
+    assert "holds no label map" in evaluate(cli, tmp_path / "empty", references, out).err
+    assert "Check the spelling" in evaluate(cli, predictions, tmp_path / "gone", out).err
+    for path in predictions.rglob("*.nii.gz"):
+        path.write_bytes(b"no")
+    outcome = evaluate(cli, predictions, references, out)
+    assert outcome.code == 3
+    assert "not one of 2 pairs" in outcome.err
+    assert entries(out) == []
+
+
+def test_compare(cli, predictions: Path, references: Path, tmp_path: Path, out: Path) -> None:
+    for case in ("BraTS2021_00001", "BraTS2021_00002"):
+        label_map(tmp_path / "flat" / f"{case}.nii.gz", 1, 2, 4)
+    outcome = evaluate(cli, predictions, references, out, "--compare", tmp_path / "flat")
+    assert outcome.code == 0, outcome.err
+    assert "WT Dice                 0.100" in outcome.out
+    assert (out / "comparison.csv").read_text().startswith("metric,region,cases")
+    assert (out / "compared_cases.csv").is_file()
+    assert "Two models compared" in (out / "evaluation.html").read_text()
+    # a case the second model lacks is evaluated for the first, and left out of the comparison
+    (tmp_path / "flat" / "BraTS2021_00001.nii.gz").unlink()
+    outcome = evaluate(cli, predictions, references, out, "--compare", tmp_path / "flat", "--overwrite", "--json")
+    assert outcome.code == 3
+    assert outcome.json["cases"] == 2
+    assert {row["cases"] for row in outcome.json["comparison"]} == {1}
+    assert "among the comparison" in outcome.json["failed"][0]["error"]
+
+
+@pytest.mark.usefixtures("no_page")
+def test_probabilities_are_judged_and_damaged_ones_refused(cli, predictions: Path, references: Path, out: Path) -> None:
+    volume = Volume.from_affine(label_array(1, 2, 3), AFFINE)
+    masks = [DEFAULT_SCHEMA.region_mask(volume.data, region) for region in REGIONS]
+    probabilities = Probabilities(np.stack(masks).astype(np.float32) * np.float32(0.9), volume.grid)
+    path = predictions / "BraTS2021_00001" / "BraTS2021_00001_probseg.nii.gz"
+    write_probabilities(probabilities, path)
+    assert evaluate(cli, predictions, references, out).code == 0
+    rows = json.loads((out / "evaluation.json").read_text())["calibration"]
+    assert [row["region"] for row in rows] == ["WT", "TC", "ET"]
+    # 0.9 inside where the truth is 1, and 0 outside where it is 0: off by 0.1 inside alone
+    assert all(0 < row["ece"] < 0.1 for row in rows)
+    path.with_name("BraTS2021_00001_probseg.json").unlink()
+    outcome = evaluate(cli, predictions, references, out, "--overwrite")
+    assert outcome.code == 3
+    assert "_probseg.json" in outcome.err
+
+
+def test_probabilities_read_back_in_whatever_order(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((3, 5, 4, 6)).astype(np.float32)
+    written = Probabilities(values, Volume.from_affine(values[0], np.diag([2.0, 1.0, 3.0, 1.0])).grid)
+    path = tmp_path / "a_probseg.nii.gz"
+    write_probabilities(written, path)
+    read = read_probabilities(path)
+    assert read.grid.same_as(written.grid)
+    np.testing.assert_allclose(read.array, values, atol=6e-5)
+    path.with_name("a_probseg.json").write_text(json.dumps({"LabelMap": ["ET", "WT", "TC"]}))
+    np.testing.assert_allclose(read_probabilities(path).array, values[[1, 2, 0]], atol=6e-5)
+    path.with_name("a_probseg.json").write_text(json.dumps({"LabelMap": ["ET", "WT"]}))
+    with pytest.raises(InputError, match="LabelMap"):
+        read_probabilities(path)
+    path.with_name("a_probseg.json").write_text(json.dumps({"LabelMap": ["WT", "TC", "ET"]}))
+    write_scan(scan(), path)
+    with pytest.raises(InputError, match="4D"):
+        read_probabilities(path)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_two_files_belong_together_whatever_they_are_called(cli, tmp_path: Path, references: Path, out: Path) -> None:
+    mine = label_map(tmp_path / "mine.nii.gz", 1, 2, 4)
+    theirs = references / "BraTS2021_00001" / "BraTS2021_00001_seg.nii.gz"
+    outcome = evaluate(cli, mine, theirs, out, "--json")
+    assert outcome.code == 0
+    assert outcome.json["cases"] == 1
+    # one prediction against a folder asks for its own reference alone
+    named = label_map(tmp_path / "BraTS2021_00002_pred.nii.gz", 1, 2, 4)
+    assert evaluate(cli, named, references, out, "--overwrite", "--json").json["failed"] == []
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a_t1.nii.gz", "a_seg.nii.gz", "a_flair.nii.gz"], ["a_seg.nii.gz"]),
+        (["a-t1c.nii.gz", "a-seg.nii.gz"], ["a-seg.nii.gz"]),
+        (["a_dseg.nii.gz", "a_probseg.nii.gz"], ["a_dseg.nii.gz"]),
+        (["a_t1.nii.gz", "a_brain_mask.nii.gz", "a_odd.nii.gz"], []),
+        (["a.nii.gz", "b.nii.gz"], ["a.nii.gz", "b.nii.gz"]),
+        (["seg.nii.gz"], ["seg.nii.gz"]),
+    ],
+)
+def test_which_names_are_label_maps(names: list[str], expected: list[str]) -> None:
+    assert label_names(names) == expected
+
+
+def test_ids(tmp_path: Path) -> None:
+    for name in (
+        "p1/visit1/seg.nii.gz",
+        "p2/visit1/seg.nii.gz",
+        "sub-1/ses-2/anat/sub-1_ses-2_desc-x_dseg.nii.gz",
+        "BraTS-GLI-00001-000/BraTS-GLI-00001-000-seg.nii.gz",
+        ".hidden/h_seg.nii.gz",
+    ):
+        label_map(tmp_path / name, 1)
+    ids = [file.id for file in find_label_files(tmp_path)]
+    assert ids == ["BraTS-GLI-00001-000", "p1_visit1", "p2_visit1", "sub-1_ses-2"]
+    label_map(tmp_path / "x" / "k_seg.nii.gz", 1)
+    label_map(tmp_path / "x" / "k_dseg.nii.gz", 1)
+    with pytest.raises(InputError, match="both be study k"):
+        find_label_files(tmp_path)
+
+
+def test_a_folder_s_name_is_the_second_chance(tmp_path: Path) -> None:
+    mine = [LabelFile("p1", tmp_path / "p1/p1_dseg.nii.gz", "p1"), LabelFile("q", tmp_path / "q.nii.gz")]
+    theirs = [LabelFile("BraTS_7", tmp_path / "p1/BraTS_7_seg.nii.gz", "p1"), LabelFile("r", tmp_path / "r.nii.gz")]
+    matches = match_label_files(mine, theirs)
+    assert [(pair.id, pair.prediction.parent.name) for pair in matches.pairs] == [("BraTS_7", "p1")]
+    assert matches.only_predictions == ("q",)
+    assert matches.only_references == ("r",)
+
+
+def test_probabilities_beside(tmp_path: Path) -> None:
+    assert probabilities_beside(tmp_path / "a_dseg.nii.gz") is None
+    (tmp_path / "a_probseg.nii.gz").touch()
+    assert probabilities_beside(tmp_path / "a_dseg.nii.gz") == tmp_path / "a_probseg.nii.gz"
+
+
+def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
+    label = real_study / f"{real_study.name}_seg.nii.gz"
+    outcome = evaluate(cli, label, real_study, out, "--json")
+    assert outcome.code == 0, outcome.err
+    dice = [row["mean"] for row in outcome.json["summary"] if row["metric"] == "dice"]
+    assert dice == [1.0, 1.0, 1.0]
