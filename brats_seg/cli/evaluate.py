@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import Failures, add_print_options, failures_as_json, progress, report_failures, say
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.labels import SCHEMAS
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     matches = match_places(arguments.predictions, arguments.references)
     compared = match_places(arguments.compare, arguments.references) if arguments.compare else None
+    refuse_other_results(arguments.output, REPORT)
     exists = "overwrite" if arguments.overwrite else "refuse"
     failures = _unmatched(matches, "predictions") + (_unmatched(compared, "comparison") if compared else [])
     with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
@@ -99,6 +100,19 @@ def run(arguments: argparse.Namespace) -> int:
         text = _text(evaluation, comparison, folder.final, verbose=arguments.verbose)
         say(text, quiet=arguments.quiet)
     return report_failures(failures, finished=len(evaluation.case_ids))
+
+
+def refuse_other_results(folder: Path, page: str) -> None:
+    """Keep ``--overwrite`` from replacing what another command wrote, a segmentation for example.
+
+    Raises:
+        OutputError: if the folder is a whole result of this program without the page named.
+    """
+    from brats_seg.io.output import read_run
+
+    outputs = (read_run(folder) or {}).get("outputs")
+    if isinstance(outputs, dict) and page not in outputs:
+        raise OutputError(f"{folder} holds another command's results (no {page}). Choose another folder with -o.")
 
 
 def _unmatched(matches: LabelMatches, which: str) -> Failures:

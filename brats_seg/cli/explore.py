@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.cli.evaluate import refuse_other_results
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import SCHEMAS
 
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brats_seg.io.discover import study_folders
     from brats_seg.io.output import OutputFolder
 
+    refuse_other_results(arguments.output, "explore.html")
     count = len(study_folders(arguments.dataset))
     exists = "overwrite" if arguments.overwrite else "refuse"
     with (

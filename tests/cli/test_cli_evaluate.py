@@ -84,6 +84,15 @@ def test_overwrite_and_what_is_not_ours(cli, predictions: Path, references: Path
     (out / "thesis.txt").write_text("mine")
     assert evaluate(cli, predictions, references, out, "--overwrite").code == 6
     assert (out / "thesis.txt").read_text() == "mine"
+    # a segmentation is a whole result too, but not ours to replace
+    place = predictions / "BraTS2021_00001"
+    (place / "run.json").write_text(json.dumps({"outputs": {path.name: "" for path in place.iterdir()}}))
+    before_there = entries(place)
+    outcome = evaluate(cli, predictions, references, place, "--overwrite")
+    assert outcome.code == 6
+    assert "another command's results" in outcome.err
+    assert cli("explore", references, "-o", place, "--overwrite").code == 6
+    assert entries(place) == before_there
 
 
 @pytest.mark.usefixtures("no_page")
