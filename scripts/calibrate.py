@@ -37,10 +37,11 @@ from brats_seg.volumetrics.measure import ambiguous_volumes_ml, measure_segmenta
 from brats_seg.volumetrics.uncertainty import fit_intervals
 
 SCHEMA = SCHEMAS["brats2023"]
-WEIGHTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 1.0)
-THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-MIN_ENHANCING_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-MIN_COMPONENT_ML = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
+WEIGHTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.85, 1.0)
+THRESHOLDS = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+MIN_ENHANCING_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+MIN_COMPONENT_ML = (0.0, 0.1, 0.25, 0.5)
+"""None above 0.5 ml: a sphere of 10 mm, the smallest lesion that can be measured, holds 0.52 ml and must not be dropped."""
 
 
 @dataclass(frozen=True, eq=False)
