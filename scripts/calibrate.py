@@ -41,7 +41,7 @@ WEIGHTS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.85, 1.0)
 THRESHOLDS = (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 MIN_ENHANCING_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 MIN_COMPONENT_ML = (0.0, 0.1, 0.25, 0.5)
-"""None above 0.5 ml: a sphere of 10 mm, the smallest lesion that can be measured, holds 0.52 ml and must not be dropped."""
+"""None above 0.5 ml: a sphere of 10 mm, the smallest measurable lesion, holds 0.52 ml and must not be dropped."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,7 +132,7 @@ def test_run_json_holds_what_made_the_result(whole: tuple[Path, Outcome]) -> Non
     assert run["model"]["name"] == "small"
     assert len(run["model"]["sha256"]) == 64
     assert run["device"] == "cpu"
-    assert run["engine"] == "openvino"
+    assert run["engine"] == "torch"
     scans = folder.parents[1] / "secret-user" / "case"
     for sequence in SEQUENCES:
         held = run["inputs"][sequence.value]
@@ -144,7 +144,7 @@ def test_run_json_holds_what_made_the_result(whole: tuple[Path, Outcome]) -> Non
     assert run["preparation"]["native"]["orientation"] == "LPS"
     assert run["preparation"]["network"]["orientation"] == "RAS"
     assert any("grid of T1CE" in line for line in run["decisions"])
-    assert any("openvino on cpu" in line for line in run["decisions"])
+    assert any("torch on cpu" in line for line in run["decisions"])
     assert run["warnings"] == []
     assert run["settings"]["labels"] == "brats2023"
     assert set(run["outputs"]) == set(FILES.format("case").split()) - {"run.json"}

@@ -70,8 +70,8 @@ def test_an_altered_export_is_refused(bundle: ModelBundle, tmp_path: Path, name:
 @pytest.mark.parametrize(
     ("engine", "device", "gpus", "expected"),
     [
-        ("auto", "auto", 0, ("openvino", "cpu")),
-        ("auto", "cpu", 1, ("openvino", "cpu")),
+        ("auto", "auto", 0, ("torch", "cpu")),
+        ("auto", "cpu", 1, ("torch", "cpu")),
         ("auto", "auto", 1, ("torch", "cuda")),
         ("torch", "auto", 0, ("torch", "cpu")),
         ("torch", "auto", 2, ("torch", "cuda")),
