@@ -24,6 +24,7 @@ from tqdm import tqdm
 from brats_seg.core.labels import REGIONS, SCHEMAS, Region, guess_schema, present_values
 from brats_seg.core.results import Segmentation
 from brats_seg.core.volume import Volume
+from brats_seg.evaluation.overlap import count_voxels, dice
 from brats_seg.inference.postprocess import drop_small, segment, to_native
 from brats_seg.inference.predict import Predictor, StageOutputs, combine
 from brats_seg.io.discover import StudyFiles, find_studies
@@ -83,10 +84,9 @@ def probabilities(case: Case, weight: float) -> NDArray[np.float32]:
     return combine(StageOutputs(whole, close, case.outputs.box), case.brain, weight)
 
 
-def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+def score(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Dice; both empty 1."""
-    total = int(a.sum()) + int(b.sum())
-    return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
+    return dice(count_voxels(found, truth))
 
 
 def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> PostprocessConfig:
@@ -97,7 +97,7 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
             array = probabilities(case, weight)
             for r, region in enumerate(REGIONS):
                 for t, threshold in enumerate(THRESHOLDS):
-                    means[w, r, t] += dice(array[r] >= threshold, case.truth[region]) / len(cases)
+                    means[w, r, t] += score(array[r] >= threshold, case.truth[region]) / len(cases)
     best = int(means.max(axis=2).mean(axis=1).argmax())
     for w, weight in enumerate(WEIGHTS):
         row = ", ".join(f"{r.abbreviation} {means[w, i].max():.4f}" for i, r in enumerate(REGIONS))
@@ -118,10 +118,10 @@ def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessCo
             whole = drop_small(masks[0], component_ml * 1000)[0]
             core = masks[1] & whole
             enhancing = masks[2] & core
-            kept = dice(whole, case.truth[Region.WT]) + dice(core, case.truth[Region.TC])
+            kept = score(whole, case.truth[Region.WT]) + score(core, case.truth[Region.TC])
             for enhancing_ml in MIN_ENHANCING_ML:
                 found = enhancing if enhancing.sum() / 1000 >= enhancing_ml else np.zeros_like(enhancing)
-                scores[component_ml, enhancing_ml] += (kept + dice(found, case.truth[Region.ET])) / 3 / len(cases)
+                scores[component_ml, enhancing_ml] += (kept + score(found, case.truth[Region.ET])) / 3 / len(cases)
     best = max(scores, key=lambda key: (round(scores[key], 6), key))  # of equals the larger sizes
     print(f"min_component_ml, min_enhancing_ml = {best}: {scores[best]:.4f}; none: {scores[0.0, 0.0]:.4f}")
     return dataclasses.replace(config, min_component_ml=best[0], min_enhancing_ml=best[1])

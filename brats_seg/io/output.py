@@ -210,10 +210,9 @@ class OutputFolder:
             self.final.replace(self._old)
         try:
             self._part.replace(self.final)
-        except BaseException:
+        finally:
             if replaces and not self.final.exists():
                 self._old.replace(self.final)
-            raise
         _sync(self.final.parent)
         shutil.rmtree(self._old, ignore_errors=True)
 

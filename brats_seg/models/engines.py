@@ -31,9 +31,9 @@ class Engine(Protocol):
 def choose_engine(engine: str, device: str) -> tuple[str, str]:
     """Turn ``auto`` into names: PyTorch, on CUDA where there is a GPU, else on the CPU.
 
-    On the CPU, PyTorch is the default because it was the faster: on 2 AVX2 cores 9.7 s against 11.0 s for a study,
-    whole process (``scripts/bench.py`` prints both). OpenVINO prepares itself anew for each size of the tumour's
-    box, and PyTorch is loaded for the preprocessing in any case.
+    On the CPU, PyTorch is the default because OpenVINO is not faster where it counts: on 2 AVX2 cores both took
+    11 s for a study, whole process, and PyTorch 1.3 GiB against 2.0 GiB (``scripts/bench.py``). OpenVINO's networks
+    are quicker, but it prepares itself anew for each size of the tumour's box, and PyTorch is loaded in any case.
 
     Raises:
         UsageError: if the names are unknown or exclude each other.

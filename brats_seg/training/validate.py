@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS
+from brats_seg.evaluation.overlap import count_voxels, dice
 from brats_seg.training.config import TrainConfig
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 
@@ -42,8 +43,7 @@ def validate(
         row = []
         for channel, region in enumerate(REGIONS):
             truth = DEFAULT_SCHEMA.region_mask(pack.labels, region)
-            total = int(truth.sum()) + int(found[channel].sum())
-            row.append(1.0 if total == 0 else 2.0 * int((truth & found[channel]).sum()) / total)
+            row.append(dice(count_voxels(found[channel], truth)))
         rows.append(row)
     network.train(was_training)
     return tuple(float(v) for v in np.mean(rows, axis=0))
