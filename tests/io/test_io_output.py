@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -139,24 +140,28 @@ def test_a_folder_without_the_right_to_write(tmp_path: Path, monkeypatch: pytest
     assert entries(locked) == []
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files_only() -> Iterator[None]:
-    """The system refuses to let a file grow, as a full disk does: a real failure in the middle of writing."""
+    """The system refuses to let a file grow, as a full disk does: a real failure in the middle of writing.
+
+    Inside a test only: the test runner's own output may be a file, and must not meet the limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, old)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_a_write_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="larger than this disk") as caught:
+    with small_files_only(), pytest.raises(OutputError, match="larger than this disk") as caught:
         write_text(tmp_path / "a.txt", "x" * 10_000)
     assert caught.value.exit_code == 6
     assert entries(tmp_path) == []
-    with pytest.raises(OutputError), OutputFolder(tmp_path / "case") as folder:
+    with small_files_only(), pytest.raises(OutputError), OutputFolder(tmp_path / "case") as folder:
         write_text(folder.path / "small.txt", "x")
         write_text(folder.path / "a.txt", "x" * 10_000)
     assert entries(tmp_path) == []
