@@ -167,10 +167,10 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> None
     assert entries(tmp_path) == []
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_other_writers_failures_are_explained_too(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"output folder .*larger than this disk"), OutputFolder(tmp_path / "c") as f:
-        (f.path / "picture.png").write_bytes(b"x" * 10_000)
+    message = r"output folder .*larger than this disk"
+    with small_files_only(), pytest.raises(OutputError, match=message), OutputFolder(tmp_path / "c") as folder:
+        (folder.path / "picture.png").write_bytes(b"x" * 10_000)
     assert entries(tmp_path) == []
 
 
