@@ -43,9 +43,9 @@ def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
         axis.set_title(title, fontsize=10, color=_INK)
         if metric.endswith("_mm"):
             _stretch_small_distances(axis)
-        _tidy(axis)
+        tidy(axis)
     figure.supxlabel(_BOX_LEGEND, x=0.99, ha="right", fontsize=7, color=_SOFT)
-    return _png(figure)
+    return png_of(figure)
 
 
 def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame) -> bytes:
@@ -108,7 +108,7 @@ def snapshot_picture(snapshot: Snapshot) -> bytes:
         Line2D([], [], color=REGION_COLOURS[r.abbreviation], linewidth=2.5, label=r.abbreviation) for r in REGIONS
     ]
     figure.legend(handles=legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor="white")
-    return _png(figure)
+    return png_of(figure)
 
 
 def _by_region(draw: Callable[[Axes, Region], None]) -> bytes:
@@ -116,8 +116,8 @@ def _by_region(draw: Callable[[Axes, Region], None]) -> bytes:
     for axis, region in zip(figure.subplots(1, len(REGIONS)), REGIONS, strict=True):
         draw(axis, region)
         axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10, color=_INK)
-        _tidy(axis)
-    return _png(figure)
+        tidy(axis)
+    return png_of(figure)
 
 
 def _window(snapshot: Snapshot) -> tuple[slice, slice]:
@@ -152,14 +152,16 @@ def _stretch_small_distances(axis: Axes) -> None:
     axis.minorticks_off()
 
 
-def _tidy(axis: Axes) -> None:
+def tidy(axis: Axes) -> None:
+    """The house style of a plot: no box, quiet ticks, a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8, colors=_SOFT)
     axis.grid(axis="y", linewidth=0.4, color="#d8dee4")
     axis.set_axisbelow(True)
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """A figure as PNG bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # Without the software's name the same data give the same bytes whatever matplotlib drew them.
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})

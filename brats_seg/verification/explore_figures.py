@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.study import SEQUENCES
+from brats_seg.evaluation.figures import png_of, tidy
 from brats_seg.verification.facts import PLACE_SHAPE, StudyFacts, enhancing_share
 
 _INK = "#1b1f24"
 _SOFT = "#57606a"
-_DPI = 110
 _LEAST_ML = 0.01
 """Where regions without volume are drawn on the logarithmic axis."""
 
@@ -48,8 +46,8 @@ def volume_plots(studies: Sequence[StudyFacts]) -> bytes:
     right.set_ylabel("studies", fontsize=8)
     right.yaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
-        _tidy(axis)
-    return _png(figure)
+        tidy(axis)
+    return png_of(figure)
 
 
 def place_shares(studies: Sequence[StudyFacts]) -> NDArray[np.float64]:
@@ -80,7 +78,7 @@ def place_plots(studies: Sequence[StudyFacts]) -> bytes:
         axis.set_yticks([])
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
     bar.set_label("% of studies", fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def intensity_plots(studies: Sequence[StudyFacts]) -> bytes:
@@ -92,21 +90,7 @@ def intensity_plots(studies: Sequence[StudyFacts]) -> bytes:
         axis.plot([scan.variation for scan in scans], contrast, "o", color="#0072B2", markersize=4, alpha=0.7)
         axis.set_title(sequence.title, fontsize=10, color=_INK)
         axis.set_xlabel("deviation / mean", fontsize=8)
-        _tidy(axis)
+        tidy(axis)
         if sequence is SEQUENCES[0]:
             axis.set_ylabel("99th percentile / median", fontsize=8)
-    return _png(figure)
-
-
-def _tidy(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8, colors=_SOFT)
-    axis.grid(axis="y", linewidth=0.4, color="#d8dee4")
-    axis.set_axisbelow(True)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # Without the software's name the same data give the same bytes whatever matplotlib drew them.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
