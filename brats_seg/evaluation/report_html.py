@@ -93,12 +93,23 @@ def evaluation_html(evaluation: Evaluation, *, title: str, comparison: pd.DataFr
         _cases(evaluation),
         _methods(evaluation),
     ]
+    return page(title, _STYLE, sections)
+
+
+def page(title: str, style: str, sections: Iterable[str]) -> str:
+    """A self-contained HTML page; sections that are empty are left out.
+
+    Args:
+        title: plain text.
+        style: CSS.
+        sections: HTML.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(section for section in sections if section)
         + "\n</main>\n</body>\n</html>\n"
     )

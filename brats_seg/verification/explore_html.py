@@ -16,6 +16,7 @@ import pandas as pd
 from brats_seg.core.labels import REGIONS, SCHEMAS, Region
 from brats_seg.core.study import SEQUENCES
 from brats_seg.evaluation.evaluate import frame_to_csv
+from brats_seg.evaluation.report_html import page
 from brats_seg.io.output import file_hashes, write_text
 from brats_seg.io.write import write_json
 from brats_seg.pipeline import versions
@@ -139,15 +140,7 @@ def exploration_html(found: Exploration) -> str:
         _alike(found),
         _studies(found),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(title, _STYLE, sections)
 
 
 def _numbers(found: Exploration) -> str:
