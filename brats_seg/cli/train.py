@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="safetensors file to start from")
+    parser.add_argument(
+        "--coarse", type=Path, metavar="RUN", help="run folder of the coarse stage, for a fine stage that hears it"
+    )
     parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
@@ -54,7 +58,8 @@ def _train(arguments: argparse.Namespace) -> Path:
     import torch
 
     from brats_seg.training.config import train_config
-    from brats_seg.training.export import read_yaml
+    from brats_seg.training.distributed import join
+    from brats_seg.training.runs import read_yaml
     from brats_seg.training.loop import train
     from brats_seg.training.pack import open_dataset
 
@@ -62,14 +67,19 @@ def _train(arguments: argparse.Namespace) -> Path:
         torch.set_num_threads(arguments.threads)
     config = train_config(read_yaml(arguments.config))
     shown = not arguments.quiet and sys.stderr.isatty()
-    packs = open_dataset(arguments.data, arguments.output / "packs", config.prepare, progress=shown)
-    return train(
-        packs,
-        config,
-        arguments.output,
-        device=arguments.device,
-        resume=arguments.resume,
-        init=arguments.init,
-        stop_after_s=arguments.stop_after_s,
-        progress=shown,
-    )
+    cache = arguments.output / "packs"
+    with join(arguments.device, os.environ) as world:
+        # the first packs, then the others read what it packed
+        packs = open_dataset(arguments.data, cache, config.prepare, progress=shown) if world.is_first else []
+        world.wait()
+        return train(
+            packs or open_dataset(arguments.data, cache, config.prepare, progress=False),
+            config,
+            arguments.output,
+            world=world,
+            resume=arguments.resume,
+            init=arguments.init,
+            coarse=arguments.coarse,
+            stop_after_s=arguments.stop_after_s,
+            progress=shown,
+        )

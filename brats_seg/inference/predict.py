@@ -123,7 +123,10 @@ class Predictor:
             return StageOutputs(whole, None, None)
         size = "x".join(str(side.stop - side.start) for side in box)
         log.decisions.append(f"looked closer at {size} voxels around the tumour")
-        part = self._timed(fine, np.ascontiguousarray(prepared.array[(slice(None), *box)]), prepared, log)
+        seen = prepared.array[(slice(None), *box)]
+        if fine.hears_coarse and whole is not None:
+            seen = np.concatenate([seen, whole[(slice(None), *box)]])
+        part = self._timed(fine, np.ascontiguousarray(seen), prepared, log)
         return StageOutputs(whole, part, box)
 
     def _timed(

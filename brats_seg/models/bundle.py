@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import ModelError
+from brats_seg.core.study import SEQUENCES
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""
@@ -50,6 +51,11 @@ class Stage:
             if name.endswith(".safetensors"):
                 return name
         raise ModelError(f"stage {self.name} of the model card names no weights (*.safetensors); copy the model again")
+
+    @property
+    def hears_coarse(self) -> bool:
+        """Whether the coarse stage's probabilities are inputs behind the sequences."""
+        return int(self.network.get("in_channels", len(SEQUENCES))) > len(SEQUENCES)
 
     @property
     def openvino(self) -> str | None:
@@ -121,6 +127,10 @@ class ModelCard:
     def __post_init__(self) -> None:
         if [stage.name for stage in self.stages] not in (["coarse"], ["coarse", "fine"], ["fine"]):
             raise ModelError(f"model {self.name} has stages {[s.name for s in self.stages]}; known: coarse, fine")
+        if self.stages and self.stages[0].hears_coarse:
+            raise ModelError(
+                f"stage {self.stages[0].name} of model {self.name} hears a coarse stage, and none is before it"
+            )
 
     def stage(self, name: str) -> Stage | None:
         """The stage of that name, or None."""

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from brats_seg.core.errors import UsageError
+from brats_seg.core.labels import REGIONS
+from brats_seg.core.study import SEQUENCES
 from brats_seg.networks.attention_unet import AttentionUNetConfig
 from brats_seg.preprocessing.prepare import PrepareConfig
 
@@ -30,6 +32,8 @@ class AugmentConfig:
         thick_slices: probability of simulating thick slices, per sequence.
         drop_sequence: probability that at least one sequence is missing.
         transplant: probability that another patient's lesion is placed into the sample (CarveMix).
+        prior_shift: standard deviation of a shift of the coarse stage's log-odds, per region.
+        prior_scale: standard deviation of the logarithm of a factor on them.
     """
 
     flip: float = 0.5
@@ -46,6 +50,8 @@ class AugmentConfig:
     thick_slices: float = 0.1
     drop_sequence: float = 0.15
     transplant: float = 0.25
+    prior_shift: float = 0.7
+    prior_scale: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,16 @@ class TrainConfig:
         patches: voxel shapes samples are cut to; each step draws one.
         tumour_centred: share of samples centred on a tumour voxel instead of the brain.
         steps: optimiser steps.
-        batch: samples per step.
+        batch: samples per step, over all processes.
+        optimiser: ``muon`` (with AdamW for first and last layers) or ``adamw`` for all.
         learning_rate: peak, reached after ``warmup`` steps, then a cosine down to 1 % of it.
         warmup: steps of linear rise.
-        weight_decay: of AdamW.
+        weight_decay: decoupled from the gradient.
         gradient_clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are what is kept.
         cross_entropy: weight of the cross-entropy beside Dice.
         region_weights: weight of WT, TC and ET in the loss.
+        coarse_views: altered copies of each study that the coarse stage is asked about, for a fine stage that hears it.
         seed: of everything drawn.
         checkpoint_s: seconds between checkpoints.
         validate_every: steps between validations on full volumes; 0 for none.
@@ -82,6 +90,7 @@ class TrainConfig:
     tumour_centred: float = 0.0
     steps: int = 4000
     batch: int = 1
+    optimiser: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 1e-2
@@ -89,6 +98,7 @@ class TrainConfig:
     ema: float = 0.998
     cross_entropy: float = 1.0
     region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    coarse_views: int = 8
     seed: int = 0
     checkpoint_s: float = 120.0
     validate_every: int = 0
@@ -101,6 +111,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
             raise UsageError(f"stage is {self.stage!r}; choose coarse or fine")
+        if self.optimiser not in ("muon", "adamw"):
+            raise UsageError(f"optimiser is {self.optimiser!r}; choose muon or adamw")
         factor = self.spacing_mm / self.prepare.spacing_mm
         if factor < 1 or abs(factor - round(factor)) > 1e-6:
             raise UsageError(
@@ -111,8 +123,20 @@ class TrainConfig:
         for patch in self.patches:
             if len(patch) != 3 or any(side % divisor for side in patch):
                 raise UsageError(f"patch {patch} needs three sides that are multiples of {divisor}")
+        if self.network.in_channels not in (len(SEQUENCES), len(SEQUENCES) + len(REGIONS)):
+            raise UsageError(
+                f"network.in_channels is {self.network.in_channels}; {len(SEQUENCES)} sequences, or with the coarse "
+                f"stage's {len(REGIONS)} probabilities {len(SEQUENCES) + len(REGIONS)}, make sense"
+            )
+        if self.hears_coarse and (self.stage != "fine" or self.coarse_views < 1):
+            raise UsageError("only a fine stage, with at least one of coarse_views, can hear the coarse one")
         if not 0 < self.warmup < self.steps:
             raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
+
+    @property
+    def hears_coarse(self) -> bool:
+        """Whether the coarse stage's probabilities are inputs beside the sequences."""
+        return self.network.in_channels > len(SEQUENCES)
 
     @property
     def factor(self) -> int:

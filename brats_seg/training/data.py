@@ -15,12 +15,15 @@ from torch.nn import functional
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, LabelSchema
-from brats_seg.core.study import SEQUENCES, PreparedStudy
+from brats_seg.core.study import SEQUENCES, PreparedStudy, patient_of
 from brats_seg.core.volume import Volume
 from brats_seg.preprocessing.restore import move
 
 LEVELS_PER_STD = 14.0
 """Grey levels per standard deviation in a pack; int8 then reaches 9 standard deviations."""
+
+LEVELS_PER_LOGIT = 16.0
+"""Grey levels per unit of log-odds in a :class:`Prior`; int8 then reaches 7.9, a probability of 0.9996."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +42,8 @@ class PackedStudy:
 
     @property
     def patient(self) -> str:
-        """The patient a study belongs to: BraTS 2023 ids end in the timepoint, which is cut off."""
-        parts = self.id.split("-")
-        return "-".join(parts[:-1]) if self.id.startswith("BraTS-") and len(parts) > 3 else self.id
+        """The patient a study belongs to."""
+        return patient_of(self.id)
 
 
 def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> PackedStudy:
@@ -91,6 +93,25 @@ def read_pack(path: Path) -> PackedStudy:
 
 
 @dataclass(frozen=True, eq=False)
+class Prior:
+    """What a coarse stage says about several altered copies of one study.
+
+    Attributes:
+        logits: int8 ``(views, 3, x, y, z)``: log-odds of WT, TC, ET times :data:`LEVELS_PER_LOGIT`.
+        blanks: for each view, the channels that were missing from that copy.
+        factor: how many voxels of the training case one voxel here spans along each axis.
+    """
+
+    logits: torch.Tensor
+    blanks: tuple[tuple[int, ...], ...]
+    factor: float
+
+    def to(self, device: torch.device) -> Prior:
+        """The same on another device."""
+        return Prior(self.logits.to(device), self.blanks, self.factor)
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingCase:
     """A packed study at the spacing a network works at, on the training device.
 
@@ -98,13 +119,15 @@ class TrainingCase:
         id: the study's id.
         image: int8 ``(4, X, Y, Z)``.
         regions: uint8 ``(3, X, Y, Z)``: share of each voxel that is WT, TC, ET, times 255.
-        tumour_voxels: per region, int16 ``(N, 3)`` voxels of it (at most 4096, evenly taken).
+        tumour_voxels: per region, int16 ``(N, 3)`` voxels of it (about 4096, evenly taken), on the processor.
+        prior: what the coarse stage says, for a fine stage that hears it.
     """
 
     id: str
     image: torch.Tensor
     regions: torch.Tensor
     tumour_voxels: tuple[torch.Tensor, ...]
+    prior: Prior | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -124,7 +147,7 @@ def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> Tr
         regions = functional.avg_pool3d(functional.pad(regions, pad)[None], factor)[0]
     voxels = []
     for region in regions:
-        where = torch.nonzero(region >= 0.5).to(torch.int16)
+        where = torch.nonzero(region >= 0.5).to(torch.int16).cpu()
         voxels.append(where[:: max(len(where) // 4096, 1)])
     return TrainingCase(pack.id, image.round().to(torch.int8), (regions * 255).round().to(torch.uint8), tuple(voxels))
 

@@ -5,43 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from brats_seg.core.errors import InputError, ModelError
+from brats_seg.core.errors import ModelError
 from brats_seg.models.assemble import assemble
-from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict
-from brats_seg.training.config import TrainConfig, train_config
-
-
-def read_run_config(run: Path) -> TrainConfig:
-    """Configuration of a run folder.
-
-    Raises:
-        ModelError: if the folder is no run, or it has no weights yet.
-    """
-    for name in ("config.yaml", "weights.safetensors"):
-        if not (run / name).is_file():
-            raise ModelError(f"{run} is no run folder with trained weights: {name} is not there")
-    return train_config(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds one mapping.
-
-    Raises:
-        InputError: if it cannot be read or holds something else.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path.name} must hold keys and values")
-    return values
+from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
+from brats_seg.training.config import TrainConfig
+from brats_seg.training.prior import PRIORS, heard_by
+from brats_seg.training.runs import read_run_config, read_yaml
 
 
 def assemble_runs(runs: Mapping[str, Path], card_file: Path, folder: Path, *, openvino: bool = True) -> ModelBundle:
@@ -56,6 +26,8 @@ def assemble_runs(runs: Mapping[str, Path], card_file: Path, folder: Path, *, op
             raise ModelError(f"{runs[name]} was trained as stage {config.stage}, not {name}")
     if len({config.prepare for config in configs.values()}) > 1:
         raise ModelError("the stages were trained on differently prepared studies and cannot work together")
+    if "fine" in runs:
+        _check_heard(runs, configs["fine"])
     first = next(iter(configs.values()))
     stages = {
         name: {"name": name, "spacing_mm": c.spacing_mm, "network": c.network.to_dict(), "files": {}}
@@ -70,3 +42,13 @@ def assemble_runs(runs: Mapping[str, Path], card_file: Path, folder: Path, *, op
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / "weights.safetensors" for name, run in runs.items()}
     return assemble(weights, stages, card, folder, openvino=openvino)
+
+
+def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:
+    """A fine stage that hears the coarse one must be put together with the one it heard."""
+    if not fine.hears_coarse:
+        return
+    if "coarse" not in runs:
+        raise ModelError(f"{runs['fine']} hears a coarse stage; pass its run too")
+    if heard_by(runs["fine"] / PRIORS) != file_sha256(runs["coarse"] / "weights.safetensors"):
+        raise ModelError(f"{runs['fine']} was trained on what other weights than those of {runs['coarse']} say")

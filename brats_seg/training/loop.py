@@ -18,12 +18,16 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from brats_seg.core.errors import DeviceError, InputError, ModelError, OutputError
+from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
 from brats_seg.networks.attention_unet import AttentionUNet
-from brats_seg.training.augment import draw_sample
+from brats_seg.training.augment import Chance, draw_sample
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import PackedStudy, TrainingCase, training_case
+from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.losses import RegionLoss
+from brats_seg.training.optimiser import optimisers
+from brats_seg.training.prior import PRIORS, CoarseStage, open_coarse, with_priors
+from brats_seg.training.runs import load_weights
 from brats_seg.training.validate import validate
 
 LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds", "dice_wt", "dice_tc", "dice_et")
@@ -36,9 +40,22 @@ class TrainState:
 
     network: nn.Module
     averaged: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimisers: list[torch.optim.Optimizer]
     step: int = 0
     seconds: float = 0.0
+
+
+class DeepSupervision(nn.Module):
+    """A network whose call gives all outputs of the decoder, which is what is trained."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Logits at several depths; see :meth:`AttentionUNet.forward_deep`."""
+        outputs: list[torch.Tensor] = self.network.forward_deep(image)  # type: ignore[operator]
+        return outputs
 
 
 def train(
@@ -46,9 +63,10 @@ def train(
     config: TrainConfig,
     run: Path,
     *,
-    device: torch.device | str = "cpu",
+    world: World = ALONE,
     resume: bool = False,
     init: Path | None = None,
+    coarse: Path | None = None,
     stop_after_s: float | None = None,
     progress: bool = True,
 ) -> Path:
@@ -58,9 +76,10 @@ def train(
         packs: every study, those of ``config.validation`` included.
         config: settings; a resumed run must have the same.
         run: folder for ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and ``weights.safetensors``.
-        device: where to train.
+        world: where to train, and with which other processes.
         resume: go on from ``checkpoint.pt`` where there is one.
         init: ``weights.safetensors`` to start from, instead of chance.
+        coarse: run folder of the coarse stage, for a fine stage that hears it.
         stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
         progress: show a progress bar.
 
@@ -71,61 +90,87 @@ def train(
         OutputError: if the folder holds another run and ``resume`` is not given.
         ModelError: if ``init`` or the checkpoint does not fit.
         InputError: if a validation id is unknown or nothing is left to train on.
+        UsageError: if the batch cannot be dealt out to the processes.
     """
-    device = _device(device)
-    _open_run(run, config, resume=resume)
-    kept_out = set(config.validation)
-    unknown = sorted(kept_out - {pack.id for pack in packs})
-    if unknown:
-        raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
-    cases = [training_case(p, factor=config.factor, device=device) for p in packs if p.id not in kept_out]
-    held = [pack for pack in packs if pack.id in kept_out]
-    if not cases:
-        raise InputError("no study is left to train on: the configuration validates on all of them")
-    state = _start(config, device, run, init)
-    _trim_log(run, state.step)
-    bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not progress)
+    world.share(config.batch)
+    stage = _coarse_stage(config, coarse, world.device)
+    if world.is_first:
+        _open_run(run, config, resume=resume)
+    world.wait()
+    cases, held = _cases(packs, config, world, stage, run / PRIORS)
+    state = _start(config, world.device, run, init)
+    if world.is_first:
+        _trim_log(run, state.step)
+    parts = _Parts(world.wrap(DeepSupervision(state.network)), _loss(config).to(world.device), cases, world)
+    shown = progress and world.is_first
+    bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not shown)
+    events = _events(run, state.step) if config.tensorboard and world.is_first else None
     began = saved = time.monotonic()
-    loss_module = RegionLoss(config.region_weights, cross_entropy=config.cross_entropy).to(device)
-    events = _events(run, state.step) if config.tensorboard else None
-    losses: list[float] = []
+    losses: list[torch.Tensor] = []
     with bar:
         while state.step < config.steps:
             tick = time.monotonic()
-            losses.append(_step(state, cases, config, loss_module, device))
+            losses.append(_step(state, parts, config))
             state.step += 1
-            state.seconds += time.monotonic() - tick
             bar.update()
             last = state.step == config.steps
             checked = last or (config.validate_every > 0 and state.step % config.validate_every == 0)
-            scores = validate(state.averaged, held, config, device) if held and checked else ()
-            if state.step % LOG_EVERY == 0 or scores or last:
-                mean = sum(losses) / len(losses)
+            scores: Sequence[float] = ()
+            if held and checked and world.is_first:
+                scores = validate(state.averaged, held, config, world.device, coarse=stage)
+            if state.step % LOG_EVERY == 0 or checked:
+                mean = float(world.mean(torch.stack(losses).mean()))  # the only place that waits for a GPU
                 bar.set_postfix({"loss": f"{mean:.3f}", **{n: f"{s:.3f}" for n, s in zip("WTE", scores, strict=False)}})
-                _log(run, state, mean, config, scores=scores, events=events)
+                if world.is_first and (state.step % LOG_EVERY == 0 or scores or last):
+                    _log(run, state, mean, config, scores=scores, events=events)
                 losses.clear()
+            state.seconds += time.monotonic() - tick
             now = time.monotonic()
-            stopping = stop_after_s is not None and now - began > stop_after_s
-            if last or stopping or now - saved > config.checkpoint_s:
+            stopping = world.decide(stop_after_s is not None and now - began > stop_after_s)
+            if (last or stopping or now - saved > config.checkpoint_s) and world.is_first:
                 _save(state, config, run)
                 saved = now
             if stopping:
                 break
     if events is not None:
         events.close()
+    world.wait()
     return run / "weights.safetensors"
 
 
-def _device(device: torch.device | str) -> torch.device:
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("no CUDA device is available; pass --device cpu")
-    return device
+@dataclass(frozen=True)
+class _Parts:
+    """What stays the same while training."""
+
+    network: nn.Module
+    loss: RegionLoss
+    cases: Sequence[TrainingCase]
+    world: World
 
 
-def step_generator(config: TrainConfig, step: int, device: torch.device) -> torch.Generator:
-    """The generator of one step; it depends on seed and step alone, so that a resumed run repeats nothing."""
-    return torch.Generator(device=device).manual_seed(config.seed * 1_000_003 + step)
+def _cases(
+    packs: Sequence[PackedStudy], config: TrainConfig, world: World, stage: CoarseStage | None, cache: Path
+) -> tuple[list[TrainingCase], list[PackedStudy]]:
+    """Studies to train on, on the device, and those kept out."""
+    kept_out = set(config.validation)
+    unknown = sorted(kept_out - {pack.id for pack in packs})
+    if unknown:
+        raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
+    chosen = [pack for pack in packs if pack.id not in kept_out]
+    if not chosen:
+        raise InputError("no study is left to train on: the configuration validates on all of them")
+    cases = [training_case(pack, factor=config.factor, device=world.device) for pack in chosen]
+    if stage is not None:
+        if not world.is_first:
+            world.wait()  # until the first has asked the coarse stage; the others read what it was told
+        cases = with_priors(cases, chosen, stage, config, cache)
+        if world.is_first:
+            world.wait()
+    return cases, [pack for pack in packs if pack.id in kept_out]
+
+
+def _loss(config: TrainConfig) -> RegionLoss:
+    return RegionLoss(config.region_weights, cross_entropy=config.cross_entropy)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -136,27 +181,51 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
-def _step(
-    state: TrainState, cases: Sequence[TrainingCase], config: TrainConfig, loss_module: RegionLoss, device: torch.device
-) -> float:
-    rng = step_generator(config, state.step, device)
-    patch = config.patches[int(torch.randint(len(config.patches), (), generator=rng, device=device))]
-    chosen = torch.randint(len(cases), (config.batch,), generator=rng, device=device).tolist()
-    drawn = [draw_sample(cases, index, patch, config, rng) for index in chosen]
+def _coarse_stage(config: TrainConfig, run: Path | None, device: torch.device) -> CoarseStage | None:
+    if config.hears_coarse != (run is not None):
+        raise UsageError(
+            "this fine stage hears the coarse one: pass --coarse RUN, the folder of its run"
+            if config.hears_coarse
+            else f"--coarse was passed, but a network with {config.network.in_channels} inputs does not hear it"
+        )
+    return None if run is None else open_coarse(run, config, device)
+
+
+def step_seed(config: TrainConfig, step: int) -> int:
+    """Seed of what all samples of a step share; it depends on seed and step alone, so a resumed run repeats nothing."""
+    return (config.seed * 1_000_003 + step) * 1_009
+
+
+def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor:
+    """One step of the optimisers; the loss, still on the device."""
+    device, cases = parts.world.device, parts.cases
+    seed = step_seed(config, state.step)
+    shared = Chance(seed)
+    patch = config.patches[shared.below(len(config.patches))]
+    chosen = [shared.below(len(cases)) for _ in range(config.batch)]
+    # each sample has its own seed, so that it is the same whichever process draws it
+    drawn = [
+        draw_sample(cases, chosen[k], patch, config, Chance(seed + 1 + k, device))
+        for k in parts.world.share(config.batch)
+    ]
     images = torch.stack([image for image, _ in drawn])
     targets = torch.stack([target for _, target in drawn])
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(config, state.step)
+    rate = learning_rate(config, state.step)
     state.network.train()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        outputs = state.network.forward_deep(images)  # type: ignore[operator]
-    loss = loss_module(outputs, targets)
-    state.optimiser.zero_grad(set_to_none=True)
+        outputs = parts.network(images)
+    loss = parts.loss(outputs, targets)
+    for optimiser in state.optimisers:
+        optimiser.zero_grad(set_to_none=True)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
-    state.optimiser.step()
+    for optimiser in state.optimisers:
+        optimiser.step()
     _average(state, config)
-    return float(loss.detach())
+    detached: torch.Tensor = loss.detach()
+    return detached
 
 
 @torch.no_grad()
@@ -171,8 +240,8 @@ def _start(config: TrainConfig, device: torch.device, run: Path, init: Path | No
     torch.manual_seed(config.seed)
     network = AttentionUNet(config.network).to(device)
     averaged = AttentionUNet(config.network).to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    state = TrainState(network, averaged, optimiser)
+    steppers = optimisers(network, kind=config.optimiser, lr=config.learning_rate, weight_decay=config.weight_decay)
+    state = TrainState(network, averaged, steppers)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
         _restore(state, checkpoint, device)
@@ -184,33 +253,15 @@ def _start(config: TrainConfig, device: torch.device, run: Path, init: Path | No
     return state
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a network of the same shape.
-
-    Raises:
-        ModelError: if the file is damaged or its tensors do not fit.
-    """
-    from safetensors import SafetensorError  # noqa: PLC0415 - beside its only use
-    from safetensors.torch import load_file  # noqa: PLC0415
-
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path.name} cannot be read as weights: {error}") from error
-    try:
-        network.load_state_dict({name: value.float() for name, value in weights.items()})
-    except RuntimeError as error:
-        raise ModelError(f"{path.name} does not fit the network of the configuration: {error}") from error
-
-
 def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
     try:
         held = torch.load(checkpoint, map_location=device, weights_only=True)
         state.network.load_state_dict(held["network"])
         state.averaged.load_state_dict(held["averaged"])
-        state.optimiser.load_state_dict(held["optimiser"])
+        for optimiser, values in zip(state.optimisers, held["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
         state.step, state.seconds = int(held["step"]), float(held["seconds"])
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{checkpoint.name} is damaged ({reason}); remove it to start again") from error
 
@@ -222,7 +273,7 @@ def _save(state: TrainState, config: TrainConfig, run: Path) -> None:
         {
             "network": state.network.state_dict(),
             "averaged": state.averaged.state_dict(),
-            "optimiser": state.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
             "step": state.step,
             "seconds": state.seconds,
         },

@@ -23,7 +23,7 @@ class RegionLoss(nn.Module):
 
     def __init__(self, region_weights: Sequence[float] = (1.0, 1.0, 1.0), *, cross_entropy: float = 1.0) -> None:
         super().__init__()
-        self.dice = DiceLoss(sigmoid=True, batch=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
+        self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
         self.cross_entropy = cross_entropy
         weights = torch.tensor(list(region_weights), dtype=torch.float32)
         self.register_buffer("weights", weights / weights.sum())
@@ -41,7 +41,8 @@ class RegionLoss(nn.Module):
         return total / norm
 
     def _single(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        dice = self.dice(logits, target).reshape(-1)
+        # of each sample on its own, so that the mean over several processes is that of one
+        dice = self.dice(logits, target).mean(dim=0).reshape(-1)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         per_region = dice + self.cross_entropy * entropy.mean(dim=(0, 2, 3, 4))
         loss: torch.Tensor = (self.weights * per_region).sum()

@@ -13,11 +13,29 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS
 from brats_seg.evaluation.overlap import count_voxels, dice
 from brats_seg.training.config import TrainConfig
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
+from brats_seg.training.prior import CoarseStage
 
 
-def predict_pack(network: nn.Module, pack: PackedStudy, config: TrainConfig, device: torch.device) -> torch.Tensor:
-    """Probabilities ``(3, X, Y, Z)`` of a packed study, whole brain in one pass, at the pack's spacing."""
+def predict_pack(
+    network: nn.Module,
+    pack: PackedStudy,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    coarse: CoarseStage | None = None,
+) -> torch.Tensor:
+    """Probabilities ``(3, X, Y, Z)`` of a packed study, whole brain in one pass, at the pack's spacing.
+
+    Args:
+        network: in evaluation mode.
+        pack: the study.
+        config: what the network was trained with.
+        device: where it is.
+        coarse: for a fine stage that hears it.
+    """
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device) / LEVELS_PER_STD
+    if coarse is not None:
+        image = torch.cat([image, predict_pack(coarse.network, pack, coarse.config, device)])
     step = config.network.divisor * config.factor
     pad = [side for n in reversed(pack.labels.shape) for side in (0, -n % step)]
     padded = functional.pad(image, pad)[None]
@@ -32,14 +50,19 @@ def predict_pack(network: nn.Module, pack: PackedStudy, config: TrainConfig, dev
 
 
 def validate(
-    network: nn.Module, packs: Sequence[PackedStudy], config: TrainConfig, device: torch.device
+    network: nn.Module,
+    packs: Sequence[PackedStudy],
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    coarse: CoarseStage | None = None,
 ) -> tuple[float, ...]:
     """Mean Dice of WT, TC and ET over studies; both masks empty count 1, one empty 0."""
     was_training = network.training
     network.eval()
     rows = []
     for pack in packs:
-        found = predict_pack(network, pack, config, device).cpu().numpy() >= 0.5
+        found = predict_pack(network, pack, config, device, coarse=coarse).cpu().numpy() >= 0.5
         row = []
         for channel, region in enumerate(REGIONS):
             truth = DEFAULT_SCHEMA.region_mask(pack.labels, region)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.labels import REGIONS, LabelSchema, Region
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES, MRSequence, patient_of
 from brats_seg.core.volume import Grid
 
 Severity = Literal["broken", "look"]
@@ -21,27 +20,6 @@ DATA_SET = "data set"
 
 PLACE_SHAPE = (32, 38, 32)
 """Cells of the box around the head, right, anterior and superior, in which tumour places are counted."""
-
-_VISITS = (
-    re.compile(r"^(BraTS-[A-Za-z-]+-\d{5})-\d{3}$"),
-    re.compile(r"^(Brats1[2-9]_\w+_\w+)_\d+$", re.IGNORECASE),
-    re.compile(r"^(.+?)[_-](?:ses-[A-Za-z0-9]+|(?:visit|time|timepoint|tp|scan|study)[_-]?\d+)$", re.IGNORECASE),
-)
-"""How ids name the visit behind the patient: BraTS 2023 on, BraTS 2012 to 2019, BIDS and words."""
-
-
-def patient_of(study_id: str) -> str:
-    """The patient a study belongs to, by its id; the id itself where it names no visit.
-
-    Example:
-        >>> patient_of("BraTS-GLI-00099-001"), patient_of("sub-7_ses-02"), patient_of("BraTS2021_00495")
-        ('BraTS-GLI-00099', 'sub-7', 'BraTS2021_00495')
-    """
-    for pattern in _VISITS:
-        found = pattern.match(study_id)
-        if found:
-            return found.group(1)
-    return study_id
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from toy_packs import toy_packs
 from brats_seg.networks.attention_unet import AttentionUNetConfig
 from brats_seg.preprocessing.prepare import PrepareConfig
 from brats_seg.training import augment as module
-from brats_seg.training.augment import alter, draw_sample, drop_sequences
+from brats_seg.training.augment import Chance, alter, draw_sample, drop_sequences
 from brats_seg.training.config import AugmentConfig, TrainConfig
 from brats_seg.training.data import LEVELS_PER_STD, training_case
 
@@ -31,8 +31,12 @@ def settings(augment: AugmentConfig, *, tumour_centred: float = 0.0) -> TrainCon
     )
 
 
-def rng(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def rng(seed: int) -> Chance:
+    return Chance(seed)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def certain(**changes: float) -> AugmentConfig:
@@ -73,7 +77,7 @@ def test_without_augmentation_a_sample_is_a_piece_of_the_study(monkeypatch: pyte
 
 
 def test_air_stays_air_and_brain_stays_brain_whatever_is_altered() -> None:
-    image = torch.randn(4, 12, 12, 12, generator=rng(0))
+    image = noise(4, 12, 12, 12)
     image[:, :4] = 0
     strong = AugmentConfig(gamma=1, bias_field=1, noise=1, blur=1, thick_slices=1)
     head = (image != 0).any(dim=0)
@@ -84,7 +88,7 @@ def test_air_stays_air_and_brain_stays_brain_whatever_is_altered() -> None:
 
 
 def test_a_missing_sequence_is_not_brought_back_by_noise() -> None:
-    image = torch.randn(4, 8, 8, 8, generator=rng(0))
+    image = noise(4, 8, 8, 8)
     image[1] = 0
     altered = alter(image, (image != 0).any(dim=0), AugmentConfig(noise=1, bias_field=1), rng(1))
     assert not altered[1].any()
@@ -93,7 +97,7 @@ def test_a_missing_sequence_is_not_brought_back_by_noise() -> None:
 
 @pytest.mark.parametrize("name", ["contrast", "brightness", "gamma", "bias_field", "noise", "blur", "thick_slices"])
 def test_every_intensity_setting_alters_the_image(name: str) -> None:
-    image = torch.randn(4, 12, 12, 12, generator=rng(0))
+    image = noise(4, 12, 12, 12)
     head = torch.ones(12, 12, 12, dtype=torch.bool)
     torch.testing.assert_close(alter(image, head, NOTHING, rng(1)), image)
     assert (
@@ -138,7 +142,8 @@ def test_a_transplanted_lesion_brings_its_label() -> None:
     donor_target[:, 5:8, 5:8, 5:8] = 1.0
     image[:, :, :, :2] = 0  # air
     for seed in range(4):
-        mixed, label = module._transplant(image, target, donor, donor_target, rng(seed))
+        sample, other = module._Sample(image, target, None), module._Sample(donor, donor_target, None)
+        mixed, label, _ = module._transplant(sample, other, rng(seed))
         assert torch.equal(label, donor_target)
         assert (mixed[:, 6, 6, 6] == 5).all()
         assert (mixed[:, 0, 0, 11] == 1).all()
@@ -151,7 +156,8 @@ def test_a_transplant_keeps_the_lesion_that_was_there() -> None:
     target[0, 0:2, 0:2, 0:2] = 1.0
     donor, donor_target = torch.full((4, *shape), 5.0), torch.zeros(3, *shape)
     donor_target[:, 8:10, 8:10, 8:10] = 1.0
-    _, label = module._transplant(image, target, donor, donor_target, rng(0))
+    sample, other = module._Sample(image, target, None), module._Sample(donor, donor_target, None)
+    label = module._transplant(sample, other, rng(0)).target
     assert label[0, 0, 0, 0] == 1
     assert label[0, 8, 8, 8] == 1
 

@@ -11,7 +11,7 @@ import yaml
 
 from brats_seg.core.errors import UsageError
 from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
-from brats_seg.training.export import read_yaml
+from brats_seg.training.runs import read_yaml
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TRAINING = sorted(path for path in CONFIGS.glob("*.yaml") if "stage" in read_yaml(path))

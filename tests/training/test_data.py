@@ -86,7 +86,7 @@ def test_a_folder_of_packs_is_read_in_order_of_name(tmp_path: Path) -> None:
         ("BraTS-GLI-00099-001", "BraTS-GLI-00099"),
         ("BraTS-GLI-00099-000", "BraTS-GLI-00099"),
         ("BraTS2021_00099", "BraTS2021_00099"),
-        ("Brats18_CBICA_APR_1", "Brats18_CBICA_APR_1"),
+        ("Brats18_CBICA_APR_1", "Brats18_CBICA_APR"),
         ("my-own-patient-1", "my-own-patient-1"),
     ],
 )

@@ -30,7 +30,7 @@ from brats_seg.preprocessing.brain import head_mask  # noqa: E402
 from brats_seg.verification.explore import explore, head_box, sample_cells, scan_facts, thin  # noqa: E402
 from brats_seg.verification.explore_figures import place_shares  # noqa: E402
 from brats_seg.verification.explore_html import tables  # noqa: E402
-from brats_seg.verification.facts import PLACE_SHAPE, Exploration, enhancing_share, patient_of  # noqa: E402
+from brats_seg.verification.facts import PLACE_SHAPE, Exploration, enhancing_share  # noqa: E402
 from brats_seg.verification.findings import FAR_OUT, robust_z  # noqa: E402
 from brats_seg.verification.signatures import LIKE_FROM, SIGNATURE_SIDE, signature  # noqa: E402
 
@@ -223,23 +223,6 @@ def test_robust_z() -> None:
     assert z[9] > FAR_OUT
     assert np.isnan(z[10])
     assert robust_z([1.0, 1.0, 1.0, 1.01]).max() < 1
-
-
-@pytest.mark.parametrize(
-    ("study", "patient"),
-    [
-        ("BraTS-GLI-00099-001", "BraTS-GLI-00099"),
-        ("BraTS-MEN-RT-00012-000", "BraTS-MEN-RT-00012"),
-        ("Brats18_TCIA01_425_1", "Brats18_TCIA01_425"),
-        ("BraTS2021_00495", "BraTS2021_00495"),
-        ("sub-7_ses-02", "sub-7"),
-        ("UCSF-100118_time2", "UCSF-100118"),
-        ("p1_visit3", "p1"),
-        ("case-12", "case-12"),
-    ],
-)
-def test_patients(study: str, patient: str) -> None:
-    assert patient_of(study) == patient
 
 
 def test_signatures_are_unit_vectors_and_cells_are_sampled_in_place() -> None:

@@ -1,0 +1,93 @@
+"""Muon for the convolutions of a network, AdamW for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration of Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon)."""
+NEWTON_SCHULZ_STEPS = 5
+UPDATE_RMS = 0.2
+"""Size of an update relative to the learning rate, so that AdamW's rates serve (Liu et al. 2025, arXiv:2502.16982)."""
+
+
+def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
+    """Bring the singular values of a matrix near 1, keeping its singular vectors.
+
+    The iteration runs on the small Gram matrix: every step multiplies by a polynomial of it, so that
+    only the first and the last product touch the long side.
+    """
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    wide = matrix.T if is_tall else matrix
+    wide = wide / wide.norm().clamp(min=1e-12)
+    gram = wide @ wide.T
+    identity = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    total = identity
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        factor = a * identity + b * gram + c * gram @ gram
+        total = factor @ total
+        gram = factor @ gram @ factor
+    result: torch.Tensor = total @ wide
+    return result.T if is_tall else result
+
+
+class Muon(Optimizer):
+    """Momentum whose update is orthogonalised, for weights seen as matrices ``(out, everything else)``.
+
+    Args:
+        params: convolution weights.
+        lr: learning rate, of the size AdamW wants.
+        momentum: of the gradient, with Nesterov's look ahead.
+        weight_decay: decoupled, times the learning rate.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.01
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update every weight that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+        return loss
+
+    def _update(self, weight: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weight)
+        mean = state["momentum"]
+        mean.lerp_(gradient, 1 - group["momentum"])
+        ahead = torch.lerp(gradient, mean, group["momentum"]).flatten(1)
+        update = orthogonalise(ahead) * (UPDATE_RMS * max(ahead.shape) ** 0.5)
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.add_(update.view_as(weight), alpha=-group["lr"])
+
+
+def optimisers(network: nn.Module, *, kind: str, lr: float, weight_decay: float) -> list[Optimizer]:
+    """The optimisers of a run: ``adamw`` for all, or ``muon`` for inner convolutions and AdamW for the rest.
+
+    First and last layers stay with AdamW, as Muon's authors advise.
+    """
+    if kind == "adamw":
+        return [AdamW(network.parameters(), lr=lr, weight_decay=weight_decay)]
+    outer = ("stem.", "head.", "deep_heads.")
+    inner: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, weight in network.named_parameters():
+        is_matrix = weight.ndim == 5 and min(weight.shape[:2]) >= 8
+        (inner if is_matrix and not name.startswith(outer) else rest).append(weight)
+    return [Muon(inner, lr, weight_decay=weight_decay), AdamW(rest, lr=lr, weight_decay=weight_decay)]
