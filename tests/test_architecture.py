@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "networks": set(),
     "models": {"core", "networks"},
     "inference": {"core", "models", "preprocessing"},  # preprocessing: to undo what it did
-    "training": {"core", "io", "preprocessing", "phantom", "models", "networks", "inference", "evaluation"},
+    # volumetrics: widths of volume intervals are fitted on what cross-validation predicts
+    "training": EVERYTHING - {"longitudinal", "report", "pipeline", "verification", "cli", "training"},
     "pipeline": EVERYTHING - {"training", "evaluation", "phantom", "verification", "cli", "pipeline"},
     "verification": EVERYTHING - {"training", "cli", "verification"},
     "cli": EVERYTHING - {"cli"},

@@ -59,9 +59,9 @@ def _train(arguments: argparse.Namespace) -> Path:
 
     from brats_seg.training.config import train_config
     from brats_seg.training.distributed import join
-    from brats_seg.training.runs import read_yaml
     from brats_seg.training.loop import train
     from brats_seg.training.pack import open_dataset
+    from brats_seg.training.runs import read_yaml
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -151,9 +151,7 @@ def evaluate_case(pair: CasePair, *, settings: EvaluationSettings | None = None)
     for region in REGIONS:
         score, lesions[region] = _score_region(pair, region, (predicted[region], expected[region]), settings)
         scores.append(score)
-    calibration = {}
-    if pair.probabilities is not None:
-        calibration = _calibration(pair, pair.probabilities, settings.band_mm)
+    calibration = band_calibration(pair, settings.band_mm)
     mean_dice = float(np.mean([score.dice for score in scores]))
     bits = [_uncropped(pair.reference, region_bits(masks), box) for masks in (predicted, expected)]
     return CaseScores(
@@ -204,8 +202,11 @@ def _region_masks(labels: Volume, schema: LabelSchema, box: Box, where: str) -> 
     return {region: schema.region_mask(cropped, region) for region in REGIONS}
 
 
-def _calibration(pair: CasePair, probabilities: Probabilities, band_mm: float) -> dict[Region, CalibrationCounts]:
-    """Counts of each region in the band around the reference's whole tumour."""
+def band_calibration(pair: CasePair, band_mm: float) -> dict[Region, CalibrationCounts]:
+    """Counts of each region in the band around the reference's whole tumour; empty without probabilities."""
+    probabilities = pair.probabilities
+    if probabilities is None:
+        return {}
     whole = pair.reference_schema.region_mask(pair.reference.data, Region.WT)
     band = tumour_band(whole, pair.reference.grid.spacing_mm, width_mm=band_mm)
     labels = pair.reference.data[band]

@@ -14,9 +14,15 @@ RESERVE_BYTES = 512 * 2**20
 """Left for everything else."""
 
 
-def pass_bytes(shape: tuple[int, int, int], engine: str) -> float:
-    """Estimated peak memory of one pass over ``shape`` voxels, in bytes."""
-    return float(shape[0] * shape[1] * shape[2]) * BYTES_PER_INPUT_VOXEL[engine]
+def pass_bytes(shape: tuple[int, int, int], engine: str, *, scale: float = 1.0) -> float:
+    """Estimated peak memory of one pass over ``shape`` voxels, in bytes.
+
+    Args:
+        shape: of the input.
+        engine: ``torch`` or ``openvino``.
+        scale: what the network needs per voxel, as a multiple of the shipped one.
+    """
+    return float(shape[0] * shape[1] * shape[2]) * BYTES_PER_INPUT_VOXEL[engine] * scale
 
 
 def available_bytes(device: str) -> float:
@@ -29,21 +35,21 @@ def available_bytes(device: str) -> float:
 
 
 def largest_window(
-    shape: tuple[int, int, int], divisor: int, *, engine: str, free_bytes: float
+    shape: tuple[int, int, int], divisor: int, *, engine: str, free_bytes: float, scale: float = 1.0
 ) -> tuple[int, int, int]:
     """The whole shape if one pass over it fits into memory, else a window that does.
 
-    Sides are halved in turn, largest first, in steps of the divisor.
+    Sides are halved in turn, largest first, in steps of the divisor; ``scale`` as in :func:`pass_bytes`.
 
     Raises:
         DeviceError: if not even a window of 64 voxels a side fits.
     """
     window = list(shape)
     smallest = max(64 // divisor, 1) * divisor
-    while pass_bytes((window[0], window[1], window[2]), engine) + RESERVE_BYTES > free_bytes:
+    while pass_bytes((window[0], window[1], window[2]), engine, scale=scale) + RESERVE_BYTES > free_bytes:
         axis = max(range(3), key=lambda i: window[i])
         if window[axis] <= smallest:
-            need = (pass_bytes((smallest,) * 3, engine) + RESERVE_BYTES) / 2**30
+            need = (pass_bytes((smallest,) * 3, engine, scale=scale) + RESERVE_BYTES) / 2**30
             raise DeviceError(
                 f"not enough memory: {free_bytes / 2**30:.1f} GiB free, {need:.1f} GiB needed at least. "
                 "Close other programs, or run on a machine with more memory."

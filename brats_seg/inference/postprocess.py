@@ -35,12 +35,24 @@ def segment(
         schema: numbers to write.
         config: thresholds and sizes, from the model card.
     """
-    masks = {
-        region: probabilities.region(region) >= threshold
-        for region, threshold in zip(REGIONS, config.thresholds, strict=True)
-    }
+    masks, notes = region_masks(probabilities.array, probabilities.grid.voxel_ml, config)
+    labels = Volume(schema.compose(masks), probabilities.grid)
+    missing = tuple(s for s in SEQUENCES if s not in prepared.present)
+    return Segmentation(prepared.id, labels, schema, probabilities, missing), notes
+
+
+def region_masks(
+    array: NDArray[np.float32], voxel_ml: float, config: PostprocessConfig
+) -> tuple[dict[Region, NDArray[np.bool_]], tuple[str, ...]]:
+    """Nested masks of the regions, and what was dropped, in words.
+
+    Args:
+        array: ``(3, X, Y, Z)`` probabilities in the order of :data:`REGIONS`.
+        voxel_ml: size of a voxel.
+        config: thresholds and sizes.
+    """
+    masks = {region: array[i] >= config.thresholds[i] for i, region in enumerate(REGIONS)}
     notes: list[str] = []
-    voxel_ml = probabilities.grid.voxel_ml
     masks[Region.WT], dropped = drop_small(masks[Region.WT], config.min_component_ml / voxel_ml)
     if dropped:
         notes.append(f"{dropped} specks under {config.min_component_ml:g} ml were dropped")
@@ -53,9 +65,7 @@ def segment(
             f"{enhancing_ml:.2f} ml of doubtful enhancement, under the {config.min_enhancing_ml:g} ml that this model "
             "tells apart from none, was counted as tumour core without enhancement"
         )
-    labels = Volume(schema.compose(masks), probabilities.grid)
-    missing = tuple(s for s in SEQUENCES if s not in prepared.present)
-    return Segmentation(prepared.id, labels, schema, probabilities, missing), tuple(notes)
+    return masks, tuple(notes)
 
 
 def drop_small(mask: NDArray[np.bool_], min_voxels: float) -> tuple[NDArray[np.bool_], int]:

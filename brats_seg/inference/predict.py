@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import expit, logit
 from torch.nn import functional
 
 from brats_seg.core.labels import REGIONS, Region
@@ -71,6 +72,7 @@ class Predictor:
         engine: ``auto``, ``openvino`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         mirror: also predict the study mirrored left-right and average (``--tta``).
+        engines: by stage, where they are open already; else they are opened from the model's files.
 
     Raises:
         ModelError: if a weights file is damaged.
@@ -79,12 +81,18 @@ class Predictor:
     """
 
     def __init__(
-        self, bundle: ModelBundle, *, engine: str = "auto", device: str = "auto", mirror: bool = False
+        self,
+        bundle: ModelBundle,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        mirror: bool = False,
+        engines: Mapping[str, Engine] | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine, self.device = choose_engine(engine, device)
         self.mirror = mirror
-        self._engines: dict[str, Engine] = {
+        self._engines: Mapping[str, Engine] = engines or {
             stage.name: open_engine(bundle, stage, engine=self.engine, device=self.device)
             for stage in bundle.card.stages
         }
@@ -101,7 +109,8 @@ class Predictor:
         """
         log = _Log(tick)
         outputs = self._stages(prepared, log)
-        nested = combine(outputs, prepared.brain, self.bundle.card.postprocess.fine_weight)
+        post = self.bundle.card.postprocess
+        nested = calibrated(combine(outputs, prepared.brain, post.fine_weight), post.temperature)
         return Prediction(Probabilities(nested, prepared.grid), log.decisions, log.timings_s)
 
     def stages(self, prepared: PreparedStudy) -> StageOutputs:
@@ -117,7 +126,7 @@ class Predictor:
         x, y, z = prepared.grid.shape
         box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
         if whole is not None:
-            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, _divisor(fine))
+            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, fine.divisor)
         if box is None:
             log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
             return StageOutputs(whole, None, None)
@@ -150,10 +159,10 @@ class Predictor:
         if factor > 1:
             tensor = functional.avg_pool3d(tensor, factor)
         x, y, z = (int(n) for n in tensor.shape[2:])
-        divisor = _divisor(stage)
         free = available_bytes(self.device)
-        window = largest_window((x, y, z), divisor, engine=self.engine, free_bytes=free)
-        need = pass_bytes((x, y, z), self.engine) / 2**20
+        scale = stage.relative_memory
+        window = largest_window((x, y, z), stage.divisor, engine=self.engine, free_bytes=free, scale=scale)
+        need = pass_bytes((x, y, z), self.engine, scale=scale) / 2**20
         if window == (x, y, z):
             decisions.append(f"{stage.name}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
             logits = torch.from_numpy(engine.logits(tensor[0].numpy()))[None]
@@ -197,8 +206,21 @@ def combine(outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float)
     return nest(array * brain)
 
 
-def _divisor(stage: Stage) -> int:
-    return int(2 ** len(stage.network["widths"]))
+def calibrated(array: NDArray[np.float32], temperature: Sequence[float]) -> NDArray[np.float32]:
+    """Nested probabilities whose log-odds were divided by a temperature for each region (Guo et al. 2017).
+
+    Args:
+        array: ``(3, X, Y, Z)``; what is exactly 0, such as everything outside the brain, stays 0.
+        temperature: of WT, TC and ET; above 1 makes less sure.
+    """
+    if all(value == 1.0 for value in temperature):
+        return array
+    cooled = array.copy()
+    for region, value in zip(cooled, temperature, strict=True):
+        inside = region > 0
+        sure = np.clip(region[inside], 1e-6, 1 - 1e-6)
+        region[inside] = expit(logit(sure) / np.float32(value))
+    return nest(cooled)
 
 
 def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, divisor: int) -> Box | None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import ModelError
+from brats_seg.models.layout import Layout
+from brats_seg.networks.registry import ARCHITECTURES, ATTENTION_UNET, network_config, relative_memory
 from brats_seg.core.study import SEQUENCES
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
@@ -33,12 +35,23 @@ class Stage:
         spacing_mm: voxel size it works at.
         network: keys of its network configuration.
         files: file name to SHA-256: the safetensors weights and, where exported, OpenVINO's ``.xml`` and ``.bin``.
+        architecture: which network it is.
+        layout: order of its channels and direction of its axes.
+
+    Raises:
+        ValueError: if the architecture is unknown.
     """
 
     name: str
     spacing_mm: float
     network: Mapping[str, Any]
     files: Mapping[str, str]
+    architecture: str = ATTENTION_UNET
+    layout: Layout = field(default_factory=Layout)
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
 
     @property
     def weights(self) -> str:
@@ -58,6 +71,16 @@ class Stage:
         return int(self.network.get("in_channels", len(SEQUENCES))) > len(SEQUENCES)
 
     @property
+    def divisor(self) -> int:
+        """Every side of the network's input must be a multiple of this; loads torch."""
+        return network_config(self.architecture, self.network).divisor
+
+    @property
+    def relative_memory(self) -> float:
+        """Memory of one pass per voxel, as a multiple of the attention U-Net's; loads torch."""
+        return relative_memory(self.architecture, self.network)
+
+    @property
     def openvino(self) -> str | None:
         """Name of the OpenVINO ``.xml`` file, if the stage was exported."""
         return next((name for name in self.files if name.endswith(".xml")), None)
@@ -74,6 +97,7 @@ class PostprocessConfig:
         fine_weight: share of the fine stage in the mean of both stages, around the tumour.
         roi_threshold: coarse WT probability from which the fine stage looks closer.
         roi_margin_mm: margin around that.
+        temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
     """
 
     thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -82,10 +106,13 @@ class PostprocessConfig:
     fine_weight: float = 0.5
     roi_threshold: float = 0.2
     roi_margin_mm: float = 12.0
+    temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         if len(self.thresholds) != 3 or not all(0 < t < 1 for t in self.thresholds):
             raise ValueError(f"thresholds {self.thresholds} must be three numbers between 0 and 1")
+        if len(self.temperature) != 3 or not all(t > 0 for t in self.temperature):
+            raise ValueError(f"temperature {self.temperature} must be three positive numbers")
         if not 0 <= self.fine_weight <= 1:
             raise ValueError(f"fine_weight {self.fine_weight} must lie in 0..1")
 
@@ -159,13 +186,19 @@ def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
         raise ModelError(f"{where} is no model card: missing {missing}, unknown {unknown}")
     try:
         post = dict(held.pop("postprocess"))
-        post["thresholds"] = tuple(post["thresholds"])
-        stages = tuple(Stage(**stage) for stage in held.pop("stages"))
+        for key in {"thresholds", "temperature"} & set(post):
+            post[key] = tuple(post[key])
+        stages = tuple(_stage_from_dict(stage) for stage in held.pop("stages"))
         for key in ("held_out", "limits", "citations"):
             held[key] = tuple(held[key])
         return ModelCard(postprocess=PostprocessConfig(**post), stages=stages, **held)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(f"{where} is no model card: {error}") from error
+
+
+def _stage_from_dict(values: Mapping[str, Any]) -> Stage:
+    """A stage from plain values; cards without a layout mean the project's own."""
+    return Stage(**{**values, "layout": Layout(**values.get("layout", {}))})
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,12 @@ def train(
     if world.is_first:
         _open_run(run, config, resume=resume)
     world.wait()
-    cases, held = _cases(packs, config, world, stage, run / PRIORS)
+    shown = progress and world.is_first
+    cases, held = _cases(packs, config, world, stage, cache=run / PRIORS, progress=shown)
     state = _start(config, world.device, run, init)
     if world.is_first:
         _trim_log(run, state.step)
     parts = _Parts(world.wrap(DeepSupervision(state.network)), _loss(config).to(world.device), cases, world)
-    shown = progress and world.is_first
     bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not shown)
     events = _events(run, state.step) if config.tensorboard and world.is_first else None
     began = saved = time.monotonic()
@@ -149,7 +149,13 @@ class _Parts:
 
 
 def _cases(
-    packs: Sequence[PackedStudy], config: TrainConfig, world: World, stage: CoarseStage | None, cache: Path
+    packs: Sequence[PackedStudy],
+    config: TrainConfig,
+    world: World,
+    stage: CoarseStage | None,
+    *,
+    cache: Path,
+    progress: bool,
 ) -> tuple[list[TrainingCase], list[PackedStudy]]:
     """Studies to train on, on the device, and those kept out."""
     kept_out = set(config.validation)
@@ -163,7 +169,7 @@ def _cases(
     if stage is not None:
         if not world.is_first:
             world.wait()  # until the first has asked the coarse stage; the others read what it was told
-        cases = with_priors(cases, chosen, stage, config, cache)
+        cases = with_priors(cases, chosen, stage, config, cache, progress=progress)
         if world.is_first:
             world.wait()
     return cases, [pack for pack in packs if pack.id in kept_out]

@@ -1,0 +1,227 @@
+"""``brats-seg crossval``: train one model a fold, judge every study by the one that did not see it; resumable."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brats_seg.cli.common import device_name, say
+from brats_seg.core.errors import EXIT_INTERRUPTED, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from brats_seg.training.crossval import CrossvalConfig
+    from brats_seg.training.data import PackedStudy
+    from brats_seg.training.distributed import World
+    from brats_seg.training.judge import Judgement
+    from brats_seg.training.splits import Split
+
+RESULTS = "results"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "crossval",
+        help="cross-validate: how good is a model trained on these studies?",
+        description="Splits patients into folds (RUN/split.json), trains one model a fold, and judges every study by "
+        "the model that did not see it: RUN/results holds tables, a page and what to put into a model's card. "
+        "Thresholds, temperature and interval widths of a fold are fitted on the other folds. A run that was stopped "
+        "goes on with --resume.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/crossval.yaml")
+    parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")
+    parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
+    parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
+    parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train what is missing, then judge."""
+    if (arguments.output / "split.json").exists() and not arguments.resume:
+        raise OutputError(f"{arguments.output} holds a run already. Pass --resume to go on with it, or another -o.")
+    try:
+        return _crossval(arguments)
+    except KeyboardInterrupt:
+        print("brats-seg: stopped; the last checkpoint is whole, go on with --resume", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        from brats_seg.io.output import explain
+
+        raise explain(error, f"the run folder {arguments.output}") from error
+
+
+def _crossval(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from brats_seg.training.crossval import check_models, open_split, read_crossval
+    from brats_seg.training.distributed import join
+    from brats_seg.training.pack import open_dataset
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
+    config = read_crossval(arguments.config)
+    wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
+    if wrong:
+        raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
+    shown = not arguments.quiet and sys.stderr.isatty()
+    prepare = config.stages["coarse"].prepare
+    cache = arguments.output / "packs"
+    with join(arguments.device, os.environ) as world:
+        packs = open_dataset(arguments.data, cache, prepare, progress=shown) if world.is_first else []
+        world.wait()
+        packs = packs or open_dataset(arguments.data, cache, prepare, progress=False)
+        split = open_split(packs, config, arguments.folds, arguments.output) if world.is_first else None
+        world.wait()
+        split = split or open_split(packs, config, arguments.folds, arguments.output)
+        if not _train(arguments, packs, config, split, (world, until, shown)):
+            return 0
+        if not world.is_first:
+            return 0
+    check_models(config, split, arguments.output)
+    _judge(arguments, packs, config, split, shown)
+    return 0
+
+
+def _train(
+    arguments: argparse.Namespace,
+    packs: list[PackedStudy],
+    config: CrossvalConfig,
+    split: Split,
+    how: tuple[World, float | None, bool],
+) -> bool:
+    """Whether all folds are finished."""
+    from brats_seg.training.crossval import fold_folder, is_finished, train_fold
+
+    world, until, shown = how
+    for fold in arguments.only or range(len(split.folds)):
+        if world.is_first:
+            say(f"fold {fold}: {len(split.folds[fold])} studies kept out", quiet=arguments.quiet)
+        if not train_fold(packs, config, split, fold, arguments.output, world=world, until=until, progress=shown):
+            break
+    left = [
+        fold
+        for fold in range(len(split.folds))
+        for name, stage in config.stages.items()
+        if not is_finished(fold_folder(arguments.output, fold) / name, stage)
+    ]
+    if left and world.is_first:
+        numbers = ", ".join(map(str, dict.fromkeys(left)))
+        say(f"not finished: fold {numbers}. Go on with --resume.", quiet=arguments.quiet)
+    return not left
+
+
+def _judge(
+    arguments: argparse.Namespace, packs: list[PackedStudy], config: CrossvalConfig, split: Split, shown: bool
+) -> None:
+    from tqdm import tqdm
+
+    from brats_seg.io.output import OutputFolder
+    from brats_seg.models.bundle import PostprocessConfig
+    from brats_seg.training.crossval import outputs_of
+    from brats_seg.training.judge import judge
+
+    files = []
+    with tqdm(total=len(packs), desc="predict", disable=not shown) as bar:
+        for fold in range(len(split.folds)):
+            files.append(
+                outputs_of(
+                    packs,
+                    config,
+                    split,
+                    fold,
+                    arguments.output,
+                    mirror=arguments.tta,
+                    device=arguments.device,
+                    tick=lambda _: _advance(bar),
+                )
+            )
+    judgement = judge(files, PostprocessConfig())
+    tables = _subsets(arguments, packs, config, split, judgement) if arguments.subsets else {}
+    folder = arguments.output / (RESULTS + ("_mirrored" if arguments.tta else ""))
+    with OutputFolder(folder, exists="overwrite") as out:
+        _write(out.path, judgement, tables, arguments)
+    say(_text(judgement, folder), quiet=arguments.quiet)
+
+
+def _advance(bar: Any) -> None:
+    bar.update()
+
+
+def _subsets(
+    arguments: argparse.Namespace,
+    packs: list[PackedStudy],
+    config: CrossvalConfig,
+    split: Split,
+    judgement: Judgement,
+) -> dict[str, Any]:
+    from brats_seg.training.subsets import subset_scores, subset_table
+
+    scores = subset_scores(packs, config, split, judgement.fits, arguments.output, folds=arguments.only)
+    return {"subset_cases": scores, "subsets": subset_table(scores)}
+
+
+def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Tables, page, what a card needs; the record comes last, because it makes the folder count as finished."""
+    from brats_seg.evaluation.evaluate import frame_to_csv
+    from brats_seg.evaluation.report_html import evaluation_html
+    from brats_seg.io.output import file_hashes, write_text
+    from brats_seg.io.write import write_json
+    from brats_seg.pipeline import versions
+    from brats_seg.training.judge import interval_summary
+
+    evaluation = judgement.evaluation
+    for name, text in evaluation.to_csv().items():
+        write_text(folder / f"{name}.csv", text)
+    frames = {
+        "intervals": judgement.intervals,
+        "interval_summary": interval_summary(judgement.intervals),
+        "temperature": judgement.calibration,
+        **tables,
+    }
+    for name, frame in frames.items():
+        write_text(folder / f"{name}.csv", frame_to_csv(frame))
+    fits = {"final": judgement.final.to_dict(), "folds": [fit.to_dict() for fit in judgement.fits]}
+    write_json(fits, folder / "fits.json")
+    title = f"Cross-validation of {arguments.config.stem}, {arguments.folds} folds"
+    write_text(folder / "evaluation.html", evaluation_html(evaluation, title=title, comparison=None))
+    settings = {"folds": arguments.folds, "tta": arguments.tta, "config": arguments.config.name}
+    write_json({"versions": versions(), "settings": settings, "outputs": file_hashes(folder)}, folder / "run.json")
+
+
+def _text(judgement: Judgement, folder: Path) -> str:
+    from brats_seg.training.judge import interval_summary
+
+    summary = judgement.evaluation.summary
+    lines = [f"{len(judgement.evaluation.case_ids)} studies, each judged by a model that did not see it"]
+    pick: Callable[[str, str, str], Any] = lambda subset, region, metric: summary[  # noqa: E731 - a row by its keys
+        (summary["subset"] == subset) & (summary["region"] == region) & (summary["metric"] == metric)
+    ].iloc[0]
+    for subset in dict.fromkeys(summary["subset"]):
+        for region in ("WT", "TC", "ET"):
+            dice, distance = (pick(subset, region, metric) for metric in ("dice", "hd95_mm"))
+            lines.append(
+                f"  {subset}: {region} Dice {dice['mean']:.4f} ({dice['low']:.3f} to {dice['high']:.3f}), "
+                f"median HD95 {distance['median']:.2f} mm"
+            )
+    for row in interval_summary(judgement.intervals).to_dict("records"):
+        lines.append(f"  {row['region']}: intervals cover {row['covered']} of {row['studies']}")
+    for row in judgement.calibration.to_dict("records"):
+        lines.append(
+            f"  {row['region']}: ECE {row['ece']:.4f}, without temperature {row['ece_without_temperature']:.4f}"
+        )
+    lines.append(f"  look at: {folder / 'evaluation.html'}")
+    return "\n".join(lines)

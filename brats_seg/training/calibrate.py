@@ -1,0 +1,150 @@
+"""Fitting what turns the outputs of a model's stages into labels, on studies the model has not seen.
+
+What is fitted: how the stages are combined, a temperature for each region, the thresholds, and the
+smallest sizes that count. Everything is chosen by mean Dice over regions and studies, but for the
+temperature, which is chosen by likelihood near the tumour.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.evaluation.calibration import fit_temperature, tumour_band
+from brats_seg.evaluation.overlap import count_voxels, dice
+from brats_seg.inference.postprocess import drop_small
+from brats_seg.inference.predict import StageOutputs, calibrated, combine
+from brats_seg.models.bundle import PostprocessConfig
+
+WEIGHTS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+MIN_ENHANCING_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+MIN_COMPONENT_ML = (0.0, 0.1, 0.25, 0.5)
+"""None above 0.5 ml: a sphere of 10 mm, the smallest measurable lesion, holds 0.52 ml and must not be dropped."""
+BAND_MM = 10.0
+"""Temperatures are fitted this far around the tumour; further away everything is trivially right."""
+TEMPERATURE_SAMPLES = 20_000
+"""Voxels of each study that a temperature is fitted on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a model's stages say about one study, and the truth, on the network's grid.
+
+    Attributes:
+        id: the study's id.
+        outputs: of the stages; half precision will do.
+        brain: ``(X, Y, Z)``.
+        labels: uint8 ``(X, Y, Z)`` in the default schema.
+    """
+
+    id: str
+    outputs: StageOutputs
+    brain: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+
+    def truth(self, region: Region) -> NDArray[np.bool_]:
+        """The expert's mask of a region."""
+        return DEFAULT_SCHEMA.region_mask(self.labels, region)
+
+    def probabilities(self, config: PostprocessConfig) -> NDArray[np.float32]:
+        """Combined, calibrated, nested probabilities ``(3, X, Y, Z)``."""
+        whole, close = (
+            None if part is None else part.astype(np.float32) for part in (self.outputs.whole, self.outputs.close)
+        )
+        mixed = combine(StageOutputs(whole, close, self.outputs.box), self.brain, config.fine_weight)
+        return calibrated(mixed, config.temperature)
+
+
+def score(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Dice; both empty 1, one empty 0."""
+    return dice(count_voxels(found, truth))
+
+
+def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> PostprocessConfig:
+    """The settings that serve these cases best; one dial after the other.
+
+    Args:
+        cases: by a model that did not see them.
+        start: keeps what is not fitted.
+    """
+    config = replace(start, temperature=(1.0, 1.0, 1.0))
+    if all(case.outputs.whole is not None and case.outputs.close is not None for case in cases[:1]):
+        config = replace(config, fine_weight=fit_weight(cases, config))
+    config = replace(config, temperature=fit_temperatures(cases, config))
+    config = replace(config, thresholds=fit_thresholds(cases, config))
+    return fit_sizes(cases, config)
+
+
+def threshold_scores(cases: Sequence[Case], config: PostprocessConfig) -> NDArray[np.float64]:
+    """Mean Dice ``(regions, thresholds)`` at each of :data:`THRESHOLDS`."""
+    scores = np.zeros((len(REGIONS), len(THRESHOLDS)))
+    for case in cases:
+        array = case.probabilities(config)
+        for r, region in enumerate(REGIONS):
+            truth = case.truth(region)
+            scores[r] += [score(array[r] >= threshold, truth) / len(cases) for threshold in THRESHOLDS]
+    return scores
+
+
+def fit_weight(cases: Sequence[Case], config: PostprocessConfig) -> float:
+    """Share of the fine stage with the best Dice, each region at its best threshold."""
+    means = [threshold_scores(cases, replace(config, fine_weight=w)).max(axis=1).mean() for w in WEIGHTS]
+    return WEIGHTS[int(np.argmax(means))]
+
+
+def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
+    """Threshold of each region with the best Dice, smoothed over its neighbours, so that one study decides little."""
+    scores = threshold_scores(cases, config)
+    padded = np.pad(scores, ((0, 0), (1, 1)), mode="edge")
+    smooth = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+    best = [THRESHOLDS[int(row.argmax())] for row in smooth]
+    return best[0], best[1], best[2]
+
+
+def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
+    """Temperature of each region near the tumour; 1 where none is best, as with too few cases."""
+    rng = np.random.default_rng(0)
+    logits: list[list[NDArray[np.float64]]] = [[] for _ in REGIONS]
+    truths: list[list[NDArray[np.bool_]]] = [[] for _ in REGIONS]
+    for case in cases:
+        array = case.probabilities(config)
+        near = np.flatnonzero(tumour_band(case.truth(Region.WT), (1.0, 1.0, 1.0), width_mm=BAND_MM) & case.brain)
+        chosen = rng.choice(near, min(len(near), TEMPERATURE_SAMPLES), replace=False) if len(near) else near
+        for r, region in enumerate(REGIONS):
+            values = np.clip(array[r].ravel()[chosen].astype(np.float64), 1e-6, 1 - 1e-6)
+            logits[r].append(logit(values))
+            truths[r].append(case.truth(region).ravel()[chosen])
+    found = []
+    for r in range(len(REGIONS)):
+        try:
+            found.append(round(fit_temperature(np.concatenate(logits[r]), np.concatenate(truths[r])), 3))
+        except InputError:
+            found.append(1.0)  # nothing to fit on: probabilities stay as they are, which the card shows
+    return found[0], found[1], found[2]
+
+
+def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
+    """Smallest component of WT and smallest enhancement, by the same Dice; of equals the larger sizes."""
+    scores = dict.fromkeys(itertools.product(MIN_COMPONENT_ML, MIN_ENHANCING_ML), 0.0)
+    for case in cases:
+        array = case.probabilities(config)
+        masks = [array[r] >= threshold for r, threshold in enumerate(config.thresholds)]
+        for component_ml in MIN_COMPONENT_ML:
+            whole = drop_small(masks[0], component_ml * 1000)[0]
+            core = masks[1] & whole
+            enhancing = masks[2] & core
+            kept = score(whole, case.truth(Region.WT)) + score(core, case.truth(Region.TC))
+            size, truth = float(enhancing.sum()) / 1000, case.truth(Region.ET)
+            some, none = score(enhancing, truth), score(np.zeros_like(enhancing), truth)
+            for enhancing_ml in MIN_ENHANCING_ML:
+                scores[component_ml, enhancing_ml] += kept + (some if size >= enhancing_ml else none)
+    best = max(scores, key=lambda key: (round(scores[key], 6), key))
+    return replace(config, min_component_ml=best[0], min_enhancing_ml=best[1])

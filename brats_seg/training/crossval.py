@@ -1,0 +1,291 @@
+"""Cross-validation: every study is judged by a model that saw neither it nor its patient.
+
+A run folder holds ``split.json``, and for each fold the run folders of its stages, its model, and what that
+model says about the studies it did not see. Whatever is fitted on outputs (thresholds, temperature, interval
+widths) is fitted for each fold on the other folds.
+"""
+
+from __future__ import annotations
+
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
+from brats_seg.core.volume import Grid
+from brats_seg.evaluation.boxes import bounding_box
+from brats_seg.inference.predict import Predictor, StageOutputs
+from brats_seg.models.bundle import CARD, ModelBundle, find_model
+from brats_seg.training.calibrate import Case
+from brats_seg.training.config import TrainConfig, train_config
+from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
+from brats_seg.training.distributed import ALONE, World
+from brats_seg.training.export import assemble_runs
+from brats_seg.training.loop import train
+from brats_seg.training.runs import read_yaml
+from brats_seg.training.splits import Split, draw_split, read_split, write_split
+
+SPLIT = "split.json"
+STAGES = ("coarse", "fine")
+KEPT_FROM = 0.02
+"""Coarse probability from which a voxel is kept in a case; everything further out is certain background."""
+KEPT_MARGIN = 12
+"""Voxels kept around, so that calibration can be judged 10 mm around the tumour."""
+
+
+@dataclass(frozen=True)
+class CrossvalConfig:
+    """What is cross-validated.
+
+    Attributes:
+        stages: training settings by stage, in the order they are trained.
+        card: YAML file with the words of the models' cards.
+        seed: of the split.
+    """
+
+    stages: Mapping[str, TrainConfig]
+    card: Path
+    seed: int = 0
+
+
+def read_crossval(path: Path) -> CrossvalConfig:
+    """Read a YAML file with ``stages`` (files beside it), ``card`` (likewise) and ``seed``.
+
+    Raises:
+        UsageError: if keys are unknown or missing, or the stages do not go together.
+        InputError: if a file cannot be read.
+    """
+    values = read_yaml(path)
+    unknown, missing = set(values) - {"stages", "card", "seed"}, {"stages", "card"} - set(values)
+    if unknown or missing:
+        raise UsageError(f"{path.name}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
+    if not isinstance(values["stages"], list) or not isinstance(values.get("seed", 0), int):
+        raise UsageError(f"{path.name}: stages must be a list of files, seed a whole number")
+    configs = [train_config(read_yaml(path.parent / str(name))) for name in values["stages"]]
+    stages = {config.stage: config for config in configs}
+    if tuple(stages) not in (STAGES[:1], STAGES) or len(stages) < len(configs):
+        raise UsageError(f"{path.name}: stages are {[c.stage for c in configs]}; coarse, or coarse and fine, work")
+    if len({config.prepare for config in configs}) > 1:
+        raise UsageError(f"{path.name}: its stages prepare studies differently and cannot work together")
+    return CrossvalConfig(stages, path.parent / str(values["card"]), int(values.get("seed", 0)))
+
+
+def open_split(packs: Sequence[PackedStudy], config: CrossvalConfig, folds: int, run: Path) -> Split:
+    """The split of a run folder, drawn and written where there is none.
+
+    Raises:
+        UsageError: if the folder holds a split of another number of folds or another seed.
+    """
+    path = run / SPLIT
+    if not path.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        write_split(draw_split(packs, folds, seed=config.seed), path)
+    split = read_split(path, packs)
+    if len(split.folds) != folds or split.seed != config.seed:
+        raise UsageError(
+            f"{run} was started with {len(split.folds)} folds and seed {split.seed}, not {folds} and {config.seed}; "
+            "choose another folder"
+        )
+    return split
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where a fold keeps its stages, its model and its outputs."""
+    return run / f"fold{fold}"
+
+
+def fold_config(config: TrainConfig, split: Split, fold: int) -> TrainConfig:
+    """Settings of one stage in one fold: its studies kept out, and a seed of its own."""
+    return replace(config, validation=split.folds[fold], seed=config.seed + fold)
+
+
+def train_fold(
+    packs: Sequence[PackedStudy],
+    config: CrossvalConfig,
+    split: Split,
+    fold: int,
+    run: Path,
+    *,
+    world: World = ALONE,
+    until: float | None = None,
+    progress: bool = True,
+) -> bool:
+    """Train the stages of a fold, going on where they were left; True when all are finished.
+
+    Args:
+        packs: every study.
+        config: what is cross-validated.
+        split: which studies this fold keeps out.
+        fold: its number.
+        run: the run folder of the cross-validation.
+        world: where to train, and with which other processes.
+        until: leave at this :func:`time.monotonic`, with a checkpoint.
+        progress: show progress bars.
+    """
+    for name, stage in config.stages.items():
+        folder = fold_folder(run, fold) / name
+        left = None if until is None else until - time.monotonic()
+        if world.decide(left is not None and left <= 0):
+            return False
+        train(
+            packs,
+            fold_config(stage, split, fold),
+            folder,
+            world=world,
+            resume=True,
+            coarse=folder.with_name("coarse") if stage.hears_coarse else None,
+            stop_after_s=left,
+            progress=progress,
+        )
+        if not is_finished(folder, stage):
+            return False
+    return True
+
+
+def is_finished(folder: Path, config: TrainConfig) -> bool:
+    """Whether the last line of a run's log is its last step."""
+    log = folder / "log.csv"
+    rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return len(rows) > 1 and rows[-1].partition(",")[0] == str(config.steps)
+
+
+def fold_model(config: CrossvalConfig, fold: int, run: Path) -> ModelBundle:
+    """The model of a finished fold, assembled where it is not yet."""
+    folder = fold_folder(run, fold)
+    target = folder / "model"
+    if not (target / CARD).is_file():
+        assemble_runs({name: folder / name for name in config.stages}, config.card, target, openvino=False)
+    return find_model(str(target))
+
+
+def as_prepared(pack: PackedStudy, divisor: int) -> PreparedStudy:
+    """A packed study as inference takes it; its grid is the pack's own, padded to multiples of ``divisor``."""
+    pad = [(0, -n % divisor) for n in pack.labels.shape]
+    array = np.pad(pack.image.astype(np.float32) / np.float32(LEVELS_PER_STD), [(0, 0), *pad])
+    x, y, z = array.shape[1:]
+    grid = Grid((x, y, z), np.eye(4))
+    present = tuple(s for s, channel in zip(SEQUENCES, array, strict=True) if channel.any())
+    return PreparedStudy(pack.id, array, (array != 0).any(axis=0), present, PreparationRecord(grid, grid))
+
+
+def without(prepared: PreparedStudy, missing: Sequence[MRSequence]) -> PreparedStudy:
+    """The study as if sequences had not been scanned."""
+    array = prepared.array.copy()
+    array[[SEQUENCES.index(sequence) for sequence in missing]] = 0.0
+    present = tuple(s for s in prepared.present if s not in missing)
+    return replace(prepared, array=array, present=present)
+
+
+def predict_case(predictor: Predictor, pack: PackedStudy, *, missing: Sequence[MRSequence] = ()) -> Case:
+    """What a model says about a packed study, cut to where it may be tumour."""
+    divisor = int(predictor.bundle.card.prepare.get("divisor", 32))
+    prepared = without(as_prepared(pack, divisor), missing)
+    outputs = predictor.stages(prepared)
+    labels = np.pad(pack.labels, [(0, b - a) for a, b in zip(pack.labels.shape, prepared.grid.shape, strict=True)])
+    return _cropped(Case(pack.id, outputs, prepared.brain, labels))
+
+
+def _cropped(case: Case) -> Case:
+    """Only the part that may be tumour, or is; half precision."""
+    kept = case.labels > 0
+    if case.outputs.whole is not None:
+        kept |= case.outputs.whole[0] >= KEPT_FROM
+    if case.outputs.box is not None:
+        kept[case.outputs.box] = True
+    box = bounding_box(kept, margin=KEPT_MARGIN) or (slice(0, 1), slice(0, 1), slice(0, 1))
+    whole = None if case.outputs.whole is None else case.outputs.whole[(slice(None), *box)].astype(np.float16)
+    close = None if case.outputs.close is None else case.outputs.close.astype(np.float16)
+    inner = case.outputs.box
+    if inner is not None:
+        x, y, z = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, box, strict=True))
+        inner = (x, y, z)
+    outputs = StageOutputs(whole, close, inner)  # type: ignore[arg-type]  # half precision is widened when used
+    return Case(case.id, outputs, case.brain[box].copy(), case.labels[box].copy())
+
+
+def outputs_of(
+    packs: Sequence[PackedStudy],
+    config: CrossvalConfig,
+    split: Split,
+    fold: int,
+    run: Path,
+    *,
+    mirror: bool = False,
+    device: str = "cpu",
+    tick: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Files with what a fold's model says about the studies it did not see; those that are there are kept."""
+    folder = fold_folder(run, fold) / ("outputs_mirrored" if mirror else "outputs")
+    folder.mkdir(exist_ok=True)
+    by_id = {pack.id: pack for pack in packs}
+    predictor: Predictor | None = None
+    paths = []
+    for study in split.folds[fold]:
+        path = folder / f"{study}.npz"
+        if not path.exists():
+            predictor = predictor or Predictor(
+                fold_model(config, fold, run), engine="torch", device=device, mirror=mirror
+            )
+            write_case(predict_case(predictor, by_id[study]), path)
+        tick(study)
+        paths.append(path)
+    return paths
+
+
+def subsets() -> list[tuple[MRSequence, ...]]:
+    """The 15 sets of sequences a study can consist of, the whole one first."""
+    return [kept for count in range(len(SEQUENCES), 0, -1) for kept in combinations(SEQUENCES, count)]
+
+
+def write_case(case: Case, path: Path) -> None:
+    """Write a case, whole or not at all."""
+    arrays: dict[str, NDArray[np.generic]] = {"labels": case.labels, "brain": np.packbits(case.brain)}
+    if case.outputs.whole is not None:
+        arrays["whole"] = case.outputs.whole
+    if case.outputs.close is not None and case.outputs.box is not None:
+        arrays["close"] = case.outputs.close
+        arrays["box"] = np.array([[side.start, side.stop] for side in case.outputs.box])
+    partial = path.with_name(f".{path.stem}.partial.npz")
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # the stub knows no dictionary of arrays
+    partial.replace(path)
+
+
+def read_case(path: Path) -> Case:
+    """Read a file of :func:`write_case`.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    try:
+        with np.load(path) as held:
+            labels = held["labels"]
+            brain = np.unpackbits(held["brain"], count=labels.size).reshape(labels.shape).astype(bool)
+            whole = held["whole"] if "whole" in held.files else None
+            close, box = None, None
+            if "close" in held.files:
+                x, y, z = (slice(int(a), int(b)) for a, b in held["box"])
+                close, box = held["close"], (x, y, z)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}); remove it, it is made again") from error
+    return Case(path.stem, StageOutputs(whole, close, box), brain, labels)
+
+
+def check_models(config: CrossvalConfig, split: Split, run: Path) -> None:
+    """Make sure that every fold's model kept out what the split says.
+
+    Raises:
+        ModelError: naming the fold that did not.
+    """
+    for fold, ids in enumerate(split.folds):
+        for name, stage in config.stages.items():
+            held = train_config(read_yaml(fold_folder(run, fold) / name / "config.yaml"))
+            if held != fold_config(stage, split, fold) or set(held.validation) != set(ids):
+                raise ModelError(f"{name} of fold {fold} in {run} was trained with other settings or another split")

@@ -1,0 +1,222 @@
+"""Cross-validation: nobody is judged by a model that saw them, and nothing fitted has seen them either."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from toy_packs import toy_pack
+
+from brats_seg.cli.main import main
+from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.inference.predict import StageOutputs
+from brats_seg.models.bundle import PostprocessConfig, find_model
+from brats_seg.training.calibrate import Case, fit_postprocess, fit_temperatures
+from brats_seg.training.crossval import (
+    as_prepared,
+    check_models,
+    fold_config,
+    open_split,
+    read_case,
+    read_crossval,
+    subsets,
+    without,
+    write_case,
+)
+from brats_seg.training.data import load_packs, write_pack
+from brats_seg.training.judge import interval_summary
+from brats_seg.training.runs import read_yaml
+from brats_seg.training.splits import read_split
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PLACES = [(22, 26, 20), (30, 20, 24), (16, 30, 18), (26, 32, 22), (18, 22, 24), (28, 28, 16)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packs of six patients, one of them with two visits, and a configuration of both stages."""
+    folder = tmp_path_factory.mktemp("crossval")
+    for number, centre in enumerate(PLACES):
+        write_pack(toy_pack(f"BraTS-GLI-{number:05d}-000", centre=centre, seed=number), folder / "packs")
+    write_pack(toy_pack("BraTS-GLI-00000-001", centre=PLACES[0], seed=9), folder / "packs")
+    smoke = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
+    coarse = {**smoke, "steps": 40}
+    fine = {**smoke, "stage": "fine", "spacing_mm": 1.0, "steps": 4, "warmup": 1, "coarse_views": 2}
+    fine["network"] = {"in_channels": 7, "widths": [8, 16], "depths": [1, 1]}
+    for name, values in (("coarse", coarse), ("fine", fine)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    content = {"stages": ["coarse.yaml", "fine.yaml"], "card": str(CONFIGS / "glioma_card.yaml"), "seed": 4}
+    (folder / "crossval.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def command(place: Path, run: Path, *more: str) -> int:
+    start = ["crossval", str(place / "crossval.yaml"), "--data", str(place / "packs")]
+    return main([*start, "--folds", "2", "-o", str(run), *more])
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert command(place, run, "--subsets", "-q") == 0
+    return run
+
+
+def test_every_study_is_judged_once_by_a_model_that_kept_it_out(place: Path, finished: Path) -> None:
+    packs = load_packs(place / "packs")
+    split = read_split(finished / "split.json", packs)
+    with (finished / "results" / "cases.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert sorted({row["case"] for row in rows}) == sorted(pack.id for pack in packs)
+    assert len(rows) == 3 * len(packs)
+    whole = [float(row["dice"]) for row in rows if row["region"] == "WT"]
+    assert np.mean(whole) > 0.5  # a bright ball
+    for fold, ids in enumerate(split.folds):
+        for stage in ("coarse", "fine"):
+            assert read_yaml(finished / f"fold{fold}" / stage / "config.yaml")["validation"] == list(ids)
+        outputs = {path.stem for path in (finished / f"fold{fold}" / "outputs").glob("*.npz")}
+        assert outputs == set(ids)
+
+
+def test_what_a_card_needs_is_written(finished: Path) -> None:
+    fits = json.loads((finished / "results" / "fits.json").read_text())
+    assert len(fits["folds"]) == 2
+    config = PostprocessConfig(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in fits["final"]["postprocess"].items()}
+    )
+    assert 0 < min(config.thresholds) <= max(config.thresholds) < 1
+    assert fits["final"]["intervals"] is None  # seven studies are too few for 90 %
+    table = pd.read_csv(finished / "results" / "subsets.csv")
+    assert list(table.columns) == ["sequences", "WT", "TC", "ET"]
+    assert len(table) == 15
+    assert table["sequences"][0] == "t1+t1ce+t2+flair"
+    assert table["WT"][0] > table["WT"][table["sequences"] == "t1"].item()  # only T2 and FLAIR show the ball
+    assert (finished / "results" / "evaluation.html").stat().st_size > 1000
+    assert find_model(str(finished / "fold0" / "model")).card.stage("fine") is not None
+
+
+def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "broken"
+    assert command(place, run, "--stop-after-s", "0.5") == 0
+    assert "not finished: fold 0, 1. Go on with --resume." in capsys.readouterr().out
+    assert not (run / "results").exists()
+    assert command(place, run) == 6
+    assert "--resume" in capsys.readouterr().err
+    assert command(place, run, "--resume", "--only", "1", "-q") == 0
+    assert not (run / "results").exists()
+    assert command(place, run, "--resume") == 0
+    assert "7 studies, each judged by a model that did not see it" in capsys.readouterr().out
+    assert (run / "results" / "cases.csv").read_text() == (finished / "results" / "cases.csv").read_text()
+
+
+def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(place, tmp_path / "x", "--only", "2") == 2
+    assert "numbered from 0 to 1" in capsys.readouterr().err
+    start = ["crossval", str(place / "crossval.yaml"), "--data", str(place / "packs")]
+    assert main([*start, "--folds", "3", "-o", str(finished), "--resume"]) == 2
+    assert "was started with 2 folds and seed 4, not 3 and 4" in capsys.readouterr().err
+    assert main([*start, "--folds", "9", "-o", str(tmp_path / "y")]) == 3
+    assert "6 patients cannot be dealt out to 9 folds" in capsys.readouterr().err
+    wrong = place / "wrong.yaml"
+    for content, words in (
+        ("stages: [fine.yaml]\ncard: c.yaml", "coarse, or coarse and fine, work"),
+        ("stages: [coarse.yaml]", "missing keys ['card']"),
+        ("stages: coarse.yaml\ncard: c", "must be a list"),
+        ("stages: [coarse.yaml, coarse.yaml]\ncard: c", "coarse, or coarse and fine, work"),
+    ):
+        wrong.write_text(content)
+        with pytest.raises(UsageError) as caught:
+            read_crossval(wrong)
+        assert words in str(caught.value)
+
+
+def test_a_model_of_another_split_is_noticed(place: Path, finished: Path, tmp_path: Path) -> None:
+    packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
+    split = read_split(finished / "split.json", packs)
+    check_models(config, split, finished)
+    turned = type(split)(split.seed, split.folds[::-1], split.strata)
+    with pytest.raises(ModelError, match="another split"):
+        check_models(config, turned, finished)
+    assert open_split(packs, config, 2, finished) == split
+    assert fold_config(config.stages["coarse"], split, 1).seed == config.stages["coarse"].seed + 1
+
+
+def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.random((3, 9, 8, 7)).astype(np.float16)
+    close = rng.random((3, 4, 4, 4)).astype(np.float16)
+    brain = rng.random((9, 8, 7)) < 0.5
+    labels = rng.integers(0, 4, (9, 8, 7)).astype(np.uint8)
+    case = Case("a", StageOutputs(whole, close, (slice(1, 5), slice(2, 6), slice(3, 7))), brain, labels)
+    write_case(case, tmp_path / "a.npz")
+    again = read_case(tmp_path / "a.npz")
+    assert np.array_equal(again.outputs.whole, whole)
+    assert np.array_equal(again.outputs.close, close)
+    assert again.outputs.box == case.outputs.box
+    assert np.array_equal(again.brain, brain)
+    assert np.array_equal(again.labels, labels)
+    (tmp_path / "a.npz").write_bytes(b"torn")
+    with pytest.raises(InputError, match="damaged"):
+        read_case(tmp_path / "a.npz")
+
+
+def ball_case(*, sharpness: float, seed: int) -> Case:
+    """A ball whose log-odds are true times ``sharpness``: labels are drawn from the probabilities."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*[np.arange(24) - 11.5] * 3, indexing="ij")
+    honest = 0.25 * (9 - np.sqrt(sum(axis**2 for axis in axes)))
+    labels = np.where(rng.random(honest.shape) < 1 / (1 + np.exp(-honest)), 3, 0).astype(np.uint8)
+    said = 1 / (1 + np.exp(-sharpness * honest))
+    array = np.stack([said] * 3).astype(np.float32)
+    return Case(f"c{seed}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels)
+
+
+def test_a_temperature_makes_overconfident_outputs_honest() -> None:
+    for sharpness in (1.0, 3.0):
+        cases = [ball_case(sharpness=sharpness, seed=seed) for seed in range(4)]
+        found = fit_temperatures(cases, PostprocessConfig())
+        assert found == pytest.approx([sharpness] * 3, rel=0.1)
+
+
+def test_thresholds_of_honest_outputs_lie_at_half_the_dice() -> None:
+    """Lipton et al. 2014, arXiv:1402.1892: the threshold that is best for Dice is half the best Dice."""
+    cases = [ball_case(sharpness=3.0, seed=seed) for seed in range(4)]
+    config = fit_postprocess(cases, PostprocessConfig(roi_margin_mm=9.0))
+    assert all(0.3 <= threshold <= 0.45 for threshold in config.thresholds)
+    assert config.roi_margin_mm == 9.0
+
+
+def test_missing_sequences_are_blank_and_named() -> None:
+    prepared = as_prepared(toy_pack("a"), 32)
+    assert prepared.grid.shape == (64, 64, 64)
+    less = without(prepared, [MRSequence.T1CE])
+    assert not less.array[1].any()
+    assert MRSequence.T1CE not in less.present
+    assert prepared.array[1].any()
+    kept = subsets()
+    assert len(kept) == len(set(kept)) == 15
+    assert kept[0] == SEQUENCES
+
+
+def test_intervals_are_summed_up_by_region() -> None:
+    rows = pd.DataFrame(
+        {
+            "region": ["WT", "WT", "NCR", "TC", "ET"],
+            "volume_ml": [10.0, 20.0, 1.0, 5.0, 0.0],
+            "low_ml": [8.0, 15.0, 0.5, 4.0, 0.0],
+            "high_ml": [12.0, 25.0, 2.0, 6.0, 1.0],
+            "covers": [True, False, True, True, True],
+        }
+    )
+    table = interval_summary(rows).set_index("region")
+    assert (table.loc["WT", "covered"], table.loc["WT", "studies"]) == (1, 2)
+    assert table.loc["WT", "median_width_percent"] == pytest.approx(45.0)
+    assert np.isnan(table.loc["ET", "median_width_percent"])
