@@ -23,6 +23,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
     parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="replace a value of CONFIG, such as steps=300 or augment.transplant=0; repeatable",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="safetensors file to start from")
     parser.add_argument(
@@ -61,11 +67,11 @@ def _train(arguments: argparse.Namespace) -> Path:
     from brats_seg.training.distributed import join
     from brats_seg.training.loop import train
     from brats_seg.training.pack import open_dataset
-    from brats_seg.training.runs import read_yaml
+    from brats_seg.training.runs import read_yaml, with_settings
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    config = train_config(read_yaml(arguments.config))
+    config = train_config(with_settings(read_yaml(arguments.config), arguments.set or ()))
     shown = not arguments.quiet and sys.stderr.isatty()
     cache = arguments.output / "packs"
     with join(arguments.device, os.environ) as world:

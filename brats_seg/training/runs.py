@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from brats_seg.core.errors import InputError, ModelError
+from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.training.config import TrainConfig, train_config
 
 
@@ -41,6 +42,30 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path.name} must hold keys and values")
     return values
+
+
+def with_settings(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The values of a configuration with some of them replaced, for an experiment without a file of its own.
+
+    Args:
+        values: as read from YAML.
+        settings: such as ``steps=300`` or ``augment.transplant=0``; what follows the ``=`` is YAML.
+
+    Raises:
+        UsageError: if a setting is not of that form.
+    """
+    made = dict(values)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {setting}: {text!r} is not a YAML value") from error
+        outer, dot, inner = name.strip().partition(".")
+        if not equals or not outer or (dot and not inner):
+            raise UsageError(f"--set {setting}: write KEY=VALUE, such as steps=300 or augment.transplant=0")
+        made[outer] = {**(made.get(outer) or {}), inner: value} if dot else value
+    return made
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

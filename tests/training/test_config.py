@@ -11,7 +11,7 @@ import yaml
 
 from brats_seg.core.errors import UsageError
 from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
-from brats_seg.training.runs import read_yaml
+from brats_seg.training.runs import read_yaml, with_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TRAINING = sorted(path for path in CONFIGS.glob("*.yaml") if "stage" in read_yaml(path))
@@ -76,3 +76,16 @@ def test_empty_settings_are_the_defaults() -> None:
     assert train_config({}) == TrainConfig()
     assert train_config({"augment": None}).augment == AugmentConfig()
     assert replace(TrainConfig(), spacing_mm=3.0).factor == 3
+
+
+def test_values_are_replaced_on_the_command_line() -> None:
+    values = {"steps": 10, "augment": {"flip": 0.5}}
+    made = with_settings(values, ["steps=300", "augment.transplant=0", "patches=[[16, 16, 16]]", "learning_rate=1e-3"])
+    assert made["steps"] == 300
+    assert made["augment"] == {"flip": 0.5, "transplant": 0}
+    assert values == {"steps": 10, "augment": {"flip": 0.5}}
+    config = train_config({**made, "warmup": 1, "augment": {"transplant": 0.0}})
+    assert (config.learning_rate, config.patches) == (1e-3, ((16, 16, 16),))
+    for wrong in ("steps", "=3", "augment.=3", "steps=[1"):
+        with pytest.raises(UsageError, match="--set"):
+            with_settings(values, [wrong])

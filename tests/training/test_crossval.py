@@ -138,6 +138,13 @@ def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, caps
         assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("crossval*.yaml")))
+def test_shipped_cross_validations_load(name: str) -> None:
+    config = read_crossval(CONFIGS / name)
+    assert tuple(config.stages) == ("coarse", "fine")
+    assert config.card.is_file()
+
+
 def test_a_model_of_another_split_is_noticed(place: Path, finished: Path, tmp_path: Path) -> None:
     packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
     split = read_split(finished / "split.json", packs)
