@@ -3,8 +3,9 @@
     python scripts/bench.py STUDIES -o OUT [--only segment,batch,network,start,accuracy] [--studies 3]
 
 Prints a table and writes OUT/bench.json. STUDIES is a folder of labelled studies (eight in the figures of the
-README). Times are medians; processes are started fresh, as a user starts them. MONAI's SegResNet, as its BraTS bundle
-configures it, runs in the same process and on the same threads as the network it is compared with.
+README); accuracy is only measured on studies that the model was not trained on. Times are medians; processes are
+started fresh, as a user starts them. MONAI's SegResNet, as its BraTS bundle configures it, runs in the same process
+and on the same threads as the network it is compared with.
 """
 
 from __future__ import annotations
@@ -108,7 +109,14 @@ def bench_accuracy(studies: list[Path], out: Path, scorer: Path) -> dict[str, An
     from brats_seg.core.labels import guess_schema, present_values
     from brats_seg.io.discover import find_study
     from brats_seg.io.nifti import read_label_map
+    from brats_seg.models.bundle import find_model
 
+    seen = sorted({study.name for study in studies} & set(find_model().card.seen))
+    if seen:
+        raise SystemExit(
+            f"the model was trained on {', '.join(seen)}, so its accuracy on them says nothing. "
+            "brats-seg crossval judges every study by a model that did not see it."
+        )
     lines = ["case\tprediction\treference\tprediction_et\treference_et"]
     for study in studies:
         files = find_study(study)

@@ -142,6 +142,10 @@ def _compute(
         measurements = measure_segmentation(segmentation, intervals=intervals)
     decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions, *notes]
     warned = [*prepared.record.warnings, *(note for note in measurements.notes if "reaches the edge" in note)]
+    if study.missing:
+        warned.append(card.expected_loss(study.present))
+    if study.id in card.seen:
+        warned.append(f"the model was trained on a study called {study.id}: no accuracy can be measured on it")
     record = RunRecord(
         study_id=study.id,
         versions=versions(),
