@@ -73,6 +73,8 @@ class TrainConfig:
         ema: decay of the averaged weights, which are what is kept.
         cross_entropy: weight of the cross-entropy beside Dice.
         region_weights: weight of WT, TC and ET in the loss.
+        sequences: those the network gets; the others are blank, as if never scanned. All four make one model for
+            every subset; fewer make one for just these, to compare with.
         coarse_views: altered copies of each study that the coarse stage is asked about, for a fine stage that hears it.
         seed: of everything drawn.
         checkpoint_s: seconds between checkpoints.
@@ -98,6 +100,7 @@ class TrainConfig:
     ema: float = 0.998
     cross_entropy: float = 1.0
     region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    sequences: tuple[str, ...] = tuple(sequence.value for sequence in SEQUENCES)
     coarse_views: int = 8
     seed: int = 0
     checkpoint_s: float = 120.0
@@ -123,6 +126,9 @@ class TrainConfig:
         for patch in self.patches:
             if len(patch) != 3 or any(side % divisor for side in patch):
                 raise UsageError(f"patch {patch} needs three sides that are multiples of {divisor}")
+        unknown = sorted(set(self.sequences) - {sequence.value for sequence in SEQUENCES})
+        if unknown or not self.sequences:
+            raise UsageError(f"sequences {list(self.sequences)}: choose from {', '.join(s.value for s in SEQUENCES)}")
         if self.network.in_channels not in (len(SEQUENCES), len(SEQUENCES) + len(REGIONS)):
             raise UsageError(
                 f"network.in_channels is {self.network.in_channels}; {len(SEQUENCES)} sequences, or with the coarse "

@@ -136,6 +136,14 @@ class TrainingCase:
         return int(x), int(y), int(z)
 
 
+def only(pack: PackedStudy, sequences: Sequence[str]) -> PackedStudy:
+    """The study as if only these sequences had been scanned."""
+    if set(sequences) == {sequence.value for sequence in SEQUENCES}:
+        return pack
+    kept = np.array([sequence.value in sequences for sequence in SEQUENCES])
+    return PackedStudy(pack.id, pack.image * kept[:, None, None, None].astype(np.int8), pack.labels)
+
+
 def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> TrainingCase:
     """Average ``factor`` cubed voxels into one; labels become shares of a voxel."""
     masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in REGIONS])

@@ -22,7 +22,7 @@ from brats_seg.core.errors import InputError, ModelError, OutputError, UsageErro
 from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.training.augment import Chance, draw_sample
 from brats_seg.training.config import TrainConfig, train_config
-from brats_seg.training.data import PackedStudy, TrainingCase, training_case
+from brats_seg.training.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.optimiser import optimisers
@@ -162,6 +162,7 @@ def _cases(
     unknown = sorted(kept_out - {pack.id for pack in packs})
     if unknown:
         raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
+    packs = [only(pack, config.sequences) for pack in packs]
     chosen = [pack for pack in packs if pack.id not in kept_out]
     if not chosen:
         raise InputError("no study is left to train on: the configuration validates on all of them")

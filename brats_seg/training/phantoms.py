@@ -222,7 +222,8 @@ def _lattice(
     knots = tuple(max(round(n / step), 1) + 2 for n in shape[1:])
     coarse = _normal(seeds, stream, (shape[0], *knots), device)
     fine = functional.interpolate(coarse, size=shape[1:], mode="trilinear", align_corners=True)
-    return fine * 1.5**1.5  # linear interpolation leaves 2/3 of the variance along each axis
+    result: torch.Tensor = fine * 1.5**1.5  # linear interpolation leaves 2/3 of the variance along each axis
+    return result
 
 
 def _blurred(signal: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
@@ -249,8 +250,8 @@ def _sliced(signal: torch.Tensor, slices: list[list[tuple[int, int]]]) -> torch.
                 continue
             volume = signal[sample, channel][None, None]
             shape = [int(n) for n in volume.shape[2:]]
-            size = [max(n // thickness, 1) if i == axis else n for i, n in enumerate(shape)]
-            thick = functional.adaptive_avg_pool3d(volume, size)
+            x, y, z = (max(n // thickness, 1) if i == axis else n for i, n in enumerate(shape))
+            thick = functional.adaptive_avg_pool3d(volume, (x, y, z))
             signal[sample, channel] = functional.interpolate(thick, size=shape, mode="trilinear", align_corners=False)[
                 0, 0
             ]

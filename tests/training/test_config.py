@@ -57,6 +57,8 @@ def _lists(value: Any) -> Any:
         ({"tensorboard": 1}, "tensorboard is 1"),
         ({"patches": 32}, "patches is 32"),
         ({"stage": None}, "stage is None"),
+        ({"sequences": ["t1", "dwi"]}, "choose from t1, t1ce, t2, flair"),
+        ({"sequences": []}, "choose from"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], words: str) -> None:

@@ -255,3 +255,18 @@ def test_validation_measures_dice_at_full_resolution() -> None:
     assert enhancing == 0.0  # one empty
     nothing = replace(pack, labels=np.zeros_like(pack.labels))
     assert validate(_Known(), [nothing], config, torch.device("cpu"))[2] == 1.0  # both empty
+
+
+def test_a_network_for_fewer_sequences_never_sees_the_others(tmp_path: Path) -> None:
+    """The ball shows in T2 and FLAIR only; whatever is in T1 must not reach the network."""
+    config = replace(SHORT, sequences=("t2", "flair"))
+    packs = toy_packs()
+    other = [replace(pack, image=pack.image.copy()) for pack in packs]
+    for pack in other:
+        pack.image[0] = np.where(pack.image.any(axis=0), 50, 0)
+    first, second = (
+        train(held, config, tmp_path / name, progress=False) for held, name in ((packs, "a"), (other, "b"))
+    )
+    assert first.read_bytes() == second.read_bytes()
+    third = train(other, SHORT, tmp_path / "c", progress=False)
+    assert third.read_bytes() != second.read_bytes()
