@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from brats_seg.core.errors import ModelError
 from brats_seg.models.assemble import assemble
 from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
+from brats_seg.training.card import crossvalidated
 from brats_seg.training.config import TrainConfig
 from brats_seg.training.prior import PRIORS, heard_by
 from brats_seg.training.runs import read_run_config, read_yaml
 
 
-def assemble_runs(runs: Mapping[str, Path], card_file: Path, folder: Path, *, openvino: bool = True) -> ModelBundle:
-    """Make a model folder from one run folder per stage and a YAML file with the card's words and figures.
+def assemble_runs(
+    runs: Mapping[str, Path], card_file: Path, folder: Path, *, openvino: bool = True, crossval: Path | None = None
+) -> ModelBundle:
+    """Make a model folder from one run folder per stage and a YAML file with the card's words.
+
+    Args:
+        runs: stage name to run folder.
+        card_file: what the card says that no run knows.
+        folder: where to write; must not exist.
+        openvino: also export for OpenVINO.
+        crossval: run folder of the cross-validation of the same recipe, for figures and for what is fitted on outputs.
 
     Raises:
         ModelError: if a run was trained as another stage, or the runs prepare studies differently.
@@ -33,12 +44,14 @@ def assemble_runs(runs: Mapping[str, Path], card_file: Path, folder: Path, *, op
         name: {"name": name, "spacing_mm": c.spacing_mm, "network": c.network.to_dict(), "files": {}}
         for name, c in configs.items()
     }
-    values = {
+    values: dict[str, Any] = {
         **read_yaml(card_file),
         "format": CARD_FORMAT,
         "prepare": asdict(first.prepare),
         "stages": list(stages.values()),
     }
+    if crossval is not None:
+        values = crossvalidated(values, crossval, configs)
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / "weights.safetensors" for name, run in runs.items()}
     return assemble(weights, stages, card, folder, openvino=openvino)

@@ -101,6 +101,27 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert find_model(str(finished / "fold0" / "model")).card.stage("fine") is not None
 
 
+def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [f"--{name}={finished / 'fold0' / name}" for name in ("coarse", "fine")]
+    card = ["--card", str(CONFIGS / "glioma_card.yaml"), "--no-openvino"]
+    done = main(["models", "assemble", *stages, *card, "--crossval", str(finished), "-o", str(tmp_path / "model")])
+    assert done == 0
+    made = find_model(str(tmp_path / "model")).card
+    assert made.seen == tuple(sorted(pack.id for pack in load_packs(place / "packs")))
+    assert len(made.subsets) == 15
+    summary = pd.read_csv(finished / "results" / "summary.csv").query("subset == 'all' and metric == 'dice'")
+    mean = summary.set_index("region").loc["WT", "mean"]
+    assert f"WT {mean:.3f}" in made.accuracy["mean Dice, 2-fold cross-validation, 7 studies"]
+    fits = json.loads((finished / "results" / "fits.json").read_text())["final"]["postprocess"]
+    assert list(made.postprocess.thresholds) == fits["thresholds"]
+    capsys.readouterr()
+    again = ["models", "assemble", stages[0], *card, "--crossval", str(place), "-o", str(tmp_path / "other")]
+    assert main(again) == 4
+    assert "holds no finished cross-validation" in capsys.readouterr().err
+
+
 def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
