@@ -56,6 +56,13 @@ def region_masks(
     masks[Region.WT], dropped = drop_small(masks[Region.WT], config.min_component_ml / voxel_ml)
     if dropped:
         notes.append(f"{dropped} specks under {config.min_component_ml:g} ml were dropped")
+    core = array[REGIONS.index(Region.TC)]
+    masks[Region.WT], coreless = drop_coreless(masks[Region.WT], core, config.min_core_probability)
+    if coreless:
+        notes.append(
+            f"{coreless * voxel_ml:.1f} ml of edema-like signal, apart from the tumour and without a core, was not "
+            "counted as tumour: white matter disease looks like that"
+        )
     masks[Region.TC] &= masks[Region.WT]
     masks[Region.ET] &= masks[Region.TC]
     enhancing_ml = float(masks[Region.ET].sum()) * voxel_ml
@@ -66,6 +73,31 @@ def region_masks(
             "tells apart from none, was counted as tumour core without enhancement"
         )
     return masks, tuple(notes)
+
+
+def drop_coreless(
+    whole: NDArray[np.bool_], core: NDArray[np.float32], probability: float
+) -> tuple[NDArray[np.bool_], int]:
+    """The mask without 26-connected components, other than the largest, that nowhere reach a probability of TC.
+
+    Args:
+        whole: ``(X, Y, Z)`` mask of WT.
+        core: ``(X, Y, Z)`` probability of TC.
+        probability: 0 drops nothing.
+
+    Returns:
+        The mask, and how many voxels were dropped.
+    """
+    if probability <= 0 or not whole.any():
+        return whole, 0
+    components = cc3d.connected_components(whole, connectivity=26)
+    sizes = np.bincount(components.ravel())
+    keep = np.zeros(len(sizes), np.bool_)
+    keep[np.unique(components[core >= probability])] = True
+    keep[1 + int(sizes[1:].argmax())] = True
+    keep[0] = False
+    kept: NDArray[np.bool_] = keep[components]
+    return kept, int(np.count_nonzero(whole) - np.count_nonzero(kept))
 
 
 def drop_small(mask: NDArray[np.bool_], min_voxels: float) -> tuple[NDArray[np.bool_], int]:

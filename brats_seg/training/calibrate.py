@@ -19,15 +19,16 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Region
 from brats_seg.evaluation.calibration import fit_temperature, tumour_band
 from brats_seg.evaluation.overlap import count_voxels, dice
-from brats_seg.inference.postprocess import drop_small
+from brats_seg.inference.postprocess import drop_coreless, drop_small
 from brats_seg.inference.predict import StageOutputs, calibrated, combine
 from brats_seg.models.bundle import PostprocessConfig
 
-WEIGHTS = (0.0, 0.3, 0.5, 0.7, 0.85, 1.0)
+WEIGHTS = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 MIN_ENHANCING_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 MIN_COMPONENT_ML = (0.0, 0.1, 0.25, 0.5)
 """None above 0.5 ml: a sphere of 10 mm, the smallest measurable lesion, holds 0.52 ml and must not be dropped."""
+MIN_CORE = (0.0, 0.1, 0.2, 0.3, 0.5)
 BAND_MM = 10.0
 """Temperatures are fitted this far around the tumour; further away everything is trivially right."""
 TEMPERATURE_SAMPLES = 20_000
@@ -84,28 +85,46 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
 
 
 def threshold_scores(cases: Sequence[Case], config: PostprocessConfig) -> NDArray[np.float64]:
-    """Mean Dice ``(regions, thresholds)`` at each of :data:`THRESHOLDS`."""
-    scores = np.zeros((len(REGIONS), len(THRESHOLDS)))
-    for case in cases:
+    """Dice ``(cases, regions, thresholds)`` at each of :data:`THRESHOLDS`."""
+    scores = np.zeros((len(cases), len(REGIONS), len(THRESHOLDS)))
+    for c, case in enumerate(cases):
         array = case.probabilities(config)
         for r, region in enumerate(REGIONS):
             truth = case.truth(region)
-            scores[r] += [score(array[r] >= threshold, truth) / len(cases) for threshold in THRESHOLDS]
+            scores[c, r] = [score(array[r] >= threshold, truth) for threshold in THRESHOLDS]
     return scores
 
 
+def simplest_as_good(scores: NDArray[np.float64]) -> int:
+    """The first column that is no worse than the best one by more than a standard error of their difference.
+
+    Columns go from what would be taken without any data to the most unusual. A few studies cannot tell two
+    thresholds apart, and what they prefer is chance (Breiman et al. 1984, section 3.4.3, "1 SE rule").
+
+    Args:
+        scores: ``(cases, choices)``, more is better.
+    """
+    best = int(scores.mean(axis=0).argmax())
+    for column in range(best):
+        worse = scores[:, best] - scores[:, column]
+        error = float(worse.std(ddof=1)) / np.sqrt(len(worse)) if len(worse) > 1 else np.inf
+        if worse.mean() <= error:
+            return column
+    return best
+
+
 def fit_weight(cases: Sequence[Case], config: PostprocessConfig) -> float:
-    """Share of the fine stage with the best Dice, each region at its best threshold."""
-    means = [threshold_scores(cases, replace(config, fine_weight=w)).max(axis=1).mean() for w in WEIGHTS]
-    return WEIGHTS[int(np.argmax(means))]
+    """Share of the fine stage: all of it, unless less is better beyond chance."""
+    middle = THRESHOLDS.index(0.5)
+    scores = [threshold_scores(cases, replace(config, fine_weight=w))[:, :, middle].mean(axis=1) for w in WEIGHTS]
+    return WEIGHTS[simplest_as_good(np.stack(scores, axis=1))]
 
 
 def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
-    """Threshold of each region with the best Dice, smoothed over its neighbours, so that one study decides little."""
-    scores = threshold_scores(cases, config)
-    padded = np.pad(scores, ((0, 0), (1, 1)), mode="edge")
-    smooth = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
-    best = [THRESHOLDS[int(row.argmax())] for row in smooth]
+    """Threshold of each region: one half, unless another is better beyond chance."""
+    order = sorted(range(len(THRESHOLDS)), key=lambda t: abs(THRESHOLDS[t] - 0.5))
+    scores = threshold_scores(cases, config)[:, :, order]
+    best = [THRESHOLDS[order[simplest_as_good(scores[:, r])]] for r in range(len(REGIONS))]
     return best[0], best[1], best[2]
 
 
@@ -132,19 +151,22 @@ def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[
 
 
 def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
-    """Smallest component of WT and smallest enhancement, by the same Dice; of equals the larger sizes."""
-    scores = dict.fromkeys(itertools.product(MIN_COMPONENT_ML, MIN_ENHANCING_ML), 0.0)
+    """Smallest component of WT, least core of a further one, smallest enhancement; of equals the larger values."""
+    choices = list(itertools.product(MIN_COMPONENT_ML, MIN_CORE, MIN_ENHANCING_ML))
+    scores = dict.fromkeys(choices, 0.0)
     for case in cases:
         array = case.probabilities(config)
         masks = [array[r] >= threshold for r, threshold in enumerate(config.thresholds)]
-        for component_ml in MIN_COMPONENT_ML:
-            whole = drop_small(masks[0], component_ml * 1000)[0]
+        for component_ml, least_core in itertools.product(MIN_COMPONENT_ML, MIN_CORE):
+            whole = drop_coreless(drop_small(masks[0], component_ml * 1000)[0], array[1], least_core)[0]
             core = masks[1] & whole
             enhancing = masks[2] & core
             kept = score(whole, case.truth(Region.WT)) + score(core, case.truth(Region.TC))
             size, truth = float(enhancing.sum()) / 1000, case.truth(Region.ET)
             some, none = score(enhancing, truth), score(np.zeros_like(enhancing), truth)
             for enhancing_ml in MIN_ENHANCING_ML:
-                scores[component_ml, enhancing_ml] += kept + (some if size >= enhancing_ml else none)
-    best = max(scores, key=lambda key: (round(scores[key], 6), key))
-    return replace(config, min_component_ml=best[0], min_enhancing_ml=best[1])
+                scores[component_ml, least_core, enhancing_ml] += kept + (some if size >= enhancing_ml else none)
+    component_ml, least_core, enhancing_ml = max(choices, key=lambda key: (round(scores[key], 6), key))
+    return replace(
+        config, min_component_ml=component_ml, min_core_probability=least_core, min_enhancing_ml=enhancing_ml
+    )

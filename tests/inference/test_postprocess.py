@@ -16,7 +16,7 @@ from brats_seg.core.labels import REGIONS, SCHEMAS, Region
 from brats_seg.core.results import Probabilities
 from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
-from brats_seg.inference.postprocess import drop_small, segment, to_native
+from brats_seg.inference.postprocess import drop_coreless, drop_small, segment, to_native
 from brats_seg.models.bundle import PostprocessConfig
 
 SCHEMA = SCHEMAS["brats2023"]
@@ -151,3 +151,16 @@ def test_probabilities_go_back_to_the_stored_orientation_untouched(orientation: 
         x, y, z = (round(v) for v in small.grid.to_voxel(native.to_world(voxel)))
         np.testing.assert_array_equal(moved.array[(slice(None), *voxel)], array[:, x, y, z])
     assert sorted(moved.region(Region.WT).ravel()) == sorted(array[0].ravel())
+
+
+def test_what_has_no_core_is_dropped_unless_it_is_the_largest() -> None:
+    whole = np.zeros((20, 6, 6), bool)
+    whole[0:8], whole[10:13], whole[16:19] = True, True, True
+    core = np.zeros(whole.shape, np.float32)
+    core[17, 3, 3] = 0.4
+    kept, dropped = drop_coreless(whole, core, 0.3)
+    assert dropped == 3 * 36
+    assert kept[0:8].all() and not kept[10:13].any() and kept[16:19].all()
+    assert drop_coreless(whole, core, 0.5)[1] == 6 * 36
+    assert drop_coreless(whole, core, 0.0)[1] == 0
+    assert drop_coreless(np.zeros_like(whole), core, 0.3)[1] == 0
