@@ -131,8 +131,8 @@ def _judge(
 
     from brats_seg.io.output import OutputFolder
     from brats_seg.models.bundle import PostprocessConfig
-    from brats_seg.training.crossval import outputs_of
-    from brats_seg.training.judge import judge
+    from brats_seg.training.crossval import fold_model, outputs_of
+    from brats_seg.training.judge import judge, write_fold_cards
 
     files = []
     with tqdm(total=len(packs), desc="predict", disable=not shown) as bar:
@@ -150,6 +150,9 @@ def _judge(
                 )
             )
     judgement = judge(files, PostprocessConfig())
+    if not arguments.tta:
+        models = [fold_model(config, fold, arguments.output) for fold in range(len(split.folds))]
+        write_fold_cards(models, split, judgement.fits)
     tables = _subsets(arguments, packs, config, split, judgement) if arguments.subsets else {}
     folder = arguments.output / (RESULTS + ("_mirrored" if arguments.tta else ""))
     with OutputFolder(folder, exists="overwrite") as out:

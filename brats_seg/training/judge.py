@@ -18,9 +18,10 @@ from brats_seg.evaluation.calibration import expected_calibration_error
 from brats_seg.evaluation.cases import CasePair, EvaluationSettings, band_calibration
 from brats_seg.evaluation.evaluate import Evaluation, evaluate_pairs
 from brats_seg.inference.postprocess import region_masks
-from brats_seg.models.bundle import PostprocessConfig
+from brats_seg.models.bundle import ModelBundle, PostprocessConfig, write_card
 from brats_seg.training.calibrate import Case, fit_postprocess
 from brats_seg.training.crossval import read_case
+from brats_seg.training.splits import Split
 from brats_seg.volumetrics.measure import ambiguous_volumes_ml, measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel, fit_intervals
 
@@ -146,6 +147,21 @@ def _intervals(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataF
                 low, high = ends or (np.nan, np.nan)
                 rows.append({**row, "low_ml": low, "high_ml": high, "covers": low <= row["true_ml"] <= high})
     return pd.DataFrame(rows)
+
+
+def write_fold_cards(bundles: Sequence[ModelBundle], split: Split, fits: Sequence[Fit]) -> None:
+    """Give each fold's model what was fitted for it, and say which studies it has seen and which not."""
+    for fold, (bundle, fitted) in enumerate(zip(bundles, fits, strict=True)):
+        kept_out = split.folds[fold]
+        card = replace(
+            bundle.card,
+            name=f"{bundle.card.name.removesuffix(f'-fold{fold}')}-fold{fold}",
+            held_out=kept_out,
+            seen=tuple(sorted(set(split.strata) - set(kept_out))),
+            postprocess=fitted.postprocess,
+            intervals=None if fitted.intervals is None else fitted.intervals.to_dict(),
+        )
+        write_card(card, bundle.folder)
 
 
 def interval_summary(rows: pd.DataFrame) -> pd.DataFrame:

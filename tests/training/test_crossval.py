@@ -98,7 +98,12 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert table["sequences"][0] == "t1+t1ce+t2+flair"
     assert table["WT"][0] > table["WT"][table["sequences"] == "t1"].item()  # only T2 and FLAIR show the ball
     assert (finished / "results" / "evaluation.html").stat().st_size > 1000
-    assert find_model(str(finished / "fold0" / "model")).card.stage("fine") is not None
+    card = find_model(str(finished / "fold1" / "model")).card
+    assert card.stage("fine") is not None
+    assert card.name == "glioma-fold1"
+    assert list(card.held_out) == json.loads((finished / "split.json").read_text())["folds"][1]
+    assert not set(card.seen) & set(card.held_out)
+    assert list(card.postprocess.thresholds) == fits["folds"][1]["postprocess"]["thresholds"]
 
 
 def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
