@@ -59,6 +59,8 @@ HEAVY: dict[str, set[str]] = {
     "torch": {"preprocessing", "networks", "models", "inference", "training"},
     "monai": {"preprocessing", "networks", "models", "inference", "training"},
     "openvino": {"models"},
+    "onnx": {"models"},
+    "onnxruntime": {"models"},
     "safetensors": {"models", "training"},
     "SimpleITK": {"preprocessing", "longitudinal", "io"},
     "pydicom": {"io"},

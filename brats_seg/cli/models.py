@@ -1,4 +1,4 @@
-"""``brats-seg models``: what is installed; ``models assemble`` makes a model folder out of trained stages."""
+"""``brats-seg models``: what is installed; models made of trained stages, taken in from elsewhere, given out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def add_parser(subparsers: Any) -> None:
         "models",
         help="what models are installed: version, checksum, trained on, accuracy, licence",
         description="Lists the installed models and checks their files. "
-        "With 'assemble', makes a model folder out of the run folders of trained stages.",
+        "With 'assemble', makes a model folder out of the run folders of trained stages; with 'import', out of foreign "
+        "weights; 'export' writes a model as ONNX, OpenVINO or MONAI bundle.",
     )
     parser.add_argument("--json", action="store_true", help="print the cards as JSON")
     parser.set_defaults(run=run)
@@ -27,9 +28,70 @@ def add_parser(subparsers: Any) -> None:
     assemble.add_argument("--coarse", type=Path, metavar="RUN", help="run folder of the whole-brain stage")
     assemble.add_argument("--fine", type=Path, metavar="RUN", help="run folder of the stage around the tumour")
     assemble.add_argument("--card", type=Path, required=True, metavar="YAML", help="what the card says of the model")
+    assemble.add_argument(
+        "--crossval",
+        type=Path,
+        metavar="RUN",
+        help="finished run folder of 'crossval' of the same recipe: for the card's figures, thresholds, intervals",
+    )
     assemble.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="model folder to make")
     assemble.add_argument("--no-openvino", action="store_true", help="do not export for OpenVINO")
     assemble.set_defaults(run=run_assemble)
+    _add_import(actions)
+    _add_export(actions)
+
+
+IMPORT_HELP = """\
+SOURCE is one of
+  a folder   a MONAI bundle with SegResNet, such as brats_mri_segmentation, with its weights in models/model.pt;
+             or a bundle that 'models export --format monai' wrote
+  a file     a state dict (.safetensors, or .pt made with torch.save), described by --card
+
+A card for a weights file is YAML; only the first two keys are needed:
+  name: mine
+  architecture: segresnet              # or attention_unet
+  network: {init_filters: 16}          # what differs from the defaults of that network
+  sequences: [t1ce, t1, t2, flair]     # order of its input channels (default t1, t1ce, t2, flair)
+  regions: [TC, WT, ET]                # order of its output channels (default WT, TC, ET)
+  axes: LPS                            # to where its axes run (default RAS)
+  spacing_mm: 1.0                      # voxel size it works at
+  prepare: {percentiles: [0, 100]}     # how scans are prepared for it
+  postprocess: {thresholds: [0.5, 0.5, 0.5]}
+  licence: …                           # also version, description, trained_on, limits, citations, accuracy"""
+
+EXPORT_HELP = """\
+formats
+  onnx       <stage>.onnx for each network, compared with PyTorch where onnxruntime is installed, and description.json
+  openvino   <stage>.xml and .bin for each network, compared with PyTorch, and description.json
+  monai      a MONAI bundle that 'python -m monai.bundle run' runs on a folder of studies; see its docs/README.md"""
+
+
+def _add_import(actions: Any) -> None:
+    parser = actions.add_parser(
+        "import",
+        help="make a model folder out of a MONAI bundle or a state dict",
+        description="Makes a model folder that 'segment --model' takes. Weights are read as tensors, never as code.",
+        epilog=IMPORT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder of a MONAI bundle, or a weights file")
+    parser.add_argument("--card", type=Path, metavar="YAML", help="what a weights file is")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="model folder to make")
+    parser.set_defaults(run=run_import)
+
+
+def _add_export(actions: Any) -> None:
+    parser = actions.add_parser(
+        "export",
+        help="write a model as ONNX, OpenVINO or MONAI bundle",
+        description="Writes an installed model, or a model folder, for other programs.",
+        epilog=EXPORT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="name of an installed model, or a model folder")
+    parser.add_argument("--format", required=True, choices=("onnx", "openvino", "monai"), help="see below")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    parser.set_defaults(run=run_export)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,6 +149,72 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         raise UsageError("pass at least one of --coarse RUN and --fine RUN")
     from brats_seg.training.export import assemble_runs
 
-    bundle = assemble_runs(runs, arguments.card, arguments.output, openvino=not arguments.no_openvino)
+    bundle = assemble_runs(
+        runs, arguments.card, arguments.output, openvino=not arguments.no_openvino, crossval=arguments.crossval
+    )
     print(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
+    return 0
+
+
+def run_import(arguments: argparse.Namespace) -> int:
+    """Make a model folder out of foreign weights."""
+    source, card = arguments.source, arguments.card
+    if source.is_dir() and card is not None:
+        raise UsageError("a bundle describes itself: leave --card out, or pass its weights file instead of the folder")
+    if not source.exists():
+        raise ModelError(f"there is no file or folder {source}. Check the spelling.")
+    if not source.is_dir() and card is None:
+        raise UsageError(
+            f"{source.name} does not say what network it is: add --card YAML (see: brats-seg models import --help), "
+            "or pass the folder of the MONAI bundle it belongs to"
+        )
+    from brats_seg.io.output import OutputFolder
+    from brats_seg.models.importing import import_weights
+    from brats_seg.models.zoo import import_bundle
+    from brats_seg.training.runs import read_yaml
+
+    with OutputFolder(arguments.output) as folder:
+        if card is None:
+            bundle = import_bundle(source, folder.path)
+        else:
+            bundle = import_weights(source, read_yaml(card), folder.path, where=card.name)
+        _check_prepare(bundle.card.prepare)
+    say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
+    for stage in bundle.card.stages:
+        layout = stage.layout
+        say(
+            f"  {stage.name:11} {stage.architecture} at {stage.spacing_mm:g} mm, takes "
+            f"{', '.join(layout.sequences)} along {layout.axes}, gives {', '.join(layout.regions)}"
+        )
+    return 0
+
+
+def _check_prepare(values: Any) -> None:
+    """Refuse settings of the preparation that ``segment`` could not use."""
+    from brats_seg.pipeline.studies import prepare_config
+
+    try:
+        prepare_config(values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"prepare holds what studies cannot be prepared with: {error}") from error
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write a model for other programs."""
+    from brats_seg.io.output import OutputFolder
+    from brats_seg.models.bundle import find_model
+    from brats_seg.models.exporting import export_onnx, export_openvino
+    from brats_seg.models.monai_bundle import export_monai
+
+    bundle = find_model(arguments.model)
+    with OutputFolder(arguments.output) as folder:
+        if arguments.format == "monai":
+            export_monai(bundle, folder.path)
+            words = ["run it with: python -m monai.bundle run; docs/README.md in it says how"]
+        else:
+            export = export_onnx if arguments.format == "onnx" else export_openvino
+            words = [f"{name:11} {check}" for name, check in export(bundle, folder.path).items()]
+    say(f"{bundle.card.name} {bundle.card.version} as {arguments.format}: {arguments.output}")
+    for line in words:
+        say(f"  {line}")
     return 0

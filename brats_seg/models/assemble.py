@@ -46,17 +46,41 @@ def assemble(
             network=stages[name]["network"],
             files={target.name: file_sha256(target)},
         )
-        built.append(_export(ModelBundle(replace(card, stages=(stage,)), folder), stage) if openvino else stage)
+        built.append(_export(ModelBundle(replace(card, stages=(*built, stage)), folder), stage) if openvino else stage)
+    finished = replace(card, stages=tuple(built))
+    write_card(finished, folder)
+    return ModelBundle(finished, folder)
+
+
+def write_model(states: Mapping[str, Mapping[str, Any]], card: ModelCard, folder: Path) -> ModelBundle:
+    """Write a model folder of networks whose tensors are in memory, without exports.
+
+    Args:
+        states: stage name to tensors by name.
+        card: with its stages; their checksums are filled in.
+        folder: an empty folder.
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415 - imports torch
+
+    built: list[Stage] = []
+    for stage in card.stages:
+        target = folder / f"{stage.name}.safetensors"
+        save_file(dict(states[stage.name]), target)
+        built.append(replace(stage, files={target.name: file_sha256(target)}))
     finished = replace(card, stages=tuple(built))
     write_card(finished, folder)
     return ModelBundle(finished, folder)
 
 
 def _export(bundle: ModelBundle, stage: Stage) -> Stage:
-    import openvino  # noqa: PLC0415 - heavy
-
-    model = convert_network(build_network(bundle, stage))
     xml = bundle.folder / f"{stage.name}.xml"
-    openvino.save_model(model, xml, compress_to_fp16=True)
+    save_openvino(build_network(bundle, stage), xml)
     files = {**stage.files, **{path.name: file_sha256(path) for path in (xml, xml.with_suffix(".bin"))}}
     return replace(stage, files=files)
+
+
+def save_openvino(network: Any, xml: Path) -> None:
+    """Write a PyTorch network as OpenVINO files: ``xml`` and the ``.bin`` beside it, weights in half precision."""
+    import openvino  # noqa: PLC0415 - heavy
+
+    openvino.save_model(convert_network(network), xml, compress_to_fp16=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import ModelError
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.layout import Layout
 from brats_seg.networks.registry import ARCHITECTURES, ATTENTION_UNET, network_config, relative_memory
-from brats_seg.core.study import SEQUENCES
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""
@@ -24,6 +24,8 @@ BUILT_IN = Path(__file__).resolve().parent / "weights"
 DEFAULT_MODEL = "glioma"
 CARD = "model.json"
 CARD_FORMAT = 1
+OPTIONAL = frozenset({"seen", "subsets"})
+"""Keys that a card may lack."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class PostprocessConfig:
         fine_weight: share of the fine stage in the mean of both stages, around the tumour.
         roi_threshold: coarse WT probability from which the fine stage looks closer.
         roi_margin_mm: margin around that.
+        min_core_probability: components of WT other than the largest that nowhere reach this probability of TC are
+            dropped: away from a tumour, bright FLAIR without a core is white matter disease as a rule.
         temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
     """
 
@@ -106,6 +110,7 @@ class PostprocessConfig:
     fine_weight: float = 0.5
     roi_threshold: float = 0.2
     roi_margin_mm: float = 12.0
+    min_core_probability: float = 0.0
     temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -135,6 +140,8 @@ class ModelCard:
         postprocess: how its probabilities become labels.
         intervals: keys of the volume intervals, or None where none were fitted.
         stages: its networks, coarse first.
+        seen: ids of the studies it was trained on, so that nobody measures its accuracy on them.
+        subsets: sequences such as ``t1+t2+flair`` to mean Dice by region on studies it was not trained on.
     """
 
     name: str
@@ -150,6 +157,8 @@ class ModelCard:
     postprocess: PostprocessConfig
     intervals: Mapping[str, Any] | None
     stages: tuple[Stage, ...] = field(default_factory=tuple)
+    seen: tuple[str, ...] = ()
+    subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if [stage.name for stage in self.stages] not in (["coarse"], ["coarse", "fine"], ["fine"]):
@@ -162,6 +171,20 @@ class ModelCard:
     def stage(self, name: str) -> Stage | None:
         """The stage of that name, or None."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    def expected_loss(self, present: Sequence[MRSequence]) -> str:
+        """What missing sequences cost on studies this model was not trained on, in words; empty if none is missing."""
+        missing = [sequence.title for sequence in SEQUENCES if sequence not in present]
+        if not missing:
+            return ""
+        names = " and ".join(missing)
+        keys = ["+".join(s.value for s in SEQUENCES if s in kept) for kept in (present, SEQUENCES)]
+        if not all(key in self.subsets for key in keys):
+            return f"how much is lost without {names} was not measured for this model"
+        less, whole = (
+            ", ".join(f"{region} {value:.2f}" for region, value in self.subsets[key].items()) for key in keys
+        )
+        return f"without {names} mean Dice on other studies was {less}; with all four sequences {whole}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; inverse of :func:`card_from_dict`."""
@@ -181,16 +204,16 @@ def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
             f"{where} has card format {found}, this program reads format {CARD_FORMAT}; update one of them"
         )
     known = {entry.name for entry in fields(ModelCard)}
-    if set(held) - known or known - set(held):
-        missing, unknown = sorted(known - set(held)), sorted(set(held) - known)
+    if set(held) - known or known - set(held) - OPTIONAL:
+        missing, unknown = sorted(known - set(held) - OPTIONAL), sorted(set(held) - known)
         raise ModelError(f"{where} is no model card: missing {missing}, unknown {unknown}")
     try:
         post = dict(held.pop("postprocess"))
         for key in {"thresholds", "temperature"} & set(post):
             post[key] = tuple(post[key])
         stages = tuple(_stage_from_dict(stage) for stage in held.pop("stages"))
-        for key in ("held_out", "limits", "citations"):
-            held[key] = tuple(held[key])
+        for key in ("held_out", "limits", "citations", "seen"):
+            held[key] = tuple(held.get(key, ()))
         return ModelCard(postprocess=PostprocessConfig(**post), stages=stages, **held)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(f"{where} is no model card: {error}") from error

@@ -6,6 +6,7 @@ longer than segmenting a study. A model without them is converted on the spot.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import DeviceError, ModelError, UsageError
 from brats_seg.models.bundle import ModelBundle, Stage
+from brats_seg.models.layout import Layout
+from brats_seg.networks.registry import make_network
 
 ENGINES = ("auto", "openvino", "torch")
 
@@ -69,17 +72,17 @@ def _require_cuda(device: str) -> None:
         raise DeviceError(f"{device} was asked for, but this machine has {count} CUDA devices; pass --device cpu")
 
 
-class TorchEngine:
-    """A stage's network in PyTorch, single precision."""
+class NetworkEngine:
+    """A network in PyTorch that lies on its device already, single precision."""
 
     name = "torch"
 
-    def __init__(self, bundle: ModelBundle, stage: Stage, device: str = "cpu") -> None:
+    def __init__(self, network: Any, device: str = "cpu") -> None:
         import torch  # noqa: PLC0415 - heavy
 
         self._torch = torch
         self.device = device
-        self._network = build_network(bundle, stage).to(device)
+        self._network = network
 
     def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`Engine`.
@@ -99,25 +102,35 @@ class TorchEngine:
         return result
 
 
-class OpenVINOEngine:
-    """A stage's network in OpenVINO, single precision, any input size."""
+class TorchEngine(NetworkEngine):
+    """A stage's network in PyTorch with the weights of its model."""
+
+    def __init__(self, bundle: ModelBundle, stage: Stage, device: str = "cpu") -> None:
+        super().__init__(build_network(bundle, stage).to(device), device)
+
+
+class CompiledEngine:
+    """A network in OpenVINO, single precision, any input size.
+
+    Args:
+        model: a converted network, or the ``.xml`` file of one.
+
+    Raises:
+        ModelError: if OpenVINO cannot read the file.
+    """
 
     name = "openvino"
     device = "cpu"
 
-    def __init__(self, bundle: ModelBundle, stage: Stage) -> None:
+    def __init__(self, model: Any) -> None:
         import openvino  # noqa: PLC0415 - heavy
 
         core = openvino.Core()
-        if stage.openvino is None:
-            model = convert_network(build_network(bundle, stage))
-        else:
-            xml = bundle.file(stage, stage.openvino)
-            bundle.file(stage, stage.openvino.removesuffix(".xml") + ".bin")
+        if isinstance(model, Path):
             try:
-                model = core.read_model(xml)
+                model = core.read_model(model)
             except RuntimeError as error:
-                raise ModelError(f"OpenVINO cannot read {xml.name} of model {bundle.card.name}: {error}") from error
+                raise ModelError(f"OpenVINO cannot read {model.name}: {error}") from error
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._compiled = core.compile_model(model, "CPU", settings)
 
@@ -125,6 +138,30 @@ class OpenVINOEngine:
         """See :class:`Engine`."""
         result: NDArray[np.float32] = self._compiled(np.ascontiguousarray(array)[None])[0][0]
         return result
+
+
+class OpenVINOEngine(CompiledEngine):
+    """A stage's network in OpenVINO: its exported files, or converted on the spot where there are none."""
+
+    def __init__(self, bundle: ModelBundle, stage: Stage) -> None:
+        if stage.openvino is None:
+            super().__init__(convert_network(build_network(bundle, stage)))
+        else:
+            xml = bundle.file(stage, stage.openvino)
+            bundle.file(stage, stage.openvino.removesuffix(".xml") + ".bin")
+            super().__init__(xml)
+
+
+def stage_network(stage: Stage) -> Any:
+    """The stage's network in PyTorch with fresh weights.
+
+    Raises:
+        ModelError: if its configuration makes no network.
+    """
+    try:
+        return make_network(stage.architecture, stage.network)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"stage {stage.name} of the model card describes no network: {error}") from error
 
 
 def build_network(bundle: ModelBundle, stage: Stage) -> Any:
@@ -136,11 +173,9 @@ def build_network(bundle: ModelBundle, stage: Stage) -> Any:
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
 
-    from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig  # noqa: PLC0415 - imports torch
-
     path = bundle.file(stage, stage.weights)
     try:
-        network = AttentionUNet(AttentionUNetConfig.from_dict(stage.network))
+        network = make_network(stage.architecture, stage.network)
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} does not fit stage {stage.name} of model {bundle.card.name}: {error}") from error
@@ -172,7 +207,23 @@ def convert_network(network: Any) -> Any:
 
 
 def open_engine(bundle: ModelBundle, stage: Stage, *, engine: str, device: str) -> Engine:
-    """An engine by the names :func:`choose_engine` returned."""
-    if engine == "openvino":
-        return OpenVINOEngine(bundle, stage)
-    return TorchEngine(bundle, stage, device)
+    """An engine by the names :func:`choose_engine` returned, in the project's order of channels."""
+    opened = OpenVINOEngine(bundle, stage) if engine == "openvino" else TorchEngine(bundle, stage, device)
+    return in_project_order(opened, stage.layout)
+
+
+def in_project_order(engine: Engine, layout: Layout) -> Engine:
+    """An engine that takes and gives the project's order of channels, whatever its network was trained with."""
+    return engine if layout == Layout() else _ArrangedEngine(engine, layout)
+
+
+class _ArrangedEngine:
+    """An engine behind the :class:`~brats_seg.models.layout.Layout` of its network."""
+
+    def __init__(self, engine: Engine, layout: Layout) -> None:
+        self.name, self.device = engine.name, engine.device
+        self._engine, self._layout = engine, layout
+
+    def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`Engine`."""
+        return self._layout.restore(self._engine.logits(self._layout.arrange(array)))

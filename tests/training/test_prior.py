@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from toy_packs import toy_pack, toy_packs
 
 from brats_seg.core.errors import ModelError, UsageError
+from brats_seg.inference.predict import Predictor
 from brats_seg.models.bundle import find_model
 from brats_seg.training import augment as augment_module
 from brats_seg.training.augment import Chance, draw_sample
 from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
+from brats_seg.training.crossval import as_prepared
 from brats_seg.training.data import LEVELS_PER_LOGIT, Prior, training_case
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.loop import train
@@ -99,10 +102,15 @@ def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_pa
     train(toy_packs(), FINE, whole, coarse=coarse, progress=False)
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     runs = {"coarse": coarse, "fine": run}
-    bundle = assemble_runs(runs, CONFIGS / "glioma_card.yaml", tmp_path / "model", openvino=False)
+    bundle = assemble_runs(runs, CONFIGS / "glioma_card.yaml", tmp_path / "model")
     fine = find_model(str(bundle.folder)).card.stage("fine")
     assert fine is not None
     assert fine.hears_coarse
+    prepared = as_prepared(toy_pack("d", centre=(26, 30, 22), seed=5), 8)
+    answers = [Predictor(bundle, engine=engine).predict(prepared) for engine in ("torch", "openvino")]
+    assert answers[0].probabilities.array.max() > 0.5
+    np.testing.assert_allclose(answers[0].probabilities.array, answers[1].probabilities.array, atol=2e-3)
+    assert any("looked closer" in line for line in answers[0].decisions)
     other = tmp_path / "other"
     train(toy_packs(), replace(COARSE, steps=6, seed=8), other, progress=False)
     with pytest.raises(ModelError, match="other weights"):
