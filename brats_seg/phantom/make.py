@@ -15,8 +15,11 @@ from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
 from brats_seg.phantom.anatomy import AnatomyConfig, Person, brain_box_mm, draw_person, make_anatomy
 from brats_seg.phantom.fields import Field
+from brats_seg.phantom.grown import GrownBody, describe, volumes_ml
+from brats_seg.phantom.kinds import LesionScript, LesionState, edema_ml
 from brats_seg.phantom.rasterise import TumourFractions, draw_edema_field, tumour_fractions
 from brats_seg.phantom.resample import resample_box
+from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.tumour import Lesion, TumourConfig, TumourKind, draw_lesions
 
 Floats = NDArray[np.float64]
@@ -75,8 +78,9 @@ class Phantom:
     Attributes:
         study: four sequences, skull-stripped.
         labels: uint8 in the numbers of BraTS 2023, on the grid of the configuration.
-        truth: volume in ml by region and structure: ``WT, TC, ET, NCR, ED``.
-        fractions: share of each voxel of the label map's grid by structure, float32.
+        truth: volume in ml by region and structure: ``WT, TC, ET, NCR, ED``, of grown tumours ``RC`` too.
+        fractions: share of each voxel of the label map's grid by structure, float32. A resection cavity is among
+            them where there is one; the label map, whose schema has no number for it, shows background there.
         description: how it was made and how each truth is known; plain values.
     """
 
@@ -93,7 +97,7 @@ class Patient:
 
     Attributes:
         body: tissue, tumour, texture.
-        lesions: with formulas for their volumes.
+        lesions: with formulas for their volumes; empty where the tumour was grown.
         truth: as in :class:`Phantom`.
         description: as in :class:`Phantom`.
     """
@@ -118,9 +122,11 @@ def make_patient(config: PhantomConfig, rng: np.random.Generator) -> Patient:
     """A brain, its tumour and the truth about it."""
     person_rng, tumour_rng, edema_rng, texture_rng = rng.spawn(4)
     person = draw_person(config.anatomy, config.centre_mm(), person_rng)
+    if config.tumour.kind.is_grown:
+        return _grown_patient(config, person, tumour_rng, texture_rng)
     lesions: tuple[Lesion, ...] = ()
     if config.tumour.kind is not TumourKind.NONE:
-        coarse = make_anatomy(person, _box_grid(person, PLACING_MM))
+        coarse = make_anatomy(person, box_grid(person, PLACING_MM))
         lesions = draw_lesions(config.tumour, coarse, tumour_rng)
     grid = body_grid(config, person)
     share = config.tumour.mass_effect
@@ -144,6 +150,56 @@ def make_patient(config: PhantomConfig, rng: np.random.Generator) -> Patient:
     return Patient(body, lesions, truth, description)
 
 
+def _grown_patient(
+    config: PhantomConfig, person: Person, tumour_rng: np.random.Generator, texture_rng: np.random.Generator
+) -> Patient:
+    """A patient whose lesions grew in the tissue."""
+    scripts = draw_scripts(config.tumour, tumour_rng)
+    tumour = grow(person, scripts, tumour_rng)
+    grid = body_grid(config, person)
+    scene = tumour.scene([script.states[0] for script in scripts], grid)
+    truth = volumes_ml(scene, range(len(scripts)))
+    description = {
+        "generator": "brats_seg.phantom, growth in MNI152 anatomy",
+        "kind": config.tumour.kind.value,
+        "brain_ml": float(scene.anatomy.brain.sum()) * grid.voxel_ml,
+        "brain_centre_mm": config.centre_mm().tolist(),
+        "atrophy": person.atrophy,
+        "least_determinant_of_push": None if scene.flow is None else scene.flow.least_determinant,
+        "volume_ml": dict(truth),
+        "volume_known_by": dict.fromkeys(truth, "fractions"),
+        "lesions": [{**row, "volume_ml": volumes_ml(scene, [number])} for number, row in enumerate(describe(tumour))],
+    }
+    return Patient(scene.body(draw_texture(scene.anatomy, texture_rng)), (), truth, description)
+
+
+def draw_scripts(config: TumourConfig, rng: np.random.Generator) -> tuple[LesionScript, ...]:
+    """Lesions of one visit for the kinds that are grown; ``core_volume_ml`` is the sum of them all.
+
+    A resected tumour had that core; what is left of it is 3 to 15 %.
+    """
+    total = float(np.exp(rng.uniform(*np.log(config.core_volume_ml))))
+    enhancing = 1 - float(rng.uniform(*config.necrotic_share))
+    width = float(rng.uniform(*config.edema_mm))
+    if config.kind is TumourKind.RESECTED:
+        state = LesionState(
+            total * float(rng.uniform(0.03, 0.15)), 0.95, edema_ml(total, width) / 2, total, "resection"
+        )
+        return (LesionScript("L1", TumourKind.HIGH_GRADE, (state,)),)
+    if config.kind is TumourKind.MENINGIOMA:
+        return (LesionScript("L1", config.kind, (LesionState(total, 1.0, edema_ml(total, width) / 2),)),)
+    volumes = sorted(total * rng.dirichlet(np.full(int(rng.integers(2, 7)), 1.5)), reverse=True)
+    return tuple(
+        LesionScript(
+            f"L{number + 1}",
+            config.kind,
+            (LesionState(float(ml), enhancing if ml > 1 else 1.0, edema_ml(float(ml), width * min(ml, 1))),),
+        )
+        for number, ml in enumerate(volumes)
+        if ml > 0.02
+    )
+
+
 def scan_patient(patient: Patient, config: PhantomConfig, rng: np.random.Generator) -> Phantom:
     """One scan of a patient: new noise, coil, contrast and movement; same body."""
     grids = {sequence: config.sequence_grids.get(sequence, config.grid) for sequence in SEQUENCES}
@@ -157,6 +213,8 @@ def scan_patient(patient: Patient, config: PhantomConfig, rng: np.random.Generat
             (Structure.ET, tumour.enhancing),
         )
     }
+    if isinstance(patient.body, GrownBody) and patient.body.cavity is not None:
+        fractions[Structure.RC] = resample_box(patient.body.cavity, tumour.grid, config.grid)
     acquisition = asdict(config.acquisition)
     acquisition["slice_mm"] = {s.value: list(values) for s, values in config.acquisition.slice_mm.items()}
     acquisition["sequences"] = [s.value for s in config.acquisition.sequences]
@@ -185,7 +243,7 @@ def body_grid(config: PhantomConfig, person: Person) -> Grid:
     """The grid a body is made on: voxels of the label map's where these are 1 mm, else 1 mm RAS."""
     grid = config.grid
     if np.abs(np.array(grid.spacing_mm) - 1).max() > 0.01:
-        return _box_grid(person, 1.0)
+        return box_grid(person, 1.0)
     low, high = brain_box_mm(person)
     corners = grid.to_voxel(np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T)
     first = np.floor(corners.min(0)).astype(int)
@@ -195,7 +253,7 @@ def body_grid(config: PhantomConfig, person: Person) -> Grid:
     return Grid((x, y, z), affine)
 
 
-def _box_grid(person: Person, spacing_mm: float) -> Grid:
+def box_grid(person: Person, spacing_mm: float) -> Grid:
     """RAS voxels around a person's brain."""
     low, high = brain_box_mm(person)
     affine = np.diag([spacing_mm] * 3 + [1.0])

@@ -34,7 +34,15 @@ class TumourKind(Enum):
     HIGH_GRADE = "high_grade"
     LOW_GRADE = "low_grade"
     MULTIFOCAL = "multifocal"
+    METASTASES = "metastases"
+    MENINGIOMA = "meningioma"
+    RESECTED = "resected"
     NONE = "none"
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether it is grown in the tissue (:mod:`grown`); the others are nested bodies with formulas."""
+        return self in (TumourKind.METASTASES, TumourKind.MENINGIOMA, TumourKind.RESECTED)
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,9 @@ class TumourConfig:
 
     Attributes:
         kind: high grade has a necrotic core in an enhancing rim, low grade a core without enhancement,
-            multifocal two to four high-grade lesions, none no tumour at all.
+            multifocal two to four high-grade lesions, metastases two to six at the border of grey and white matter,
+            meningioma one on the dura, resected a cavity with a residual at its wall, none no tumour at all.
+            For the three that are grown, ``irregularity`` and ``follow_white_matter`` play no part.
         core_volume_ml: range of the whole tumour core's volume (log-uniform). The default holds half of the
             38 public BraTS cases looked at.
         necrotic_share: range of the necrotic part of the core's volume; ignored for low grade.

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import guess_schema, schema_named, schema_of_name
+from brats_seg.core.labels import LabelSchema, guess_schema, schema_named, schema_of_name
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Array, Volume
 from brats_seg.io.discover import StudyFiles, find_studies
 from brats_seg.io.nifti import read_image, read_label_result
+from brats_seg.io.sidecar import read_schema_sidecar
 from brats_seg.preprocessing.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.verification.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.verification.findings import judge
@@ -137,6 +138,7 @@ def _read_labels(
         return None
     try:
         result = read_label_result(files.labels)
+        stated = read_schema_sidecar(files.labels)
     except InputError as error:
         text = f"label map: {_without_folder(str(error), folder)}"
         findings.append(Finding(files.id, "broken", "damaged", text))
@@ -149,7 +151,8 @@ def _read_labels(
         )
         findings.append(Finding(files.id, "broken", "geometry", text))
         first = None
-    return label_facts(files.labels.name, labels, None if first is None else first[1])
+    facts = label_facts(files.labels.name, labels, None if first is None else first[1])
+    return replace(facts, stated=stated)
 
 
 def label_facts(name: str, labels: Volume, head: NDArray[np.bool_] | None) -> LabelFacts:
@@ -178,13 +181,14 @@ def sample_cells(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def with_schemas(studies: list[StudyFacts], name: str, findings: list[Finding]) -> list[StudyFacts]:
     """Each study with the meaning of its label numbers.
 
-    With ``auto`` a BraTS name decides for its own file, and the values of all other label maps together for those:
-    a single one without enhancing tumour could be of any year. What does not fit goes to ``findings``.
+    With ``auto`` a file beside the label map or a BraTS name decides for its own file, and the values of all other
+    label maps together for those: a single one without enhancing tumour could be of any year. What does not fit goes
+    to ``findings``.
     """
-    labelled = [study.labels for study in studies if study.labels is not None]
-    nameless = {n for labels in labelled if schema_of_name(labels.name) is None for n in labels.counts}
+    silent = [s.labels for s in studies if s.labels is not None and not _decides(s.labels, "auto")]
+    nameless = {n for labels in silent for n in labels.counts}
     common = None if name == "auto" else schema_named(name)
-    if name == "auto" and any(schema_of_name(labels.name) is None for labels in labelled):
+    if name == "auto" and silent:
         try:
             common = guess_schema(nameless)
         except InputError as error:
@@ -195,7 +199,7 @@ def with_schemas(studies: list[StudyFacts], name: str, findings: list[Finding]) 
         schema = None
         if labels is not None:
             try:
-                schema = guess_schema(labels.counts, file_name=labels.name) if _decides(labels, name) else common
+                schema = _own_schema(labels) if _decides(labels, name) else common
             except InputError as error:
                 findings.append(Finding(study.id, "broken", "labels", str(error)))
         if labels is not None and schema is not None and not labels.counts.keys() <= schema.values.keys():
@@ -208,7 +212,11 @@ def with_schemas(studies: list[StudyFacts], name: str, findings: list[Finding]) 
 
 
 def _decides(labels: LabelFacts, name: str) -> bool:
-    return name == "auto" and schema_of_name(labels.name) is not None
+    return name == "auto" and (labels.stated is not None or schema_of_name(labels.name) is not None)
+
+
+def _own_schema(labels: LabelFacts) -> LabelSchema:
+    return labels.stated or guess_schema(labels.counts, file_name=labels.name)
 
 
 def _without_folder(text: str, folder: Path) -> str:

@@ -89,6 +89,7 @@ class LabelFacts:
         outside_share: share of labelled voxels outside the head; NaN where no scan lies on the grid.
         places: uint8 of :data:`PLACE_SHAPE`, the number at the centre of each cell of the head's box; None where no
             scan lies on the grid.
+        stated: the schema that a file beside it names, if there is one.
     """
 
     name: str
@@ -96,6 +97,7 @@ class LabelFacts:
     voxel_ml: float
     outside_share: float
     places: NDArray[np.uint8] | None
+    stated: LabelSchema | None = None
 
     def volume_ml(self, region: Region, schema: LabelSchema) -> float:
         """Volume of a region."""

@@ -1,0 +1,242 @@
+"""``brats-seg phantom``: made-up patients and objects whose truth is known, and a report of measurements against it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brats_seg.cli.common import progress, say
+from brats_seg.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from brats_seg.phantom.defects import DefectKind
+    from brats_seg.verification.phantom_verify import Check
+
+OBJECTS = ("sphere", "ellipsoid", "shell", "box", "pair")
+KINDS = ("glioma", "high_grade", "low_grade", "metastases", "meningioma", "resected", "none", "mixed")
+DEFECTS = ("ghosting", "dropout", "clipped", "swapped", "missing", "damaged")
+
+_PATIENT_OPTIONS = ("patients", "visits", "kind", "space", "skull", "defects", "jobs", "resume")
+_OBJECT_OPTIONS = (
+    *("diameter_mm", "second_mm", "hollow_mm", "sides_mm", "distance_mm", "spacing_mm", "orientation", "turn_deg"),
+    *("object_turn_deg", "offset_mm", "noise", "contrast"),
+)
+_VERIFY_OPTIONS = ("quick", "model")
+_SHAPE_OPTIONS = {
+    "sphere": ("diameter_mm",),
+    "ellipsoid": ("sides_mm", "object_turn_deg"),
+    "shell": ("diameter_mm", "hollow_mm"),
+    "box": ("sides_mm", "object_turn_deg"),
+    "pair": ("diameter_mm", "second_mm", "distance_mm"),
+}
+"""Of the options that give an object's shape, those each object has."""
+
+_EPILOG = """\
+examples:
+  brats-seg phantom -o phantoms --patients 20 --visits 4 --seed 7      a data set in BIDS names; then
+  brats-seg segment phantoms -o results                                any command reads it as it is
+  brats-seg phantom -o bad --patients 6 --visits 1 --defects all       does my pipeline notice?
+  brats-seg phantom sphere -o ball --diameter-mm 20 --spacing-mm 1 1 5
+  brats-seg phantom verify -o report                                   how far can a volume be trusted?
+
+The same seed gives the same files, whatever --jobs is. Nothing here is a real person's.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "phantom",
+        help="made-up patients and objects whose truth is known; verify measures against them",
+        description="Without a word: phantom patients over several visits. sphere, ellipsoid, shell, box and pair: a\n"
+        "digital reference object with its exact volume. verify: how far measurements can be trusted.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "what", nargs="?", choices=("patients", *OBJECTS, "verify"), default="patients", metavar="WHAT",
+        help=f"patients (default), {', '.join(OBJECTS)}, or verify",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
+    parser.add_argument("--seed", type=int, default=1, help="other patients, noise and places for each (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier object or report in OUT")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
+    _add_patient_options(parser.add_argument_group("patients"))
+    _add_object_options(parser.add_argument_group("sphere, ellipsoid, shell, box, pair (lengths are whole extents)"))
+    verify = parser.add_argument_group("verify")
+    verify.add_argument("--quick", action="store_true", default=None, help="few samples: a look, no measurement")
+    verify.add_argument("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)")
+    parser.set_defaults(run=run)
+
+
+def _add_patient_options(group: Any) -> None:
+    group.add_argument("--patients", type=int, metavar="N", help="number of patients (default: 20)")
+    group.add_argument("--visits", type=int, metavar="N", help="visits of each (default: 4)")
+    group.add_argument("--kind", choices=KINDS, help="what grows (default: glioma, high or low grade)")
+    group.add_argument(
+        "--space", choices=("atlas", "native"),
+        help="atlas: all sequences on the grid of BraTS (default); native: each on its own, mostly thick slices",
+    )  # fmt: skip
+    group.add_argument("--skull", action="store_true", default=None, help="with scalp, fat, skull and eyes")
+    group.add_argument(
+        "--defects", metavar="LIST",
+        help=f"what goes wrong, dealt to the visits in turn: {', '.join(DEFECTS)}, separated by commas; all; or random "
+        "(half of the visits, by chance)",
+    )  # fmt: skip
+    group.add_argument("--jobs", type=int, metavar="N", help="processes (default: 1)")
+    group.add_argument("--resume", action="store_true", default=None, help="keep visits that are whole, make the rest")
+
+
+def _add_object_options(group: Any) -> None:
+    def lengths(name: str, words: str) -> None:
+        group.add_argument(name, nargs=3, type=float, metavar=("X", "Y", "Z"), help=words)
+
+    group.add_argument("--diameter-mm", type=float, metavar="D", help="of sphere, shell, pair (default: 20)")
+    group.add_argument("--second-mm", type=float, metavar="D", help="pair: diameter of the other (default: the same)")
+    group.add_argument("--hollow-mm", type=float, metavar="D", help="shell: diameter of the hollow (default: half)")
+    group.add_argument("--distance-mm", type=float, metavar="D", help="pair: between the centres (default: 1.5 D)")
+    lengths("--sides-mm", "ellipsoid, box (default: 30 20 15)")
+    lengths("--spacing-mm", "voxels (default: 1 1 1)")
+    group.add_argument("--orientation", metavar="CODE", help="storage order, such as RAS (default: LPS)")
+    lengths("--turn-deg", "turn of the grid about right, anterior, superior")
+    lengths("--object-turn-deg", "turn of an ellipsoid or box")
+    lengths("--offset-mm", "of the object's centre from a voxel's")
+    group.add_argument("--noise", type=float, help="deviation of the noise over the surroundings' signal (default: 0)")
+    group.add_argument("--contrast", type=float, help="signal of the object over its surroundings' (default: 2)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make patients, an object, or the report."""
+    what = arguments.what
+    own = {"patients": _PATIENT_OPTIONS, "verify": _VERIFY_OPTIONS}.get(what, _OBJECT_OPTIONS)
+    _refuse_others(arguments, own)
+    if arguments.seed < 0:
+        raise UsageError(f"--seed {arguments.seed} is negative; any whole number from 0 on will do")
+    if what == "patients":
+        return _patients(arguments)
+    return _verify(arguments) if what == "verify" else _object(arguments)
+
+
+def _refuse_others(arguments: argparse.Namespace, own: tuple[str, ...]) -> None:
+    """An option that would do nothing is an error.
+
+    Raises:
+        UsageError: naming it.
+    """
+    what = arguments.what
+    for name in (*_PATIENT_OPTIONS, *_OBJECT_OPTIONS, *_VERIFY_OPTIONS):
+        if getattr(arguments, name) is None:
+            continue
+        shape = {option for options in _SHAPE_OPTIONS.values() for option in options}
+        if name not in own or (what in OBJECTS and name in shape and name not in _SHAPE_OPTIONS[what]):
+            raise UsageError(f"--{name.replace('_', '-')} does nothing for {what}. See: brats-seg phantom --help")
+    if what == "patients" and arguments.overwrite:
+        raise UsageError("--overwrite is for objects and reports; patients are gone on with by --resume")
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options that were passed, lists as tuples."""
+    found = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _patients(arguments: argparse.Namespace) -> int:
+    from brats_seg.phantom.course import PatientKind
+    from brats_seg.verification.phantom_dataset import DatasetOptions, write_dataset
+
+    given = _given(arguments, "patients", "visits", "space", "skull")
+    if arguments.kind is not None:
+        given["kind"] = PatientKind(arguments.kind)
+    defects, at_random = _defects(arguments.defects)
+    options = DatasetOptions(seed=arguments.seed, defects=defects, defects_at_random=at_random, **given)
+    jobs = 1 if arguments.jobs is None else arguments.jobs
+    with progress("phantoms", options.patients * options.visits + 1, hidden=arguments.quiet) as tick:
+        done = write_dataset(options, arguments.output, jobs=jobs, resume=bool(arguments.resume), tick=tick)
+    if arguments.json:
+        counts = {"patients": options.patients, "written": done.written, "kept": done.kept}
+        say(json.dumps({**counts, "folder": str(arguments.output), "page": str(done.page)}, indent=1))
+        return 0
+    kept = f", {done.kept} were there" if done.kept else ""
+    say(
+        f"{options.patients} patients: {done.written} visits made{kept}\n"
+        f"  truth:   {arguments.output / 'phantoms.tsv'}\n  look at: {arguments.output / done.page.name}",
+        quiet=arguments.quiet,
+    )
+    return 0
+
+
+def _defects(text: str | None) -> tuple[tuple[DefectKind, ...], bool]:
+    from brats_seg.phantom.defects import ALL, kinds_named
+
+    if text is None:
+        return (), False
+    if text.strip().lower() == "random":
+        return ALL, True
+    return kinds_named(text), False
+
+
+def _object(arguments: argparse.Namespace) -> int:
+    from brats_seg.cli.evaluate import refuse_other_results
+    from brats_seg.verification.phantom_objects import ObjectOptions, ObjectScan, write_object
+
+    options = ObjectOptions(
+        arguments.what, **_given(arguments, "diameter_mm", "second_mm", "hollow_mm", "sides_mm", "distance_mm")
+    )
+    names = ("spacing_mm", "orientation", "turn_deg", "object_turn_deg", "offset_mm", "noise", "contrast")
+    scan = ObjectScan(**_given(arguments, *names))
+    refuse_other_results(arguments.output, "truth.json")
+    exists = "overwrite" if arguments.overwrite else "refuse"
+    folder, truth = write_object(options, scan, arguments.output, seed=arguments.seed, exists=exists)  # type: ignore[arg-type]
+    if arguments.json:
+        say(json.dumps({"folder": str(folder), "truth": truth}, indent=1))
+        return 0
+    enhancing = truth["regions"]["ET"]
+    mask = folder / f"{arguments.what}_dseg.nii.gz"
+    say(
+        f"{arguments.what}: {truth['volume_ml']:.4f} ml exactly, {enhancing['mask_ml']:.4f} ml in the label map, "
+        f"{enhancing['fractions_ml']:.4f} ml in shares of voxels\n  on {truth['grid']['text']}\n"
+        f"  truth:   {folder / 'truth.json'}\n  measure: brats-seg measure {mask} -o OUT",
+        quiet=arguments.quiet,
+    )
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from brats_seg.cli.evaluate import refuse_other_results
+    from brats_seg.io.output import OutputFolder
+    from brats_seg.models.bundle import find_model
+
+    refuse_other_results(arguments.output, "phantom_verify.html")
+    if arguments.model is None:
+        find_model()  # before the libraries, which take longer
+    else:
+        find_model(arguments.model)
+    exists = "overwrite" if arguments.overwrite else "refuse"
+    with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
+        from brats_seg.pipeline import SegmentOptions, open_predictor
+        from brats_seg.verification import phantom_verify
+        from brats_seg.verification.phantom_report import write_verification
+
+        size = phantom_verify.QUICK if arguments.quick else phantom_verify.VerifySize()
+        with progress("verify", size.steps + 2, hidden=arguments.quiet) as tick:
+            tick("opening the model")
+            predictor = open_predictor(SegmentOptions(**_given(arguments, "model")))
+            found = phantom_verify.verify(size, predictor, seed=arguments.seed, tick=tick)
+            tick("drawing the page")
+            write_verification(found, folder.path)
+    checks = found.checks()
+    if arguments.json:
+        say(json.dumps({"folder": str(folder.final), "checks": [vars(check) for check in checks]}, indent=1))
+        return 0
+    lines = [_check_line(check) for check in checks]
+    lines += [f"  tables:  {folder.final}", f"  look at: {folder.final / 'phantom_verify.html'}"]
+    say("\n".join(lines), quiet=arguments.quiet)
+    return 0
+
+
+def _check_line(check: Check) -> str:
+    verdict = {True: "met", False: "NOT MET", None: "-"}[check.is_met]
+    return f"{verdict:>7}  {check.what}\n         target {check.target}; {check.measured}"

@@ -1,0 +1,205 @@
+"""Growth of a tumour in tissue: the reaction-diffusion equation of Fisher and of Kolmogorov, Petrovsky and Piskunov.
+
+``du/dt = div(D grad u) + rho u (1 - u)``, with ``u`` the cell density as a share of the most that tissue carries,
+``D`` by tissue and nothing where there is none (Swanson, Alvord and Murray, Cell Prolif 2000;33:317,
+doi:10.1046/j.1365-2184.2000.00177.x; Murray, Mathematical Biology II, 3rd ed., chapter 11).
+
+Scheme: Strang splitting (SIAM J Numer Anal 1968;5:506, doi:10.1137/0705041), half a step of the reaction, one of
+diffusion, half a step of the reaction. The reaction is the logistic equation, solved exactly. Diffusion is the
+explicit finite-volume step with the harmonic mean of ``D`` on each face, so that a face to a voxel without
+diffusion lets nothing through (zero flux), and what leaves one voxel enters its neighbour. Stability: the step
+
+    ``dt <= min over voxels of 1 / sum over faces of D_face / h^2``
+
+makes every new value a weighted mean of old ones with weights from 0 to 1, so densities stay within 0 to 1 (the
+condition for a discrete maximum principle; Hundsdorfer and Verwer, Numerical Solution of Time-Dependent
+Advection-Diffusion-Reaction Equations, 2003, section I.7). In a homogeneous medium it is the well-known
+``h^2 / (2 d D)`` in ``d`` dimensions.
+
+The step uses arithmetic and slices alone, in any number of dimensions, so arrays may be numpy's or torch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.phantom.fields import Field
+
+CORE_DENSITY = 0.8
+"""Density that shows on T1 with contrast agent, as a share of the capacity (Swanson et al., Br J Cancer 2008;98:113,
+doi:10.1038/sj.bjc.6604125)."""
+EDGE_DENSITY = 0.16
+"""Density at which T2 and FLAIR begin to show something (the same source)."""
+SAFETY = 0.9
+"""Share of the longest stable step that is taken."""
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How cells spread and divide.
+
+    Attributes:
+        white_mm2_per_day: diffusion in white matter.
+        grey_mm2_per_day: diffusion in grey matter; five times slower is the usual assumption (Swanson 2000).
+        per_day: proliferation rate ``rho``.
+        least_tissue: a voxel with a smaller share of grey and white matter lets nothing in.
+    """
+
+    white_mm2_per_day: float
+    grey_mm2_per_day: float
+    per_day: float
+    least_tissue: float = 0.3
+
+    def __post_init__(self) -> None:
+        if min(self.white_mm2_per_day, self.grey_mm2_per_day, self.per_day) <= 0:
+            raise ValueError(f"diffusion and proliferation must be positive, not {self}")
+
+    def diffusion(self, white: Field, grey: Field) -> Field:
+        """mm^2 per day in each voxel: the mean over its tissue, and 0 where there is too little of it."""
+        tissue = white + grey
+        mean = (self.white_mm2_per_day * white + self.grey_mm2_per_day * grey) / np.maximum(tissue, 1e-6)
+        return np.where(tissue >= self.least_tissue, mean, 0).astype(np.float32)
+
+
+class Reactor:
+    """Steps of the equation on one array of diffusion coefficients."""
+
+    def __init__(self, diffusion: Any, spacing_mm: Sequence[float], per_day: float) -> None:
+        """Prepare faces and the step.
+
+        Args:
+            diffusion: mm^2 per day, numpy array or torch tensor of any dimension; 0 where there is no tissue.
+            spacing_mm: one value per dimension.
+            per_day: proliferation rate.
+
+        Raises:
+            ValueError: if the spacing does not fit the array or nothing diffuses.
+        """
+        if len(spacing_mm) != diffusion.ndim:
+            raise ValueError(f"{diffusion.ndim} dimensions need as many spacings, not {tuple(spacing_mm)}")
+        self.per_day = per_day
+        self._faces = []
+        outflow = diffusion * 0
+        for axis, spacing in enumerate(spacing_mm):
+            low, high = _ends(diffusion.ndim, axis)
+            first, second = diffusion[low], diffusion[high]
+            face = 2 * first * second / (first + second + _TINY) / spacing**2
+            self._faces.append(face)
+            outflow[low] += face
+            outflow[high] += face
+        fastest = float(outflow.max())
+        if fastest <= 0:
+            raise ValueError("nothing diffuses anywhere: the diffusion array is 0")
+        self.stable_days = 1 / fastest
+        """The longest step that keeps densities within 0 to 1."""
+
+    def step(self, density: Any, days: float) -> Any:
+        """The density ``days`` later, in one step; the input is left alone.
+
+        Raises:
+            ValueError: if the step is longer than :attr:`stable_days`.
+        """
+        if not 0 < days <= self.stable_days:
+            raise ValueError(f"a step of {days:g} days is unstable; {self.stable_days:g} is the longest")
+        half = math.exp(self.per_day * days / 2)
+        return logistic(self._diffuse(logistic(density, half), days), half)
+
+    def _diffuse(self, density: Any, days: float) -> Any:
+        result = density + 0
+        for axis, face in enumerate(self._faces):
+            low, high = _ends(density.ndim, axis)
+            flow = (density[high] - density[low]) * (face * days)
+            result[low] += flow
+            result[high] -= flow
+        return result
+
+
+def logistic(density: Any, factor: float) -> Any:
+    """Exact solution of ``du/dt = rho u (1 - u)`` after the time in which a few cells multiply by ``factor``."""
+    return density * factor / (density * (factor - 1) + 1)
+
+
+def _ends(dimensions: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """All but the last, and all but the first along an axis."""
+    low, high = [slice(None)] * dimensions, [slice(None)] * dimensions
+    low[axis], high[axis] = slice(None, -1), slice(1, None)
+    return tuple(low), tuple(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """When the density passed each threshold.
+
+    Attributes:
+        days: per threshold a float32 array; where the front did not come, or cannot, the nearest voxel's time and
+            what the way from there would take, so that values rise outwards everywhere.
+        reached: per threshold, where the front truly came.
+        end_days: how long it was followed.
+    """
+
+    days: tuple[Field, ...]
+    reached: tuple[NDArray[np.bool_], ...]
+    end_days: float
+
+
+def arrival_days(
+    reactor: Reactor,
+    seed: Field,
+    spacing_mm: Sequence[float],
+    *,
+    thresholds: Sequence[float],
+    until: Sequence[int],
+    most_steps: int = 600,
+) -> Arrivals:
+    """Let a seed grow and note when the density passes each threshold in each voxel.
+
+    Args:
+        reactor: the medium.
+        seed: density at the start, 0 outside tissue.
+        spacing_mm: of the voxels.
+        thresholds: densities.
+        until: stop when so many voxels have passed each threshold.
+        most_steps: stop then in any case; a tumour may have no room left.
+    """
+    days = SAFETY * reactor.stable_days
+    times = [np.where(seed >= level, 0, np.inf).astype(np.float32) for level in thresholds]
+    density, now = seed, 0.0
+    for _ in range(most_steps):
+        if all(np.isfinite(time).sum() >= count for time, count in zip(times, until, strict=True)):
+            break
+        after = reactor.step(density, days)
+        for time, level in zip(times, thresholds, strict=True):
+            passed = (after >= level) & np.isinf(time)
+            share = (level - density[passed]) / np.maximum(after[passed] - density[passed], 1e-12)
+            time[passed] = now + days * np.clip(share, 0, 1)
+        density, now = after, now + days
+    reached = tuple(np.isfinite(time) for time in times)
+    extended = tuple(_extended(time, seed, spacing_mm, level) for time, level in zip(times, thresholds, strict=True))
+    return Arrivals(extended, reached, now)
+
+
+def _extended(times: Field, seed: Field, spacing_mm: Sequence[float], level: float) -> Field:
+    """Finite times everywhere that rise outwards: before the start inside the seed, late where the front never came."""
+    reached = np.isfinite(times)
+    if not reached.any():
+        raise ValueError("the seed is too thin to grow to any of the thresholds")
+    latest = float(times[reached].max())
+    radius_mm = math.cbrt(3 / (4 * math.pi) * float(reached.sum()) * math.prod(spacing_mm))
+    days_per_mm = max(latest, 1e-3) / max(radius_mm, 1e-3)
+    result = times.copy()
+    if not reached.all():
+        away, nearest = ndimage.distance_transform_edt(~reached, sampling=spacing_mm, return_indices=True)
+        # a way through what is no tissue takes longer: a closed sulcus is crossed, a ventricle is not
+        late = times[tuple(nearest)] + 2.0 * days_per_mm * away
+        result[~reached] = late[~reached]
+    early = seed >= level
+    result[early] = -days_per_mm * ndimage.distance_transform_edt(early, sampling=spacing_mm)[early]
+    return result.astype(np.float32)

@@ -1,0 +1,125 @@
+"""``brats-seg phantom`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_studies import Outcome, entries
+
+Cli = Callable[..., Outcome]
+
+
+def test_an_object_is_made_and_measured(cli: Cli, out: Path, tmp_path: Path) -> None:
+    made = cli("phantom", "sphere", "-o", out, "--diameter-mm", 20, "--spacing-mm", 1, 1, 5, "--orientation", "ras")
+    assert made.code == 0, made.err
+    assert "4.1888 ml exactly" in made.out
+    measured = cli("measure", out / "sphere_dseg.nii.gz", "-o", tmp_path / "m", "--json")
+    assert measured.code == 0, measured.err
+    again = cli("phantom", "sphere", "-o", out)
+    assert again.code == 6 and "--overwrite" in again.err
+    other = cli("phantom", "pair", "-o", out, "--overwrite", "--json")
+    assert other.code == 0 and other.json["truth"]["object"]["distance_mm"] == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cube",), "invalid choice"),
+        (("sphere", "--patients", "3"), "--patients does nothing for sphere"),
+        (("sphere", "--sides-mm", "1", "2", "3"), "--sides-mm does nothing for sphere"),
+        (("verify", "--diameter-mm", "3"), "--diameter-mm does nothing for verify"),
+        (("--quick",), "--quick does nothing for patients"),
+        (("--overwrite",), "--resume"),
+        (("--patients", "0"), "--patients 0"),
+        (("--visits", "1000"), "--visits 1000"),
+        (("--seed", "-1"), "--seed -1"),
+        (("--jobs", "0"), "--jobs 0"),
+        (("--kind", "stroke"), "invalid choice"),
+        (("--defects", "ghosts"), "no defect 'ghosts'"),
+        (("--defects", "missing,missing"), "named twice"),
+        (("sphere", "--diameter-mm", "-3"), "--diameter-mm must be"),
+        (("sphere", "--orientation", "LLS"), "--orientation 'LLS'"),
+        (("shell", "--hollow-mm", "30"), "does not fit"),
+        (("pair", "--distance-mm", "5"), "touch"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error_and_nothing_is_written(
+    cli: Cli, out: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    ended = cli("phantom", *arguments, "-o", out)
+    assert ended.code == 2
+    assert words in ended.err
+    assert entries(out) == []
+
+
+def test_too_large_voxels_are_said_so(cli: Cli, out: Path) -> None:
+    ended = cli("phantom", "sphere", "-o", out, "--diameter-mm", 2, "--spacing-mm", 9, 9, 9, "--offset-mm", 4, 4, 4)
+    assert ended.code == 3 and "smaller voxels" in ended.err
+    assert entries(out) == []
+
+
+def test_other_results_are_not_replaced(cli: Cli, out: Path) -> None:
+    assert cli("phantom", "box", "-o", out).code == 0
+    ended = cli("phantom", "verify", "-o", out, "--overwrite", "--quick")
+    assert ended.code == 6 and "another command's results" in ended.err
+
+
+def test_patients_are_the_same_with_one_process_and_with_two(cli: Cli, tmp_path: Path) -> None:
+    options = ("--patients", 2, "--visits", 1, "--seed", 7, "--kind", "none")
+    one = cli("phantom", "-o", tmp_path / "one", *options)
+    assert one.code == 0, one.err
+    assert "2 patients: 2 visits made" in one.out
+    two = cli("phantom", "-o", tmp_path / "two", *options, "--jobs", 2, "--json")
+    assert two.code == 0, two.err
+    assert two.json["written"] == 2
+    assert entries(tmp_path / "one") == entries(tmp_path / "two")
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes(), path
+    kept = cli("phantom", "-o", tmp_path / "one", *options, "--resume")
+    assert "0 visits made, 2 were there" in kept.out
+
+
+def test_the_report_is_written(cli: Cli, out: Path, blind_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from brats_seg.verification import phantom_bench, phantom_verify
+    from brats_seg.verification.phantom_bench import BenchSize
+    from brats_seg.verification.phantom_objects import ObjectOptions
+    from brats_seg.verification.phantom_trials import Condition, TrialSize
+
+    monkeypatch.setattr(phantom_bench, "OBJECTS", (ObjectOptions("sphere", diameter_mm=8),))
+    tiny = phantom_verify.VerifySize(
+        BenchSize(samples=4, pairs=2),
+        TrialSize(patients=1, repeated=1, conditions=(Condition("3 mm", 3.0),)),
+        1,
+        "quick",
+    )
+    monkeypatch.setattr(phantom_verify, "CHANGE_CONDITIONS", ("standard",))
+    monkeypatch.setattr(phantom_verify, "QUICK", tiny)
+    ended = cli("phantom", "verify", "-o", out, "--quick", "--model", blind_model, "--json")
+    assert ended.code == 0, ended.err
+    checks = ended.json["checks"]
+    assert checks[1]["is_met"] is True and "partial-volume-aware" in checks[1]["what"]
+    assert {"phantom_verify.html", "phantom_results.md", "objects.csv", "repeatability.csv", "run.json"} <= set(
+        entries(out)
+    )
+    assert "1 fresh phantoms" in (out / "phantom_results.md").read_text()
+    assert "<img" in (out / "phantom_verify.html").read_text()
+    assert json.loads((out / "run.json").read_text())["outputs"]
+
+
+def test_help_names_every_object_and_defect(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli("phantom", "--help")
+    text = capsys.readouterr().out
+    from brats_seg.cli.phantom import DEFECTS, KINDS, OBJECTS
+    from brats_seg.phantom.course import PatientKind
+    from brats_seg.phantom.defects import ALL
+    from brats_seg.verification.phantom_objects import KINDS as OBJECT_KINDS
+
+    assert tuple(kind.value for kind in ALL) == DEFECTS
+    assert {kind.value for kind in PatientKind} == set(KINDS)
+    assert OBJECT_KINDS == OBJECTS
+    assert all(word in text for word in (*DEFECTS, *OBJECTS, *KINDS))
