@@ -160,7 +160,7 @@ def _register(first: VisitScan, second: VisitScan) -> tuple[Affine | None, tuple
                 f"the registration is poor: the heads overlap {max(record.overlap, 0):.0%} (at least {MIN_OVERLAP:.0%})"
                 f" and share {max(record.mutual_information, 0):.3f} nats (at least {MIN_MUTUAL_INFORMATION:g})",
             )
-    return mean_motion(forth.matrix, np.linalg.inv(back.matrix)), ()
+    return mean_motion(forth.matrix, np.asarray(np.linalg.inv(back.matrix), np.float64)), ()
 
 
 def _check_rigid(matrix: Affine) -> None:
@@ -204,18 +204,17 @@ def _result(
     )
 
 
-def _doubts(
-    frame: Frame, matched: Match, border: Border, masks_mm: float, config: ChangeConfig
-) -> tuple[str, ...]:
+def _doubts(frame: Frame, matched: Match, border: Border, masks_mm: float, config: ChangeConfig) -> tuple[str, ...]:
     """Everything that speaks against the result, in words."""
     ratio = matched.contrast_to_noise(border.contrast)
     uncertain = float(np.sqrt(np.linalg.eigvalsh(matched.shift_covariance).max()))
     level = abs(matched.level / border.contrast) if border.contrast else np.inf
     displacement = border.change_mm3 / max(border.area_mm2, 1.0)
     found_mm = 2 * displacement
+    shift_mm = matched.shift_length_mm
     doubts = {
-        f"the registration is poor: {matched.shift_length_mm:.1f} mm of shift remain, {config.max_shift_mm:g} at most": (
-            matched.shift_length_mm > config.max_shift_mm
+        f"the registration is poor: {shift_mm:.1f} mm of shift remain, {config.max_shift_mm:g} at most": (
+            shift_mm > config.max_shift_mm
         ),
         f"the registration cannot be checked: the tissue around fixes it to {uncertain:.2f} mm only": (
             uncertain > config.max_shift_mm / 2

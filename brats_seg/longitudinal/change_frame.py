@@ -119,7 +119,8 @@ def make_frame(first: VisitScan, second: VisitScan, matrix: Affine) -> Frame:
         matrix: RAS+ mm of the first scan to those of the second.
     """
     forth = half_motion(matrix)
-    ways = (np.linalg.inv(forth), forth)  # from half-way to each scan
+    back: Affine = np.asarray(np.linalg.inv(forth), np.float64)
+    ways = (back, forth)  # from half-way to each scan
     scans = (first, second)
     grid = _grid(scans, ways)
     parts = [_bring(scan, way, grid) for scan, way in zip(scans, ways, strict=True)]

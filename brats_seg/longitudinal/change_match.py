@@ -113,7 +113,8 @@ def match(frame: Frame, config: ChangeConfig) -> Match:
 
 def smooth_depth(depth: Floats, sigma_voxels: float) -> Floats:
     """A signed distance, cut at 8 mm and smoothed; beyond the image lies outside."""
-    return ndimage.gaussian_filter(np.clip(depth, -8, 8) + 8, sigma_voxels, mode="constant") - 8
+    smooth: Floats = ndimage.gaussian_filter(np.clip(depth, -8, 8) + 8, sigma_voxels, mode="constant") - 8
+    return smooth
 
 
 def autocorrelation(values: Floats) -> Floats:
@@ -138,15 +139,13 @@ def _design(mean: Floats, depth: Floats, spacing_mm: float) -> Floats:
     """``(X, Y, Z, P)`` columns; the last four are the lesion's brightness and the shift."""
     inside = np.argwhere(depth > 0)
     middle = inside.mean(0) if len(inside) else (np.array(depth.shape) - 1) / 2
-    axes = [
-        (np.arange(n) - centre) * (spacing_mm / LENGTH_MM) for n, centre in zip(depth.shape, middle, strict=True)
-    ]
+    axes = [(np.arange(n) - centre) * (spacing_mm / LENGTH_MM) for n, centre in zip(depth.shape, middle, strict=True)]
     place = np.meshgrid(*axes, indexing="ij")
-    columns = [np.ones_like(mean), mean - 1, (mean - 1) ** 2]
+    columns: list[Floats] = [np.ones_like(mean), mean - 1, (mean - 1) ** 2]
     columns += [mean * axis for axis in place]
     columns += [mean * place[i] * place[j] for i in range(3) for j in range(i, 3)]
     columns.append(1 / (1 + np.exp(-depth / (MASK_EDGE_MM / 1.7))))
-    columns += [-part for part in np.gradient(mean, spacing_mm)]
+    columns += [np.asarray(-part, np.float64) for part in np.gradient(mean, spacing_mm)]
     return np.stack(columns, -1)
 
 
@@ -157,11 +156,11 @@ def _huber(design: Floats, values: Floats) -> tuple[Floats, Floats]:
     for _ in range(ROUNDS):
         weighted = design * weight[:, None]
         normal = weighted.T @ design + ridge
-        found = np.linalg.solve(normal, weighted.T @ values)
+        found = np.asarray(np.linalg.solve(normal, weighted.T @ values), np.float64)
         residual = values - design @ found
         scale = 1.4826 * float(np.median(np.abs(residual)))
         weight = 1 / np.maximum(1, np.abs(residual) / max(HUBER * scale, 1e-12))
-    covariance: Floats = np.linalg.inv(normal) * scale**2
+    covariance = np.asarray(np.linalg.inv(normal), np.float64) * scale**2
     return found, covariance
 
 

@@ -74,7 +74,7 @@ class PairConfig:
     slice_mm: float = 1.0
     contrast_jitter: float = 0.05
     bias: float = 0.07
-    edema_mm: float = 6.0
+    edema_mm: float = 12.0
     lesion_texture: float = 0.5
     new_texture: float = 0.0
     shift_mm: float = 2.0

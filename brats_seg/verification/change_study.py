@@ -21,11 +21,11 @@ import pandas as pd
 from brats_seg.core.errors import InputError
 from brats_seg.longitudinal.change import (
     LesionChange,
-    VisitScan,
     edge_volume_ml,
     equivalent_diameter_mm,
     measure_change,
 )
+from brats_seg.longitudinal.change_frame import VisitScan
 from brats_seg.preprocessing.register import register_rigid
 from brats_seg.verification.change_pairs import Head, MaskKind, PairConfig, Scan, make_head, make_visits
 
