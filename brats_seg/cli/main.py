@@ -13,11 +13,24 @@ from types import FrameType
 from typing import NoReturn
 
 import brats_seg
-from brats_seg.cli import check, crossval, demo, evaluate, explore, measure, models, phantom, respond, segment, train
+from brats_seg.cli import (
+    check,
+    crossval,
+    demo,
+    evaluate,
+    explore,
+    measure,
+    models,
+    phantom,
+    respond,
+    segment,
+    track,
+    train,
+)
 from brats_seg.cli.common import abandon_stdout, flush, say
 from brats_seg.core.errors import EXIT_INTERRUPTED, BratsSegError, OutputError, UsageError
 
-COMMANDS = (segment, check, measure, respond, models, demo, phantom, train, crossval, evaluate, explore)
+COMMANDS = (segment, track, check, measure, respond, models, demo, phantom, train, crossval, evaluate, explore)
 
 EPILOG = """\
 first steps:

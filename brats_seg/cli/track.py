@@ -1,0 +1,237 @@
+"""``brats-seg track``: the course of a tumour over all visits of a patient, or of every patient of a cohort."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brats_seg.cli.common import Failures, add_print_options, device_name_or_auto, progress, say
+from brats_seg.cli.respond import CRITERIA_NAMES, DISEASES
+from brats_seg.core.errors import InputError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from brats_seg.io.visits import PatientFiles
+    from brats_seg.pipeline.follow_cohort import CohortRun, Outcome, PatientJob
+
+COHORT_PAGE = "cohort.html"
+
+_EPILOG = """\
+PLACE is a folder of visits (one patient) or a folder of patients. Visits are found by name: BIDS ses-* with
+sessions.tsv, BraTS -000/-001, folders like visit1 or 2024-01-31, or a table visits.csv:
+  visit,date,t1,t1ce,t2,flair[,segmentation][,patient]     dates like 2024-01-31, or days since day 0
+CLINICAL.csv: patient,date,event,value, as for brats-seg respond.
+
+examples:
+  brats-seg track patients/P07 -o results
+  brats-seg track patients/P07 -o results --resume          a visit was added: only that one is computed
+  brats-seg track patients -o results --clinical clinical.csv --jobs 2
+  brats-seg track masks/P07 -o results --schema brats2024   label maps without scans
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "track",
+        help="follow a tumour over several visits: aligned, matched, measured, judged",
+        description="Segment every visit, align them, follow each lesion, and say what changed and by how much.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("place", type=Path, metavar="PLACE", help="folder of a patient's visits, or of patients")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument("--table", type=Path, metavar="VISITS.csv", help="visits, dates and files")
+    parser.add_argument("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status")
+    parser.add_argument("--criteria", choices=CRITERIA_NAMES, default="rano2", help="default: %(default)s")
+    parser.add_argument("--disease", choices=DISEASES, help="what is judged; default: by the baseline")
+    masks = parser.add_argument_group("label maps that exist")
+    masks.add_argument("--segmentations", type=Path, metavar="DIR", help="use these label maps, matched by visit")
+    masks.add_argument("--schema", default="auto", help="meaning of their numbers (see brats-seg measure --help)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)")
+    how.add_argument("--device", default="auto", type=device_name_or_auto, help="auto, cpu, cuda or cuda:N")
+    how.add_argument("--engine", default="auto", choices=("auto", "openvino", "torch"), help="default: auto")
+    how.add_argument("--force", action="store_true", help="accept scans that do not look skull-stripped")
+    how.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that work at once (default: 1)")
+    how.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler that does the work (extra: cluster)")
+    how.add_argument("--no-report", action="store_true", help="write no pages")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing results")
+    existing.add_argument("--resume", action="store_true", help="keep what is still true, do the rest")
+    add_print_options(parser, verbose="what was decided about each visit")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Follow every patient; the good ones finish, the bad ones are listed at the end.
+
+    Returns:
+        0, or the exit code of what failed.
+    """
+    if arguments.jobs < 1:
+        raise UsageError(f"--jobs {arguments.jobs} is none; 1 or more processes can work")
+    if arguments.cluster and arguments.jobs > 1:
+        raise UsageError("pass --jobs for this computer, or --cluster for others, not both")
+    _check_output(arguments)
+    failures: Failures = []
+    patients = _patients(arguments, failures)
+    outcomes: list[Outcome] = []
+    if patients:
+        with progress("starting", 2, hidden=arguments.quiet) as tick:
+            tick("reading tables")
+            jobs = _jobs(arguments, patients, failures)
+            tick("loading libraries")
+            whole = _run_of(arguments)
+        outcomes = _follow(arguments, jobs, whole)
+    if len(outcomes) > 1 and not arguments.no_report:
+        _cohort(arguments, outcomes)
+    if arguments.json:
+        say(json.dumps({"patients": [_plain(outcome) for outcome in outcomes],
+                        "not_found": [{"patient": n, "error": str(e)} for n, e in failures]}, indent=1))  # fmt: skip
+    return _report(failures, outcomes)
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    output, place = arguments.output.resolve(), arguments.place.resolve()
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{arguments.output} is a file, not a folder. Choose another folder with -o.")
+    if output == place or place in output.parents:
+        raise OutputError(
+            f"the results would lie among the scans in {arguments.place}. Choose a folder outside it with -o."
+        )
+
+
+def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[PatientFiles, ...]:
+    from brats_seg.io.visits import find_patients
+
+    wrong: list[tuple[str, InputError]] = []
+    found = find_patients(
+        arguments.place,
+        table=arguments.table,
+        segmentations=arguments.segmentations,
+        on_error=lambda patient, error: wrong.append((patient, error)),
+    )
+    if len(wrong) == 1 and not found:
+        raise wrong[0][1]
+    failures.extend(wrong)
+    return found
+
+
+def _jobs(
+    arguments: argparse.Namespace, patients: tuple[PatientFiles, ...], failures: Failures
+) -> tuple[PatientJob, ...]:
+    from brats_seg.io.visit_table import read_table_text
+    from brats_seg.longitudinal.tables import CLINICAL_COLUMNS, read_csv
+    from brats_seg.pipeline.follow_cohort import jobs_of
+
+    clinical = []
+    if arguments.clinical is not None:
+        clinical = read_csv(read_table_text(arguments.clinical), CLINICAL_COLUMNS, name=arguments.clinical.name)
+    failed = {name for name, _ in failures}
+    return jobs_of(patients, [row for row in clinical if row.cells["patient"] not in failed])
+
+
+def _run_of(arguments: argparse.Namespace) -> CohortRun:
+    from brats_seg.pipeline import SegmentOptions
+    from brats_seg.pipeline.follow import FollowOptions
+    from brats_seg.pipeline.follow_cohort import CohortRun
+
+    segment = SegmentOptions(
+        **({"model": arguments.model} if arguments.model is not None else {}),
+        engine=arguments.engine,
+        device=arguments.device,
+        report=False,
+        force=arguments.force,
+    )
+    options = FollowOptions(
+        segment=segment,
+        schema=arguments.schema,
+        criteria=arguments.criteria,
+        disease=arguments.disease,
+        report=not arguments.no_report,
+    )
+    exists = "overwrite" if arguments.overwrite else "refuse"
+    return CohortRun(arguments.output, options, exists=exists, resume=arguments.resume)  # type: ignore[arg-type]
+
+
+def _follow(arguments: argparse.Namespace, jobs: tuple[PatientJob, ...], whole: CohortRun) -> list[Outcome]:
+    from brats_seg.pipeline.follow_cohort import follow_all
+
+    outcomes: list[Outcome] = []
+    visits = sum(len(job.files.visits) for job in jobs)
+    with progress("track", 2 * visits + len(jobs), hidden=arguments.quiet) as tick:
+        found = follow_all(jobs, whole, processes=arguments.jobs, cluster=arguments.cluster, tick=tick)
+        for outcome in found:
+            outcomes.append(outcome)
+            if not outcome.error:
+                say(_describe(outcome, arguments), quiet=arguments.quiet or arguments.json)
+    order = {job.files.id: number for number, job in enumerate(jobs)}
+    return sorted(outcomes, key=lambda outcome: order[outcome.patient])
+
+
+def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
+    """What a person reads of a patient."""
+    summary = outcome.summary or {}
+    lines = [f"{outcome.patient}: {len(summary['visits'])} visits{', kept from before' if outcome.kept else ''}"]
+    lines.append(f"  {summary['criteria']}, disease {summary['disease']} ({summary['disease_reason']})")
+    lines += [f"  {measure}: {_verdict(summary, measure)}" for measure in summary["best"]]
+    lines += [f"  visit {entry['visit']} was left out: {entry['reason']}" for entry in summary["stopped"]]
+    if arguments.verbose:
+        lines += [f"  {entry['visit']}: {entry['label_map']}" for entry in summary["visits"]]
+        lines += [f"  {note}" for note in summary["notes"]]
+    folder = arguments.output / outcome.patient
+    page = folder / f"{outcome.patient}_timeline.html"
+    lines.append(f"  report: {page}" if page.is_file() else f"  results: {folder}")
+    return "\n".join(lines)
+
+
+def _verdict(summary: Any, measure: str) -> str:
+    best, progression = summary["best"][measure], summary["progression"][measure]
+    if best is None:
+        return "cannot be judged"
+
+    def words(answer: Any) -> str:
+        return f"{answer['visit']} ({answer['status']})" if answer["status"] else str(answer["visit"])
+
+    opening = f"best response {best['category']} at {words(best)}"
+    return f"{opening}, progression at {words(progression)}" if progression else f"{opening}, no progression"
+
+
+def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    from brats_seg.io.output import write_text
+    from brats_seg.report.cohort import render_cohort
+
+    failed = [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
+    summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
+    write_text(arguments.output / COHORT_PAGE, render_cohort(summaries, failed))
+    say(f"cohort: {arguments.output / COHORT_PAGE}", quiet=arguments.quiet or arguments.json)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    if outcome.error:
+        return {"patient": outcome.patient, "error": outcome.error, "exit_code": outcome.exit_code}
+    summary = dict(outcome.summary or {})
+    kept = ("criteria", "disease", "best", "progression", "visits", "stopped")
+    return {"patient": outcome.patient, "kept": outcome.kept, **{name: summary[name] for name in kept}}
+
+
+def _report(failures: Failures, outcomes: list[Outcome]) -> int:
+    """List what failed; returns the exit code."""
+    codes = set()
+    for name, error in failures:
+        print(f"brats-seg: {name}: {error}", file=sys.stderr)
+        codes.add(error.exit_code)
+    for outcome in outcomes:
+        if outcome.error:
+            print(f"brats-seg: {outcome.patient}: {outcome.error}", file=sys.stderr)
+            codes.add(outcome.exit_code)
+        for visit, reason in outcome.stopped:
+            print(f"brats-seg: {outcome.patient}: visit {visit} was left out: {reason}", file=sys.stderr)
+            codes.add(InputError.exit_code)
+    failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
+    if failed and total > 1:
+        print(f"brats-seg: {failed} of {total} patients failed", file=sys.stderr)
+    return 0 if not codes else codes.pop() if len(codes) == 1 else 1

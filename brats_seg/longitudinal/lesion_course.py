@@ -1,0 +1,240 @@
+"""One table of lesions over all visits: components measured on each visit's own grid, named in the common space.
+
+Components are found where they were measured, on the visit's own grid, and carried to the common space by their
+numbers. There a lesion is what hangs together within :data:`JOIN_MM`, so that a rim that voxels break here and join
+there stays one lesion; volumes and diameters remain those of the visit's own grid. Components up to :data:`SPECK_ML`
+that stand alone are counted in the volumes and are no lesions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.results import Lesion
+from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.longitudinal.criteria import Compartment
+from brats_seg.longitudinal.matching import LesionState, Relation, match_lesions
+from brats_seg.preprocessing.register import resample
+
+Mask = NDArray[np.bool_]
+
+SPECK_ML = 0.05
+"""The size up to which the lesion-wise evaluation of BraTS 2023 leaves glioma lesions out (50 mm3)."""
+
+JOIN_MM = 2.0
+"""Components this close in the common space are one lesion: two voxels, what alignment and resampling leave open."""
+
+REGION_LETTERS = {"ET": "E", "WT": "W"}
+"""First letter of a lesion's name, so that enhancing and T2/FLAIR lesions are not confused."""
+
+COMPARTMENTS = {"ET": Compartment.ENHANCING, "WT": Compartment.NON_ENHANCING}
+"""Enhancing disease is ET; T2/FLAIR disease is the whole tumour."""
+
+
+@dataclass(frozen=True)
+class LesionRow:
+    """One lesion at one visit.
+
+    Attributes:
+        visit: index of the visit.
+        region: ``ET`` or ``WT``.
+        lesion: name, kept over all visits.
+        relation: what became of it since the visit before.
+        partner: the lesion it merged into or split from.
+        part_of: the lesion whose sum it belongs to.
+        volume_ml: on the visit's own grid; 0 where it is gone or merged into another.
+        long_mm: longest diameter of its largest piece.
+        short_mm: the longest perpendicular one.
+        measurable: whether RANO calls any piece measurable.
+        pieces: number of components on the visit's own grid.
+        centroid_mm: RAS+ mm of its largest piece in the visit's scanner; None where there is none.
+        touches_border: whether it reaches the edge of the image.
+        components: numbers of its components in the visit's own table of lesions.
+    """
+
+    visit: int
+    region: str
+    lesion: str
+    relation: Relation
+    partner: str
+    part_of: str
+    volume_ml: float
+    long_mm: float
+    short_mm: float
+    measurable: bool
+    pieces: int
+    centroid_mm: tuple[float, float, float] | None
+    touches_border: bool
+    components: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RegionVisit:
+    """One region of one visit, as matching needs it.
+
+    Attributes:
+        mask: ``(X, Y, Z)`` on ``grid``.
+        grid: the visit's own.
+        lesions: its components as measured.
+        matrix: 4x4, RAS+ mm of the common space to RAS+ mm of the visit.
+    """
+
+    mask: Mask
+    grid: Grid
+    lesions: tuple[Lesion, ...]
+    matrix: Affine
+
+
+@dataclass(frozen=True)
+class RegionCourse:
+    """One region through all visits.
+
+    Attributes:
+        rows: by visit, every lesion known by then.
+        specks_ml: by visit, what stands alone and is too small to be a lesion.
+    """
+
+    rows: tuple[LesionRow, ...]
+    specks_ml: tuple[float, ...]
+
+    def at(self, visit: int) -> tuple[LesionRow, ...]:
+        """Rows of one visit."""
+        return tuple(row for row in self.rows if row.visit == visit)
+
+
+def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> RegionCourse:
+    """Name the lesions of a region over all visits.
+
+    Args:
+        region: ``ET`` or ``WT``.
+        visits: in order of time.
+        common: the space to match in.
+    """
+    carried = [_carry(visit, common) for visit in visits]
+    matching = match_lesions([mask for mask, _ in carried], common.spacing_mm)
+    letter = REGION_LETTERS[region]
+    rows: list[LesionRow] = []
+    specks = []
+    for index, (visit, (mask, numbers)) in enumerate(zip(visits, carried, strict=True)):
+        pieces = _pieces(numbers, matching.labels[index], mask)
+        used = {number for found in pieces.values() for number in found}
+        specks.append(sum(lesion.volume_ml for lesion in visit.lesions if lesion.number not in used))
+        by_number = {lesion.number: lesion for lesion in visit.lesions}
+        for state in matching.at(index):
+            found = [by_number[number] for number in sorted(pieces.get(state.component, ()))]
+            rows.append(_row(index, region, state, found, letter))
+    return RegionCourse(tuple(rows), tuple(specks))
+
+
+def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32]:
+    """Each voxel's lesion number, as in the measured table; 0 outside.
+
+    Args:
+        mask: ``(X, Y, Z)``.
+        lesions: every component (26-neighbourhood) of the mask.
+    """
+    labels: NDArray[Any] = cc3d.connected_components(np.array(mask, order="C"), connectivity=26)
+    statistics = cc3d.statistics(labels)
+    by_box: dict[tuple[int, ...], list[int]] = {}
+    for component, box in enumerate(statistics["bounding_boxes"]):
+        if component:
+            by_box.setdefault(tuple(n for side in box for n in (side.start, side.stop - 1)), []).append(component)
+    numbers = np.zeros(len(statistics["voxel_counts"]), np.int32)
+    for lesion in lesions:
+        low, high = lesion.box
+        same = by_box[low[0], high[0], low[1], high[1], low[2], high[2]]
+        # Components with one box between them come largest first, as lesions do.
+        same.sort(key=lambda component: -int(statistics["voxel_counts"][component]))
+        numbers[same.pop(0)] = lesion.number
+    result: NDArray[np.int32] = numbers[labels]
+    return result
+
+
+def _carry(visit: RegionVisit, common: Grid) -> tuple[Mask, NDArray[np.int32]]:
+    """The region in the common space, widened by half of :data:`JOIN_MM`, and the components' numbers."""
+    numbers = component_numbers(visit.mask, visit.lesions)
+    moved = resample(Volume(numbers, visit.grid), common, matrix=visit.matrix, order="nearest").data.astype(np.int32)
+    moved = _whole_pieces(moved)
+    wide = _joined(moved > 0)
+    labels, count = ndimage.label(wide, structure=np.ones((3, 3, 3)))
+    volumes = {lesion.number: lesion.volume_ml for lesion in visit.lesions}
+    keep = np.zeros(count + 1, bool)
+    for component, found in _pieces(moved, labels, wide).items():
+        keep[component] = sum(volumes[number] for number in found) > SPECK_ML
+    keep[0] = False
+    mask = keep[labels]
+    return mask, np.where(mask, moved, 0).astype(np.int32)
+
+
+def _joined(mask: Mask) -> Mask:
+    """The mask widened by half of :data:`JOIN_MM`, which is one voxel."""
+    if not mask.any():
+        return mask
+    corners = np.argwhere(mask)
+    low, high = np.maximum(corners.min(axis=0) - 1, 0), np.minimum(corners.max(axis=0) + 2, mask.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    wide = np.zeros(mask.shape, np.bool_)
+    wide[box] = ndimage.binary_dilation(mask[box], np.ones((3, 3, 3), bool))
+    return wide
+
+
+def _whole_pieces(moved: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Numbers in the common space, each in one piece: where resampling broke one, its largest piece stays."""
+    labels: NDArray[Any] = cc3d.connected_components(np.array(moved, order="C"), connectivity=26)
+    if not labels.any():
+        return moved
+    inside = labels > 0
+    counts = np.bincount(labels[inside])
+    number_of = np.zeros(len(counts), np.int32)
+    number_of[labels[inside]] = moved[inside]
+    largest: dict[int, int] = {}
+    for component in np.argsort(counts[1:])[::-1] + 1:
+        largest.setdefault(int(number_of[component]), int(component))
+    keep = np.zeros(len(counts), bool)
+    keep[list(largest.values())] = True
+    keep[0] = False
+    return np.where(keep[labels], moved, 0).astype(np.int32)
+
+
+def _pieces(numbers: NDArray[np.int32], labels: NDArray[np.int32], mask: Mask) -> dict[int, set[int]]:
+    """Numbers of the visit's own components inside each component of the common space."""
+    inside = mask & (numbers > 0)
+    result: dict[int, set[int]] = {}
+    if inside.any():
+        pairs = np.unique(np.stack([labels[inside], numbers[inside]], axis=1), axis=0)
+        for component, number in pairs.tolist():
+            if component:
+                result.setdefault(component, set()).add(number)
+    return result
+
+
+def _row(index: int, region: str, state: LesionState, found: Sequence[Lesion], letter: str) -> LesionRow:
+    largest = max(found, key=lambda lesion: (lesion.diameters.long_mm * lesion.diameters.short_mm, lesion.volume_ml),
+                  default=None)  # fmt: skip
+    return LesionRow(
+        visit=index,
+        region=region,
+        lesion=_renamed(state.lesion, letter),
+        relation=state.relation,
+        partner=_renamed(state.partner, letter),
+        part_of=_renamed(state.part_of, letter),
+        volume_ml=sum(lesion.volume_ml for lesion in found),
+        long_mm=largest.diameters.long_mm if largest else 0.0,
+        short_mm=largest.diameters.short_mm if largest else 0.0,
+        measurable=any(lesion.measurable for lesion in found),
+        pieces=len(found),
+        centroid_mm=largest.centroid_mm if largest else None,
+        touches_border=any(lesion.touches_border for lesion in found),
+        components=tuple(lesion.number for lesion in found),
+    )
+
+
+def _renamed(name: str, letter: str) -> str:
+    return letter + name[1:] if name else ""

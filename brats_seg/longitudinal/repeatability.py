@@ -1,0 +1,128 @@
+"""How much two measurements of an unchanged tumour differ, and whether a change is larger than that.
+
+The within-subject coefficient of variation by volume and slice thickness is a table (``repeatability.csv``), measured
+on phantoms and labelled so. Two volumes differ by more than measurement error where their difference exceeds
+``1.96 sqrt(s1^2 + s2^2)`` with ``s = cv(V) V``; for equal volumes that is the repeatability coefficient,
+``1.96 sqrt(2) cv`` (Bland and Altman, Stat Methods Med Res 1999;8:135, doi:10.1177/096228029900800204; Raunig et al.,
+Stat Methods Med Res 2015;24:27, doi:10.1177/0962280214537344).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+LEVEL = 0.95
+QUANTILE = 1.959963984540054
+"""Two-sided 95 % point of the normal distribution."""
+
+SMALLEST_ML = 0.05
+"""Below this the error of a volume is that of this volume, absolutely: a voxel more or less is no percentage."""
+
+TABLE = Path(__file__).with_name("repeatability.csv")
+LABEL = "phantom-based"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        slice_mm: slice thickness.
+        volume_ml: about which volume.
+        cv: within-subject coefficient of variation.
+        pairs: pairs of scans it comes from.
+    """
+
+    slice_mm: float
+    volume_ml: float
+    cv: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference of two volumes.
+
+    Attributes:
+        before_ml: the volume compared with.
+        now_ml: the volume.
+        low_ml: lower end of the change's 95 % interval.
+        high_ml: upper end.
+        larger_than_error: whether 0 lies outside the interval.
+    """
+
+    before_ml: float
+    now_ml: float
+    low_ml: float
+    high_ml: float
+    larger_than_error: bool
+
+    @property
+    def change_ml(self) -> float:
+        """Now minus before."""
+        return self.now_ml - self.before_ml
+
+    @property
+    def percent(self) -> float | None:
+        """Signed; None where there was nothing before."""
+        return self.of_before(self.change_ml)
+
+    def of_before(self, value_ml: float) -> float | None:
+        """A volume as a percentage of the one before; None where that is 0."""
+        return 100.0 * value_ml / self.before_ml if self.before_ml > 0 else None
+
+
+@lru_cache(maxsize=1)
+def table() -> tuple[Row, ...]:
+    """The rows of the data file."""
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    return tuple(
+        Row(float(cells["slice_mm"]), float(cells["volume_ml"]), float(cells["cv"]), int(cells["pairs"]))
+        for cells in csv.DictReader(lines)
+    )
+
+
+def volume_cv(volume_ml: float, slice_mm: float, *, rows: Sequence[Row] | None = None) -> float:
+    """Within-subject coefficient of variation of a volume.
+
+    Linear in the logarithm of volume and in slice thickness between the table's entries, constant beyond them.
+
+    Args:
+        volume_ml: the volume, above 0.
+        slice_mm: largest spacing of the grid it was measured on.
+        rows: another table.
+    """
+    rows = rows if rows is not None else table()
+    thicknesses = sorted({row.slice_mm for row in rows})
+    values = []
+    for thickness in thicknesses:
+        part = sorted((row.volume_ml, row.cv) for row in rows if row.slice_mm == thickness)
+        logs = [math.log(volume) for volume, _ in part]
+        values.append(float(np.interp(math.log(max(volume_ml, SMALLEST_ML)), logs, [cv for _, cv in part])))
+    return float(np.interp(slice_mm, thicknesses, values))
+
+
+def volume_sd_ml(volume_ml: float, slice_mm: float) -> float:
+    """Standard deviation of a measured volume; never less than that of :data:`SMALLEST_ML`."""
+    size = max(volume_ml, SMALLEST_ML)
+    return volume_cv(size, slice_mm) * size
+
+
+def volume_interval(volume_ml: float, slice_mm: float) -> tuple[float, float]:
+    """95 % interval of a volume from measurement error alone, ml."""
+    half = QUANTILE * volume_sd_ml(volume_ml, slice_mm)
+    return max(volume_ml - half, 0.0), volume_ml + half
+
+
+def change_between(before_ml: float, now_ml: float, *, before_slice_mm: float, now_slice_mm: float) -> Change:
+    """The change from one volume to another, and whether it is larger than measurement error."""
+    half = QUANTILE * math.hypot(volume_sd_ml(before_ml, before_slice_mm), volume_sd_ml(now_ml, now_slice_mm))
+    change = now_ml - before_ml
+    return Change(before_ml, now_ml, change - half, change + half, abs(change) > half)

@@ -1,0 +1,376 @@
+"""Following one patient: every visit segmented or read, aligned, its lesions matched, measured and judged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brats_seg.core.errors import BratsSegError, DeviceError, InputError, UsageError
+from brats_seg.core.labels import REGIONS, Region
+from brats_seg.core.study import MRSequence
+from brats_seg.core.volume import Grid
+from brats_seg.io.output import read_run
+from brats_seg.io.visits import DAY_ZERO, Dating, PatientFiles
+from brats_seg.longitudinal.align import PREFERRED, Alignment, VisitScan, align_visits, common_grid
+from brats_seg.longitudinal.change import LesionChange
+from brats_seg.longitudinal.course import (
+    FOLLOWED,
+    ChangeRow,
+    Resection,
+    VisitVolumes,
+    baseline_index,
+    changes_of,
+    history_of,
+    judge,
+    resections_of,
+)
+from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
+from brats_seg.longitudinal.criteria import criteria_named
+from brats_seg.longitudinal.history import ClinicalEvent, PatientHistory
+from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse, RegionVisit, follow_region
+from brats_seg.longitudinal.rano import Disease, ResponseAssessment
+from brats_seg.pipeline.follow_paired import PAIRED_REGION, paired_changes
+from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit
+from brats_seg.pipeline.options import SegmentOptions
+from brats_seg.preprocessing.register import resample
+
+Tick = Callable[[str], None]
+
+ALIGNMENTS = "alignments.json"
+"""File in a patient's results that keeps alignments, so that adding a visit does not repeat them."""
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """How to follow a patient.
+
+    Attributes:
+        segment: how visits without a label map are segmented.
+        schema: label schema of existing label maps, or ``auto``.
+        criteria: name of the response criteria.
+        disease: which compartments are judged; None chooses by the baseline.
+        report: write the timeline page.
+
+    Raises:
+        UsageError: if the criteria or the disease are not known.
+    """
+
+    segment: SegmentOptions = field(default_factory=lambda: SegmentOptions(report=False))
+    schema: str = "auto"
+    criteria: str = "rano2"
+    disease: str | None = None
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        criteria_named(self.criteria)
+        if self.disease is not None and self.disease not in list(Disease):
+            raise UsageError(f"there is no disease {self.disease!r}; choose one of: {', '.join(Disease)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``."""
+        return {
+            **self.segment.to_dict(),
+            "schema": self.schema,
+            "criteria": self.criteria,
+            "disease": self.disease or "auto",
+            "timeline": self.report,
+        }
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A visit that could not be used.
+
+    Attributes:
+        visit: its name.
+        reason: why, in words.
+        error: what was raised.
+    """
+
+    visit: str
+    reason: str
+    error: BratsSegError
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Everything found about one patient.
+
+    Attributes:
+        patient: where it came from.
+        visits: those that could be used, in order of time.
+        stopped: those that could not, with the reason.
+        alignments: of each visit to the first.
+        common: the space lesions are matched in.
+        measured: volumes by visit.
+        lesions: by followed region.
+        history: what was judged.
+        events: clinical events.
+        assessment: the response of every visit.
+        changes: against baseline, nadir and the visit before.
+        paired: the same from both images at once, by lesion, reference and visit, where that was possible.
+        growth: by region and phase.
+        resections: of every surgery.
+        timings_s: seconds by step.
+    """
+
+    patient: PatientFiles
+    visits: tuple[VisitData, ...]
+    stopped: tuple[Stopped, ...]
+    alignments: tuple[Alignment, ...]
+    common: Grid
+    measured: tuple[VisitVolumes, ...]
+    lesions: Mapping[str, RegionCourse]
+    history: PatientHistory
+    events: tuple[ClinicalEvent, ...]
+    assessment: ResponseAssessment
+    changes: tuple[ChangeRow, ...]
+    paired: Mapping[tuple[str, int, int], LesionChange]
+    growth: tuple[PhaseGrowth, ...]
+    resections: tuple[Resection, ...]
+    timings_s: dict[str, float]
+
+    @property
+    def baseline(self) -> int:
+        """Index of the visit that counts as baseline."""
+        return baseline_index(self.assessment, self.history)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether it is known when the visits were."""
+        return self.patient.dating is not Dating.NONE
+
+    def rows(self, region: str) -> tuple[LesionRow, ...]:
+        """Lesions of a region, by visit."""
+        return self.lesions[region].rows
+
+
+def follow(
+    patient: PatientFiles,
+    output: Path,
+    *,
+    options: FollowOptions,
+    model: Model,
+    events: Sequence[ClinicalEvent] = (),
+    tick: Tick | None = None,
+) -> Course:
+    """Follow one patient; nothing but segmentations is written.
+
+    Args:
+        patient: visits and their files.
+        output: folder of the run; holds segmentations, and alignments of an earlier run.
+        options: how.
+        model: what segments.
+        events: of the clinical table.
+        tick: called with the name of each step before it runs.
+
+    Raises:
+        InputError: if no visit can be used, or clinical events are given without dates of the visits.
+        DeviceError: if the machine cannot run the model.
+    """
+    if events and patient.dating is not Dating.DATES:
+        raise InputError(
+            f"patient {patient.id}: the clinical table has dates, and the visits have {patient.dating}. Give the "
+            "visits their dates (visits.csv or sessions.tsv), or leave the clinical table out."
+        )
+    timings: dict[str, float] = {}
+    stopped: list[Stopped] = []
+    began = time.perf_counter()
+    loaded = _load(patient, output, options, model=model, stopped=stopped, tick=tick)
+    timings["visits"] = time.perf_counter() - began
+    began = time.perf_counter()
+    visits, alignments = _align(loaded, output / patient.id, stopped, tick)
+    timings["align"] = time.perf_counter() - began
+    began = time.perf_counter()
+    if tick is not None:
+        tick("matching lesions")
+    common = _common(visits[0])
+    measured = tuple(_volumes(visit, model) for visit in visits)
+    courses = {region: _follow_region(region, visits, alignments, common) for region in FOLLOWED}
+    history = history_of(patient.id, measured, courses, events)
+    disease = Disease(options.disease) if options.disease else None
+    spoken = {day.day: word for day, word in zip(history.visits, _day_words(patient, visits), strict=True) if word}
+    assessment = judge(history, measured, courses, criteria_named(options.criteria), disease=disease, day_words=spoken)
+    timings["match and judge"] = time.perf_counter() - began
+    changes = tuple(changes_of(measured, courses, baseline_index(assessment, history)))
+    began = time.perf_counter()
+    if tick is not None:
+        tick("comparing images")
+    paired = paired_changes(visits, alignments, courses[PAIRED_REGION], changes)
+    timings["paired change"] = time.perf_counter() - began
+    return Course(
+        patient=patient,
+        visits=tuple(visits),
+        stopped=tuple(stopped),
+        alignments=tuple(alignments),
+        common=common,
+        measured=measured,
+        lesions=courses,
+        history=history,
+        events=tuple(events),
+        assessment=assessment,
+        changes=changes,
+        paired=paired,
+        growth=tuple(entry for region in Region for entry in growth_of(measured, events, region.abbreviation)),
+        resections=tuple(resections_of(measured, events)),
+        timings_s=timings,
+    )
+
+
+def _load(
+    patient: PatientFiles,
+    output: Path,
+    options: FollowOptions,
+    *,
+    model: Model,
+    stopped: list[Stopped],
+    tick: Tick | None,
+) -> list[VisitData]:
+    loaded = []
+    for files in patient.visits:
+        if tick is not None:
+            tick(f"visit {files.label}")
+        try:
+            loaded.append(load_visit(files, output, options=options.segment, schema=options.schema, model=model))
+        except InputError as error:
+            stopped.append(Stopped(files.label, str(error), error))
+        except DeviceError as error:
+            raise DeviceError(f"visit {files.label}: {error}") from error
+    if not loaded:
+        first = stopped[0]
+        raise InputError(f"no visit of {patient.id} can be used; the first, {first.visit}: {first.reason}")
+    return loaded
+
+
+def _align(
+    loaded: Sequence[VisitData], folder: Path, stopped: list[Stopped], tick: Tick | None
+) -> tuple[list[VisitData], list[Alignment]]:
+    """Every visit to the first; one that cannot be aligned is stopped, and the others go on."""
+    first = loaded[0]
+    known = _known_alignments(folder)
+    visits, alignments = [first], [Alignment.identity()]
+    for visit in loaded[1:]:
+        if tick is not None:
+            tick(f"aligning {visit.label}")
+        key = f"{first.key} {visit.key}"
+        try:
+            alignment = known[key] if key in known else _align_one(visit, first)
+        except InputError as error:
+            stopped.append(Stopped(visit.label, str(error), error))
+            continue
+        visits.append(visit)
+        alignments.append(alignment)
+    return visits, alignments
+
+
+def alignment_table(course: Course) -> dict[str, Any]:
+    """What :data:`ALIGNMENTS` holds: alignments by the checksums of both visits."""
+    first = course.visits[0]
+    return {
+        f"{first.key} {visit.key}": {"visit": visit.label, "to": first.label, **alignment.to_dict()}
+        for visit, alignment in zip(course.visits[1:], course.alignments[1:], strict=True)
+        if visit.sequences
+    }
+
+
+def _known_alignments(folder: Path) -> dict[str, Alignment]:
+    if read_run(folder) is None:
+        return {}
+    try:
+        table = json.loads((folder / ALIGNMENTS).read_text(encoding="utf-8"))
+        return {key: Alignment.from_dict(entry) for key, entry in table.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _align_one(visit: VisitData, first: VisitData) -> Alignment:
+    if not visit.sequences:
+        one, other = visit.segmentation.labels.grid, first.segmentation.labels.grid
+        if not one.same_as(other):
+            raise InputError(
+                f"visit {visit.label} lies on another grid than {first.label} ({one.describe()}; {other.describe()}), "
+                "and there are no scans to align them by. Add the scans, or label maps in one space."
+            )
+        return Alignment.identity()
+    moving, fixed = _scans(visit, first)
+    return align_visits(moving, fixed)
+
+
+def _scans(visit: VisitData, first: VisitData) -> tuple[VisitScan, VisitScan]:
+    """The scans to align by: the same sequence at both visits, on the grid of its label map."""
+    for sequence in PREFERRED:
+        if all(sequence in side.sequences and side.on_grid(sequence) for side in (visit, first)):
+            return _scan(visit, sequence), _scan(first, sequence)
+    return _scan(visit, _own_sequence(visit)), _scan(first, _own_sequence(first))
+
+
+def _own_sequence(visit: VisitData) -> MRSequence:
+    on_grid = [sequence for sequence in PREFERRED if sequence in visit.sequences and visit.on_grid(sequence)]
+    return on_grid[0] if on_grid else next(sequence for sequence in PREFERRED if sequence in visit.sequences)
+
+
+def _scan(visit: VisitData, sequence: MRSequence) -> VisitScan:
+    image, labels = visit.image(sequence), visit.segmentation.labels
+    if image.grid.same_as(labels.grid):
+        tumour = visit.tumour
+    else:
+        moved = resample(labels.with_data(visit.tumour.astype(np.uint8)), image.grid, order="nearest")
+        tumour = moved.data > 0
+    return VisitScan(visit.label, sequence, image, tumour)
+
+
+def _common(first: VisitData) -> Grid:
+    if not first.sequences:
+        return first.segmentation.labels.to_ras().grid
+    return common_grid(first.image(_own_sequence(first)))
+
+
+def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
+    return VisitVolumes(
+        label=visit.label,
+        day=visit.files.day,
+        volumes_ml={row.region: row.volume_ml for row in visit.measurements.volumes},
+        slice_mm=max(visit.measurements.spacing_mm),
+        by_model=visit.by_model,
+        knows_treatment="treatment" in model.bundle.card.trained_on.lower(),
+    )
+
+
+def _follow_region(
+    region: str, visits: Sequence[VisitData], alignments: Sequence[Alignment], common: Grid
+) -> RegionCourse:
+    which = next(known for known in REGIONS if known.abbreviation == region)
+    return follow_region(
+        region,
+        [
+            RegionVisit(
+                mask=visit.segmentation.region_mask(which),
+                grid=visit.segmentation.labels.grid,
+                lesions=visit.measurements.lesions_of(region),
+                matrix=alignment.matrix,
+            )
+            for visit, alignment in zip(visits, alignments, strict=True)
+        ],
+        common,
+    )
+
+
+def _day_words(patient: PatientFiles, visits: Sequence[VisitData]) -> list[str]:
+    """What to write for the days the response engine was given, where they only stand in."""
+    if patient.dating is Dating.DATES:
+        return [""] * len(visits)
+    return [when_words(patient.dating, visit.files.day) or f"visit {visit.label}" for visit in visits]
+
+
+def when_words(dating: Dating, day: date | None) -> str:
+    """A day in the words the visits were dated in: a date, ``day 35``, or nothing."""
+    if day is None or dating is Dating.NONE:
+        return ""
+    return day.isoformat() if dating is Dating.DATES else f"day {(day - DAY_ZERO).days}"

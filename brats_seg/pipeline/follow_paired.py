@@ -1,0 +1,78 @@
+"""Change of each enhancing lesion from both images at once, beside the difference of its two volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.labels import Region
+from brats_seg.core.study import MRSequence
+from brats_seg.longitudinal.align import Alignment
+from brats_seg.longitudinal.change import LesionChange, measure_change
+from brats_seg.longitudinal.change_frame import VisitScan
+from brats_seg.longitudinal.course import ChangeRow
+from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse, component_numbers
+from brats_seg.pipeline.follow_visits import VisitData
+
+PAIRED_REGION = "ET"
+SEQUENCE = MRSequence.T1CE
+"""The method needs a border that stands out: enhancement after contrast. The border of edema does not."""
+
+SMALLEST_ML = 0.5
+"""Smaller lesions have too little border to compare; a 10 mm sphere, the least that is measurable."""
+
+MOST_LESIONS = 5
+"""The largest so many of a visit are compared, as many as any criteria follow."""
+
+
+def paired_changes(
+    visits: Sequence[VisitData],
+    alignments: Sequence[Alignment],
+    course: RegionCourse,
+    changes: Sequence[ChangeRow],
+) -> dict[tuple[str, int, int], LesionChange]:
+    """Measure every change of an enhancing lesion that both images can show.
+
+    Args:
+        visits: in order of time.
+        alignments: of each visit to the first.
+        course: enhancing lesions.
+        changes: what was compared; gives lesion, reference and visit.
+
+    Returns:
+        By lesion, index of the reference visit and of the visit. Pairs without T1CE on the grid of both label maps,
+        and small lesions, are left out.
+    """
+    rows = {(row.visit, row.lesion): row for row in course.rows}
+    numbers: dict[int, NDArray[np.int32]] = {}
+    found: dict[tuple[str, int, int], LesionChange] = {}
+    for change in changes:
+        key = (change.lesion, change.reference, change.visit)
+        if change.region != PAIRED_REGION or not change.lesion or key in found:
+            continue
+        pair = [(index, rows[index, change.lesion]) for index in (change.reference, change.visit)]
+        if not all(_large(row, course) for _, row in pair) or not all(_usable(visits[index]) for index, _ in pair):
+            continue
+        scans = []
+        for index, row in pair:
+            if index not in numbers:
+                mask = visits[index].segmentation.region_mask(Region.ET)
+                numbers[index] = component_numbers(mask, visits[index].measurements.lesions_of(PAIRED_REGION))
+            own = np.isin(numbers[index], row.components)
+            image = visits[index].image(SEQUENCE)
+            scans.append(VisitScan(image, own, others=visits[index].tumour & ~own))
+        matrix = alignments[change.visit].matrix @ np.linalg.inv(alignments[change.reference].matrix)
+        found[key] = measure_change(scans[0], scans[1], matrix=np.asarray(matrix, dtype=np.float64))
+    return found
+
+
+def _large(row: LesionRow, course: RegionCourse) -> bool:
+    """Whether a lesion is one of the larger ones of its visit, and large enough."""
+    larger = [other for other in course.at(row.visit) if other.volume_ml > row.volume_ml]
+    return row.volume_ml >= SMALLEST_ML and len(larger) < MOST_LESIONS
+
+
+def _usable(visit: VisitData) -> bool:
+    return SEQUENCE in visit.sequences and visit.on_grid(SEQUENCE)

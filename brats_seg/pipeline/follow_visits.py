@@ -1,0 +1,187 @@
+"""One visit of a course: segmented, kept from before, or read from a label map that exists."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.results import Measurements, Segmentation
+from brats_seg.core.study import MRSequence
+from brats_seg.core.volume import Affine, Volume
+from brats_seg.inference.predict import Predictor
+from brats_seg.io.nifti import file_sha256, read_image
+from brats_seg.io.output import read_run
+from brats_seg.io.visits import VisitFiles
+from brats_seg.models.bundle import ModelBundle
+from brats_seg.pipeline.masks import read_mask
+from brats_seg.pipeline.options import SegmentOptions
+from brats_seg.pipeline.studies import reason_to_redo, segment_study
+from brats_seg.volumetrics.measure import measure_segmentation
+
+SEGMENTATIONS = "segmentations"
+"""Folder in the output that holds one result folder for each visit that was segmented."""
+
+Tick = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Model:
+    """The model of a run: its card at once, its networks when the first visit needs them."""
+
+    bundle: ModelBundle
+    open: Callable[[], Predictor]
+    _predictor: Predictor | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """Opened once."""
+        if self._predictor is None:
+            self._predictor = self.open()
+        return self._predictor
+
+
+@dataclass(eq=False)
+class VisitData:
+    """One visit with its label map, as the course needs it.
+
+    Attributes:
+        files: where it came from.
+        segmentation: on the visit's own grid.
+        measurements: volumes with intervals where they are known, lesions, diameters.
+        by_model: whether this program's model made the label map.
+        key: changes with anything that went into the label map or the scans.
+        registrations: for sequences on other grids, RAS+ mm of the label map to RAS+ mm of the scan.
+        how: how the label map came about, in words.
+    """
+
+    files: VisitFiles
+    segmentation: Segmentation
+    measurements: Measurements
+    by_model: bool
+    key: str
+    registrations: Mapping[MRSequence, Affine] = field(default_factory=dict)
+    how: str = ""
+    _images: dict[MRSequence, Volume] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Name of the visit."""
+        return self.files.label
+
+    @property
+    def sequences(self) -> tuple[MRSequence, ...]:
+        """Scans that are there."""
+        return tuple(self.files.scans.files) if self.files.scans is not None else ()
+
+    @property
+    def tumour(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Everything the label map holds, cavities too."""
+        return np.asarray(self.segmentation.labels.data) > 0
+
+    def image(self, sequence: MRSequence) -> Volume:
+        """A scan, read once."""
+        if sequence not in self._images:
+            if self.files.scans is None:
+                raise KeyError(sequence)
+            self._images[sequence] = read_image(self.files.scans.files[sequence]).volume
+        return self._images[sequence]
+
+    def forget_images(self) -> None:
+        """Give the memory of the scans back."""
+        self._images.clear()
+
+    def on_grid(self, sequence: MRSequence) -> bool:
+        """Whether a scan lies on the grid of the label map."""
+        return self.image(sequence).grid.same_as(self.segmentation.labels.grid)
+
+
+def visit_key(files: VisitFiles) -> str:
+    """Checksum of a visit's input files.
+
+    Raises:
+        InputError: if one cannot be read.
+    """
+    shas = {} if files.scans is None else {s.value: file_sha256(path) for s, path in files.scans.files.items()}
+    if files.mask is not None:
+        shas["mask"] = file_sha256(files.mask)
+    return hashlib.sha256(json.dumps(shas, sort_keys=True).encode()).hexdigest()
+
+
+def load_visit(
+    files: VisitFiles, output: Path, *, options: SegmentOptions, schema: str, model: Model, tick: Tick | None = None
+) -> VisitData:
+    """The visit's label map and measurements; segmented only where that was not done before with the same means.
+
+    Args:
+        files: of the visit.
+        output: folder of the run; segmentations go into its :data:`SEGMENTATIONS`.
+        options: how to segment.
+        schema: label schema of an existing label map, or ``auto``.
+        model: what segments.
+        tick: called with each step of a segmentation.
+
+    Raises:
+        BratsSegError: if the visit cannot be read or segmented.
+    """
+    key = visit_key(files)
+    if files.mask is not None:
+        return _from_mask(files, schema, key)
+    if files.scans is None:
+        raise InputError(f"visit {files.label} has neither scans nor a label map")
+    folder = output / SEGMENTATIONS / files.study_id
+    reason = reason_to_redo(folder, files.scans, options, model.bundle) if folder.exists() else "new"
+    if reason:
+        again = replace(options, exists="overwrite", report=False)
+        segment_study(files.scans, output / SEGMENTATIONS, options=again, predictor=model.predictor, tick=tick)
+    how = "segmented" if reason == "new" else f"segmented again, because {reason}" if reason else "kept from before"
+    reading = read_mask(folder / f"{files.study_id}_dseg.nii.gz", "auto", files.study_id)
+    measured = _with_intervals(measure_segmentation(reading.segmentation), folder / f"{files.study_id}_volumes.json")
+    return VisitData(
+        files=files,
+        segmentation=reading.segmentation,
+        measurements=measured,
+        by_model=True,
+        key=hashlib.sha256((key + reading.sha256).encode()).hexdigest(),
+        registrations=_registrations(folder),
+        how=how,
+    )
+
+
+def _from_mask(files: VisitFiles, schema: str, key: str) -> VisitData:
+    assert files.mask is not None  # the caller asked
+    reading = read_mask(files.mask, schema, files.study_id)
+    return VisitData(
+        files=files,
+        segmentation=reading.segmentation,
+        measurements=measure_segmentation(reading.segmentation),
+        by_model=False,
+        key=hashlib.sha256((key + reading.segmentation.schema.name).encode()).hexdigest(),
+        how=f"label map as given; {reading.decisions[0]}",
+    )
+
+
+def _with_intervals(measured: Measurements, path: Path) -> Measurements:
+    """The measurements with the intervals that were found with the probabilities at hand."""
+    stored = {row["region"]: row for row in json.loads(path.read_text(encoding="utf-8"))["volumes"]}
+    volumes = tuple(
+        replace(
+            row,
+            low_ml=stored[row.region]["low_ml"],
+            high_ml=stored[row.region]["high_ml"],
+            level=stored[row.region]["level"],
+        )
+        for row in measured.volumes
+    )
+    return replace(measured, volumes=volumes)
+
+
+def _registrations(folder: Path) -> dict[MRSequence, Affine]:
+    found = (read_run(folder) or {}).get("preparation", {}).get("registrations", {})
+    return {MRSequence(name): np.array(entry["matrix"], dtype=np.float64) for name, entry in found.items()}

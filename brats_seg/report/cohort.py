@@ -1,0 +1,264 @@
+"""The page of a cohort: who responded, for how long, how much; made of every patient's ``course.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from brats_seg.report.html import DISCLAIMER
+from brats_seg.report.timeline import CATEGORY_WORDS, EVENT_WORDS
+from brats_seg.report.timeline_svg import CATEGORY_COLOURS, WIDTH, nice_step
+
+TEMPLATE = "cohort.html.j2"
+_ROW = 26
+_LEFT, _RIGHT = 190, 30
+_SOFT, _LINE, _INK = "#57606a", "#d8dee4", "#1b1f24"
+
+
+def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
+    """The whole page.
+
+    Args:
+        courses: content of each patient's ``course.json``.
+        failed: name of each patient that could not be followed, and why.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    ordered = sorted(courses, key=lambda course: (-_length(course), str(course["patient"])))
+    drawings = [
+        ("Swimmer", "One bar a patient from the first visit to the last; marks are the response of each visit.",
+         swimmer(ordered)),
+        ("Waterfall", "Best change of the judged volume against baseline, by patient.", waterfall(courses)),
+        ("Spider", "Change of the judged volume against baseline over time.", spider(courses)),
+    ]  # fmt: skip
+    return environment.get_template(TEMPLATE).render(
+        disclaimer=DISCLAIMER,
+        headline=_headline(courses, failed),
+        drawings=[(title, words, Markup(drawing)) for title, words, drawing in drawings if drawing],
+        legend=[(name, CATEGORY_WORDS[name], colour) for name, colour in CATEGORY_COLOURS.items()],
+        rows=[_row(course) for course in sorted(courses, key=lambda course: str(course["patient"]))],
+        failed=[
+            *failed,
+            *((f"{course['patient']}, visit {entry['visit']}", entry["reason"])
+              for course in courses for entry in course["stopped"]),
+        ],
+    )  # fmt: skip
+
+
+def swimmer(courses: Sequence[Mapping[str, Any]]) -> str:
+    """Bars of time with the category of every visit; empty where no patient has dates."""
+    dated = [course for course in courses if _length(course) > 0]
+    if not dated:
+        return ""
+    longest = max(_length(course) for course in dated)
+    scale = (WIDTH - _LEFT - _RIGHT) / longest
+    parts = []
+    for number, course in enumerate(dated):
+        y = 12 + number * _ROW
+        parts.append(_text(_LEFT - 12, y + 13, _short(course["patient"]), anchor="end"))
+        parts.append(
+            f'<rect x="{_LEFT}" y="{y + 4}" width="{_length(course) * scale:.1f}" height="10" rx="3" fill="#e3e8ee"/>'
+        )
+        for event in course["events"]:
+            if event["event"] in EVENT_WORDS and event["days_since_first"] is not None:
+                x = _LEFT + min(max(event["days_since_first"], 0), longest) * scale
+                parts.append(
+                    f'<path d="M{x:.1f} {y - 2}v22" stroke="{_INK}" stroke-width="1.5" stroke-dasharray="3 2">'
+                    f"<title>{escape(EVENT_WORDS[event['event']])} {escape(event['date'])}</title></path>"
+                )
+        days = {visit["visit"]: visit["days_since_first"] for visit in course["visits"]}
+        for row in _overall(course):
+            x = _LEFT + days[row["visit"]] * scale
+            parts.append(_dot(x, y + 9, row))
+    bottom = 12 + len(dated) * _ROW
+    parts += _axis(longest, scale, bottom)
+    return _svg(parts, bottom + 40, "Swimmer plot: " + "; ".join(_alt(course) for course in dated))
+
+
+def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
+    """A bar for each patient's best change; empty where there is none."""
+    found = [(best, course) for course in courses if (best := _best_change(course)) is not None]
+    if not found:
+        return ""
+    found.sort(key=lambda entry: -entry[0])
+    height, top, bottom = 300, 20, 270
+    bests = [best for best, _ in found]
+    high, low = max(25.0, *(min(best, 200.0) for best in bests)), min(-65.0, *bests)
+    width = (WIDTH - _LEFT - _RIGHT) / len(found)
+
+    def py(value: float) -> float:
+        return top + (high - min(value, high)) / (high - low) * (bottom - top)
+
+    parts = []
+    for limit, words in ((0.0, "0 %"), (-65.0, "PR by volume"), (40.0, "PD by volume")):
+        if low <= limit <= high:
+            parts.append(
+                f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(limit):.1f}" y2="{py(limit):.1f}" stroke="{_SOFT}" '
+                f'stroke-dasharray="{"0" if limit == 0 else "4 3"}"/>'
+            )
+            parts.append(_text(_LEFT - 12, py(limit) + 4, words, anchor="end", colour=_SOFT))
+    for number, (best, course) in enumerate(found):
+        x = _LEFT + number * width
+        y, base = py(best), py(0)
+        answer = course["best"]["volume"] or {"category": "NE"}
+        parts.append(
+            f'<rect x="{x + width * 0.12:.1f}" y="{min(y, base):.1f}" width="{width * 0.76:.1f}" '
+            f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[answer["category"]]}" stroke="{_INK}" '
+            f'stroke-width=".5"><title>{escape(str(course["patient"]))} {best:+.0f} %</title></rect>'
+        )
+    alt = "; ".join(f"{course['patient']} {best:+.0f} %" for best, course in found)
+    return _svg(parts, height, f"Waterfall plot: {alt}")
+
+
+def spider(courses: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each patient; empty where no patient has dates."""
+    lines = [(course, points) for course in courses if len(points := _percents(course)) > 1 and _length(course) > 0]
+    if not lines:
+        return ""
+    longest = max(day for _, points in lines for day, _ in points) or 1
+    scale = (WIDTH - _LEFT - _RIGHT) / longest
+    top, bottom, low, high = 16, 270, -100.0, 200.0
+
+    def py(value: float) -> float:
+        return top + (high - min(value, high)) / (high - low) * (bottom - top)
+
+    parts = []
+    for value in (-100, -50, 0, 50, 100, 200):
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(value):.1f}" y2="{py(value):.1f}" stroke="{_LINE}"/>'
+        )
+        words = f"{value:+d} %" if value < 200 else "+200 % and more"
+        parts.append(_text(_LEFT - 12, py(value) + 4, words, anchor="end", colour=_SOFT))
+    for course, points in lines:
+        answer = course["best"]["volume"] or {"category": "NE"}
+        colour = CATEGORY_COLOURS[answer["category"]]
+        colour = _SOFT if colour in ("#FFFFFF", "#C8CCD1") else colour
+        path = " ".join(f"{_LEFT + day * scale:.1f},{py(percent):.1f}" for day, percent in points)
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"><title>'
+            f"{escape(str(course['patient']))}</title></polyline>"
+        )
+        parts += [
+            f'<circle cx="{_LEFT + day * scale:.1f}" cy="{py(percent):.1f}" r="3.5" fill="{colour}"/>'
+            for day, percent in points
+        ]
+    parts += _axis(longest, scale, bottom)
+    return _svg(parts, bottom + 40, "Spider plot: " + "; ".join(str(course["patient"]) for course, _ in lines))
+
+
+def _headline(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
+    count = len(courses)
+    words = f"{count} patient{'s' if count != 1 else ''} followed"
+    progressed = sum(course["progression"]["volume"] is not None for course in courses)
+    words += f", {progressed} with progression by volume"
+    return words + (f", {len(failed)} failed." if failed else ".")
+
+
+def _row(course: Mapping[str, Any]) -> dict[str, Any]:
+    best_change = _best_change(course)
+    return {
+        "patient": course["patient"],
+        "page": f"{course['patient']}/{course['patient']}_timeline.html",
+        "visits": len(course["visits"]),
+        "days": "" if course["visits"][-1]["days_since_first"] is None else course["visits"][-1]["days_since_first"],
+        "disease": course["disease"].replace("_", "-"),
+        "best": _answer(course["best"]["2d"]),
+        "best_volume": _answer(course["best"]["volume"]),
+        "change": "" if best_change is None else f"{best_change:+.0f} %".replace("-", "\u2212"),
+        "progression": _answer(course["progression"]["volume"] or course["progression"]["2d"], with_visit=True),
+    }
+
+
+def _answer(answer: Mapping[str, Any] | None, *, with_visit: bool = False) -> dict[str, str]:
+    if answer is None:
+        return {"category": "", "note": "", "colour": "", "ink": ""}
+    words = [answer["visit"]] if with_visit else []
+    words += [answer["status"]] if answer["status"] else []
+    ink = "#fff" if answer["category"] in ("PD", "CR", "baseline") else _INK
+    return {
+        "category": answer["category"],
+        "note": ", ".join(words),
+        "colour": CATEGORY_COLOURS[answer["category"]],
+        "ink": ink,
+    }
+
+
+def _overall(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in course["responses"] if row["compartment"] == "overall" and row["measure"] == "volume"]
+
+
+def _judged(course: Mapping[str, Any]) -> str:
+    return "non_enhancing" if course["disease"] == "non_enhancing" else "enhancing"
+
+
+def _percents(course: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Days since the first visit and change against baseline of the judged compartment, by volume."""
+    days = {visit["visit"]: visit["days_since_first"] for visit in course["visits"]}
+    points = []
+    for row in course["responses"]:
+        if row["compartment"] != _judged(course) or row["measure"] != "volume":
+            continue
+        day = days[row["visit"]]
+        if day is None:
+            continue
+        if row["category"] == "baseline":
+            points.append((float(day), 0.0))
+        elif row["percent_from_baseline"]:
+            points.append((float(day), float(row["percent_from_baseline"])))
+    return points
+
+
+def _best_change(course: Mapping[str, Any]) -> float | None:
+    found = [
+        float(row["percent_from_baseline"])
+        for row in course["responses"]
+        if row["compartment"] == _judged(course) and row["measure"] == "volume" and row["percent_from_baseline"]
+    ]
+    return min(found) if found else None
+
+
+def _length(course: Mapping[str, Any]) -> float:
+    return float(course["visits"][-1]["days_since_first"] or 0)
+
+
+def _alt(course: Mapping[str, Any]) -> str:
+    return f"{course['patient']} " + ", ".join(row["category"] for row in _overall(course))
+
+
+def _dot(x: float, y: float, row: Mapping[str, Any]) -> str:
+    colour = CATEGORY_COLOURS[row["category"]]
+    words = escape(f"{row['visit']}: {row['category']} {row['status']}".strip())
+    dashed = ' stroke-dasharray="2 2"' if row["status"] == "preliminary" else ""
+    place = f'cx="{x:.1f}" cy="{y:.1f}" r="8"'
+    return f'<circle {place} fill="{colour}" stroke="{_INK}"{dashed}><title>{words}</title></circle>'
+
+
+def _axis(longest: float, scale: float, bottom: float) -> list[str]:
+    step = nice_step(longest, count=6)
+    parts = [f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom + 4}" y2="{bottom + 4}" stroke="{_SOFT}"/>']
+    for number in range(int(longest / step) + 1):
+        parts.append(_text(_LEFT + number * step * scale, bottom + 22, f"{number * step:g}", colour=_SOFT))
+    parts.append(_text(WIDTH - _RIGHT, bottom + 36, "days since the first visit", anchor="end", colour=_SOFT))
+    return parts
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:21]}…"
+
+
+def _svg(parts: Sequence[str], height: float, alt: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
+
+
+def _text(x: float, y: float, words: str, *, anchor: str = "middle", colour: str = _INK) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="13" fill="{colour}">{escape(words)}</text>'

@@ -1,0 +1,388 @@
+"""The timeline page of a patient: one HTML file that loads nothing, two A4 pages in print.
+
+It is made of the plain values of ``course.json`` and ``growth.json``, so that it shows exactly what the tables say.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from brats_seg.core.palette import REGION_COLOURS
+from brats_seg.report.figures import Picture
+from brats_seg.report.html import DISCLAIMER
+from brats_seg.report.tables import ml, mm
+from brats_seg.report.tables import title as region_title
+from brats_seg.report.timeline_svg import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
+
+TEMPLATE = "timeline.html.j2"
+REGIONS = ("ET", "TC", "WT")
+CURVE_COLOUR = {"ET": "#D55E00", "TC": "#B8860B", "WT": "#0072B2"}
+"""Darker than in pictures, for lines on white."""
+MOST_LESIONS = 12
+"""Rows of the table of lesions; the rest is in lesions.csv."""
+CATEGORY_WORDS = {
+    "CR": "complete response",
+    "PR": "partial response",
+    "MR": "minor response",
+    "SD": "stable disease",
+    "PD": "progression",
+    "NE": "cannot be judged",
+    "baseline": "baseline",
+}
+EVENT_WORDS = {
+    "radiotherapy_end": "end of radiotherapy",
+    "surgery": "surgery",
+    "treatment_start": "treatment",
+    "baseline": "baseline",
+}
+FACT_WORDS = {
+    "radiotherapy_end": "end of radiotherapy",
+    "steroid_mg": "steroid dose",
+    "clinical_status": "clinical status",
+    "treatment_start": "start of treatment",
+}
+SLIDER_SCRIPT = (
+    "document.querySelectorAll('.slider input').forEach(function(i){function f(){i.parentNode.style.setProperty("
+    "'--cut',i.value+'%')}i.addEventListener('input',f);f()})"
+)
+"""The page's only script; its checksum in the page's policy lets no other run."""
+
+
+@dataclass(frozen=True)
+class TimelinePictures:
+    """Pictures of the page.
+
+    Attributes:
+        rows: name of a sequence, and the same slice of each visit shown.
+        slider: the baseline and the last visit, large; empty with one visit.
+        place: where the slice lies, in words.
+    """
+
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    slider: tuple[Picture, ...]
+    place: str
+
+
+def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], pictures: TimelinePictures) -> str:
+    """The whole page.
+
+    Args:
+        course: content of ``course.json``.
+        growth: entries of ``growth.json``, each with the points of its ``curve``.
+        pictures: aligned views.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()
+    leading = "WT" if course["disease"] == "non_enhancing" else "ET"
+    return environment.get_template(TEMPLATE).render(
+        patient=course["patient"],
+        disclaimer=DISCLAIMER,
+        headline=headline(course),
+        details=_details(course, leading),
+        warnings=_warnings(course),
+        charts=_charts(course, growth, leading),
+        leading=leading,
+        regions=[(name, region_title(name), CURVE_COLOUR[name]) for name in REGIONS],
+        visits=_visit_rows(course, leading),
+        lesions=_lesion_table(course),
+        labels=[visit["visit"] for visit in course["visits"]],
+        growth=_growth_rows(growth),
+        resections=course["resections"],
+        picture_rows=[(name, [_source(p) for p in row]) for name, row in pictures.rows],
+        slider=[_source(picture) for picture in pictures.slider],
+        place=pictures.place,
+        reasons=_reasons(course),
+        alignments=_alignments(course),
+        colours=REGION_COLOURS,
+        criteria=course["criteria"],
+        disease=course["disease"],
+        disease_reason=course["disease_reason"],
+        script=Markup(SLIDER_SCRIPT),
+        digest=digest,
+        ml=ml,
+    )
+
+
+def headline(course: Mapping[str, Any]) -> str:
+    """The last visit's answer in one sentence."""
+    row = _answers(course)[-1]
+    words = CATEGORY_WORDS[row["category"]]
+    status = f", {row['status']}" if row["status"] else ""
+    way = "by volume" if row["measure"] == "volume" else "by two diameters"
+    return f"{row['visit']}: {words} ({row['category']}{status}) {way}"
+
+
+def _answers(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Overall answers of every visit: by diameters, or by volume where diameters cannot be judged anywhere."""
+    overall = [row for row in course["responses"] if row["compartment"] == "overall"]
+    planar = [row for row in overall if row["measure"] == "2d"]
+    judged = any(row["category"] not in ("NE", "baseline") for row in planar)
+    return planar if judged else [row for row in overall if row["measure"] == "volume"]
+
+
+def _details(course: Mapping[str, Any], leading: str) -> list[str]:
+    lines = []
+    label = course["visits"][-1]["visit"]
+    for against in ("baseline", "nadir", "last"):
+        row = _change(course, label, leading, against)
+        if row is None or (against == "last" and row["reference"] == course["visits"][0]["visit"]):
+            continue
+        lines.append(f"{leading} {_change_words(row)} against {_against_words(row)}.")
+    return lines
+
+
+def _against_words(row: Mapping[str, Any]) -> str:
+    names = {"baseline": "baseline", "nadir": "the smallest so far", "last": "the visit before"}
+    return f"{names[row['against']]} ({row['reference']})"
+
+
+def _change_words(row: Mapping[str, Any]) -> str:
+    sign = "+" if row["change_ml"] >= 0 else "\u2212"
+    size = f"{sign}{ml(abs(row['change_ml']))} ml"
+    if row["percent"] is not None:
+        size = f"{row['percent']:+.0f} % ({size})".replace("-", "\u2212")
+    verdict = "larger" if row["larger_than_error"] == "yes" else "not larger"
+    return f"{size}, {verdict} than measurement error,"
+
+
+def _change(course: Mapping[str, Any], visit: str, region: str, against: str) -> Mapping[str, Any] | None:
+    wanted = (visit, region, "", against)
+    return next((r for r in course["changes"] if (r["visit"], r["region"], r["lesion"], r["against"]) == wanted), None)
+
+
+def _warnings(course: Mapping[str, Any]) -> list[str]:
+    lines = [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
+    if course["dating"] == "no dates":
+        lines.append("No dates are known: rates, confirmation and windows of time are not given.")
+    treated = [row for row in _answers(course) if "not validated after treatment" in row["missing"]]
+    if treated:
+        lines.append(
+            f"Segmentation not validated after treatment: {', '.join(row['visit'] for row in treated)}. Look at the "
+            "outlines before you use these numbers."
+        )
+    last = _answers(course)[-1]["missing"]
+    facts = [
+        FACT_WORDS.get(item, item)
+        for item in last.split("; ")
+        if item and "not validated" not in item and "specks" not in item and item != "dates of the visits"
+    ]
+    if facts:
+        lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
+    lines += [note for note in course["notes"] if "order of their dates" in note]
+    return lines
+
+
+def _x(course: Mapping[str, Any]) -> dict[str, float]:
+    """Place of each visit on the axis: days since the first, or its number."""
+    return {
+        visit["visit"]: float(visit["days_since_first"] if visit["days_since_first"] is not None else number)
+        for number, visit in enumerate(course["visits"])
+    }
+
+
+def _charts(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], leading: str) -> list[tuple[str, Markup]]:
+    """The judged region with categories, treatments and its growth curve; below it the others."""
+    places = _x(course)
+    ticks = [(places[v["visit"]], f"{v['visit']}" + (f" · {v['when']}" if v["when"] else "")) for v in course["visits"]]
+    events = [
+        Event(float(event["days_since_first"]), EVENT_WORDS[event["event"]])
+        for event in course["events"]
+        if event["event"] in EVENT_WORDS and event["event"] != "baseline" and event["days_since_first"] is not None
+    ]
+    marks = [Mark(places[r["visit"]], r["category"], r["status"], r["reasons"]) for r in _answers(course)]
+    series = {name: _series(course, growth, name, places) for name in REGIONS}
+    others = [series[name] for name in REGIONS if name != leading]
+    charts = [
+        (
+            f"{leading}, {region_title(leading)}",
+            volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, height=330),
+        ),
+        (
+            " and ".join(f"{name}, {region_title(name)}" for name in REGIONS if name != leading),
+            volume_chart(others, ticks=ticks, events=events, height=230),
+        ),
+    ]
+    return [(title, Markup(drawing)) for title, drawing in charts]
+
+
+def _series(
+    course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], region: str, places: Mapping[str, float]
+) -> Series:
+    points = []
+    for row in course["volumes"]:
+        if row["region"] != region:
+            continue
+        known = row["low_ml"] is not None
+        low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
+        points.append(Point(places[row["visit"]], row["volume_ml"], low, high))
+    curve = [tuple(point) for entry in growth if entry["region"] == region for point in entry["curve"]]
+    return Series(region, CURVE_COLOUR[region], tuple(points), tuple(curve))
+
+
+def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]:
+    volumes = {(row["visit"], row["region"]): row for row in course["volumes"]}
+    categories = {(row["visit"], row["measure"]): row for row in course["responses"] if row["compartment"] == "overall"}
+    rows = []
+    for visit in course["visits"]:
+        label = visit["visit"]
+        change = _change(course, label, leading, "nadir")
+        rows.append(
+            {
+                "visit": label,
+                "when": visit["when"] or "",
+                "volumes": [_volume_cell(volumes[label, region]) for region in REGIONS],
+                "planar": _chip(categories[label, "2d"]),
+                "volume": _chip(categories[label, "volume"]),
+                "change": "" if change is None else _change_cell(change),
+            }
+        )
+    return rows
+
+
+def _volume_cell(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Volume and its interval; the model's where there is one, else that of measurement error."""
+    known = row["low_ml"] is not None
+    low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
+    return ml(row["volume_ml"]), f"{ml(low)} to {ml(high)}"
+
+
+def _change_cell(row: Mapping[str, Any]) -> tuple[str, str]:
+    percent = "" if row["percent"] is None else f"{row['percent']:+.0f} %".replace("-", "\u2212")
+    sign = "+" if row["change_ml"] >= 0 else "\u2212"
+    return percent or f"{sign}{ml(abs(row['change_ml']))} ml", row["larger_than_error"]
+
+
+def _chip(row: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "category": row["category"],
+        "status": row["status"],
+        "colour": CATEGORY_COLOURS[row["category"]],
+        "ink": "#fff" if row["category"] in ("PD", "CR", "baseline") else "#1b1f24",
+        "words": CATEGORY_WORDS[row["category"]],
+    }
+
+
+def _lesion_table(course: Mapping[str, Any]) -> dict[str, Any]:
+    """Each lesion's row through time, the largest first."""
+    cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in course["lesions"]:
+        cells.setdefault((row["region"], row["lesion"]), {})[row["visit"]] = row
+    order = sorted(
+        cells, key=lambda key: (key[0] != "ET", -max(row["volume_ml"] for row in cells[key].values()), key[1])
+    )
+    rows = []
+    for region, lesion in order[:MOST_LESIONS]:
+        found = cells[region, lesion]
+        rows.append(
+            {
+                "region": region,
+                "lesion": lesion,
+                "cells": [_lesion_cell(found.get(visit["visit"])) for visit in course["visits"]],
+            }
+        )
+    return {"rows": rows, "left_out": max(len(order) - MOST_LESIONS, 0)}
+
+
+def _lesion_cell(row: Mapping[str, Any] | None) -> dict[str, str]:
+    if row is None:
+        return {"main": "", "note": ""}
+    if not row["pieces"]:
+        partner = f" into {row['partner']}" if row["partner"] and row["relation"] == "merged" else ""
+        return {"main": "\u2013", "note": f"{row['relation']}{partner}"}
+    note = "" if row["relation"] in ("first", "same") else row["relation"]
+    if row["relation"] == "split" and row["partner"]:
+        note = f"split from {row['partner']}"
+    size = f"{mm(row['long_mm'])} × {mm(row['short_mm'])} mm"
+    return {"main": f"{ml(row['volume_ml'])} ml", "note": f"{size}{', ' + note if note else ''}"}
+
+
+def _growth_rows(growth: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    rows = []
+    for entry in growth:
+        rows.append(
+            {
+                "region": entry["region"],
+                "visits": f"{entry['visits'][0]} to {entry['visits'][-1]}"
+                + (f", after {entry['begins_after']}" if entry["begins_after"] else ""),
+                "rate": _estimate(entry["specific_growth_rate"], "% a day", 100),
+                "doubling": _estimate(entry["doubling_time"], "days", 1),
+                "velocity": _estimate(entry["velocity_of_diametric_expansion"], "mm a year", 1),
+                "fit": entry["fit"]["model"] or f"refused: {entry['fit']['refused']}",
+                "prediction": _estimate(entry["prediction"], "ml", 1)
+                + (
+                    f" on day {entry['prediction']['day_since_first_visit']:.0f}"
+                    if entry["prediction"]["value"] is not None
+                    else ""
+                ),
+            }
+        )
+    order = {name: number for number, name in enumerate(REGIONS)}
+    return sorted(rows, key=lambda row: order[row["region"]])
+
+
+def _estimate(value: Mapping[str, Any], unit: str, factor: float) -> str:
+    if value["value"] is None:
+        return f"not given: {value['refused']}"
+    words = f"{factor * value['value']:.3g} {unit}"
+    if value["low"] is not None:
+        words += f" ({factor * value['low']:.3g} to {factor * value['high']:.3g})"
+    return words.replace("-", "\u2212")
+
+
+def _reasons(course: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Why each visit got its answer: the deciding rule and numbers, by measure."""
+    rows = []
+    for visit in course["visits"]:
+        entries = []
+        for measure, words in (("2d", "by diameters"), ("volume", "by volume")):
+            row = next(
+                r
+                for r in course["responses"]
+                if (r["visit"], r["measure"], r["compartment"]) == (visit["visit"], measure, "overall")
+            )
+            entries.append({"chip": _chip(row), "by": words, "reasons": row["reasons"], "missing": row["missing"]})
+        rows.append({"visit": visit["visit"], "when": visit["when"] or "", "entries": entries})
+    return rows
+
+
+def _alignments(course: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for visit in course["visits"][1:]:
+        found = visit["alignment_to_first"]
+        if found["by"] == "nothing":
+            rows.append((visit["visit"], "label maps were taken to lie in one space"))
+            continue
+        rows.append(
+            (
+                visit["visit"],
+                f"by the {found['by']}: moved {found['translation_mm']:.1f} mm, turned {found['rotation_deg']:.1f}°, "
+                f"uncertain by {found['uncertainty_mm']:.2f} mm, overlap {found['overlap']:.3f}, mutual information "
+                f"{found['mutual_information']:.2f}",
+            )
+        )
+    return rows
+
+
+def _source(picture: Picture) -> dict[str, Any]:
+    data = "data:image/jpeg;base64," + base64.b64encode(picture.data).decode("ascii")
+    return {
+        "source": data,
+        "width": picture.width,
+        "height": picture.height,
+        "title": picture.title,
+        "alt": picture.alt,
+    }

@@ -1,0 +1,72 @@
+"""The same slice of every visit, aligned, with the outlines of what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from brats_seg.core.labels import REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.palette import REGION_COLOURS
+from brats_seg.core.volume import Volume
+from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines
+from brats_seg.report.figures import LINE_PX, Picture
+from brats_seg.report.slices import AXIAL, View, Window, cut
+
+_LETTER_PX = 19
+_LINE_SHARE = 0.6
+"""Lines are thinner than in the report of one study, whose panels are larger."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One axial slice of a visit in the common space.
+
+    Attributes:
+        visit: its name.
+        sequence: what the image shows; empty without image.
+        image: ``(X, Y, 1)`` RAS; None draws outlines alone.
+        window: grey levels.
+        labels: ``(X, Y, 1)`` on the same grid.
+        schema: meaning of the labels.
+    """
+
+    visit: str
+    sequence: str
+    image: Volume | None
+    window: Window | None
+    labels: Volume
+    schema: LabelSchema
+
+
+def picture_of(shown: Slice, *, start: tuple[int, int], stop: tuple[int, int], px_per_mm: float) -> Picture:
+    """A slice as a picture.
+
+    Args:
+        shown: the slice.
+        start: first voxel that is drawn, along x and y.
+        stop: voxel after the last.
+        px_per_mm: scale.
+    """
+    grid = shown.labels.grid
+    view = View((*start, 0), (*stop, 1), grid.spacing_mm, px_per_mm)
+    width, height = view.size_px(AXIAL)
+    canvas = Canvas(width, height)
+    if shown.image is not None and shown.window is not None:
+        picture = view.crop(cut(shown.image.data, AXIAL, 0), AXIAL)
+        canvas.image(shown.window.grey(view.stretch(picture, AXIAL)), 0, 0)
+    labels = view.crop(cut(shown.labels.data, AXIAL, 0), AXIAL)
+    if labels.any():
+        names = [region.abbreviation for region in REGIONS]
+        names += ["RC"] if Structure.RC in shown.schema.structures else []
+        for name in names:
+            if name == "RC":
+                mask = shown.schema.structure_mask(labels, Structure.RC)
+            else:
+                mask = shown.schema.region_mask(labels, Region[name])
+            lines = [view.pixels_of(line, AXIAL) for line in outlines(np.asarray(mask))]
+            canvas.lines(lines, REGION_COLOURS[name], width_px=LINE_PX[name] * _LINE_SHARE)
+    canvas.text("R", 5, height / 2, size_px=_LETTER_PX, align="lc", outlined=True)
+    canvas.text("L", width - 5, height / 2, size_px=_LETTER_PX, align="rc", outlined=True)
+    alt = f"Visit {shown.visit}, {shown.sequence or 'label map'}: axial slice with the outlines of the regions found."
+    return Picture(jpeg_bytes(canvas.render()), width, height, shown.visit, alt)

@@ -1,0 +1,207 @@
+"""``brats-seg track`` as a user runs it, on small heads with known lesions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_studies import Outcome, entries, write_nifti
+from heads import head_grid, head_image
+
+from brats_seg.core.study import MRSequence
+
+SEQUENCES = (MRSequence.T1CE, MRSequence.FLAIR)
+SPACING_MM = (3.0, 3.0, 3.0)
+DAYS = {"ses-1": "2024-01-10", "ses-2": "2024-03-10", "ses-3": "2024-05-10"}
+GROWTH = {"ses-1": 1.0, "ses-2": 0.6, "ses-3": 1.15}
+"""Size of the head, and with it of its tumour, at each visit; a cheap way to known changes of a lesion."""
+
+
+def write_visit(patient: Path, visit: str, *, size: float, shift_mm: float = 0.0, scans: bool = True) -> None:
+    grid = head_grid("LPS", spacing_mm=SPACING_MM, origin_mm=(shift_mm, 0.0, 0.0))
+    seen = head_grid("LPS", spacing_mm=SPACING_MM)
+    folder = patient / visit / "anat"
+    name = f"{patient.name}_{visit}"
+    for sequence in SEQUENCES if scans else ():
+        word = {"t1ce": "ce-gadolinium_T1w", "flair": "FLAIR"}[sequence.value]
+        image = head_image(seen, sequence)
+        write_nifti(image.data, grid.affine, folder / f"{name}_{word}.nii.gz")
+    points = np.linalg.norm(
+        seen.to_world(np.stack(np.meshgrid(*[np.arange(n) for n in seen.shape], indexing="ij"), -1)) - (12, -9, 6),
+        axis=-1,
+    )
+    labels = np.zeros(seen.shape, np.uint8)
+    for radius, number in ((17.0, 2), (12.0, 3), (5.0, 1)):
+        labels[points < radius * size] = number
+    write_nifti(labels, grid.affine, folder / f"{name}_dseg.nii.gz")
+
+
+def write_dates(patient: Path, visits: list[str]) -> None:
+    lines = ["session_id\tacq_time", *(f"{visit}\t{DAYS[visit]}" for visit in visits)]
+    (patient / f"{patient.name}_sessions.tsv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of one patient with three visits, each with its head elsewhere; not to be changed."""
+    root = tmp_path_factory.mktemp("track") / "cohort"
+    for number, (visit, size) in enumerate(GROWTH.items()):
+        write_visit(root / "sub-1", visit, size=size, shift_mm=4.0 * number)
+    write_dates(root / "sub-1", list(GROWTH))
+    return root
+
+
+@pytest.fixture
+def patient(drawn: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(drawn, tmp_path / "cohort")) / "sub-1"
+
+
+@pytest.fixture
+def track(cli: Callable[..., Outcome], model: Path, out: Path) -> Callable[..., Outcome]:
+    def run(place: Path, *rest: object) -> Outcome:
+        return cli("track", place, "-o", out, "--model", model, "--schema", "brats2023", "--engine", "torch", *rest)
+
+    return run
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def overall(out: Path, measure: str = "2d") -> list[tuple[str, str, str]]:
+    return [
+        (row["visit"], row["category"], row["status"])
+        for row in rows(out / "sub-1" / "responses.csv")
+        if (row["compartment"], row["measure"]) == ("overall", measure)
+    ]
+
+
+def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, out: Path, cli) -> None:
+    done = track(patient, "--segmentations", patient)
+    assert (done.code, done.err) == (0, "")
+    assert "best response PD at ses-3, progression at ses-3" in done.out
+    folder = out / "sub-1"
+    assert entries(folder) == sorted(
+        ["alignments.json", "change.csv", "course.json", "growth.json", "lesions.csv", "measurements.csv",
+         "responses.csv", "run.json", "sub-1_timeline.html", "volumes.csv"]
+    )  # fmt: skip
+    assert overall(out) == [("ses-1", "baseline", ""), ("ses-2", "PR", "refuted"), ("ses-3", "PD", "")]
+    lesions = [row for row in rows(folder / "lesions.csv") if row["region"] == "ET"]
+    assert [(row["lesion"], row["relation"]) for row in lesions] == [("E1", "first"), ("E1", "same"), ("E1", "same")]
+    changes = {
+        (r["visit"], r["against"]): r for r in rows(folder / "change.csv") if (r["region"], r["lesion"]) == ("ET", "")
+    }
+    assert changes["ses-2", "baseline"]["larger_than_error"] == "yes"
+    assert float(changes["ses-2", "baseline"]["percent"]) < -60 and changes["ses-3", "nadir"]["reference"] == "ses-2"
+    course = json.loads((folder / "course.json").read_text())
+    shifts = [visit["alignment_to_first"]["translation_mm"] for visit in course["visits"][1:]]
+    assert shifts == pytest.approx([4.0, 8.0], abs=1.0)
+    # The table of measurements gives the same answers to the other command.
+    assert cli("respond", folder / "measurements.csv", "-o", out / "again").code == 0
+    keys = ("visit", "compartment", "measure", "category", "status", "percent_from_baseline", "percent_from_nadir")
+    both = [[tuple(r[k] for k in keys) for r in rows(path / "responses.csv")] for path in (folder, out / "again")]
+    assert both[0] == both[1]
+
+
+def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
+    later = patient.parent / "later"
+    shutil.move(patient / "ses-3", later)
+    write_dates(patient, ["ses-1", "ses-2"])
+    assert track(patient, "--no-report").code == 0
+    names = ("responses.csv", "lesions.csv", "volumes.csv", "change.csv", "measurements.csv")
+    before = {name: (out / "sub-1" / name).read_text().splitlines() for name in names}
+    made = {path: path.stat().st_mtime_ns for path in (out / "segmentations").rglob("*_dseg.nii.gz")}
+    shutil.move(later, patient / "ses-3")
+    write_dates(patient, ["ses-1", "ses-2", "ses-3"])
+    refused = track(patient, "--no-report")
+    assert refused.code == 6 and "--resume" in refused.err
+    done = track(patient, "--no-report", "--resume", "-v")
+    assert done.code == 0 and "ses-1: kept from before" in done.out and "ses-3: segmented" in done.out
+    for name in names:
+        after = (out / "sub-1" / name).read_text().splitlines()
+        assert after[: len(before[name])] == before[name] and len(after) > len(before[name])
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    again = track(patient, "--no-report", "--resume")
+    assert again.code == 0 and "kept from before" in again.out
+
+
+def test_clinical_facts_decide(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
+    table = out.parent / "clinical.csv"
+    table.write_text("patient,date,event,value\nsub-1,2023-12-12,radiotherapy_end,\nsub-1,2024-02-01,surgery,\n")
+    assert track(patient, "--clinical", table, "--no-report").code == 0
+    missing = {row["visit"]: row["missing"] for row in rows(out / "sub-1" / "responses.csv")}
+    assert all("segmentation not validated after treatment" in words for words in missing.values())
+    found = json.loads((out / "sub-1" / "course.json").read_text())["resections"]
+    assert {(entry["before"], entry["after"]) for entry in found} == {("ses-1", "ses-2")}
+    table.write_text("patient,date,event,value\nsub-9,2023-12-12,surgery,\n")
+    wrong = track(patient, "--clinical", table, "--overwrite", "--no-report")
+    assert wrong.code == 3 and "line 2" in wrong.err and "sub-9" in wrong.err
+
+
+def test_without_dates_nothing_is_invented(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
+    (patient / "sub-1_sessions.tsv").unlink()
+    done = track(patient, "--segmentations", patient, "--no-report")
+    assert done.code == 0
+    assert {row["date"] for row in rows(out / "sub-1" / "responses.csv")} == {""}
+    text = (out / "sub-1" / "responses.csv").read_text() + (out / "sub-1" / "growth.json").read_text()
+    assert "1900" not in text and "the dates of the visits are not known" in text
+    growth = json.loads((out / "sub-1" / "growth.json").read_text())["growth"]
+    assert all(entry["specific_growth_rate"]["value"] is None for entry in growth)
+
+
+def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
+    track: Callable[..., Outcome], patient: Path, out: Path
+) -> None:
+    cohort = patient.parent
+    write_visit(cohort / "sub-2", "ses-1", size=1.0)
+    shutil.copytree(patient, cohort / "sub-3")
+    for path in sorted((cohort / "sub-3").rglob("*sub-1*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("sub-1", "sub-3")))
+    broken = cohort / "sub-3" / "ses-2" / "anat" / "sub-3_ses-2_dseg.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    done = track(cohort, "--segmentations", cohort)
+    assert done.code == 3
+    assert "sub-2: patient sub-2 has one visit" in done.err
+    assert "sub-3: visit ses-2 was left out" in done.err
+    assert "sub-1: 3 visits" in done.out and "sub-3: 2 visits" in done.out
+    page = (out / "cohort.html").read_text()
+    assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
+
+
+def test_processes_give_the_same_tables(track: Callable[..., Outcome], patient: Path, out: Path, cli, model) -> None:
+    assert track(patient, "--no-report").code == 0
+    other = out.parent / "other"
+    assert cli("track", patient, "-o", other, "--model", model, "--schema", "brats2023", "--engine", "torch",
+               "--no-report", "--jobs", "2").code == 0  # fmt: skip
+    for name in ("responses.csv", "lesions.csv", "volumes.csv", "change.csv", "growth.json"):
+        assert (out / "sub-1" / name).read_text() == (other / "sub-1" / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--jobs", "0"], (2, "--jobs 0 is none")),
+        (["--criteria", "rano3"], (2, "invalid choice")),
+        (["--table", "gone.csv"], (3, "gone.csv cannot be read")),
+        (["--clinical", "gone.csv"], (3, "gone.csv cannot be read")),
+        (["--segmentations", "gone"], (3, "there is no file or folder gone")),
+        (["--cluster", "tcp://x:1", "--jobs", "2"], (2, "not both")),
+    ],
+)
+def test_mistakes_get_one_line(
+    track: Callable[..., Outcome], drawn: Path, out: Path, arguments: list[str], expected: tuple[int, str]
+) -> None:
+    done = track(drawn / "sub-1", *arguments)
+    assert done.code == expected[0] and expected[1] in done.err and done.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_results_do_not_go_among_the_scans(cli: Callable[..., Outcome], drawn: Path) -> None:
+    done = cli("track", drawn / "sub-1", "-o", drawn / "sub-1" / "out")
+    assert done.code == 6 and "among the scans" in done.err

@@ -1,0 +1,127 @@
+"""From measurements to history, changes, growth and surgery."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from brats_seg.longitudinal.course import (
+    NOT_VALIDATED,
+    UNDATED,
+    VisitVolumes,
+    baseline_index,
+    changes_of,
+    history_of,
+    judge,
+    judged_region,
+    resections_of,
+)
+from brats_seg.longitudinal.course_growth import growth_of
+from brats_seg.longitudinal.criteria import RANO2
+from brats_seg.longitudinal.growth import Estimate, Refusal
+from brats_seg.longitudinal.history import ClinicalEvent, EventKind
+from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse
+from brats_seg.longitudinal.matching import Relation
+from brats_seg.longitudinal.rano import Disease
+from brats_seg.longitudinal.reading import Category, Measure
+
+START = date(2024, 1, 1)
+SIZES = (20.0, 12.0, 16.0)
+
+
+def visits(*volumes_ml: float, dated: bool = True, by_model: bool = True, step_days: int = 60) -> list[VisitVolumes]:
+    return [
+        VisitVolumes(f"v{n}", START + timedelta(days=step_days * n) if dated else None,
+                     {"ET": volume, "TC": volume + 1, "WT": 10 * volume}, 1.0, by_model)
+        for n, volume in enumerate(volumes_ml)
+    ]  # fmt: skip
+
+
+def course(*sizes_mm: float, region: str = "ET", specks_ml: float = 0.0) -> RegionCourse:
+    rows = [
+        LesionRow(n, region, "E1", Relation.SAME if n else Relation.FIRST, "", "", size**3 / 2000, size, size,
+                  size >= 10, int(size > 0), None, False)
+        for n, size in enumerate(sizes_mm)
+    ]  # fmt: skip
+    return RegionCourse(tuple(rows), (specks_ml,) * len(sizes_mm))
+
+
+COURSES = {"ET": course(*SIZES), "WT": RegionCourse((), (0.0,) * 3)}
+SURGERY = ClinicalEvent(START + timedelta(days=30), EventKind.SURGERY)
+
+
+def test_the_engine_gets_every_lesion_and_answers() -> None:
+    measured = visits(4.0, 0.9, 2.0)
+    history = history_of("P", measured, COURSES, ())
+    assert [lesion.long_mm for visit in history.visits for lesion in visit.lesions] == list(SIZES)
+    assessment = judge(history, measured, COURSES, RANO2)
+    found = [row.category for row in assessment.overall(Measure.PLANAR)]
+    assert found == [Category.BASELINE, Category.PR, Category.PD]
+    assert baseline_index(assessment, history) == 0
+    assert judged_region(assessment.disease) == "ET" and judged_region(Disease.NON_ENHANCING) == "WT"
+
+
+def test_what_the_images_leave_open_is_said() -> None:
+    measured = visits(4.0, 0.9, 2.0)
+    courses = {**COURSES, "ET": course(*SIZES, specks_ml=0.04)}
+    history = history_of("P", measured, courses, (SURGERY,))
+    rows = judge(history, measured, courses, RANO2).rows
+    after = {row.visit: any(NOT_VALIDATED in item for item in row.missing) for row in rows}
+    assert after == {"v0": False, "v1": True, "v2": True}
+    assert all(any("0.04 ml of ET in specks" in item for item in row.missing) for row in rows)
+    given = visits(4.0, 0.9, 2.0, by_model=False)
+    rows = judge(history_of("P", given, courses, (SURGERY,)), given, courses, RANO2).rows
+    assert not any(NOT_VALIDATED in item for row in rows for item in row.missing)
+
+
+def test_without_dates_the_answer_shows_none() -> None:
+    measured = visits(4.0, 0.9, 2.0, dated=False)
+    history = history_of("P", measured, COURSES, ())
+    words = {visit.day: f"visit {visit.visit}" for visit in history.visits}
+    assessment = judge(history, measured, COURSES, RANO2, day_words=words)
+    text = " ".join(" ".join((*row.reasons, *row.missing)) for row in assessment.rows)
+    assert "1900" not in text and "visit v1" in text and UNDATED in text
+
+
+def test_changes_against_baseline_nadir_and_the_visit_before() -> None:
+    rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, 0)
+    region = {(row.visit, row.against): row for row in rows if (row.region, row.lesion) == ("ET", "")}
+    assert {key: (row.reference, row.change.percent) for key, row in region.items()} == {
+        (1, "baseline"): (0, -75.0), (1, "nadir"): (0, -75.0), (1, "last"): (0, -75.0),
+        (2, "baseline"): (0, -50.0), (2, "nadir"): (1, 100.0), (2, "last"): (1, 100.0),
+    }  # fmt: skip
+    assert any(row.lesion == "E1" for row in rows)
+
+
+def test_before_a_later_baseline_only_the_last_visit_is_compared() -> None:
+    rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, 1)
+    assert {row.against for row in rows if row.visit == 1} == {"last"}
+    assert {row.reference for row in rows if row.visit == 2} == {1}
+
+
+def test_extent_of_resection() -> None:
+    found = resections_of(visits(4.0, 0.5, 2.0), [SURGERY])
+    whole = next(entry for entry in found if entry.region == "ET")
+    assert (whole.before, whole.after, whole.residual_ml) == (0, 1, 0.5)
+    assert whole.extent_percent == pytest.approx(87.5)
+    late = ClinicalEvent(START + timedelta(days=500), EventKind.SURGERY)
+    assert resections_of(visits(4.0, 0.5), [late]) == []
+    assert resections_of(visits(4.0, 0.5, dated=False), [SURGERY]) == []
+
+
+def test_treatment_breaks_growth_into_phases() -> None:
+    growing = [2.0, 2.6, 3.4, 1.0, 1.4]
+    event = ClinicalEvent(START + timedelta(days=130), EventKind.TREATMENT_START)
+    phases = growth_of(visits(*growing), [event], "ET")
+    assert [(entry.phase.first, entry.phase.last) for entry in phases] == [(0, 2), (3, 4)]
+    rate = phases[0].rate
+    assert isinstance(rate, Estimate) and rate.value == pytest.approx(0.00442, rel=0.02)
+    assert isinstance(phases[1].fit, Refusal) and "2 visits, needs 3" in phases[1].fit.reason
+    assert phases[0].to_dict(["a", "b", "c", "d", "e"])["visits"] == ["a", "b", "c"]
+    assert phases[0].curve[-1][2] is not None  # ends in a prediction with its interval
+
+
+def test_without_dates_growth_is_refused() -> None:
+    (only,) = growth_of(visits(2.0, 3.0, 4.0, dated=False), (), "ET")
+    assert isinstance(only.rate, Refusal) and "dates" in only.rate.reason and only.curve == ()

@@ -1,0 +1,69 @@
+"""Measurement error from the table, and the verdict on a change."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brats_seg.longitudinal.repeatability import (
+    QUANTILE,
+    SMALLEST_ML,
+    Row,
+    change_between,
+    table,
+    volume_cv,
+    volume_interval,
+    volume_sd_ml,
+)
+
+ROWS = (Row(1, 1.0, 0.2, 9), Row(1, 100.0, 0.1, 9), Row(5, 1.0, 0.4, 9), Row(5, 100.0, 0.2, 9))
+VOLUMES = st.floats(0.0, 400.0)
+
+
+def test_between_the_entries_it_is_linear_in_log_volume_and_thickness() -> None:
+    assert volume_cv(10.0, 1.0, rows=ROWS) == pytest.approx(0.15)
+    assert volume_cv(10.0, 3.0, rows=ROWS) == pytest.approx((0.15 + 0.3) / 2)
+
+
+def test_beyond_the_entries_it_is_constant() -> None:
+    assert volume_cv(0.001, 0.5, rows=ROWS) == volume_cv(1.0, 1.0, rows=ROWS) == 0.2
+    assert volume_cv(500.0, 9.0, rows=ROWS) == 0.2
+
+
+def test_equal_volumes_differ_by_the_repeatability_coefficient() -> None:
+    volume = 10.0
+    limit = QUANTILE * math.sqrt(2) * volume_cv(volume, 1.0) * volume
+    # Just beyond; the larger volume's own error makes the true limit a little wider.
+    assert not change_between(volume, volume + 0.9 * limit, before_slice_mm=1, now_slice_mm=1).larger_than_error
+    assert change_between(volume, volume + 1.5 * limit, before_slice_mm=1, now_slice_mm=1).larger_than_error
+
+
+@given(before=VOLUMES, now=VOLUMES)
+def test_swapping_the_visits_changes_the_sign_and_nothing_else(before: float, now: float) -> None:
+    there = change_between(before, now, before_slice_mm=1, now_slice_mm=3)
+    back = change_between(now, before, before_slice_mm=3, now_slice_mm=1)
+    assert there.change_ml == pytest.approx(-back.change_ml)
+    assert (there.low_ml, there.high_ml) == pytest.approx((-back.high_ml, -back.low_ml))
+    assert there.larger_than_error == back.larger_than_error
+    assert there.larger_than_error == (not there.low_ml <= 0 <= there.high_ml)
+
+
+def test_nothing_before_has_no_percentage_but_a_verdict() -> None:
+    change = change_between(0.0, 5.0, before_slice_mm=1, now_slice_mm=1)
+    assert change.percent is None and change.larger_than_error
+    assert not change_between(0.0, 0.0, before_slice_mm=1, now_slice_mm=1).larger_than_error
+
+
+def test_an_empty_volume_has_the_error_of_the_smallest() -> None:
+    assert volume_sd_ml(0.0, 1.0) == volume_sd_ml(SMALLEST_ML, 1.0) > 0
+    low, high = volume_interval(0.0, 1.0)
+    assert low == 0 < high
+
+
+def test_the_table_is_measured_and_plausible() -> None:
+    assert table()
+    for row in table():
+        assert 0 < row.cv < 1 and row.volume_ml > 0 and row.slice_mm > 0 and row.pairs > 0

@@ -1,0 +1,229 @@
+"""The timeline and cohort pages: what they say, that they load nothing, that they survive hard cases."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.volume import Volume
+from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
+from brats_seg.report.slices import window_of
+from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, headline, render_timeline
+from brats_seg.report.timeline_pictures import Slice, picture_of
+from brats_seg.report.timeline_svg import Event, Mark, Point, Series, nice_step, spaced, volume_chart
+
+VISITS = (("v1", 0), ("v2", 60), ("v3", 120))
+VOLUMES = {"ET": (4.0, 1.0, 3.0), "TC": (5.0, 1.5, 4.0), "WT": (40.0, 20.0, 30.0)}
+CATEGORIES = ("baseline", "PR", "PD")
+
+
+def response(visit: str, measure: str, compartment: str, category: str) -> dict[str, str]:
+    return {
+        "patient": "P1", "visit": visit, "date": "", "criteria": "rano2", "compartment": compartment,
+        "measure": measure, "category": category, "status": "confirmed" if category == "PR" else "",
+        "percent_from_baseline": {"PR": "-75.00", "PD": "-25.00"}.get(category, ""),
+        "percent_from_nadir": "", "reasons": f"{category} because <of the numbers>", "missing": "steroid_mg",
+    }  # fmt: skip
+
+
+def change(visit: str, reference: str, against: str, before: float, now: float) -> dict[str, Any]:
+    return {
+        "visit": visit, "region": "ET", "lesion": "", "against": against, "reference": reference,
+        "volume_ml": now, "reference_ml": before, "change_ml": now - before, "low_ml": 0, "high_ml": 0,
+        "percent": 100 * (now / before - 1), "larger_than_error": "yes",
+    }  # fmt: skip
+
+
+def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
+    alignment = {"by": "brain", "translation_mm": 3.0, "rotation_deg": 2.0, "uncertainty_mm": 0.03, "overlap": 0.98,
+                 "mutual_information": 0.5}  # fmt: skip
+    lesion = {"region": "ET", "partner": "", "part_of": "", "long_mm": 20.0, "short_mm": 18.0, "pieces": 1}
+    answer = {"visit": "v2", "category": "PR", "status": "confirmed", "days_since_first": 60}
+    return {
+        "patient": patient,
+        "dating": "dates" if dated else "no dates",
+        "criteria": "rano2",
+        "disease": "enhancing",
+        "disease_reason": "chosen",
+        "baselines": ["first"],
+        "visits": [
+            {"visit": v, "when": f"2024-0{n + 1}-01" if dated else None, "days_since_first": day if dated else None,
+             "label_map": "segmented", "alignment_to_first": alignment if n else None, "spacing_mm": [1, 1, 1],
+             "notes": []}
+            for n, (v, day) in enumerate(VISITS)
+        ],
+        "stopped": [],
+        "volumes": [
+            {"visit": v, "region": region, "volume_ml": VOLUMES[region][n], "low_ml": None if n else 3.0,
+             "high_ml": None if n else 50.0, "level": 0.9, "error_low_ml": VOLUMES[region][n] * 0.9,
+             "error_high_ml": VOLUMES[region][n] * 1.1}
+            for n, (v, _) in enumerate(VISITS) for region in ("WT", "TC", "ET")
+        ],
+        "lesions": [
+            {**lesion, "visit": v, "lesion": "E1", "relation": "first" if n == 0 else "same",
+             "volume_ml": VOLUMES["ET"][n]} for n, (v, _) in enumerate(VISITS)
+        ] + [{**lesion, "visit": "v3", "lesion": "E2", "relation": "new", "volume_ml": 0.5}],
+        "changes": [change("v2", "v1", a, 4.0, 1.0) for a in ("baseline", "nadir", "last")]
+        + [change("v3", ref, a, b, 3.0) for a, ref, b in (("baseline", "v1", 4.0), ("nadir", "v2", 1.0),
+                                                          ("last", "v2", 1.0))],
+        "responses": [
+            response(v, measure, compartment, CATEGORIES[n] if compartment != "non_enhancing" else "NE")
+            for n, (v, _) in enumerate(VISITS) for measure in ("2d", "volume")
+            for compartment in ("enhancing", "non_enhancing", "overall")
+        ],
+        "best": {"2d": answer, "volume": answer},
+        "progression": {"2d": None, "volume": {**answer, "visit": "v3", "category": "PD", "status": ""}},
+        "events": [{"date": "2024-01-20", "event": "radiotherapy_end", "days_since_first": 19}] if dated else [],
+        "resections": [],
+        "notes": [],
+    }  # fmt: skip
+
+
+def growth() -> list[dict[str, Any]]:
+    refused = {"value": None, "refused": "2 visits, needs 3"}
+    rate = {"value": 0.01, "unit": "1/day", "low": -0.002, "high": 0.022, "level": 0.95, "note": ""}
+    return [
+        {"region": region, "visits": ["v1", "v2", "v3"], "begins_after": None, "specific_growth_rate": rate,
+         "doubling_time": refused, "velocity_of_diametric_expansion": refused,
+         "fit": {"model": None, "refused": "2 visits, needs 3"},
+         "prediction": {**refused, "day_since_first_visit": None},
+         "curve": [(0, 4.0, None, None), (120, 3.0, None, None), (180, 3.2, 2.0, 5.0)] if region == "ET" else []}
+        for region in ("WT", "TC", "ET")
+    ]  # fmt: skip
+
+
+def slice_of(visit: str, *, image: bool = True) -> Slice:
+    shown = np.zeros((40, 50, 1), np.float32)
+    shown[8:32, 8:42, 0] = np.linspace(50, 150, 34)
+    labels = np.zeros((40, 50, 1), np.uint8)
+    labels[15:22, 20:30] = 3
+    volume = Volume.from_affine(shown, np.eye(4))
+    return Slice(visit, "T1CE" if image else "", volume if image else None, window_of(shown) if image else None,
+                 Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2024"])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures() -> TimelinePictures:
+    drawn = tuple(picture_of(slice_of(v), start=(0, 0), stop=(40, 50), px_per_mm=2.0) for v, _ in VISITS)
+    return TimelinePictures((("T1CE", drawn), ("FLAIR", drawn)), (drawn[0], drawn[2]), "axial, z 3 mm")
+
+
+class Checker(HTMLParser):
+    """Open tags must be closed in order, and nothing may come from elsewhere."""
+
+    VOID = frozenset({"meta", "img", "input", "br", "line", "rect", "circle", "path", "polyline", "polygon"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset") and not (value or "").startswith("data:"):
+                self.outside.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def check(page: str) -> None:
+    parser = Checker()
+    parser.feed(page)
+    assert parser.open == [] and parser.outside == []
+    assert "http" not in re.sub(r"http-equiv", "", page)
+
+
+def test_the_page_says_what_the_tables_say(pictures: TimelinePictures) -> None:
+    page = render_timeline(course(), growth(), pictures)
+    check(page)
+    assert headline(course()) == "v3: progression (PD) by two diameters"
+    for words in ("v3: progression (PD)", "steroid dose", "E2", "new", "end of radiotherapy", "not given: 2 visits",
+                  "larger than measurement error", "&lt;of the numbers&gt;", "uncertain by 0.03 mm"):  # fmt: skip
+        assert words in page, words
+    assert "<of the numbers>" not in page
+
+
+def test_only_the_sliders_script_may_run(pictures: TimelinePictures) -> None:
+    page = render_timeline(course(), growth(), pictures)
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert script == [SLIDER_SCRIPT]
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page and "default-src 'none'" in page
+
+
+def test_hard_cases_have_a_page(pictures: TimelinePictures) -> None:
+    undated = course(dated=False)
+    undated["stopped"] = [{"visit": "v9", "reason": "it <was> damaged"}]
+    undated["responses"] = [{**row, "category": "NE"} for row in undated["responses"]]
+    page = render_timeline(undated, growth(), TimelinePictures(pictures.rows, (), "axial"))
+    check(page)
+    assert "No dates are known" in page and "it &lt;was&gt; damaged" in page and "cannot be judged" in page
+    empty = course()
+    empty["volumes"] = [{**row, "volume_ml": 0.0, "low_ml": None, "error_high_ml": 0.0} for row in empty["volumes"]]
+    empty["lesions"] = []
+    check(render_timeline(empty, growth(), pictures))
+
+
+def test_names_are_escaped(pictures: TimelinePictures) -> None:
+    assert "<b>x" not in render_timeline(course("<b>x"), growth(), pictures)
+
+
+def test_a_slice_without_image_shows_outlines() -> None:
+    with_image, without = (
+        picture_of(slice_of("v1", image=image), start=(5, 5), stop=(40, 50), px_per_mm=2.0) for image in (True, False)
+    )
+    assert (with_image.width, with_image.height) == (70, 90) == (without.width, without.height)
+    assert with_image.data != without.data and "label map" in without.alt
+
+
+def test_the_chart_marks_everything() -> None:
+    series = Series("ET", "#D55E00", (Point(0, 1.0, 0.5, 1.5), Point(30, 2.0)), ((30, 2.0, 1.0, 3.0),))
+    drawing = volume_chart([series], ticks=[(0, "a"), (30, "b & c")], marks=[Mark(30, "PD", "preliminary", "why")],
+                           events=[Event(10, "surgery")])  # fmt: skip
+    for words in ("PD", "surgery", "b &amp; c", "stroke-dasharray", "<polygon", "PD preliminary: why"):
+        assert words in drawing
+    assert "nan" not in drawing
+
+
+def test_a_single_empty_visit_can_be_drawn() -> None:
+    assert "nan" not in volume_chart([Series("ET", "#000", (Point(0, 0.0),))], ticks=[(0, "a")])
+
+
+@pytest.mark.parametrize(("top", "step"), [(1.0, 0.25), (10.0, 2.5), (7.0, 2.0), (0.1, 0.025), (400.0, 100.0)])
+def test_steps_are_round(top: float, step: float) -> None:
+    assert nice_step(top) == pytest.approx(step)
+
+
+def test_crowded_ticks_are_thinned_and_the_last_stays() -> None:
+    kept = spaced([(float(x), "2024-01-01") for x in range(0, 100, 10)], lambda x: x * 4)
+    assert kept[-1][0] == 90 and 1 < len(kept) < 10
+
+
+def test_the_cohort_page() -> None:
+    courses = [course("A"), course("B", dated=False)]
+    courses[0]["stopped"] = [{"visit": "v9", "reason": "damaged"}]
+    page = render_cohort(courses, [("C", "its scans <are> gone")])
+    check(page)
+    for words in ("2 patients followed", "1 failed", "its scans &lt;are&gt; gone", "A, visit v9", "Waterfall",
+                  "A/A_timeline.html", "\u221275 %"):  # fmt: skip
+        assert words in page, words
+
+
+def test_plots_of_a_cohort_without_dates_or_numbers_are_left_out() -> None:
+    undated = course(dated=False)
+    bare = copy.deepcopy(undated)
+    bare["responses"] = [{**row, "percent_from_baseline": ""} for row in bare["responses"]]
+    assert swimmer([undated]) == "" and spider([undated]) == "" and waterfall([bare]) == ""
+    assert "Waterfall" in waterfall([undated])
