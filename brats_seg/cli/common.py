@@ -233,3 +233,36 @@ def abandon_stdout() -> None:
         target = os.open(os.devnull, os.O_WRONLY)
         os.dup2(target, sys.stdout.fileno())
         os.close(target)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What ``train`` and ``crossval`` have in common."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+
+
+@contextmanager
+def training_run(folder: Path, *, mark: str, resume: bool) -> Iterator[None]:
+    """Refuse a run folder that holds a run, and say what a run that breaks off leaves behind.
+
+    Raises:
+        OutputError: if there is a run already and ``resume`` is not given, or the folder cannot be written.
+        KeyboardInterrupt: passed on once it was said how to go on.
+    """
+    if (folder / mark).exists() and not resume:
+        # Said before packing, which takes minutes.
+        raise OutputError(f"{folder} holds a run already. Pass --resume to go on with it, or another -o.")
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("brats-seg: stopped; the last checkpoint is whole, go on with --resume", file=sys.stderr)
+        raise
+    except OSError as error:
+        from brats_seg.io.output import explain
+
+        raise explain(error, f"the run folder {folder}") from error

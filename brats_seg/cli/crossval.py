@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import device_name, say
-from brats_seg.core.errors import EXIT_INTERRUPTED, OutputError, UsageError
+from brats_seg.cli.common import add_training_options, say, training_run
+from brats_seg.core.errors import UsageError
 
 if TYPE_CHECKING:
     from brats_seg.training.crossval import CrossvalConfig
@@ -34,33 +34,18 @@ def add_parser(subparsers: Any) -> None:
         "goes on with --resume.",
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/crossval.yaml")
-    parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")
     parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
-    parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+    add_training_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train what is missing, then judge."""
-    if (arguments.output / "split.json").exists() and not arguments.resume:
-        raise OutputError(f"{arguments.output} holds a run already. Pass --resume to go on with it, or another -o.")
-    try:
+    with training_run(arguments.output, mark="split.json", resume=arguments.resume):
         return _crossval(arguments)
-    except KeyboardInterrupt:
-        print("brats-seg: stopped; the last checkpoint is whole, go on with --resume", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except OSError as error:
-        from brats_seg.io.output import explain
-
-        raise explain(error, f"the run folder {arguments.output}") from error
 
 
 def _crossval(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brats_seg.core.errors import InputError, OutputError, UsageError
+from brats_seg.core.errors import OutputError
 
 if TYPE_CHECKING:
     from brats_seg.longitudinal.rano import ResponseAssessment
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         0; everything that goes wrong is raised as an error of the program's family.
     """
     from brats_seg.io.output import write_text
+    from brats_seg.io.visit_table import read_table_text
     from brats_seg.longitudinal.criteria import criteria_named
     from brats_seg.longitudinal.rano import Disease, assess
     from brats_seg.longitudinal.reading import Measure
@@ -69,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
     )
 
     _check_output(args.output, overwrite=args.overwrite)
-    measurements = read_csv(_read(args.measurements), MEASUREMENT_COLUMNS, name=args.measurements.name)
+    measurements = read_csv(read_table_text(args.measurements), MEASUREMENT_COLUMNS, name=args.measurements.name)
     clinical = []
     if args.clinical is not None:
-        clinical = read_csv(_read(args.clinical), CLINICAL_COLUMNS, name=args.clinical.name)
+        clinical = read_csv(read_table_text(args.clinical), CLINICAL_COLUMNS, name=args.clinical.name)
     criteria = criteria_named(args.criteria)
     disease = Disease(args.disease) if args.disease is not None else None
     assessments = [assess(history, criteria, disease=disease) for history in histories(measurements, clinical)]
@@ -108,17 +109,6 @@ def _check_output(folder: Path, *, overwrite: bool) -> None:
     there = [name for name in (CSV_NAME, JSON_NAME) if (folder / name).exists()]
     if there and not overwrite:
         raise OutputError(f"{folder} already holds {', '.join(there)}. Pass --overwrite, or another folder with -o.")
-
-
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the table itself")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path.name} is not a text table in UTF-8. Save it as CSV (UTF-8).") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _make(folder: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 TABLE_NAME = "visits.csv"
@@ -135,10 +135,11 @@ def read_table_text(path: Path) -> str:
     """The text of a table.
 
     Raises:
-        InputError: if it is a folder, cannot be read, or is no text in UTF-8.
+        UsageError: if it is a folder.
+        InputError: if it cannot be read, or is no text in UTF-8.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give the table itself")
+        raise UsageError(f"{path} is a folder; give the table itself")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -53,7 +53,7 @@ class TumourConfig:
         kind: high grade has a necrotic core in an enhancing rim, low grade a core without enhancement,
             multifocal two to four high-grade lesions, metastases two to six at the border of grey and white matter,
             meningioma one on the dura, resected a cavity with a residual at its wall, none no tumour at all.
-            For the three that are grown, ``irregularity`` and ``follow_white_matter`` play no part.
+            For the three that are grown, ``irregularity``, ``follow_white_matter`` and ``mass_effect`` play no part.
         core_volume_ml: range of the whole tumour core's volume (log-uniform). The default holds half of the
             38 public BraTS cases looked at.
         necrotic_share: range of the necrotic part of the core's volume; ignored for low grade.
@@ -153,8 +153,10 @@ def draw_lesions(config: TumourConfig, anatomy: Anatomy, rng: np.random.Generato
     """Draw the lesions and find a place in the brain for each.
 
     Raises:
-        InputError: if they do not fit into the brain.
+        InputError: if they do not fit into the brain, or are of a kind that is grown.
     """
+    if config.kind.is_grown:
+        raise InputError(f"a tumour of kind {config.kind.value} is grown in tissue; make_patient does that")
     if config.kind is TumourKind.NONE:
         return ()
     count = int(rng.integers(2, 5)) if config.kind is TumourKind.MULTIFOCAL else 1

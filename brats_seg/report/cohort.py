@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from brats_seg.report.html import DISCLAIMER
+from brats_seg.report.pages import page
 from brats_seg.report.timeline import CATEGORY_WORDS, EVENT_WORDS
 from brats_seg.report.timeline_svg import CATEGORY_COLOURS, WIDTH, nice_step
 
@@ -27,13 +26,6 @@ def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[s
         courses: content of each patient's ``course.json``.
         failed: name of each patient that could not be followed, and why.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     ordered = sorted(courses, key=lambda course: (-_length(course), str(course["patient"])))
     drawings = [
         ("Swimmer", "One bar a patient from the first visit to the last; marks are the response of each visit.",
@@ -41,7 +33,8 @@ def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[s
         ("Waterfall", "Best change of the judged volume against baseline, by patient.", waterfall(courses)),
         ("Spider", "Change of the judged volume against baseline over time.", spider(courses)),
     ]  # fmt: skip
-    return environment.get_template(TEMPLATE).render(
+    return page(
+        TEMPLATE,
         disclaimer=DISCLAIMER,
         headline=_headline(courses, failed),
         drawings=[(title, words, Markup(drawing)) for title, words, drawing in drawings if drawing],

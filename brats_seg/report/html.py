@@ -6,15 +6,13 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.results import Lesion, RegionVolume, RunRecord, StudyResult
 from brats_seg.core.study import MRSequence
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
+from brats_seg.report.pages import page
 from brats_seg.report.scene import doubtful_regions, measured_lesion
 from brats_seg.report.tables import (
     SPECK_ML,
@@ -96,14 +94,7 @@ def render_report(result: StudyResult, *, model_card: Mapping[str, Any] | None =
         ValueError: if an image lies on another grid than the label map.
     """
     pictures = report_pictures(result)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(_context(result, pictures, model_card))
+    return page(TEMPLATE, **_context(result, pictures, model_card))
 
 
 def _context(result: StudyResult, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,15 +9,14 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER
+from brats_seg.report.pages import page
 from brats_seg.report.tables import ml, mm
 from brats_seg.report.tables import title as region_title
 from brats_seg.report.timeline_svg import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
@@ -79,16 +78,10 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         growth: entries of ``growth.json``, each with the points of its ``curve``.
         pictures: aligned views.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()
     leading = "WT" if course["disease"] == "non_enhancing" else "ET"
-    return environment.get_template(TEMPLATE).render(
+    return page(
+        TEMPLATE,
         patient=course["patient"],
         disclaimer=DISCLAIMER,
         headline=headline(course),

@@ -27,6 +27,7 @@ from brats_seg.phantom.kinds import PROFILES, ball_radius_mm, edema_ml
 from brats_seg.phantom.make import body_grid
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import diameters_mm
+from brats_seg.phantom.tumour import draw_lesions
 from tests.strategies import affine_of
 
 SMALL = PhantomConfig(
@@ -178,6 +179,10 @@ def test_profiles_and_balls() -> None:
 
 
 def test_what_does_not_fit_is_refused(person) -> None:
+    with pytest.raises(InputError, match="is grown in tissue"):
+        draw_lesions(
+            TumourConfig(kind=TumourKind.MENINGIOMA), make_anatomy(person, SMALL.grid), np.random.default_rng(1)
+        )
     with pytest.raises(InputError, match="no place in this brain"):
         scene_of(person, LesionScript("L1", TumourKind.HIGH_GRADE, (LesionState(300.0, 0.5),)))
     many = [LesionScript(f"L{i}", TumourKind.METASTASES, (LesionState(0.1, 1.0),)) for i in range(41)]

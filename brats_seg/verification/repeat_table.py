@@ -1,0 +1,53 @@
+"""The table of measurement error that changes are held against, from phantoms scanned and segmented twice.
+
+``brats-seg phantom verify`` makes the trials; what comes out here is the data file of
+:mod:`brats_seg.longitudinal.repeatability`. Regions are pooled: size and slice thickness matter more than the region.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from brats_seg.core.errors import InputError
+from brats_seg.verification.phantom_statistics import repeatability
+
+SIZES_ML = (0.0, 15.0, 60.0, np.inf)
+"""Limits of the classes of measured volume that are pooled."""
+FEWEST_PAIRS = 4
+"""Smaller classes are left out; the lookup goes on with the next."""
+HEAD = """\
+# Within-subject coefficient of variation of a volume measured twice; one row per slice thickness and size.
+# Phantom-based: {patients} phantom patients scanned twice under each condition with new noise, coil, contrast, place
+# and tilt, each scan segmented by the model {model}. volume_ml: geometric mean of the class; cv of the logarithms.
+source,slice_mm,volume_ml,cv,pairs
+"""
+
+
+def repeatability_csv(trials: pd.DataFrame, *, model: str) -> str:
+    """The data file from a table of trials.
+
+    Args:
+        trials: rows of :func:`brats_seg.verification.phantom_trials.run_trials`.
+        model: name and version of what segmented, for the head of the file.
+
+    Raises:
+        InputError: if no class has :data:`FEWEST_PAIRS` pairs.
+    """
+    twice = trials[trials["condition"] != "fresh"]
+    keys = ["patient", "condition", "slice_mm", "region"]
+    wide = twice.pivot_table(index=keys, columns="scan", values="found_ml").dropna().reset_index()
+    wide = wide[(wide[1] > 0) & (wide[2] > 0)]
+    middle = np.sqrt(wide[1] * wide[2])
+    lines = []
+    for slice_mm in sorted(wide["slice_mm"].unique()):
+        for low, high in zip(SIZES_ML, SIZES_ML[1:], strict=False):
+            chosen = wide[(wide["slice_mm"] == slice_mm) & (middle >= low) & (middle < high)]
+            if len(chosen) < FEWEST_PAIRS:
+                continue
+            found = repeatability(chosen[1], chosen[2])
+            size = float(np.exp(np.log(middle[chosen.index]).mean()))
+            lines.append(f"model,{slice_mm:g},{size:.3g},{found.cv_percent / 100:.3f},{found.pairs}")
+    if not lines:
+        raise InputError(f"no class of size has {FEWEST_PAIRS} pairs of scans; scan more phantoms twice")
+    return HEAD.format(patients=twice["patient"].nunique(), model=model) + "\n".join(lines) + "\n"

@@ -1,0 +1,46 @@
+"""From pairs of measurements to the data file, with known scatter."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brats_seg.core.errors import InputError
+from brats_seg.verification.repeat_table import repeatability_csv
+
+
+def trials(pairs: int, *, sd: float, volume_ml: float, slice_mm: float = 1.0) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {"patient": f"p{n}", "condition": f"{slice_mm:g} mm", "slice_mm": slice_mm, "region": "ET", "scan": scan,
+         "found_ml": volume_ml * math.exp(rng.normal(0, sd))}
+        for n in range(pairs) for scan in (1, 2)
+    )  # fmt: skip
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+
+
+def test_a_known_scatter_comes_back() -> None:
+    table = pd.concat([trials(400, sd=0.1, volume_ml=5), trials(400, sd=0.3, volume_ml=300, slice_mm=5)])
+    found = rows(repeatability_csv(table, model="m 1"))
+    assert [(row["slice_mm"], row["pairs"]) for row in found] == [("1", "400"), ("5", "400")]
+    assert float(found[0]["cv"]) == pytest.approx(0.1, rel=0.1)
+    assert float(found[1]["cv"]) == pytest.approx(math.sqrt(math.expm1(0.09)), rel=0.1)
+    assert float(found[0]["volume_ml"]) == pytest.approx(5, rel=0.02)
+
+
+def test_scans_in_which_nothing_was_found_are_left_out() -> None:
+    table = trials(10, sd=0.1, volume_ml=5)
+    table.loc[0, "found_ml"] = 0.0
+    assert rows(repeatability_csv(table, model="m"))[0]["pairs"] == "9"
+
+
+def test_too_few_pairs_are_refused() -> None:
+    with pytest.raises(InputError, match="scan more phantoms twice"):
+        repeatability_csv(trials(3, sd=0.1, volume_ml=5), model="m")
