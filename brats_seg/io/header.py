@@ -12,7 +12,8 @@ import hashlib
 import io
 import logging
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,10 @@ _FATAL_LEVEL = 40
 """Level from which nibabel's header checks count as errors (its own default)."""
 
 
+QUATERNION = ("pixdim", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+"""Header fields of the quaternion form; of ``pixdim`` the first four."""
+
+
 @dataclass(frozen=True, eq=False)
 class SpatialForms:
     """How a file said where its voxels lie, so that results can say it the same way.
@@ -59,11 +64,14 @@ class SpatialForms:
         qform_code: NIfTI code of the quaternion form; 0 means absent.
         sform_code: NIfTI code of the matrix form; 0 means absent.
         qform: the quaternion form as a 4x4 matrix, or None where absent.
+        quaternion: header fields that say it, by name. Turned into a matrix and back they can lose their last bit, so
+            that they are written again as they were.
     """
 
     qform_code: int
     sform_code: int
     qform: Affine | None
+    quaternion: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class NiftiFile:
@@ -243,7 +251,8 @@ class NiftiFile:
             with contextlib.suppress(HeaderDataError, ValueError), np.errstate(all="ignore"):
                 qform = np.asarray(self.header.get_qform(), dtype=np.float64)
                 if np.isfinite(qform).all():
-                    return SpatialForms(qform_code, max(sform_code, 0), qform)
+                    fields = {name: np.array(self.header[name], np.float32) for name in QUATERNION}
+                    return SpatialForms(qform_code, max(sform_code, 0), qform, fields)
         if sform_code > 0:
             self.notes.append("the qform in the header is damaged; the sform was used")
             return SpatialForms(0, sform_code, None)

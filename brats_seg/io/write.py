@@ -152,6 +152,8 @@ def _set_forms(header: Nifti1Header, affine: Affine, forms: SpatialForms | None)
         header.set_qform(qform, code=known.qform_code or known.sform_code or _ALIGNED, strip_shears=True)
     except (HeaderDataError, np.linalg.LinAlgError) as error:
         raise OutputError(f"the orientation of the reference cannot be written as NIfTI: {error}") from error
+    for name, value in known.quaternion.items():
+        header[name] = np.concatenate([value[:4], header[name][4:]]) if name == "pixdim" else value
     if not fits and np.array_equal(header.get_qform(), affine):
         header.set_sform(None, code=0)
         return
