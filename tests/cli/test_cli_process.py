@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,21 @@ def test_segment_prints_the_result_and_nothing_else_and_needs_no_network(case: P
     assert (out / "case" / "case_report.html").is_file()
 
 
+def interrupted(command: list[str], out: Path) -> tuple[int, str, str]:
+    """Start a command, interrupt it once it writes; its exit code and what it printed."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    )
+    deadline = time.monotonic() + 240
+    while not any(name.startswith(".case.part-") for name in entries(out)) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
 def test_ctrl_c_in_the_middle_leaves_what_was_there(case: Path, model: Path, out: Path) -> None:
     # An earlier result to be overwritten, in the form the program leaves it.
     import hashlib
@@ -74,17 +90,16 @@ def test_ctrl_c_in_the_middle_leaves_what_was_there(case: Path, model: Path, out
         "torch",
         "--overwrite",
     ]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
-    )
-    deadline = time.monotonic() + 240
-    while not any(name.startswith(".case.part-") for name in entries(out)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
+    for _ in range(6):
+        code, stdout, stderr = interrupted(command, out)
+        if code != 0:
+            break
+        # On a busy machine it can be done before the signal arrives; then put back what was there and try again.
+        shutil.rmtree(out / "case")
+        (out / "case").mkdir()
+        (out / "case" / "case_volumes.csv").write_text("earlier")
+        (out / "case" / "run.json").write_text(json.dumps(record))
+    assert code == 130
     assert stdout == ""
     assert stderr == "brats-seg: interrupted; nothing unfinished was left behind\n"
     assert entries(out) == before
