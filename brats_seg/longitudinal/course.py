@@ -16,7 +16,7 @@ from brats_seg.longitudinal.history import (
 )
 from brats_seg.longitudinal.lesion_course import COMPARTMENTS, RegionCourse
 from brats_seg.longitudinal.rano import Disease, ResponseAssessment, assess
-from brats_seg.longitudinal.repeatability import Change, change_between
+from brats_seg.longitudinal.repeatability import Change, Measured, change_between
 
 NOT_VALIDATED = "segmentation not validated after treatment"
 UNDATED = "dates of the visits"
@@ -49,6 +49,15 @@ class VisitVolumes:
     slice_mm: float
     by_model: bool
     knows_treatment: bool = False
+
+    @property
+    def source(self) -> str:
+        """As the table of measurement errors names it."""
+        return "model" if self.by_model else "given"
+
+    def measured(self, volume_ml: float) -> Measured:
+        """A volume of this visit with what decides its error."""
+        return Measured(volume_ml, self.slice_mm, self.source)
 
 
 @dataclass(frozen=True)
@@ -215,10 +224,7 @@ def changes_of(visits: Sequence[VisitVolumes], courses: Mapping[str, RegionCours
                 continue
             for against, reference in _references(index, volumes, baseline).items():
                 change = change_between(
-                    volumes[reference],
-                    volumes[index],
-                    before_slice_mm=visits[reference].slice_mm,
-                    now_slice_mm=visits[index].slice_mm,
+                    visits[reference].measured(volumes[reference]), visits[index].measured(volumes[index])
                 )
                 rows.append(ChangeRow(index, region, lesion, against, reference, change))
     return rows

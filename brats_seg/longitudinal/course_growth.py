@@ -92,7 +92,11 @@ def _phase_growth(
     days = None if offsets is None else list(offsets[phase.first : phase.last + 1])
     slice_mm = max(visit.slice_mm for visit in part)
     positive = [volume for volume in volumes if volume > 0]
-    cv = volume_cv(math.exp(sum(map(math.log, positive)) / len(positive)), slice_mm) if positive else None
+    cv = None
+    if positive and all(visit.by_model for visit in part):
+        # Of label maps that were given only the error of digitisation is known, so that the visits' scatter is taken.
+        middle = math.exp(sum(map(math.log, positive)) / len(positive))
+        cv = volume_cv(middle, slice_mm)
     rate = specific_growth_rate(days, volumes, cv=cv)
     fit = fit_growth(days, volumes, cv=cv)
     next_day = None if days is None or len(days) < 2 else days[-1] + (days[-1] - days[-2])

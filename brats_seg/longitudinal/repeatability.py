@@ -1,7 +1,9 @@
 """How much two measurements of an unchanged tumour differ, and whether a change is larger than that.
 
 The within-subject coefficient of variation by volume and slice thickness is a table (``repeatability.csv``), measured
-on phantoms and labelled so. Two volumes differ by more than measurement error where their difference exceeds
+on phantoms and labelled so. For the shipped model, bodies were scanned and segmented twice; for label maps that were
+given, the true outline was put on the grids of two scans, which is digitisation alone: a reader's scatter is not known.
+Two volumes differ by more than measurement error where their difference exceeds
 ``1.96 sqrt(s1^2 + s2^2)`` with ``s = cv(V) V``; for equal volumes that is the repeatability coefficient,
 ``1.96 sqrt(2) cv`` (Bland and Altman, Stat Methods Med Res 1999;8:135, doi:10.1177/096228029900800204; Raunig et al.,
 Stat Methods Med Res 2015;24:27, doi:10.1177/0962280214537344).
@@ -26,7 +28,8 @@ SMALLEST_ML = 0.05
 """Below this the error of a volume is that of this volume, absolutely: a voxel more or less is no percentage."""
 
 TABLE = Path(__file__).with_name("repeatability.csv")
-LABEL = "phantom-based"
+LABELS = {"model": "repeatability, phantom-based", "given": "digitisation alone, phantom-based"}
+"""Where the error of a volume comes from, by the source of its label map."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class Row:
     """One row of the table.
 
     Attributes:
+        source: ``model`` for label maps of the shipped model, ``given`` for others.
         slice_mm: slice thickness.
         volume_ml: about which volume.
         cv: within-subject coefficient of variation.
         pairs: pairs of scans it comes from.
     """
 
+    source: str
     slice_mm: float
     volume_ml: float
     cv: float
@@ -84,12 +89,45 @@ def table() -> tuple[Row, ...]:
     """The rows of the data file."""
     lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     return tuple(
-        Row(float(cells["slice_mm"]), float(cells["volume_ml"]), float(cells["cv"]), int(cells["pairs"]))
+        Row(
+            cells["source"],
+            float(cells["slice_mm"]),
+            float(cells["volume_ml"]),
+            float(cells["cv"]),
+            int(cells["pairs"]),
+        )
         for cells in csv.DictReader(lines)
     )
 
 
-def volume_cv(volume_ml: float, slice_mm: float, *, rows: Sequence[Row] | None = None) -> float:
+@dataclass(frozen=True)
+class Measured:
+    """A volume as it was measured.
+
+    Attributes:
+        volume_ml: the volume.
+        slice_mm: largest spacing of the grid it was measured on.
+        source: ``model`` or ``given``, see :class:`Row`.
+    """
+
+    volume_ml: float
+    slice_mm: float
+    source: str = "model"
+
+    @property
+    def sd_ml(self) -> float:
+        """Standard deviation of the measurement; never less than that of :data:`SMALLEST_ML`."""
+        size = max(self.volume_ml, SMALLEST_ML)
+        return volume_cv(size, self.slice_mm, source=self.source) * size
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval from measurement error alone, ml."""
+        half = QUANTILE * self.sd_ml
+        return max(self.volume_ml - half, 0.0), self.volume_ml + half
+
+
+def volume_cv(volume_ml: float, slice_mm: float, *, source: str = "model", rows: Sequence[Row] | None = None) -> float:
     """Within-subject coefficient of variation of a volume.
 
     Linear in the logarithm of volume and in slice thickness between the table's entries, constant beyond them.
@@ -97,32 +135,21 @@ def volume_cv(volume_ml: float, slice_mm: float, *, rows: Sequence[Row] | None =
     Args:
         volume_ml: the volume, above 0.
         slice_mm: largest spacing of the grid it was measured on.
+        source: see :class:`Row`.
         rows: another table.
     """
-    rows = rows if rows is not None else table()
-    thicknesses = sorted({row.slice_mm for row in rows})
+    chosen = [row for row in (rows if rows is not None else table()) if row.source == source]
+    thicknesses = sorted({row.slice_mm for row in chosen})
     values = []
     for thickness in thicknesses:
-        part = sorted((row.volume_ml, row.cv) for row in rows if row.slice_mm == thickness)
+        part = sorted((row.volume_ml, row.cv) for row in chosen if row.slice_mm == thickness)
         logs = [math.log(volume) for volume, _ in part]
         values.append(float(np.interp(math.log(max(volume_ml, SMALLEST_ML)), logs, [cv for _, cv in part])))
     return float(np.interp(slice_mm, thicknesses, values))
 
 
-def volume_sd_ml(volume_ml: float, slice_mm: float) -> float:
-    """Standard deviation of a measured volume; never less than that of :data:`SMALLEST_ML`."""
-    size = max(volume_ml, SMALLEST_ML)
-    return volume_cv(size, slice_mm) * size
-
-
-def volume_interval(volume_ml: float, slice_mm: float) -> tuple[float, float]:
-    """95 % interval of a volume from measurement error alone, ml."""
-    half = QUANTILE * volume_sd_ml(volume_ml, slice_mm)
-    return max(volume_ml - half, 0.0), volume_ml + half
-
-
-def change_between(before_ml: float, now_ml: float, *, before_slice_mm: float, now_slice_mm: float) -> Change:
+def change_between(before: Measured, now: Measured) -> Change:
     """The change from one volume to another, and whether it is larger than measurement error."""
-    half = QUANTILE * math.hypot(volume_sd_ml(before_ml, before_slice_mm), volume_sd_ml(now_ml, now_slice_mm))
-    change = now_ml - before_ml
-    return Change(before_ml, now_ml, change - half, change + half, abs(change) > half)
+    half = QUANTILE * math.hypot(before.sd_ml, now.sd_ml)
+    change = now.volume_ml - before.volume_ml
+    return Change(before.volume_ml, now.volume_ml, change - half, change + half, abs(change) > half)

@@ -12,7 +12,7 @@ from brats_seg.longitudinal.history import ClinicalEvent
 from brats_seg.longitudinal.lesion_course import COMPARTMENTS, LesionRow
 from brats_seg.longitudinal.rano import ResponseRow
 from brats_seg.longitudinal.reading import Measure
-from brats_seg.longitudinal.repeatability import LABEL, volume_interval
+from brats_seg.longitudinal.repeatability import LABELS
 from brats_seg.longitudinal.tables import response_record
 from brats_seg.pipeline.follow import Course, when_words
 from brats_seg.pipeline.follow_paired import PAIRED_REGION
@@ -44,7 +44,7 @@ def volume_rows(course: Course) -> list[dict[str, Any]]:
     rows = []
     for index, visit in enumerate(course.visits):
         for row in visit.measurements.volumes:
-            low, high = volume_interval(row.volume_ml, course.measured[index].slice_mm)
+            low, high = course.measured[index].measured(row.volume_ml).interval
             rows.append(
                 {
                     **_head(course, index),
@@ -82,7 +82,7 @@ def change_rows(course: Course) -> list[dict[str, Any]]:
                 "high_ml": _ml(change.high_ml),
                 **{name: _rounded(change.of_before(value), 2) for name, value in percents.items()},
                 "larger_than_error": "yes" if change.larger_than_error else "no",
-                "error_from": f"repeatability, {LABEL}",
+                "error_from": LABELS[course.measured[entry.visit].source],
                 **_paired(course, entry),
             }
         )
@@ -118,12 +118,14 @@ def course_summary(course: Course) -> dict[str, Any]:
                 "alignment_to_first": course.alignments[index].to_dict() if index else None,
                 "spacing_mm": list(visit.measurements.spacing_mm),
                 "notes": list(visit.measurements.notes),
+                "warnings": list(visit.warnings),
             }
         )
     return {
         "patient": course.patient.id,
         "dating": dating.value,
         "criteria": assessment.criteria.name,
+        "partial_volume_percent": assessment.criteria.partial_volume_percent.value,
         "disease": assessment.disease.value,
         "disease_reason": assessment.disease_reason,
         "baselines": [why for _, why in assessment.baselines],
@@ -200,7 +202,7 @@ def lesion_rows(course: Course) -> list[dict[str, Any]]:
 
 
 def _lesion(course: Course, row: LesionRow) -> dict[str, Any]:
-    low, high = volume_interval(row.volume_ml, course.measured[row.visit].slice_mm)
+    low, high = course.measured[row.visit].measured(row.volume_ml).interval
     place = row.centroid_mm or (None, None, None)
     return {
         **_head(course, row.visit),

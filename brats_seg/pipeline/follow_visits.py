@@ -59,6 +59,7 @@ class VisitData:
         key: changes with anything that went into the label map or the scans.
         registrations: for sequences on other grids, RAS+ mm of the label map to RAS+ mm of the scan.
         how: how the label map came about, in words.
+        warnings: what to know before its numbers are used.
     """
 
     files: VisitFiles
@@ -68,6 +69,7 @@ class VisitData:
     key: str
     registrations: Mapping[MRSequence, Affine] = field(default_factory=dict)
     how: str = ""
+    warnings: tuple[str, ...] = ()
     _images: dict[MRSequence, Volume] = field(default_factory=dict)
 
     @property
@@ -151,6 +153,7 @@ def load_visit(
         key=hashlib.sha256((key + reading.sha256).encode()).hexdigest(),
         registrations=_registrations(folder),
         how=how,
+        warnings=tuple((read_run(folder) or {}).get("warnings", ())),
     )
 
 
@@ -164,6 +167,7 @@ def _from_mask(files: VisitFiles, schema: str, key: str) -> VisitData:
         by_model=False,
         key=hashlib.sha256((key + reading.segmentation.schema.name).encode()).hexdigest(),
         how=f"label map as given; {reading.decisions[0]}",
+        warnings=reading.warnings,
     )
 
 

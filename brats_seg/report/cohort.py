@@ -86,14 +86,16 @@ def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
     found.sort(key=lambda entry: -entry[0])
     height, top, bottom = 300, 20, 270
     bests = [best for best, _ in found]
-    high, low = max(25.0, *(min(best, 200.0) for best in bests)), min(-65.0, *bests)
+    high, low = max(25.0, *(min(best, 200.0) for best in bests)), min(-70.0, *bests)
     width = (WIDTH - _LEFT - _RIGHT) / len(found)
 
     def py(value: float) -> float:
         return top + (high - min(value, high)) / (high - low) * (bottom - top)
 
     parts = []
-    for limit, words in ((0.0, "0 %"), (-65.0, "PR by volume"), (40.0, "PD by volume")):
+    # Progression is judged against the smallest volume and not against baseline, so that it has no line here.
+    partial = sorted({float(course["partial_volume_percent"]) for _, course in found})
+    for limit, words in ((0.0, "0 %"), *((value, f"PR from {value:+.0f} %") for value in partial)):
         if low <= limit <= high:
             parts.append(
                 f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(limit):.1f}" y2="{py(limit):.1f}" stroke="{_SOFT}" '
@@ -130,7 +132,7 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
         parts.append(
             f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(value):.1f}" y2="{py(value):.1f}" stroke="{_LINE}"/>'
         )
-        words = f"{value:+d} %" if value < 200 else "+200 % and more"
+        words = "+200 % and more" if value == high else f"{value:+d} %" if value else "0 %"
         parts.append(_text(_LEFT - 12, py(value) + 4, words, anchor="end", colour=_SOFT))
     for course, points in lines:
         answer = course["best"]["volume"] or {"category": "NE"}

@@ -92,6 +92,7 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         regions=[(name, region_title(name), CURVE_COLOUR[name]) for name in REGIONS],
         visits=_visit_rows(course, leading),
         lesions=_lesion_table(course),
+        error_from="; ".join(dict.fromkeys(row["error_from"] for row in course["changes"])) or "not known",
         labels=[visit["visit"] for visit in course["visits"]],
         growth=_growth_rows(growth),
         resections=course["resections"],
@@ -161,6 +162,7 @@ def _warnings(course: Mapping[str, Any]) -> list[str]:
     lines = [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
     if course["dating"] == "no dates":
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
+    lines += _visit_warnings(course)
     treated = [row for row in _answers(course) if "not validated after treatment" in row["missing"]]
     if treated:
         lines.append(
@@ -177,6 +179,16 @@ def _warnings(course: Mapping[str, Any]) -> list[str]:
         lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
     lines += [note for note in course["notes"] if "order of their dates" in note]
     return lines
+
+
+def _visit_warnings(course: Mapping[str, Any]) -> list[str]:
+    """What was noticed at single visits; the same words of several visits are said once."""
+    by_words: dict[str, list[str]] = {}
+    for visit in course["visits"]:
+        edges = [note for note in visit["notes"] if "reaches the edge" in note]
+        for words in dict.fromkeys((*visit["warnings"], *edges)):
+            by_words.setdefault(words, []).append(visit["visit"])
+    return [f"{', '.join(visits)}: {words}" for words, visits in by_words.items()]
 
 
 def _x(course: Mapping[str, Any]) -> dict[str, float]:

@@ -12,14 +12,15 @@ import pandas as pd
 from brats_seg.core.errors import InputError
 from brats_seg.verification.phantom_statistics import repeatability
 
-SIZES_ML = (0.0, 15.0, 60.0, np.inf)
+SIZES_ML = (0.0, 3.0, 15.0, 60.0, np.inf)
 """Limits of the classes of measured volume that are pooled."""
 FEWEST_PAIRS = 4
 """Smaller classes are left out; the lookup goes on with the next."""
 HEAD = """\
 # Within-subject coefficient of variation of a volume measured twice; one row per slice thickness and size.
 # Phantom-based: {patients} phantom patients scanned twice under each condition with new noise, coil, contrast, place
-# and tilt, each scan segmented by the model {model}. volume_ml: geometric mean of the class; cv of the logarithms.
+# and tilt. model: each scan segmented by {model}. given: the true outline on each scan's grid (digitisation alone).
+# volume_ml: geometric mean of the class; cv of the logarithms.
 source,slice_mm,volume_ml,cv,pairs
 """
 
@@ -35,8 +36,13 @@ def repeatability_csv(trials: pd.DataFrame, *, model: str) -> str:
         InputError: if no class has :data:`FEWEST_PAIRS` pairs.
     """
     twice = trials[trials["condition"] != "fresh"]
+    lines = [*_rows(twice, "found_ml", "model"), *_rows(twice, "label_map_ml", "given")]
+    return HEAD.format(patients=twice["patient"].nunique(), model=model) + "\n".join(lines) + "\n"
+
+
+def _rows(twice: pd.DataFrame, column: str, source: str) -> list[str]:
     keys = ["patient", "condition", "slice_mm", "region"]
-    wide = twice.pivot_table(index=keys, columns="scan", values="found_ml").dropna().reset_index()
+    wide = twice.pivot_table(index=keys, columns="scan", values=column).dropna().reset_index()
     wide = wide[(wide[1] > 0) & (wide[2] > 0)]
     middle = np.sqrt(wide[1] * wide[2])
     lines = []
@@ -47,7 +53,7 @@ def repeatability_csv(trials: pd.DataFrame, *, model: str) -> str:
                 continue
             found = repeatability(chosen[1], chosen[2])
             size = float(np.exp(np.log(middle[chosen.index]).mean()))
-            lines.append(f"model,{slice_mm:g},{size:.3g},{found.cv_percent / 100:.3f},{found.pairs}")
+            lines.append(f"{source},{slice_mm:g},{size:.3g},{found.cv_percent / 100:.4f},{found.pairs}")
     if not lines:
         raise InputError(f"no class of size has {FEWEST_PAIRS} pairs of scans; scan more phantoms twice")
-    return HEAD.format(patients=twice["patient"].nunique(), model=model) + "\n".join(lines) + "\n"
+    return lines

@@ -120,6 +120,8 @@ def test_treatment_breaks_growth_into_phases() -> None:
     assert isinstance(phases[1].fit, Refusal) and "2 visits, needs 3" in phases[1].fit.reason
     assert phases[0].to_dict(["a", "b", "c", "d", "e"])["visits"] == ["a", "b", "c"]
     assert phases[0].curve[-1][2] is not None  # ends in a prediction with its interval
+    given = growth_of(visits(*growing[:2], by_model=False), (), "ET")[0]
+    assert isinstance(given.rate, Estimate) and given.rate.low is None and "error is not known" in given.rate.note
 
 
 def test_without_dates_growth_is_refused() -> None:

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from brats_seg.longitudinal.repeatability import (
     QUANTILE,
     SMALLEST_ML,
+    Measured,
     Row,
     change_between,
     table,
     volume_cv,
-    volume_interval,
-    volume_sd_ml,
 )
 
-ROWS = (Row(1, 1.0, 0.2, 9), Row(1, 100.0, 0.1, 9), Row(5, 1.0, 0.4, 9), Row(5, 100.0, 0.2, 9))
+ROWS = tuple(
+    Row("model", *values) for values in ((1, 1.0, 0.2, 9), (1, 100.0, 0.1, 9), (5, 1.0, 0.4, 9), (5, 100.0, 0.2, 9))
+)
 VOLUMES = st.floats(0.0, 400.0)
 
 
@@ -35,16 +36,17 @@ def test_beyond_the_entries_it_is_constant() -> None:
 
 def test_equal_volumes_differ_by_the_repeatability_coefficient() -> None:
     volume = 10.0
-    limit = QUANTILE * math.sqrt(2) * volume_cv(volume, 1.0) * volume
-    # Just beyond; the larger volume's own error makes the true limit a little wider.
-    assert not change_between(volume, volume + 0.9 * limit, before_slice_mm=1, now_slice_mm=1).larger_than_error
-    assert change_between(volume, volume + 1.5 * limit, before_slice_mm=1, now_slice_mm=1).larger_than_error
+    limit = QUANTILE * math.sqrt(2) * volume_cv(volume, 1.0, source="given") * volume
+    before = Measured(volume, 1.0, "given")
+    # Near the limit the larger volume's own error decides; well away from it the coefficient does.
+    assert not change_between(before, Measured(volume + 0.9 * limit, 1.0, "given")).larger_than_error
+    assert change_between(before, Measured(volume + 1.5 * limit, 1.0, "given")).larger_than_error
 
 
 @given(before=VOLUMES, now=VOLUMES)
 def test_swapping_the_visits_changes_the_sign_and_nothing_else(before: float, now: float) -> None:
-    there = change_between(before, now, before_slice_mm=1, now_slice_mm=3)
-    back = change_between(now, before, before_slice_mm=3, now_slice_mm=1)
+    one, other = Measured(before, 1.0), Measured(now, 3.0, "given")
+    there, back = change_between(one, other), change_between(other, one)
     assert there.change_ml == pytest.approx(-back.change_ml)
     assert (there.low_ml, there.high_ml) == pytest.approx((-back.high_ml, -back.low_ml))
     assert there.larger_than_error == back.larger_than_error
@@ -52,18 +54,18 @@ def test_swapping_the_visits_changes_the_sign_and_nothing_else(before: float, no
 
 
 def test_nothing_before_has_no_percentage_but_a_verdict() -> None:
-    change = change_between(0.0, 5.0, before_slice_mm=1, now_slice_mm=1)
+    change = change_between(Measured(0.0, 1.0, "given"), Measured(5.0, 1.0, "given"))
     assert change.percent is None and change.larger_than_error
-    assert not change_between(0.0, 0.0, before_slice_mm=1, now_slice_mm=1).larger_than_error
+    assert not change_between(Measured(0.0, 1.0), Measured(0.0, 1.0)).larger_than_error
 
 
 def test_an_empty_volume_has_the_error_of_the_smallest() -> None:
-    assert volume_sd_ml(0.0, 1.0) == volume_sd_ml(SMALLEST_ML, 1.0) > 0
-    low, high = volume_interval(0.0, 1.0)
+    assert Measured(0.0, 1.0).sd_ml == Measured(SMALLEST_ML, 1.0).sd_ml > 0
+    low, high = Measured(0.0, 1.0).interval
     assert low == 0 < high
 
 
 def test_the_table_is_measured_and_plausible() -> None:
-    assert table()
+    assert {row.source for row in table()} == {"model", "given"}
     for row in table():
         assert 0 < row.cv < 1 and row.volume_ml > 0 and row.slice_mm > 0 and row.pairs > 0

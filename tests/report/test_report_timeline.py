@@ -39,6 +39,7 @@ def change(visit: str, reference: str, against: str, before: float, now: float) 
         "visit": visit, "region": "ET", "lesion": "", "against": against, "reference": reference,
         "volume_ml": now, "reference_ml": before, "change_ml": now - before, "low_ml": 0, "high_ml": 0,
         "percent": 100 * (now / before - 1), "larger_than_error": "yes",
+        "error_from": "repeatability, phantom-based",
     }  # fmt: skip
 
 
@@ -51,13 +52,14 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
         "patient": patient,
         "dating": "dates" if dated else "no dates",
         "criteria": "rano2",
+        "partial_volume_percent": -65.0,
         "disease": "enhancing",
         "disease_reason": "chosen",
         "baselines": ["first"],
         "visits": [
             {"visit": v, "when": f"2024-0{n + 1}-01" if dated else None, "days_since_first": day if dated else None,
              "label_map": "segmented", "alignment_to_first": alignment if n else None, "spacing_mm": [1, 1, 1],
-             "notes": []}
+             "notes": [], "warnings": ["T1CE <is> missing"] if n < 2 else []}
             for n, (v, day) in enumerate(VISITS)
         ],
         "stopped": [],
@@ -150,7 +152,8 @@ def test_the_page_says_what_the_tables_say(pictures: TimelinePictures) -> None:
     check(page)
     assert headline(course()) == "v3: progression (PD) by two diameters"
     for words in ("v3: progression (PD)", "steroid dose", "E2", "new", "end of radiotherapy", "not given: 2 visits",
-                  "larger than measurement error", "&lt;of the numbers&gt;", "uncertain by 0.03 mm"):  # fmt: skip
+                  "larger than measurement error", "&lt;of the numbers&gt;", "uncertain by 0.03 mm",
+                  "v1, v2: T1CE &lt;is&gt; missing"):  # fmt: skip
         assert words in page, words
     assert "<of the numbers>" not in page
 

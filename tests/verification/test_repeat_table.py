@@ -17,7 +17,8 @@ def trials(pairs: int, *, sd: float, volume_ml: float, slice_mm: float = 1.0) ->
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         {"patient": f"p{n}", "condition": f"{slice_mm:g} mm", "slice_mm": slice_mm, "region": "ET", "scan": scan,
-         "found_ml": volume_ml * math.exp(rng.normal(0, sd))}
+         "found_ml": volume_ml * math.exp(rng.normal(0, sd)),
+         "label_map_ml": volume_ml * math.exp(rng.normal(0, sd / 10))}
         for n in range(pairs) for scan in (1, 2)
     )  # fmt: skip
 
@@ -29,9 +30,12 @@ def rows(text: str) -> list[dict[str, str]]:
 def test_a_known_scatter_comes_back() -> None:
     table = pd.concat([trials(400, sd=0.1, volume_ml=5), trials(400, sd=0.3, volume_ml=300, slice_mm=5)])
     found = rows(repeatability_csv(table, model="m 1"))
-    assert [(row["slice_mm"], row["pairs"]) for row in found] == [("1", "400"), ("5", "400")]
+    assert [(row["source"], row["slice_mm"], row["pairs"]) for row in found] == [
+        (source, slice_mm, "400") for source in ("model", "given") for slice_mm in ("1", "5")
+    ]
     assert float(found[0]["cv"]) == pytest.approx(0.1, rel=0.1)
     assert float(found[1]["cv"]) == pytest.approx(math.sqrt(math.expm1(0.09)), rel=0.1)
+    assert float(found[2]["cv"]) == pytest.approx(0.01, rel=0.1)
     assert float(found[0]["volume_ml"]) == pytest.approx(5, rel=0.02)
 
 
