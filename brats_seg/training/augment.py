@@ -86,6 +86,19 @@ def draw_sample(
     return torch.cat([image, _shifted(sample.prior, augment, rng)]), sample.target
 
 
+def sample_points(
+    shape: tuple[int, int, int], patch: tuple[int, int, int], config: TrainConfig, rng: Chance
+) -> torch.Tensor:
+    """Where in a volume a whole-brain sample reads its voxels: ``(x, y, z, 3)`` voxels, turned, scaled and bent."""
+    grid = _sampling_grid(patch, config, rng)
+    centre = _about_middle(shape, config, rng.normals(3))
+    return grid + centre.to(grid.device)
+
+
+def _about_middle(shape: tuple[int, int, int], config: TrainConfig, jitter: torch.Tensor) -> torch.Tensor:
+    return (torch.tensor(shape, dtype=torch.float32) - 1) / 2 + jitter * (6.0 / config.spacing_mm)
+
+
 def _choose_view(case: TrainingCase, rng: Chance) -> tuple[int, tuple[int, ...]]:
     """One of the views of the coarse stage, and the channels it lacked."""
     if case.prior is None:
@@ -120,7 +133,7 @@ def _centre(case: TrainingCase, config: TrainConfig, rng: Chance) -> torch.Tenso
     if config.tumour_centred > 0:
         # the middle of the box, where there is brain rather than the air around it
         return torch.tensor([rng.uniform(0.2, 0.8) for _ in range(3)]) * size
-    return (size - 1) / 2 + jitter * (6.0 / config.spacing_mm)
+    return _about_middle(case.shape, config, jitter)
 
 
 def _rotation(angles: Sequence[float]) -> torch.Tensor:

@@ -55,6 +55,25 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class PhantomMixConfig:
+    """Phantom patients among the studies (:mod:`brats_seg.training.mixed`).
+
+    Attributes:
+        share: of the samples that show a phantom; 0 for none.
+        count: bodies; each is scanned anew for every sample.
+        seed: of the bodies.
+    """
+
+    share: float = 0.0
+    count: int = 36
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1 or self.count < 1:
+            raise ValueError(f"phantoms: share {self.share:g} must lie in 0..1 and count {self.count} be at least 1")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of :func:`brats_seg.training.loop.train`.
 
@@ -84,6 +103,7 @@ class TrainConfig:
         prepare: preprocessing, which becomes part of the model.
         network: shape of the network.
         augment: augmentation.
+        phantoms: phantom patients among the samples of a coarse stage.
     """
 
     stage: str = "coarse"
@@ -110,6 +130,7 @@ class TrainConfig:
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     network: AttentionUNetConfig = field(default_factory=AttentionUNetConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    phantoms: PhantomMixConfig = field(default_factory=PhantomMixConfig)
 
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
@@ -136,6 +157,10 @@ class TrainConfig:
             )
         if self.hears_coarse and (self.stage != "fine" or self.coarse_views < 1):
             raise UsageError("only a fine stage, with at least one of coarse_views, can hear the coarse one")
+        if self.phantoms.share > 0 and self.stage != "coarse":
+            raise UsageError("phantoms are mixed into the coarse stage only; set phantoms.share to 0")
+        if self.phantoms.share > 0 and set(self.sequences) != {sequence.value for sequence in SEQUENCES}:
+            raise UsageError("phantoms are scanned with all four sequences; set phantoms.share to 0 for fewer")
         if not 0 < self.warmup < self.steps:
             raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
 
@@ -164,7 +189,12 @@ def train_config(values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
-_NESTED: dict[str, type[Any]] = {"prepare": PrepareConfig, "network": AttentionUNetConfig, "augment": AugmentConfig}
+_NESTED: dict[str, type[Any]] = {
+    "prepare": PrepareConfig,
+    "network": AttentionUNetConfig,
+    "augment": AugmentConfig,
+    "phantoms": PhantomMixConfig,
+}
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:

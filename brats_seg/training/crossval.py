@@ -142,6 +142,7 @@ def train_fold(
             world=world,
             resume=True,
             coarse=folder.with_name("coarse") if stage.hears_coarse else None,
+            phantoms=run / "phantoms",
             stop_after_s=left,
             progress=progress,
         )

@@ -25,6 +25,7 @@ from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.losses import RegionLoss
+from brats_seg.training.mixed import PhantomCase, draw_phantom_sample, open_phantoms
 from brats_seg.training.optimiser import optimisers
 from brats_seg.training.prior import PRIORS, CoarseStage, open_coarse, with_priors
 from brats_seg.training.runs import load_weights
@@ -67,6 +68,7 @@ def train(
     resume: bool = False,
     init: Path | None = None,
     coarse: Path | None = None,
+    phantoms: Path | None = None,
     stop_after_s: float | None = None,
     progress: bool = True,
 ) -> Path:
@@ -80,6 +82,7 @@ def train(
         resume: go on from ``checkpoint.pt`` where there is one.
         init: ``weights.safetensors`` to start from, instead of chance.
         coarse: run folder of the coarse stage, for a fine stage that hears it.
+        phantoms: where the bodies of phantoms are kept; in the run folder unless named.
         stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
         progress: show a progress bar.
 
@@ -102,7 +105,9 @@ def train(
     state = _start(config, world.device, run, init)
     if world.is_first:
         _trim_log(run, state.step)
-    parts = _Parts(world.wrap(DeepSupervision(state.network)), _loss(config).to(world.device), cases, world)
+    network = world.wrap(DeepSupervision(state.network))
+    bodies = _phantoms(config, world, phantoms or run / "phantoms", progress=shown)
+    parts = _Parts(network, _loss(config).to(world.device), cases, world, bodies)
     bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not shown)
     events = _events(run, state.step) if config.tensorboard and world.is_first else None
     began = saved = time.monotonic()
@@ -146,6 +151,7 @@ class _Parts:
     loss: RegionLoss
     cases: Sequence[TrainingCase]
     world: World
+    phantoms: Sequence[PhantomCase] = ()
 
 
 def _cases(
@@ -174,6 +180,18 @@ def _cases(
         if world.is_first:
             world.wait()
     return cases, [pack for pack in packs if pack.id in kept_out]
+
+
+def _phantoms(config: TrainConfig, world: World, cache: Path, *, progress: bool) -> list[PhantomCase]:
+    """Bodies to scan where the configuration wants any; the first process makes them, the others read them."""
+    if config.phantoms.share == 0:
+        return []
+    if not world.is_first:
+        world.wait()
+    cases = open_phantoms(config.phantoms, cache, factor=config.factor, device=world.device, progress=progress)
+    if world.is_first:
+        world.wait()
+    return cases
 
 
 def _loss(config: TrainConfig) -> RegionLoss:
@@ -205,15 +223,14 @@ def step_seed(config: TrainConfig, step: int) -> int:
 
 def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor:
     """One step of the optimisers; the loss, still on the device."""
-    device, cases = parts.world.device, parts.cases
+    device = parts.world.device
     seed = step_seed(config, state.step)
     shared = Chance(seed)
     patch = config.patches[shared.below(len(config.patches))]
-    chosen = [shared.below(len(cases)) for _ in range(config.batch)]
+    chosen = [shared.below(len(parts.cases)) for _ in range(config.batch)]
     # each sample has its own seed, so that it is the same whichever process draws it
     drawn = [
-        draw_sample(cases, chosen[k], patch, config, Chance(seed + 1 + k, device))
-        for k in parts.world.share(config.batch)
+        _draw(parts, chosen[k], patch, config, Chance(seed + 1 + k, device)) for k in parts.world.share(config.batch)
     ]
     images = torch.stack([image for image, _ in drawn])
     targets = torch.stack([target for _, target in drawn])
@@ -233,6 +250,15 @@ def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor
     _average(state, config)
     detached: torch.Tensor = loss.detach()
     return detached
+
+
+def _draw(
+    parts: _Parts, index: int, patch: tuple[int, int, int], config: TrainConfig, rng: Chance
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A sample of one study, or of a phantom in its place."""
+    if parts.phantoms and rng.happens(config.phantoms.share):
+        return draw_phantom_sample(parts.phantoms, patch, config, rng)
+    return draw_sample(parts.cases, index, patch, config, rng)
 
 
 @torch.no_grad()
