@@ -36,6 +36,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/crossval.yaml")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")
     parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="RUN",
+        help="start each fold from the weights of the same fold of another run, whose split is taken over",
+    )
     parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
     add_training_options(parser)
@@ -69,9 +75,10 @@ def _crossval(arguments: argparse.Namespace) -> int:
         packs = open_dataset(arguments.data, cache, prepare, progress=shown) if world.is_first else []
         world.wait()
         packs = packs or open_dataset(arguments.data, cache, prepare, progress=False)
-        split = open_split(packs, config, arguments.folds, arguments.output) if world.is_first else None
+        where = (arguments.folds, arguments.output)
+        split = open_split(packs, config, *where, start=arguments.init) if world.is_first else None
         world.wait()
-        split = split or open_split(packs, config, arguments.folds, arguments.output)
+        split = split or open_split(packs, config, *where, start=arguments.init)
         if not _train(arguments, packs, config, split, (world, until, shown)):
             return 0
         if not world.is_first:
@@ -95,7 +102,17 @@ def _train(
     for fold in arguments.only or range(len(split.folds)):
         if world.is_first:
             say(f"fold {fold}: {len(split.folds[fold])} studies kept out", quiet=arguments.quiet)
-        if not train_fold(packs, config, split, fold, arguments.output, world=world, until=until, progress=shown):
+        if not train_fold(
+            packs,
+            config,
+            split,
+            fold,
+            arguments.output,
+            start=arguments.init,
+            world=world,
+            until=until,
+            progress=shown,
+        ):
             break
     left = [
         fold

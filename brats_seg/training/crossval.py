@@ -78,23 +78,49 @@ def read_crossval(path: Path) -> CrossvalConfig:
     return CrossvalConfig(stages, path.parent / str(values["card"]), int(values.get("seed", 0)))
 
 
-def open_split(packs: Sequence[PackedStudy], config: CrossvalConfig, folds: int, run: Path) -> Split:
+def open_split(
+    packs: Sequence[PackedStudy], config: CrossvalConfig, folds: int, run: Path, *, start: Path | None = None
+) -> Split:
     """The split of a run folder, drawn and written where there is none.
 
+    Args:
+        packs: every study.
+        config: what is cross-validated.
+        folds: how many.
+        run: the run folder.
+        start: where the folds' networks start from; its split is taken, so that they have not seen what they keep out.
+
     Raises:
-        UsageError: if the folder holds a split of another number of folds or another seed.
+        InputError: if ``start`` has no split, or one of other studies.
+        UsageError: if the folder, or ``start``, holds a split of another number of folds or another seed.
     """
     path = run / SPLIT
     if not path.exists():
+        drawn = draw_split(packs, folds, seed=config.seed) if start is None else read_split(start / SPLIT, packs)
         run.mkdir(parents=True, exist_ok=True)
-        write_split(draw_split(packs, folds, seed=config.seed), path)
+        write_split(drawn, path)
     split = read_split(path, packs)
     if len(split.folds) != folds or split.seed != config.seed:
         raise UsageError(
             f"{run} was started with {len(split.folds)} folds and seed {split.seed}, not {folds} and {config.seed}; "
             "choose another folder"
         )
+    if start is not None and read_split(start / SPLIT, packs).folds != split.folds:
+        raise UsageError(f"{start} keeps other studies out of its folds than {run}; its networks have seen them")
     return split
+
+
+def fold_start(start: Path, fold: int, stage: str) -> Path:
+    """Weights of one stage of one fold: of a model, or of a run of cross-validation.
+
+    Raises:
+        InputError: if there are none.
+    """
+    folder = fold_folder(start, fold)
+    for path in (folder / f"{stage}.safetensors", folder / stage / "weights.safetensors"):
+        if path.is_file():
+            return path
+    raise InputError(f"{folder} holds neither {stage}.safetensors nor {stage}/weights.safetensors to start from")
 
 
 def fold_folder(run: Path, fold: int) -> Path:
@@ -114,6 +140,7 @@ def train_fold(
     fold: int,
     run: Path,
     *,
+    start: Path | None = None,
     world: World = ALONE,
     until: float | None = None,
     progress: bool = True,
@@ -126,6 +153,7 @@ def train_fold(
         split: which studies this fold keeps out.
         fold: its number.
         run: the run folder of the cross-validation.
+        start: fold models, or another run on the same split, whose weights to start from instead of chance.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
         progress: show progress bars.
@@ -141,6 +169,7 @@ def train_fold(
             folder,
             world=world,
             resume=True,
+            init=None if start is None else fold_start(start, fold, name),
             coarse=folder.with_name("coarse") if stage.hears_coarse else None,
             phantoms=run / "phantoms",
             stop_after_s=left,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from brats_seg.training.crossval import (
     as_prepared,
     check_models,
     fold_config,
+    fold_start,
     open_split,
     read_case,
     read_crossval,
@@ -82,6 +84,35 @@ def test_every_study_is_judged_once_by_a_model_that_kept_it_out(place: Path, fin
             assert read_yaml(finished / f"fold{fold}" / stage / "config.yaml")["validation"] == list(ids)
         outputs = {path.stem for path in (finished / f"fold{fold}" / "outputs").glob("*.npz")}
         assert outputs == set(ids)
+
+
+def test_folds_start_from_those_of_another_run(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
+    split = open_split(packs, config, 2, tmp_path / "more", start=finished)
+    assert split == read_split(finished / "split.json", packs)
+    weights = finished / "fold1" / "coarse" / "weights.safetensors"
+    assert fold_start(finished, 1, "coarse") == weights
+    assert command(place, tmp_path / "more", "--init", str(finished), "--only", "1", "--resume", "-q") == 0
+    begun = read_log(tmp_path / "more" / "fold1" / "coarse")
+    assert begun[0] < read_log(finished / "fold1" / "coarse")[0]  # the loss of the first steps
+    with pytest.raises(InputError, match="neither"):
+        fold_start(finished, 7, "coarse")
+    # networks of another split have seen what this one keeps out
+    open_split(packs, replace(config, seed=5), 2, tmp_path / "other")
+    assert command(place, tmp_path / "other", "--init", str(finished), "--resume", "-q") == 2
+    assert "seed 5" in capsys.readouterr().err
+    taken = json.loads((finished / "split.json").read_text())
+    taken["folds"][0], taken["folds"][1] = taken["folds"][1], taken["folds"][0]
+    (tmp_path / "other" / "split.json").write_text(json.dumps(taken))
+    with pytest.raises(UsageError, match="have seen them"):
+        open_split(packs, config, 2, tmp_path / "other", start=finished)
+
+
+def read_log(run: Path) -> list[float]:
+    with (run / "log.csv").open() as handle:
+        return [float(row["loss"]) for row in csv.DictReader(handle)]
 
 
 def test_what_a_card_needs_is_written(finished: Path) -> None:
