@@ -18,9 +18,6 @@ from torch.nn import functional
 from brats_seg.training.config import AugmentConfig, TrainConfig
 from brats_seg.training.data import LEVELS_PER_LOGIT, LEVELS_PER_STD, TrainingCase
 
-MOST_ILL = 0.02
-"""Share of tumour in the other hemisphere's tissue from which it is not taken for healthy."""
-
 
 class Chance:
     """Random numbers of one sample: decisions on the processor, fields of noise on the training device.
@@ -79,12 +76,9 @@ def draw_sample(
     centre = _centre(focus, config, rng)
     grid = _sampling_grid(patch, config, rng)
     view, blank = _choose_view(case, rng)
-    points = grid + (centre + _shift_between(focus, case)).to(grid.device)
-    sample = _cut(case, points, view)
-    if donor is None and rng.happens(augment.heal):
-        sample = _heal(sample, _cut(case, _mirrored(points, case), view), rng)
+    sample = _cut(case, grid, centre + _shift_between(focus, case), view)
     if donor is not None:
-        sample = _transplant(sample, _cut(donor, grid + centre.to(grid.device), view), rng)
+        sample = _transplant(sample, _cut(donor, grid, centre, view), rng)
     image = alter(sample.image, (sample.image != 0).any(dim=0), augment, rng)
     if sample.prior is None:
         return drop_sequences(image, augment.drop_sequence, rng), sample.target
@@ -178,15 +172,9 @@ class _Sample(NamedTuple):
     prior: torch.Tensor | None
 
 
-def _mirrored(points: torch.Tensor, case: TrainingCase) -> torch.Tensor:
-    """The same places in the other hemisphere; a case is cut to its brain, whose middle is the mirror."""
-    away = points.clone()
-    away[..., 0] = case.shape[0] - 1 - away[..., 0]
-    return away
-
-
-def _cut(case: TrainingCase, points: torch.Tensor, view: int) -> _Sample:
-    """A study at voxels ``(x, y, z, 3)``, trilinear, 0 outside."""
+def _cut(case: TrainingCase, offsets: torch.Tensor, centre: torch.Tensor, view: int) -> _Sample:
+    """A study at ``centre + offsets``, trilinear, 0 outside."""
+    points = offsets + centre.to(offsets.device)
     box = _box_of(points, case.shape)
     both = torch.cat(
         [case.image[(slice(None), *box)].float() / LEVELS_PER_STD, case.regions[(slice(None), *box)] / 255.0]
@@ -236,25 +224,6 @@ def _transplant(sample: _Sample, donor: _Sample, rng: Chance) -> _Sample:
         prior = torch.lerp(prior, donor.prior, soft)
     target = torch.where(carve > 0.5, donor.target, sample.target)
     return _Sample(torch.lerp(sample.image, donor.image, soft), target, prior)
-
-
-def _heal(sample: _Sample, mirror: _Sample, rng: Chance) -> _Sample:
-    """Cover the tumour with the same place of the other hemisphere, unless that is ill as well.
-
-    It gives studies without a tumour, which data sets of tumours do not hold.
-    """
-    width = 2 * rng.below(3) + 3
-    head = ((sample.image != 0).any(dim=0) & (mirror.image != 0).any(dim=0)).float()
-    ill = (sample.target[:1] > 0.05).float()
-    cover = functional.max_pool3d(ill[None], width, stride=1, padding=width // 2)[0]
-    # as a product and not as a branch, for which a GPU would have to be waited for
-    spared = (cover * mirror.target[:1]).sum() < MOST_ILL * cover.sum()
-    cover = cover * spared
-    soft = functional.avg_pool3d(cover[None], 3, stride=1, padding=1)[0] * head
-    prior = sample.prior
-    if prior is not None and mirror.prior is not None:
-        prior = torch.lerp(prior, mirror.prior, soft)
-    return _Sample(torch.lerp(sample.image, mirror.image, soft), sample.target * (1 - cover * head), prior)
 
 
 def alter(image: torch.Tensor, head: torch.Tensor, augment: AugmentConfig, rng: Chance) -> torch.Tensor:

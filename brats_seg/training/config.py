@@ -32,7 +32,6 @@ class AugmentConfig:
         thick_slices: probability of simulating thick slices, per sequence.
         drop_sequence: probability that at least one sequence is missing.
         transplant: probability that another patient's lesion is placed into the sample (CarveMix).
-        heal: probability that the tumour is covered with the other hemisphere's tissue, of samples without transplant.
         prior_shift: standard deviation of a shift of the coarse stage's log-odds, per region.
         prior_scale: standard deviation of the logarithm of a factor on them.
     """
@@ -51,7 +50,6 @@ class AugmentConfig:
     thick_slices: float = 0.1
     drop_sequence: float = 0.15
     transplant: float = 0.25
-    heal: float = 0.0
     prior_shift: float = 0.7
     prior_scale: float = 0.2
 

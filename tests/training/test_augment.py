@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from toy_packs import toy_pack, toy_packs
+from toy_packs import toy_packs
 
 from brats_seg.networks.attention_unet import AttentionUNetConfig
 from brats_seg.preprocessing.prepare import PrepareConfig
@@ -160,40 +160,6 @@ def test_a_transplant_keeps_the_lesion_that_was_there() -> None:
     label = module._transplant(sample, other, rng(0)).target
     assert label[0, 0, 0, 0] == 1
     assert label[0, 8, 8, 8] == 1
-
-
-def one_sided(*, both: bool = False) -> tuple[module._Sample, module._Sample]:
-    """Tissue of brightness 1 with a tumour of 5 on one side, or on both; and its mirror image."""
-    shape = (16, 12, 12)
-    image, target = torch.full((4, *shape), 1.0), torch.zeros(3, *shape)
-    for side in (slice(2, 5), slice(11, 14)) if both else (slice(2, 5),):
-        image[:, side, 4:8, 4:8] = 5.0
-        target[:, side, 4:8, 4:8] = 1.0
-    return module._Sample(image, target, None), module._Sample(image.flip(1), target.flip(1), None)
-
-
-def test_a_healed_sample_has_the_other_side_in_place_of_its_tumour() -> None:
-    sample, mirror = one_sided()
-    for seed in range(4):
-        image, target, _ = module._heal(sample, mirror, rng(seed))
-        assert not target.any()
-        assert (image == 1).all()
-
-
-def test_a_tumour_on_both_sides_is_not_healed() -> None:
-    sample, mirror = one_sided(both=True)
-    image, target, _ = module._heal(sample, mirror, rng(0))
-    assert torch.equal(image, sample.image) and torch.equal(target, sample.target)
-
-
-def test_healed_samples_are_drawn_where_no_lesion_is_transplanted() -> None:
-    cases = [training_case(toy_pack("c", centre=(38, 26, 20)), factor=2, device=CPU)]
-    whole = (24, 32, 24)
-    _, there = draw_sample(cases, 0, whole, settings(certain()), rng(0))
-    assert there[0].sum() > 50
-    for seed in range(3):
-        _, gone = draw_sample(cases, 0, whole, settings(certain(heal=1.0)), rng(seed))
-        assert gone[0].sum() < 1
 
 
 def test_samples_with_a_donor_hold_the_donors_tumour_in_the_other_brain() -> None:
