@@ -22,7 +22,7 @@ _EPILOG = """\
 PLACE is a folder of visits (one patient) or a folder of patients. Visits are found by name: BIDS ses-* with
 sessions.tsv, BraTS -000/-001, folders like visit1 or 2024-01-31, or a table visits.csv:
   visit,date,t1,t1ce,t2,flair[,segmentation][,patient]     dates like 2024-01-31, or days since day 0
-CLINICAL.csv: patient,date,event,value, as for brats-seg respond.
+CLINICAL.csv: patient,date,event,value, as for brats-seg respond; days where the visits have days.
 
 examples:
   brats-seg track patients/P07 -o results

@@ -154,29 +154,30 @@ def judge(
     """
     assessment = assess(history, criteria, disease=disease)
     notes = {visit.label: _open_questions(index, visit, visits, courses, history) for index, visit in enumerate(visits)}
-    words = {stand_in.isoformat(): shown for stand_in, shown in (day_words or {}).items()}
+    words = day_words or {}
     rows = tuple(
         replace(
             row,
-            reasons=tuple(_spoken(reason, words) for reason in row.reasons),
-            missing=tuple(_spoken(item, words) for item in dict.fromkeys((*row.missing, *notes[row.visit]))),
+            reasons=tuple(spoken(reason, words) for reason in row.reasons),
+            missing=tuple(spoken(item, words) for item in dict.fromkeys((*row.missing, *notes[row.visit]))),
         )
         for row in assessment.rows
     )
-    baselines = tuple((day, _spoken(why, words)) for day, why in assessment.baselines)
+    baselines = tuple((day, spoken(why, words)) for day, why in assessment.baselines)
     return replace(assessment, rows=rows, baselines=baselines)
 
 
-def _spoken(text: str, words: Mapping[str, str]) -> str:
+def spoken(text: str, day_words: Mapping[date, str]) -> str:
     """A sentence without days that only stand in for unknown ones."""
-    for stand_in, shown in words.items():
-        text = text.replace(stand_in, shown)
+    for stand_in, shown in day_words.items():
+        text = text.replace(stand_in.isoformat(), shown)
     return text
 
 
 def treated_before(history: PatientHistory, day: date) -> str:
-    """The surgery or radiotherapy a visit comes after, in words; empty if none."""
-    events = [event for kind in TREATED_BY if (event := history.last_before(kind, day)) is not None]
+    """The surgery or radiotherapy a visit comes after, in words; a visit on the day itself comes before it."""
+    eve = day - timedelta(days=1)
+    events = [event for kind in TREATED_BY if (event := history.last_before(kind, eve)) is not None]
     return ", ".join(f"{event.kind.value} {event.day}" for event in events)
 
 

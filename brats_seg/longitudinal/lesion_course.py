@@ -31,6 +31,9 @@ SPECK_ML = 0.05
 JOIN_MM = 2.0
 """Components this close in the common space are one lesion: two voxels, what alignment and resampling leave open."""
 
+ROOM_VOXELS = 3
+"""Around the region in the common space, so that it can be widened and nothing is lost to rounding."""
+
 REGION_LETTERS = {"ET": "E", "WT": "W"}
 """First letter of a lesion's name, so that enhancing and T2/FLAIR lesions are not confused."""
 
@@ -117,6 +120,7 @@ def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> R
         visits: in order of time.
         common: the space to match in.
     """
+    common = _part_with_lesions(visits, common)
     carried = [_carry(visit, common) for visit in visits]
     matching = match_lesions([mask for mask, _ in carried], common.spacing_mm)
     letter = REGION_LETTERS[region]
@@ -140,7 +144,12 @@ def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32
         mask: ``(X, Y, Z)``.
         lesions: every component (26-neighbourhood) of the mask.
     """
-    labels: NDArray[Any] = cc3d.connected_components(np.array(mask, order="C"), connectivity=26)
+    result = np.zeros(mask.shape, np.int32)
+    if not lesions:
+        return result
+    start, last = _box_of(lesions)
+    x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(start, last, strict=True))
+    labels: NDArray[Any] = cc3d.connected_components(np.array(mask[x, y, z], order="C"), connectivity=26)
     statistics = cc3d.statistics(labels)
     by_box: dict[tuple[int, ...], list[int]] = {}
     for component, box in enumerate(statistics["bounding_boxes"]):
@@ -148,13 +157,41 @@ def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32
             by_box.setdefault(tuple(n for side in box for n in (side.start, side.stop - 1)), []).append(component)
     numbers = np.zeros(len(statistics["voxel_counts"]), np.int32)
     for lesion in lesions:
-        low, high = lesion.box
+        low, high = np.array(lesion.box) - start
         same = by_box[low[0], high[0], low[1], high[1], low[2], high[2]]
         # Components with one box between them come largest first, as lesions do.
         same.sort(key=lambda component: -int(statistics["voxel_counts"][component]))
         numbers[same.pop(0)] = lesion.number
-    result: NDArray[np.int32] = numbers[labels]
+    result[x, y, z] = numbers[labels]
     return result
+
+
+def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
+    """The part of the common space that holds the region at any visit, with room to widen it: a tenth of a head."""
+    points = []
+    for visit in visits:
+        if not visit.lesions:
+            continue
+        low, high = _box_of(visit.lesions)
+        corners = np.array(np.meshgrid(*zip(low - 0.5, high + 0.5, strict=True))).reshape(3, -1).T
+        back = np.linalg.inv(visit.matrix)
+        points.append(common.to_voxel(visit.grid.to_world(corners) @ back[:3, :3].T + back[:3, 3]))
+    if not points:
+        return Grid((1, 1, 1), common.affine)
+    places = np.concatenate(points)
+    start = np.clip(np.floor(places.min(axis=0)).astype(int) - ROOM_VOXELS, 0, np.array(common.shape) - 1)
+    stop = np.clip(np.ceil(places.max(axis=0)).astype(int) + ROOM_VOXELS + 1, start + 1, common.shape)
+    affine = np.array(common.affine)
+    affine[:3, 3] = common.to_world(start)
+    x, y, z = (int(n) for n in stop - start)
+    return Grid((x, y, z), affine)
+
+
+def _box_of(lesions: Sequence[Lesion]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """First and last voxel of everything."""
+    low = np.min([lesion.box[0] for lesion in lesions], axis=0)
+    high = np.max([lesion.box[1] for lesion in lesions], axis=0)
+    return low, high
 
 
 def _carry(visit: RegionVisit, common: Grid) -> tuple[Mask, NDArray[np.int32]]:

@@ -261,7 +261,10 @@ def _new_disease(course: Course, index: int) -> tuple[list[str], list[str]]:
             else:
                 follow.append(f"new enhancing lesion {_describe(lesion)}: not measurable, follow")
     if not course.targets:
-        reasons.extend(_become_measurable(course, index))
+        for lesion, percent in _become_measurable(course, index, course.compartment):
+            reasons.append(
+                f"PD: lesion {_describe(lesion)} has become measurable ({percent:+.1f} % since its smallest)"
+            )
     return reasons, follow
 
 
@@ -278,25 +281,23 @@ def _back_from_zero(course: Course, index: int) -> list[str]:
     ]
 
 
-def _become_measurable(course: Course, index: int) -> list[str]:
-    """Without targets: lesions too small at baseline that are measurable now and have grown by the PD percentage.
+def _become_measurable(course: Course, index: int, compartment: Compartment) -> list[tuple[LesionMeasurement, float]]:
+    """Lesions too small at baseline that are measurable now and have grown by the PD percentage, and by how much.
 
     The criteria ask for a new measurable lesion; growth is asked too, so that 9.9 mm read as 10.0 is not progression.
     """
-    reasons = []
-    for lesion in course.visits[index].of(course.compartment):
+    criteria = course.criteria
+    planar = course.measure is Measure.PLANAR
+    threshold = (criteria.progression_2d_percent if planar else criteria.progression_volume_percent).value
+    large = {lesion.lesion for lesion in course.visits[0].of(compartment) if is_measurable(lesion, criteria)}
+    found = []
+    for lesion in course.visits[index].of(compartment):
         percent = _own_growth(course, index, lesion)
-        threshold = (
-            course.criteria.progression_2d_percent
-            if course.measure is Measure.PLANAR
-            else course.criteria.progression_volume_percent
-        )
-        grown = percent is not None and percent >= threshold.value - TOLERANCE_PERCENT
-        if grown and is_measurable(lesion, course.criteria):
-            reasons.append(
-                f"PD: lesion {_describe(lesion)} has become measurable ({percent:+.1f} % since its smallest)"
-            )
-    return reasons
+        if percent is None or percent < threshold - TOLERANCE_PERCENT or lesion.lesion in large:
+            continue
+        if is_measurable(lesion, criteria):
+            found.append((lesion, percent))
+    return found
 
 
 def _own_growth(course: Course, index: int, lesion: LesionMeasurement) -> float | None:
@@ -325,6 +326,12 @@ def _growing_beside_targets(course: Course, index: int) -> tuple[str, ...]:
         percent = _own_growth(course, index, lesion)
         if percent is not None and percent >= threshold - TOLERANCE_PERCENT:
             notes.append(f"reading of non-target lesion {lesion.lesion} ({percent:+.1f} %)")
+    if course.watch_enhancing:
+        # Enhancement is not judged here, and one that grew from next to nothing is often a matter of a millimetre.
+        notes += [
+            f"reading of enhancing lesion {_describe(lesion)}, which has become measurable ({percent:+.1f} %)"
+            for lesion, percent in _become_measurable(course, index, Compartment.ENHANCING)
+        ]
     return tuple(notes)
 
 

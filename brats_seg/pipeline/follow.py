@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,8 @@ from brats_seg.core.errors import BratsSegError, DeviceError, InputError, UsageE
 from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid
-from brats_seg.io.output import read_run
 from brats_seg.io.visits import DAY_ZERO, Dating, PatientFiles
 from brats_seg.longitudinal.align import PREFERRED, Alignment, VisitScan, align_visits, common_grid
-from brats_seg.longitudinal.change import LesionChange
 from brats_seg.longitudinal.course import (
     FOLLOWED,
     ChangeRow,
@@ -30,21 +28,25 @@ from brats_seg.longitudinal.course import (
     history_of,
     judge,
     resections_of,
+    spoken,
 )
 from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
 from brats_seg.longitudinal.criteria import criteria_named
 from brats_seg.longitudinal.history import ClinicalEvent, PatientHistory
 from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse, RegionVisit, follow_region
 from brats_seg.longitudinal.rano import Disease, ResponseAssessment
-from brats_seg.pipeline.follow_paired import PAIRED_REGION, paired_changes
+from brats_seg.pipeline.follow_kept import alignment_key, known_alignments, known_changes
+from brats_seg.pipeline.follow_paired import PAIRED_REGION, PairedChange, paired_changes
 from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.preprocessing.register import resample
 
 Tick = Callable[[str], None]
 
-ALIGNMENTS = "alignments.json"
-"""File in a patient's results that keeps alignments, so that adding a visit does not repeat them."""
+
+_TREATED = re.compile(
+    r"\b(?:post-?(?:treatment|operative|surgery|radiotherapy)|after treatment|treated)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Course:
     events: tuple[ClinicalEvent, ...]
     assessment: ResponseAssessment
     changes: tuple[ChangeRow, ...]
-    paired: Mapping[tuple[str, int, int], LesionChange]
+    paired: Mapping[tuple[str, int, int], PairedChange]
     growth: tuple[PhaseGrowth, ...]
     resections: tuple[Resection, ...]
     timings_s: dict[str, float]
@@ -175,7 +177,7 @@ def follow(
         InputError: if no visit can be used, or clinical events are given without dates of the visits.
         DeviceError: if the machine cannot run the model.
     """
-    if events and patient.dating is not Dating.DATES:
+    if events and patient.dating is Dating.NONE:
         raise InputError(
             f"patient {patient.id}: the clinical table has dates, and the visits have {patient.dating}. Give the "
             "visits their dates (visits.csv or sessions.tsv), or leave the clinical table out."
@@ -196,14 +198,17 @@ def follow(
     courses = {region: _follow_region(region, visits, alignments, common) for region in FOLLOWED}
     history = history_of(patient.id, measured, courses, events)
     disease = Disease(options.disease) if options.disease else None
-    spoken = {day.day: word for day, word in zip(history.visits, _day_words(patient, visits), strict=True) if word}
-    assessment = judge(history, measured, courses, criteria_named(options.criteria), disease=disease, day_words=spoken)
+    day_words = _day_words(patient, history, events)
+    assessment = judge(
+        history, measured, courses, criteria_named(options.criteria), disease=disease, day_words=day_words
+    )
     timings["match and judge"] = time.perf_counter() - began
     changes = tuple(changes_of(measured, courses, baseline_index(assessment, history)))
     began = time.perf_counter()
     if tick is not None:
         tick("comparing images")
-    paired = paired_changes(visits, alignments, courses[PAIRED_REGION], changes)
+    before = known_changes(output / patient.id)
+    paired = paired_changes(visits, alignments, courses[PAIRED_REGION], changes, known=before)
     timings["paired change"] = time.perf_counter() - began
     return Course(
         patient=patient,
@@ -218,7 +223,7 @@ def follow(
         assessment=assessment,
         changes=changes,
         paired=paired,
-        growth=tuple(entry for region in Region for entry in growth_of(measured, events, region.abbreviation)),
+        growth=tuple(_growth(measured, events, day_words)),
         resections=tuple(resections_of(measured, events)),
         timings_s=timings,
     )
@@ -254,12 +259,12 @@ def _align(
 ) -> tuple[list[VisitData], list[Alignment]]:
     """Every visit to the first; one that cannot be aligned is stopped, and the others go on."""
     first = loaded[0]
-    known = _known_alignments(folder)
+    known = known_alignments(folder)
     visits, alignments = [first], [Alignment.identity()]
     for visit in loaded[1:]:
         if tick is not None:
             tick(f"aligning {visit.label}")
-        key = f"{first.key} {visit.key}"
+        key = alignment_key(first.key, visit.key)
         try:
             alignment = known[key] if key in known else _align_one(visit, first)
         except InputError as error:
@@ -271,23 +276,13 @@ def _align(
 
 
 def alignment_table(course: Course) -> dict[str, Any]:
-    """What :data:`ALIGNMENTS` holds: alignments by the checksums of both visits."""
+    """What :data:`~brats_seg.pipeline.follow_kept.ALIGNMENTS` holds."""
     first = course.visits[0]
     return {
-        f"{first.key} {visit.key}": {"visit": visit.label, "to": first.label, **alignment.to_dict()}
+        alignment_key(first.key, visit.key): {"visit": visit.label, "to": first.label, **alignment.to_dict()}
         for visit, alignment in zip(course.visits[1:], course.alignments[1:], strict=True)
         if visit.sequences
     }
-
-
-def _known_alignments(folder: Path) -> dict[str, Alignment]:
-    if read_run(folder) is None:
-        return {}
-    try:
-        table = json.loads((folder / ALIGNMENTS).read_text(encoding="utf-8"))
-        return {key: Alignment.from_dict(entry) for key, entry in table.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def _align_one(visit: VisitData, first: VisitData) -> Alignment:
@@ -339,8 +334,13 @@ def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
         volumes_ml={row.region: row.volume_ml for row in visit.measurements.volumes},
         slice_mm=max(visit.measurements.spacing_mm),
         by_model=visit.by_model,
-        knows_treatment="treatment" in model.bundle.card.trained_on.lower(),
+        knows_treatment=knows_treatment(model.bundle.card.trained_on),
     )
+
+
+def knows_treatment(trained_on: str) -> bool:
+    """Whether a model's card says that scans after treatment were among those it was trained on."""
+    return _TREATED.search(trained_on) is not None
 
 
 def _follow_region(
@@ -362,11 +362,23 @@ def _follow_region(
     )
 
 
-def _day_words(patient: PatientFiles, visits: Sequence[VisitData]) -> list[str]:
+def _growth(
+    measured: Sequence[VisitVolumes], events: Sequence[ClinicalEvent], day_words: Mapping[date, str]
+) -> Iterator[PhaseGrowth]:
+    """Growth of every region, in the words the visits were dated in."""
+    for region in Region:
+        for entry in growth_of(measured, events, region.abbreviation):
+            yield replace(entry, phase=replace(entry.phase, why=spoken(entry.phase.why, day_words)))
+
+
+def _day_words(patient: PatientFiles, history: PatientHistory, events: Sequence[ClinicalEvent]) -> dict[date, str]:
     """What to write for the days the response engine was given, where they only stand in."""
     if patient.dating is Dating.DATES:
-        return [""] * len(visits)
-    return [when_words(patient.dating, visit.files.day) or f"visit {visit.label}" for visit in visits]
+        return {}
+    days = [*(visit.day for visit in history.visits), *(event.day for event in events)]
+    if patient.dating is Dating.DAYS:
+        return {day: when_words(patient.dating, day) for day in days}
+    return {visit.day: f"visit {visit.visit}" for visit in history.visits}
 
 
 def when_words(dating: Dating, day: date | None) -> str:

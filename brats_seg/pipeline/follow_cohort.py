@@ -6,25 +6,27 @@ whole or not at all, and find what is there already, so that one that was killed
 
 from __future__ import annotations
 
-import multiprocessing
+import re
+import secrets
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from brats_seg.core.errors import BratsSegError, DeviceError, InputError, OutputError
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.output import ExistsPolicy
-from brats_seg.io.visits import PatientFiles, VisitFiles
+from brats_seg.io.visit_table import MAX_OFFSET_DAYS
+from brats_seg.io.visits import DAY_ZERO, Dating, PatientFiles, VisitFiles
 from brats_seg.longitudinal.history import ClinicalEvent
 from brats_seg.longitudinal.tables import MEASUREMENT_COLUMNS, TableRow, histories, rows_of
 from brats_seg.models.bundle import find_model
 from brats_seg.pipeline.follow import FollowOptions
-from brats_seg.pipeline.follow_files import follow_patient
+from brats_seg.pipeline.follow_files import check_room, follow_patient
 from brats_seg.pipeline.follow_visits import Model, load_visit
+from brats_seg.pipeline.follow_workers import Task, Workers, open_workers, run_tasks
 from brats_seg.pipeline.studies import open_predictor
 
 Tick = Callable[[str], None]
@@ -73,27 +75,14 @@ class CohortRun:
         options: how.
         exists: what to do where results of a patient exist.
         resume: let earlier results stand where nothing changed.
+        token: of this run; a patient that is started again although it was finished in this run is not done twice.
     """
 
     output: Path
     options: FollowOptions
     exists: ExistsPolicy = "refuse"
     resume: bool = False
-
-
-class Workers(Protocol):
-    """What processes and clusters have in common."""
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start a task; returns a future."""
-
-    def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
-        """Wait until some are done, and say which."""
-
-    @property
-    def losses(self) -> tuple[type[BaseException], ...]:
-        """Errors that mean that the one task was killed again and again, and the others may go on."""
-        ...
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 def jobs_of(patients: Sequence[PatientFiles], clinical: Sequence[TableRow]) -> tuple[PatientJob, ...]:
@@ -101,7 +90,8 @@ def jobs_of(patients: Sequence[PatientFiles], clinical: Sequence[TableRow]) -> t
 
     Args:
         patients: all of the run.
-        clinical: rows of the clinical table about any of them.
+        clinical: rows of the clinical table about any of them; of patients whose visits have day offsets, ``date``
+            is such an offset too.
 
     Raises:
         InputError: naming the line of a row that fits no patient or no visit.
@@ -115,6 +105,8 @@ def jobs_of(patients: Sequence[PatientFiles], clinical: Sequence[TableRow]) -> t
                 f"patient {row.cells['patient']} has visits without dates, so that a clinical date says nothing. Give "
                 "the visits their dates (visits.csv or sessions.tsv)."
             )
+    by_days = {patient.id for patient in patients if patient.dating is Dating.DAYS}
+    clinical = [_dated(row) if row.cells["patient"] in by_days else row for row in clinical]
     records = [
         {
             **dict.fromkeys(MEASUREMENT_COLUMNS),
@@ -129,6 +121,22 @@ def jobs_of(patients: Sequence[PatientFiles], clinical: Sequence[TableRow]) -> t
     rows = rows_of(records, MEASUREMENT_COLUMNS, name="visits") if records else []
     events = {history.patient: history.events for history in histories(rows, clinical)}
     return tuple(PatientJob(patient, events.get(patient.id, ())) for patient in patients)
+
+
+def _dated(row: TableRow) -> TableRow:
+    """A clinical row whose day offset is the date that stands for it among the visits.
+
+    Raises:
+        InputError: if it is no day offset.
+    """
+    text = row.cells["date"]
+    if not re.fullmatch(r"[+-]?\d{1,5}", text) or abs(int(text)) > MAX_OFFSET_DAYS:
+        raise row.fail(
+            f"date is {text!r}, but the visits of patient {row.cells['patient']} have day offsets. Give whole days "
+            "since the same day 0, for example 35."
+        )
+    day = DAY_ZERO + timedelta(days=int(text))
+    return replace(row, cells={**row.cells, "date": day.isoformat()})
 
 
 def follow_all(
@@ -151,6 +159,7 @@ def follow_all(
     Raises:
         ModelError: if the model is missing or damaged.
         InputError: if the cluster cannot be reached.
+        DeviceError: if the cluster is lost on the way; what is finished stays.
     """
     find_model(run.options.segment.model)
     if cluster is None and processes == 1:
@@ -158,7 +167,7 @@ def follow_all(
         for job in jobs:
             yield _follow_one(job, run, model, tick)
         return
-    with _workers(processes, cluster) as workers:
+    with open_workers(processes, cluster) as workers:
         yield from _in_tasks(jobs, run, workers, tick)
 
 
@@ -180,6 +189,7 @@ def _follow_one(job: PatientJob, run: CohortRun, model: Model, tick: Tick | None
             events=job.events,
             exists=run.exists,
             resume=run.resume,
+            token=run.token,
             tick=None if tick is None else lambda step: tick(f"{name}: {step}"),
         )
     except (InputError, OutputError, DeviceError) as error:
@@ -220,115 +230,53 @@ def visit_task(visit: VisitFiles, run: CohortRun) -> str:
 
 
 def _in_tasks(jobs: Sequence[PatientJob], run: CohortRun, workers: Workers, tick: Tick | None) -> Iterator[Outcome]:
-    """Visits first; a patient as soon as its last visit is there."""
-    waiting: dict[Any, tuple[str, PatientJob]] = {}
+    """Visits first; a patient as soon as its last visit is there. One whose process is killed is given up alone."""
+    by_name = {job.files.id: job for job in jobs}
     left: dict[str, int] = {}
+    todo: deque[Task] = deque()
     for job in jobs:
+        if refused := _refused(job, run):
+            yield refused
+            continue
         visits = [visit for visit in job.files.visits if visit.mask is None]
         left[job.files.id] = len(visits)
-        for visit in visits:
-            waiting[workers.submit(visit_task, visit, run)] = (visit.label, job)
+        todo.extend(Task(job.files.id, visit.label, visit_task, (visit, run)) for visit in visits)
         if not visits:
-            waiting[workers.submit(patient_task, job, run)] = ("", job)
-    while waiting:
-        for future in workers.finished(list(waiting)):
-            label, job = waiting.pop(future)
-            result = _result_of(future, job, workers)
-            if not label:
-                yield result
-                continue
+            todo.append(_last_task(job, run))
+    given_up: set[str] = set()
+    for done in run_tasks(todo, workers):
+        name = done.task.patient
+        if name in given_up:
+            continue
+        if done.lost:
+            given_up.add(name)
+            for task in [task for task in todo if task.patient == name]:
+                todo.remove(task)
+            yield _killed(done.task)
+        elif not done.task.visit:
+            yield done.result
+        else:
             if tick is not None:
-                tick(f"{job.files.id}: visit {label}")
-            left[job.files.id] -= 1
-            if left[job.files.id] == 0:
-                waiting[workers.submit(patient_task, job, run)] = ("", job)
+                tick(f"{name}: visit {done.task.visit}")
+            left[name] -= 1
+            if left[name] == 0:
+                todo.appendleft(_last_task(by_name[name], run))
 
 
-def _result_of(future: Any, job: PatientJob, workers: Workers) -> Outcome:
+def _last_task(job: PatientJob, run: CohortRun) -> Task:
+    return Task(job.files.id, "", patient_task, (job, run))
+
+
+def _refused(job: PatientJob, run: CohortRun) -> Outcome | None:
+    """Results that may not be replaced are found before hours of work, not after."""
     try:
-        result: Outcome = future.result()
-    except BrokenProcessPool as error:
-        raise DeviceError(
-            "a worker process was killed, most likely for want of memory. Pass fewer --jobs, and --resume."
-        ) from error
-    except workers.losses:
-        words = "its worker was killed again and again, most likely for want of memory"
-        return Outcome(job.files.id, f"{words}. Give workers more, and pass --resume.", DeviceError.exit_code)
-    return result
+        check_room(run.output / job.files.id, exists=run.exists, resume=run.resume)
+    except OutputError as error:
+        return Outcome(job.files.id, str(error), error.exit_code)
+    return None
 
 
-@dataclass(frozen=True)
-class _Processes:
-    """Processes of this computer."""
-
-    pool: ProcessPoolExecutor
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self.pool.submit(function, *arguments)
-
-    def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
-        return list(wait(futures, return_when=FIRST_COMPLETED).done)
-
-    @property
-    def losses(self) -> tuple[type[BaseException], ...]:
-        return ()
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    """Workers of a Dask scheduler; a task whose worker dies is started again elsewhere."""
-
-    client: Any
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        # Not pure: what a task does lies in files, so that it may not be skipped for its arguments alone.
-        return self.client.submit(function, *arguments, pure=False)
-
-    def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
-        from distributed import wait as wait_on_cluster  # noqa: PLC0415 - an extra
-
-        return list(wait_on_cluster(list(futures), return_when="FIRST_COMPLETED").done)
-
-    @property
-    def losses(self) -> tuple[type[BaseException], ...]:
-        from distributed import KilledWorker  # noqa: PLC0415 - an extra
-
-        return (KilledWorker,)
-
-
-@contextmanager
-def _workers(processes: int, cluster: str | None) -> Iterator[Workers]:
-    if cluster is not None:
-        with _client(cluster) as client:
-            yield _Cluster(client)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_limit_threads, initargs=(processes,)) as pool:
-        try:
-            yield _Processes(pool)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _client(address: str) -> Iterator[Any]:
-    try:
-        from distributed import Client  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise InputError(
-            "--cluster needs Dask, which is not installed. Install it with: pip install 'brats_seg[cluster]'"
-        ) from None
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise InputError(f"the cluster {address} cannot be reached: {error}. Is its scheduler running?") from error
-    with client:
-        yield client
-
-
-def _limit_threads(processes: int) -> None:
-    """Each process of the pool gets its share of the cores."""
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(max(1, (multiprocessing.cpu_count() or 1) // processes))
+def _killed(task: Task) -> Outcome:
+    what = f"visit {task.visit}" if task.visit else "the last step"
+    words = f"{what}: its process was killed again and again, most likely for want of memory"
+    return Outcome(task.patient, f"{words}. Give it more (fewer --jobs), and pass --resume.", DeviceError.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,7 +19,8 @@ from brats_seg.io.visits import Dating, PatientFiles, VisitFiles
 from brats_seg.io.write import write_json, write_run
 from brats_seg.longitudinal.history import ClinicalEvent
 from brats_seg.longitudinal.tables import MEASUREMENT_COLUMNS, RESPONSE_COLUMNS
-from brats_seg.pipeline.follow import ALIGNMENTS, Course, FollowOptions, Stopped, Tick, alignment_table, follow
+from brats_seg.pipeline.follow import Course, FollowOptions, Stopped, Tick, alignment_table, follow
+from brats_seg.pipeline.follow_kept import ALIGNMENTS, PAIRED, change_to_dict
 from brats_seg.pipeline.follow_tables import (
     CHANGE_COLUMNS,
     LESION_COLUMNS,
@@ -31,7 +33,7 @@ from brats_seg.pipeline.follow_tables import (
     response_rows,
     volume_rows,
 )
-from brats_seg.pipeline.follow_visits import Model, visit_key
+from brats_seg.pipeline.follow_visits import SEGMENTATIONS, Model, visit_key
 from brats_seg.pipeline.record import model_summary, peak_memory_mib, versions
 
 COURSE_FILE = "course.json"
@@ -70,6 +72,7 @@ def follow_patient(
     events: Sequence[ClinicalEvent] = (),
     exists: ExistsPolicy = "refuse",
     resume: bool = False,
+    token: str = "",
     tick: Tick | None = None,
 ) -> Followed:
     """Follow one patient and write ``output/<patient>`` whole or not at all.
@@ -82,15 +85,23 @@ def follow_patient(
         events: clinical events of this patient.
         exists: what to do where results of the patient exist.
         resume: let an earlier result stand if nothing changed, else replace it, reusing what is still true of it.
+        token: of the run; a result that the same run wrote (a task started twice) stands. Empty for none.
         tick: called with the name of each step before it runs.
 
     Raises:
         BratsSegError: if no visit can be used, or nothing can be written.
     """
+    if patient.id == SEGMENTATIONS:
+        raise InputError(
+            f"a patient cannot be called {SEGMENTATIONS}, as the folder of all segmentations is. Rename it."
+        )
     final = output / patient.id
     key = _key(patient, options, model, events)
-    if resume and finished(final) and (read_run(final) or {}).get("settings", {}).get("key") == key:
-        return Followed(patient.id, final, True, (), json.loads((final / COURSE_FILE).read_text(encoding="utf-8")))
+    before = (read_run(final) or {}).get("settings", {})
+    same_run = bool(token) and before.get("run") == token
+    if (resume or same_run) and before.get("key") == key and finished(final):
+        summary = json.loads((final / COURSE_FILE).read_text(encoding="utf-8"))
+        return Followed(patient.id, final, not same_run, (), summary)
     with OutputFolder(final, exists="overwrite" if resume else exists) as folder:
         course = follow(patient, output, options=options, model=model, events=events, tick=tick)
         summary = write_course(course, folder.path)
@@ -100,8 +111,22 @@ def follow_patient(
             from brats_seg.pipeline.follow_report import write_timeline  # noqa: PLC0415 - matplotlib
 
             write_timeline(course, folder.path / f"{patient.id}_timeline.html")
-        _write_record(course, options, model, key, folder.path)
+        _write_record(course, {**options.to_dict(), "key": key, "run": token}, model, folder.path)
     return Followed(patient.id, final, False, course.stopped, summary)
+
+
+class _Checked(Exception):  # noqa: N818 - no error
+    """Ends a look at an output folder without leaving anything there."""
+
+
+def check_room(final: Path, *, exists: ExistsPolicy, resume: bool) -> None:
+    """See whether results may be written to a folder, before anything is computed.
+
+    Raises:
+        OutputError: if they may not.
+    """
+    with contextlib.suppress(_Checked), OutputFolder(final, exists="overwrite" if resume else exists):
+        raise _Checked
 
 
 def write_course(course: Course, folder: Path) -> dict[str, Any]:
@@ -120,6 +145,7 @@ def write_course(course: Course, folder: Path) -> dict[str, Any]:
     labels = [visit.label for visit in course.visits]
     write_json({"patient": course.patient.id, "growth": [g.to_dict(labels) for g in course.growth]}, folder / GROWTH)
     write_json(alignment_table(course), folder / ALIGNMENTS)
+    write_json({entry.key: change_to_dict(entry.change) for entry in course.paired.values()}, folder / PAIRED)
     summary = course_summary(course)
     write_json(summary, folder / COURSE_FILE)
     return summary
@@ -146,7 +172,7 @@ def _readable_key(visit: VisitFiles) -> str:
         return str(error)
 
 
-def _write_record(course: Course, options: FollowOptions, model: Model, key: str, folder: Path) -> None:
+def _write_record(course: Course, settings: Mapping[str, Any], model: Model, folder: Path) -> None:
     decided = [f"{visit.label}: {visit.how}" for visit in course.visits]
     decided += [f"visit {course.visits[0].label} is the space lesions are matched in"]
     decided += [f"disease {course.assessment.disease} ({course.assessment.disease_reason})"]
@@ -159,7 +185,7 @@ def _write_record(course: Course, options: FollowOptions, model: Model, key: str
         model=model_summary(model.bundle) if any(visit.by_model for visit in course.visits) else {},
         inputs={visit.label: {"sha256": visit.key, "grid": visit.segmentation.labels.grid.describe()}
                 for visit in course.visits},
-        settings={**options.to_dict(), "key": key},
+        settings=settings,
         timings_s=course.timings_s,
         peak_memory_mib=peak_memory_mib(),
         decisions=(*course.patient.notes, *decided),

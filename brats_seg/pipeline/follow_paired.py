@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from brats_seg.longitudinal.change import LesionChange, measure_change
 from brats_seg.longitudinal.change_frame import VisitScan
 from brats_seg.longitudinal.course import ChangeRow
 from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse, component_numbers
+from brats_seg.pipeline.follow_kept import change_key
 from brats_seg.pipeline.follow_visits import VisitData
 
 PAIRED_REGION = "ET"
@@ -27,12 +29,27 @@ MOST_LESIONS = 5
 """The largest so many of a visit are compared, as many as any criteria follow."""
 
 
+@dataclass(frozen=True)
+class PairedChange:
+    """A change, and the name of everything it comes from.
+
+    Attributes:
+        key: see :func:`~brats_seg.pipeline.follow_kept.change_key`.
+        change: as measured.
+    """
+
+    key: str
+    change: LesionChange
+
+
 def paired_changes(
     visits: Sequence[VisitData],
     alignments: Sequence[Alignment],
     course: RegionCourse,
     changes: Sequence[ChangeRow],
-) -> dict[tuple[str, int, int], LesionChange]:
+    *,
+    known: Mapping[str, LesionChange] | None = None,
+) -> dict[tuple[str, int, int], PairedChange]:
     """Measure every change of an enhancing lesion that both images can show.
 
     Args:
@@ -40,6 +57,7 @@ def paired_changes(
         alignments: of each visit to the first.
         course: enhancing lesions.
         changes: what was compared; gives lesion, reference and visit.
+        known: measured before, by key.
 
     Returns:
         By lesion, index of the reference visit and of the visit. Pairs without T1CE on the grid of both label maps,
@@ -47,13 +65,20 @@ def paired_changes(
     """
     rows = {(row.visit, row.lesion): row for row in course.rows}
     numbers: dict[int, NDArray[np.int32]] = {}
-    found: dict[tuple[str, int, int], LesionChange] = {}
+    found: dict[tuple[str, int, int], PairedChange] = {}
     for change in changes:
         key = (change.lesion, change.reference, change.visit)
         if change.region != PAIRED_REGION or not change.lesion or key in found:
             continue
         pair = [(index, rows[index, change.lesion]) for index in (change.reference, change.visit)]
         if not all(_large(row, course) for _, row in pair) or not all(_usable(visits[index]) for index, _ in pair):
+            continue
+        matrix = np.asarray(
+            alignments[change.visit].matrix @ np.linalg.inv(alignments[change.reference].matrix), dtype=np.float64
+        )
+        name = change_key([visits[index].key for index, _ in pair], [row.components for _, row in pair], matrix)
+        if known is not None and name in known:
+            found[key] = PairedChange(name, known[name])
             continue
         scans = []
         for index, row in pair:
@@ -63,8 +88,7 @@ def paired_changes(
             own = np.isin(numbers[index], row.components)
             image = visits[index].image(SEQUENCE)
             scans.append(VisitScan(image, own, others=visits[index].tumour & ~own))
-        matrix = alignments[change.visit].matrix @ np.linalg.inv(alignments[change.reference].matrix)
-        found[key] = measure_change(scans[0], scans[1], matrix=np.asarray(matrix, dtype=np.float64))
+        found[key] = PairedChange(name, measure_change(scans[0], scans[1], matrix=matrix))
     return found
 
 

@@ -29,7 +29,7 @@ LESION_COLUMNS = (
 CHANGE_COLUMNS = (
     *("patient", "visit", "date", "region", "lesion", "against", "reference", "reference_ml", "volume_ml"),
     *("change_ml", "low_ml", "high_ml", "percent", "low_percent", "high_percent", "larger_than_error", "error_from"),
-    *("paired_ml", "paired_low_ml", "paired_high_ml", "paired_larger_than_error", "paired_note"),
+    *("paired_ml", "paired_low_ml", "paired_high_ml", "paired_larger_than_error", "paired_note", "leading"),
 )
 
 
@@ -91,10 +91,13 @@ def change_rows(course: Course) -> list[dict[str, Any]]:
 
 def _paired(course: Course, entry: ChangeRow) -> dict[str, Any]:
     """The change from both images at once, where it was measured; why it is not to be trusted, where it is not."""
-    found = course.paired.get((entry.lesion, entry.reference, entry.visit))
-    if found is None or entry.region != PAIRED_REGION:
-        return {}
-    row: dict[str, Any] = {"paired_note": "; ".join(found.reasons)}
+    measured = course.paired.get((entry.lesion, entry.reference, entry.visit))
+    if measured is None or entry.region != PAIRED_REGION:
+        return {"leading": "volumes"}
+    found = measured.change
+    # Phantoms prove the paired measurement the more exact (``brats-seg phantom verify``) where it can be trusted.
+    leading = "images" if found.trusted and found.change_ml is not None else "volumes"
+    row: dict[str, Any] = {"paired_note": "; ".join(found.reasons), "leading": leading}
     if found.change_ml is not None:
         value, low, high = found.change_ml
         row |= {"paired_ml": _ml(value), "paired_low_ml": _ml(low), "paired_high_ml": _ml(high)}
@@ -137,11 +140,17 @@ def course_summary(course: Course) -> dict[str, Any]:
         "responses": response_rows(course),
         "best": {measure.value: _answer(course, assessment.best(measure)) for measure in Measure},
         "progression": {measure.value: _answer(course, assessment.progression(measure)) for measure in Measure},
-        "events": [{"date": event.day.isoformat(), "event": event.kind.value, "days_since_first": _since(course, event)}
-                   for event in course.events],
+        "events": [
+            {
+                "date": when_words(dating, event.day),
+                "event": event.kind.value,
+                "days_since_first": _since(course, event),
+            }
+            for event in course.events
+        ],
         "resections": [
             {
-                "date": found.day.isoformat(),
+                "date": when_words(dating, found.day),
                 "region": found.region,
                 "before": course.visits[found.before].label,
                 "after": course.visits[found.after].label,

@@ -10,11 +10,15 @@ from markupsafe import Markup
 
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
-from brats_seg.report.timeline import CATEGORY_WORDS, EVENT_WORDS
 from brats_seg.report.timeline_svg import CATEGORY_COLOURS, WIDTH, nice_step
+from brats_seg.report.timeline_words import CATEGORY_WORDS, EVENT_WORDS
 
 TEMPLATE = "cohort.html.j2"
 _ROW = 26
+_NARROW = 30
+"""Bars of fewer pixels carry no words."""
+_MOST_NAMED = 12
+"""Lines that are named at their end; more would run into each other."""
 _LEFT, _RIGHT = 190, 30
 _SOFT, _LINE, _INK = "#57606a", "#d8dee4", "#1b1f24"
 
@@ -27,11 +31,13 @@ def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[s
         failed: name of each patient that could not be followed, and why.
     """
     ordered = sorted(courses, key=lambda course: (-_length(course), str(course["patient"])))
+    undated = sum(_length(course) == 0 for course in courses)
+    left_out = f" Without dates, and so not shown: {undated}." if undated else ""
     drawings = [
-        ("Swimmer", "One bar a patient from the first visit to the last; marks are the response of each visit.",
-         swimmer(ordered)),
+        ("Swimmer", "One bar a patient from the first visit to the last; marks are the response of each visit by "
+         f"volume, dashed where preliminary; dashed lines are treatments.{left_out}", swimmer(ordered)),
         ("Waterfall", "Best change of the judged volume against baseline, by patient.", waterfall(courses)),
-        ("Spider", "Change of the judged volume against baseline over time.", spider(courses)),
+        ("Spider", f"Change of the judged volume against baseline over time.{left_out}", spider(courses)),
     ]  # fmt: skip
     return page(
         TEMPLATE,
@@ -84,7 +90,7 @@ def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
     if not found:
         return ""
     found.sort(key=lambda entry: -entry[0])
-    height, top, bottom = 300, 20, 270
+    height, top, bottom = 360, 26, 270
     bests = [best for best, _ in found]
     high, low = max(25.0, *(min(best, 200.0) for best in bests)), min(-70.0, *bests)
     width = (WIDTH - _LEFT - _RIGHT) / len(found)
@@ -111,6 +117,10 @@ def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
             f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[answer["category"]]}" stroke="{_INK}" '
             f'stroke-width=".5"><title>{escape(str(course["patient"]))} {best:+.0f} %</title></rect>'
         )
+        if width >= _NARROW:
+            above = min(y, base) - 5 if best >= 0 else max(y, base) + 15
+            parts.append(_text(x + width / 2, above, _signed(best), size=12))
+            parts.append(_slanted(x + width / 2, bottom + 26, _short(str(course["patient"]))))
     alt = "; ".join(f"{course['patient']} {best:+.0f} %" for best, course in found)
     return _svg(parts, height, f"Waterfall plot: {alt}")
 
@@ -147,6 +157,12 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
             f'<circle cx="{_LEFT + day * scale:.1f}" cy="{py(percent):.1f}" r="3.5" fill="{colour}"/>'
             for day, percent in points
         ]
+        if len(lines) <= _MOST_NAMED:
+            day, percent = points[-1]
+            inside = day < 0.85 * longest
+            x = _LEFT + day * scale + (8 if inside else -8)
+            parts.append(_text(x, py(percent) - 7, _short(str(course["patient"])), anchor="start" if inside else "end",
+                               size=12))  # fmt: skip
     parts += _axis(longest, scale, bottom)
     return _svg(parts, bottom + 40, "Spider plot: " + "; ".join(str(course["patient"]) for course, _ in lines))
 
@@ -169,7 +185,7 @@ def _row(course: Mapping[str, Any]) -> dict[str, Any]:
         "disease": course["disease"].replace("_", "-"),
         "best": _answer(course["best"]["2d"]),
         "best_volume": _answer(course["best"]["volume"]),
-        "change": "" if best_change is None else f"{best_change:+.0f} %".replace("-", "\u2212"),
+        "change": "" if best_change is None else _signed(best_change),
         "progression": _answer(course["progression"]["volume"] or course["progression"]["2d"], with_visit=True),
     }
 
@@ -255,5 +271,20 @@ def _svg(parts: Sequence[str], height: float, alt: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
 
 
-def _text(x: float, y: float, words: str, *, anchor: str = "middle", colour: str = _INK) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="13" fill="{colour}">{escape(words)}</text>'
+def _signed(percent: float) -> str:
+    return f"{percent:+.0f} %".replace("-", "\u2212")
+
+
+def _slanted(x: float, y: float, words: str) -> str:
+    """A name under a bar, at an angle so that long ones fit."""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end" font-size="12" fill="{_INK}" '
+        f'transform="rotate(-30 {x:.1f} {y:.1f})">{escape(words)}</text>'
+    )
+
+
+def _text(x: float, y: float, words: str, *, anchor: str = "middle", colour: str = _INK, size: int = 13) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">'
+        f"{escape(words)}</text>"
+    )

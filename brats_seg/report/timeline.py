@@ -19,35 +19,24 @@ from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
 from brats_seg.report.tables import ml, mm
 from brats_seg.report.tables import title as region_title
+from brats_seg.report.timeline_growth import REGIONS, growth_refusal, growth_rows
 from brats_seg.report.timeline_svg import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
+from brats_seg.report.timeline_words import (
+    CATEGORY_WORDS,
+    EVENT_WORDS,
+    answers,
+    change,
+    details,
+    headline,
+    paired_rows,
+    warnings,
+)
 
 TEMPLATE = "timeline.html.j2"
-REGIONS = ("ET", "TC", "WT")
 CURVE_COLOUR = {"ET": "#D55E00", "TC": "#B8860B", "WT": "#0072B2"}
 """Darker than in pictures, for lines on white."""
 MOST_LESIONS = 12
 """Rows of the table of lesions; the rest is in lesions.csv."""
-CATEGORY_WORDS = {
-    "CR": "complete response",
-    "PR": "partial response",
-    "MR": "minor response",
-    "SD": "stable disease",
-    "PD": "progression",
-    "NE": "cannot be judged",
-    "baseline": "baseline",
-}
-EVENT_WORDS = {
-    "radiotherapy_end": "end of radiotherapy",
-    "surgery": "surgery",
-    "treatment_start": "treatment",
-    "baseline": "baseline",
-}
-FACT_WORDS = {
-    "radiotherapy_end": "end of radiotherapy",
-    "steroid_mg": "steroid dose",
-    "clinical_status": "clinical status",
-    "treatment_start": "start of treatment",
-}
 SLIDER_SCRIPT = (
     "document.querySelectorAll('.slider input').forEach(function(i){function f(){i.parentNode.style.setProperty("
     "'--cut',i.value+'%')}i.addEventListener('input',f);f()})"
@@ -85,16 +74,18 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         patient=course["patient"],
         disclaimer=DISCLAIMER,
         headline=headline(course),
-        details=_details(course, leading),
-        warnings=_warnings(course),
+        details=details(course, leading),
+        warnings=warnings(course, leading),
         charts=_charts(course, growth, leading),
         leading=leading,
         regions=[(name, region_title(name), CURVE_COLOUR[name]) for name in REGIONS],
         visits=_visit_rows(course, leading),
         lesions=_lesion_table(course),
+        paired=paired_rows(course),
         error_from="; ".join(dict.fromkeys(row["error_from"] for row in course["changes"])) or "not known",
         labels=[visit["visit"] for visit in course["visits"]],
-        growth=_growth_rows(growth),
+        growth=growth_rows(growth),
+        growth_refusal=growth_refusal(growth),
         resections=course["resections"],
         picture_rows=[(name, [_source(p) for p in row]) for name, row in pictures.rows],
         slider=[_source(picture) for picture in pictures.slider],
@@ -109,86 +100,6 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         digest=digest,
         ml=ml,
     )
-
-
-def headline(course: Mapping[str, Any]) -> str:
-    """The last visit's answer in one sentence."""
-    row = _answers(course)[-1]
-    words = CATEGORY_WORDS[row["category"]]
-    status = f", {row['status']}" if row["status"] else ""
-    way = "by volume" if row["measure"] == "volume" else "by two diameters"
-    return f"{row['visit']}: {words} ({row['category']}{status}) {way}"
-
-
-def _answers(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Overall answers of every visit: by diameters, or by volume where diameters cannot be judged anywhere."""
-    overall = [row for row in course["responses"] if row["compartment"] == "overall"]
-    planar = [row for row in overall if row["measure"] == "2d"]
-    judged = any(row["category"] not in ("NE", "baseline") for row in planar)
-    return planar if judged else [row for row in overall if row["measure"] == "volume"]
-
-
-def _details(course: Mapping[str, Any], leading: str) -> list[str]:
-    lines = []
-    label = course["visits"][-1]["visit"]
-    for against in ("baseline", "nadir", "last"):
-        row = _change(course, label, leading, against)
-        if row is None or (against == "last" and row["reference"] == course["visits"][0]["visit"]):
-            continue
-        lines.append(f"{leading} {_change_words(row)} against {_against_words(row)}.")
-    return lines
-
-
-def _against_words(row: Mapping[str, Any]) -> str:
-    names = {"baseline": "baseline", "nadir": "the smallest so far", "last": "the visit before"}
-    return f"{names[row['against']]} ({row['reference']})"
-
-
-def _change_words(row: Mapping[str, Any]) -> str:
-    sign = "+" if row["change_ml"] >= 0 else "\u2212"
-    size = f"{sign}{ml(abs(row['change_ml']))} ml"
-    if row["percent"] is not None:
-        size = f"{row['percent']:+.0f} % ({size})".replace("-", "\u2212")
-    verdict = "larger" if row["larger_than_error"] == "yes" else "not larger"
-    return f"{size}, {verdict} than measurement error,"
-
-
-def _change(course: Mapping[str, Any], visit: str, region: str, against: str) -> Mapping[str, Any] | None:
-    wanted = (visit, region, "", against)
-    return next((r for r in course["changes"] if (r["visit"], r["region"], r["lesion"], r["against"]) == wanted), None)
-
-
-def _warnings(course: Mapping[str, Any]) -> list[str]:
-    lines = [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
-    if course["dating"] == "no dates":
-        lines.append("No dates are known: rates, confirmation and windows of time are not given.")
-    lines += _visit_warnings(course)
-    treated = [row for row in _answers(course) if "not validated after treatment" in row["missing"]]
-    if treated:
-        lines.append(
-            f"Segmentation not validated after treatment: {', '.join(row['visit'] for row in treated)}. Look at the "
-            "outlines before you use these numbers."
-        )
-    last = _answers(course)[-1]["missing"]
-    facts = [
-        FACT_WORDS.get(item, item)
-        for item in last.split("; ")
-        if item and "not validated" not in item and "specks" not in item and item != "dates of the visits"
-    ]
-    if facts:
-        lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
-    lines += [note for note in course["notes"] if "order of their dates" in note]
-    return lines
-
-
-def _visit_warnings(course: Mapping[str, Any]) -> list[str]:
-    """What was noticed at single visits; the same words of several visits are said once."""
-    by_words: dict[str, list[str]] = {}
-    for visit in course["visits"]:
-        edges = [note for note in visit["notes"] if "reaches the edge" in note]
-        for words in dict.fromkeys((*visit["warnings"], *edges)):
-            by_words.setdefault(words, []).append(visit["visit"])
-    return [f"{', '.join(visits)}: {words}" for words, visits in by_words.items()]
 
 
 def _x(course: Mapping[str, Any]) -> dict[str, float]:
@@ -208,7 +119,7 @@ def _charts(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], lead
         for event in course["events"]
         if event["event"] in EVENT_WORDS and event["event"] != "baseline" and event["days_since_first"] is not None
     ]
-    marks = [Mark(places[r["visit"]], r["category"], r["status"], r["reasons"]) for r in _answers(course)]
+    marks = [Mark(places[r["visit"]], r["category"], r["status"], r["reasons"]) for r in answers(course)]
     series = {name: _series(course, growth, name, places) for name in REGIONS}
     others = [series[name] for name in REGIONS if name != leading]
     charts = [
@@ -244,7 +155,7 @@ def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]
     rows = []
     for visit in course["visits"]:
         label = visit["visit"]
-        change = _change(course, label, leading, "nadir")
+        since_nadir = change(course, label, leading, "nadir")
         rows.append(
             {
                 "visit": label,
@@ -252,7 +163,7 @@ def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]
                 "volumes": [_volume_cell(volumes[label, region]) for region in REGIONS],
                 "planar": _chip(categories[label, "2d"]),
                 "volume": _chip(categories[label, "volume"]),
-                "change": "" if change is None else _change_cell(change),
+                "change": "" if since_nadir is None else _change_cell(since_nadir),
             }
         )
     return rows
@@ -313,39 +224,6 @@ def _lesion_cell(row: Mapping[str, Any] | None) -> dict[str, str]:
         note = f"split from {row['partner']}"
     size = f"{mm(row['long_mm'])} × {mm(row['short_mm'])} mm"
     return {"main": f"{ml(row['volume_ml'])} ml", "note": f"{size}{', ' + note if note else ''}"}
-
-
-def _growth_rows(growth: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    rows = []
-    for entry in growth:
-        rows.append(
-            {
-                "region": entry["region"],
-                "visits": f"{entry['visits'][0]} to {entry['visits'][-1]}"
-                + (f", after {entry['begins_after']}" if entry["begins_after"] else ""),
-                "rate": _estimate(entry["specific_growth_rate"], "% a day", 100),
-                "doubling": _estimate(entry["doubling_time"], "days", 1),
-                "velocity": _estimate(entry["velocity_of_diametric_expansion"], "mm a year", 1),
-                "fit": entry["fit"]["model"] or f"refused: {entry['fit']['refused']}",
-                "prediction": _estimate(entry["prediction"], "ml", 1)
-                + (
-                    f" on day {entry['prediction']['day_since_first_visit']:.0f}"
-                    if entry["prediction"]["value"] is not None
-                    else ""
-                ),
-            }
-        )
-    order = {name: number for number, name in enumerate(REGIONS)}
-    return sorted(rows, key=lambda row: order[row["region"]])
-
-
-def _estimate(value: Mapping[str, Any], unit: str, factor: float) -> str:
-    if value["value"] is None:
-        return f"not given: {value['refused']}"
-    words = f"{factor * value['value']:.3g} {unit}"
-    if value["low"] is not None:
-        words += f" ({factor * value['low']:.3g} to {factor * value['high']:.3g})"
-    return words.replace("-", "\u2212")
 
 
 def _reasons(course: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,10 @@ from cli_studies import Outcome, entries, write_nifti
 from heads import head_grid, head_image
 
 from brats_seg.core.study import MRSequence
+from brats_seg.io.visits import find_patients
+from brats_seg.pipeline import SegmentOptions
+from brats_seg.pipeline.follow import FollowOptions
+from brats_seg.pipeline.follow_cohort import CohortRun, PatientJob, patient_task
 
 SEQUENCES = (MRSequence.T1CE, MRSequence.FLAIR)
 SPACING_MM = (3.0, 3.0, 3.0)
@@ -89,7 +93,7 @@ def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, 
     folder = out / "sub-1"
     assert entries(folder) == sorted(
         ["alignments.json", "change.csv", "course.json", "growth.json", "lesions.csv", "measurements.csv",
-         "responses.csv", "run.json", "sub-1_timeline.html", "volumes.csv"]
+         "paired.json", "responses.csv", "run.json", "sub-1_timeline.html", "volumes.csv"]
     )  # fmt: skip
     assert overall(out) == [("ses-1", "baseline", ""), ("ses-2", "PR", "refuted"), ("ses-3", "PD", "")]
     lesions = [row for row in rows(folder / "lesions.csv") if row["region"] == "ET"]
@@ -153,6 +157,47 @@ def test_without_dates_nothing_is_invented(track: Callable[..., Outcome], patien
     assert "1900" not in text and "the dates of the visits are not known" in text
     growth = json.loads((out / "sub-1" / "growth.json").read_text())["growth"]
     assert all(entry["specific_growth_rate"]["value"] is None for entry in growth)
+
+
+def test_day_offsets_take_clinical_facts_in_days(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
+    (patient / "sub-1_sessions.tsv").write_text("session_id\tdays\nses-1\t0\nses-2\t60\nses-3\t121\n")
+    table = out.parent / "clinical.csv"
+    table.write_text("patient,date,event,value\nsub-1,-20,radiotherapy_end,\nsub-1,70,surgery,\n")
+    assert track(patient, "--segmentations", patient, "--clinical", table, "--no-report").code == 0
+    answers = rows(out / "sub-1" / "responses.csv")
+    words = " ".join(row["reasons"] + row["missing"] for row in answers)
+    assert "20 days after its end on day -20" in words and "first scan after the surgery of day 70" in words
+    course = json.loads((out / "sub-1" / "course.json").read_text())
+    assert [(event["event"], event["date"]) for event in course["events"]] == [
+        ("radiotherapy_end", "day -20"), ("surgery", "day 70"),
+    ]  # fmt: skip
+    assert {entry["date"] for entry in course["resections"]} == {"day 70"}
+    growth = (out / "sub-1" / "growth.json").read_text()
+    assert "surgery day 70" in growth and "1900" not in growth + words
+    table.write_text("patient,date,event,value\nsub-1,2024-01-01,surgery,\n")
+    wrong = track(patient, "--clinical", table, "--overwrite")
+    assert wrong.code == 3 and "line 2" in wrong.err and "day offsets" in wrong.err and wrong.err.count("\n") == 1
+
+
+def test_several_processes_refuse_existing_results_before_they_work(
+    track: Callable[..., Outcome], patient: Path, out: Path
+) -> None:
+    assert track(patient, "--segmentations", patient, "--no-report").code == 0
+    refused = track(patient, "--jobs", "2", "--no-report")
+    assert refused.code == 6 and "--resume" in refused.err
+    assert not (out / "segmentations").exists()
+
+
+def test_a_patient_started_twice_in_one_run_is_done_once(
+    track: Callable[..., Outcome], patient: Path, out: Path, model: Path
+) -> None:
+    (found,) = find_patients(patient, segmentations=patient)
+    options = FollowOptions(SegmentOptions(model=str(model), engine="torch", report=False), "brats2023", report=False)
+    run = CohortRun(out, options)
+    first, again = (patient_task(PatientJob(found), run) for _ in range(2))
+    assert (first.error, again.error, again.kept) == ("", "", False)
+    assert again.summary == json.loads((out / "sub-1" / "course.json").read_text())
+    assert "already holds" in patient_task(PatientJob(found), CohortRun(out, options)).error  # another run
 
 
 def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(

@@ -75,6 +75,16 @@ def test_what_the_images_leave_open_is_said() -> None:
     assert not any(NOT_VALIDATED in item for row in rows for item in row.missing)
 
 
+def test_a_visit_on_the_day_of_surgery_comes_before_it() -> None:
+    measured = visits(4.0, 0.9, 2.0)
+    event = ClinicalEvent(measured[1].day or START, EventKind.SURGERY)
+    history = history_of("P", measured, COURSES, (event,))
+    rows = judge(history, measured, COURSES, RANO2).rows
+    after = {row.visit: any(NOT_VALIDATED in item for item in row.missing) for row in rows}
+    assert after == {"v0": False, "v1": False, "v2": True}
+    assert {(found.before, found.after) for found in resections_of(measured, [event])} == {(1, 2)}
+
+
 def test_without_dates_the_answer_shows_none() -> None:
     measured = visits(4.0, 0.9, 2.0, dated=False)
     history = history_of("P", measured, COURSES, ())

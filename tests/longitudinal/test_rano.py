@@ -344,3 +344,22 @@ def test_visits_may_come_in_any_order() -> None:
     case = history([(0, V20), (60, {"E1": (10, 10)}), (120, {"E1": (20, 10)})])
     for order in itertools.permutations(case.visits):
         assert answers(PatientHistory("P1", order)) == answers(case)
+
+
+def test_in_non_enhancing_disease_enhancement_that_becomes_measurable_is_for_a_reader() -> None:
+    visits = [
+        (0, {"N1": (40, 30, 12.0), "E1": (14, 9.5, 0.8)}),
+        (60, {"N1": (40, 30, 12.0), "E1": (14.2, 10.1, 0.9)}),
+        (120, {"N1": (40, 30, 12.0), "E1": (30, 22, 9.6)}),
+    ]
+    judged = assess(history(visits), RANO2)
+    assert judged.disease is Disease.NON_ENHANCING
+    words = "reading of enhancing lesion E1 (30 x 22 mm), which has become measurable"
+    for measure in Measure:
+        rows = judged.overall(measure)
+        assert [row.category for row in rows] == [Category.BASELINE, Category.SD, Category.SD]
+        assert [any(words in item for item in row.missing) for row in rows] == [False, False, True]
+    # One that was measurable at the start, in a disease the reader called non-enhancing, does not become so.
+    visits[0][1]["E1"] = (14, 11, 0.8)
+    judged = assess(history(visits), RANO2, disease=Disease.NON_ENHANCING)
+    assert not any("enhancing lesion" in item for item in judged.overall(Measure.PLANAR)[2].missing)

@@ -16,9 +16,11 @@ from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.volume import Volume
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
 from brats_seg.report.slices import window_of
-from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, headline, render_timeline
+from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, render_timeline
+from brats_seg.report.timeline_growth import growth_refusal, growth_rows
 from brats_seg.report.timeline_pictures import Slice, picture_of
 from brats_seg.report.timeline_svg import Event, Mark, Point, Series, nice_step, spaced, volume_chart
+from brats_seg.report.timeline_words import details, headline, warnings
 
 VISITS = (("v1", 0), ("v2", 60), ("v3", 120))
 VOLUMES = {"ET": (4.0, 1.0, 3.0), "TC": (5.0, 1.5, 4.0), "WT": (40.0, 20.0, 30.0)}
@@ -230,3 +232,73 @@ def test_plots_of_a_cohort_without_dates_or_numbers_are_left_out() -> None:
     bare["responses"] = [{**row, "percent_from_baseline": ""} for row in bare["responses"]]
     assert swimmer([undated]) == "" and spider([undated]) == "" and waterfall([bare]) == ""
     assert "Waterfall" in waterfall([undated])
+
+
+def test_references_that_are_one_visit_are_named_once() -> None:
+    lines = details(course(), "ET")
+    assert len(lines) == 2
+    assert lines[0].endswith("against baseline (v1).")
+    assert lines[1].endswith("against the smallest so far and the visit before (v2).")
+
+
+def test_an_answer_within_measurement_error_is_doubted() -> None:
+    doubtful = course()
+    assert not any("not larger than measurement error" in line for line in warnings(doubtful, "ET"))
+    for row in doubtful["changes"]:
+        row["larger_than_error"] = "no"
+    assert any("v3 is called PD for a change of ET that is not larger" in line for line in warnings(doubtful, "ET"))
+
+
+def test_measures_that_disagree_are_both_said() -> None:
+    apart = course()
+    for row in apart["responses"]:
+        if (row["visit"], row["measure"]) == ("v3", "volume"):
+            row["category"] = "SD"
+    assert details(apart, "ET")[0] == "By volume: stable disease (SD)."
+
+
+def test_enhancement_that_grows_in_non_enhancing_disease_is_said() -> None:
+    assert any(line.startswith("ET ") and "smallest so far (v2)" in line for line in details(course(), "WT"))
+
+
+def test_one_reason_for_no_growth_is_said_once(pictures: TimelinePictures) -> None:
+    nothing = {"value": None, "refused": "no dates"}
+    refused = [
+        {**entry, "specific_growth_rate": nothing, "doubling_time": nothing, "velocity_of_diametric_expansion": nothing,
+         "fit": {"model": None, "refused": "no dates"}, "prediction": {**nothing, "day_since_first_visit": None}}
+        for entry in growth()
+    ]  # fmt: skip
+    assert growth_refusal(refused) == "no dates" and growth_refusal(growth()) == ""
+    assert render_timeline(course(), refused, pictures).count("no dates") == 1
+
+
+def test_large_numbers_have_no_exponent() -> None:
+    entry = growth()[0]
+    entry["doubling_time"] = {"value": 139.2, "low": 72.7, "high": 1630.4}
+    assert growth_rows([entry])[0]["doubling"] == "139 days (72.7 to 1630)"
+
+
+@pytest.mark.parametrize(("leading", "expected"), [("images", "both images"), ("volumes", "volumes")])
+def test_the_paired_change_stands_beside_the_difference(
+    pictures: TimelinePictures, leading: str, expected: str
+) -> None:
+    paired = course()
+    paired["changes"].append(
+        {**change("v3", "v2", "last", 1.0, 3.0), "lesion": "E1", "paired_ml": 1.8, "paired_low_ml": 1.6,
+         "paired_high_ml": 2.0, "paired_larger_than_error": "yes", "paired_note": "too little border",
+         "leading": leading}
+    )  # fmt: skip
+    page = render_timeline(paired, growth(), pictures)
+    check(page)
+    assert "+1.8 ml (+1.6 to +2.0)" in page and f"<td>{expected}</td>" in page
+    assert ("not used: too little border" in page) == (leading == "volumes")
+    assert "both images at once" not in render_timeline(course(), growth(), pictures)
+
+
+def test_plots_of_a_cohort_name_their_patients() -> None:
+    few = [course(f"patient-{n}") for n in range(3)]
+    assert ">patient-1</text>" in waterfall(few) and ">patient-1</text>" in spider(few)
+    assert "\u221275 %</text>" in waterfall(few)
+    many = [course(f"patient-{n}") for n in range(60)]
+    assert ">patient-1</text>" not in waterfall(many) + spider(many)  # they would run into each other
+    assert "not shown: 1." in render_cohort([*few, course("D", dated=False)], [])

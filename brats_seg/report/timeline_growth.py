@@ -1,0 +1,55 @@
+"""The growth table of the timeline page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+REGIONS = ("ET", "TC", "WT")
+"""In the order of the page."""
+
+
+def growth_rows(growth: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """One row for each region and phase between treatments."""
+    rows = []
+    for entry in growth:
+        rows.append(
+            {
+                "region": entry["region"],
+                "visits": f"{entry['visits'][0]} to {entry['visits'][-1]}"
+                + (f", after {entry['begins_after']}" if entry["begins_after"] else ""),
+                "rate": _estimate(entry["specific_growth_rate"], "% a day", 100),
+                "doubling": _estimate(entry["doubling_time"], "days", 1),
+                "velocity": _estimate(entry["velocity_of_diametric_expansion"], "mm a year", 1),
+                "fit": entry["fit"]["model"] or f"refused: {entry['fit']['refused']}",
+                "prediction": _estimate(entry["prediction"], "ml", 1)
+                + (
+                    f" on day {entry['prediction']['day_since_first_visit']:.0f}"
+                    if entry["prediction"]["value"] is not None
+                    else ""
+                ),
+            }
+        )
+    order = {name: number for number, name in enumerate(REGIONS)}
+    return sorted(rows, key=lambda row: order[row["region"]])
+
+
+def _estimate(value: Mapping[str, Any], unit: str, factor: float) -> str:
+    if value["value"] is None:
+        return f"not given: {value['refused']}"
+    words = f"{_short(factor * value['value'])} {unit}"
+    if value["low"] is not None:
+        words += f" ({_short(factor * value['low'])} to {_short(factor * value['high'])})"
+    return words.replace("-", "\u2212")
+
+
+def _short(value: float) -> str:
+    """Three figures, and never an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
+
+
+def growth_refusal(growth: Sequence[Mapping[str, Any]]) -> str:
+    """The reason why nothing at all can be said about growth; empty where something can."""
+    parts = ("specific_growth_rate", "doubling_time", "velocity_of_diametric_expansion", "prediction", "fit")
+    reasons = {entry[part].get("refused", "") for entry in growth for part in parts}
+    return reasons.pop() if len(reasons) == 1 else ""

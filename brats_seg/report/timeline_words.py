@@ -1,0 +1,181 @@
+"""The sentences of the timeline page: the answer, what changed, what to know before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brats_seg.report.tables import ml
+
+CATEGORY_WORDS = {
+    "CR": "complete response",
+    "PR": "partial response",
+    "MR": "minor response",
+    "SD": "stable disease",
+    "PD": "progression",
+    "NE": "cannot be judged",
+    "baseline": "baseline",
+}
+EVENT_WORDS = {
+    "radiotherapy_end": "end of radiotherapy",
+    "surgery": "surgery",
+    "treatment_start": "treatment",
+    "baseline": "baseline",
+}
+FACT_WORDS = {
+    "radiotherapy_end": "end of radiotherapy",
+    "steroid_mg": "steroid dose",
+    "clinical_status": "clinical status",
+    "treatment_start": "start of treatment",
+}
+
+
+def headline(course: Mapping[str, Any]) -> str:
+    """The last visit's answer in one sentence."""
+    row = answers(course)[-1]
+    words = CATEGORY_WORDS[row["category"]]
+    status = f", {row['status']}" if row["status"] else ""
+    way = "by volume" if row["measure"] == "volume" else "by two diameters"
+    return f"{row['visit']}: {words} ({row['category']}{status}) {way}"
+
+
+def answers(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Overall answers of every visit: by diameters, or by volume where diameters cannot be judged anywhere."""
+    overall = _overall(course)
+    planar = [row for row in overall if row["measure"] == "2d"]
+    judged = any(row["category"] not in ("NE", "baseline") for row in planar)
+    return planar if judged else [row for row in overall if row["measure"] == "volume"]
+
+
+def details(course: Mapping[str, Any], leading: str) -> list[str]:
+    """What changed until the last visit, one sentence for each visit it is compared with."""
+    lines = []
+    last = answers(course)[-1]
+    other = next(row for row in _overall(course) if row["visit"] == last["visit"] and row["measure"] != last["measure"])
+    if other["category"] != last["category"]:
+        way = "volume" if other["measure"] == "volume" else "two diameters"
+        status = f", {other['status']}" if other["status"] else ""
+        lines.append(f"By {way}: {CATEGORY_WORDS[other['category']]} ({other['category']}{status}).")
+    for row, against in _compared(course, last["visit"], leading):
+        lines.append(f"{leading} {_change_words(row)} against {against}.")
+    enhancing = change(course, last["visit"], "ET", "nadir")
+    if leading != "ET" and enhancing is not None and enhancing["larger_than_error"] == "yes":
+        lines.append(f"ET {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")
+    return lines
+
+
+def _compared(
+    course: Mapping[str, Any], visit: str, region: str, lesion: str = ""
+) -> list[tuple[Mapping[str, Any], str]]:
+    """Changes of a region or a lesion, one for each visit it is compared with, and that visit in words."""
+    names = {"baseline": "baseline", "nadir": "the smallest so far", "last": "the visit before"}
+    found: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
+    for against, words in names.items():
+        row = change(course, visit, region, against, lesion)
+        if row is not None:
+            found.setdefault(row["reference"], (row, []))[1].append(words)
+    return [(row, f"{_listed(words)} ({reference})") for reference, (row, words) in found.items()]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _change_words(row: Mapping[str, Any]) -> str:
+    size = f"{_signed(row['change_ml'])} ml"
+    if row["percent"] is not None:
+        size = f"{row['percent']:+.0f} % ({size})".replace("-", "\u2212")
+    verdict = "larger" if row["larger_than_error"] == "yes" else "not larger"
+    return f"{size}, {verdict} than measurement error,"
+
+
+def _overall(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in course["responses"] if row["compartment"] == "overall"]
+
+
+def change(
+    course: Mapping[str, Any], visit: str, region: str, against: str, lesion: str = ""
+) -> Mapping[str, Any] | None:
+    """The row of the table of changes of a lesion, or of a whole region; None where there is none."""
+    wanted = (visit, region, lesion, against)
+    return next((r for r in course["changes"] if (r["visit"], r["region"], r["lesion"], r["against"]) == wanted), None)
+
+
+def paired_rows(course: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Changes until the last visit that were measured in both images at once, beside the difference of the volumes."""
+    label = course["visits"][-1]["visit"]
+    measured = [row for row in course["changes"] if row["visit"] == label and row.get("paired_ml") is not None]
+    rows = []
+    for lesion in dict.fromkeys(row["lesion"] for row in measured):
+        for row, against in _compared(course, label, "ET", lesion):
+            if row.get("paired_ml") is None:
+                continue
+            leads = row["leading"] == "images"
+            rows.append(
+                {
+                    "lesion": lesion,
+                    "against": against,
+                    "volumes": _with_interval(row["change_ml"], row["low_ml"], row["high_ml"]),
+                    "volumes_verdict": row["larger_than_error"],
+                    "images": _with_interval(row["paired_ml"], row["paired_low_ml"], row["paired_high_ml"]),
+                    "images_verdict": row["paired_larger_than_error"] if leads else f"not used: {row['paired_note']}",
+                    "leads": "both images" if leads else "volumes",
+                }
+            )
+    return rows
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{_signed(value)} ml ({_signed(low)} to {_signed(high)})"
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else chr(0x2212)}{ml(abs(value))}"
+
+
+def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
+    """What to know before the numbers are used."""
+    lines = [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
+    if course["dating"] == "no dates":
+        lines.append("No dates are known: rates, confirmation and windows of time are not given.")
+    lines += _visit_warnings(course)
+    lines += _doubt(course, leading)
+    treated = [row for row in answers(course) if "not validated after treatment" in row["missing"]]
+    if treated:
+        lines.append(
+            f"Segmentation not validated after treatment: {', '.join(row['visit'] for row in treated)}. Look at the "
+            "outlines before you use these numbers."
+        )
+    last = answers(course)[-1]["missing"]
+    facts = [
+        FACT_WORDS.get(item, item)
+        for item in last.split("; ")
+        if item and "not validated" not in item and "specks" not in item and item != "dates of the visits"
+    ]
+    if facts:
+        lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
+    lines += [note for note in course["notes"] if "order of their dates" in note]
+    return lines
+
+
+def _visit_warnings(course: Mapping[str, Any]) -> list[str]:
+    """What was noticed at single visits; the same words of several visits are said once."""
+    by_words: dict[str, list[str]] = {}
+    for visit in course["visits"]:
+        edges = [note for note in visit["notes"] if "reaches the edge" in note]
+        for words in dict.fromkeys((*visit["warnings"], *edges)):
+            by_words.setdefault(words, []).append(visit["visit"])
+    return [f"{', '.join(visits)}: {words}" for words, visits in by_words.items()]
+
+
+def _doubt(course: Mapping[str, Any], leading: str) -> list[str]:
+    """That an answer rests on a change which may be measurement error."""
+    last = answers(course)[-1]
+    against = {"PD": "nadir", "PR": "baseline", "MR": "baseline"}.get(last["category"], "")
+    row = change(course, last["visit"], leading, against)
+    if row is None or row["larger_than_error"] == "yes" or "new" in last["reasons"].split(";")[0]:
+        return []
+    return [
+        f"{last['visit']} is called {last['category']} for a change of {leading} that is not larger than measurement "
+        "error. Look at the outlines, or confirm it by the next scan."
+    ]
