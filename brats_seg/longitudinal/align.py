@@ -8,7 +8,7 @@ are never measured through an alignment: it matches lesions and lays pictures on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,7 +184,7 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
             f"{uncertainty:.1f} mm, {MAX_UNCERTAINTY_MM:g} mm is the most. Are both scans whole, of one patient?"
         )
     centre = points.mean(axis=0)
-    information, overlap = _quality(moving, fixed, matrix, masks)
+    information, overlap = alignment_quality(moving, fixed, matrix, masks)
     shift_mm = float(np.linalg.norm(matrix[:3, :3] @ centre + matrix[:3, 3] - centre))
     found = RegistrationRecord(matrix, information, overlap, shift_mm, rotation_deg(matrix))
     _check(found, moving, fixed)
@@ -203,8 +203,17 @@ def _inverse(matrix: Affine) -> Affine:
     return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
-def _quality(moving: VisitScan, fixed: VisitScan, matrix: Affine, masks: list[Mask | None]) -> tuple[float, float]:
-    """Mutual information in nats of what is compared, and Dice of the heads within the view of both, half-way."""
+def alignment_quality(
+    moving: VisitScan, fixed: VisitScan, matrix: Affine, masks: Sequence[Mask | None] = (None, None)
+) -> tuple[float, float]:
+    """Mutual information in nats of what is compared, and Dice of the heads within the view of both, half-way.
+
+    Args:
+        moving: a later visit.
+        fixed: the visit whose space is kept.
+        matrix: 4x4, RAS+ mm of the fixed visit to RAS+ mm of the moving one.
+        masks: of the moving and the fixed scan, what is compared; None for the whole head.
+    """
     half = rigid_power(matrix, 0.5)
     inverse = _inverse(half)
     grid = _half_grid(fixed, inverse)

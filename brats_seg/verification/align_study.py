@@ -17,8 +17,15 @@ from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.io.discover import find_study
 from brats_seg.io.nifti import read_image, read_label_result
-from brats_seg.longitudinal.align import PREFERRED, VisitScan, align_visits, mean_displacement_mm, rotation_deg
-from brats_seg.preprocessing.brain import background_value, brain_mask
+from brats_seg.longitudinal.align import (
+    PREFERRED,
+    VisitScan,
+    align_visits,
+    alignment_quality,
+    mean_displacement_mm,
+    rotation_deg,
+)
+from brats_seg.preprocessing.brain import background_value, brain_mask, head_mask
 from brats_seg.preprocessing.register import resample
 
 TARGET_MM = 0.5
@@ -77,6 +84,7 @@ def align_study(
     *,
     config: MotionConfig | None = None,
     on_trial: Callable[[MotionTrial], None] | None = None,
+    skip: int = 0,
 ) -> tuple[MotionTrial, ...]:
     """Align real studies to moved, rescanned copies of themselves.
 
@@ -85,13 +93,16 @@ def align_study(
         rng: of motions, noise, bias and changes.
         config: what the second scans are like.
         on_trial: called with each result as it comes.
+        skip: motions that were done before; each has its own chance, so that the others stay the same.
 
     Returns:
-        One entry per motion.
+        One entry per motion that was done.
     """
     config = config or MotionConfig()
     trials = []
     for number, child in enumerate(rng.spawn(config.motions)):
+        if number < skip:
+            continue
         altered = bool(child.random() < config.altered_share)
         trial = _trial(studies[number % len(studies)], child, config, altered=altered)
         trials.append(trial)
@@ -103,6 +114,81 @@ def align_study(
 def share_within(trials: Sequence[MotionTrial], limit_mm: float = TARGET_MM) -> float:
     """Share of the motions with a mean displacement error of at most ``limit_mm``."""
     return float(np.mean([trial.error_mm <= limit_mm for trial in trials]))
+
+
+@dataclass(frozen=True)
+class PairQuality:
+    """How two real visits lie to each other before and after alignment, by one sequence.
+
+    Attributes:
+        sequence: title of what both show.
+        reason: why the alignment was refused; empty if it was not.
+        by: ``brain`` or ``head``.
+        translation_mm: shift of the brain's centre.
+        rotation_deg: angle of the rotation.
+        uncertainty_mm: what the alignment says of itself.
+        information_before: mutual information in nats as the scanner's coordinates have it.
+        information_after: aligned.
+        overlap_before: Dice of the heads or brains as the scanner's coordinates have it.
+        overlap_after: aligned.
+        against: title of the first sequence that was aligned.
+        apart_mm: mean distance, inside the head, from where that sequence puts the same points.
+    """
+
+    sequence: str
+    reason: str = ""
+    by: str = ""
+    translation_mm: float = 0.0
+    rotation_deg: float = 0.0
+    uncertainty_mm: float = 0.0
+    information_before: float = 0.0
+    information_after: float = 0.0
+    overlap_before: float = 0.0
+    overlap_after: float = 0.0
+    against: str = ""
+    apart_mm: float = 0.0
+
+
+def real_pair(first: Path, second: Path) -> list[PairQuality]:
+    """Align two real visits by each sequence that both have; each sequence is a check of the others.
+
+    Raises:
+        InputError: if a folder is no study.
+    """
+    files = [find_study(folder).files for folder in (first, second)]
+    found: list[PairQuality] = []
+    reference: tuple[str, Affine] | None = None
+    for sequence in PREFERRED:
+        if not all(sequence in side for side in files):
+            continue
+        fixed, moving = (
+            VisitScan(folder.name, sequence, read_image(side[sequence]).volume)
+            for folder, side in zip((first, second), files, strict=True)
+        )
+        try:
+            alignment = align_visits(moving, fixed)
+        except InputError as error:
+            found.append(PairQuality(sequence.title, str(error)))
+            continue
+        reference = reference or (sequence.title, alignment.matrix)
+        before, after = (alignment_quality(moving, fixed, matrix) for matrix in (np.eye(4), alignment.matrix))
+        points = fixed.volume.grid.to_world(np.argwhere(head_mask(fixed.volume))[::97])
+        found.append(
+            PairQuality(
+                sequence=sequence.title,
+                by=alignment.by,
+                translation_mm=alignment.translation_mm,
+                rotation_deg=alignment.rotation_deg,
+                uncertainty_mm=alignment.uncertainty_mm,
+                information_before=before[0],
+                information_after=after[0],
+                overlap_before=before[1],
+                overlap_after=after[1],
+                against=reference[0],
+                apart_mm=mean_displacement_mm(alignment.matrix, reference[1], points),
+            )
+        )
+    return found
 
 
 def _trial(folder: Path, rng: np.random.Generator, config: MotionConfig, *, altered: bool) -> MotionTrial:
@@ -189,15 +275,21 @@ def _rescanned(image: Volume, brain: NDArray[np.bool_], rng: np.random.Generator
     background = background_value(image)
     data = np.asarray(image.data, dtype=np.float32) - np.float32(background)
     level = float(np.median(data[brain]))
-    coarse = rng.normal(size=(4, 4, 4))
-    zoom = [n / 4 for n in image.grid.shape]
-    field = ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode="nearest")[
-        tuple(slice(n) for n in image.grid.shape)
-    ]
+    field = _smooth_field(rng, image.grid.shape)
     field *= config.bias / max(float(field.std()), 1e-9)
     noisy = data * np.exp(field) + rng.normal(0, config.noise * level, image.grid.shape)
     result = np.where(brain, noisy, 0) + background
     return image.with_data(result.astype(np.float32))
+
+
+def _smooth_field(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """A cubic spline through 4 x 4 x 4 random values; axis by axis, for the spline is a product of three."""
+    coarse = rng.normal(size=(4, 4, 4))
+    weights = [
+        ndimage.zoom(np.eye(4), (n / 4, 1), order=3, grid_mode=True, mode="nearest")[:n] for n in shape
+    ]  # fmt: skip
+    field: NDArray[np.float64] = np.einsum("ai,bj,ck,ijk->abc", *weights, coarse, optimize=True)
+    return field
 
 
 def _changed(image: Volume, tumour: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Volume, NDArray[np.bool_]]:
