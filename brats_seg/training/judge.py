@@ -156,6 +156,9 @@ def write_fold_cards(bundles: Sequence[ModelBundle], split: Split, fits: Sequenc
         card = replace(
             bundle.card,
             name=f"{bundle.card.name.removesuffix(f'-fold{fold}')}-fold{fold}",
+            # The card's own words are about the model of all studies.
+            trained_on=f"{len(split.strata) - len(kept_out)} of the {len(split.strata)} studies of a cross-validation, "
+            "the others kept out",
             held_out=kept_out,
             seen=tuple(sorted(set(split.strata) - set(kept_out))),
             postprocess=fitted.postprocess,

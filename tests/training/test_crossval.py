@@ -132,6 +132,7 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     card = find_model(str(finished / "fold1" / "model")).card
     assert card.stage("fine") is not None
     assert card.name == "glioma-fold1"
+    assert card.trained_on == f"{len(card.seen)} of the 7 studies of a cross-validation, the others kept out"
     assert list(card.held_out) == json.loads((finished / "split.json").read_text())["folds"][1]
     assert not set(card.seen) & set(card.held_out)
     assert list(card.postprocess.thresholds) == fits["folds"][1]["postprocess"]["thresholds"]
