@@ -5,11 +5,11 @@ where nothing changed it is noise, so that the errors of the masks, the lesion's
 drop out. The method, symmetric in the two visits throughout:
 
 1. Both images are resampled once into the space half-way between them (:mod:`.change_frame`).
-2. One linear fit in the tissue around and inside the lesion removes what differs without any change of the border:
-   receive gain, brightness curve, brightness of the lesion, and the remaining shift of the head.
-3. The border, taken from both masks, is moved to half height of the mean image. The remaining difference, integrated
-   across the border and divided by the local contrast between lesion and surround, is the displacement of the border;
-   displacement times area is the change of volume (:mod:`.change_border`).
+2. The shift that registration left is found in the tissue around the lesion, and removed (:mod:`.change_match`).
+3. The border, taken from both masks, is moved to half height of the mean image. The difference of the images,
+   integrated across the border above its own level on either side, and divided by the contrast between lesion and
+   surround, is the displacement of the border; displacement times area is the change of volume
+   (:mod:`.change_border`). Brightness of lesion and surround may differ between visits.
 
 Step 3 is a boundary shift integral (Freeborough and Fox, IEEE Trans Med Imaging 1997;16:623,
 doi:10.1109/42.640753) with a local contrast instead of one intensity window; the half-way space follows Leung et al.,
@@ -110,7 +110,7 @@ def measure_change(
             f"{config.min_surround_voxels} are needed to match the images"
         )
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=(reason,))
-    matched = match(frame, config)
+    matched = match(frame)
     border = find_border(frame, matched, config)
     return _result(frame, matched, border, (masks_ml, masks_mm), config)
 
@@ -126,7 +126,7 @@ def edge_volume_ml(scan: VisitScan, *, config: ChangeConfig = DEFAULT) -> float:
     if not scan.mask.any():
         raise InputError("the mask is empty; there is no lesion to measure")
     frame = make_frame(scan, scan, np.eye(4))
-    return find_border(frame, match(frame, config), config).volume_mm3 / 1000
+    return find_border(frame, match(frame), config).volume_mm3 / 1000
 
 
 def equivalent_diameter_mm(volume_ml: float) -> float:
@@ -207,8 +207,8 @@ def _result(
 def _doubts(frame: Frame, matched: Match, border: Border, masks_mm: float, config: ChangeConfig) -> tuple[str, ...]:
     """Everything that speaks against the result, in words."""
     ratio = matched.contrast_to_noise(border.contrast)
-    uncertain = float(np.sqrt(np.linalg.eigvalsh(matched.shift_covariance).max()))
-    level = abs(matched.level / border.contrast) if border.contrast else np.inf
+    uncertain = matched.shift_deviation_mm
+    level = abs(border.level / border.contrast) if border.contrast else np.inf
     displacement = border.change_mm3 / max(border.area_mm2, 1.0)
     found_mm = 2 * displacement
     shift_mm = matched.shift_length_mm

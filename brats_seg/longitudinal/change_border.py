@@ -15,18 +15,35 @@ from brats_seg.longitudinal.change_match import Match, smooth_depth
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-ROUNDS = 2
-"""How often the border is moved to half height."""
+LOCAL_ROUNDS = 1
+"""How often the edge is fitted and the border moved to its half height, patch by patch."""
+WHOLE_ROUNDS = 2
+"""How often it is then moved as a whole."""
+LOCAL_MM = 1.5
+"""Width (sigma) of the patches in which it is moved."""
+LEAST_LAYER = 0.002
+"""Against division by nothing far from the border, 1/mm."""
+NEAR_MM = 1.2
+"""Closer to the border than this the signed distance keeps its sub-voxel position; farther out it is computed anew."""
 LARGEST_STEP_MM = 1.0
 """By which it is moved at most in one round."""
-LEVEL_REACH_MM = 6.0
-"""Depth of pure tissue that speaks for the level at the border."""
-LEAST_LEVEL = 20
-"""Voxels of pure lesion there must be; a smaller lesion's inmost part is taken instead."""
-LEAST_CONTRAST = 0.15
-"""Patches are weighted by their contrast, but by no less than this share of the mean."""
-DELTA_MM = 0.7
-"""Width (sigma) of the smooth layer that stands for the surface; the sum over it is the area."""
+EDGES_MM = np.arange(0.4, 2.6, 0.1)
+"""Widths (sigma) of a blurred edge that are tried."""
+GAP_MM = 0.75
+"""Room between the band and the zones on both sides of it that tell the difference where no border is; without it
+these see the foot of the edge, and take a few percent of the change away."""
+BASE_MM = 2.0
+"""Width of these zones."""
+SAME_MM = 0.3
+"""Half the displacement of the border that the band holds as it is."""
+LEAST_BASE = 40
+"""Voxels such a zone must have; a smaller lesion's inmost part is taken instead."""
+RIDGE = 0.02
+"""Weight of the mean contrast against the local one, in squares of the edge's height."""
+LEAST_CONTRAST = 0.1
+"""Local contrast counts as no less than this share of the mean."""
+SHRINKAGE = 0.3
+"""Weight of the mean displacement in every patch, as a share of the mean contrast."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Border:
         volume_mm3: mean volume of both visits.
         area_mm2: of the border within brain.
         contrast: mean step of brightness from surround to lesion.
+        level: change of the lesion's brightness against the surround's.
         seen: share of the border within brain.
     """
 
@@ -47,153 +65,175 @@ class Border:
     volume_mm3: float
     area_mm2: float
     contrast: float
+    level: float
     seen: float
 
 
-@dataclass(frozen=True)
-class _Widths:
-    """Widths in mm, for the voxels and masks at hand."""
-
-    band: float
-    clear: float
-    edge: float
-
-
 @dataclass(frozen=True, eq=False)
-class _Layer:
-    """The border's surroundings for one position of the border.
+class _Edge:
+    """A step of brightness across the border, blurred by a Gaussian.
 
     Attributes:
-        surround: brightness of pure surround, continued across the border.
-        contrast: lesion minus surround, both continued across the border.
-        surface: smooth layer whose sum times the voxel volume is the area in brain, 1/mm.
-        weights: ``sum(weights * image difference)`` is the volume in mm^3 by which the border moved.
+        depth: signed distance from its half height, mm, positive inside.
+        sigma_mm: of the blur.
+        outside: brightness of the surround at the border.
+        contrast: height of the step.
+        band: voxels that may hold part of it.
     """
 
-    surround: Floats
-    contrast: Floats
-    surface: Floats
-    weights: Floats
-    displacement_of: _Displacement
-
-
-@dataclass(frozen=True, eq=False)
-class _Displacement:
-    """Turns a difference of brightness, integrated across the border, into a displacement in mm."""
-
+    depth: Floats
+    sigma_mm: float
+    outside: float
+    contrast: float
     band: Mask
-    weight: Floats
-    across: Floats
-    sigma: float
 
-    def __call__(self, difference: Floats) -> Floats:
-        """``(X, Y, Z)`` displacement at each place, mm, outwards."""
-        gathered = _blur(np.where(self.band, difference * self.weight, 0.0), self.sigma)
-        result: Floats = gathered / self.across
+    @property
+    def share(self) -> Floats:
+        """Share of lesion in each voxel, 0 to 1."""
+        result: Floats = special.ndtr(self.depth / self.sigma_mm)
+        return result
+
+    @property
+    def layer(self) -> Floats:
+        """Slope of the share, 1/mm: summed over voxels, times their volume, it is the area."""
+        relative = self.depth / self.sigma_mm
+        result: Floats = np.exp(-0.5 * relative**2) / (self.sigma_mm * np.sqrt(2 * np.pi))
         return result
 
 
 def find_border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
-    """Move the border to half height of the mean image, then measure its displacement in the difference."""
-    widths = _widths(frame, matched.depth, config)
+    """Find the border in the mean image, then its displacement in the difference."""
+    thick_mm = 0.5 * max(frame.coarsest_mm - 1.0, 0.0)
+    search_mm, reach_mm = config.search_mm + thick_mm, config.reach_mm + thick_mm
     depth = matched.depth
-    for _ in range(ROUNDS):
-        layer = _layer(frame, matched, depth, widths, config)
-        excess = layer.displacement_of(_excess(matched, layer, depth, widths))
-        step = np.clip(excess, -LARGEST_STEP_MM, LARGEST_STEP_MM)
-        depth = _moved(depth, step, layer.surface, widths, frame.spacing_mm)
-    layer = _layer(frame, matched, depth, widths, config)
+    for _ in range(LOCAL_ROUNDS):
+        edge = _fit_edge(matched, depth, search_mm, reach_mm)
+        depth = _moved(depth, _local_excess_mm(matched, edge, frame.spacing_mm), search_mm, frame.spacing_mm)
+    band_mm = config.band_mm + thick_mm + max(_half_moved_mm(frame, depth) - SAME_MM, 0.0)
+    for _ in range(WHOLE_ROUNDS):
+        edge = _fit_edge(matched, depth, band_mm, reach_mm)
+        depth = depth + float(np.clip(_excess_mm(matched, edge), -LARGEST_STEP_MM, LARGEST_STEP_MM))
+    edge = _fit_edge(matched, depth, band_mm, reach_mm)
     voxel = frame.spacing_mm**3
-    change = float((layer.weights * matched.difference).sum())
-    excess_mm3 = float((layer.weights * _excess(matched, layer, depth, widths)).sum())
-    area = float(layer.surface.sum()) * voxel
-    whole = float(_delta(depth).sum()) * voxel
-    contrast = float((layer.contrast * layer.surface).sum() / max(layer.surface.sum(), 1e-12))
+    layer = np.where(matched.usable, edge.layer, 0.0)
+    weights = _weights(matched, edge, layer, reach_mm=reach_mm, spacing_mm=frame.spacing_mm, config=config)
+    weights, level = _without_baseline(weights, matched, edge, band_mm + GAP_MM)
+    change = float((weights * matched.difference).sum())
+    slope = np.linalg.norm(np.gradient(edge.depth, frame.spacing_mm), axis=0)  # a smoothed distance is not quite one
+    area = float((layer * slope).sum()) * voxel
     patches = max(area / (4 * np.pi * config.level_mm**2), 1.0)
-    deviation = np.hypot(matched.deviation(layer.weights), abs(change) * config.contrast_error / np.sqrt(patches))
+    deviation = np.hypot(matched.deviation(weights), abs(change) * config.contrast_error / np.sqrt(patches))
     return Border(
         change_mm3=change,
         deviation_mm3=float(deviation),
-        volume_mm3=float(_step(depth, widths.edge).sum()) * voxel + excess_mm3,
+        volume_mm3=(float(edge.share.sum()) + _excess_mm(matched, edge) * float(layer.sum())) * voxel,
         area_mm2=area,
-        contrast=contrast,
-        seen=area / max(whole, 1e-12),
+        contrast=edge.contrast,
+        level=level,
+        seen=float(layer.sum()) / max(float(edge.layer.sum()), 1e-12),
     )
 
 
-def _widths(frame: Frame, depth: Floats, config: ChangeConfig) -> _Widths:
-    """Thick slices blur the border, and where the masks differ the band must hold both borders."""
-    thick = max(frame.coarsest_mm - 1.0, 0.0)
-    apart = np.abs(frame.depth_first - frame.depth_second)[np.abs(depth) < 1.0]
-    differ = float(np.percentile(apart, 90)) / 2 if apart.size else 0.0
-    return _Widths(
-        band=config.band_mm + 0.5 * thick + max(differ - 0.7, 0.0),
-        clear=config.clear_mm + 0.4 * thick,
-        edge=config.edge_mm + 0.3 * thick,
-    )
+def _half_moved_mm(frame: Frame, depth: Floats) -> float:
+    """Half the mean displacement of the border from the first mask to the second, mm."""
+    near = np.abs(depth) < 1.0
+    return abs(float((frame.depth_second - frame.depth_first)[near].mean())) / 2 if near.any() else 0.0
 
 
-def _layer(frame: Frame, matched: Match, depth: Floats, widths: _Widths, config: ChangeConfig) -> _Layer:
-    reach = widths.clear + LEVEL_REACH_MM
-    lesion = frame.brain & (depth > widths.clear) & (depth < reach)
-    if lesion.sum() < LEAST_LEVEL and (depth > 0).any():
-        lesion = depth > np.percentile(depth[depth > 0], 60)
-    around = frame.healthy & (depth < -widths.clear) & (depth > -reach)
-    sigma = config.level_mm / frame.spacing_mm
-    surround = _continued(matched.mean, around, sigma)
-    contrast = _continued(matched.mean, lesion, sigma) - surround
-    surface = np.where(frame.brain, _delta(depth), 0.0)
-    mean = float((contrast * surface).sum() / max(surface.sum(), 1e-12))
-    sign = 1.0 if mean >= 0 else -1.0
-    weight = np.maximum(contrast * sign, LEAST_CONTRAST * abs(mean)) * sign
-    band = frame.brain & (np.abs(depth) < widths.band)
-    patch = config.patch_mm / frame.spacing_mm
-    across = _blur(contrast * weight * surface, patch)
-    least = 0.02 * mean * mean * _blur(surface, patch) + 1e-12  # where a patch has no contrast at all
-    across = np.maximum(across, least)
-    displacement = _Displacement(band, weight, across, patch)
-    # the sum over the surface of the displacement, read as one weight for every voxel of the difference
-    weights = np.where(band, weight * _blur(surface / across, patch), 0.0) * frame.spacing_mm**3
-    return _Layer(surround, contrast, surface, weights, displacement)
-
-
-def _continued(image: Floats, where: Mask, sigma: float) -> Floats:
-    """Local mean over some voxels, continued to all others; far away their overall mean."""
-    if not where.any():
-        return np.full(image.shape, float(image.mean()))
-    overall = float(image[where].mean())
-    gathered = _blur(np.where(where, image - overall, 0.0), sigma)
-    result: Floats = overall + gathered / (_blur(where.astype(np.float64), sigma) + 1e-3)
+def _local_excess_mm(matched: Match, edge: _Edge, spacing_mm: float) -> Floats:
+    """How far the image's half height lies outside the border at each place, at most :data:`LARGEST_STEP_MM`."""
+    unexplained = np.where(edge.band, matched.mean - edge.outside - edge.contrast * edge.share, 0.0)
+    layer = _blur(np.where(edge.band, edge.layer, 0.0), LOCAL_MM / spacing_mm)
+    if abs(edge.contrast) < 1e-12:
+        return np.zeros_like(layer)
+    excess = _blur(unexplained, LOCAL_MM / spacing_mm) / (edge.contrast * (layer + LEAST_LAYER))
+    result: Floats = np.clip(excess, -LARGEST_STEP_MM, LARGEST_STEP_MM)
     return result
 
 
-def _excess(matched: Match, layer: _Layer, depth: Floats, widths: _Widths) -> Floats:
-    """Mean image minus what it would be with a blurred step at the border."""
-    result: Floats = matched.mean - layer.surround - layer.contrast * _step(depth, widths.edge)
-    return result
-
-
-def _moved(depth: Floats, step_mm: Floats, surface: Floats, widths: _Widths, spacing_mm: float) -> Floats:
+def _moved(depth: Floats, step_mm: Floats, search_mm: float, spacing_mm: float) -> Floats:
     """The signed distance after its border moved outwards by ``step_mm``, smooth and again a distance."""
-    sigma = 1.5 / spacing_mm
-    carried = _blur(step_mm * surface, sigma) / np.maximum(_blur(surface, sigma), 1e-6)
-    moved = depth + np.where(np.abs(depth) < widths.band + 3, carried, 0.0)
+    moved = depth + np.where(np.abs(depth) < search_mm + 3, step_mm, 0.0)
+    if not (moved > 0).any():
+        return depth
     true = signed_depth(moved > 0, spacing_mm)
-    near = np.abs(moved) < 1.2  # there the sub-voxel position counts; farther out the distance alone
-    moved = np.where(near, moved, np.sign(moved) * np.maximum(np.abs(true), 1.2))
+    moved = np.where(np.abs(moved) < NEAR_MM, moved, np.sign(moved) * np.maximum(np.abs(true), NEAR_MM))
     return smooth_depth(moved, 0.5 / spacing_mm)
 
 
-def _step(depth: Floats, edge_mm: float) -> Floats:
-    """Share of lesion, from 0 outside to 1 inside: a sharp border blurred by a Gaussian."""
-    result: Floats = special.ndtr(depth / edge_mm)
+def _fit_edge(matched: Match, depth: Floats, band_mm: float, reach_mm: float) -> _Edge:
+    """The blur, and the levels on both sides, that explain the mean image near the border best."""
+    near = matched.usable & (np.abs(depth) < reach_mm)
+    distance, values = depth[near], matched.mean[near]
+    best: tuple[float, float, Floats] = (np.inf, float(EDGES_MM[0]), np.zeros(2))
+    for sigma in EDGES_MM:
+        inside = special.ndtr(distance / sigma)
+        design = np.stack([inside, 1 - inside], -1)
+        levels = np.linalg.lstsq(design.T @ design, design.T @ values, rcond=None)[0]
+        error = float(((values - design @ levels) ** 2).sum())
+        if error < best[0]:
+            best = (error, float(sigma), levels)
+    _, sigma_mm, (lesion, surround) = best
+    band = matched.usable & (np.abs(depth) < band_mm)
+    return _Edge(depth, sigma_mm, float(surround), float(lesion - surround), band)
+
+
+def _excess_mm(matched: Match, edge: _Edge) -> float:
+    """How far, on average, the image's half height lies outside the border."""
+    unexplained = (matched.mean - edge.outside - edge.contrast * edge.share)[edge.band].sum()
+    height = edge.contrast * edge.layer[edge.band].sum()
+    return float(unexplained / height) if abs(height) > 1e-12 else 0.0
+
+
+def _weights(
+    matched: Match, edge: _Edge, layer: Floats, *, reach_mm: float, spacing_mm: float, config: ChangeConfig
+) -> Floats:
+    """``sum(weights * difference)`` is the volume in mm^3 by which the border moved outwards.
+
+    In each patch the difference, summed across the band, over the contrast, summed over the surface, is the
+    displacement; it is drawn towards the mean displacement where the contrast is weak. Summed over the surface it
+    is the volume. All that is linear in the difference, and so is read as one weight for every voxel.
+    """
+    contrast = _local_contrast(matched, edge, reach_mm, config.level_mm / spacing_mm)
+    patch = config.patch_mm / spacing_mm
+    in_band = np.where(edge.band, layer, 0.0)
+    mean_weight = SHRINKAGE * edge.contrast * _blur(layer, patch)
+    across = _blur(contrast * in_band, patch) + mean_weight
+    across = np.where(np.abs(across) < 1e-9, 1e-9 * (1.0 if edge.contrast >= 0 else -1.0), across)
+    local = np.where(edge.band, _blur(layer / across, patch), 0.0)
+    total = float((contrast * in_band).sum())
+    mean = float((layer * mean_weight / across).sum()) / (total if abs(total) > 1e-12 else 1e-12)
+    result: Floats = (local + np.where(edge.band, mean, 0.0)) * spacing_mm**3
     return result
 
 
-def _delta(depth: Floats) -> Floats:
-    """A Gaussian across the surface with integral 1, 1/mm."""
-    result: Floats = np.exp(-0.5 * (depth / DELTA_MM) ** 2) / (DELTA_MM * np.sqrt(2 * np.pi))
+def _local_contrast(matched: Match, edge: _Edge, reach_mm: float, sigma: float) -> Floats:
+    """Height of the step at each place, by local regression of the mean image on the share of lesion."""
+    near = (matched.usable & (np.abs(edge.depth) < reach_mm)).astype(np.float64)
+    share = edge.share
+    count = _blur(near, sigma) + 1e-6
+    mean_share, mean_image = _blur(near * share, sigma) / count, _blur(near * matched.mean, sigma) / count
+    spread = _blur(near * share * share, sigma) / count - mean_share**2
+    joint = _blur(near * share * matched.mean, sigma) / count - mean_share * mean_image
+    contrast = (joint + RIDGE * edge.contrast) / (spread + RIDGE)
+    relative = contrast / edge.contrast if abs(edge.contrast) > 1e-12 else np.ones_like(contrast)
+    result: Floats = np.maximum(relative, LEAST_CONTRAST) * edge.contrast
     return result
+
+
+def _without_baseline(weights: Floats, matched: Match, edge: _Edge, clear_mm: float) -> tuple[Floats, float]:
+    """Weights that do not see a different brightness of lesion or surround, and how different the lesion's is."""
+    outer = clear_mm + BASE_MM
+    lesion = matched.usable & (edge.depth > clear_mm) & (edge.depth < outer)
+    if lesion.sum() < LEAST_BASE and (edge.depth > 0).any():
+        lesion = matched.usable & (edge.depth > np.percentile(edge.depth[edge.depth > 0], 60))
+    surround = matched.usable & (edge.depth < -clear_mm) & (edge.depth > -outer)
+    result, levels = weights.copy(), []
+    for zone, share in ((lesion, edge.share), (surround, 1 - edge.share)):
+        count = max(int(zone.sum()), 1)
+        result = result - np.where(zone, float((weights * share).sum()) / count, 0.0)
+        levels.append(float(matched.difference[zone].sum()) / count)
+    return result, levels[0] - levels[1]
 
 
 def _blur(values: Floats, sigma: float) -> Floats:

@@ -11,18 +11,18 @@ from brats_seg.core.errors import InputError
 class ChangeConfig:
     """Settings of :func:`brats_seg.longitudinal.change.measure_change`.
 
-    Widths were chosen on phantom lesions of 10 to 30 mm; the result hardly depends on them (0.038 to 0.045 mm root
-    mean square error at 20 mm for kernels of 1.5 to 5 mm).
+    Widths were chosen on phantom lesions of 10 to 30 mm, where the error hardly depends on them.
 
     Attributes:
-        band_mm: half width of the border band, for 1 mm voxels; thicker slices and larger disagreement of the two
-            masks widen it.
-        clear_mm: depth from which on a voxel counts as pure lesion or pure surround, for 1 mm voxels.
-        level_mm: width (sigma) of the kernel that averages pure tissue near the border.
+        band_mm: half width of the border band in which the change is measured, for 1 mm voxels; thicker slices and
+            larger changes widen it.
+        search_mm: half width of the band in which the border is looked for, for 1 mm voxels; masks may err so far.
+        reach_mm: half width of the tissue the edge is fitted to, for 1 mm voxels.
+        level_mm: width (sigma) of the kernel in which the local contrast is found.
         patch_mm: width (sigma) of the patches of border that share one displacement.
-        edge_mm: width (sigma) of the image of a sharp edge, for 1 mm voxels.
         z_score: interval half width in standard deviations; 1.96 for 95 %.
-        contrast_error: standard deviation of the contrast as a share of it, over one patch of border.
+        contrast_error: standard deviation of the contrast as a share of it, over one patch of 4 pi level_mm^2 of
+            border; chosen so that intervals of phantom lesions hold the truth as often as they should.
         min_surround_voxels: brain around the lesion needed to match the two images.
         max_shift_mm: largest shift that may remain after registration; the fit is linear in it.
         min_contrast: least contrast across the border over the noise of one voxel.
@@ -33,13 +33,13 @@ class ChangeConfig:
         max_disagreement_mm: between masks and images, of the change of diameter.
     """
 
-    band_mm: float = 2.5
-    clear_mm: float = 1.2
+    band_mm: float = 1.25
+    search_mm: float = 2.0
+    reach_mm: float = 3.0
     level_mm: float = 2.0
     patch_mm: float = 3.0
-    edge_mm: float = 0.9
     z_score: float = 1.96
-    contrast_error: float = 0.3
+    contrast_error: float = 0.25
     min_surround_voxels: int = 500
     max_shift_mm: float = 1.0
     min_contrast: float = 1.5
@@ -50,11 +50,14 @@ class ChangeConfig:
     max_disagreement_mm: float = 2.5
 
     def __post_init__(self) -> None:
-        widths = (self.band_mm, self.clear_mm, self.level_mm, self.patch_mm, self.edge_mm, self.z_score)
+        widths = (self.band_mm, self.search_mm, self.reach_mm, self.level_mm, self.patch_mm, self.z_score)
         if min(widths) <= 0:
             raise InputError(f"widths of the border and the z-score must be positive, not {widths}")
-        if self.clear_mm >= self.band_mm:
-            raise InputError(f"clear_mm {self.clear_mm:g} must be smaller than band_mm {self.band_mm:g}")
+        if self.reach_mm < max(self.band_mm, self.search_mm):
+            raise InputError(
+                f"reach_mm {self.reach_mm:g} must not be smaller than band_mm {self.band_mm:g} or search_mm "
+                f"{self.search_mm:g}"
+            )
 
 
 DEFAULT = ChangeConfig()

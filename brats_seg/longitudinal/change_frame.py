@@ -123,7 +123,10 @@ def make_frame(first: VisitScan, second: VisitScan, matrix: Affine) -> Frame:
     ways = (back, forth)  # from half-way to each scan
     scans = (first, second)
     grid = _grid(scans, ways)
-    parts = [_bring(scan, way, grid) for scan, way in zip(scans, ways, strict=True)]
+    if first is second and np.array_equal(matrix, np.eye(4)):
+        parts = [_bring(first, back, grid)] * 2
+    else:
+        parts = [_bring(scan, way, grid) for scan, way in zip(scans, ways, strict=True)]
     spacing = grid.spacing_mm[0]
     inside = [part["mask"] >= 0.5 for part in parts]
     depths = [signed_depth(mask, spacing) for mask in inside]

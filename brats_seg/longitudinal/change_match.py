@@ -1,120 +1,129 @@
-"""What differs between two images although no border moved: found by one linear fit, and removed."""
+"""The border both masks agree on, the shift that registration left, and the noise of the difference."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from brats_seg.longitudinal.change_config import ChangeConfig
-from brats_seg.longitudinal.change_frame import Frame
+from brats_seg.longitudinal.change_frame import REACH_MM, Frame, signed_depth
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-CORE_MM = 1.5
-"""Lesion deeper than this below both masks' borders takes part in the fit."""
-MIN_CORE_VOXELS = 20
+CLOSE_MM = 2.0
+"""Dents and holes of a mask narrower than twice this are filled: dark spots of the lesion, not its border."""
+DEPTH_SIGMA_MM = 0.7
+"""Smoothing of the mean signed distance, against the stairs of the masks."""
+AWAY_MM = 3.0
+"""Tissue farther out than this from the border tells the shift."""
 SMOOTH_MM = 0.7
-"""The fit sees both images smoothed so much (sigma): noise in a gradient would weaken the shift found."""
-LENGTH_MM = 15.0
-"""Unit of the coordinates of the gain field; only numerics."""
+"""The fit of the shift sees both images smoothed so much (sigma): noise in a gradient would weaken the shift found."""
 HUBER = 1.5
 """Residuals beyond this many standard deviations count less (P. J. Huber, Ann Math Statist 1964;35:73,
 doi:10.1214/aoms/1177703732)."""
-ROUNDS = 6
+ROUNDS = 5
 OUTLIER = 4.0
 """Residuals are cut at this many standard deviations before their correlation is taken."""
 LAGS = 3
 """Voxels over which noise is correlated by interpolation."""
-MASK_EDGE_MM = 0.9
-"""Half width of the smooth step from surround to lesion in the fit."""
+MIN_INSIDE = 50
+"""Voxels of lesion from which its own noise can be told; in smaller ones it is that of the surround."""
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """The two images, made alike but for the lesion's border.
+    """The two images laid on each other for good.
 
     Attributes:
         depth: mean signed distance to both masks' borders, smoothed, mm, positive inside.
         mean: mean of both images.
-        difference: second minus first, without what the fit explains.
-        noise: standard deviation of one voxel of one image.
-        level: change of the lesion's brightness that was removed.
-        shift_mm: shift of the second image against the first that was removed, RAS+.
-        shift_covariance: its uncertainty, mm^2.
+        difference: second minus first, without the shift.
+        usable: voxels of brain that are lesion or healthy.
+        slopes: ``(3, X, Y, Z)`` gradient of the mean image, 1/mm.
+        shift_mm: shift of the second image against the first that was removed.
+        shift_covariance: its uncertainty, ``(3, 3)`` mm^2.
         correlation: ``(7, 7, 7)`` covariance of the difference between voxels at lags of -3 to 3.
-        design: ``(X, Y, Z, P)`` what the fit removes per unit of each parameter.
-        covariance: ``(P, P)`` of the parameters.
     """
 
     depth: Floats
     mean: Floats
     difference: Floats
-    noise: float
-    level: float
+    usable: Mask
+    slopes: Floats
     shift_mm: Floats
     shift_covariance: Floats
     correlation: Floats
-    design: Floats
-    covariance: Floats
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one voxel of one image."""
+        return float(np.sqrt(max(self.correlation[LAGS, LAGS, LAGS], 0.0) / 2))
 
     @property
     def shift_length_mm(self) -> float:
         """Length of the shift."""
         return float(np.linalg.norm(self.shift_mm))
 
+    @property
+    def shift_deviation_mm(self) -> float:
+        """Standard deviation of the shift along the axis in which it is known worst."""
+        return float(np.sqrt(max(float(np.linalg.eigvalsh(self.shift_covariance).max()), 0.0)))
+
     def contrast_to_noise(self, contrast: float) -> float:
         """A contrast over the noise of one voxel of one image."""
         return abs(contrast) / self.noise if self.noise > 0 else float("inf")
 
     def deviation(self, weights: Floats) -> float:
-        """Standard deviation of ``sum(weights * difference)``: correlated noise, and the fit's own uncertainty."""
+        """Standard deviation of ``sum(weights * difference)``: correlated noise, and the uncertainty of the shift."""
         noise = float((self.correlation * autocorrelation(weights)).sum())
-        leverage = np.tensordot(weights, self.design, axes=3)
-        fit = float(leverage @ self.covariance @ leverage)
-        return float(np.sqrt(max(noise, 0.0) + max(fit, 0.0)))
+        leverage = np.tensordot(self.slopes, weights, axes=3)
+        shift = float(leverage @ self.shift_covariance @ leverage)
+        return float(np.sqrt(max(noise, 0.0) + max(shift, 0.0)))
 
 
-def match(frame: Frame, config: ChangeConfig) -> Match:
-    """Fit the difference of the images where no border is, and subtract the fit everywhere.
+def match(frame: Frame) -> Match:
+    """Find and remove the shift that is left, to first order, in the tissue around the lesion.
 
-    The difference is taken as linear in: an offset and a curve of brightness (its first and second power), a gain
-    that is quadratic in place, a change of the lesion's own brightness, and a shift (the mean image's gradient).
-    Every term is even in the two visits, so exchanging them changes the sign of the difference and nothing else.
+    There the difference of the images is fitted by an offset, a gain that is linear in place, and a shift (the
+    mean image's gradient). Every term is even in the two visits, so exchanging them changes the sign of the
+    difference and nothing else. In the lesion's own neighbourhood :mod:`.change_border` takes its own baseline.
     """
     sigma = SMOOTH_MM / frame.spacing_mm
     mean, difference = (frame.first + frame.second) / 2, frame.second - frame.first
-    depth = smooth_depth((frame.depth_first + frame.depth_second) / 2, 1.0 / frame.spacing_mm)
-    design = _design(ndimage.gaussian_filter(mean, sigma), depth, frame.spacing_mm)
-    clear = frame.surround | _core(frame, depth)
-    smooth = ndimage.gaussian_filter(difference, sigma)
-    values, plain = _huber(design[clear], smooth[clear])
-    residual = _correlation(smooth - design @ values, clear)
-    # neighbours are not independent: the fit knows less than its residuals' number says
-    covariance = plain * max(float(residual.sum() / max(residual[LAGS, LAGS, LAGS], 1e-30)), 1.0)
-    cleaned = difference - design @ values
-    correlation = _correlation(cleaned, clear)
+    depth = _common_depth(frame)
+    usable = frame.brain & (frame.healthy | (depth > 0))
+    smooth = ndimage.gaussian_filter(mean, sigma)
+    slopes = np.stack(np.gradient(smooth, frame.spacing_mm))
+    away = frame.healthy & (depth < -AWAY_MM) & (depth > -REACH_MM)
+    design = _design(smooth, slopes, depth, frame.spacing_mm)[away]
+    target = ndimage.gaussian_filter(difference, sigma)
+    values, covariance = _huber(design, target[away])
+    residual = np.zeros_like(target)
+    residual[away] = target[away] - design @ values
+    # neighbours are not independent: the fit knows less than the number of its residuals says
+    related = _correlation(residual, away)
+    covariance *= max(float(related.sum() / max(related[LAGS, LAGS, LAGS], 1e-30)), 1.0)
+    cleaned = difference + np.tensordot(values[-3:], slopes, axes=1)
     return Match(
         depth=depth,
         mean=mean,
         difference=cleaned,
-        noise=float(np.sqrt(correlation[LAGS, LAGS, LAGS] / 2)),
-        level=float(values[-4]),
+        usable=usable,
+        slopes=slopes,
         shift_mm=values[-3:],
         shift_covariance=covariance[-3:, -3:],
-        correlation=correlation,
-        design=design,
-        covariance=covariance,
+        correlation=_noise(cleaned, depth, usable),
     )
 
 
 def smooth_depth(depth: Floats, sigma_voxels: float) -> Floats:
     """A signed distance, cut at 8 mm and smoothed; beyond the image lies outside."""
-    smooth: Floats = ndimage.gaussian_filter(np.clip(depth, -8, 8) + 8, sigma_voxels, mode="constant") - 8
-    return smooth
+    result: Floats = ndimage.gaussian_filter(np.clip(depth, -8, 8) + 8, sigma_voxels, mode="constant") - 8
+    return result
 
 
 def autocorrelation(values: Floats) -> Floats:
@@ -127,47 +136,73 @@ def autocorrelation(values: Floats) -> Floats:
     return result
 
 
-def _core(frame: Frame, depth: Floats) -> Mask:
-    """Lesion clear of both borders; in a small lesion its inmost third."""
-    core: Mask = frame.brain & (np.minimum(frame.depth_first, frame.depth_second) > CORE_MM)
-    if core.sum() < MIN_CORE_VOXELS and (depth > 0).any():
-        core = frame.brain & (depth > np.percentile(depth[depth > 0], 67))
-    return core
+def _common_depth(frame: Frame) -> Floats:
+    """The surface half-way between both masks' surfaces."""
+    radius = max(round(CLOSE_MM / frame.spacing_mm), 1)
+    depths = [
+        signed_depth(_closed(depth > 0, radius), frame.spacing_mm) for depth in (frame.depth_first, frame.depth_second)
+    ]
+    return smooth_depth((depths[0].clip(-8, 8) + depths[1].clip(-8, 8)) / 2, DEPTH_SIGMA_MM / frame.spacing_mm)
 
 
-def _design(mean: Floats, depth: Floats, spacing_mm: float) -> Floats:
-    """``(X, Y, Z, P)`` columns; the last four are the lesion's brightness and the shift."""
+def _closed(mask: Mask, radius: int) -> Mask:
+    """The mask closed with a ball, holes filled."""
+    axis = np.arange(-radius, radius + 1)
+    ball = np.add.outer(np.add.outer(axis**2, axis**2), axis**2) <= radius**2 + 0.1
+    padded = ndimage.binary_closing(np.pad(mask, radius), ball)
+    inner = slice(radius, -radius)
+    closed: Mask = ndimage.binary_fill_holes(padded[inner, inner, inner])
+    return closed
+
+
+def _design(mean: Floats, slopes: Floats, depth: Floats, spacing_mm: float) -> Floats:
+    """``(X, Y, Z, 8)`` columns; the last three are the shift."""
     inside = np.argwhere(depth > 0)
     middle = inside.mean(0) if len(inside) else (np.array(depth.shape) - 1) / 2
-    axes = [(np.arange(n) - centre) * (spacing_mm / LENGTH_MM) for n, centre in zip(depth.shape, middle, strict=True)]
-    place = np.meshgrid(*axes, indexing="ij")
-    columns: list[Floats] = [np.ones_like(mean), mean - 1, (mean - 1) ** 2]
-    columns += [mean * axis for axis in place]
-    columns += [mean * place[i] * place[j] for i in range(3) for j in range(i, 3)]
-    columns.append(1 / (1 + np.exp(-depth / (MASK_EDGE_MM / 1.7))))
-    columns += [np.asarray(-part, np.float64) for part in np.gradient(mean, spacing_mm)]
+    axes = [(np.arange(n) - centre) * (spacing_mm / REACH_MM) for n, centre in zip(depth.shape, middle, strict=True)]
+    columns = [np.ones_like(mean), mean]
+    columns += [mean * axis for axis in np.meshgrid(*axes, indexing="ij")]
+    columns += [-slope for slope in slopes]
     return np.stack(columns, -1)
 
 
 def _huber(design: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Robust least squares by reweighting; parameters and their covariance for independent residuals."""
-    weight = np.ones(len(values))
+    weight: NDArray[Any] = np.ones(len(values))
     ridge = 1e-9 * np.eye(design.shape[1])
     for _ in range(ROUNDS):
         weighted = design * weight[:, None]
         normal = weighted.T @ design + ridge
-        found = np.asarray(np.linalg.solve(normal, weighted.T @ values), np.float64)
+        found = np.linalg.solve(normal, weighted.T @ values)
         residual = values - design @ found
-        scale = 1.4826 * float(np.median(np.abs(residual)))
+        scale = _scale(residual)
         weight = 1 / np.maximum(1, np.abs(residual) / max(HUBER * scale, 1e-12))
-    covariance = np.asarray(np.linalg.inv(normal), np.float64) * scale**2
+    covariance: Floats = np.linalg.inv(normal) * scale**2
     return found, covariance
+
+
+def _scale(values: Floats) -> float:
+    """Standard deviation of a normal distribution with the same median of absolute values."""
+    return 1.4826 * float(np.median(np.abs(values))) if values.size else 0.0
+
+
+def _noise(difference: Floats, depth: Floats, usable: Mask) -> Floats:
+    """Correlation of the difference near the border: mean of both sides, where the lesion is large enough."""
+    sides = [usable & (depth < -2) & (depth > -6), usable & (depth > 2) & (depth < 6)]
+    found = [
+        _correlation(np.where(side, difference - np.median(difference[side]), 0.0), side)
+        for side in sides
+        if side.sum() >= MIN_INSIDE
+    ]
+    if not found:
+        return _correlation(np.where(usable, difference - np.median(difference[usable]), 0.0), usable)
+    result: Floats = np.mean(found, axis=0)
+    return result
 
 
 def _correlation(values: Floats, where: Mask) -> Floats:
     """Covariance between voxels by lag, of values cut at :data:`OUTLIER` deviations."""
-    scale = 1.4826 * float(np.median(np.abs(values[where])))
-    cut = np.where(where, np.clip(values, -OUTLIER * scale, OUTLIER * scale), 0.0)
+    limit = OUTLIER * _scale(values[where])
     pairs = autocorrelation(where.astype(np.float64))
-    result: Floats = autocorrelation(cut) / np.maximum(pairs, 1.0)
+    result: Floats = autocorrelation(np.where(where, np.clip(values, -limit, limit), 0.0)) / np.maximum(pairs, 1.0)
     return result
