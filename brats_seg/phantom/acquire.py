@@ -19,7 +19,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.phantom.anatomy import Anatomy
-from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue
+from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
 from brats_seg.phantom.rasterise import TumourFractions
 from brats_seg.phantom.resample import resample_box
@@ -201,7 +201,7 @@ def _signal(
 ) -> Field:
     """Noise-free signal above the level of no signal, on the body's grid, in standard deviations of the brain."""
     texture = body.texture
-    brain_pattern = 0.25 * texture.fine + 0.35 * texture.middle + 0.9 * texture.wide
+    brain_pattern = 0.25 * texture.fine + 0.35 * texture.middle + WIDE[sequence] * texture.wide
     lesion_pattern = 0.5 * texture.middle + 0.85 * texture.lesion
     healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
     signal = np.zeros(body.grid.shape, np.float32)

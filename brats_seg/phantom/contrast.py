@@ -5,7 +5,7 @@ nothing, since files have arbitrary units and the network sees z-scores. They we
 phantoms come out as measured on public BraTS studies (:data:`MEASURED_Z`), measured the same way on both. That
 the order of tissues is as it should be follows from T1-weighting, T2-weighting and the inversion that nulls CSF in
 FLAIR; for what the sequences show of a glioma see Menze et al., IEEE TMI 2015;34:1993 (doi:10.1109/TMI.2014.2377694).
-Vessels, and the texture of healthy tissue, were chosen by eye beside real scans.
+Vessels, and the fine texture of healthy tissue, were chosen by eye beside real scans.
 """
 
 from __future__ import annotations
@@ -73,6 +73,17 @@ VARIATION: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _VARIATION.items()} for column, sequence in enumerate(SEQUENCES)
 }
 """Standard deviation of the texture inside each pure tissue, in the same unit."""
+
+WIDE: Mapping[MRSequence, float] = {
+    MRSequence.T1: 0.9,
+    MRSequence.T1CE: 0.4,
+    MRSequence.T2: 0.5,
+    MRSequence.FLAIR: 0.3,
+}
+"""Share of the texture of healthy tissue that varies over centimetres, in the same unit. Chosen so that brightness of
+white matter differs over 10 to 25 mm as it does in public BraTS studies: by 0.10 standard deviations of the brain in T1
+and T1CE, 0.06 in T2, 0.09 in FLAIR (median of 10 studies, 8 mm and more from the tumour). With 0.9 for all it
+was 0.24 in FLAIR, and patches of healthy brain looked like edema."""
 
 ZERO_LEVEL: Mapping[MRSequence, float] = {
     MRSequence.T1: 4.0,

@@ -18,6 +18,7 @@ from brats_seg.core.volume import Grid
 
 Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
+Span = tuple[slice, slice, slice]
 
 IDENTITY = np.eye(3)
 _CHUNK_POINTS = 500_000
@@ -58,16 +59,35 @@ class Shape(ABC):
         box = _voxel_box(self, grid)
         if box is None:
             return fractions
-        level = self.level_mm(_box_points(grid, box))
-        reach = float(np.linalg.norm(grid.spacing_mm)) / 2  # centre to corner of a voxel
+        cubes = _cubes(grid, box)
+        level = self.level_mm(_box_points(cubes, tuple(slice(0, n) for n in cubes.shape)))
+        reach = float(np.linalg.norm(cubes.spacing_mm)) / 2  # centre to corner of a cube
         part = (level < 0).astype(np.float32)
         undecided = np.argwhere(np.abs(level) <= reach)
-        start = np.array([s.start for s in box])
         part[tuple(undecided.T)] = inside_shares(
-            lambda points: self.level_mm(points) <= 0, grid, undecided + start, supersampling=supersampling
+            lambda points: self.level_mm(points) <= 0, cubes, undecided, supersampling=supersampling
         )
-        fractions[box] = part
+        fractions[box] = _mean_of_blocks(part, fractions[box].shape)
         return fractions
+
+
+def _cubes(grid: Grid, box: Span) -> Grid:
+    """The voxels of a box, long ones cut into near cubes: fewer of those than of long voxels are on the surface."""
+    first, stop = (np.array([getattr(side, end) for side in box]) for end in ("start", "stop"))
+    ratios = np.array(grid.spacing_mm) / min(grid.spacing_mm)
+    parts = np.where(np.abs(ratios - np.round(ratios)) < 1e-6, np.round(ratios), 1.0)  # so sub-points stay the same
+    affine = np.array(grid.affine)
+    affine[:3, :3] /= parts
+    affine[:3, 3] = grid.to_world(first + (1 / parts - 1) / 2)
+    x, y, z = (int(n) for n in (stop - first) * parts)
+    return Grid((x, y, z), affine)
+
+
+def _mean_of_blocks(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Mean of equal blocks, as many along each axis as ``shape`` says."""
+    pairs = [part for n, count in zip(values.shape, shape, strict=True) for part in (count, n // count)]
+    result: NDArray[np.float32] = values.reshape(pairs).mean((1, 3, 5))
+    return result
 
 
 def inside_shares(
@@ -103,7 +123,7 @@ def _sub_offsets(grid: Grid, supersampling: int) -> Floats:
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
-def _voxel_box(shape: Shape, grid: Grid) -> tuple[slice, slice, slice] | None:
+def _voxel_box(shape: Shape, grid: Grid) -> Span | None:
     low, high = shape.bounds_mm()
     corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T
     voxels = grid.to_voxel(corners)
@@ -115,7 +135,7 @@ def _voxel_box(shape: Shape, grid: Grid) -> tuple[slice, slice, slice] | None:
     return x, y, z
 
 
-def _box_points(grid: Grid, box: tuple[slice, slice, slice]) -> Floats:
+def _box_points(grid: Grid, box: tuple[slice, ...]) -> Floats:
     axes = [np.arange(s.start, s.stop) for s in box]
     return grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
 
