@@ -15,9 +15,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "demo",
-        help="make a phantom patient, segment it and compare with the known truth",
-        description="Writes the four scans of a made-up patient whose tumour volumes are known, segments them like any "
-        "study, and prints found and true volumes. Needs no data and no internet.",
+        help="make a phantom patient, segment and follow it, and compare with the known truth",
+        description="Writes three visits of a made-up patient whose tumour volumes are known, segments them like any "
+        "study, follows the tumour over the visits, and prints found and true volumes. Needs no data and no internet.",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
     parser.add_argument("--seed", type=int, default=1, help="another patient for each number (default: 1)")
@@ -32,19 +32,20 @@ def run(arguments: argparse.Namespace) -> int:
     from brats_seg.models.bundle import find_model
 
     find_model()  # before the phantom is made, which takes longer
-    with progress("demo", 9, hidden=arguments.quiet) as tick:
-        tick("loading libraries")
-        from brats_seg.verification.demo import run_demo
+    from brats_seg.verification.demo import STEPS, run_demo
 
+    with progress("demo", STEPS, hidden=arguments.quiet) as tick:
         exists = "overwrite" if arguments.overwrite else "refuse"
         demo = run_demo(arguments.output, seed=arguments.seed, exists=exists, tick=tick)  # type: ignore[arg-type]
     if arguments.json:
-        paths = {name: str(getattr(demo, name)) for name in ("scans", "results", "report")}
-        say(json.dumps({**paths, "true_ml": dict(demo.truth_ml), "found_ml": dict(demo.found_ml)}, indent=1))
+        say(json.dumps(demo.to_dict(), indent=1))
         return 0
-    lines = [f"{'region':24}{'found':>10}{'true':>10}"]
-    for region, true_ml in demo.truth_ml.items():
-        lines.append(f"{Region[region].value:24}{demo.found_ml[region]:7.1f} ml{true_ml:7.1f} ml")
-    lines += [f"scans:   {demo.scans}", f"results: {demo.results}", f"look at: {demo.report}"]
+    lines = [f"{'visit':16}{'region':24}{'found':>10}{'true':>13}"]
+    for visit in demo.visits:
+        for region, true_ml in visit.truth_ml.items():
+            name = Region[region].value
+            lines.append(f"{visit.date:16}{name:24}{visit.found_ml[region]:7.1f} ml{true_ml:10.1f} ml")
+    lines += [f"scans:    {demo.scans}", f"results:  {demo.results}"]
+    lines += [f"look at:  {demo.report}", f"          {demo.timeline}"]
     say("\n".join(lines), quiet=arguments.quiet)
     return 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from cli_studies import GRID, SPACING_MM, change, entries, scan, write_case, write_nifti, write_scan
-from heads import head_grid, head_labels, head_study
+from heads import head_grid, head_labels
 
 from brats_seg.core.study import MRSequence
 from brats_seg.models import bundle
@@ -101,24 +100,6 @@ def test_models_with_a_damaged_one_still_lists_the_others(cli, installed: Path) 
     assert outcome.err.startswith("brats-seg: broken: coarse.safetensors")
     listed = cli("models", "--json").json
     assert [("error" in entry) for entry in listed] == [False, True]
-
-
-def test_demo_says_found_and_true(cli, installed: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brats_seg.verification import demo
-
-    labels = head_labels(GRID)
-    volumes = {"WT": 20.6, "TC": 7.2, "ET": 5.8}
-    phantom = SimpleNamespace(study=head_study(GRID), labels=labels, truth=volumes, description={"kind": "stand-in"})
-    monkeypatch.setattr(demo, "make_phantom", lambda *_: phantom)
-    outcome = cli("demo", "-o", out, "--seed", "3")
-    assert outcome.code == 0
-    assert outcome.err == ""
-    assert "20.6 ml" in outcome.out
-    page = out / "results" / "phantom-003" / "phantom-003_report.html"
-    assert f"look at: {page}" in outcome.out
-    assert page.is_file()
-    assert (out / "scans" / "phantom-003" / "phantom-003_t1ce.nii.gz").is_file()
-    assert cli("demo", "-o", out, "--seed", "3").code == 6
 
 
 def test_demo_without_a_model_says_so_before_it_works(

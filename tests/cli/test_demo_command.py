@@ -1,0 +1,51 @@
+"""``brats-seg demo``: three visits, segmented and followed, found beside true."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from cli_studies import Outcome
+from test_cli_track import GROWTH, write_dates, write_visit
+
+from brats_seg.models import bundle
+from brats_seg.verification import demo
+from brats_seg.verification.phantom_dataset import DatasetOptions
+
+Cli = Callable[..., Outcome]
+TRUTH_ML: Mapping[str, float] = {"WT": 20.6, "TC": 7.2, "ET": 5.8}
+
+
+def write_heads(options: DatasetOptions, output: Path, *, resume: bool, tick: Callable[[str], None] | None) -> None:
+    """A small stand-in for phantoms, which take a minute."""
+    assert options.patients == 1 and options.visits == len(GROWTH) and tick is not None
+    patient = output / "sub-001"
+    if patient.exists():
+        assert resume
+        return
+    for visit, size in GROWTH.items():
+        write_visit(patient, visit, size=size)
+        truth = {"truth_ml": dict(TRUTH_ML), "date": "2024-01-10"}
+        (patient / visit / "phantom.json").write_text(json.dumps(truth))
+    write_dates(patient, list(GROWTH))
+
+
+def test_demo_says_found_and_true_of_every_visit(
+    cli: Cli, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(model, tmp_path / "weights" / bundle.DEFAULT_MODEL)
+    monkeypatch.setattr(bundle, "BUILT_IN", tmp_path / "weights")
+    monkeypatch.setattr(demo, "write_dataset", write_heads)
+    outcome = cli("demo", "-o", out, "--seed", "3")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("20.6 ml") == len(GROWTH)
+    assert len(list((out / "results").glob("*_ses-1/*_report.html"))) == 1
+    timeline = out / "results" / "sub-001" / "sub-001_timeline.html"
+    assert timeline.is_file() and str(timeline) in outcome.out
+    again = cli("demo", "-o", out, "--seed", "3", "--overwrite", "--json")
+    assert again.code == 0, again.err
+    assert [visit["truth_ml"] for visit in again.json["visits"]] == [dict(TRUTH_ML)] * len(GROWTH)
+    assert all(visit["found_ml"]["WT"] > 0 for visit in again.json["visits"])
