@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from brats_seg.core.errors import InputError
 from brats_seg.evaluation.evaluate import frame_to_csv
 from brats_seg.evaluation.report_html import page
 from brats_seg.io.output import file_hashes, write_text
@@ -18,16 +19,20 @@ from brats_seg.pipeline import versions
 from brats_seg.verification.phantom_figures import agreement_plot, bias_plot, noise_plot, repeat_plot
 from brats_seg.verification.phantom_page import STYLE, numbers, picture, section, soft, table
 from brats_seg.verification.phantom_verify import Verification
+from brats_seg.verification.repeat_table import repeatability_csv
 
 OBJECT_COLUMNS: Mapping[str, str] = {
     "object": "object",
     "voxel_mm": "voxels, mm",
     "orientation": "orientation",
-    "samples": "samples",
+    "counted": "masks",
     "mask_bias_percent": "bias of masks, %",
-    "mask_sd_percent": "sd, %",
+    "mask_bias_error_percent": "standard error, %",
+    "mask_sd_percent": "sd of one, %",
+    "samples": "scans in full",
     "pv_bias_percent": "bias, partial-volume-aware, %",
-    "pv_sd_percent": "sd, %",
+    "pv_bias_error_percent": "standard error, %",
+    "pv_sd_percent": "sd of one, %",
     "diameter_bias_mm": "bias of the longest diameter, mm",
 }
 NOISE_COLUMNS: Mapping[str, str] = {
@@ -84,18 +89,20 @@ REPEAT_COLUMNS: Mapping[str, str] = {
     "lost": "lost",
 }
 _DECIMALS = {
-    **dict.fromkeys(("samples", "pairs", "scans", "missed", "lost"), 0),
+    **dict.fromkeys(("samples", "counted", "pairs", "scans", "missed", "lost"), 0),
     "size_mm": 0,
     **dict.fromkeys(("masks_p95_mm", "single_p95_mm", "paired_p95_mm", "paired_bias_mm"), 3),
     **dict.fromkeys(("dice_mean", "dice_median"), 3),
     **dict.fromkeys(("mask_bias_mm", "mask_p95_mm", "pv_bias_mm", "pv_p95_mm", "pv_bias_percent"), 3),
+    **dict.fromkeys(("mask_bias_percent", "mask_bias_error_percent", "pv_bias_error_percent", "pv_sd_percent"), 3),
     **dict.fromkeys(("bias_percent", "median_error_percent", "absolute_error_percent"), 1),
     **dict.fromkeys(("cv_percent", "cv_low_percent", "cv_high_percent", "coefficient_percent"), 1),
 }
 
 OBJECT_NOTE = (
-    "Every object at positions spread evenly over a voxel and in all 48 storage orders, along the axes (straight) or "
-    "turned at random (any). Bias is the mean error; sd is how much a single position differs from it by luck."
+    "Every object without noise, along the axes (straight) or turned at random (any), all 48 storage orders by "
+    "turns. In each orientation the mask is counted at positions spread evenly over a voxel; bias is the mean error, "
+    "its standard error comes from the means of the orientations, and sd is how much a single scan differs by luck."
 )
 NOISE_NOTE = (
     "Balls in images with Rician noise, outlined by the level half-way between object and surroundings; noise as a "
@@ -121,9 +128,14 @@ REPEAT_NOTE = (
 )
 
 
+GIVEN_NOTE = (
+    "The same scans with the true outline, put on the grid of each, in place of the model's: digitisation alone."
+)
 TOO_MUCH = 1e4
 """A percentage beyond this, the upper end of an interval from one pair, is shown as not known."""
 PAGE = "phantom_verify.html"
+REPEATABILITY_FILE = "repeatability_table.csv"
+"""In the form of the data file of :mod:`brats_seg.longitudinal.repeatability`."""
 MARKDOWN = "phantom_results.md"
 
 
@@ -135,6 +147,7 @@ def write_verification(found: Verification, folder: Path) -> None:
     """
     for name, frame in found.tables.items():
         write_text(folder / f"{name}.csv", frame_to_csv(frame))
+    _write_repeatability(found, folder / REPEATABILITY_FILE)
     write_text(folder / PAGE, verification_html(found))
     write_text(folder / MARKDOWN, markdown(found))
     record = {
@@ -146,6 +159,15 @@ def write_verification(found: Verification, folder: Path) -> None:
         "outputs": file_hashes(folder),
     }
     write_json(record, folder / "run.json")
+
+
+def _write_repeatability(found: Verification, path: Path) -> None:
+    """The table of measurement error, where enough was scanned twice for one."""
+    try:
+        text = repeatability_csv(found.tables["trials"], model=f"{found.model['name']} {found.model['version']}")
+    except InputError:  # a quick look has too few pairs
+        return
+    write_text(path, text)
 
 
 def verification_html(found: Verification) -> str:
@@ -193,6 +215,11 @@ def verification_html(found: Verification) -> str:
             picture(repeat_plot(found.tables["trials"]), "Difference of two scans against the true volume"),
             _table(found, "repeatability", REPEAT_COLUMNS),
         ),
+        section(
+            "The true outline: repeatability",
+            soft(GIVEN_NOTE),
+            _table(found, "repeatability_given", REPEAT_COLUMNS),
+        ),
     ]
     return page(title, STYLE, parts)
 
@@ -239,6 +266,7 @@ def markdown(found: Verification) -> str:
         ("Change of 1 mm: lesions in brains", PAIRED_NOTE, "paired_change", PAIRED_COLUMNS),
         ("Accuracy of the whole pipeline", ACCURACY_NOTE, "accuracy", ACCURACY_COLUMNS),
         ("Repeatability of the whole pipeline", REPEAT_NOTE, "repeatability", REPEAT_COLUMNS),
+        ("Repeatability of the true outline", GIVEN_NOTE, "repeatability_given", REPEAT_COLUMNS),
     ):
         frame = found.tables[name]
         lines += ["", f"## {title}", "", note, ""]

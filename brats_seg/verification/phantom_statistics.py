@@ -110,35 +110,6 @@ def repeatability_table(trials: pd.DataFrame, *, column: str = "found_ml") -> pd
     return pd.DataFrame(rows, columns=["condition", "region", "size", "lost", *numbers])
 
 
-def size_table(trials: pd.DataFrame, *, source: str = "model") -> pd.DataFrame:
-    """Within-subject coefficient of variation by slice thickness and size, the regions pooled, usual noise alone.
-
-    Returns:
-        ``source, slice_mm, volume_ml`` (geometric mean of the true volumes), ``cv`` (a share) and ``pairs``, as the
-        table that following patients reads.
-    """
-    rows: list[dict[str, Any]] = []
-    twice = trials[(trials["condition"] != "fresh") & (trials["noise"] == trials["noise"].min())]
-    keys = ["patient", "region"]
-    for slice_mm, part in twice.groupby("slice_mm", sort=True):
-        wide = part.pivot(index=keys, columns="scan", values="found_ml").join(part.groupby(keys)["true_ml"].first())
-        for _, low, high in SIZES_ML[:3]:
-            chosen = wide[(wide["true_ml"] >= low) & (wide["true_ml"] < high) & (wide["true_ml"] > 0)]
-            usable = chosen[(chosen[1] > 0) & (chosen[2] > 0)]
-            if len(usable) == 0:
-                continue
-            rows.append(
-                {
-                    "source": source,
-                    "slice_mm": slice_mm,
-                    "volume_ml": float(np.exp(np.log(usable["true_ml"]).mean())),
-                    "cv": repeatability(usable[1], usable[2]).cv_percent / 100,
-                    "pairs": len(usable),
-                }
-            )
-    return pd.DataFrame(rows, columns=["source", "slice_mm", "volume_ml", "cv", "pairs"])
-
-
 def accuracy_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Dice and volume error by condition, region and size; the fresh scans come first."""
     rows: list[dict[str, Any]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +54,6 @@ class Condition:
 
 CONDITIONS = (
     Condition("1 mm"),
-    Condition("1 mm, double noise", noise=2 * USUAL_NOISE),
     Condition("3 mm slices", slice_mm=3.0),
     Condition("5 mm slices", slice_mm=5.0),
 )
@@ -71,7 +70,7 @@ class TrialSize:
     """
 
     patients: int = 20
-    repeated: int = 8
+    repeated: int = 6
     conditions: tuple[Condition, ...] = CONDITIONS
 
     @property
@@ -100,21 +99,33 @@ def run_trials(
     """
     rows: list[dict[str, Any]] = []
     for number, child in enumerate(rng.spawn(size.patients), start=1):
-        patient_rng, *scan_rngs = child.spawn(2 + 2 * len(size.conditions))
-        name = f"phantom-{number:03d}"
-        config = PhantomConfig(study_id=name, tumour=_tumour(number))
-        patient = make_patient(config, patient_rng)
-        _tick(tick, name)
-        rows += _scan(patient, config, Condition("fresh"), predictor=predictor, number=1, rng=scan_rngs[0])
-        if number > size.repeated:
-            continue
-        for index, condition in enumerate(size.conditions):
-            for scan in (1, 2):
-                _tick(tick, f"{name}, {condition.name}, scan {scan}")
-                scan_rng = scan_rngs[2 * index + scan]
-                turned = replace(config, grid=_position(config, condition, scan_rng))
-                rows += _scan(patient, turned, condition, predictor=predictor, number=scan, rng=scan_rng)
+        conditions = size.conditions if number <= size.repeated else ()
+        rows += run_patient(number, conditions, predictor, child, tick=tick)
     return pd.DataFrame(rows)
+
+
+def run_patient(
+    number: int,
+    conditions: Sequence[Condition],
+    predictor: Predictor,
+    rng: np.random.Generator,
+    *,
+    tick: Tick | None = None,
+) -> list[dict[str, Any]]:
+    """Scan one patient as fresh, then twice under each condition, and segment; rows as of :func:`run_trials`."""
+    patient_rng, fresh_rng, twice_rng = rng.spawn(3)
+    name = f"phantom-{number:03d}"
+    config = PhantomConfig(study_id=name, tumour=_tumour(number))
+    patient = make_patient(config, patient_rng)
+    _tick(tick, name)
+    rows = _scan(patient, config, Condition("fresh"), predictor=predictor, number=1, rng=fresh_rng)
+    for condition in conditions:
+        for scan in (1, 2):
+            _tick(tick, f"{name}, {condition.name}, scan {scan}")
+            scan_rng = twice_rng.spawn(1)[0]
+            turned = replace(config, grid=_position(config, condition, scan_rng))
+            rows += _scan(patient, turned, condition, predictor=predictor, number=scan, rng=scan_rng)
+    return rows
 
 
 def _tumour(number: int) -> TumourConfig:

@@ -12,7 +12,7 @@ import pandas as pd
 from brats_seg.core.errors import InputError
 from brats_seg.verification.phantom_statistics import repeatability
 
-SIZES_ML = (0.0, 3.0, 15.0, 60.0, np.inf)
+SIZES_ML = (0.0, 5.0, 20.0, np.inf)
 """Limits of the classes of measured volume that are pooled."""
 FEWEST_PAIRS = 4
 """Smaller classes are left out; the lookup goes on with the next."""
@@ -35,7 +35,8 @@ def repeatability_csv(trials: pd.DataFrame, *, model: str) -> str:
     Raises:
         InputError: if no class has :data:`FEWEST_PAIRS` pairs.
     """
-    twice = trials[trials["condition"] != "fresh"]
+    # What is found where there is nothing is no measurement of a tumour.
+    twice = trials[(trials["condition"] != "fresh") & (trials["true_ml"] > 0)]
     lines = [*_rows(twice, "found_ml", "model"), *_rows(twice, "label_map_ml", "given")]
     return HEAD.format(patients=twice["patient"].nunique(), model=model) + "\n".join(lines) + "\n"
 

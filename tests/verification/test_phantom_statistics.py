@@ -16,7 +16,6 @@ from brats_seg.verification.phantom_statistics import (
     region_order,
     repeatability,
     repeatability_table,
-    size_table,
 )
 from brats_seg.verification.phantom_verify import _bias_check
 
@@ -77,15 +76,6 @@ def test_the_table_of_repeatability_counts_what_was_lost() -> None:
     assert (small["pairs"], small["lost"]) == (0, 1)
 
 
-def test_the_table_for_following_patients_pools_the_regions() -> None:
-    frame = trials().assign(slice_mm=5.0, noise=0.08)
-    table = size_table(frame)
-    assert list(table.columns) == ["source", "slice_mm", "volume_ml", "cv", "pairs"]
-    assert list(table["pairs"]) == [2, 2]  # of 10 and of 30 ml; what was lost once is left out
-    assert table["volume_ml"].tolist() == pytest.approx([10.0, 30.0])
-    assert table["cv"].tolist() == pytest.approx([0.0, repeatability([30.0], [33.0]).cv_percent / 100])
-
-
 def test_the_table_of_accuracy() -> None:
     table = accuracy_table(trials())
     row = table[(table["condition"] == "5 mm") & (table["region"] == "WT") & (table["size"] == "5 to 20 ml")].iloc[0]
@@ -108,5 +98,5 @@ def test_the_table_of_accuracy() -> None:
 )
 def test_a_bias_is_within_its_target_only_where_there_are_samples_enough(biases, errors, expected) -> None:
     rows = {"object": "ball", "voxel_mm": "1x1x1", "orientation": "any"}
-    table = pd.DataFrame({"mask_bias_percent": biases, "mask_bias_error_percent": errors}).assign(**rows)
+    table = pd.DataFrame({"mask_bias_percent": biases, "mask_bias_error_percent": errors}).assign(**rows, samples=8)
     assert _bias_check(table, "mask", "from masks", 1.0).is_met is expected
