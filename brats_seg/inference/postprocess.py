@@ -57,11 +57,15 @@ def region_masks(
     if dropped:
         notes.append(f"{dropped} specks under {config.min_component_ml:g} ml were dropped")
     core = array[REGIONS.index(Region.TC)]
-    masks[Region.WT], coreless = drop_coreless(masks[Region.WT], core, config.min_core_probability)
+    largest_from = config.min_coreless_ml / voxel_ml
+    masks[Region.WT], coreless = drop_coreless(
+        masks[Region.WT], core, config.min_core_probability, largest_from=largest_from
+    )
     if coreless:
+        place = "apart from the tumour and without a core" if masks[Region.WT].any() else "without a core"
         notes.append(
-            f"{coreless * voxel_ml:.1f} ml of edema-like signal, apart from the tumour and without a core, was not "
-            "counted as tumour: white matter disease looks like that"
+            f"{coreless * voxel_ml:.1f} ml of edema-like signal, {place}, was not counted as tumour: white matter "
+            "disease looks like that"
         )
     masks[Region.TC] &= masks[Region.WT]
     masks[Region.ET] &= masks[Region.TC]
@@ -76,14 +80,15 @@ def region_masks(
 
 
 def drop_coreless(
-    whole: NDArray[np.bool_], core: NDArray[np.float32], probability: float
+    whole: NDArray[np.bool_], core: NDArray[np.float32], probability: float, *, largest_from: float = 0.0
 ) -> tuple[NDArray[np.bool_], int]:
-    """The mask without 26-connected components, other than the largest, that nowhere reach a probability of TC.
+    """The mask without 26-connected components that nowhere reach a probability of TC; a large enough largest stays.
 
     Args:
         whole: ``(X, Y, Z)`` mask of WT.
         core: ``(X, Y, Z)`` probability of TC.
         probability: 0 drops nothing.
+        largest_from: voxels from which the largest component stays without a core, too.
 
     Returns:
         The mask, and how many voxels were dropped.
@@ -94,7 +99,8 @@ def drop_coreless(
     sizes = np.bincount(components.ravel())
     keep = np.zeros(len(sizes), np.bool_)
     keep[np.unique(components[core >= probability])] = True
-    keep[1 + int(sizes[1:].argmax())] = True
+    largest = 1 + int(sizes[1:].argmax())
+    keep[largest] |= sizes[largest] >= largest_from
     keep[0] = False
     kept: NDArray[np.bool_] = keep[components]
     return kept, int(np.count_nonzero(whole) - np.count_nonzero(kept))

@@ -16,7 +16,7 @@ from brats_seg.core.labels import REGIONS, SCHEMAS, Region
 from brats_seg.core.results import Probabilities
 from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
-from brats_seg.inference.postprocess import drop_coreless, drop_small, segment, to_native
+from brats_seg.inference.postprocess import drop_coreless, drop_small, region_masks, segment, to_native
 from brats_seg.models.bundle import PostprocessConfig
 
 SCHEMA = SCHEMAS["brats2023"]
@@ -164,3 +164,18 @@ def test_what_has_no_core_is_dropped_unless_it_is_the_largest() -> None:
     assert drop_coreless(whole, core, 0.5)[1] == 6 * 36
     assert drop_coreless(whole, core, 0.0)[1] == 0
     assert drop_coreless(np.zeros_like(whole), core, 0.3)[1] == 0
+
+
+def test_a_small_tumour_without_a_core_goes_even_as_the_largest() -> None:
+    whole, core = np.zeros((24, 24, 24), np.bool_), np.zeros((24, 24, 24), np.float32)
+    whole[2:12, 2:12, 2:12] = True
+    assert drop_coreless(whole, core, 0.5, largest_from=1000)[1] == 0
+    assert drop_coreless(whole, core, 0.5, largest_from=1001)[1] == 1000
+    core[5, 5, 5] = 0.6
+    assert drop_coreless(whole, core, 0.5, largest_from=1001)[1] == 0
+    array = np.stack([whole.astype(np.float32), np.zeros_like(core), np.zeros_like(core)])
+    masks, notes = region_masks(array, 0.001, PostprocessConfig(min_core_probability=0.5, min_coreless_ml=5.0))
+    assert not masks[Region.WT].any()
+    assert notes == (
+        "1.0 ml of edema-like signal, without a core, was not counted as tumour: white matter disease looks like that",
+    )
