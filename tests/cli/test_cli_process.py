@@ -26,6 +26,8 @@ NO_NETWORK = (
 # A real signal at a moment that no busy machine can miss: half of the files are written, the record is not.
 INTERRUPTED = (
     "import os, signal, sys\n"
+    # a shell starts what runs in its background with the signal ignored
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "from brats_seg.io import write\n"
     "whole = write.write_run\n"
     "def stop(value, path):\n"
