@@ -68,4 +68,4 @@ def test_an_empty_volume_has_the_error_of_the_smallest() -> None:
 def test_the_table_is_measured_and_plausible() -> None:
     assert {row.source for row in table()} == {"model", "given"}
     for row in table():
-        assert 0 < row.cv < 3 and row.volume_ml > 0 and row.slice_mm > 0 and row.pairs > 0
+        assert 0 < row.cv < 1 and row.volume_ml > 0 and row.slice_mm > 0 and row.pairs > 0
