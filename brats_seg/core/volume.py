@@ -23,6 +23,18 @@ MAX_SHEAR = 1e-2
 """Largest cosine between two voxel axes that still counts as a rectangular grid."""
 
 
+def apply_affine(matrix: NDArray[np.floating[Any]], points: ArrayLike) -> NDArray[np.float64]:
+    """Points ``(..., 3)`` after a 4x4 transform."""
+    result: NDArray[np.float64] = np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    return result
+
+
+def box_corners(low: ArrayLike, high: ArrayLike) -> NDArray[Any]:
+    """The eight corners ``(8, 3)`` of the box between two points."""
+    result: NDArray[Any] = np.array(np.meshgrid(*zip(np.asarray(low), np.asarray(high), strict=True))).reshape(3, -1).T
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Where voxels lie.
@@ -100,15 +112,15 @@ class Grid:
 
     def to_world(self, voxels: ArrayLike) -> NDArray[np.float64]:
         """Voxel indices ``(..., 3)`` to RAS+ millimetres ``(..., 3)``."""
-        points = np.asarray(voxels, dtype=np.float64)
-        result: NDArray[np.float64] = points @ self.affine[:3, :3].T + self.affine[:3, 3]
-        return result
+        return apply_affine(self.affine, voxels)
 
     def to_voxel(self, points_mm: ArrayLike) -> NDArray[np.float64]:
         """RAS+ millimetres ``(..., 3)`` to fractional voxel indices ``(..., 3)``."""
-        inverse = np.linalg.inv(self.affine)
-        result: NDArray[np.float64] = np.asarray(points_mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
-        return result
+        return apply_affine(np.linalg.inv(self.affine), points_mm)
+
+    def corners(self) -> NDArray[Any]:
+        """Voxel indices ``(8, 3)`` of the outermost voxels."""
+        return box_corners((0, 0, 0), np.array(self.shape) - 1)
 
     def offset_mm(self, other: Grid) -> float:
         """Largest distance between equal corners of two grids of the same shape.
@@ -118,7 +130,7 @@ class Grid:
         """
         if self.shape != other.shape:
             raise ValueError(f"grids of different shape have no offset: {self.shape} and {other.shape}")
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
+        corners = self.corners()
         return float(np.linalg.norm(self.to_world(corners) - other.to_world(corners), axis=1).max())
 
     def same_as(self, other: Grid, *, tolerance_mm: float = 0.01) -> bool:

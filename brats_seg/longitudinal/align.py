@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, RegistrationRecord
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.longitudinal.align_refine import prepare_side, refine, rigid_power
 from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped, head_mask
 from brats_seg.preprocessing.register import RegistrationConfig, check_registration, register_rigid, resample
@@ -185,7 +185,7 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
         )
     centre = points.mean(axis=0)
     information, overlap = alignment_quality(moving, fixed, matrix, masks)
-    shift_mm = float(np.linalg.norm(matrix[:3, :3] @ centre + matrix[:3, 3] - centre))
+    shift_mm = float(np.linalg.norm(apply_affine(matrix, centre) - centre))
     found = RegistrationRecord(matrix, information, overlap, shift_mm, rotation_deg(matrix))
     _check(found, moving, fixed)
     return Alignment(
@@ -235,9 +235,7 @@ def alignment_quality(
 
 def _half_grid(fixed: VisitScan, to_fixed: Affine) -> Grid:
     """2 mm voxels around the fixed head, half-way."""
-    points = _head_points(fixed)
-    back = np.linalg.inv(to_fixed)
-    world = points @ back[:3, :3].T + back[:3, 3]
+    world = apply_affine(np.linalg.inv(to_fixed), _head_points(fixed))
     low, high = world.min(axis=0) - 6.0, world.max(axis=0) + 6.0
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = low
@@ -253,7 +251,7 @@ def common_grid(volume: Volume) -> Grid:
     ras = volume.to_ras()
     head = head_mask(ras)
     filled = np.argwhere(head if head.any() else np.ones(head.shape, bool))
-    corners = np.array(np.meshgrid(*zip(filled.min(axis=0), filled.max(axis=0), strict=True))).reshape(3, -1).T
+    corners = box_corners(filled.min(axis=0), filled.max(axis=0))
     world = ras.grid.to_world(corners)
     low, high = world.min(axis=0) - COMMON_MARGIN_MM, world.max(axis=0) + COMMON_MARGIN_MM
     affine = np.diag([COMMON_SPACING_MM] * 3 + [1.0])
@@ -279,8 +277,7 @@ def rotation_deg(matrix: Affine) -> float:
 
 def mean_displacement_mm(one: Affine, other: Affine, points_mm: NDArray[np.float64]) -> float:
     """Mean distance of the images of points under two transforms."""
-    difference = (one - other)[:3]
-    return float(np.linalg.norm(points_mm @ difference[:, :3].T + difference[:, 3], axis=1).mean())
+    return float(np.linalg.norm(apply_affine(one - other, points_mm), axis=1).mean())
 
 
 def _check(record: RegistrationRecord, moving: VisitScan, fixed: VisitScan) -> None:

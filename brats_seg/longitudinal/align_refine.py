@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, apply_affine
 from brats_seg.preprocessing.register import resample
 
 Floats = NDArray[np.float64]
@@ -197,15 +197,15 @@ def _normalised(values: NDArray[np.float32], inside: NDArray[np.float32]) -> NDA
 
 
 def _ras_grid(volume: Volume) -> Grid:
-    return _grid_around(volume.grid.to_world(_corners(volume.grid)))
+    return _grid_around(volume.grid.to_world(volume.grid.corners()))
 
 
 def _shared_grid(sides: list[tuple[Side, Affine]]) -> Grid:
     """Around both scans in half-way space; the same whichever is named first."""
     points = []
     for side, to_side in sides:
-        back = np.linalg.inv(to_side)
-        points.append(side.image.grid.to_world(_corners(side.image.grid)) @ back[:3, :3].T + back[:3, 3])
+        grid = side.image.grid
+        points.append(apply_affine(np.linalg.inv(to_side), grid.to_world(grid.corners())))
     low = np.max([p.min(axis=0) for p in points], axis=0)
     high = np.min([p.max(axis=0) for p in points], axis=0)
     return _grid_around(np.stack([low, np.maximum(high, low + 4 * SPACING_MM)]))
@@ -218,10 +218,6 @@ def _grid_around(points: Floats) -> Grid:
     # Centred, so that rounding moves neither end more than the other.
     affine[:3, 3] = (low + high) / 2 - (count - 1) * SPACING_MM / 2
     return Grid(_triple(count), affine)
-
-
-def _corners(grid: Grid) -> NDArray[np.float64]:
-    return np.array(np.meshgrid(*[(0.0, n - 1.0) for n in grid.shape])).reshape(3, -1).T
 
 
 def _triple(values: NDArray[np.int_]) -> tuple[int, int, int]:

@@ -30,6 +30,7 @@ from brats_seg.longitudinal.change_border import Border, find_border
 from brats_seg.longitudinal.change_config import DEFAULT, ChangeConfig
 from brats_seg.longitudinal.change_frame import Frame, VisitScan, make_frame, mean_motion
 from brats_seg.longitudinal.change_match import Match, match
+from brats_seg.longitudinal.growth import sphere_diameter_mm
 from brats_seg.preprocessing.register import MIN_MUTUAL_INFORMATION, MIN_OVERLAP, register_rigid
 
 Floats = NDArray[np.float64]
@@ -129,14 +130,9 @@ def edge_volume_ml(scan: VisitScan, *, config: ChangeConfig = DEFAULT) -> float:
     return find_border(frame, match(frame), config).volume_mm3 / 1000
 
 
-def equivalent_diameter_mm(volume_ml: float) -> float:
-    """Diameter of a ball of this volume."""
-    return float(np.cbrt(6000 / np.pi * volume_ml))
-
-
 def _masks_change(first: VisitScan, second: VisitScan) -> tuple[float, float]:
     volumes = [float(scan.mask.sum()) * scan.image.grid.voxel_ml for scan in (first, second)]
-    return volumes[1] - volumes[0], equivalent_diameter_mm(volumes[1]) - equivalent_diameter_mm(volumes[0])
+    return volumes[1] - volumes[0], sphere_diameter_mm(volumes[1]) - sphere_diameter_mm(volumes[0])
 
 
 def _unmatched(first: VisitScan, second: VisitScan) -> tuple[str, ...]:
@@ -188,7 +184,7 @@ def _result(
 
     def diameter(value: float) -> float:
         ends = (volume + value / 2) / 1000, (volume - value / 2) / 1000
-        return equivalent_diameter_mm(ends[0]) - equivalent_diameter_mm(ends[1])
+        return sphere_diameter_mm(ends[0]) - sphere_diameter_mm(ends[1])
 
     ends = change, change - half, change + half
     return LesionChange(

@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Affine, Array, Grid, Volume
+from brats_seg.core.volume import Affine, Array, Grid, Volume, apply_affine
 from brats_seg.preprocessing.brain import background_value, foreground
 from brats_seg.preprocessing.register import resample
 
@@ -179,7 +179,7 @@ def _grid(scans: tuple[VisitScan, VisitScan], ways: tuple[Affine, Affine]) -> Gr
     corners = []
     for scan, way in zip(scans, ways, strict=True):
         points = scan.image.grid.to_world(np.argwhere(scan.mask))
-        corners.append(points @ np.linalg.inv(way)[:3, :3].T + np.linalg.inv(way)[:3, 3])
+        corners.append(apply_affine(np.linalg.inv(way), points))
     low = np.minimum(corners[0].min(0), corners[1].min(0)) - REACH_MM
     high = np.maximum(corners[0].max(0), corners[1].max(0)) + REACH_MM
     finest = min(min(scan.image.grid.spacing_mm) for scan in scans)
@@ -209,9 +209,7 @@ def _bring(scan: VisitScan, way: Affine, grid: Grid) -> dict[str, Array]:
 
 def _needed(source: Grid, way: Affine, grid: Grid) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """First and last-but-one voxel of the scan that the grid needs."""
-    ends = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1).T
-    points = grid.to_world(ends)
-    voxels = source.to_voxel(points @ way[:3, :3].T + way[:3, 3])
+    voxels = source.to_voxel(apply_affine(way, grid.to_world(grid.corners())))
     low = np.clip(np.floor(voxels.min(0)).astype(int) - SUPPORT_VOXELS, 0, np.array(source.shape) - 1)
     high = np.clip(np.ceil(voxels.max(0)).astype(int) + SUPPORT_VOXELS, low + 1, source.shape)
     x, y, z = (int(v) for v in low)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.results import Lesion
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.longitudinal.criteria import Compartment
 from brats_seg.longitudinal.matching import LesionState, Relation, match_lesions
 from brats_seg.preprocessing.register import resample
@@ -173,9 +173,8 @@ def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
         if not visit.lesions:
             continue
         low, high = _box_of(visit.lesions)
-        corners = np.array(np.meshgrid(*zip(low - 0.5, high + 0.5, strict=True))).reshape(3, -1).T
-        back = np.linalg.inv(visit.matrix)
-        points.append(common.to_voxel(visit.grid.to_world(corners) @ back[:3, :3].T + back[:3, 3]))
+        corners = box_corners(low - 0.5, high + 0.5)
+        points.append(common.to_voxel(apply_affine(np.linalg.inv(visit.matrix), visit.grid.to_world(corners))))
     if not points:
         return Grid((1, 1, 1), common.affine)
     places = np.concatenate(points)

@@ -204,7 +204,7 @@ def _side(which: int) -> slice:
 
 
 def _lattice(grid: Grid) -> Grid:
-    corners = grid.to_world(np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1).T)
+    corners = grid.to_world(grid.corners())
     low, high = corners.min(0) - STEP_MM, corners.max(0) + STEP_MM
     affine = np.diag([STEP_MM] * 3 + [1.0])
     affine[:3, 3] = low

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.volume import Grid, box_corners
 from brats_seg.phantom.acquire import Body, Texture
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
@@ -294,7 +294,7 @@ class _Cutter:
 
 
 def _box(grid: Grid, centre_mm: Floats, half_mm: float) -> Span:
-    corners = grid.to_voxel(centre_mm + half_mm * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T)
+    corners = grid.to_voxel(box_corners(centre_mm - half_mm, centre_mm + half_mm))
     first = np.clip(np.floor(corners.min(0)).astype(int), 0, np.array(grid.shape) - 3)
     stop = np.clip(np.ceil(corners.max(0)).astype(int) + 1, first + 3, grid.shape)
     x, y, z = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))

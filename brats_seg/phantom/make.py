@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, box_corners
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
 from brats_seg.phantom.anatomy import AnatomyConfig, Person, brain_box_mm, draw_person, make_anatomy
 from brats_seg.phantom.fields import Field
@@ -245,7 +245,7 @@ def body_grid(config: PhantomConfig, person: Person) -> Grid:
     if np.abs(np.array(grid.spacing_mm) - 1).max() > 0.01:
         return box_grid(person, 1.0)
     low, high = brain_box_mm(person)
-    corners = grid.to_voxel(np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T)
+    corners = grid.to_voxel(box_corners(low, high))
     first = np.floor(corners.min(0)).astype(int)
     affine = np.array(grid.affine)
     affine[:3, 3] = grid.to_world(first)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.volume import Grid, box_corners
 
 Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
@@ -125,7 +125,7 @@ def _sub_offsets(grid: Grid, supersampling: int) -> Floats:
 
 def _voxel_box(shape: Shape, grid: Grid) -> Span | None:
     low, high = shape.bounds_mm()
-    corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T
+    corners = box_corners(low, high)
     voxels = grid.to_voxel(corners)
     first = np.maximum(np.floor(voxels.min(0)).astype(int) - 1, 0)
     stop = np.minimum(np.ceil(voxels.max(0)).astype(int) + 2, grid.shape)

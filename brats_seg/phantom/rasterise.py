@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.volume import Grid, box_corners
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.objects import Blob, inside_shares
@@ -91,7 +91,7 @@ def _surroundings(body: Blob, grid: Grid, *, factor: float) -> tuple[tuple[slice
     low, high = body.bounds_mm()
     centre = np.array(body.ellipsoid.centre_mm)
     low, high = centre + (low - centre) * factor, centre + (high - centre) * factor
-    corners = grid.to_voxel(np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T)
+    corners = grid.to_voxel(box_corners(low, high))
     first = np.maximum(np.floor(corners.min(0)).astype(int), 0)
     stop = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, grid.shape)
     x, y, z = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))

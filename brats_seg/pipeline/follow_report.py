@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.io.output import write_text
 from brats_seg.longitudinal.course import judged_region
 from brats_seg.pipeline.follow import Course
@@ -92,9 +92,8 @@ def _heights(
 ) -> NDArray[np.float64]:
     """A lesion's extent along the common z axis, weighted by its mean area."""
     grid = course.visits[index].segmentation.labels.grid
-    corners = np.array(np.meshgrid(*zip(*box, strict=True))).reshape(3, -1).T
-    back = np.linalg.inv(course.alignments[index].matrix)
-    world = grid.to_world(corners) @ back[:3, :3].T + back[:3, 3]
+    corners = box_corners(*box)
+    world = apply_affine(np.linalg.inv(course.alignments[index].matrix), grid.to_world(corners))
     heights = course.common.to_voxel(world)[:, 2]
     low, high = (float(np.clip(value, 0, course.common.shape[2] - 1)) for value in (heights.min(), heights.max()))
     places = np.arange(course.common.shape[2])

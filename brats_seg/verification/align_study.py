@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, apply_affine
 from brats_seg.io.discover import find_study
 from brats_seg.io.nifti import read_image, read_label_result
 from brats_seg.longitudinal.align import (
@@ -209,16 +209,16 @@ def _trial(folder: Path, rng: np.random.Generator, config: MotionConfig, *, alte
         "study": folder.name,
         "altered": altered,
         "turn_deg": rotation_deg(motion),
-        "shift_mm": float(np.linalg.norm(motion[:3, :3] @ centre + motion[:3, 3] - centre)),
+        "shift_mm": float(np.linalg.norm(apply_affine(motion, centre) - centre)),
     }
     try:
         found = align_visits(second, first)
     except InputError:  # an alignment that was refused misses the target
         return MotionTrial(**true, error_mm=np.inf, worst_mm=np.inf, uncertainty_mm=np.inf)
-    errors = np.linalg.norm(points @ (found.matrix - motion)[:3, :3].T + (found.matrix - motion)[:3, 3], axis=1)
+    errors = np.linalg.norm(apply_affine(found.matrix - motion, points), axis=1)
     return MotionTrial(
         **true,
-        error_mm=mean_displacement_mm(found.matrix, motion, points),
+        error_mm=float(errors.mean()),
         worst_mm=float(errors.max()),
         uncertainty_mm=found.uncertainty_mm,
     )
@@ -247,7 +247,7 @@ def _second(  # noqa: PLR0917
     back = np.asarray(np.linalg.inv(motion), np.float64)
     voxels = np.argwhere(brain)
     world = body.grid.to_world(voxels[::53])
-    moved = world @ motion[:3, :3].T + motion[:3, 3]
+    moved = apply_affine(motion, world)
     low, high = moved.min(axis=0) - 12.0, moved.max(axis=0) + 12.0
     fold = round(config.slice_mm)
     size = [int(n) for n in np.ceil(high - low)]

@@ -22,10 +22,10 @@ from brats_seg.core.errors import InputError
 from brats_seg.longitudinal.change import (
     LesionChange,
     edge_volume_ml,
-    equivalent_diameter_mm,
     measure_change,
 )
 from brats_seg.longitudinal.change_frame import VisitScan
+from brats_seg.longitudinal.growth import sphere_diameter_mm
 from brats_seg.preprocessing.register import register_rigid
 from brats_seg.verification.change_pairs import Head, MaskKind, PairConfig, Scan, make_head, make_visits
 
@@ -249,11 +249,11 @@ def _compare(found: LesionChange, scans: tuple[VisitScan, VisitScan], ends_ml: t
     diameter = nothing if found.diameter_change_mm is None else found.diameter_change_mm
     return {
         "true_ml": true_ml,
-        "true_mm": equivalent_diameter_mm(ends_ml[1]) - equivalent_diameter_mm(ends_ml[0]),
+        "true_mm": sphere_diameter_mm(ends_ml[1]) - sphere_diameter_mm(ends_ml[0]),
         "masks_ml": found.masks_ml,
         "masks_mm": found.masks_mm,
         "single_ml": single[1] - single[0],
-        "single_mm": equivalent_diameter_mm(single[1]) - equivalent_diameter_mm(single[0]),
+        "single_mm": sphere_diameter_mm(single[1]) - sphere_diameter_mm(single[0]),
         "paired_ml": change[0],
         "paired_mm": diameter[0],
         "low_ml": change[1],

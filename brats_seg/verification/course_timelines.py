@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Structure
 from brats_seg.core.results import Segmentation
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.volume import Affine, Grid, Volume, apply_affine
 from brats_seg.longitudinal.course import FOLLOWED, VisitVolumes, history_of, judge
 from brats_seg.longitudinal.criteria import RANO2, Compartment
 from brats_seg.longitudinal.history import ClinicalEvent, LesionMeasurement, PatientHistory, VisitMeasurements
@@ -303,8 +303,7 @@ def _error(rng: np.random.Generator, mean_mm: float, common: Grid) -> Affine:
 
 def _grid(common: Grid, head: Affine, slice_mm: float, rng: np.random.Generator) -> Grid:
     """Slices around the lesions, where the head lies at this visit."""
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in common.shape])).reshape(3, -1).T
-    world = common.to_world(corners) @ head[:3, :3].T + head[:3, 3]
+    world = apply_affine(head, common.to_world(common.corners()))
     centre = (world.min(axis=0) + world.max(axis=0)) / 2
     reach = (world.max(axis=0) - world.min(axis=0)) / 2 + 2 * slice_mm
     return grid_around(centre + rng.uniform(-0.5, 0.5, 3) * slice_mm, reach, spacing_mm=(1.0, 1.0, slice_mm))
@@ -323,8 +322,7 @@ def _outline(scene: GrownScene, grid: Grid, to_body: NDArray[Any]) -> Volume:
 
 def _seen_from(common: Grid, first: Affine) -> Grid:
     """A grid around the lesions in the space of the first visit."""
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in common.shape])).reshape(3, -1).T
-    world = common.to_world(corners) @ first[:3, :3].T + first[:3, 3]
+    world = apply_affine(first, common.to_world(common.corners()))
     low, high = world.min(axis=0), world.max(axis=0)
     affine = np.eye(4)
     affine[:3, 3] = np.floor(low)

@@ -17,6 +17,7 @@ from scipy.stats import qmc
 from brats_seg.core.labels import Region
 from brats_seg.core.results import Measurements
 from brats_seg.core.volume import Grid
+from brats_seg.longitudinal.growth import sphere_diameter_mm
 from brats_seg.verification.phantom_grids import Triple, directions_of, rotation_of
 from brats_seg.verification.phantom_objects import (
     BACKGROUND_LEVEL,
@@ -194,7 +195,7 @@ def summarise_change(rows: pd.DataFrame) -> pd.DataFrame:
 def _equivalent_mm(outline: Outline) -> tuple[float, float]:
     """Diameter of a ball of the same volume, from the mask and from shares of voxels."""
     volumes_ml = (mask_volume_ml(outline.mask, outline.grid), outline.pv_ml)
-    first, second = (float(np.cbrt(6000 * max(volume, 0.0) / np.pi)) for volume in volumes_ml)
+    first, second = (sphere_diameter_mm(max(volume, 0.0)) for volume in volumes_ml)
     return first, second
 
 

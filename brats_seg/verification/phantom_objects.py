@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Region, Structure
 from brats_seg.core.results import Probabilities, Segmentation
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.volume import Grid, Volume, box_corners
 from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.io.write import write_dseg_sidecars, write_json, write_label_map, write_probabilities, write_volume
 from brats_seg.phantom.objects import Box, Ellipsoid, Pair, Shape, Shell, pair_of_spheres, sphere
@@ -162,7 +162,7 @@ class ObjectScan:
         """
         low, high = shape.bounds_mm()
         turn = rotation_of(self.turn_deg)
-        corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T
+        corners = box_corners(low, high)
         reach = np.abs(corners @ turn).max(0) + self.margin_mm + np.abs(self.offset_mm).max()
         return grid_around(
             -np.array(self.offset_mm),

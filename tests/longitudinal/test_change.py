@@ -13,9 +13,10 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.volume import Grid, Volume
-from brats_seg.longitudinal.change import edge_volume_ml, equivalent_diameter_mm, measure_change
+from brats_seg.longitudinal.change import edge_volume_ml, measure_change
 from brats_seg.longitudinal.change_config import ChangeConfig
 from brats_seg.longitudinal.change_frame import VisitScan, half_motion, mean_motion, signed_depth
+from brats_seg.longitudinal.growth import sphere_diameter_mm
 from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
 
@@ -91,7 +92,7 @@ def test_a_millimetre_is_measured_to_a_tenth_although_the_masks_are_off(change):
     assert change.change_ml.low <= true_ml(SMALL, LARGE) <= change.change_ml.high
     assert change.diameter_change_mm.low <= 1.0 <= change.diameter_change_mm.high
     assert change.second_ml - change.first_ml == pytest.approx(change.change_ml.value, rel=1e-9)
-    assert equivalent_diameter_mm(change.first_ml) == pytest.approx(20, abs=0.5)
+    assert sphere_diameter_mm(change.first_ml) == pytest.approx(20, abs=0.5)
     assert change.area_mm2 == pytest.approx(np.pi * 20.5**2, rel=0.1)
     assert change.contrast_to_noise == pytest.approx(CONTRAST / NOISE, rel=0.4)
 
