@@ -134,6 +134,15 @@ class OutputFolder:
         """The folder to write into until the block ends."""
         return self._part
 
+    def check(self) -> None:
+        """See whether the folder may be made, before hours of work and not after; nothing is left there.
+
+        Raises:
+            OutputError: as when it is made.
+        """
+        self.__enter__()
+        self._part.rmdir()
+
     def __enter__(self) -> OutputFolder:
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)

@@ -161,9 +161,8 @@ def follow_all(
         InputError: if the cluster cannot be reached.
         DeviceError: if the cluster is lost on the way; what is finished stays.
     """
-    find_model(run.options.segment.model)
+    model = _model(run.options)
     if cluster is None and processes == 1:
-        model = _model(run.options)
         for job in jobs:
             yield _follow_one(job, run, model, tick)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -102,7 +101,7 @@ def follow_patient(
     if (resume or same_run) and before.get("key") == key and finished(final):
         summary = json.loads((final / COURSE_FILE).read_text(encoding="utf-8"))
         return Followed(patient.id, final, not same_run, (), summary)
-    with OutputFolder(final, exists="overwrite" if resume else exists) as folder:
+    with _room(final, exists=exists, resume=resume) as folder:
         course = follow(patient, output, options=options, model=model, events=events, tick=tick)
         summary = write_course(course, folder.path)
         if options.report:
@@ -110,13 +109,9 @@ def follow_patient(
                 tick("report")
             from brats_seg.pipeline.follow_report import write_timeline  # noqa: PLC0415 - matplotlib
 
-            write_timeline(course, folder.path / f"{patient.id}_timeline.html")
+            write_timeline(course, summary, folder.path / f"{patient.id}_timeline.html")
         _write_record(course, {**options.to_dict(), "key": key, "run": token}, model, folder.path)
     return Followed(patient.id, final, False, course.stopped, summary)
-
-
-class _Checked(Exception):  # noqa: N818 - no error
-    """Ends a look at an output folder without leaving anything there."""
 
 
 def check_room(final: Path, *, exists: ExistsPolicy, resume: bool) -> None:
@@ -125,8 +120,11 @@ def check_room(final: Path, *, exists: ExistsPolicy, resume: bool) -> None:
     Raises:
         OutputError: if they may not.
     """
-    with contextlib.suppress(_Checked), OutputFolder(final, exists="overwrite" if resume else exists):
-        raise _Checked
+    _room(final, exists=exists, resume=resume).check()
+
+
+def _room(final: Path, *, exists: ExistsPolicy, resume: bool) -> OutputFolder:
+    return OutputFolder(final, exists="overwrite" if resume else exists)
 
 
 def write_course(course: Course, folder: Path) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,6 @@ from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corner
 from brats_seg.io.output import write_text
 from brats_seg.longitudinal.course import judged_region
 from brats_seg.pipeline.follow import Course
-from brats_seg.pipeline.follow_tables import course_summary
 from brats_seg.pipeline.follow_visits import VisitData
 from brats_seg.preprocessing.register import resample
 from brats_seg.report.figures import Picture
@@ -30,15 +31,20 @@ SHOWN = (MRSequence.T1CE, MRSequence.FLAIR)
 """Rows of the aligned views, where any visit has the sequence; else the first there is."""
 
 
-def write_timeline(course: Course, path: Path) -> None:
+def write_timeline(course: Course, summary: Mapping[str, Any], path: Path) -> None:
     """Draw and write the page.
+
+    Args:
+        course: what was found.
+        summary: of the course, as :data:`~brats_seg.pipeline.follow_files.COURSE_FILE` holds it.
+        path: of the page.
 
     Raises:
         OutputError: if it cannot be written.
     """
     labels = [visit.label for visit in course.visits]
     growth = [{**entry.to_dict(labels), "curve": [list(point) for point in entry.curve]} for entry in course.growth]
-    write_text(path, render_timeline(course_summary(course), growth, pictures_of(course)))
+    write_text(path, render_timeline(summary, growth, pictures_of(course)))
 
 
 def pictures_of(course: Course) -> TimelinePictures:

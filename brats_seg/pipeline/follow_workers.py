@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecu
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from brats_seg.core.errors import DeviceError, InputError
@@ -152,7 +153,10 @@ def _nobody_left(error: BaseException) -> DeviceError:
 
 
 class Processes:
-    """Processes of this computer."""
+    """Processes of this computer; at the end of a ``with`` block they finish what was begun.
+
+    Where the block ends with an error, what was not begun is given up.
+    """
 
     share_fate = True
 
@@ -184,9 +188,13 @@ class Processes:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._open()
 
-    def close(self, *, at_once: bool) -> None:
-        """End the processes, once their tasks are finished or without waiting for those not begun."""
-        self._pool.shutdown(wait=True, cancel_futures=at_once)
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
     @property
     def losses(self) -> tuple[type[BaseException], ...]:
@@ -253,13 +261,8 @@ def open_workers(processes: int, cluster: str | None) -> Iterator[Workers]:
         with _client(cluster) as client:
             yield Cluster(client)
         return
-    pool = Processes(processes)
-    try:
+    with Processes(processes) as pool:
         yield pool
-    except BaseException:
-        pool.close(at_once=True)
-        raise
-    pool.close(at_once=False)
 
 
 @contextmanager

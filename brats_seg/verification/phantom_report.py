@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,66 @@ REPEAT_NOTE = (
 GIVEN_NOTE = (
     "The same scans with the true outline, put on the grid of each, in place of the model's: digitisation alone."
 )
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the report.
+
+    Attributes:
+        title: heading.
+        note: what was done, in Markdown.
+        table: name in :attr:`.Verification.tables`.
+        columns: what is shown, with titles.
+        plot: draws a picture above the table, from the table named beside it; None for none.
+        shows: what the picture shows, in words.
+    """
+
+    title: str
+    note: str
+    table: str
+    columns: Mapping[str, str]
+    plot: tuple[Callable[[pd.DataFrame], bytes], str] | None = None
+    shows: str = ""
+
+
+SECTIONS = (
+    Section(
+        "Reference objects: bias of the volume",
+        OBJECT_NOTE,
+        "object_bias",
+        OBJECT_COLUMNS,
+        (bias_plot, "object_bias"),
+        "Bias of the volume by object, voxel size and orientation",
+    ),
+    Section(
+        "Noise",
+        NOISE_NOTE,
+        "noise_bias",
+        NOISE_COLUMNS,
+        (noise_plot, "noise_bias"),
+        "Error of the volume by size and noise",
+    ),
+    Section("Change of 1 mm: balls", CHANGE_NOTE, "change_error", CHANGE_COLUMNS),
+    Section("Change of 1 mm: lesions in brains", PAIRED_NOTE, "paired_change", PAIRED_COLUMNS),
+    Section(
+        "The whole pipeline: accuracy",
+        ACCURACY_NOTE,
+        "accuracy",
+        ACCURACY_COLUMNS,
+        (agreement_plot, "trials"),
+        "Found against true volume by region",
+    ),
+    Section(
+        "The whole pipeline: repeatability",
+        REPEAT_NOTE,
+        "repeatability",
+        REPEAT_COLUMNS,
+        (repeat_plot, "trials"),
+        "Difference of two scans against the true volume",
+    ),
+    Section("The true outline: repeatability", GIVEN_NOTE, "repeatability_given", REPEAT_COLUMNS),
+)
 TOO_MUCH = 1e4
 """A percentage beyond this, the upper end of an interval from one pair, is shown as not known."""
 PAGE = "phantom_verify.html"
@@ -185,43 +246,18 @@ def verification_html(found: Verification) -> str:
             }
         ),
         section("Targets", _checks_html(found)),
-        section(
-            "Reference objects: bias of the volume",
-            soft(OBJECT_NOTE),
-            picture(bias_plot(found.tables["object_bias"]), "Bias of the volume by object, voxel size and orientation"),
-            _table(found, "object_bias", OBJECT_COLUMNS),
-        ),
-        section(
-            "Noise",
-            soft(NOISE_NOTE),
-            picture(noise_plot(found.tables["noise_bias"]), "Error of the volume by size and noise"),
-            _table(found, "noise_bias", NOISE_COLUMNS),
-        ),
-        section("Change of 1 mm: balls", soft(CHANGE_NOTE), _table(found, "change_error", CHANGE_COLUMNS)),
-        section(
-            "Change of 1 mm: lesions in brains",
-            soft(PAIRED_NOTE.replace("`", "")),
-            _table(found, "paired_change", PAIRED_COLUMNS),
-        ),
-        section(
-            "The whole pipeline: accuracy",
-            soft(ACCURACY_NOTE),
-            picture(agreement_plot(found.tables["trials"]), "Found against true volume by region"),
-            _table(found, "accuracy", ACCURACY_COLUMNS),
-        ),
-        section(
-            "The whole pipeline: repeatability",
-            soft(REPEAT_NOTE),
-            picture(repeat_plot(found.tables["trials"]), "Difference of two scans against the true volume"),
-            _table(found, "repeatability", REPEAT_COLUMNS),
-        ),
-        section(
-            "The true outline: repeatability",
-            soft(GIVEN_NOTE),
-            _table(found, "repeatability_given", REPEAT_COLUMNS),
-        ),
+        *(_section_html(found, part) for part in SECTIONS),
     ]
     return page(title, STYLE, parts)
+
+
+def _section_html(found: Verification, part: Section) -> str:
+    drawn = []
+    if part.plot is not None:
+        draw, source = part.plot
+        drawn.append(picture(draw(found.tables[source]), part.shows))
+    note = soft(part.note.replace("`", ""))
+    return section(part.title, note, *drawn, _table(found, part.table, part.columns))
 
 
 def _table(found: Verification, name: str, titles: Mapping[str, str]) -> str:
@@ -259,19 +295,11 @@ def markdown(found: Verification) -> str:
         "",
         *_rows(["what", "target", "measured", ""], targets),
     ]
-    for title, note, name, columns in (
-        ("Reference objects", OBJECT_NOTE, "object_bias", OBJECT_COLUMNS),
-        ("Noise", NOISE_NOTE, "noise_bias", NOISE_COLUMNS),
-        ("Change of 1 mm: balls", CHANGE_NOTE, "change_error", CHANGE_COLUMNS),
-        ("Change of 1 mm: lesions in brains", PAIRED_NOTE, "paired_change", PAIRED_COLUMNS),
-        ("Accuracy of the whole pipeline", ACCURACY_NOTE, "accuracy", ACCURACY_COLUMNS),
-        ("Repeatability of the whole pipeline", REPEAT_NOTE, "repeatability", REPEAT_COLUMNS),
-        ("Repeatability of the true outline", GIVEN_NOTE, "repeatability_given", REPEAT_COLUMNS),
-    ):
-        frame = found.tables[name]
-        lines += ["", f"## {title}", "", note, ""]
+    for part in SECTIONS:
+        frame = found.tables[part.table]
+        lines += ["", f"## {part.title}", "", part.note, ""]
         if len(frame):
-            lines += _rows(list(columns.values()), [_cells(row, columns) for _, row in frame.iterrows()])
+            lines += _rows(list(part.columns.values()), [_cells(row, part.columns) for _, row in frame.iterrows()])
     return "\n".join(lines) + "\n"
 
 

@@ -118,7 +118,6 @@ def die_always(mark: str) -> str:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_processes_that_are_really_killed(tmp_path: Path) -> None:
-    workers = Processes(2)
     todo = deque(
         [
             task("once", die_once, str(tmp_path / "once")),
@@ -127,9 +126,7 @@ def test_processes_that_are_really_killed(tmp_path: Path) -> None:
             task("last", str, "fine"),
         ]
     )
-    try:
+    with Processes(2) as workers:
         found = list(run_tasks(todo, workers))
-    finally:
-        workers.close(at_once=True)
     assert names(found) == {"once": False, "never": False, "always": True, "last": False}
     assert {done.task.patient: done.result for done in found}["once"] == "done"
