@@ -22,6 +22,7 @@ import numpy as np
 from brats_seg.core.errors import BratsSegError, InputError
 from brats_seg.io.output import write_text
 from brats_seg.longitudinal.history import ClinicalEvent
+from brats_seg.phantom.course import Course
 from brats_seg.phantom.tumour import TumourKind
 from brats_seg.verification.align_study import (
     TARGET_MM,
@@ -33,6 +34,7 @@ from brats_seg.verification.align_study import (
     share_within,
 )
 from brats_seg.verification.course_growth_study import ASKED_ERROR, GROWN_PERCENT, growth_rates, interval_coverage
+from brats_seg.verification.course_scans import scan_timelines
 from brats_seg.verification.course_timelines import TimelineConfig, VolumeRow, draw_timelines, run_timelines
 from brats_seg.verification.course_truth import FAR_POINTS, Compared, compare, events_of, true_history
 
@@ -67,9 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     pair.add_argument("visits", type=Path, nargs=2, help="folders of the two visits")
     pair.set_defaults(run=_pair)
     timelines = parts.add_parser("timelines", help="phantom patients followed by true outlines; also growth rates")
-    timelines.add_argument("--visits", type=int, default=TimelineConfig.visits, help="judged visits, at least")
-    timelines.add_argument("--least", type=int, default=TimelineConfig.least, help="times each category occurs")
     timelines.set_defaults(run=_timelines)
+    scans = parts.add_parser("scans", help="the same patients scanned, for brats-seg track, with their clinical table")
+    scans.add_argument("--patients", type=int, help="only the first so many (default: all)")
+    scans.set_defaults(run=_scans)
     clinical = parts.add_parser("clinical", help="write the clinical table of a phantom data set")
     clinical.add_argument("phantoms", type=Path, help="made by brats-seg phantom")
     clinical.set_defaults(run=_clinical)
@@ -77,9 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("phantoms", type=Path, help="made by brats-seg phantom")
     score.add_argument("results", type=Path, help="made by brats-seg track from it")
     score.set_defaults(run=_score)
-    for part in (align, timelines, score):
+    for part in (timelines, scans):
+        part.add_argument("--visits", type=int, default=TimelineConfig.visits, help="judged visits, at least")
+        part.add_argument("--least", type=int, default=TimelineConfig.least, help="times each category occurs")
+    for part in (align, timelines, scans, score):
         part.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
-    for part in (align, timelines):
+    for part in (align, timelines, scans):
         part.add_argument("--seed", type=int, default=1)
     return parser
 
@@ -129,8 +135,7 @@ def _quality_line(quality: PairQuality) -> str:
 
 
 def _timelines(arguments: argparse.Namespace) -> list[str]:
-    config = TimelineConfig(visits=arguments.visits, least=arguments.least)
-    courses = draw_timelines(np.random.default_rng(arguments.seed), config)
+    config, courses = _courses(arguments)
     answers = [_compared(row) for row in _read(arguments.output / ANSWERS)]
     volumes = [_volume(row) for row in _read(arguments.output / VOLUMES)]
 
@@ -207,14 +212,34 @@ def growth_lines(volumes: Sequence[VolumeRow], seed: int) -> list[str]:
     return lines
 
 
+def _courses(arguments: argparse.Namespace) -> tuple[TimelineConfig, list[Course]]:
+    config = TimelineConfig(visits=arguments.visits, least=arguments.least)
+    return config, draw_timelines(np.random.default_rng(arguments.seed), config)
+
+
+def _scans(arguments: argparse.Namespace) -> list[str]:
+    courses = _courses(arguments)[1][: arguments.patients]
+
+    def told(name: str, written: int) -> None:
+        sys.stderr.write(f"{name}: {written} visits made\n")
+
+    misfits = scan_timelines(courses, arguments.output, seed=arguments.seed, on_patient=told)
+    passed = [f"passed over, their lesions fit nowhere: {', '.join(misfits)}"] if misfits else []
+    return [*passed, *_clinical_table(arguments.output)]
+
+
 def _clinical(arguments: argparse.Namespace) -> list[str]:
+    return _clinical_table(arguments.phantoms)
+
+
+def _clinical_table(phantoms: Path) -> list[str]:
     rows = []
-    for truth in _patients(arguments.phantoms):
+    for truth in _patients(phantoms):
         for event in _events(truth):
             rows.append({"patient": truth["patient"], "date": event.day.isoformat(), "event": event.kind.value,
                          "value": ""})  # fmt: skip
-    _write(arguments.phantoms / CLINICAL, rows)
-    return [f"{len(rows)} events in {arguments.phantoms / CLINICAL}"]
+    _write(phantoms / CLINICAL, rows)
+    return [f"{len(rows)} events in {phantoms / CLINICAL}"]
 
 
 def _score(arguments: argparse.Namespace) -> list[str]:

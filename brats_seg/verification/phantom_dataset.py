@@ -184,7 +184,7 @@ def write_dataset(
     output = output.resolve()
     _open(options, output, resume=resume)
     numbers = range(1, options.patients + 1)
-    done: dict[int, _PatientDone] = {}
+    done: dict[int, PatientDone] = {}
     if jobs == 1 or options.patients == 1:
         for number in numbers:
             done[number] = _write_patient(options, number, output, tick=tick)
@@ -237,7 +237,15 @@ def _settings_in(path: Path) -> Mapping[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class _PatientDone:
+class PatientDone:
+    """A patient that is there.
+
+    Attributes:
+        number: from 1.
+        visits: names.
+        written: how many of them were made now.
+    """
+
     number: int
     visits: tuple[str, ...]
     written: int
@@ -250,8 +258,35 @@ def _write_patient(
     *,
     tick: Tick | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> _PatientDone:
-    course = draw_patient(options, number)
+) -> PatientDone:
+    """The patient that the options draw for a number."""
+    return write_course(draw_patient(options, number), options, number, output, tick=tick, stopped=stopped)
+
+
+def write_course(
+    course: Course,
+    options: DatasetOptions,
+    number: int,
+    output: Path,
+    *,
+    tick: Tick | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> PatientDone:
+    """Scan and write every visit of a course that is not there yet.
+
+    Args:
+        course: what happens; its ``patient_id`` names the folder.
+        options: grids, skull and defects.
+        number: of the patient, for the chance of all these.
+        output: folder of the data set.
+        tick: called with a visit's name before it is made.
+        stopped: asked before every visit whether to end.
+
+    Raises:
+        OutputError: if something cannot be written.
+        InputError: if the lesions fit nowhere.
+        KeyboardInterrupt: if ``stopped`` says so.
+    """
     folder = output / course.patient_id
     places = [VisitPlace(folder, course.patient_id, visit.label) for visit in course.visits]
     todo = {place for place in places if not visit_is_whole(place)}
@@ -280,7 +315,7 @@ def _write_patient(
             ),
         )
     write_patient_files(folder, course, places)
-    return _PatientDone(number, tuple(place.study_id for place in places), len(truths))
+    return PatientDone(number, tuple(place.study_id for place in places), len(truths))
 
 
 _stop: Any = None
@@ -294,7 +329,7 @@ def _join_pool(stop: Any) -> None:
     _stop = stop
 
 
-def _pool_patient(options: DatasetOptions, number: int, output: Path) -> _PatientDone | None:
+def _pool_patient(options: DatasetOptions, number: int, output: Path) -> PatientDone | None:
     """One patient in a process of the pool; None where it was told to stop."""
     try:
         return _write_patient(options, number, output, stopped=_stop.is_set)
@@ -302,13 +337,13 @@ def _pool_patient(options: DatasetOptions, number: int, output: Path) -> _Patien
         return None
 
 
-def _in_processes(options: DatasetOptions, output: Path, jobs: int) -> Iterator[_PatientDone]:
+def _in_processes(options: DatasetOptions, output: Path, jobs: int) -> Iterator[PatientDone]:
     """Patients as they are finished. Stopped early, it lets every process finish its visit and no more."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     numbers = iter(range(1, options.patients + 1))
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_join_pool, initargs=(stop,)) as pool:
-        waiting: set[Future[_PatientDone | None]] = set()
+        waiting: set[Future[PatientDone | None]] = set()
         try:
             while True:
                 for number in numbers:

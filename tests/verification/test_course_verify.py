@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brats_seg.core.errors import InputError
 from brats_seg.longitudinal.history import EventKind
-from brats_seg.phantom.course import CourseConfig, PatientKind, Story, draw_course
+from brats_seg.phantom.course import Course, CourseConfig, PatientKind, Story, draw_course
 from brats_seg.phantom.tumour import TumourKind
+from brats_seg.verification import course_scans
 from brats_seg.verification.align_study import _smooth_field
 from brats_seg.verification.course_growth_study import growth_rates, interval_coverage
+from brats_seg.verification.course_scans import scan_timelines
 from brats_seg.verification.course_timelines import (
     JUDGED,
     TimelineConfig,
@@ -26,6 +29,7 @@ from brats_seg.verification.course_timelines import (
 )
 from brats_seg.verification.course_truth import Compared, compare, events_of, true_history
 from brats_seg.verification.course_verify import agreement_lines, growth_lines, main
+from brats_seg.verification.phantom_dataset import DatasetOptions, PatientDone
 
 KINDS = {"L1": TumourKind.HIGH_GRADE}
 
@@ -156,3 +160,25 @@ def test_a_coil_field_is_smooth_and_new_each_time() -> None:
     one, other = (_smooth_field(rng, (40, 30, 20)) for _ in range(2))
     assert one.shape == (40, 30, 20) and not np.allclose(one, other)
     assert np.abs(np.diff(one, axis=0)).max() < 0.5 * one.std()
+
+
+def test_timelines_are_scanned_under_bids_names_and_those_that_fit_nowhere_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = [
+        draw_course(seed, PatientKind.HIGH_GRADE, visits=3, patient_id=f"timeline-{seed:03d}") for seed in (1, 2, 3)
+    ]
+    written: list[tuple[str, int, int]] = []
+
+    def write(course: Course, options: DatasetOptions, number: int, _output: Path) -> PatientDone:
+        if number == 2:
+            raise InputError("no room")
+        written.append((course.patient_id, course.seed, options.visits))
+        return PatientDone(number, (), 3)
+
+    monkeypatch.setattr(course_scans, "write_course", write)
+    told: list[tuple[str, int]] = []
+    misfits = scan_timelines(drawn, tmp_path, seed=1, on_patient=lambda name, new: told.append((name, new)))
+    assert misfits == ("timeline-002",)
+    assert written == [("sub-001", drawn[0].seed, 3), ("sub-003", drawn[2].seed, 3)]
+    assert told == [("sub-001", 3), ("sub-003", 3)]
