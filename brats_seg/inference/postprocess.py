@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.labels import REGIONS, LabelSchema, Region
 from brats_seg.core.results import Probabilities, Segmentation
-from brats_seg.core.study import SEQUENCES, PreparedStudy
+from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
 from brats_seg.core.volume import Volume
 from brats_seg.models.bundle import PostprocessConfig
 from brats_seg.preprocessing.restore import move
@@ -35,14 +37,33 @@ def segment(
         schema: numbers to write.
         config: thresholds and sizes, from the model card.
     """
-    masks, notes = region_masks(probabilities.array, probabilities.grid.voxel_ml, config)
+    rise = enhancement(prepared) if config.min_enhancement > 0 else None
+    if rise is not None:
+        rise = move(rise, prepared.grid, probabilities.grid, order=1)
+    masks, notes = region_masks(probabilities.array, probabilities.grid.voxel_ml, config, rise=rise)
     labels = Volume(schema.compose(masks), probabilities.grid)
     missing = tuple(s for s in SEQUENCES if s not in prepared.present)
     return Segmentation(prepared.id, labels, schema, probabilities, missing), notes
 
 
+def enhancement(prepared: PreparedStudy) -> NDArray[np.float32] | None:
+    """Rise of the signal from T1 to T1CE beyond that of the brain, ``(X, Y, Z)``, in standard deviations of the brain.
+
+    None where either is missing.
+    """
+    if not {MRSequence.T1, MRSequence.T1CE} <= set(prepared.present):
+        return None
+    rise = prepared.array[SEQUENCES.index(MRSequence.T1CE)] - prepared.array[SEQUENCES.index(MRSequence.T1)]
+    result: NDArray[np.float32] = rise - np.float32(np.median(rise[prepared.brain]))
+    return result
+
+
 def region_masks(
-    array: NDArray[np.float32], voxel_ml: float, config: PostprocessConfig
+    array: NDArray[np.float32],
+    voxel_ml: float,
+    config: PostprocessConfig,
+    *,
+    rise: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[dict[Region, NDArray[np.bool_]], tuple[str, ...]]:
     """Nested masks of the regions, and what was dropped, in words.
 
@@ -50,6 +71,7 @@ def region_masks(
         array: ``(3, X, Y, Z)`` probabilities in the order of :data:`REGIONS`.
         voxel_ml: size of a voxel.
         config: thresholds and sizes.
+        rise: ``(X, Y, Z)`` of :func:`enhancement` on the same grid; None leaves ``min_enhancement`` out.
     """
     masks = {region: array[i] >= config.thresholds[i] for i, region in enumerate(REGIONS)}
     notes: list[str] = []
@@ -76,6 +98,15 @@ def region_masks(
             f"{enhancing_ml:.2f} ml of doubtful enhancement, under the {config.min_enhancing_ml:g} ml that this model "
             "tells apart from none, was counted as tumour core without enhancement"
         )
+    elif enhancing_ml > 0 and rise is not None:
+        risen = float(np.median(rise[masks[Region.ET]]))
+        if risen < config.min_enhancement:
+            masks[Region.ET] = np.zeros_like(masks[Region.ET])
+            notes.append(
+                f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE by {risen:.2f} standard "
+                f"deviations of the brain, less than {config.min_enhancement:g}, and were counted as tumour core "
+                "without enhancement"
+            )
     return masks, tuple(notes)
 
 

@@ -102,6 +102,8 @@ class PostprocessConfig:
         min_core_probability: components of WT other than the largest that nowhere reach this probability of TC are
             dropped: away from a tumour, bright FLAIR without a core is white matter disease as a rule.
         min_coreless_ml: the largest component is dropped as well where it has no such core and is smaller than this.
+        min_enhancement: least median rise from T1 to T1CE inside ET, in standard deviations of the brain's signal; ET
+            that rises less is core without enhancement, for blood and fat are bright without contrast, too.
         temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
     """
 
@@ -113,6 +115,7 @@ class PostprocessConfig:
     roi_margin_mm: float = 12.0
     min_core_probability: float = 0.0
     min_coreless_ml: float = 0.0
+    min_enhancement: float = 0.0
     temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:

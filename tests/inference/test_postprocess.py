@@ -16,8 +16,9 @@ from brats_seg.core.labels import REGIONS, SCHEMAS, Region
 from brats_seg.core.results import Probabilities
 from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
-from brats_seg.inference.postprocess import drop_coreless, drop_small, region_masks, segment, to_native
+from brats_seg.inference.postprocess import drop_coreless, drop_small, enhancement, region_masks, segment, to_native
 from brats_seg.models.bundle import PostprocessConfig
+from brats_seg.preprocessing.restore import move
 
 SCHEMA = SCHEMAS["brats2023"]
 EVERYTHING = PostprocessConfig(min_component_ml=0.0)
@@ -179,3 +180,45 @@ def test_a_small_tumour_without_a_core_goes_even_as_the_largest() -> None:
     assert notes == (
         "1.0 ml of edema-like signal, without a core, was not counted as tumour: white matter disease looks like that",
     )
+
+
+def rising_study(rise: float) -> tuple[np.ndarray, PreparedStudy]:
+    """A cube called enhancing; its signal is the same in T1 and T1CE, but for ``rise`` standard deviations."""
+    prepared = noise_study((16, 16, 16))
+    array = prepared.array.copy()
+    array[1] = array[0]
+    array[1, 4:10, 4:10, 4:10] += rise
+    found = probabilities()
+    found[:, 4:10, 4:10, 4:10] = 0.9
+    return found, replace(prepared, array=array)
+
+
+@pytest.mark.parametrize(("rise", "enhances"), [(0.0, False), (0.29, False), (0.31, True), (2.0, True)])
+def test_what_does_not_rise_from_t1_to_t1ce_does_not_enhance(rise: float, enhances: bool) -> None:
+    array, prepared = rising_study(rise)
+    config = replace(EVERYTHING, min_enhancement=0.3)
+    found, notes = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, config)
+    assert found.region_mask(Region.ET).any() == enhances
+    assert np.count_nonzero(found.region_mask(Region.TC)) == 6**3
+    assert len(notes) == (not enhances)
+    if not enhances:
+        assert notes[0].startswith(f"0.22 ml that look like enhancement rise from T1 to T1CE by {rise:.2f} standard")
+
+
+def test_enhancement_is_judged_on_the_grid_results_are_written_on() -> None:
+    array, prepared = rising_study(1.0)
+    thick = Grid((16, 16, 4), prepared.grid.affine @ np.diag([1.0, 1.0, 4.0, 1.0]))
+    config = replace(EVERYTHING, min_enhancement=0.3)
+    for rise, study in ((1.0, prepared), (0.0, rising_study(0.0)[1])):
+        moved = Probabilities(move(array, prepared.grid, thick), thick)
+        found, _ = segment(moved, study, SCHEMA, config)
+        assert found.region_mask(Region.ET).any() == (rise > 0)
+
+
+def test_enhancement_cannot_be_doubted_without_t1() -> None:
+    array, prepared = rising_study(0.0)
+    without = replace(prepared, present=tuple(s for s in prepared.present if s is not MRSequence.T1))
+    assert enhancement(without) is None
+    config = replace(EVERYTHING, min_enhancement=0.3)
+    found, notes = segment(Probabilities(array, prepared.grid), without, SCHEMA, config)
+    assert found.region_mask(Region.ET).any() and notes == ()
