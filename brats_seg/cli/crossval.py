@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from brats_seg.training.distributed import World
     from brats_seg.training.judge import Judgement
     from brats_seg.training.splits import Split
-
-RESULTS = "results"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -54,12 +53,36 @@ def run(arguments: argparse.Namespace) -> int:
         return _crossval(arguments)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for, and what it is about.
+
+    Attributes:
+        arguments: of the command.
+        packs: every study.
+        config: what is cross-validated.
+        split: which studies each fold keeps out.
+        progress: whether to show bars.
+    """
+
+    arguments: argparse.Namespace
+    packs: list[PackedStudy]
+    config: CrossvalConfig
+    split: Split
+    progress: bool
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        folder: Path = self.arguments.output
+        return folder
+
+
 def _crossval(arguments: argparse.Namespace) -> int:
     import torch
 
-    from brats_seg.training.crossval import check_models, open_split, read_crossval
+    from brats_seg.training.crossval import check_models, read_crossval
     from brats_seg.training.distributed import join
-    from brats_seg.training.pack import open_dataset
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -68,114 +91,113 @@ def _crossval(arguments: argparse.Namespace) -> int:
     wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
     if wrong:
         raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
-    shown = not arguments.quiet and sys.stderr.isatty()
-    prepare = config.stages["coarse"].prepare
-    cache = arguments.output / "packs"
     with join(arguments.device, os.environ) as world:
-        packs = open_dataset(arguments.data, cache, prepare, progress=shown) if world.is_first else []
-        world.wait()
-        packs = packs or open_dataset(arguments.data, cache, prepare, progress=False)
-        where = (arguments.folds, arguments.output)
-        split = open_split(packs, config, *where, start=arguments.init) if world.is_first else None
-        world.wait()
-        split = split or open_split(packs, config, *where, start=arguments.init)
-        if not _train(arguments, packs, config, split, (world, until, shown)):
+        job = _open(arguments, config, world)
+        if not _train(job, world, until) or not world.is_first:
             return 0
-        if not world.is_first:
-            return 0
-    check_models(config, split, arguments.output)
-    _judge(arguments, packs, config, split, shown)
+    check_models(config, job.split, job.run)
+    _judge(job)
     return 0
 
 
-def _train(
-    arguments: argparse.Namespace,
-    packs: list[PackedStudy],
-    config: CrossvalConfig,
-    split: Split,
-    how: tuple[World, float | None, bool],
-) -> bool:
-    """Whether all folds are finished."""
-    from brats_seg.training.crossval import fold_folder, is_finished, train_fold
+def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -> _Job:
+    """Pack the studies and draw the split where that is still to be done."""
+    from brats_seg.training.crossval import open_split
+    from brats_seg.training.pack import open_dataset
 
-    world, until, shown = how
-    for fold in arguments.only or range(len(split.folds)):
+    shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
+    run = arguments.output
+    prepare = config.stages["coarse"].prepare
+    packs = world.in_turn(lambda: open_dataset(arguments.data, run / "packs", prepare, progress=shown))
+    split = world.in_turn(lambda: open_split(packs, config, arguments.folds, run, start=arguments.init))
+    return _Job(arguments, packs, config, split, shown)
+
+
+def _train(job: _Job, world: World, until: float | None) -> bool:
+    """Whether all folds are finished."""
+    from brats_seg.training.crossval import fold_folder, train_fold
+    from brats_seg.training.log import is_finished
+
+    for fold in job.arguments.only or range(len(job.split.folds)):
         if world.is_first:
-            say(f"fold {fold}: {len(split.folds[fold])} studies kept out", quiet=arguments.quiet)
+            say(f"fold {fold}: {len(job.split.folds[fold])} studies kept out", quiet=job.arguments.quiet)
         if not train_fold(
-            packs,
-            config,
-            split,
+            job.packs,
+            job.config,
+            job.split,
             fold,
-            arguments.output,
-            start=arguments.init,
+            job.run,
+            start=job.arguments.init,
             world=world,
             until=until,
-            progress=shown,
+            progress=job.progress,
         ):
             break
     left = [
         fold
-        for fold in range(len(split.folds))
-        for name, stage in config.stages.items()
-        if not is_finished(fold_folder(arguments.output, fold) / name, stage)
+        for fold in range(len(job.split.folds))
+        for name, stage in job.config.stages.items()
+        if not is_finished(fold_folder(job.run, fold) / name, stage)
     ]
     if left and world.is_first:
         numbers = ", ".join(map(str, dict.fromkeys(left)))
-        say(f"not finished: fold {numbers}. Go on with --resume.", quiet=arguments.quiet)
+        say(f"not finished: fold {numbers}. Go on with --resume.", quiet=job.arguments.quiet)
     return not left
 
 
-def _judge(
-    arguments: argparse.Namespace, packs: list[PackedStudy], config: CrossvalConfig, split: Split, shown: bool
-) -> None:
-    from tqdm import tqdm
-
+def _judge(job: _Job) -> None:
     from brats_seg.io.output import OutputFolder
     from brats_seg.models.bundle import PostprocessConfig
-    from brats_seg.training.crossval import fold_model, outputs_of
+    from brats_seg.training.card import RESULTS
+    from brats_seg.training.crossval import fold_model
     from brats_seg.training.judge import judge, write_fold_cards
 
-    files = []
-    with tqdm(total=len(packs), desc="predict", disable=not shown) as bar:
-        for fold in range(len(split.folds)):
-            files.append(
-                outputs_of(
-                    packs,
-                    config,
-                    split,
-                    fold,
-                    arguments.output,
-                    mirror=arguments.tta,
-                    device=arguments.device,
-                    tick=lambda _: _advance(bar),
-                )
-            )
-    judgement = judge(files, PostprocessConfig())
-    if not arguments.tta:
-        models = [fold_model(config, fold, arguments.output) for fold in range(len(split.folds))]
-        write_fold_cards(models, split, judgement.fits)
-    tables = _subsets(arguments, packs, config, split, judgement) if arguments.subsets else {}
-    folder = arguments.output / (RESULTS + ("_mirrored" if arguments.tta else ""))
+    judgement = judge(_outputs(job), PostprocessConfig())
+    mirrored = job.arguments.tta
+    if not mirrored:
+        models = [fold_model(job.config, fold, job.run) for fold in range(len(job.split.folds))]
+        write_fold_cards(models, job.split, judgement.fits)
+    tables = _subsets(job, judgement) if job.arguments.subsets else {}
+    folder = job.run / (RESULTS + ("_mirrored" if mirrored else ""))
     with OutputFolder(folder, exists="overwrite") as out:
-        _write(out.path, judgement, tables, arguments)
-    say(_text(judgement, folder), quiet=arguments.quiet)
+        _write(out.path, judgement, tables, job.arguments)
+    say(_text(judgement, folder), quiet=job.arguments.quiet)
 
 
-def _advance(bar: Any) -> None:
-    bar.update()
+def _outputs(job: _Job) -> list[list[Path]]:
+    """By fold, files with what its model says about the studies it did not see."""
+    from tqdm import tqdm
+
+    from brats_seg.training.crossval import outputs_of
+
+    with tqdm(total=len(job.packs), desc="predict", disable=not job.progress) as bar:
+        return [
+            outputs_of(
+                job.packs,
+                job.config,
+                job.split,
+                fold,
+                job.run,
+                mirror=job.arguments.tta,
+                device=job.arguments.device,
+                tick=bar.update,
+            )
+            for fold in range(len(job.split.folds))
+        ]
 
 
-def _subsets(
-    arguments: argparse.Namespace,
-    packs: list[PackedStudy],
-    config: CrossvalConfig,
-    split: Split,
-    judgement: Judgement,
-) -> dict[str, Any]:
+def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
     from brats_seg.training.subsets import subset_scores, subset_table
 
-    scores = subset_scores(packs, config, split, judgement.fits, arguments.output, folds=arguments.only)
+    scores = subset_scores(
+        job.packs,
+        job.config,
+        job.split,
+        judgement.fits,
+        job.run,
+        folds=job.arguments.only,
+        progress=job.progress,
+    )
     return {"subset_cases": scores, "subsets": subset_table(scores)}
 
 

@@ -54,14 +54,12 @@ def _train(arguments: argparse.Namespace) -> Path:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = train_config(with_settings(read_yaml(arguments.config), arguments.set or ()))
-    shown = not arguments.quiet and sys.stderr.isatty()
-    cache = arguments.output / "packs"
     with join(arguments.device, os.environ) as world:
-        # the first packs, then the others read what it packed
-        packs = open_dataset(arguments.data, cache, config.prepare, progress=shown) if world.is_first else []
-        world.wait()
+        shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
+        cache = arguments.output / "packs"
+        packs = world.in_turn(lambda: open_dataset(arguments.data, cache, config.prepare, progress=shown))
         return train(
-            packs or open_dataset(arguments.data, cache, config.prepare, progress=False),
+            packs,
             config,
             arguments.output,
             world=world,

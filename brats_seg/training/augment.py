@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -84,6 +84,25 @@ def draw_sample(
         return drop_sequences(image, augment.drop_sequence, rng), sample.target
     image[list(blank)] = 0.0  # what the coarse stage did not see there, the fine stage does not see either
     return torch.cat([image, _shifted(sample.prior, augment, rng)]), sample.target
+
+
+def read_at(
+    volume: torch.Tensor, points: torch.Tensor, *, beyond: Literal["zeros", "border"] = "zeros"
+) -> torch.Tensor:
+    """A volume between its voxels, trilinear.
+
+    Args:
+        volume: ``(C, X, Y, Z)`` floats.
+        points: ``(x, y, z, 3)`` in voxels of the volume, where the first one's centre is 0.
+        beyond: what is read outside: 0, or what is at the border.
+
+    Returns:
+        ``(C, x, y, z)``.
+    """
+    size = torch.tensor(volume.shape[1:], device=points.device, dtype=torch.float32)
+    unit = 2 * points / (size - 1).clamp(min=1) - 1  # -1 and 1 are the centres of the first and the last voxel
+    grid = unit.flip(-1)[None]  # torch wants z first
+    return functional.grid_sample(volume[None], grid, mode="bilinear", padding_mode=beyond, align_corners=True)[0]
 
 
 def sample_points(
@@ -179,10 +198,8 @@ def _cut(case: TrainingCase, offsets: torch.Tensor, centre: torch.Tensor, view: 
     both = torch.cat(
         [case.image[(slice(None), *box)].float() / LEVELS_PER_STD, case.regions[(slice(None), *box)] / 255.0]
     )
-    size = torch.tensor(both.shape[1:], device=points.device, dtype=torch.float32)
     start = torch.tensor([s.start for s in box], device=points.device)
-    unit = 2 * (points - start) / (size - 1).clamp(min=1) - 1
-    cut = functional.grid_sample(both[None], unit.flip(-1)[None], mode="bilinear", align_corners=True)[0]
+    cut = read_at(both, points - start)
     return _Sample(cut[:4], cut[4:], _cut_prior(case, points, view))
 
 
@@ -204,11 +221,7 @@ def _cut_prior(case: TrainingCase, points: torch.Tensor, view: int) -> torch.Ten
     logits = case.prior.logits[view % len(case.prior.logits)].float() / LEVELS_PER_LOGIT
     # the centre of a coarse voxel lies between the fine ones it was averaged from
     coarse = (points + 0.5) / case.prior.factor - 0.5
-    size = torch.tensor(logits.shape[1:], device=points.device, dtype=torch.float32)
-    unit = (2 * coarse / (size - 1).clamp(min=1) - 1).flip(-1)[None]
-    # beyond the border as at it, where inference has padding and the same value
-    cut = functional.grid_sample(logits[None], unit, mode="bilinear", padding_mode="border", align_corners=True)
-    return cut[0]
+    return read_at(logits, coarse, beyond="border")  # as inference has it there: padding with the same value
 
 
 def _transplant(sample: _Sample, donor: _Sample, rng: Chance) -> _Sample:

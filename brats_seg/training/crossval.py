@@ -8,11 +8,8 @@ widths) is fitted for each fold on the other folds.
 from __future__ import annotations
 
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +21,15 @@ from brats_seg.core.volume import Grid
 from brats_seg.evaluation.boxes import bounding_box
 from brats_seg.inference.predict import Predictor, StageOutputs
 from brats_seg.models.bundle import CARD, ModelBundle, find_model
+from brats_seg.training.arrays import open_arrays, write_arrays
 from brats_seg.training.calibrate import Case
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
+from brats_seg.training.log import is_finished
 from brats_seg.training.loop import train
-from brats_seg.training.runs import read_yaml
+from brats_seg.training.runs import CONFIG, WEIGHTS, read_yaml
 from brats_seg.training.splits import Split, draw_split, read_split, write_split
 
 SPLIT = "split.json"
@@ -117,10 +116,10 @@ def fold_start(start: Path, fold: int, stage: str) -> Path:
         InputError: if there are none.
     """
     folder = fold_folder(start, fold)
-    for path in (folder / f"{stage}.safetensors", folder / stage / "weights.safetensors"):
+    for path in (folder / f"{stage}.safetensors", folder / stage / WEIGHTS):
         if path.is_file():
             return path
-    raise InputError(f"{folder} holds neither {stage}.safetensors nor {stage}/weights.safetensors to start from")
+    raise InputError(f"{folder} holds neither {stage}.safetensors nor {stage}/{WEIGHTS} to start from")
 
 
 def fold_folder(run: Path, fold: int) -> Path:
@@ -178,13 +177,6 @@ def train_fold(
         if not is_finished(folder, stage):
             return False
     return True
-
-
-def is_finished(folder: Path, config: TrainConfig) -> bool:
-    """Whether the last line of a run's log is its last step."""
-    log = folder / "log.csv"
-    rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return len(rows) > 1 and rows[-1].partition(",")[0] == str(config.steps)
 
 
 def fold_model(config: CrossvalConfig, fold: int, run: Path) -> ModelBundle:
@@ -250,7 +242,7 @@ def outputs_of(
     *,
     mirror: bool = False,
     device: str = "cpu",
-    tick: Callable[[str], None] = lambda _: None,
+    tick: Callable[[], object] = lambda: None,
 ) -> list[Path]:
     """Files with what a fold's model says about the studies it did not see; those that are there are kept."""
     folder = fold_folder(run, fold) / ("outputs_mirrored" if mirror else "outputs")
@@ -265,14 +257,9 @@ def outputs_of(
                 fold_model(config, fold, run), engine="torch", device=device, mirror=mirror
             )
             write_case(predict_case(predictor, by_id[study]), path)
-        tick(study)
+        tick()
         paths.append(path)
     return paths
-
-
-def subsets() -> list[tuple[MRSequence, ...]]:
-    """The 15 sets of sequences a study can consist of, the whole one first."""
-    return [kept for count in range(len(SEQUENCES), 0, -1) for kept in combinations(SEQUENCES, count)]
 
 
 def write_case(case: Case, path: Path) -> None:
@@ -283,9 +270,7 @@ def write_case(case: Case, path: Path) -> None:
     if case.outputs.close is not None and case.outputs.box is not None:
         arrays["close"] = case.outputs.close
         arrays["box"] = np.array([[side.start, side.stop] for side in case.outputs.box])
-    partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # the stub knows no dictionary of arrays
-    partial.replace(path)
+    write_arrays(path, arrays)
 
 
 def read_case(path: Path) -> Case:
@@ -294,17 +279,14 @@ def read_case(path: Path) -> Case:
     Raises:
         InputError: if it is damaged.
     """
-    try:
-        with np.load(path) as held:
-            labels = held["labels"]
-            brain = np.unpackbits(held["brain"], count=labels.size).reshape(labels.shape).astype(bool)
-            whole = held["whole"] if "whole" in held.files else None
-            close, box = None, None
-            if "close" in held.files:
-                x, y, z = (slice(int(a), int(b)) for a, b in held["box"])
-                close, box = held["close"], (x, y, z)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it, it is made again") from error
+    with open_arrays(path) as held:
+        labels = held["labels"]
+        brain = np.unpackbits(held["brain"], count=labels.size).reshape(labels.shape).astype(bool)
+        whole = held.get("whole")
+        close, box = None, None
+        if "close" in held:
+            x, y, z = (slice(int(a), int(b)) for a, b in held["box"])
+            close, box = held["close"], (x, y, z)
     return Case(path.stem, StageOutputs(whole, close, box), brain, labels)
 
 
@@ -316,6 +298,6 @@ def check_models(config: CrossvalConfig, split: Split, run: Path) -> None:
     """
     for fold, ids in enumerate(split.folds):
         for name, stage in config.stages.items():
-            held = train_config(read_yaml(fold_folder(run, fold) / name / "config.yaml"))
+            held = train_config(read_yaml(fold_folder(run, fold) / name / CONFIG))
             if held != fold_config(stage, split, fold) or set(held.validation) != set(ids):
                 raise ModelError(f"{name} of fold {fold} in {run} was trained with other settings or another split")

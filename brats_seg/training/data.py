@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,9 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, LabelSchema
 from brats_seg.core.study import SEQUENCES, PreparedStudy, patient_of
 from brats_seg.core.volume import Volume
+from brats_seg.evaluation.boxes import bounding_box
 from brats_seg.preprocessing.restore import move
+from brats_seg.training.arrays import open_arrays, write_arrays
 
 LEVELS_PER_STD = 14.0
 """Grey levels per standard deviation in a pack; int8 then reaches 9 standard deviations."""
@@ -50,7 +50,7 @@ def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> 
     """Quantise a prepared study and bring its expert label to the same grid, cropped to the brain.
 
     Raises:
-        InputError: if the label map does not lie on the study's own grid.
+        InputError: if the label map does not lie on the study's own grid, or no brain is left.
     """
     native = prepared.record.native
     if not labels.grid.same_as(native):
@@ -60,8 +60,9 @@ def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> 
         )
     numbers = schema.convert(labels.data, DEFAULT_SCHEMA)
     moved = move(numbers, labels.grid, prepared.grid, order=0).astype(np.uint8)
-    inside = np.nonzero(prepared.brain)
-    box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in inside)
+    box = bounding_box(prepared.brain)
+    if box is None:
+        raise InputError(f"{prepared.id} holds no brain to train on")
     image = np.clip(np.round(prepared.array * LEVELS_PER_STD), -127, 127).astype(np.int8)
     return PackedStudy(prepared.id, np.ascontiguousarray(image[(slice(None), *box)]), np.ascontiguousarray(moved[box]))
 
@@ -70,9 +71,7 @@ def write_pack(pack: PackedStudy, folder: Path) -> Path:
     """Write ``<id>.npz`` into ``folder``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pack.id}.npz"
-    partial = folder / f".{pack.id}.partial.npz"
-    np.savez_compressed(partial, image=pack.image, labels=pack.labels)
-    partial.replace(path)
+    write_arrays(path, {"image": pack.image, "labels": pack.labels})
     return path
 
 
@@ -82,11 +81,8 @@ def read_pack(path: Path) -> PackedStudy:
     Raises:
         InputError: if the file is damaged or is no pack.
     """
-    try:
-        with np.load(path) as held:
-            pack = PackedStudy(path.stem, held["image"], held["labels"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path.name} is not a whole packed study ({error}); pack the data set again") from error
+    with open_arrays(path, remedy="pack the data set again") as held:
+        pack = PackedStudy(path.stem, held["image"], held["labels"])
     if pack.image.shape != (len(SEQUENCES), *pack.labels.shape):
         raise InputError(f"{path.name}: image {pack.image.shape} and labels {pack.labels.shape} do not fit")
     return pack
@@ -144,15 +140,23 @@ def only(pack: PackedStudy, sequences: Sequence[str]) -> PackedStudy:
     return PackedStudy(pack.id, pack.image * kept[:, None, None, None].astype(np.int8), pack.labels)
 
 
+def padded(volume: torch.Tensor, multiple: int) -> torch.Tensor:
+    """``(C, X, Y, Z)`` with zeros after its last voxels, until every side is a multiple."""
+    sides = [side for n in reversed(volume.shape[1:]) for side in (0, -n % multiple)]
+    return functional.pad(volume, sides)
+
+
+def coarser(volume: torch.Tensor, factor: int) -> torch.Tensor:
+    """``(C, X, Y, Z)`` floats, ``factor`` cubed voxels averaged into one."""
+    return volume if factor == 1 else functional.avg_pool3d(padded(volume, factor)[None], factor)[0]
+
+
 def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> TrainingCase:
     """Average ``factor`` cubed voxels into one; labels become shares of a voxel."""
     masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in REGIONS])
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device)
     regions = torch.from_numpy(masks.astype(np.float32)).to(device)
-    if factor > 1:
-        pad = [side for n in reversed(pack.labels.shape) for side in (0, -n % factor)]
-        image = functional.avg_pool3d(functional.pad(image, pad)[None], factor)[0]
-        regions = functional.avg_pool3d(functional.pad(regions, pad)[None], factor)[0]
+    image, regions = coarser(image, factor), coarser(regions, factor)
     voxels = []
     for region in regions:
         where = torch.nonzero(region >= 0.5).to(torch.int16).cpu()
@@ -160,17 +164,13 @@ def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> Tr
     return TrainingCase(pack.id, image.round().to(torch.int8), (regions * 255).round().to(torch.uint8), tuple(voxels))
 
 
-def load_packs(folder: Path, *, exclude: Sequence[str] = ()) -> list[PackedStudy]:
-    """Every pack of a folder in order of name, but for the ids to leave out.
+def load_packs(folder: Path) -> list[PackedStudy]:
+    """Every pack of a folder in order of name.
 
     Raises:
-        InputError: if there is none, or an id to leave out is not there.
+        InputError: if there is none, or one is damaged.
     """
     paths = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
-    absent = sorted(set(exclude) - {path.stem for path in paths})
-    if absent:
-        raise InputError(f"{folder.name} has no study {absent}, which the configuration keeps out of training")
-    packs = [read_pack(path) for path in paths if path.stem not in set(exclude)]
-    if not packs:
+    if not paths:
         raise InputError(f"{folder.name} holds no packed study (*.npz)")
-    return packs
+    return [read_pack(path) for path in paths]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from brats_seg.core.errors import DeviceError, UsageError
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ class World:
         """Until all processes are here."""
         if self.size > 1:
             distributed.barrier()
+
+    def in_turn(self, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives: the first process makes it and keeps it in a file, the others wait and read it."""
+        if not self.is_first:
+            self.wait()
+        made = make()
+        if self.is_first:
+            self.wait()
+        return made
 
 
 ALONE = World(0, 1, torch.device("cpu"))

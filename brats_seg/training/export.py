@@ -13,7 +13,7 @@ from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict, fi
 from brats_seg.training.card import crossvalidated
 from brats_seg.training.config import TrainConfig
 from brats_seg.training.prior import PRIORS, heard_by
-from brats_seg.training.runs import read_run_config, read_yaml
+from brats_seg.training.runs import WEIGHTS, read_run_config, read_yaml
 
 
 def assemble_runs(
@@ -53,7 +53,7 @@ def assemble_runs(
     if crossval is not None:
         values = crossvalidated(values, crossval, configs)
     card = card_from_dict(values, where=card_file.name)
-    weights = {name: run / "weights.safetensors" for name, run in runs.items()}
+    weights = {name: run / WEIGHTS for name, run in runs.items()}
     return assemble(weights, stages, card, folder, openvino=openvino)
 
 
@@ -63,5 +63,5 @@ def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:
         return
     if "coarse" not in runs:
         raise ModelError(f"{runs['fine']} hears a coarse stage; pass its run too")
-    if heard_by(runs["fine"] / PRIORS) != file_sha256(runs["coarse"] / "weights.safetensors"):
+    if heard_by(runs["fine"] / PRIORS) != file_sha256(runs["coarse"] / WEIGHTS):
         raise ModelError(f"{runs['fine']} was trained on what other weights than those of {runs['coarse']} say")

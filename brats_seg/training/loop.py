@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import os
-import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
-from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm
 
-from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
-from brats_seg.networks.attention_unet import AttentionUNet
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.training.augment import Chance, draw_sample
-from brats_seg.training.config import TrainConfig, train_config
+from brats_seg.training.config import TrainConfig
 from brats_seg.training.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.training.distributed import ALONE, World
+from brats_seg.training.log import TrainLog
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.mixed import PhantomCase, draw_phantom_sample, open_phantoms
-from brats_seg.training.optimiser import optimisers
 from brats_seg.training.prior import PRIORS, CoarseStage, open_coarse, with_priors
-from brats_seg.training.runs import load_weights
+from brats_seg.training.runs import WEIGHTS, open_run
+from brats_seg.training.state import TrainState, open_state, save_state, update_average
 from brats_seg.training.validate import validate
 
-LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds", "dice_wt", "dice_tc", "dice_et")
 LOG_EVERY = 20
-
-
-@dataclass
-class TrainState:
-    """Everything that changes while training; exactly this is in a checkpoint."""
-
-    network: nn.Module
-    averaged: nn.Module
-    optimisers: list[torch.optim.Optimizer]
-    step: int = 0
-    seconds: float = 0.0
+"""Steps from row to row of the log."""
 
 
 class DeepSupervision(nn.Module):
@@ -95,63 +77,80 @@ def train(
         InputError: if a validation id is unknown or nothing is left to train on.
         UsageError: if the batch cannot be dealt out to the processes.
     """
-    world.share(config.batch)
+    world.share(config.batch)  # refused before anything is written
     stage = _coarse_stage(config, coarse, world.device)
     if world.is_first:
-        _open_run(run, config, resume=resume)
+        open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
-    cases, held = _cases(packs, config, world, stage, cache=run / PRIORS, progress=shown)
-    state = _start(config, world.device, run, init)
-    if world.is_first:
-        _trim_log(run, state.step)
+    cases, kept_out = _cases(packs, config, world, stage, cache=run / PRIORS, progress=shown)
+    state = open_state(config, world.device, run, init)
     network = world.wrap(DeepSupervision(state.network))
     bodies = _phantoms(config, world, phantoms or run / "phantoms", progress=shown)
-    parts = _Parts(network, _loss(config).to(world.device), cases, world, bodies)
-    bar = tqdm(total=config.steps, initial=state.step, desc=f"train {config.stage}", disable=not shown)
-    events = _events(run, state.step) if config.tensorboard and world.is_first else None
-    began = saved = time.monotonic()
-    losses: list[torch.Tensor] = []
-    with bar:
-        while state.step < config.steps:
-            tick = time.monotonic()
-            losses.append(_step(state, parts, config))
-            state.step += 1
-            bar.update()
-            last = state.step == config.steps
-            checked = last or (config.validate_every > 0 and state.step % config.validate_every == 0)
-            scores: Sequence[float] = ()
-            if held and checked and world.is_first:
-                scores = validate(state.averaged, held, config, world.device, coarse=stage)
-            if state.step % LOG_EVERY == 0 or checked:
-                mean = float(world.mean(torch.stack(losses).mean()))  # the only place that waits for a GPU
-                bar.set_postfix({"loss": f"{mean:.3f}", **{n: f"{s:.3f}" for n, s in zip("WTE", scores, strict=False)}})
-                if world.is_first and (state.step % LOG_EVERY == 0 or scores or last):
-                    _log(run, state, mean, config, scores=scores, events=events)
-                losses.clear()
-            state.seconds += time.monotonic() - tick
-            now = time.monotonic()
-            stopping = world.decide(stop_after_s is not None and now - began > stop_after_s)
-            if (last or stopping or now - saved > config.checkpoint_s) and world.is_first:
-                _save(state, config, run)
-                saved = now
-            if stopping:
-                break
-    if events is not None:
-        events.close()
+    parts = _Parts(network, _loss(config).to(world.device), cases, bodies, kept_out, stage, world)
+    with TrainLog(run, config, step=state.step, writes=world.is_first, progress=shown) as log:
+        _steps(state, parts, config, run, log, stop_after_s=stop_after_s)
     world.wait()
-    return run / "weights.safetensors"
+    return run / WEIGHTS
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What stays the same while training."""
+    """What stays the same while training.
+
+    Attributes:
+        network: gives all outputs of the decoder; averages gradients over processes.
+        loss: what is made small.
+        cases: studies to train on.
+        phantoms: bodies to scan in their place at times.
+        kept_out: studies to validate on.
+        coarse: the stage that a fine one hears.
+        world: this process among the others.
+    """
 
     network: nn.Module
     loss: RegionLoss
     cases: Sequence[TrainingCase]
+    phantoms: Sequence[PhantomCase]
+    kept_out: Sequence[PackedStudy]
+    coarse: CoarseStage | None
     world: World
-    phantoms: Sequence[PhantomCase] = ()
+
+
+def _steps(
+    state: TrainState, parts: _Parts, config: TrainConfig, run: Path, log: TrainLog, *, stop_after_s: float | None
+) -> None:
+    """Step after step until all are done or time is up, with a checkpoint at the end and every ``checkpoint_s``."""
+    world = parts.world
+    began = saved = time.monotonic()
+    losses: list[torch.Tensor] = []
+    while state.step < config.steps:
+        tick = time.monotonic()
+        losses.append(_step(state, parts, config))
+        state.step += 1
+        log.advance()
+        is_last = state.step == config.steps
+        is_checked = bool(parts.kept_out) and (is_last or _is_due(state.step, config.validate_every))
+        scores: Sequence[float] = ()
+        if is_checked and world.is_first:
+            scores = validate(state.averaged, parts.kept_out, config, world.device, coarse=parts.coarse)
+        if is_checked or is_last or _is_due(state.step, LOG_EVERY):
+            mean = float(world.mean(torch.stack(losses).mean()))  # the only place that waits for a GPU
+            rate = learning_rate(config, state.step - 1)
+            log.add(state.step, mean, rate=rate, seconds=state.seconds, scores=scores)
+            losses.clear()
+        now = time.monotonic()
+        state.seconds += now - tick
+        is_stopping = world.decide(stop_after_s is not None and now - began > stop_after_s)
+        if (is_last or is_stopping or now - saved > config.checkpoint_s) and world.is_first:
+            save_state(state, config, run)
+            saved = now
+        if is_stopping:
+            break
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 def _cases(
@@ -174,24 +173,18 @@ def _cases(
         raise InputError("no study is left to train on: the configuration validates on all of them")
     cases = [training_case(pack, factor=config.factor, device=world.device) for pack in chosen]
     if stage is not None:
-        if not world.is_first:
-            world.wait()  # until the first has asked the coarse stage; the others read what it was told
-        cases = with_priors(cases, chosen, stage, config, cache, progress=progress)
-        if world.is_first:
-            world.wait()
+        plain = cases
+        cases = world.in_turn(lambda: with_priors(plain, chosen, stage, config, cache, progress=progress))
     return cases, [pack for pack in packs if pack.id in kept_out]
 
 
 def _phantoms(config: TrainConfig, world: World, cache: Path, *, progress: bool) -> list[PhantomCase]:
-    """Bodies to scan where the configuration wants any; the first process makes them, the others read them."""
+    """Bodies to scan where the configuration wants any."""
     if config.phantoms.share == 0:
         return []
-    if not world.is_first:
-        world.wait()
-    cases = open_phantoms(config.phantoms, cache, factor=config.factor, device=world.device, progress=progress)
-    if world.is_first:
-        world.wait()
-    return cases
+    return world.in_turn(
+        lambda: open_phantoms(config.phantoms, cache, factor=config.factor, device=world.device, progress=progress)
+    )
 
 
 def _loss(config: TrainConfig) -> RegionLoss:
@@ -247,7 +240,7 @@ def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
     for optimiser in state.optimisers:
         optimiser.step()
-    _average(state, config)
+    update_average(state, config)
     detached: torch.Tensor = loss.detach()
     return detached
 
@@ -259,129 +252,3 @@ def _draw(
     if parts.phantoms and rng.happens(config.phantoms.share):
         return draw_phantom_sample(parts.phantoms, patch, config, rng)
     return draw_sample(parts.cases, index, patch, config, rng)
-
-
-@torch.no_grad()
-def _average(state: TrainState, config: TrainConfig) -> None:
-    """Exponential moving average of the weights; short at first, so that the start is forgotten."""
-    decay = min(config.ema, (1 + state.step) / (10 + state.step))
-    for kept, new in zip(state.averaged.parameters(), state.network.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
-
-
-def _start(config: TrainConfig, device: torch.device, run: Path, init: Path | None) -> TrainState:
-    torch.manual_seed(config.seed)
-    network = AttentionUNet(config.network).to(device)
-    averaged = AttentionUNet(config.network).to(device)
-    steppers = optimisers(network, kind=config.optimiser, lr=config.learning_rate, weight_decay=config.weight_decay)
-    state = TrainState(network, averaged, steppers)
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists():
-        _restore(state, checkpoint, device)
-    elif init is not None:
-        load_weights(network, init)
-        averaged.load_state_dict(network.state_dict())
-    else:
-        averaged.load_state_dict(network.state_dict())
-    return state
-
-
-def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
-    try:
-        held = torch.load(checkpoint, map_location=device, weights_only=True)
-        state.network.load_state_dict(held["network"])
-        state.averaged.load_state_dict(held["averaged"])
-        for optimiser, values in zip(state.optimisers, held["optimisers"], strict=True):
-            optimiser.load_state_dict(values)
-        state.step, state.seconds = int(held["step"]), float(held["seconds"])
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{checkpoint.name} is damaged ({reason}); remove it to start again") from error
-
-
-def _save(state: TrainState, config: TrainConfig, run: Path) -> None:
-    """Write checkpoint and averaged weights beside their names and rename them when whole."""
-    partial = run / ".checkpoint.partial"
-    torch.save(
-        {
-            "network": state.network.state_dict(),
-            "averaged": state.averaged.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
-            "step": state.step,
-            "seconds": state.seconds,
-        },
-        partial,
-    )
-    partial.replace(run / "checkpoint.pt")
-    weights = {name: value.detach().half().cpu().contiguous() for name, value in state.averaged.state_dict().items()}
-    partial = run / ".weights.partial"
-    # one entry, because safetensors writes several in any order, and equal runs should give equal files
-    save_file(weights, partial, metadata={"made_by": f"brats-seg, stage {config.stage}, step {state.step}"})
-    partial.replace(run / "weights.safetensors")
-
-
-def _open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Create the run folder, or make sure it holds the same run."""
-    held = run / "config.yaml"
-    if held.exists():
-        if not resume:
-            raise OutputError(f"{run} holds a run already; pass --resume to go on with it, or choose another folder")
-        before = train_config(yaml.safe_load(held.read_text()))
-        if before != config:
-            changed = sorted(k for k, v in before.to_dict().items() if config.to_dict()[k] != v)
-            raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    plain = yaml.safe_dump(_plain(config.to_dict()), sort_keys=False)
-    partial = run / ".config.partial"
-    partial.write_text(plain)
-    partial.replace(held)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
-
-
-def _trim_log(run: Path, step: int) -> None:
-    """Drop the rows a killed run wrote after its last checkpoint; they will be made again."""
-    path = run / "log.csv"
-    if not path.exists():
-        return
-    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= step]
-    partial = run / ".log.partial"
-    partial.write_text("".join([header, *kept]), encoding="utf-8", newline="\r\n")  # as the csv module writes
-    partial.replace(path)
-
-
-def _log(
-    run: Path, state: TrainState, loss: float, config: TrainConfig, *, scores: Sequence[float], events: Any | None
-) -> None:
-    path = run / "log.csv"
-    is_new = not path.exists()
-    rate = learning_rate(config, state.step - 1)
-    row = [state.step, f"{loss:.5f}", f"{rate:.3e}", f"{state.seconds:.1f}", *(f"{s:.4f}" for s in scores)]
-    with path.open("a", newline="") as handle:
-        writer = csv.writer(handle)
-        if is_new:
-            writer.writerow(LOG_COLUMNS)
-        writer.writerow(row + [""] * (len(LOG_COLUMNS) - len(row)))
-        handle.flush()
-        os.fsync(handle.fileno())
-    if events is not None:
-        events.add_scalar("loss", loss, state.step)
-        events.add_scalar("learning_rate", rate, state.step)
-        for name, score in zip(("wt", "tc", "et"), scores, strict=False):
-            events.add_scalar(f"dice/{name}", score, state.step)
-
-
-def _events(run: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ModelError(
-            "TensorBoard is not installed: pip install 'brats-seg[train]', or set tensorboard: false"
-        ) from error
-    return SummaryWriter(str(run / "tensorboard"), purge_step=step)

@@ -6,8 +6,6 @@ Bodies are made once, on the processor, and kept as tissue maps; every sample sc
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 from tqdm import tqdm
 
-from brats_seg.core.errors import InputError
 from brats_seg.core.volume import Grid
+from brats_seg.evaluation.boxes import bounding_box
 from brats_seg.phantom.make import PhantomConfig, make_patient
 from brats_seg.phantom.tumour import TumourConfig, TumourKind
-from brats_seg.training.augment import Chance, alter, drop_sequences, sample_points
+from brats_seg.training.arrays import open_arrays, write_arrays
+from brats_seg.training.augment import Chance, alter, drop_sequences, read_at, sample_points
 from brats_seg.training.config import PhantomMixConfig, TrainConfig
+from brats_seg.training.data import coarser
 from brats_seg.training.phantoms import draw_phantoms, pack_tissues
 
 KINDS = (
@@ -83,8 +82,10 @@ def open_phantoms(
         kind = KINDS[number % len(KINDS)]
         path = place / f"{number:04d}_{kind.value}.npz"
         if not path.exists():
-            _write(make_shares(kind, [mix.seed, number]), path)
-        cases.append(PhantomCase(path.stem, _coarser(_read(path), factor).to(device)))
+            write_arrays(path, {"shares": make_shares(kind, [mix.seed, number])})
+        with open_arrays(path) as held:
+            shares = coarser(torch.from_numpy(held["shares"]).float(), factor)
+        cases.append(PhantomCase(path.stem, shares.round().to(torch.uint8).to(device)))
     return cases
 
 
@@ -92,8 +93,7 @@ def make_shares(kind: TumourKind, seed: Sequence[int]) -> NDArray[np.uint8]:
     """Tissue map ``(T, X, Y, Z)`` of a patient at 1 mm, RAS, cut to the brain."""
     config = PhantomConfig(grid=SPACE, tumour=TumourConfig(kind=kind, core_volume_ml=CORE_ML))
     shares = pack_tissues(make_patient(config, np.random.default_rng(seed)).body.tissues())
-    inside = np.nonzero(shares.any(axis=0))
-    box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in inside)
+    box = bounding_box(shares.max(axis=0)) or ()
     return np.ascontiguousarray(shares[(slice(None), *box)])
 
 
@@ -103,33 +103,7 @@ def draw_phantom_sample(
     """One newly scanned, augmented sample: image ``(4, *patch)`` and target ``(3, *patch)``."""
     case = cases[rng.below(len(cases))]
     points = sample_points(case.shape, patch, config, rng).to(case.shares.device)
-    size = torch.tensor(case.shape, device=points.device, dtype=torch.float32)
-    unit = (2 * points / (size - 1) - 1).flip(-1)[None]
-    cut = functional.grid_sample(case.shares[None].float(), unit, mode="bilinear", align_corners=True)
-    image, target = draw_phantoms(cut.round().to(torch.uint8), [rng.below(2**31)])
+    shares = read_at(case.shares.float(), points).round().to(torch.uint8)
+    image, target = draw_phantoms(shares[None], [rng.below(2**31)])
     altered = alter(image[0], (image[0] != 0).any(dim=0), config.augment, rng)
     return drop_sequences(altered, config.augment.drop_sequence, rng), target[0]
-
-
-def _coarser(shares: NDArray[np.uint8], factor: int) -> torch.Tensor:
-    """Shares of voxels ``factor`` times as wide."""
-    whole = torch.from_numpy(shares)
-    if factor == 1:
-        return whole
-    pad = [side for n in reversed(shares.shape[1:]) for side in (0, -n % factor)]
-    return functional.avg_pool3d(functional.pad(whole, pad)[None].float(), factor)[0].round().to(torch.uint8)
-
-
-def _write(shares: NDArray[np.uint8], path: Path) -> None:
-    partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(partial, shares=shares)
-    partial.replace(path)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        with np.load(path) as held:
-            shares: NDArray[np.uint8] = held["shares"]
-            return shares
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}); remove it, it is made again") from error

@@ -89,23 +89,6 @@ def pack_tissues(tissues: Mapping[Tissue, NDArray[np.float32]]) -> NDArray[np.ui
     return packed
 
 
-def shares_of_numbers(numbers: torch.Tensor) -> torch.Tensor:
-    """Tissue maps of whole voxels as packed shares.
-
-    Args:
-        numbers: ``(B, X, Y, Z)`` whole numbers: 0 for nothing, ``i`` for ``TISSUES[i - 1]``.
-
-    Returns:
-        ``(B, T, X, Y, Z)`` uint8.
-
-    Raises:
-        InputError: if a number names no tissue.
-    """
-    if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) <= len(TISSUES):
-        raise InputError(f"tissue numbers run from 0 to {len(TISSUES)}, not to {int(numbers.max())}")
-    return torch.stack([(numbers == i + 1).to(torch.uint8) * 255 for i in range(len(TISSUES))], dim=1)
-
-
 def draw_phantoms(
     shares: torch.Tensor, seeds: Sequence[int], config: ScannerConfig | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,24 +9,31 @@ study alone, and sampling shifts its log-odds besides.
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from brats_seg.core.errors import ModelError
 from brats_seg.networks.attention_unet import AttentionUNet
+from brats_seg.training.arrays import MADE_AGAIN, open_arrays, write_arrays
 from brats_seg.training.augment import Chance, alter, drop_sequences
 from brats_seg.training.config import TrainConfig
-from brats_seg.training.data import LEVELS_PER_LOGIT, LEVELS_PER_STD, PackedStudy, Prior, TrainingCase, training_case
-from brats_seg.training.runs import load_weights, read_run_config
+from brats_seg.training.data import (
+    LEVELS_PER_LOGIT,
+    LEVELS_PER_STD,
+    PackedStudy,
+    Prior,
+    TrainingCase,
+    padded,
+    training_case,
+)
+from brats_seg.training.runs import WEIGHTS, load_weights, read_run_config
 
 PRIORS = "priors.npz"
 """Where a run folder keeps them."""
@@ -59,7 +66,7 @@ def open_coarse(run: Path, config: TrainConfig, device: torch.device) -> CoarseS
     if held.prepare != config.prepare:
         raise ModelError(f"{run} prepares studies differently; the stages cannot work together")
     network = AttentionUNet(held.network)
-    path = run / "weights.safetensors"
+    path = run / WEIGHTS
     load_weights(network, path)
     return CoarseStage(network.to(device).eval(), held, hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -86,20 +93,19 @@ def with_priors(
     Raises:
         ModelError: if the cache is damaged or from another coarse stage.
     """
+    device = cases[0].image.device
     key = f"{coarse.sha256} {config.coarse_views} {config.seed} {config.augment}"
     if cache.exists():
         held = _read(cache, key)
     else:
-        device = cases[0].image.device
         held = {}
         for number, pack in enumerate(tqdm(packs, desc="ask the coarse stage", disable=not progress)):
             held[pack.id] = _ask(pack, coarse, config, seed=config.seed * 7919 + number, device=device)
         _write(cache, key, held)
-    device = cases[0].image.device
     try:
         return [replace(case, prior=held[case.id].to(device)) for case in cases]
     except KeyError as error:
-        raise ModelError(f"{cache.name} knows no study {error}; remove it, it is made again") from error
+        raise ModelError(f"{cache.name} knows no study {error}; {MADE_AGAIN}") from error
 
 
 @torch.inference_mode()
@@ -122,8 +128,7 @@ def _ask(pack: PackedStudy, coarse: CoarseStage, config: TrainConfig, *, seed: i
 
 def _logits(coarse: CoarseStage, image: torch.Tensor) -> torch.Tensor:
     x, y, z = image.shape[1:]
-    pad = [side for n in (z, y, x) for side in (0, -n % coarse.config.network.divisor)]
-    said: torch.Tensor = coarse.network(functional.pad(image, pad)[None])[0, :, :x, :y, :z]
+    said: torch.Tensor = coarse.network(padded(image, coarse.config.network.divisor)[None])[0, :, :x, :y, :z]
     return said
 
 
@@ -133,15 +138,12 @@ def heard_by(path: Path) -> str:
     Raises:
         ModelError: if the file cannot be read.
     """
-    try:
-        with np.load(path) as held:
-            return str(held["key"]).split()[0]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ModelError(f"{path} is missing or damaged ({error}); resume the run to make it again") from error
+    with open_arrays(path, remedy="resume the run to make it again", error=ModelError) as held:
+        return str(held["key"]).split()[0]
 
 
 def _write(path: Path, key: str, held: dict[str, Prior]) -> None:
-    arrays: dict[str, np.ndarray] = {"key": np.array(key)}
+    arrays: dict[str, NDArray[np.generic]] = {"key": np.array(key)}
     for study, prior in held.items():
         blank = np.zeros((len(prior.blanks), 8), np.bool_)
         for view, channels in enumerate(prior.blanks):
@@ -149,27 +151,22 @@ def _write(path: Path, key: str, held: dict[str, Prior]) -> None:
         arrays[f"{study}/logits"] = prior.logits.cpu().numpy()
         arrays[f"{study}/blanks"] = blank
         arrays[f"{study}/factor"] = np.array(prior.factor)
-    partial = path.with_name(f".{path.name}.partial.npz")
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # the stub knows no dictionary of arrays
-    partial.replace(path)
+    write_arrays(path, arrays)
 
 
 def _read(path: Path, key: str) -> dict[str, Prior]:
-    try:
-        with np.load(path) as held:
-            if str(held["key"]) != key:
-                raise ModelError(
-                    f"{path.name} is of another coarse stage or other settings; a resumed run must keep them. "
-                    f"Start again in another folder, or remove it."
-                )
-            studies = sorted(name.removesuffix("/logits") for name in held.files if name.endswith("/logits"))
-            return {
-                study: Prior(
-                    torch.from_numpy(held[f"{study}/logits"]),
-                    tuple(tuple(int(c) for c in np.flatnonzero(row)) for row in held[f"{study}/blanks"]),
-                    float(held[f"{study}/factor"]),
-                )
-                for study in studies
-            }
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ModelError(f"{path.name} is damaged ({error}); remove it, it is made again") from error
+    with open_arrays(path, error=ModelError) as held:
+        if str(held["key"]) != key:
+            raise ModelError(
+                f"{path.name} is of another coarse stage or other settings; a resumed run must keep them. "
+                f"Start again in another folder, or remove it."
+            )
+        studies = sorted(name.removesuffix("/logits") for name in held if name.endswith("/logits"))
+        return {
+            study: Prior(
+                torch.from_numpy(held[f"{study}/logits"]),
+                tuple(tuple(int(c) for c in np.flatnonzero(row)) for row in held[f"{study}/blanks"]),
+                float(held[f"{study}/factor"]),
+            )
+            for study in studies
+        }

@@ -1,4 +1,4 @@
-"""Reading what training wrote: a run folder's configuration and weights."""
+"""A run folder: opened for training, and its configuration and weights read again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
+from brats_seg.io.output import write_text
 from brats_seg.training.config import TrainConfig, train_config
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+
+
+def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Create a run folder, or make sure it holds the same run.
+
+    Raises:
+        OutputError: if it holds another run, or any and ``resume`` is not given.
+    """
+    held = run / CONFIG
+    if not held.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(held, yaml.safe_dump(_plain(config.to_dict()), sort_keys=False))
+        return
+    if not resume:
+        raise OutputError(f"{run} holds a run already; pass --resume to go on with it, or choose another folder")
+    before = train_config(yaml.safe_load(held.read_text(encoding="utf-8")))
+    if before != config:
+        changed = sorted(k for k, v in before.to_dict().items() if config.to_dict()[k] != v)
+        raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def read_run_config(run: Path) -> TrainConfig:
@@ -21,10 +50,10 @@ def read_run_config(run: Path) -> TrainConfig:
     Raises:
         ModelError: if the folder is no run, or it has no weights yet.
     """
-    for name in ("config.yaml", "weights.safetensors"):
+    for name in (CONFIG, WEIGHTS):
         if not (run / name).is_file():
             raise ModelError(f"{run} is no run folder with trained weights: {name} is not there")
-    return train_config(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    return train_config(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

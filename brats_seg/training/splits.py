@@ -14,6 +14,7 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, Region
+from brats_seg.io.output import write_text
 from brats_seg.training.data import PackedStudy
 
 SIZE_LIMITS_ML = (50.0, 120.0)
@@ -107,9 +108,7 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:
 
 def write_split(split: Split, path: Path) -> None:
     """Write a split as JSON, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(split.to_dict(), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(split.to_dict(), indent=1) + "\n")
 
 
 def read_split(path: Path, packs: Sequence[PackedStudy]) -> Split:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -10,13 +11,18 @@ from tqdm import tqdm
 
 from brats_seg.core.labels import REGIONS
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.evaluation.overlap import count_voxels, dice
 from brats_seg.inference.postprocess import region_masks
 from brats_seg.inference.predict import Predictor
-from brats_seg.training.crossval import CrossvalConfig, fold_model, predict_case, subsets
+from brats_seg.training.calibrate import score
+from brats_seg.training.crossval import CrossvalConfig, fold_model, predict_case
 from brats_seg.training.data import PackedStudy
 from brats_seg.training.judge import Fit
 from brats_seg.training.splits import Split
+
+
+def subsets() -> list[tuple[MRSequence, ...]]:
+    """The 15 sets of sequences a study can consist of, the whole one first."""
+    return [kept for count in range(len(SEQUENCES), 0, -1) for kept in combinations(SEQUENCES, count)]
 
 
 def subset_name(sequences: Sequence[MRSequence]) -> str:
@@ -62,7 +68,7 @@ def subset_scores(
                     masks, _ = region_masks(case.probabilities(post), 0.001, post)  # packs are at 1 mm
                     rows += [
                         {"case": study, "sequences": subset_name(kept), "region": region.abbreviation}
-                        | {"dice": dice(count_voxels(masks[region], case.truth(region)))}
+                        | {"dice": score(masks[region], case.truth(region))}
                         for region in REGIONS
                     ]
                 bar.update()

@@ -12,7 +12,7 @@ from torch.nn import functional
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS
 from brats_seg.evaluation.overlap import count_voxels, dice
 from brats_seg.training.config import TrainConfig
-from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
+from brats_seg.training.data import LEVELS_PER_STD, PackedStudy, coarser, padded
 from brats_seg.training.prior import CoarseStage
 
 
@@ -36,13 +36,9 @@ def predict_pack(
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device) / LEVELS_PER_STD
     if coarse is not None:
         image = torch.cat([image, predict_pack(coarse.network, pack, coarse.config, device)])
-    step = config.network.divisor * config.factor
-    pad = [side for n in reversed(pack.labels.shape) for side in (0, -n % step)]
-    padded = functional.pad(image, pad)[None]
-    if config.factor > 1:
-        padded = functional.avg_pool3d(padded, config.factor)
+    seen = coarser(padded(image, config.network.divisor * config.factor), config.factor)
     with torch.inference_mode():
-        logits = network(padded)
+        logits = network(seen[None])
     if config.factor > 1:
         logits = functional.interpolate(logits, scale_factor=config.factor, mode="trilinear", align_corners=False)
     x, y, z = pack.labels.shape

@@ -76,6 +76,19 @@ def test_without_augmentation_a_sample_is_a_piece_of_the_study(monkeypatch: pyte
     torch.testing.assert_close(flipped.flip(1), image, atol=1e-4, rtol=0)
 
 
+def test_a_volume_is_read_between_its_voxels_and_beyond_them() -> None:
+    volume = noise(2, 5, 4, 3)
+    axes = [torch.arange(n, dtype=torch.float32) for n in volume.shape[1:]]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    torch.testing.assert_close(module.read_at(volume, points), volume)
+    between = module.read_at(volume, points[:-1] + torch.tensor([0.25, 0.0, 0.0]))
+    torch.testing.assert_close(between, 0.75 * volume[:, :-1] + 0.25 * volume[:, 1:])
+    outside = points + torch.tensor([9.0, 0.0, 0.0])
+    assert not module.read_at(volume, outside).any()
+    border = module.read_at(volume, outside, beyond="border")
+    torch.testing.assert_close(border, volume[:, -1:].expand_as(border))
+
+
 def test_air_stays_air_and_brain_stays_brain_whatever_is_altered() -> None:
     image = noise(4, 12, 12, 12)
     image[:, :4] = 0

@@ -27,7 +27,6 @@ from brats_seg.training.crossval import (
     open_split,
     read_case,
     read_crossval,
-    subsets,
     without,
     write_case,
 )
@@ -35,6 +34,7 @@ from brats_seg.training.data import load_packs, write_pack
 from brats_seg.training.judge import interval_summary
 from brats_seg.training.runs import read_yaml
 from brats_seg.training.splits import read_split
+from brats_seg.training.subsets import subsets
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PLACES = [(22, 26, 20), (30, 20, 24), (16, 30, 18), (26, 32, 22), (18, 22, 24), (28, 28, 16)]

@@ -83,6 +83,20 @@ def test_a_process_alone_is_the_first_of_one() -> None:
         assert float(world.mean(torch.tensor(3.0))) == 3.0
 
 
+def test_the_first_makes_what_the_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("brats_seg.training.distributed.distributed.barrier", lambda: order.append("wait"))
+
+    def make() -> int:
+        order.append("make")
+        return 5
+
+    for rank, size, expected in ((0, 2, ["make", "wait"]), (1, 2, ["wait", "make"]), (0, 1, ["make"])):
+        order.clear()
+        assert World(rank, size, torch.device("cpu")).in_turn(make) == 5
+        assert order == expected
+
+
 def test_cuda_is_not_replaced_in_silence() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

@@ -17,7 +17,8 @@ from brats_seg.core.errors import InputError, ModelError, OutputError
 from brats_seg.models.engines import build_network
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.export import assemble_runs
-from brats_seg.training.loop import LOG_COLUMNS, learning_rate, step_seed, train
+from brats_seg.training.log import LOG_COLUMNS
+from brats_seg.training.loop import learning_rate, step_seed, train
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.runs import read_run_config
 from brats_seg.training.validate import predict_pack, validate
@@ -107,6 +108,14 @@ def test_a_killed_run_logs_no_step_twice(tmp_path: Path) -> None:
         handle.write(",".join(LOG_COLUMNS) + "\r\n1,0.5,1e-3,0.1,,,\r\n3,0.4,1e-3,0.2,,,\r\n4,0.")
     train(toy_packs(), SHORT, tmp_path, resume=True, progress=False)
     assert [int(row["step"]) for row in log_of(tmp_path)] == [1, 4]
+
+
+def test_checks_without_a_study_to_check_on_leave_the_log_alone(tmp_path: Path) -> None:
+    """The loss of a row is the mean of all steps since the last one."""
+    for name, every in (("never", 0), ("often", 3)):
+        train(toy_packs(), replace(SHORT, validate_every=every), tmp_path / name, progress=False)
+    often, never = log_of(tmp_path / "often"), log_of(tmp_path / "never")
+    assert [(row["step"], row["loss"]) for row in often] == [(row["step"], row["loss"]) for row in never]
 
 
 def test_another_seed_gives_another_network(tmp_path: Path) -> None:

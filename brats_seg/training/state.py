@@ -1,0 +1,93 @@
+"""What changes while a network is trained, and the checkpoint that holds exactly this."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from brats_seg.core.errors import ModelError
+from brats_seg.networks.attention_unet import AttentionUNet
+from brats_seg.training.config import TrainConfig
+from brats_seg.training.optimiser import optimisers
+from brats_seg.training.runs import WEIGHTS, load_weights
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while training; exactly this is in a checkpoint."""
+
+    network: nn.Module
+    averaged: nn.Module
+    optimisers: list[torch.optim.Optimizer]
+    step: int = 0
+    seconds: float = 0.0
+
+
+def open_state(config: TrainConfig, device: torch.device, run: Path, init: Path | None) -> TrainState:
+    """The state of a run's checkpoint; where there is none, that of weights to start from, or of chance.
+
+    Raises:
+        ModelError: if the checkpoint is damaged, or it or ``init`` does not fit.
+    """
+    torch.manual_seed(config.seed)
+    network = AttentionUNet(config.network).to(device)
+    averaged = AttentionUNet(config.network).to(device)
+    steppers = optimisers(network, kind=config.optimiser, lr=config.learning_rate, weight_decay=config.weight_decay)
+    state = TrainState(network, averaged, steppers)
+    checkpoint = run / CHECKPOINT
+    if checkpoint.exists():
+        _restore(state, checkpoint, device)
+        return state
+    if init is not None:
+        load_weights(network, init)
+    averaged.load_state_dict(network.state_dict())
+    return state
+
+
+@torch.no_grad()
+def update_average(state: TrainState, config: TrainConfig) -> None:
+    """Exponential moving average of the weights; short at first, so that the start is forgotten."""
+    decay = min(config.ema, (1 + state.step) / (10 + state.step))
+    for kept, new in zip(state.averaged.parameters(), state.network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def save_state(state: TrainState, config: TrainConfig, run: Path) -> None:
+    """Write checkpoint and averaged weights (half precision) beside their names and rename them when whole."""
+    partial = run / ".checkpoint.partial"
+    torch.save(
+        {
+            "network": state.network.state_dict(),
+            "averaged": state.averaged.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
+            "step": state.step,
+            "seconds": state.seconds,
+        },
+        partial,
+    )
+    partial.replace(run / CHECKPOINT)
+    weights = {name: value.detach().half().cpu().contiguous() for name, value in state.averaged.state_dict().items()}
+    partial = run / ".weights.partial"
+    # one entry, because safetensors writes several in any order, and equal runs should give equal files
+    save_file(weights, partial, metadata={"made_by": f"brats-seg, stage {config.stage}, step {state.step}"})
+    partial.replace(run / WEIGHTS)
+
+
+def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
+    try:
+        held = torch.load(checkpoint, map_location=device, weights_only=True)
+        state.network.load_state_dict(held["network"])
+        state.averaged.load_state_dict(held["averaged"])
+        for optimiser, values in zip(state.optimisers, held["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        state.step, state.seconds = int(held["step"]), float(held["seconds"])
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{checkpoint.name} is damaged ({reason}); remove it to start again") from error
