@@ -98,16 +98,19 @@ def region_masks(
             f"{enhancing_ml:.2f} ml of doubtful enhancement, under the {config.min_enhancing_ml:g} ml that this model "
             "tells apart from none, was counted as tumour core without enhancement"
         )
-    elif enhancing_ml > 0 and rise is not None:
-        risen = float(np.median(rise[masks[Region.ET]]))
-        if risen < config.min_enhancement:
-            masks[Region.ET] = np.zeros_like(masks[Region.ET])
-            notes.append(
-                f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE by {risen:.2f} standard "
-                f"deviations of the brain, less than {config.min_enhancement:g}, and were counted as tumour core "
-                "without enhancement"
-            )
+    elif too_little_rise(masks[Region.ET], rise, config.min_enhancement):
+        masks[Region.ET] = np.zeros_like(masks[Region.ET])
+        notes.append(
+            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE by less than "
+            f"{config.min_enhancement:g} standard deviations of the brain, and were counted as tumour core without "
+            "enhancement"
+        )
     return masks, tuple(notes)
+
+
+def too_little_rise(mask: NDArray[np.bool_], rise: NDArray[np.floating[Any]] | None, least: float) -> bool:
+    """Whether a mask of ET holds something, and its median of :func:`enhancement` is known and under ``least``."""
+    return rise is not None and bool(mask.any()) and float(np.median(rise[mask])) < least
 
 
 def drop_coreless(

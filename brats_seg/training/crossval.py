@@ -19,6 +19,7 @@ from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
 from brats_seg.evaluation.boxes import bounding_box
+from brats_seg.inference.postprocess import enhancement
 from brats_seg.inference.predict import Predictor, StageOutputs
 from brats_seg.models.bundle import CARD, ModelBundle, find_model
 from brats_seg.training.arrays import open_arrays, write_arrays
@@ -212,7 +213,7 @@ def predict_case(predictor: Predictor, pack: PackedStudy, *, missing: Sequence[M
     prepared = without(as_prepared(pack, divisor), missing)
     outputs = predictor.stages(prepared)
     labels = np.pad(pack.labels, [(0, b - a) for a, b in zip(pack.labels.shape, prepared.grid.shape, strict=True)])
-    return _cropped(Case(pack.id, outputs, prepared.brain, labels))
+    return _cropped(Case(pack.id, outputs, prepared.brain, labels, enhancement(prepared)))
 
 
 def _cropped(case: Case) -> Case:
@@ -230,7 +231,8 @@ def _cropped(case: Case) -> Case:
         x, y, z = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, box, strict=True))
         inner = (x, y, z)
     outputs = StageOutputs(whole, close, inner)  # type: ignore[arg-type]  # half precision is widened when used
-    return Case(case.id, outputs, case.brain[box].copy(), case.labels[box].copy())
+    rise = None if case.rise is None else case.rise[box].astype(np.float16)
+    return Case(case.id, outputs, case.brain[box].copy(), case.labels[box].copy(), rise)
 
 
 def outputs_of(
@@ -264,7 +266,8 @@ def outputs_of(
 
 def write_case(case: Case, path: Path) -> None:
     """Write a case, whole or not at all."""
-    arrays: dict[str, NDArray[np.generic]] = {"labels": case.labels, "brain": np.packbits(case.brain)}
+    rise = np.empty(0, np.float16) if case.rise is None else case.rise
+    arrays: dict[str, NDArray[np.generic]] = {"labels": case.labels, "brain": np.packbits(case.brain), "rise": rise}
     if case.outputs.whole is not None:
         arrays["whole"] = case.outputs.whole
     if case.outputs.close is not None and case.outputs.box is not None:
@@ -282,12 +285,13 @@ def read_case(path: Path) -> Case:
     with open_arrays(path) as held:
         labels = held["labels"]
         brain = np.unpackbits(held["brain"], count=labels.size).reshape(labels.shape).astype(bool)
+        rise = held["rise"] if held["rise"].size else None
         whole = held.get("whole")
         close, box = None, None
         if "close" in held:
             x, y, z = (slice(int(a), int(b)) for a, b in held["box"])
             close, box = held["close"], (x, y, z)
-    return Case(path.stem, StageOutputs(whole, close, box), brain, labels)
+    return Case(path.stem, StageOutputs(whole, close, box), brain, labels, rise)
 
 
 def check_models(config: CrossvalConfig, split: Split, run: Path) -> None:

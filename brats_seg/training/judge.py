@@ -71,7 +71,7 @@ def segmentation_of(case: Case, config: PostprocessConfig) -> Segmentation:
     array = case.probabilities(config)
     x, y, z = case.labels.shape
     grid = Grid((x, y, z), np.eye(4))
-    masks, _ = region_masks(array, grid.voxel_ml, config)
+    masks, _ = region_masks(array, grid.voxel_ml, config, rise=case.rise)
     labels = Volume(DEFAULT_SCHEMA.compose(masks), grid)
     return Segmentation(case.id, labels, DEFAULT_SCHEMA, Probabilities(array, grid))
 

@@ -65,7 +65,8 @@ def subset_scores(
                     missing = [sequence for sequence in SEQUENCES if sequence not in kept]
                     case = predict_case(predictor, by_id[study], missing=missing)
                     post = fits[fold].postprocess
-                    masks, _ = region_masks(case.probabilities(post), 0.001, post)  # packs are at 1 mm
+                    # packs are at 1 mm
+                    masks, _ = region_masks(case.probabilities(post), 0.001, post, rise=case.rise)
                     rows += [
                         {"case": study, "sequences": subset_name(kept), "region": region.abbreviation}
                         | {"dice": score(masks[region], case.truth(region))}

@@ -15,10 +15,11 @@ from toy_packs import toy_pack
 
 from brats_seg.cli.main import main
 from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.predict import StageOutputs
 from brats_seg.models.bundle import PostprocessConfig, find_model
-from brats_seg.training.calibrate import Case, fit_postprocess, fit_temperatures, simplest_as_good
+from brats_seg.training.calibrate import MIN_ENHANCING_ML, Case, fit_postprocess, fit_temperatures, simplest_as_good
 from brats_seg.training.crossval import (
     as_prepared,
     check_models,
@@ -31,7 +32,7 @@ from brats_seg.training.crossval import (
     write_case,
 )
 from brats_seg.training.data import load_packs, write_pack
-from brats_seg.training.judge import interval_summary
+from brats_seg.training.judge import interval_summary, segmentation_of
 from brats_seg.training.runs import read_yaml
 from brats_seg.training.splits import read_split
 from brats_seg.training.subsets import subsets
@@ -220,7 +221,8 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
     close = rng.random((3, 4, 4, 4)).astype(np.float16)
     brain = rng.random((9, 8, 7)) < 0.5
     labels = rng.integers(0, 4, (9, 8, 7)).astype(np.uint8)
-    case = Case("a", StageOutputs(whole, close, (slice(1, 5), slice(2, 6), slice(3, 7))), brain, labels)
+    rise = rng.random((9, 8, 7)).astype(np.float16)
+    case = Case("a", StageOutputs(whole, close, (slice(1, 5), slice(2, 6), slice(3, 7))), brain, labels, rise)
     write_case(case, tmp_path / "a.npz")
     again = read_case(tmp_path / "a.npz")
     assert np.array_equal(again.outputs.whole, whole)
@@ -228,6 +230,9 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert again.outputs.box == case.outputs.box
     assert np.array_equal(again.brain, brain)
     assert np.array_equal(again.labels, labels)
+    assert again.rise is not None and np.array_equal(again.rise, rise)
+    write_case(replace(case, rise=None), tmp_path / "a.npz")
+    assert read_case(tmp_path / "a.npz").rise is None
     (tmp_path / "a.npz").write_bytes(b"torn")
     with pytest.raises(InputError, match="damaged"):
         read_case(tmp_path / "a.npz")
@@ -242,6 +247,18 @@ def ball_case(*, sharpness: float, seed: int) -> Case:
     said = 1 / (1 + np.exp(-sharpness * honest))
     array = np.stack([said] * 3).astype(np.float32)
     return Case(f"c{seed}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels)
+
+
+def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted_and_scored() -> None:
+    case = ball_case(sharpness=3.0, seed=0)
+    bright = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
+    config = fit_postprocess([bright], PostprocessConfig())
+    assert config.min_enhancement > 0 and config.min_enhancing_ml == max(MIN_ENHANCING_ML)
+    small = replace(config, min_enhancing_ml=0.0)
+    found = segmentation_of(bright, small)
+    assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
+    for risen in (None, np.ones(case.labels.shape)):
+        assert segmentation_of(replace(bright, rise=risen), small).region_mask(Region.ET).any()
 
 
 def test_a_temperature_makes_overconfident_outputs_honest() -> None:
