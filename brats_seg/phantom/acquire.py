@@ -7,7 +7,8 @@ field. A slice is the mean over its thickness, so partial volume comes about as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,11 +21,14 @@ from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tissue
-from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
+from brats_seg.phantom.fields import Field, Span, expand, lattice_shape, smooth_noise, support
 from brats_seg.phantom.rasterise import TumourFractions
-from brats_seg.phantom.resample import resample_box
+from brats_seg.phantom.resample import cropped, reached_box, resample_box
 
 Floats = NDArray[np.float64]
+
+THREADS = 2
+"""Sequences scanned at the same time: each needs some hundred MB while it is made."""
 
 _SLICES: Mapping[MRSequence, tuple[float, float]] = {
     MRSequence.T1: (1.0, 2.5),
@@ -160,61 +164,85 @@ def acquire(
         Float32 images with zero background, as after skull stripping.
     """
     config = config or AcquisitionConfig()
-    tissues = body.tissues()
-    images = {}
-    for sequence, child in zip(config.sequences, rng.spawn(len(config.sequences)), strict=True):
-        images[sequence] = _scan(body, tissues, sequence, grid=grids[sequence], rng=child, config=config)
-    return Study(study_id, images)
+    texture = body.texture
+    seen = _Seen(
+        [(tissue, support(values), values) for tissue, values in body.tissues().items()],
+        0.25 * texture.fine + 0.35 * texture.middle,
+        0.5 * texture.middle + 0.85 * texture.lesion,
+    )
+
+    def scan(sequence: MRSequence, child: np.random.Generator) -> Volume:
+        return _scan(body, seen, sequence, grid=grids[sequence], rng=child, config=config)
+
+    # each sequence has its own chance, so the order in which threads finish changes nothing
+    with ThreadPoolExecutor(THREADS) as pool:
+        volumes = pool.map(scan, config.sequences, rng.spawn(len(config.sequences)))
+        return Study(study_id, dict(zip(config.sequences, volumes, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What all sequences share.
+
+    Attributes:
+        tissues: each with the box outside which there is none of it (None: there is none), and its fraction.
+        brain_pattern: texture of healthy tissue without its wide part, which differs between sequences.
+        lesion_pattern: texture of tumour tissue.
+    """
+
+    tissues: Sequence[tuple[Tissue, Span | None, Field]]
+    brain_pattern: Field
+    lesion_pattern: Field
 
 
 def _scan(
     body: Body,
-    tissues: Mapping[Tissue, Field],
+    seen: _Seen,
     sequence: MRSequence,
     *,
     grid: Grid,
     rng: np.random.Generator,
     config: AcquisitionConfig,
 ) -> Volume:
-    signal = _signal(body, tissues, sequence, rng, config)
+    signal = _signal(body, seen, sequence, rng, config)
     signal *= _sensitivity(body.grid, config.bias, rng)
     thickness = float(rng.uniform(*config.slice_mm[sequence]))
     signal = _point_spread(signal, body.grid, grid, thickness, config.blur_mm)
     matrix = _movement(body, sequence, rng, config)
-    image = resample_box(signal, body.grid, grid, matrix=matrix)
-    brain = resample_box(body.anatomy.brain.astype(np.float32), body.grid, grid, matrix=matrix) >= 0.5
-    values = image[brain]
+    result = np.zeros(grid.shape, np.float32)
+    box = reached_box(body.grid, grid, matrix=matrix)
+    if box is None:
+        return Volume(result, grid)
+    near = cropped(grid, box)
+    brain = resample_box(body.anatomy.brain.astype(np.float32), body.grid, near, matrix=matrix) >= 0.5
+    values = resample_box(signal, body.grid, near, matrix=matrix)[brain]
     real = values + config.noise * rng.standard_normal(values.shape, dtype=np.float32)
     imaginary = config.noise * rng.standard_normal(values.shape, dtype=np.float32)
-    result = np.zeros(grid.shape, np.float32)
     gain = float(np.exp(rng.uniform(np.log(60), np.log(300))))  # units of an MRI file are arbitrary
-    result[brain] = np.maximum(np.hypot(real, imaginary) * gain, 1e-3)
+    result[box][brain] = np.maximum(np.hypot(real, imaginary) * gain, 1e-3)
     return Volume(result, grid)
 
 
 def _signal(
     body: Body,
-    tissues: Mapping[Tissue, Field],
+    seen: _Seen,
     sequence: MRSequence,
     rng: np.random.Generator,
     config: AcquisitionConfig,
 ) -> Field:
     """Noise-free signal above the level of no signal, on the body's grid, in standard deviations of the brain."""
-    texture = body.texture
-    brain_pattern = 0.25 * texture.fine + 0.35 * texture.middle + WIDE[sequence] * texture.wide
-    lesion_pattern = 0.5 * texture.middle + 0.85 * texture.lesion
+    brain_pattern = seen.brain_pattern + WIDE[sequence] * body.texture.wide
     healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
     signal = np.zeros(body.grid.shape, np.float32)
     depth, grey = body.tumour.depth, body.anatomy.grey
-    for tissue, whole_fraction in tissues.items():
+    for tissue, box, whole_fraction in seen.tissues:
         jitter = float(config.contrast_jitter * rng.standard_normal())
-        box = _support(whole_fraction)
         if box is None:
             continue
         fraction = whole_fraction[box]
         level = ZERO_LEVEL[sequence] + SIGNAL[sequence][tissue] + jitter
         variation = VARIATION[sequence][tissue] * config.texture
-        pattern = brain_pattern if tissue in healthy else lesion_pattern
+        pattern = brain_pattern if tissue in healthy else seen.lesion_pattern
         value = level + variation * pattern[box]
         if tissue is Tissue.EDEMA:
             # infiltrated white matter fades outwards and keeps some of the tissue below it
@@ -223,15 +251,6 @@ def _signal(
             value += 0.3 * grey[box] * (SIGNAL[sequence][Tissue.GREY] - SIGNAL[sequence][Tissue.WHITE])
         signal[box] += fraction * np.maximum(value, 0)
     return signal
-
-
-def _support(values: Field) -> tuple[slice, slice, slice] | None:
-    """The box outside which a field is 0; None if it is 0 everywhere."""
-    spans = [np.flatnonzero(values.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if spans[0].size == 0:
-        return None
-    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return x, y, z
 
 
 def _sensitivity(grid: Grid, strength: float, rng: np.random.Generator) -> Field:

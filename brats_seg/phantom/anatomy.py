@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from brats_seg.core.volume import Grid
 from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
 
 Floats = NDArray[np.float64]
+_Kind = TypeVar("_Kind", np.float32, np.bool_)
 
 LATTICE_MM = 6.0
 """Spacing of the lattice that holds the random deformation."""
@@ -89,19 +91,16 @@ class Template:
 @lru_cache(maxsize=1)
 def load_template() -> Template:
     """The template from nilearn's own files; nothing is downloaded."""
-    from nilearn import datasets  # noqa: PLC0415  (imports scikit-learn, which takes seconds)
+    from nilearn import datasets  # noqa: PLC0415  (imports scikit-learn, which takes a second)
 
     image = datasets.load_mni152_template()
-    head, grey, white = (
-        np.asarray(picture.dataobj, dtype=np.float32)
-        for picture in (image, datasets.load_mni152_gm_template(), datasets.load_mni152_wm_template())
-    )
-    brain = head > 0
-    low = np.maximum(np.argwhere(brain).min(0) - 2, 0)
-    box = tuple(
-        slice(int(a), int(b)) for a, b in zip(low, np.minimum(np.argwhere(brain).max(0) + 3, brain.shape), strict=True)
-    )
-    brain, grey, white = brain[box], np.where(brain, grey, 0)[box], np.where(brain, white, 0)[box]
+    maps = (datasets.load_mni152_gm_template(), datasets.load_mni152_wm_template())
+    brain = np.asarray(image.dataobj) > 0
+    spans = [np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    low = np.array([max(int(span[0]) - 2, 0) for span in spans])
+    box = tuple(slice(int(start), int(span[-1]) + 3) for start, span in zip(low, spans, strict=True))
+    brain = brain[box]
+    grey, white = (np.where(brain, np.asarray(picture.dataobj, dtype=np.float32)[box], 0) for picture in maps)
     affine = np.array(image.affine, dtype=np.float64)
     affine[:3, 3] += affine[:3, :3] @ low
     csf = np.where(brain, np.clip(1 - grey - white, 0, 1), 0)
@@ -113,10 +112,21 @@ def load_template() -> Template:
         (csf / total).astype(np.float32),
         (grey / total).astype(np.float32),
         (white / total).astype(np.float32),
-        ndimage.distance_transform_edt(brain).astype(np.float32),
+        depth_mm(brain),
         np.clip((ndimage.gaussian_filter(both, 5) - 0.16) / 0.14, 0, 1),
         np.array([0.0, -22.0, 9.5]),
     )
+
+
+def depth_mm(brain: NDArray[np.bool_]) -> Field:
+    """Distance to the outside of the brain on 1 mm voxels, 0 there; half the work where left mirrors right."""
+    if not np.array_equal(brain, brain[::-1]):
+        whole: Field = ndimage.distance_transform_edt(brain).astype(np.float32)
+        return whole
+    # what lies nearest across the middle has its mirror image on the same side, at most as far away
+    half = (len(brain) + 1) // 2
+    depth: Field = ndimage.distance_transform_edt(brain[:half]).astype(np.float32)
+    return np.concatenate([depth, depth[: len(brain) - half][::-1]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +188,16 @@ class Person:
         result: Floats = moved @ self.matrix.T + load_template().centre_mm
         return result
 
+    @cached_property
+    def box_mm(self) -> tuple[Floats, Floats]:
+        """Lower and upper corner, RAS+ mm, of a box around the brain."""
+        axis = np.arange(-LATTICE_REACH_MM, LATTICE_REACH_MM + 1, 3.0)
+        points = self.centre_mm + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
+        template = load_template()
+        voxels = np.moveaxis(template.grid.to_voxel(self.to_template(points)), -1, 0)
+        inside = points[ndimage.map_coordinates(template.depth_mm, voxels, order=1, mode="constant") > 0]
+        return inside.min(0) - 4, inside.max(0) + 4
+
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
@@ -226,18 +246,21 @@ def _individual_tissue(config: AnatomyConfig, atrophy: float, rng: np.random.Gen
     """
     template = load_template()
     shape = template.grid.shape
-    noise = config.fold_noise * (1 - 0.75 * template.mixed)
-    gain = 1 + 1.6 * (1 - template.mixed)
-    floor = 0.01
-    deep = 0.6 * (template.depth_mm > VENTRICLE_DEPTH_MM)  # the template's ventricles are those of young people
-    log_csf = np.log(template.csf + floor) + atrophy + deep + noise * smooth_noise(shape, 1.6, rng)
-    log_grey = np.log(template.grey + floor)
-    log_white = np.log(template.white + floor) + 0.5 + 0.6 * noise * smooth_noise(shape, 1.6, rng)
-    highest = np.maximum(np.maximum(log_csf, log_grey), log_white)
-    csf, grey, white = (np.exp(gain * (value - highest)) for value in (log_csf, log_grey, log_white))
-    total = csf + grey + white
     inside = template.depth_mm > 0
-    return np.where(inside, csf / total, 0).astype(np.float32), np.where(inside, grey / total, 0).astype(np.float32)
+    mixed = template.mixed[inside]
+    noise = config.fold_noise * (1 - 0.75 * mixed)
+    gain = 1 + 1.6 * (1 - mixed)
+    floor = 0.01
+    deep = 0.6 * (template.depth_mm[inside] > VENTRICLE_DEPTH_MM)  # the template's ventricles are those of young people
+    log_csf = np.log(template.csf[inside] + floor) + atrophy + deep + noise * smooth_noise(shape, 1.6, rng)[inside]
+    log_grey = np.log(template.grey[inside] + floor)
+    log_white = np.log(template.white[inside] + floor) + 0.5 + 0.6 * noise * smooth_noise(shape, 1.6, rng)[inside]
+    highest = np.maximum(np.maximum(log_csf, log_grey), log_white)
+    odds = [np.exp(gain * (value - highest)) for value in (log_csf, log_grey, log_white)]
+    total = odds[0] + odds[1] + odds[2]
+    csf, grey = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    csf[inside], grey[inside] = odds[0] / total, odds[1] / total
+    return csf, grey
 
 
 def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> Anatomy:
@@ -252,28 +275,27 @@ def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> 
     points = _lattice_points(grid)
     still = _template_lattice(person, points)
     near = _near_brain(template, still, grid)
-    depth = _sample(template.depth_mm, still, near, grid)
-    brain = depth > 1.0
-    moved = still
+    places = _places(still, near, grid)
+    depth = _sample(template.depth_mm, places)
+    brain = _spread(depth > 1.0, near)
     if pushes:
         for push in reversed(pushes):
             points = push.origin_mm(points)
-        moved = _template_lattice(person, points)
-        depth = _sample(template.depth_mm, moved, brain, grid)
-    csf = np.clip(_sample(person.csf, moved, brain, grid), 0, 1)
-    grey = np.clip(_sample(person.grey, moved, brain, grid), 0, 1 - csf)
+        places = _places(_template_lattice(person, points), brain, grid)
+        depth = _sample(template.depth_mm, places)
+    else:
+        kept = depth > 1.0
+        places, depth = places[:, kept], depth[kept]
+    csf = np.clip(_sample(person.csf, places), 0, 1)
+    grey = np.clip(_sample(person.grey, places), 0, 1 - csf)
     deep = 1 / (1 + np.exp((VENTRICLE_DEPTH_MM - depth) / 1.5))
-    return Anatomy(grid, csf, csf * deep, grey, brain - csf - grey, brain)
+    csf, ventricle, grey, white = (_spread(part, brain) for part in (csf, csf * deep, grey, 1 - csf - grey))
+    return Anatomy(grid, csf, ventricle, grey, white, brain)
 
 
 def brain_box_mm(person: Person) -> tuple[Floats, Floats]:
     """Lower and upper corner, RAS+ mm, of a box around a person's brain."""
-    axis = np.arange(-LATTICE_REACH_MM, LATTICE_REACH_MM + 1, 3.0)
-    points = person.centre_mm + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
-    template = load_template()
-    voxels = np.moveaxis(template.grid.to_voxel(person.to_template(points)), -1, 0)
-    inside = points[ndimage.map_coordinates(template.depth_mm, voxels, order=1, mode="constant") > 0]
-    return inside.min(0) - 4, inside.max(0) + 4
+    return person.box_mm
 
 
 def _lattice_points(grid: Grid) -> Floats:
@@ -293,9 +315,19 @@ def _near_brain(template: Template, lattice: Field, grid: Grid) -> NDArray[np.bo
     return expand(ndimage.maximum_filter(depth > 0, 3).astype(np.float32), grid.shape, MAP_STEP) > 0
 
 
-def _sample(values: Field, lattice: Field, where: NDArray[np.bool_], grid: Grid) -> Field:
-    """A template map on the patient's grid, 0 but in ``where``."""
-    voxels = np.stack([expand(axis, grid.shape, MAP_STEP)[where] for axis in lattice])
-    result = np.zeros(grid.shape, np.float32)
-    result[where] = ndimage.map_coordinates(values, voxels, output=np.float32, order=1, mode="nearest")
+def _places(lattice: Field, where: NDArray[np.bool_], grid: Grid) -> Field:
+    """``(3, N)`` template voxel coordinates of the N voxels of ``where``."""
+    return np.stack([expand(axis, grid.shape, MAP_STEP)[where] for axis in lattice])
+
+
+def _sample(values: Field, places: Field) -> Field:
+    """A template map at ``(3, N)`` places."""
+    result: Field = ndimage.map_coordinates(values, places, output=np.float32, order=1, mode="nearest")
+    return result
+
+
+def _spread(values: NDArray[_Kind], where: NDArray[np.bool_]) -> NDArray[_Kind]:
+    """Values of the voxels of ``where`` on the whole grid, 0 elsewhere."""
+    result = np.zeros(where.shape, values.dtype)
+    result[where] = values
     return result

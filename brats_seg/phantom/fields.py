@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 Field = NDArray[np.float32]
+Span = tuple[slice, slice, slice]
 
 
-def expand(lattice: Field, shape: tuple[int, int, int], step: float, *, margin: int = 0) -> Field:
+def expand(lattice: Field, shape: tuple[int, int, int], step: float | Sequence[float], *, margin: int = 0) -> Field:
     """Linear interpolation of a coarse lattice, one axis after the other as a matrix product.
 
     Args:
         lattice: values at voxel positions ``(i - margin) * step``.
         shape: of the result; the lattice must reach its end.
-        step: voxels between lattice points.
+        step: voxels between lattice points; one number, or one for each axis.
         margin: lattice points before voxel 0.
 
     Returns:
         ``shape`` float32.
     """
     result = lattice.astype(np.float32, copy=False)
-    for axis, (length, size) in enumerate(zip(lattice.shape, shape, strict=True)):
-        position = np.arange(size) / step + margin
+    steps = step if isinstance(step, Sequence) else (step, step, step)
+    for axis, (length, size, every) in enumerate(zip(lattice.shape, shape, steps, strict=True)):
+        position = np.arange(size) / every + margin
         lower = np.clip(np.floor(position).astype(int), 0, length - 2)
         weight = (position - lower).astype(np.float32)
         matrix = np.zeros((size, length), np.float32)
@@ -31,6 +36,15 @@ def expand(lattice: Field, shape: tuple[int, int, int], step: float, *, margin: 
         matrix[np.arange(size), lower + 1] += weight
         result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(result)
+
+
+def support(values: NDArray[Any]) -> Span | None:
+    """The box outside which an array is 0; None if it is 0 everywhere."""
+    spans = [np.flatnonzero(values.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if spans[0].size == 0:
+        return None
+    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return x, y, z
 
 
 def lattice_shape(shape: tuple[int, int, int], step: int) -> tuple[int, int, int]:

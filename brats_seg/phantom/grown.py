@@ -20,11 +20,11 @@ from brats_seg.core.volume import Grid, box_corners
 from brats_seg.phantom.acquire import Body, Texture
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
-from brats_seg.phantom.fields import Field
+from brats_seg.phantom.fields import Field, Span
 from brats_seg.phantom.flow import BrainSpace, Flow, Mass
 from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, Profile, ball_radius_mm
 from brats_seg.phantom.objects import Blob
-from brats_seg.phantom.partition import FREE, Level, Partition, Span
+from brats_seg.phantom.partition import FREE, Level, Partition
 from brats_seg.phantom.rasterise import TumourFractions
 
 Floats = NDArray[np.float64]
@@ -235,13 +235,24 @@ class _Cutter:
         self.points = points_of(grid, self.box)
         self.origin = self.points if flow is None else flow.origin_mm(self.points)
 
-    def _sampled(self, values: Field, grid: Grid | None = None) -> Field:
-        voxels = np.moveaxis((grid or self.lesion.fields.grid).to_voxel(self.origin), -1, 0)
+    def _sampled(self, values: Field, grid: Grid | None = None, *, inner: Span | None = None) -> Field:
+        """A field of the lesion in the box, or in an inner box of it."""
+        origin = self.origin if inner is None else self.origin[inner]
+        voxels = np.moveaxis((grid or self.lesion.fields.grid).to_voxel(origin), -1, 0)
         result: Field = ndimage.map_coordinates(values, voxels, output=np.float32, order=1, mode="nearest")
         return result
 
-    def _level(self, values: Field) -> Level:
-        return Level(values, self.box)
+    def _level(self, values: Field, inner: Span | None = None) -> Level:
+        if inner is None:
+            return Level(values, self.box)
+        x, y, z = (slice(b.start + i.start, b.start + i.stop) for b, i in zip(self.box, inner, strict=True))
+        return Level(values, (x, y, z))
+
+    def _inner(self, partition: Partition, part: int) -> Span:
+        """Where a part lies in the box, and the voxel around it that interpolation needs."""
+        spans = zip(partition.span(part), self.box, strict=True)
+        x, y, z = (slice(max(s.start, b.start) - b.start, min(s.stop, b.stop) - b.start) for s, b in spans)
+        return x, y, z
 
     def _part(self, part: int) -> int:
         return part_number(self.number, part)
@@ -266,13 +277,16 @@ class _Cutter:
             core = self._sampled(lesion.fields.core)
         border = partition.claim(self._part(ENHANCING), self._level(core), state.core_ml)
         # living tumour is left all around: what lies close behind the border dies last
-        necrosis = core + self._sampled(lesion.fields.necrosis) + 4 * np.maximum(core / border - RIM, 0)
+        inside = self._part(ENHANCING)
+        inner = self._inner(partition, inside)
+        core = core[inner]
+        necrosis = core + self._sampled(lesion.fields.necrosis, inner=inner) + 4 * np.maximum(core / border - RIM, 0)
         dark_ml = state.core_ml * (1 - state.enhancing_share)
         soft_ml = dark_ml * lesion.profile.soft
-        inside = self._part(ENHANCING)
-        partition.claim(self._part(NECROSIS), self._level(necrosis), dark_ml - soft_ml, within=inside)
+        partition.claim(self._part(NECROSIS), self._level(necrosis, inner), dark_ml - soft_ml, within=inside)
         soft_ml = min(soft_ml, partition.volume_ml(inside))
-        partition.claim(self._part(SOFT), self._level(self._sampled(lesion.fields.soft)), soft_ml, within=inside)
+        soft = self._level(self._sampled(lesion.fields.soft, inner=inner), inner)
+        partition.claim(self._part(SOFT), soft, soft_ml, within=inside)
 
     def _body_level(self, body: Blob) -> Field:
         """A dome on the dura, with a thin tail along it."""

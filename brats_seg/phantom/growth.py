@@ -87,6 +87,7 @@ class Reactor:
             raise ValueError(f"{diffusion.ndim} dimensions need as many spacings, not {tuple(spacing_mm)}")
         self.per_day = per_day
         self._faces = []
+        self._days, self._shares = 0.0, [diffusion[:0]]
         outflow = diffusion * 0
         for axis, spacing in enumerate(spacing_mm):
             low, high = _ends(diffusion.ndim, axis)
@@ -113,10 +114,13 @@ class Reactor:
         return logistic(self._diffuse(logistic(density, half), days), half)
 
     def _diffuse(self, density: Any, days: float) -> Any:
+        if days != self._days:
+            self._days, self._shares = days, [face * days for face in self._faces]
         result = density + 0
-        for axis, face in enumerate(self._faces):
+        for axis, share in enumerate(self._shares):
             low, high = _ends(density.ndim, axis)
-            flow = (density[high] - density[low]) * (face * days)
+            flow = density[high] - density[low]
+            flow *= share
             result[low] += flow
             result[high] -= flow
         return result
@@ -124,7 +128,9 @@ class Reactor:
 
 def logistic(density: Any, factor: float) -> Any:
     """Exact solution of ``du/dt = rho u (1 - u)`` after the time in which a few cells multiply by ``factor``."""
-    return density * factor / (density * (factor - 1) + 1)
+    below = density * (factor - 1)
+    below += 1
+    return density * factor / below
 
 
 def _ends(dimensions: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -14,7 +14,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.core.volume import Affine, Grid, Volume, box_corners
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
 from brats_seg.phantom.anatomy import AnatomyConfig, Person, brain_box_mm, draw_person, make_anatomy
-from brats_seg.phantom.fields import Field
+from brats_seg.phantom.fields import Field, support
 from brats_seg.phantom.grown import GrownBody, describe, volumes_ml
 from brats_seg.phantom.kinds import LesionScript, LesionState, edema_ml
 from brats_seg.phantom.rasterise import TumourFractions, draw_edema_field, tumour_fractions
@@ -229,13 +229,17 @@ def scan_patient(patient: Patient, config: PhantomConfig, rng: np.random.Generat
 
 def label_map(fractions: Mapping[Structure, Field]) -> NDArray[np.uint8]:
     """uint8 in the numbers of BraTS 2023: each nested region where it fills at least half of the voxel."""
-    core = fractions[Structure.NCR] + fractions[Structure.ET]
-    whole = core + fractions[Structure.ED]
-    labels = np.zeros(whole.shape, np.uint8)
-    labels[whole >= 0.5] = DEFAULT_SCHEMA.number(Structure.ED)
-    in_core = core >= 0.5
-    labels[in_core] = DEFAULT_SCHEMA.number(Structure.ET)
-    labels[in_core & (fractions[Structure.NCR] >= 0.5)] = DEFAULT_SCHEMA.number(Structure.NCR)
+    parts = [fractions[structure] for structure in (Structure.NCR, Structure.ET, Structure.ED)]
+    labels = np.zeros(parts[0].shape, np.uint8)
+    box = support(np.logical_or.reduce([part > 0 for part in parts]))
+    if box is None:
+        return labels
+    necrosis, enhancing, edema = (part[box] for part in parts)
+    core = necrosis + enhancing
+    here = labels[box]
+    here[core + edema >= 0.5] = DEFAULT_SCHEMA.number(Structure.ED)
+    here[core >= 0.5] = DEFAULT_SCHEMA.number(Structure.ET)
+    here[(core >= 0.5) & (necrosis >= 0.5)] = DEFAULT_SCHEMA.number(Structure.NCR)
     return labels
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.volume import Grid
-from brats_seg.phantom.fields import Field
+from brats_seg.phantom.fields import Field, Span, support
 
 SIDE = 5
 """Cells along each side of a voxel."""
@@ -26,7 +26,6 @@ FREE = 0
 _OUTSIDE = 255
 _STEPS = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
 
-Span = tuple[slice, slice, slice]
 Index = NDArray[np.intp]
 
 
@@ -70,6 +69,7 @@ class Partition:
         self._row = np.full(grid.shape, -1, np.int32)
         self._cells = np.zeros((0, CELLS), np.uint8)
         self._voxels = np.zeros((0, 3), np.intp)
+        self._counts: NDArray[np.int64] | None = None
 
     def claim(self, part: int, level: Level, volume_ml: float, *, within: int = FREE) -> float:
         """Give ``part`` the lowest of ``within``, as much as asked for.
@@ -137,6 +137,7 @@ class Partition:
         cells = self._cells[rows]
         cells[(level.cells(voxels) <= threshold) & (cells == within)] = part
         self._cells[rows] = cells
+        self._counts = None
 
     def fractions(self, *parts: int) -> Field:
         """Share of each voxel that belongs to any of the parts."""
@@ -146,8 +147,22 @@ class Partition:
 
     def volume_ml(self, *parts: int) -> float:
         """Exact volume of the parts."""
-        whole = int((np.isin(self.owner, parts) & (self._row < 0)).sum()) * CELLS
-        return (whole + int(np.isin(self._cells, parts).sum())) / CELLS * self.grid.voxel_ml
+        if self._counts is None:  # the same for every part until the next claim
+            whole = np.bincount(self.owner[self._row < 0], minlength=_OUTSIDE + 1) * CELLS
+            self._counts = whole + np.bincount(self._cells.ravel(), minlength=_OUTSIDE + 1)
+        return sum(int(self._counts[part]) for part in parts) / CELLS * self.grid.voxel_ml
+
+    def span(self, part: int, *, margin: int = 1) -> Span:
+        """The box around what a part has, and ``margin`` voxels more; the whole grid if it has nothing."""
+        here = self.owner == part
+        here[tuple(self._voxels[(self._cells == part).any(1)].T)] = True
+        box = support(here)
+        if box is None:
+            return slice(0, here.shape[0]), slice(0, here.shape[1]), slice(0, here.shape[2])
+        x, y, z = (
+            slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, here.shape, strict=True)
+        )
+        return x, y, z
 
     def cell_slices(self, axis: int, *parts: int) -> dict[int, NDArray[np.float64]]:
         """Cells of the parts in the middle plane of each slice, as in-plane points in voxels.

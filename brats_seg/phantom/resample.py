@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.volume import Affine, Grid
-from brats_seg.phantom.fields import Field
+from brats_seg.core.volume import Affine, Grid, apply_affine, box_corners
+from brats_seg.phantom.fields import Field, Span, support
 
 Floats = NDArray[np.float64]
 
@@ -26,23 +26,61 @@ def resample_box(values: Field, source: Grid, target: Grid, *, matrix: Affine | 
     Returns:
         ``target.shape`` float32. Where the grids share their voxels, these are copied unchanged.
     """
-    step = np.linalg.inv(source.affine) @ (np.eye(4) if matrix is None else matrix) @ target.affine
+    step = _step(source, target, matrix)
     copied = _copy_aligned(values, step, target.shape)
     if copied is not None:
         return copied
     spacing = min(source.spacing_mm)
     counts = [max(int(np.ceil(side / spacing - 0.25)), 1) for side in target.spacing_mm]
     offsets = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
-    total = np.zeros(target.shape, np.float32)
-    part = np.empty(target.shape, np.float32)
+    result = np.zeros(target.shape, np.float32)
+    filled = support(values)
+    box = None if filled is None else _reached(filled, step, target.shape)
+    if box is None:
+        return result
+    total = result[box]  # elsewhere is nothing but the field's 0
+    part = np.empty(total.shape, np.float32)
+    first = step[:3, 3] + step[:3, :3] @ np.array([s.start for s in box])
     for offset in itertools.product(*offsets):
-        origin = step[:3, 3] + step[:3, :3] @ np.array(offset)
+        origin = first + step[:3, :3] @ np.array(offset)
         ndimage.affine_transform(
-            values, step[:3, :3], origin, output_shape=target.shape, output=part, order=1, mode="constant", cval=0.0
+            values, step[:3, :3], origin, output_shape=total.shape, output=part, order=1, mode="constant", cval=0.0
         )
         total += part
     total /= float(np.prod(counts))
-    return total
+    return result
+
+
+def reached_box(source: Grid, target: Grid, *, matrix: Affine | None = None) -> Span | None:
+    """The box of the target outside which :func:`resample_box` gives 0 whatever the field; None if that is all."""
+    x, y, z = (slice(0, n) for n in source.shape)
+    return _reached((x, y, z), _step(source, target, matrix), target.shape)
+
+
+def cropped(grid: Grid, box: Span) -> Grid:
+    """The grid of a box of voxels."""
+    affine = np.array(grid.affine)
+    affine[:3, 3] = grid.to_world([s.start for s in box])
+    x, y, z = (s.stop - s.start for s in box)
+    return Grid((x, y, z), affine)
+
+
+def _step(source: Grid, target: Grid, matrix: Affine | None) -> Floats:
+    """4x4, target voxels to source voxels."""
+    step: Floats = np.linalg.inv(source.affine) @ (np.eye(4) if matrix is None else matrix) @ target.affine
+    return step
+
+
+def _reached(filled: Span, step: Floats, shape: tuple[int, int, int]) -> Span | None:
+    """Target voxels that touch a box of source voxels, or what interpolation makes of it one voxel farther."""
+    low, high = np.array([s.start for s in filled]) - 1, np.array([s.stop for s in filled])
+    corners = apply_affine(np.linalg.inv(step), box_corners(low, high))
+    first = np.maximum(np.floor(corners.min(0) - 0.5).astype(int), 0)
+    stop = np.minimum(np.ceil(corners.max(0) + 0.5).astype(int) + 1, shape)
+    if (first >= stop).any():
+        return None
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
+    return x, y, z
 
 
 def _copy_aligned(values: Field, step: Floats, shape: tuple[int, int, int]) -> Field | None:

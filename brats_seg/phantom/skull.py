@@ -20,7 +20,7 @@ from scipy import ndimage
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.core.volume import Grid, Volume
-from brats_seg.phantom.fields import Field, expand, lattice_shape
+from brats_seg.phantom.fields import Field, expand, lattice_shape, support
 from brats_seg.phantom.objects import Waves
 from brats_seg.phantom.tumour import draw_waves
 
@@ -153,7 +153,9 @@ def _with_head(
     median = float(np.median(data[brain]))
     signal = np.zeros(volume.grid.shape, np.float32)
     for layer, share in shares.items():
-        signal += share * np.float32(SIGNAL[sequence][layer] * skull.brightness[sequence][layer])
+        box = support(share)
+        if box is not None:
+            signal[box] += share[box] * np.float32(SIGNAL[sequence][layer] * skull.brightness[sequence][layer])
     texture = ndimage.gaussian_filter(rng.standard_normal(signal.shape, dtype=np.float32), 1.0, truncate=2.5)
     signal *= 1 + 0.10 * texture / max(float(texture.std()), 1e-6)
     noise = max(skull.air_noise, 0.01)
@@ -199,7 +201,10 @@ def head_layers(brain: NDArray[np.bool_], grid: Grid, skull: Skull) -> dict[Laye
         before = filled
     _add_face(shares, local, before, step)
     _add_eyes(shares, local, skull, step)
-    return {layer: np.where(brain, 0, np.clip(share, 0, 1)).astype(np.float32) for layer, share in shares.items()}
+    for share in shares.values():
+        np.clip(share, 0, 1, out=share)
+        share[brain] = 0
+    return shares
 
 
 def _from(centre_mm: Floats, grid: Grid) -> tuple[Field, Field, Field]:
@@ -236,9 +241,7 @@ def _distance_mm(brain: NDArray[np.bool_], grid: Grid) -> tuple[Field, Floats]:
     hull = padded | (ndimage.distance_transform_edt(grown, sampling=spacing) > CLOSED_MM)
     distance = ndimage.distance_transform_edt(~hull, sampling=spacing).astype(np.float32)
     inner = tuple(slice(n, n + size) for n, size in zip(pad, coarse.shape, strict=True))
-    whole: Field = ndimage.affine_transform(
-        distance[inner], 1 / np.array(steps, np.float64), output_shape=grid.shape, order=1, mode="nearest"
-    )
+    whole = expand(np.pad(distance[inner], (0, 1), mode="edge"), grid.shape, steps)
     centre: Floats = grid.to_world((np.argwhere(hull) - pad) * steps).mean(0)
     return whole, centre
 
@@ -247,7 +250,7 @@ def _add_face(shares: dict[Layer, Field], local: tuple[Field, Field, Field], fil
     """Face and neck: a block of muscle below and in front of the brain, with fat below its skin."""
     x, y, z = local
     face = np.sqrt((x / 62) ** 2 + ((y - 28) / 62) ** 2 + ((z + 62) / 60) ** 2)
-    neck = np.maximum(np.sqrt((x / 56) ** 2 + ((y + 22) / 58) ** 2), np.where(z > -30, 9.0, 0.0))
+    neck = np.maximum(np.sqrt((x / 56) ** 2 + ((y + 22) / 58) ** 2), np.where(z > -30, np.float32(9), np.float32(0)))
     level = (1 - np.minimum(face, neck)) * 56  # about the distance to the surface, mm
     share = _filled(level, step) * (1 - filled)
     fat = _filled(9 - level, step) * _filled(level - 3, step)
@@ -257,18 +260,25 @@ def _add_face(shares: dict[Layer, Field], local: tuple[Field, Field, Field], fil
 
 def _filled(level_mm: Floats | Field, step: float) -> Field:
     """Share of voxels of size ``step`` within a surface, by the depth of their centres below it."""
-    filled: Field = np.clip(level_mm / step + 0.5, 0, 1).astype(np.float32)
-    return filled
+    filled: Field = np.asarray(level_mm / step, np.float32)
+    filled += np.float32(0.5)
+    return np.clip(filled, 0, 1, out=filled)
 
 
 def _add_eyes(shares: dict[Layer, Field], local: tuple[Field, Field, Field], skull: Skull, step: float) -> None:
     """Both eyes in orbits of fat; they replace what lies there."""
     radius = skull.eye_mm / 2
     for eye in skull.eyes_mm:
-        distance = np.sqrt(sum((part - np.float32(c)) ** 2 for part, c in zip(local, eye, strict=True)))
+        reach = radius + 5 + step
+        box = support(
+            np.all([np.abs(part - np.float32(c)) <= reach for part, c in zip(local, eye, strict=True)], axis=0)
+        )
+        if box is None:  # outside the field of view
+            continue
+        distance = np.sqrt(sum((part[box] - np.float32(c)) ** 2 for part, c in zip(local, eye, strict=True)))
         orbit = _filled(radius + 5 - distance, step)
         inside = _filled(radius - distance, step)
         for share in shares.values():
-            np.multiply(share, 1 - orbit, out=share)
-        shares[Layer.FAT] += orbit - inside
-        shares[Layer.EYE] += inside
+            share[box] *= 1 - orbit
+        shares[Layer.FAT][box] += orbit - inside
+        shares[Layer.EYE][box] += inside

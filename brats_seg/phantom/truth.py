@@ -11,7 +11,7 @@ lesion is progression if it is measurable: 10 mm in two perpendicular directions
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -145,9 +145,13 @@ def _lesion_cells(lesion: LesionTruth) -> dict[str, Cell]:
 
 def visit_truth(course: Course, index: int, scene: GrownScene) -> VisitTruth:
     """Everything that is known about a visit."""
-    components = _components(scene, len(course.lesions))
+    shares = [_core_share(scene, number) for number in range(len(course.lesions))]
+    components = _components(shares)
     lesions = tuple(
-        _lesion_truth(course, index, number, scene, components[number]) for number in range(len(course.lesions))
+        _lesion_truth(
+            course, index, number, scene, component=components[number], centre_mm=_centre(scene, shares[number])
+        )
+        for number in range(len(course.lesions))
     )
     total = {name: float(sum(lesion.volume_ml[name] for lesion in lesions)) for name in VOLUME_NAMES}
     category, reason = categorise(course, index, {lesion.lesion for lesion in lesions if lesion.is_measurable})
@@ -155,7 +159,15 @@ def visit_truth(course: Course, index: int, scene: GrownScene) -> VisitTruth:
     return VisitTruth(visit.label, visit.day, index, course.days(0, index), lesions, total, category, reason)
 
 
-def _lesion_truth(course: Course, index: int, number: int, scene: GrownScene, component: int) -> LesionTruth:
+def _lesion_truth(
+    course: Course,
+    index: int,
+    number: int,
+    scene: GrownScene,
+    *,
+    component: int,
+    centre_mm: tuple[float, float, float] | None,
+) -> LesionTruth:
     script = course.lesions[number]
     volumes = volumes_ml(scene, [number])
     measured = (*CORE_PARTS, EDEMA) if script.kind is TumourKind.LOW_GRADE else (ENHANCING,)
@@ -168,7 +180,7 @@ def _lesion_truth(course: Course, index: int, number: int, scene: GrownScene, co
     return LesionTruth(
         lesion=script.id,
         component=component,
-        centre_mm=_centre(scene, number),
+        centre_mm=centre_mm,
         volume_ml=volumes,
         long_mm=round(long_mm, 3),
         short_mm=round(short_mm, 3),
@@ -182,16 +194,18 @@ def _core_share(scene: GrownScene, number: int) -> NDArray[np.float32]:
     return scene.partition.fractions(*(part_number(number, part) for part in CORE_PARTS))
 
 
-def _components(scene: GrownScene, count: int) -> list[int]:
+def _components(shares: Sequence[NDArray[np.float32]]) -> list[int]:
     """Number of the connected core (26 neighbours, voxels at least half filled) of each lesion; 0 if it has none."""
-    shares = [_core_share(scene, number) for number in range(count)]
     if not shares:
         return []
-    total: NDArray[np.float32] = np.sum(shares, axis=0)
+    total = shares[0].copy()
+    for share in shares[1:]:
+        total += share
     named, found = ndimage.label(total >= 0.5, np.ones((3, 3, 3)))
     result = []
     for share in shares:
-        weights = np.bincount(named.ravel(), share.ravel(), found + 1)
+        here = share > 0
+        weights = np.bincount(named[here], share[here], found + 1)
         if share.any() and weights[1:].sum() == 0:  # too small to fill half of any voxel
             found += 1
             result.append(found)
@@ -200,8 +214,7 @@ def _components(scene: GrownScene, count: int) -> list[int]:
     return result
 
 
-def _centre(scene: GrownScene, number: int) -> tuple[float, float, float] | None:
-    share = _core_share(scene, number)
+def _centre(scene: GrownScene, share: NDArray[np.float32]) -> tuple[float, float, float] | None:
     voxels = np.argwhere(share > 0)
     if len(voxels) == 0:
         return None

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+import brats_seg
 from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid
@@ -26,7 +27,6 @@ from brats_seg.phantom import BRATS_GRID, AcquisitionConfig, PhantomConfig
 from brats_seg.phantom.course import Course, PatientKind, VisitTruth, draw_course, grow_course, make_visit
 from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.make import BRATS_CENTRE_MM
-from brats_seg.pipeline import versions
 from brats_seg.verification.phantom_files import (
     VisitPlace,
     VisitRecipe,
@@ -203,7 +203,7 @@ def write_dataset(
 
 def _open(options: DatasetOptions, output: Path, *, resume: bool) -> None:
     """Make the folder, or see that it may be gone on with."""
-    settings = {**options.settings(), "brats_seg": versions()["brats_seg"]}
+    settings = {**options.settings(), "brats_seg": brats_seg.__version__}
     path = output / SETTINGS_FILE
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,14 @@ import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import brats_seg
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, SCHEMAS, LabelSchema, Structure
 from brats_seg.core.results import Segmentation
@@ -25,12 +27,12 @@ from brats_seg.core.volume import Volume
 from brats_seg.io.nifti import file_sha256
 from brats_seg.io.output import OutputFolder, atomic_write, write_text
 from brats_seg.io.write import write_dseg_sidecars, write_json, write_label_map, write_volume
+from brats_seg.phantom.acquire import THREADS
 from brats_seg.phantom.course import Course, VisitPhantom
 from brats_seg.phantom.defects import Defect, DefectKind, apply_defect, damage_bytes, draw_defect
 from brats_seg.phantom.make import label_map
 from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.skull import add_skull, draw_skull
-from brats_seg.pipeline import versions
 from brats_seg.verification.phantom_page import dataset_html
 
 TRUTH_FILE = "phantom.json"
@@ -168,7 +170,7 @@ def write_visit(place: VisitPlace, visit: VisitPhantom, recipe: VisitRecipe) -> 
             "grids": {s.value: volume.grid.describe() for s, volume in study.images.items()},
             "labels": {"schema": schema_for(labels).name, "grid": labels.grid.describe()},
             "settings": dict(recipe.settings),
-            "versions": {"brats_seg": versions()["brats_seg"], "numpy": np.__version__},
+            "versions": {"brats_seg": brats_seg.__version__, "numpy": np.__version__},
             "outputs": {f"anat/{path.name}": file_sha256(path) for path in sorted(anat.iterdir())},
         }
         write_json(record, folder.path / TRUTH_FILE)
@@ -216,7 +218,7 @@ def schema_for(labels: Volume) -> LabelSchema:
 
 
 def _write_scans(study: Study, folder: Path, study_id: str, defect: Defect | None) -> None:
-    for sequence, volume in study.images.items():
+    def write(sequence: MRSequence, volume: Volume) -> None:
         path = folder / f"{study_id}_{BIDS_NAMES[sequence]}.nii.gz"
         write_volume(volume, path)
         if defect is not None and defect.kind is DefectKind.DAMAGED and sequence in defect.sequences:
@@ -224,11 +226,14 @@ def _write_scans(study: Study, folder: Path, study_id: str, defect: Defect | Non
             with atomic_write(path) as stream:
                 stream.write(content)
 
+    with ThreadPoolExecutor(THREADS) as pool:  # packing leaves the interpreter to others
+        list(pool.map(write, study.images.keys(), study.images.values()))
+
 
 def _write_labels(labels: Volume, path: Path, study_id: str) -> None:
     segmentation = Segmentation(study_id, labels, schema_for(labels))
     write_label_map(segmentation, path)
-    write_dseg_sidecars(segmentation, path, algorithm={"name": "phantom"}, version=versions()["brats_seg"])
+    write_dseg_sidecars(segmentation, path, algorithm={"name": "phantom"}, version=brats_seg.__version__)
 
 
 def write_patient_files(folder: Path, course: Course, places: Sequence[VisitPlace]) -> None:
@@ -262,7 +267,7 @@ def write_top_files(output: Path, settings: Mapping[str, Any]) -> Path:
         "GeneratedBy": [
             {
                 "Name": "brats_seg",
-                "Version": versions()["brats_seg"],
+                "Version": brats_seg.__version__,
                 "Description": f"phantoms, seed {settings['seed']}",
             }
         ],

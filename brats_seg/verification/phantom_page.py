@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from brats_seg.evaluation.report_html import number, page
 from brats_seg.io.discover import find_study
 from brats_seg.io.nifti import read_label_map, read_volume
 from brats_seg.io.write import read_schema_sidecar
+from brats_seg.phantom.acquire import THREADS
 from brats_seg.verification.phantom_figures import visit_picture
 
 PICTURES = 8
@@ -148,13 +150,10 @@ def _pictures(output: Path, truths: Sequence[Mapping[str, Any]]) -> Iterable[str
 def _figure(output: Path, truth: Mapping[str, Any]) -> str:
     folder = output / truth["patient"] / truth["study"].rpartition("_")[2] / "anat"
     study = find_study(folder)
-    images: dict[Any, Volume] = {}
-    unreadable = []
-    for sequence, path in study.files.items():
-        try:
-            images[sequence] = read_volume(path)
-        except InputError:
-            unreadable.append(sequence.title)
+    with ThreadPoolExecutor(THREADS) as pool:  # unpacking leaves the interpreter to others
+        found = dict(zip(study.files, pool.map(_readable, study.files.values()), strict=True))
+    images = {sequence: volume for sequence, volume in found.items() if volume is not None}
+    unreadable = [sequence.title for sequence, volume in found.items() if volume is None]
     if study.labels is None:
         raise InputError(f"{truth['study']} has lost its label map; remove its folder and pass --resume")
     schema = read_schema_sidecar(study.labels) or DEFAULT_SCHEMA
@@ -164,6 +163,14 @@ def _figure(output: Path, truth: Mapping[str, Any]) -> str:
     words += [f"{defect['defect']} ({', '.join(defect['sequences'])})" for defect in truth["defects"]]
     words += [f"{name} cannot be read" for name in unreadable]
     return f"<figure>{picture(png, truth['study'])}<figcaption>{escape('; '.join(words))}</figcaption></figure>"
+
+
+def _readable(path: Path) -> Volume | None:
+    """A scan; None where its file is damaged."""
+    try:
+        return read_volume(path)
+    except InputError:
+        return None
 
 
 def _counts(counts: Mapping[str, int], name: str) -> str:

@@ -65,6 +65,20 @@ def test_any_field_gives_any_volume(seed: int, volume_ml: float, share: float) -
     assert not partition.fractions(1, 2)[outside].any()
 
 
+def test_within_a_part_its_own_box_is_enough() -> None:
+    values = (distance_to((24, 18, 16)) + np.random.default_rng(3).normal(0, 0.5, SHAPE)).astype(np.float32)
+    found = []
+    for tight in (False, True):
+        partition = fresh()
+        partition.claim(1, Level(distance_to((20.2, 17.7, 15.9)), WHOLE), 4.0)
+        box = partition.span(1) if tight else WHOLE
+        assert not tight or all(s.stop - s.start < 24 for s in box)
+        threshold = partition.claim(2, Level(values[box], box), 1.5, within=1)
+        found.append((threshold, partition.volume_ml(2), partition.fractions(2)))
+    assert found[0][:2] == found[1][:2]
+    np.testing.assert_array_equal(found[0][2], found[1][2])
+
+
 def test_what_is_not_allowed_stays_free() -> None:
     allowed = np.zeros(SHAPE, np.bool_)
     allowed[:20] = True

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from brats_seg.core.volume import Grid, Volume
 from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import expand, smooth_noise
-from brats_seg.phantom.resample import resample_box
+from brats_seg.phantom.resample import cropped, reached_box, resample_box
 from tests.strategies import ORIENTATIONS, affine_of
 
 SOURCE = Grid((30, 32, 28), affine_of("RAS", (1, 1, 1), (-15, -16, -14)))
@@ -48,6 +48,29 @@ def test_integration_keeps_volume_and_centroid(spacing):
     voxels = np.argwhere(result > 0)
     centroid = np.average(target.to_world(voxels), axis=0, weights=result[tuple(voxels.T)])
     np.testing.assert_allclose(centroid, (0.5, 1.0, -1.0), atol=0.1)
+
+
+def test_only_what_a_field_reaches_is_computed_and_nothing_is_lost():
+    affine = affine_of("PSR", (0.9, 0.9, 3.0), (3, -2, 1), (12, 7, -9))
+    target = Grid((70, 80, 24), affine)
+    affine[:3, 3] = SOURCE.to_world((15, 16, 14)) - affine[:3, :3] @ ((np.array(target.shape) - 1) / 2)
+    target = Grid(target.shape, affine)
+    whole = resample_box(BALL, SOURCE, target)
+    box = reached_box(SOURCE, target)
+    assert box is not None and whole[box].size < 0.5 * whole.size
+    np.testing.assert_allclose(resample_box(BALL, SOURCE, cropped(target, box)), whole[box], atol=1e-5)
+    # a field that is never 0 is computed everywhere, so the difference of two shows what the box left out
+    filled = resample_box(BALL + 1, SOURCE, target) - resample_box(np.ones_like(BALL), SOURCE, target)
+    np.testing.assert_allclose(filled, whole, atol=1e-5)
+    assert whole.sum(dtype=np.float64) * target.voxel_ml == pytest.approx(np.pi * 16**3 / 6000, rel=0.01)
+
+
+def test_a_field_out_of_reach_leaves_nothing():
+    affine = affine_of("LPS", (1.0, 1.0, 3.0), (500, 0, 0), (0, 5, 0))
+    far = Grid((20, 20, 10), affine)
+    assert reached_box(SOURCE, far) is None
+    assert not resample_box(BALL, SOURCE, far).any()
+    assert not resample_box(np.zeros_like(BALL), SOURCE, far).any()
 
 
 def test_movement_moves_the_image():
