@@ -11,6 +11,9 @@ drop out. The method, symmetric in the two visits throughout:
    surround, is the displacement of the border; displacement times area is the change of volume
    (:mod:`.change_border`). Brightness of lesion and surround may differ between visits.
 
+A lesion that enhances in a rim around a core has two borders, and both are measured (:mod:`.change_rim`): its change is
+that of the volume that enhances, what the outer border gained and what the inner one gained.
+
 Step 3 is a boundary shift integral (Freeborough and Fox, IEEE Trans Med Imaging 1997;16:623,
 doi:10.1109/42.640753) with a local contrast instead of one intensity window; the half-way space follows Leung et al.,
 NeuroImage 2012;59:3995 (doi:10.1016/j.neuroimage.2011.10.068).
@@ -30,6 +33,7 @@ from brats_seg.longitudinal.change_border import Border, find_border
 from brats_seg.longitudinal.change_config import DEFAULT, ChangeConfig
 from brats_seg.longitudinal.change_frame import Frame, VisitScan, make_frame, mean_motion
 from brats_seg.longitudinal.change_match import Match, match
+from brats_seg.longitudinal.change_rim import find_rim
 from brats_seg.longitudinal.growth import sphere_diameter_mm
 from brats_seg.preprocessing.register import MIN_MUTUAL_INFORMATION, MIN_OVERLAP, register_rigid
 
@@ -49,7 +53,7 @@ class LesionChange:
     """How much a lesion changed from the first to the second visit; growth is positive.
 
     Attributes:
-        change_ml: change of volume; None where it could not be measured at all.
+        change_ml: change of volume, of a rim without its core; None where it could not be measured at all.
         diameter_change_mm: change of the diameter of a ball of the same volume; None with ``change_ml``.
         first_ml: volume at the first visit, such that both together are the mean volume by partial-volume edges.
         second_ml: the same at the second visit.
@@ -59,6 +63,7 @@ class LesionChange:
         contrast_to_noise: mean contrast across the border over the noise of one voxel of one image.
         shift_mm: length of the shift that remained after registration, and was removed.
         reasons: why the result cannot be trusted, in words; empty if it can.
+        rim_mm: mean thickness of a lesion that enhances in a rim around a core; None for a solid one.
     """
 
     change_ml: Interval | None
@@ -71,6 +76,7 @@ class LesionChange:
     contrast_to_noise: float = 0.0
     shift_mm: float = 0.0
     reasons: tuple[str, ...] = ()
+    rim_mm: float | None = None
 
     @property
     def trusted(self) -> bool:
@@ -112,7 +118,7 @@ def measure_change(
         )
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=(reason,))
     matched = match(frame)
-    border = find_border(frame, matched, config)
+    border = _border(frame, matched, config)
     return _result(frame, matched, border, (masks_ml, masks_mm), config)
 
 
@@ -127,7 +133,14 @@ def edge_volume_ml(scan: VisitScan, *, config: ChangeConfig = DEFAULT) -> float:
     if not scan.mask.any():
         raise InputError("the mask is empty; there is no lesion to measure")
     frame = make_frame(scan, scan, np.eye(4))
-    return find_border(frame, match(frame), config).volume_mm3 / 1000
+    return _border(frame, match(frame), config).volume_mm3 / 1000
+
+
+def _border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
+    """Of a solid lesion, or both borders of a rim."""
+    if matched.rim is None:
+        return find_border(frame, matched, config)
+    return find_rim(frame, matched, matched.rim, config)
 
 
 def _masks_change(first: VisitScan, second: VisitScan) -> tuple[float, float]:
@@ -176,11 +189,11 @@ def _result(
 ) -> LesionChange:
     change, volume = border.change_mm3, border.volume_mm3
     half = config.z_score * border.deviation_mm3
-    reasons = _doubts(frame, matched, border, masks[1], config)
+    reasons = _doubts(frame, matched, border, masks, config)
     if volume <= abs(change) / 2 + half:
         reasons = (*reasons, f"the change ({change / 1000:.2f} ml) is as large as the lesion ({volume / 1000:.2f} ml)")
         return LesionChange(None, None, None, None, *masks, border.area_mm2, matched.contrast_to_noise(border.contrast),
-                            matched.shift_length_mm, reasons)  # fmt: skip
+                            matched.shift_length_mm, reasons, border.rim_mm)  # fmt: skip
 
     def diameter(value: float) -> float:
         ends = (volume + value / 2) / 1000, (volume - value / 2) / 1000
@@ -197,16 +210,22 @@ def _result(
         matched.contrast_to_noise(border.contrast),
         matched.shift_length_mm,
         reasons,
+        border.rim_mm,
     )
 
 
-def _doubts(frame: Frame, matched: Match, border: Border, masks_mm: float, config: ChangeConfig) -> tuple[str, ...]:
+def _doubts(
+    frame: Frame, matched: Match, border: Border, masks: tuple[float, float], config: ChangeConfig
+) -> tuple[str, ...]:
     """Everything that speaks against the result, in words."""
     ratio = matched.contrast_to_noise(border.contrast)
     uncertain = matched.shift_deviation_mm
     level = abs(border.level / border.contrast) if border.contrast else np.inf
-    displacement = border.change_mm3 / max(border.area_mm2, 1.0)
-    found_mm = 2 * displacement
+    found_mm = 2 * border.change_mm3 / max(border.area_mm2, 1.0)
+    # a rim's volume says nothing about its diameter: what the masks gained is spread over both borders, too
+    masks_mm = masks[1] if matched.rim is None else 2000 * masks[0] / max(border.area_mm2, 1.0)
+    rim_mm = np.inf if border.rim_mm is None else border.rim_mm
+    core_dice = 1.0 if matched.rim is None else matched.rim.core_dice
     shift_mm = matched.shift_length_mm
     doubts = {
         f"the registration is poor: {shift_mm:.1f} mm of shift remain, {config.max_shift_mm:g} at most": (
@@ -227,8 +246,12 @@ def _doubts(frame: Frame, matched: Match, border: Border, masks_mm: float, confi
         f"the lesion changed beyond recognition: the masks overlap {frame.dice:.0%}, {config.min_dice:.0%} at least": (
             frame.dice < config.min_dice
         ),
-        f"the border moved {abs(displacement):.1f} mm on average; beyond {config.max_move_mm:g} mm this method misses "
-        "a part": abs(displacement) > config.max_move_mm,
+        f"the core changed beyond recognition: its masks overlap {core_dice:.0%}, {config.min_dice:.0%} at least": (
+            core_dice < config.min_dice
+        ),
+        f"the rim is {rim_mm:.1f} mm thick, {config.min_rim_mm:g} mm at least": rim_mm < config.min_rim_mm,
+        f"the border moved {abs(border.moved_mm):.1f} mm on average; beyond {config.max_move_mm:g} mm this method "
+        "misses a part": abs(border.moved_mm) > config.max_move_mm,
         f"the masks say {masks_mm:+.1f} mm of diameter, the images {found_mm:+.1f} mm; more than "
         f"{config.max_disagreement_mm:g} mm apart": abs(masks_mm - found_mm) > config.max_disagreement_mm,
     }

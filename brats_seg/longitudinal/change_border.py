@@ -55,9 +55,11 @@ class Border:
         deviation_mm3: its standard deviation.
         volume_mm3: mean volume of both visits.
         area_mm2: of the border within brain.
-        contrast: mean step of brightness from surround to lesion.
+        contrast: mean step of brightness from surround to lesion; the weaker one of a rim.
         level: change of the lesion's brightness against the surround's.
         seen: share of the border within brain.
+        moved_mm: mean displacement of the border; of a rim's two the larger.
+        rim_mm: thickness of a rim on average; None for a solid lesion.
     """
 
     change_mm3: float
@@ -67,10 +69,12 @@ class Border:
     contrast: float
     level: float
     seen: float
+    moved_mm: float
+    rim_mm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Edge:
+class Edge:
     """A step of brightness across the border, blurred by a Gaussian.
 
     Attributes:
@@ -108,15 +112,15 @@ def find_border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
     depth = matched.depth
     for _ in range(LOCAL_ROUNDS):
         edge = _fit_edge(matched, depth, search_mm, reach_mm)
-        depth = _moved(depth, _local_excess_mm(matched, edge, frame.spacing_mm), search_mm, frame.spacing_mm)
+        depth = move_border(depth, _local_excess_mm(matched, edge, frame.spacing_mm), search_mm, frame.spacing_mm)
     band_mm = config.band_mm + thick_mm + max(_half_moved_mm(frame, depth) - SAME_MM, 0.0)
     for _ in range(WHOLE_ROUNDS):
         edge = _fit_edge(matched, depth, band_mm, reach_mm)
-        depth = depth + float(np.clip(_excess_mm(matched, edge), -LARGEST_STEP_MM, LARGEST_STEP_MM))
+        depth = depth + float(np.clip(excess_mm(matched, edge), -LARGEST_STEP_MM, LARGEST_STEP_MM))
     edge = _fit_edge(matched, depth, band_mm, reach_mm)
     voxel = frame.spacing_mm**3
     layer = np.where(matched.usable, edge.layer, 0.0)
-    weights = _weights(matched, edge, layer, reach_mm=reach_mm, spacing_mm=frame.spacing_mm, config=config)
+    weights = shift_weights(matched, edge, layer, reach_mm=reach_mm, spacing_mm=frame.spacing_mm, config=config)
     weights, level = _without_baseline(weights, matched, edge, band_mm + GAP_MM)
     change = float((weights * matched.difference).sum())
     slope = np.linalg.norm(np.gradient(edge.depth, frame.spacing_mm), axis=0)  # a smoothed distance is not quite one
@@ -126,11 +130,12 @@ def find_border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
     return Border(
         change_mm3=change,
         deviation_mm3=float(deviation),
-        volume_mm3=(float(edge.share.sum()) + _excess_mm(matched, edge) * float(layer.sum())) * voxel,
+        volume_mm3=(float(edge.share.sum()) + excess_mm(matched, edge) * float(layer.sum())) * voxel,
         area_mm2=area,
         contrast=edge.contrast,
         level=level,
         seen=float(layer.sum()) / max(float(edge.layer.sum()), 1e-12),
+        moved_mm=change / max(area, 1.0),
     )
 
 
@@ -140,28 +145,28 @@ def _half_moved_mm(frame: Frame, depth: Floats) -> float:
     return abs(float((frame.depth_second - frame.depth_first)[near].mean())) / 2 if near.any() else 0.0
 
 
-def _local_excess_mm(matched: Match, edge: _Edge, spacing_mm: float) -> Floats:
+def _local_excess_mm(matched: Match, edge: Edge, spacing_mm: float) -> Floats:
     """How far the image's half height lies outside the border at each place, at most :data:`LARGEST_STEP_MM`."""
     unexplained = np.where(edge.band, matched.mean - edge.outside - edge.contrast * edge.share, 0.0)
-    layer = _blur(np.where(edge.band, edge.layer, 0.0), LOCAL_MM / spacing_mm)
+    layer = blur(np.where(edge.band, edge.layer, 0.0), LOCAL_MM / spacing_mm)
     if abs(edge.contrast) < 1e-12:
         return np.zeros_like(layer)
-    excess = _blur(unexplained, LOCAL_MM / spacing_mm) / (edge.contrast * (layer + LEAST_LAYER))
+    excess = blur(unexplained, LOCAL_MM / spacing_mm) / (edge.contrast * (layer + LEAST_LAYER))
     result: Floats = np.clip(excess, -LARGEST_STEP_MM, LARGEST_STEP_MM)
     return result
 
 
-def _moved(depth: Floats, step_mm: Floats, search_mm: float, spacing_mm: float) -> Floats:
+def move_border(depth: Floats, step_mm: Floats, search_mm: float, spacing_mm: float) -> Floats:
     """The signed distance after its border moved outwards by ``step_mm``, smooth and again a distance."""
-    moved = depth + np.where(np.abs(depth) < search_mm + 3, step_mm, 0.0)
-    if not (moved > 0).any():
+    new = depth + np.where(np.abs(depth) < search_mm + 3, step_mm, 0.0)
+    if not (new > 0).any():
         return depth
-    true = signed_depth(moved > 0, spacing_mm)
-    moved = np.where(np.abs(moved) < NEAR_MM, moved, np.sign(moved) * np.maximum(np.abs(true), NEAR_MM))
-    return smooth_depth(moved, 0.5 / spacing_mm)
+    true = signed_depth(new > 0, spacing_mm)
+    new = np.where(np.abs(new) < NEAR_MM, new, np.sign(new) * np.maximum(np.abs(true), NEAR_MM))
+    return smooth_depth(new, 0.5 / spacing_mm)
 
 
-def _fit_edge(matched: Match, depth: Floats, band_mm: float, reach_mm: float) -> _Edge:
+def _fit_edge(matched: Match, depth: Floats, band_mm: float, reach_mm: float) -> Edge:
     """The blur, and the levels on both sides, that explain the mean image near the border best."""
     near = matched.usable & (np.abs(depth) < reach_mm)
     distance, values = depth[near], matched.mean[near]
@@ -175,18 +180,18 @@ def _fit_edge(matched: Match, depth: Floats, band_mm: float, reach_mm: float) ->
             best = (error, float(sigma), levels)
     _, sigma_mm, (lesion, surround) = best
     band = matched.usable & (np.abs(depth) < band_mm)
-    return _Edge(depth, sigma_mm, float(surround), float(lesion - surround), band)
+    return Edge(depth, sigma_mm, float(surround), float(lesion - surround), band)
 
 
-def _excess_mm(matched: Match, edge: _Edge) -> float:
+def excess_mm(matched: Match, edge: Edge) -> float:
     """How far, on average, the image's half height lies outside the border."""
     unexplained = (matched.mean - edge.outside - edge.contrast * edge.share)[edge.band].sum()
     height = edge.contrast * edge.layer[edge.band].sum()
     return float(unexplained / height) if abs(height) > 1e-12 else 0.0
 
 
-def _weights(
-    matched: Match, edge: _Edge, layer: Floats, *, reach_mm: float, spacing_mm: float, config: ChangeConfig
+def shift_weights(
+    matched: Match, edge: Edge, layer: Floats, *, reach_mm: float, spacing_mm: float, config: ChangeConfig
 ) -> Floats:
     """``sum(weights * difference)`` is the volume in mm^3 by which the border moved outwards.
 
@@ -194,34 +199,34 @@ def _weights(
     displacement; it is drawn towards the mean displacement where the contrast is weak. Summed over the surface it
     is the volume. All that is linear in the difference, and so is read as one weight for every voxel.
     """
-    contrast = _local_contrast(matched, edge, reach_mm, config.level_mm / spacing_mm)
+    contrast = local_contrast(matched, edge, reach_mm, config.level_mm / spacing_mm)
     patch = config.patch_mm / spacing_mm
     in_band = np.where(edge.band, layer, 0.0)
-    mean_weight = SHRINKAGE * edge.contrast * _blur(layer, patch)
-    across = _blur(contrast * in_band, patch) + mean_weight
+    mean_weight = SHRINKAGE * edge.contrast * blur(layer, patch)
+    across = blur(contrast * in_band, patch) + mean_weight
     across = np.where(np.abs(across) < 1e-9, 1e-9 * (1.0 if edge.contrast >= 0 else -1.0), across)
-    local = np.where(edge.band, _blur(layer / across, patch), 0.0)
+    local = np.where(edge.band, blur(layer / across, patch), 0.0)
     total = float((contrast * in_band).sum())
     mean = float((layer * mean_weight / across).sum()) / (total if abs(total) > 1e-12 else 1e-12)
     result: Floats = (local + np.where(edge.band, mean, 0.0)) * spacing_mm**3
     return result
 
 
-def _local_contrast(matched: Match, edge: _Edge, reach_mm: float, sigma: float) -> Floats:
+def local_contrast(matched: Match, edge: Edge, reach_mm: float, sigma: float) -> Floats:
     """Height of the step at each place, by local regression of the mean image on the share of lesion."""
     near = (matched.usable & (np.abs(edge.depth) < reach_mm)).astype(np.float64)
     share = edge.share
-    count = _blur(near, sigma) + 1e-6
-    mean_share, mean_image = _blur(near * share, sigma) / count, _blur(near * matched.mean, sigma) / count
-    spread = _blur(near * share * share, sigma) / count - mean_share**2
-    joint = _blur(near * share * matched.mean, sigma) / count - mean_share * mean_image
+    count = blur(near, sigma) + 1e-6
+    mean_share, mean_image = blur(near * share, sigma) / count, blur(near * matched.mean, sigma) / count
+    spread = blur(near * share * share, sigma) / count - mean_share**2
+    joint = blur(near * share * matched.mean, sigma) / count - mean_share * mean_image
     contrast = (joint + RIDGE * edge.contrast) / (spread + RIDGE)
     relative = contrast / edge.contrast if abs(edge.contrast) > 1e-12 else np.ones_like(contrast)
     result: Floats = np.maximum(relative, LEAST_CONTRAST) * edge.contrast
     return result
 
 
-def _without_baseline(weights: Floats, matched: Match, edge: _Edge, clear_mm: float) -> tuple[Floats, float]:
+def _without_baseline(weights: Floats, matched: Match, edge: Edge, clear_mm: float) -> tuple[Floats, float]:
     """Weights that do not see a different brightness of lesion or surround, and how different the lesion's is."""
     outer = clear_mm + BASE_MM
     lesion = matched.usable & (edge.depth > clear_mm) & (edge.depth < outer)
@@ -236,7 +241,7 @@ def _without_baseline(weights: Floats, matched: Match, edge: _Edge, clear_mm: fl
     return result, levels[0] - levels[1]
 
 
-def _blur(values: Floats, sigma: float) -> Floats:
+def blur(values: Floats, sigma: float) -> Floats:
     """Gaussian filter; nothing lies beyond the image."""
     result: Floats = ndimage.gaussian_filter(values, sigma, mode="constant", truncate=3.0)
     return result

@@ -28,7 +28,8 @@ class ChangeConfig:
         min_contrast: least contrast across the border over the noise of one voxel.
         max_level: largest change of the lesion's brightness, as a share of the contrast.
         min_seen: least share of the border inside brain.
-        min_dice: least overlap of the two masks after registration.
+        min_dice: least overlap of the two masks after registration, and of the two cores of a rim.
+        min_rim_mm: least mean thickness of a rim, for 1 mm voxels; in thinner ones the borders are not told apart.
         max_move_mm: largest mean displacement of the border that the band takes in.
         max_disagreement_mm: between masks and images, of the change of diameter.
     """
@@ -46,6 +47,7 @@ class ChangeConfig:
     max_level: float = 0.5
     min_seen: float = 0.7
     min_dice: float = 0.5
+    min_rim_mm: float = 2.5
     max_move_mm: float = 2.0
     max_disagreement_mm: float = 2.5
 

@@ -35,7 +35,10 @@ class VisitScan:
         image: the sequence on which the lesion stands out.
         mask: ``(X, Y, Z)`` of the lesion, on the image's grid; as good as a network or a reader makes it.
         brain: ``(X, Y, Z)`` brain, on the same grid; None takes all that is not the constant background.
-        others: ``(X, Y, Z)`` other lesions, which are no healthy surround; None if there are none.
+        others: ``(X, Y, Z)`` other lesions whose brightness would be taken for this one's, other enhancing ones in
+            T1CE; None if there are none. Edema is a surround like any other and no other lesion.
+        core: ``(X, Y, Z)`` what the lesion encloses without being part of it, the necrosis in an enhancing rim; None
+            takes the holes of the mask. Its border is a border of the lesion too.
 
     Raises:
         InputError: if a mask lies on another grid or the image holds values that are not finite.
@@ -45,10 +48,11 @@ class VisitScan:
     mask: Mask
     brain: Mask | None = None
     others: Mask | None = None
+    core: Mask | None = None
 
     def __post_init__(self) -> None:
         shape = self.image.grid.shape
-        for name in ("mask", "brain", "others"):
+        for name in ("mask", "brain", "others", "core"):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -75,7 +79,8 @@ class Frame:
         first, second: float64 images, each divided by the median of the surround.
         depth_first, depth_second: signed distance to each mask's border in mm, positive inside.
         brain: seen and brain at both visits, without its outermost voxels.
-        healthy: ``brain`` without other lesions.
+        cores: of each visit, cut to the same field.
+        healthy: ``brain`` without other lesions and without the cores, which may change as they like.
         dice: overlap of the two masks.
     """
 
@@ -86,6 +91,7 @@ class Frame:
     depth_first: Floats
     depth_second: Floats
     brain: Mask
+    cores: tuple[Mask, Mask]
     healthy: Mask
     dice: float
 
@@ -132,7 +138,9 @@ def make_frame(first: VisitScan, second: VisitScan, matrix: Affine) -> Frame:
     depths = [signed_depth(mask, spacing) for mask in inside]
     brain = ndimage.binary_erosion((parts[0]["brain"] > 0.99) & (parts[1]["brain"] > 0.99))
     other = (parts[0]["others"] > 0.01) | (parts[1]["others"] > 0.01)
+    cores = (parts[0]["core"] >= 0.5, parts[1]["core"] >= 0.5)
     healthy = brain & ~ndimage.binary_dilation(other, iterations=max(round(NEAR_MM / spacing), 1))
+    healthy &= ~(cores[0] | cores[1])
     surround = _surround(depths[0], depths[1], healthy)
     images = [part["image"] / _scale(part["image"], surround) for part in parts]
     both = float(inside[0].sum() + inside[1].sum())
@@ -144,6 +152,7 @@ def make_frame(first: VisitScan, second: VisitScan, matrix: Affine) -> Frame:
         depth_first=depths[0],
         depth_second=depths[1],
         brain=brain,
+        cores=cores,
         healthy=healthy,
         dice=2 * float((inside[0] & inside[1]).sum()) / max(both, 1.0),
     )
@@ -196,7 +205,9 @@ def _bring(scan: VisitScan, way: Affine, grid: Grid) -> dict[str, Array]:
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     image = scan.image.crop(start, stop)
     others = np.zeros(image.grid.shape, np.bool_) if scan.others is None else scan.others[box]
-    masks = {"mask": scan.mask[box], "brain": scan.brain_or_foreground()[box], "others": others}
+    mask = scan.mask[box]
+    core = (ndimage.binary_fill_holes(mask) if scan.core is None else scan.core[box]) & ~mask
+    masks = {"mask": mask, "brain": scan.brain_or_foreground()[box], "others": others, "core": core}
     fill = background_value(scan.image)
     result: dict[str, Array] = {
         "image": resample(image, grid, matrix=way, order="bspline", fill=fill).data.astype(np.float64)

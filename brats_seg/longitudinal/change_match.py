@@ -30,8 +30,27 @@ OUTLIER = 4.0
 """Residuals are cut at this many standard deviations before their correlation is taken."""
 LAGS = 3
 """Voxels over which noise is correlated by interpolation."""
+LEAST_CORE_MM3 = 50.0
+"""Smaller cores, on the mean of both visits, are dark spots of a solid lesion."""
 MIN_INSIDE = 50
 """Voxels of lesion from which its own noise can be told; in smaller ones it is that of the surround."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rim:
+    """The two surfaces of a lesion that encloses or adjoins a core; it lies where both distances are positive.
+
+    Attributes:
+        outer: mean signed distance to the tissue around, smoothed, mm; positive in lesion and core.
+        inner: mean signed distance to the core, smoothed, mm; positive in the lesion and around it.
+        half_moved_mm: half the displacement of each surface from the first mask to the second, on average.
+        core_dice: overlap of the two cores.
+    """
+
+    outer: Floats
+    inner: Floats
+    half_moved_mm: tuple[float, float]
+    core_dice: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +59,7 @@ class Match:
 
     Attributes:
         depth: mean signed distance to both masks' borders, smoothed, mm, positive inside.
+        rim: its surfaces, if the lesion has a core; None if it is solid.
         mean: mean of both images.
         difference: second minus first, without the shift.
         usable: voxels of brain that are lesion or healthy.
@@ -50,6 +70,7 @@ class Match:
     """
 
     depth: Floats
+    rim: Rim | None
     mean: Floats
     difference: Floats
     usable: Mask
@@ -94,8 +115,11 @@ def match(frame: Frame) -> Match:
     """
     sigma = SMOOTH_MM / frame.spacing_mm
     mean, difference = (frame.first + frame.second) / 2, frame.second - frame.first
-    depth = _common_depth(frame)
+    rim = _rim(frame)
+    depth = _common_depth(frame) if rim is None else np.minimum(rim.outer, rim.inner)
     usable = frame.brain & (frame.healthy | (depth > 0))
+    if rim is not None:
+        usable |= frame.brain & (frame.cores[0] | frame.cores[1])
     smooth = ndimage.gaussian_filter(mean, sigma)
     slopes = np.stack(np.gradient(smooth, frame.spacing_mm))
     away = frame.healthy & (depth < -AWAY_MM) & (depth > -REACH_MM)
@@ -110,6 +134,7 @@ def match(frame: Frame) -> Match:
     cleaned = difference + np.tensordot(values[-3:], slopes, axes=1)
     return Match(
         depth=depth,
+        rim=rim,
         mean=mean,
         difference=cleaned,
         usable=usable,
@@ -140,18 +165,55 @@ def _common_depth(frame: Frame) -> Floats:
     """The surface half-way between both masks' surfaces."""
     radius = max(round(CLOSE_MM / frame.spacing_mm), 1)
     depths = [
-        signed_depth(_closed(depth > 0, radius), frame.spacing_mm) for depth in (frame.depth_first, frame.depth_second)
+        signed_depth(ndimage.binary_fill_holes(_closed(depth > 0, radius)), frame.spacing_mm)
+        for depth in (frame.depth_first, frame.depth_second)
     ]
-    return smooth_depth((depths[0].clip(-8, 8) + depths[1].clip(-8, 8)) / 2, DEPTH_SIGMA_MM / frame.spacing_mm)
+    return _half_way(depths[0], depths[1], frame.spacing_mm)
+
+
+def _half_way(first: Floats, second: Floats, spacing_mm: float) -> Floats:
+    return smooth_depth((first.clip(-8, 8) + second.clip(-8, 8)) / 2, DEPTH_SIGMA_MM / spacing_mm)
+
+
+def _rim(frame: Frame) -> Rim | None:
+    """The surfaces half-way between both masks' surfaces, outer and inner; None if there is no core to speak of."""
+    spacing = frame.spacing_mm
+    radius = max(round(CLOSE_MM / spacing), 1)
+    cores, outers = [], []
+    for depth, dark in zip((frame.depth_first, frame.depth_second), frame.cores, strict=True):
+        lesion = _closed(depth > 0, radius)
+        core = _touching(dark & ~lesion, lesion)
+        cores.append(core)
+        outers.append(signed_depth(ndimage.binary_fill_holes(lesion | core), spacing))
+    both = float(cores[0].sum() + cores[1].sum())
+    if both / 2 * spacing**3 < LEAST_CORE_MM3:
+        return None
+    inners = [signed_depth(~core, spacing) if core.any() else np.full(core.shape, 8.0) for core in cores]
+    outer, inner = _half_way(outers[0], outers[1], spacing), _half_way(inners[0], inners[1], spacing)
+    moved = _half_moved_mm(outers, outer, inner), _half_moved_mm(inners, inner, outer)
+    return Rim(outer, inner, moved, 2 * float((cores[0] & cores[1]).sum()) / both)
+
+
+def _half_moved_mm(ends: list[Floats], surface: Floats, other: Floats) -> float:
+    near = (np.abs(surface) < 1.0) & (other > 0)
+    return abs(float((ends[1] - ends[0])[near].mean())) / 2 if near.any() else 0.0
+
+
+def _touching(core: Mask, lesion: Mask) -> Mask:
+    """The parts of a core that touch a lesion."""
+    names, _ = ndimage.label(core)
+    near = np.unique(names[ndimage.binary_dilation(lesion)])
+    result: Mask = np.isin(names, near[near > 0])
+    return result
 
 
 def _closed(mask: Mask, radius: int) -> Mask:
-    """The mask closed with a ball, holes filled."""
+    """The mask closed with a ball."""
     axis = np.arange(-radius, radius + 1)
     ball = np.add.outer(np.add.outer(axis**2, axis**2), axis**2) <= radius**2 + 0.1
     padded = ndimage.binary_closing(np.pad(mask, radius), ball)
     inner = slice(radius, -radius)
-    closed: Mask = ndimage.binary_fill_holes(padded[inner, inner, inner])
+    closed: Mask = padded[inner, inner, inner]
     return closed
 
 

@@ -21,6 +21,9 @@ from brats_seg.longitudinal.change import Interval, LesionChange
 ALIGNMENTS, PAIRED = "alignments.json", "paired.json"
 """Files in a patient's results."""
 
+METHOD = 2
+"""How a change is measured in two images; raised whenever the same images would give another answer."""
+
 T = TypeVar("T")
 
 
@@ -37,7 +40,7 @@ def change_key(visits: Sequence[str], components: Sequence[Sequence[int]], matri
         components: numbers of the lesion's components at each.
         matrix: from one to the other.
     """
-    content = json.dumps([list(visits), [list(numbers) for numbers in components], matrix.tolist()])
+    content = json.dumps([METHOD, list(visits), [list(numbers) for numbers in components], matrix.tolist()])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

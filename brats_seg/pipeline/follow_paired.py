@@ -20,7 +20,8 @@ from brats_seg.pipeline.follow_visits import VisitData
 
 PAIRED_REGION = "ET"
 SEQUENCE = MRSequence.T1CE
-"""The method needs a border that stands out: enhancement after contrast. The border of edema does not."""
+"""The method needs a border that stands out: enhancement after contrast, against edema and necrosis alike. The border
+of edema does not."""
 
 SMALLEST_ML = 0.5
 """Smaller lesions have too little border to compare; a 10 mm sphere, the least that is measurable."""
@@ -85,11 +86,20 @@ def paired_changes(
             if index not in numbers:
                 mask = visits[index].segmentation.region_mask(Region.ET)
                 numbers[index] = component_numbers(mask, visits[index].measurements.lesions_of(PAIRED_REGION))
-            own = np.isin(numbers[index], row.components)
-            image = visits[index].image(SEQUENCE)
-            scans.append(VisitScan(image, own, others=visits[index].tumour & ~own))
+            scans.append(_lesion_scan(visits[index], np.isin(numbers[index], row.components)))
         found[key] = PairedChange(name, measure_change(scans[0], scans[1], matrix=matrix))
     return found
+
+
+def _lesion_scan(visit: VisitData, own: NDArray[np.bool_]) -> VisitScan:
+    """One enhancing lesion in its scan.
+
+    Only what enhances could be taken for it. Edema is darker, a surround like any other; so are necrosis,
+    non-enhancing core and cavity, but they belong to the lesion's inner border, and their brightness to themselves.
+    """
+    enhancing, core, whole = (visit.segmentation.region_mask(region) for region in (Region.ET, Region.TC, Region.WT))
+    dark = visit.tumour & ~enhancing & ~(whole & ~core)
+    return VisitScan(visit.image(SEQUENCE), own, others=enhancing & ~own, core=dark)
 
 
 def _large(row: LesionRow, course: RegionCourse) -> bool:

@@ -23,16 +23,17 @@ from brats_seg.phantom.acquire import Body, Texture, draw_texture
 from brats_seg.phantom.anatomy import brain_box_mm, make_anatomy
 from brats_seg.phantom.contrast import SIGNAL, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import smooth_noise
-from brats_seg.phantom.objects import Waves
+from brats_seg.phantom.objects import Shell, Waves
 from brats_seg.phantom.rasterise import TumourFractions
 from brats_seg.phantom.tumour import draw_waves
+from brats_seg.verification.change_rims import MOVES, Course, hollowed, label_like, outer, shares
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 MaskKind = Literal["threshold", "network"]
 
 SEQUENCE = MRSequence.T1CE
-"""Lesions are solid and enhancing, as metastases are; their surround is whatever brain lies there."""
+"""Lesions enhance, as metastases do as a whole and glioblastomas in a rim; edema or brain lies around them."""
 
 BETWEEN_MM = 10.0
 """Lesions of one patient keep this distance."""
@@ -64,6 +65,10 @@ class PairConfig:
         turn_deg: standard deviation, per axis, of its rotation.
         mask_kind: ``threshold`` for masks made at half height in the image, ``network`` for the truth with a smooth
             random error of its border, new at each visit.
+        rim_mm: range of the mean thickness of rims around a necrotic core; None for solid lesions. The diameters are
+            then those of rim and core together, and ``change_mm`` that of the outer border, of the core's, or of both
+            with independent signs, one of the three drawn for each lesion.
+        rim_gaps: whether the core may break through the rim; without, the rim is closed.
     """
 
     diameters_mm: tuple[float, ...] = (10.0, 20.0, 30.0)
@@ -80,6 +85,8 @@ class PairConfig:
     shift_mm: float = 2.0
     turn_deg: float = 1.5
     mask_kind: MaskKind = "network"
+    rim_mm: tuple[float, float] | None = None
+    rim_gaps: bool = False
 
     def __post_init__(self) -> None:
         if not self.diameters_mm or min(self.diameters_mm) <= self.change_mm:
@@ -88,6 +95,8 @@ class PairConfig:
             raise InputError("snr and slice_mm must be positive, lesion_texture and edema_mm not negative")
         if not 0 <= self.new_texture <= 1 or not 0 <= self.uneven <= 1:
             raise InputError("new_texture and uneven are shares and lie in 0..1")
+        if self.rim_mm is not None and not 0 < self.rim_mm[0] <= self.rim_mm[1] < min(self.diameters_mm) / 3:
+            raise InputError(f"rim_mm {self.rim_mm} must be a positive range below a third of the diameters")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +106,16 @@ class Scan:
     Attributes:
         image: one sequence, skull-stripped, on a grid of its own.
         brain: ``(X, Y, Z)`` bool.
-        masks: imperfect mask of each lesion.
-        volumes_ml: true volume of each lesion.
+        masks: imperfect mask of each lesion, the rim where it has a core.
+        cores: imperfect mask of each lesion's core; empty in solid lesions.
+        volumes_ml: true volume of what enhances of each lesion.
         matrix: RAS+ mm of the scan to RAS+ mm of the patient; truth.
     """
 
     image: Volume
     brain: Mask
     masks: tuple[Mask, ...]
+    cores: tuple[Mask, ...]
     volumes_ml: tuple[float, ...]
     matrix: Affine
 
@@ -150,7 +161,7 @@ def make_visits(head: Head, config: PairConfig, rng: np.random.Generator, *, vis
     Raises:
         InputError: if the lesions do not fit into the brain.
     """
-    courses: dict[int, tuple[Blob, ...]] = {}
+    courses: dict[int, Course] = {}
     for index in np.argsort(config.diameters_mm, kind="stable")[::-1]:  # the largest is the hardest to place
         others = list(courses.values())
         diameter_mm = config.diameters_mm[index]
@@ -175,19 +186,23 @@ def _redraw(texture: Texture, share: float, grid: Grid, rng: np.random.Generator
 
 def _draw_course(
     head: Head,
-    others: Sequence[tuple[Blob, ...]],
+    others: Sequence[Course],
     diameter_mm: float,
     *,
     config: PairConfig,
     rng: np.random.Generator,
     visits: int,
-) -> tuple[Blob, ...]:
+) -> Course:
     """One lesion at every visit: an ellipsoid with bumps whose equivalent diameter goes up or down in equal steps."""
     stretch = np.exp(rng.uniform(-0.18, 0.18, 3))
     stretch /= np.cbrt(stretch.prod())
     rotation = Rotation.random(random_state=rng).as_matrix()
     waves, other = (draw_waves(config.irregularity, rng) for _ in range(2))
-    steps = (np.arange(visits) - (visits - 1) / 2) * config.change_mm * rng.choice((-1.0, 1.0))
+    step_mm = (np.arange(visits) - (visits - 1) / 2) * config.change_mm
+    steps = step_mm * rng.choice((-1.0, 1.0))
+    moves = "outer" if config.rim_mm is None else rng.choice(MOVES)
+    if moves == "inner":
+        steps = np.zeros_like(steps)
     reach = (diameter_mm / 2 + abs(steps[0])) * float(stretch.max()) * waves.high
     centre = _draw_centre(head, reach, others, rng)
     course = []
@@ -201,16 +216,26 @@ def _draw_course(
         a, b, c = (float(r) for r in stretch * (diameter_mm + step) / 2)
         x, y, z = (float(value) for value in centre)
         course.append(Blob(Ellipsoid((x, y, z), (a, b, c), rotation), mixed))
-    return tuple(course)
+    if config.rim_mm is None:
+        return tuple(course)
+    return hollowed(
+        course,
+        step_mm * (0.0 if moves == "outer" else rng.choice((-1.0, 1.0))),
+        thickness_mm=float(rng.uniform(*config.rim_mm)),
+        off_centre=1.2 if config.rim_gaps else float(rng.uniform(0, 0.4)),
+        irregularity=config.irregularity,
+        gaps=config.rim_gaps,
+        rng=rng,
+    )
 
 
-def _draw_centre(head: Head, reach_mm: float, others: Sequence[tuple[Blob, ...]], rng: np.random.Generator) -> Floats:
+def _draw_centre(head: Head, reach_mm: float, others: Sequence[Course], rng: np.random.Generator) -> Floats:
     """A place at which a ball of this radius lies in the brain, away from the other lesions."""
     points = head.anatomy.grid.to_world(np.argwhere(head.depth_mm > reach_mm + SPARE_MM))
     for other in others:
-        ellipsoid = other[0].ellipsoid
-        away = np.linalg.norm(points - np.array(ellipsoid.centre_mm), axis=1)
-        points = points[away > reach_mm + max(ellipsoid.radii_mm) * other[0].waves.high + BETWEEN_MM]
+        whole = outer(other[0])
+        away = np.linalg.norm(points - np.array(whole.ellipsoid.centre_mm), axis=1)
+        points = points[away > reach_mm + max(whole.ellipsoid.radii_mm) * whole.waves.high + BETWEEN_MM]
     if len(points) == 0:
         raise InputError(
             f"no place in this brain holds a lesion of {2 * reach_mm:.0f} mm beside {len(others)} others; "
@@ -221,14 +246,21 @@ def _draw_centre(head: Head, reach_mm: float, others: Sequence[tuple[Blob, ...]]
 
 
 def _scan(
-    lesions: Sequence[Blob], anatomy: Anatomy, texture: Texture, *, config: PairConfig, rng: np.random.Generator
+    lesions: Sequence[Blob | Shell],
+    anatomy: Anatomy,
+    texture: Texture,
+    *,
+    config: PairConfig,
+    rng: np.random.Generator,
 ) -> Scan:
     grid = anatomy.grid
-    parts = [lesion.sample_fractions(grid) for lesion in lesions]
-    empty, filled = np.zeros(grid.shape, np.float32), np.sum(parts, axis=0)
+    parts = [shares(lesion, grid) for lesion in lesions]
+    empty, (enhancing, necrosis) = np.zeros(grid.shape, np.float32), np.sum(parts, axis=0)
+    filled = np.minimum(enhancing + necrosis, 1)
     calmed = _calm(texture, filled, config.lesion_texture)
-    edema, depth = _edema(lesions, filled, anatomy, config.edema_mm) if config.edema_mm > 0 else (empty, empty)
-    body = Body(anatomy, TumourFractions(grid, empty, edema, filled, depth, 0.0), calmed, True)
+    wholes = [outer(lesion) for lesion in lesions]
+    edema, depth = _edema(wholes, filled, anatomy, config.edema_mm) if config.edema_mm > 0 else (empty, empty)
+    body = Body(anatomy, TumourFractions(grid, necrosis, edema, enhancing, depth, 0.0), calmed, True)
     matrix = _draw_place(config, rng)
     scanner = _scanner_grid(grid, config.slice_mm)
     white = ZERO_LEVEL[SEQUENCE] + SIGNAL[SEQUENCE][Tissue.WHITE]
@@ -242,8 +274,14 @@ def _scan(
     moved = Grid(scanner.shape, matrix @ scanner.affine)  # where the scanner's voxels lie in the patient
     image = acquire(body, {SEQUENCE: moved}, rng, config=acquisition).images[SEQUENCE]
     seen = Volume(image.data, scanner)
-    masks = [_read(seen, lesion.sample_fractions(moved), config.mask_kind, rng) for lesion in lesions]
-    return Scan(seen, seen.data > 0, tuple(masks), tuple(lesion.volume_ml for lesion in lesions), matrix)
+    found = [shares(lesion, moved, supersampling=2) for lesion in lesions]  # masks need no more
+    masks = [_read(seen, share, config.mask_kind, rng) for share, _ in found]
+    cores = [label_like(mask, *pair) for mask, pair in zip(masks, found, strict=True)]
+    volumes = [
+        lesion.volume_ml if isinstance(lesion, Blob) else float(share.sum(dtype=np.float64)) * grid.voxel_ml
+        for lesion, (share, _) in zip(lesions, parts, strict=True)  # the formula does not hold for a rim with gaps
+    ]
+    return Scan(seen, seen.data > 0, tuple(masks), tuple(cores), tuple(volumes), matrix)
 
 
 def _edema(
@@ -317,8 +355,10 @@ def _threshold_mask(image: NDArray[np.float32], fraction: NDArray[np.float32], s
     ring = near & (fraction == 0)
     smooth = ndimage.gaussian_filter(image, 0.7 / spacing_mm)
     level = (np.median(smooth[fraction >= 0.5]) + np.median(smooth[ring])) / 2
-    mask: Mask = ndimage.binary_fill_holes(_largest(near & (smooth > level)))
-    return mask
+    mask = _largest(near & (smooth > level))
+    hollow = ndimage.binary_fill_holes(fraction >= 0.5) & (fraction < 0.5)  # a core, no dark speck
+    filled: Mask = ndimage.binary_fill_holes(mask) & (mask | ~hollow)
+    return filled
 
 
 def _largest(mask: Mask) -> Mask:

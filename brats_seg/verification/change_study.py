@@ -47,6 +47,7 @@ _SNR = (20.0, 25.0, 30.0)
 _MASKS: tuple[MaskKind, ...] = ("network", "threshold")
 
 STANDARD = PairConfig(diameters_mm=LESIONS_MM)
+RIMS = PairConfig(diameters_mm=(20.0, 20.0, 24.0, 24.0, 30.0), rim_mm=(3.0, 6.0))
 CONDITIONS: Mapping[str, PairConfig] = MappingProxyType(
     {
         "standard": STANDARD,
@@ -55,11 +56,16 @@ CONDITIONS: Mapping[str, PairConfig] = MappingProxyType(
         "brightness of tissues varies twice as much": replace(STANDARD, contrast_jitter=0.10),
         "change of 3 mm": replace(STANDARD, change_mm=3.0),
         "no change": replace(STANDARD, change_mm=0.0),
+        "rims": RIMS,
+        "thin rims": replace(RIMS, rim_mm=(1.8, 3.0)),
+        "rims with gaps": replace(RIMS, rim_gaps=True),
+        "rims that do not change": replace(RIMS, change_mm=0.0),
+        "rims, half the texture new": replace(RIMS, new_texture=0.5),
     }
 )
 """What is varied; irregularity, noise and kind of mask vary within each."""
 OTHERS_SHARE = 0.1
-"""Of the pairs, for each condition but the first."""
+"""Of the pairs, for each condition but the first that is asked for."""
 
 
 def change_study(
@@ -70,16 +76,17 @@ def change_study(
     About 15 s of one core for each pair of scans, which holds four lesions of 20 mm.
 
     Args:
-        pairs: lesions of 20 mm under the standard condition, at least; the other conditions get 10 % of that.
+        pairs: lesions of 20 mm, or rims, under the first condition, at least; the others get 10 % of that.
         seed: everything follows from it.
         conditions: names from :data:`CONDITIONS`; None for all.
         tick: called with a line for each pair of scans before it is made.
 
     Returns:
-        One row per lesion: ``condition, scan, size_mm, irregularity, snr, slice_mm, mask_kind``, the truth
-        ``true_ml, true_mm``, the measurements ``masks_ml, masks_mm, single_ml, single_mm, paired_ml, paired_mm``,
-        the interval ``low_ml, high_ml, low_mm, high_mm``, ``covered`` (whether it holds the truth), ``trusted``,
-        ``reasons``, ``contrast_to_noise``, ``shift_mm`` (found and removed), ``registration_mm`` (true error of the
+        One row per lesion: ``condition, scan, size_mm, irregularity, snr, slice_mm, mask_kind``, the truth of what
+        enhances ``first_ml`` (at the first visit) and ``true_ml, true_mm`` (its change), the measurements ``masks_ml,
+        masks_mm, single_ml, single_mm, paired_ml, paired_mm``, the interval ``low_ml, high_ml, low_mm, high_mm``,
+        ``covered`` (whether it holds the truth), ``trusted``, ``reasons``, ``rim_mm`` (thickness as measured, empty for
+        solid lesions), ``contrast_to_noise``, ``shift_mm`` (found and removed), ``registration_mm`` (true error of the
         registration at the lesion), and the errors ``masks_error_mm, single_error_mm, paired_error_mm``.
 
     Raises:
@@ -90,8 +97,10 @@ def change_study(
         raise InputError(f"pairs is {pairs}; at least 1 is needed")
     rows: list[dict[str, Any]] = []
     for name in names:
-        wanted = pairs if name == next(iter(CONDITIONS)) else max(round(OTHERS_SHARE * pairs), 1)
-        count = -(-wanted // LESIONS_MM.count(ASKED_MM))
+        wanted = pairs if name == names[0] else max(round(OTHERS_SHARE * pairs), 1)
+        config = CONDITIONS[name]
+        held = config.diameters_mm.count(ASKED_MM) if config.rim_mm is None else len(config.diameters_mm)
+        count = -(-wanted // held)
         for scan in range(count):
             if tick is not None:
                 tick(f"{name}: {scan + 1} of {count}")
@@ -126,6 +135,41 @@ def change_summary(table: pd.DataFrame, *, by: Sequence[str] = ("condition", "si
         row["coverage"] = float(group["covered"].mean())
         row["trusted"] = float(group["trusted"].mean())
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def volume_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Errors of the change of volume where the paired measurement can be used, one row per condition and method.
+
+    Args:
+        table: from :func:`change_study`.
+
+    Returns:
+        ``condition, method, lesions``, ``used`` (share of them in which the paired measurement is trusted) and, over
+        those, ``bias_ml`` (mean error), ``p95_ml`` (95th percentile of the absolute error), ``bias_percent`` and
+        ``p95_percent`` of the true volume at the first visit, ``p95_mm`` of equivalent diameter, and ``coverage`` of
+        the interval (paired only).
+    """
+    rows = []
+    for condition, group in table.groupby("condition", sort=False):
+        used = group[group["trusted"]]
+        for method in METHODS:
+            error = used[f"{method}_ml"] - used["true_ml"]
+            percent = 100 * error / used["first_ml"]
+            rows.append(
+                {
+                    "condition": condition,
+                    "method": method,
+                    "lesions": len(group),
+                    "used": float(group["trusted"].mean()),
+                    "bias_ml": float(error.mean()),
+                    "p95_ml": float(error.abs().quantile(0.95)),
+                    "bias_percent": float(percent.mean()),
+                    "p95_percent": float(percent.abs().quantile(0.95)),
+                    "p95_mm": float(used[f"{method}_error_mm"].abs().quantile(0.95)),
+                    "coverage": float(used["covered"].mean()) if method == "paired" else np.nan,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -198,9 +242,7 @@ def _varied(config: PairConfig, scan: int) -> PairConfig:
 
 
 def _measure_pair(name: str, seed: int, scan: int) -> list[dict[str, Any]]:
-    config = _varied(CONDITIONS[name], scan)
-    rng = _generator(seed, list(CONDITIONS).index(name), scan)
-    first, second = make_visits(_head(seed, scan), config, rng)
+    config, first, second = _make_pair(name, seed, scan)
     described = {
         "condition": name,
         "scan": scan,
@@ -225,6 +267,13 @@ def _measure_pair(name: str, seed: int, scan: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _make_pair(name: str, seed: int, scan: int) -> tuple[PairConfig, Scan, Scan]:
+    config = _varied(CONDITIONS[name], scan)
+    rng = _generator(seed, list(CONDITIONS).index(name), scan)
+    first, second = make_visits(_head(seed, scan), config, rng)
+    return config, first, second
+
+
 def _changes(first: Scan, second: Scan) -> list[LesionChange]:
     matrix = register_rigid(second.image, first.image).matrix
     return [
@@ -238,7 +287,7 @@ def _lesion(scan: Scan, index: int) -> VisitScan:
     for other, mask in enumerate(scan.masks):
         if other != index:
             others |= mask
-    return VisitScan(scan.image, scan.masks[index], scan.brain, others)
+    return VisitScan(scan.image, scan.masks[index], scan.brain, others, scan.cores[index])
 
 
 def _compare(found: LesionChange, scans: tuple[VisitScan, VisitScan], ends_ml: tuple[float, float]) -> dict[str, Any]:
@@ -248,6 +297,7 @@ def _compare(found: LesionChange, scans: tuple[VisitScan, VisitScan], ends_ml: t
     change = nothing if found.change_ml is None else found.change_ml
     diameter = nothing if found.diameter_change_mm is None else found.diameter_change_mm
     return {
+        "first_ml": ends_ml[0],
         "true_ml": true_ml,
         "true_mm": sphere_diameter_mm(ends_ml[1]) - sphere_diameter_mm(ends_ml[0]),
         "masks_ml": found.masks_ml,
@@ -263,6 +313,7 @@ def _compare(found: LesionChange, scans: tuple[VisitScan, VisitScan], ends_ml: t
         "covered": bool(change[1] <= true_ml <= change[2]),
         "trusted": found.trusted,
         "reasons": "; ".join(found.reasons),
+        "rim_mm": np.nan if found.rim_mm is None else found.rim_mm,
         "contrast_to_noise": found.contrast_to_noise,
         "shift_mm": found.shift_mm,
     }
