@@ -9,7 +9,9 @@ are never measured through an alignment: it matches lesions and lays pictures on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,8 @@ from scipy import ndimage
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, RegistrationRecord
 from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corners
-from brats_seg.longitudinal.align_refine import prepare_side, refine, rigid_power
-from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped, head_mask
+from brats_seg.longitudinal.align_refine import Side, prepare_side, refine, rigid_power
+from brats_seg.preprocessing.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
 from brats_seg.preprocessing.register import RegistrationConfig, check_registration, register_rigid, resample
 from brats_seg.preprocessing.similarity import mutual_information
 
@@ -76,6 +78,11 @@ class VisitScan:
     def __post_init__(self) -> None:
         if self.tumour is not None and self.tumour.shape != self.volume.grid.shape:
             raise ValueError(f"a mask of shape {self.tumour.shape} does not fit {self.volume.grid.describe()}")
+
+    @cached_property
+    def head(self) -> Mask:
+        """Rough outline of the head or brain, ``(X, Y, Z)``."""
+        return head_mask(self.volume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,20 +165,20 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
     """
     same = moving.sequence is fixed.sequence
     config = config or (COARSE if same else RegistrationConfig())
-    stripped = all(check_skull_stripped(scan.volume, scan.sequence).is_stripped for scan in (moving, fixed))
-    spared = [_spared(scan) for scan in (moving, fixed)]
+    scans = (moving, fixed)
+    with ThreadPoolExecutor(len(scans)) as pool:  # numpy and scipy leave the interpreter to the other
+        stripped = all(check.is_stripped for check in pool.map(_check_skull, scans))
+        spared = list(pool.map(_spared, scans))
+        masks = list(pool.map(partial(_compared, stripped=stripped), scans, spared))
     there = register_rigid(moving.volume, fixed.volume, config=config, moving_mask=spared[0], fixed_mask=spared[1])
     back = register_rigid(fixed.volume, moving.volume, config=config, moving_mask=spared[1], fixed_mask=spared[0])
     points = _head_points(fixed)
     matrix, apart_mm = _start(there, back, points)
-    masks = [_compared(scan, mask, stripped=stripped) for scan, mask in zip((moving, fixed), spared, strict=True)]
     uncertainty = apart_mm / 2
     if same:
-        sides = [
-            prepare_side(scan.volume, _deep(scan, mask) if not stripped or mask is None else mask)
-            for scan, mask in zip((moving, fixed), masks, strict=True)
-        ]
-        refined = refine(sides[0], sides[1], matrix)
+        with ThreadPoolExecutor(len(scans)) as pool:
+            one, other = pool.map(partial(_side, stripped=stripped), scans, masks)
+        refined = refine(one, other, matrix)
         if refined is None:
             raise InputError(
                 f"visits {moving.name} and {fixed.name} have too little brain in common to be aligned. Are both scans "
@@ -199,6 +206,14 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
     )
 
 
+def _check_skull(scan: VisitScan) -> SkullCheck:
+    return check_skull_stripped(scan.volume, scan.sequence)
+
+
+def _side(scan: VisitScan, mask: Mask | None, *, stripped: bool) -> Side:
+    return prepare_side(scan.volume, _deep(scan, mask) if not stripped or mask is None else mask)
+
+
 def _inverse(matrix: Affine) -> Affine:
     return np.asarray(np.linalg.inv(matrix), np.float64)
 
@@ -217,20 +232,23 @@ def alignment_quality(
     half = rigid_power(matrix, 0.5)
     inverse = _inverse(half)
     grid = _half_grid(fixed, inverse)
-    views = []
-    for scan, mask, to_scan in ((fixed, masks[1], inverse), (moving, masks[0], half)):
-        head = head_mask(scan.volume)
-        compared = head if mask is None else head & mask
-        fields = [np.ones(head.shape, np.uint8), head.astype(np.uint8), compared.astype(np.uint8)]
-        seen, outline, inside = (
-            resample(scan.volume.with_data(field), grid, matrix=to_scan, order="nearest").data > 0 for field in fields
-        )
-        views.append((seen, outline, inside, resample(scan.volume, grid, matrix=to_scan).data))
-    (seen_a, head_a, in_a, data_a), (seen_b, head_b, in_b, data_b) = views
+    with ThreadPoolExecutor(2) as pool:
+        views = pool.map(partial(_view, grid=grid), (fixed, moving), masks[::-1], (inverse, half))
+        (seen_a, head_a, in_a, data_a), (seen_b, head_b, in_b, data_b) = views
     seen, compared = seen_a & seen_b, in_a & in_b
     sizes = int((head_a & seen).sum()) + int((head_b & seen).sum())
     overlap = 2 * int((head_a & head_b & seen).sum()) / max(sizes, 1)
     return mutual_information(data_a[compared], data_b[compared], 32), overlap
+
+
+def _view(scan: VisitScan, mask: Mask | None, to_scan: Affine, *, grid: Grid) -> tuple[Mask, Mask, Mask, NDArray[Any]]:
+    """On a grid: the field of view, the head, what is compared of it, and the scan."""
+    compared = scan.head if mask is None else scan.head & mask
+    fields = [np.ones(compared.shape, np.uint8), scan.head.astype(np.uint8), compared.astype(np.uint8)]
+    seen, outline, inside = (
+        resample(scan.volume.with_data(field), grid, matrix=to_scan, order="nearest").data > 0 for field in fields
+    )
+    return seen, outline, inside, resample(scan.volume, grid, matrix=to_scan).data
 
 
 def _half_grid(fixed: VisitScan, to_fixed: Affine) -> Grid:
@@ -328,8 +346,7 @@ def _compared(scan: VisitScan, spared: Mask | None, *, stripped: bool) -> Mask |
 
 def _deep(scan: VisitScan, mask: Mask | None) -> Mask:
     """Where a brain lies in a head with skull: deep below the surface, not far below the top, and in ``mask``."""
-    head = head_mask(scan.volume)
-    grid = scan.volume.grid
+    head, grid = scan.head, scan.volume.grid
     low, high = np.argwhere(head).min(axis=0), np.argwhere(head).max(axis=0) + 1
     box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(low, high, strict=True))
     deep = np.zeros(head.shape, np.bool_)
@@ -358,6 +375,6 @@ def _widened(mask: Mask, grid: Grid, margin_mm: float) -> Mask:
 
 def _head_points(scan: VisitScan) -> NDArray[np.float64]:
     """Some thousand points of the head in RAS+ mm."""
-    voxels = np.argwhere(head_mask(scan.volume))
+    voxels = np.argwhere(scan.head)
     step = max(len(voxels) // 5000, 1)
     return scan.volume.grid.to_world(voxels[::step])

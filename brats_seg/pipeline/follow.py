@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +197,9 @@ def follow(
         tick("matching lesions")
     common = _common(visits[0])
     measured = tuple(_volumes(visit, model) for visit in visits)
-    courses = {region: _follow_region(region, visits, alignments, common) for region in FOLLOWED}
+    with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
+        follow_one = partial(_follow_region, visits=visits, alignments=alignments, common=common)
+        courses = dict(zip(FOLLOWED, pool.map(follow_one, FOLLOWED), strict=True))
     history = history_of(patient.id, measured, courses, events)
     disease = Disease(options.disease) if options.disease else None
     day_words = _day_words(patient, history, events)
