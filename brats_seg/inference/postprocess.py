@@ -98,19 +98,32 @@ def region_masks(
             f"{enhancing_ml:.2f} ml of doubtful enhancement, under the {config.min_enhancing_ml:g} ml that this model "
             "tells apart from none, was counted as tumour core without enhancement"
         )
-    elif too_little_rise(masks[Region.ET], rise, config.min_enhancement):
+    elif rise is not None and risen(masks[Region.ET], masks[Region.WT], rise) < config.min_enhancement:
         masks[Region.ET] = np.zeros_like(masks[Region.ET])
         notes.append(
-            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE by less than "
-            f"{config.min_enhancement:g} standard deviations of the brain, and were counted as tumour core without "
-            "enhancement"
+            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE hardly more than brain and tumour "
+            f"around them (less than {config.min_enhancement:g} standard deviations), and were counted as tumour core "
+            "without enhancement"
         )
     return masks, tuple(notes)
 
 
-def too_little_rise(mask: NDArray[np.bool_], rise: NDArray[np.floating[Any]] | None, least: float) -> bool:
-    """Whether a mask of ET holds something, and its median of :func:`enhancement` is known and under ``least``."""
-    return rise is not None and bool(mask.any()) and float(np.median(rise[mask])) < least
+def risen(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
+    """By how much ET rises more from T1 to T1CE than the brain and the rest of the tumour do, by their medians.
+
+    Args:
+        enhancing: ``(X, Y, Z)`` mask of ET.
+        whole: ``(X, Y, Z)`` mask of WT.
+        rise: ``(X, Y, Z)`` of :func:`enhancement`.
+
+    Returns:
+        Standard deviations of the brain; infinite for an empty mask, which nothing speaks against.
+    """
+    if not enhancing.any():
+        return float("inf")
+    rest = rise[whole & ~enhancing]
+    others = max(0.0, float(np.median(rest))) if rest.size else 0.0
+    return float(np.median(rise[enhancing])) - others
 
 
 def drop_coreless(

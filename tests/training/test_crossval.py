@@ -19,7 +19,14 @@ from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.predict import StageOutputs
 from brats_seg.models.bundle import PostprocessConfig, find_model
-from brats_seg.training.calibrate import MIN_ENHANCING_ML, Case, fit_postprocess, fit_temperatures, simplest_as_good
+from brats_seg.training.calibrate import (
+    MIN_ENHANCEMENT,
+    MIN_ENHANCING_ML,
+    Case,
+    fit_postprocess,
+    fit_temperatures,
+    simplest_as_good,
+)
 from brats_seg.training.crossval import (
     as_prepared,
     check_models,
@@ -253,7 +260,7 @@ def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted
     case = ball_case(sharpness=3.0, seed=0)
     bright = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
     config = fit_postprocess([bright], PostprocessConfig())
-    assert config.min_enhancement > 0 and config.min_enhancing_ml == max(MIN_ENHANCING_ML)
+    assert config.min_enhancement == max(MIN_ENHANCEMENT) and config.min_enhancing_ml == max(MIN_ENHANCING_ML)
     small = replace(config, min_enhancing_ml=0.0)
     found = segmentation_of(bright, small)
     assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
