@@ -244,8 +244,10 @@ class ModelBundle:
 
     @property
     def sha256(self) -> str:
-        """One checksum for the model: of its stages' checksums in order of name."""
-        digest = hashlib.sha256()
+        """One checksum for all that decides a result: weights, preprocessing, post-processing and intervals."""
+        settings = {"prepare": self.card.prepare, "postprocess": asdict(self.card.postprocess)}
+        settings["intervals"] = self.card.intervals
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=dict).encode())
         for stage in self.card.stages:
             for name in sorted(stage.files):
                 digest.update(f"{name} {stage.files[name]}\n".encode())

@@ -67,6 +67,27 @@ def test_the_model_checksum_follows_its_files(model: Path, copy: Path) -> None:
     assert read_bundle(copy).sha256 != before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: card["postprocess"].update(min_enhancement=0.123),
+        lambda card: card["prepare"].update(spacing_mm=1.5),
+        lambda card: card.update(
+            intervals={"scales": {"WT": 1.0}, "floor_ml": 0.5, "level": 0.9, "studies": {"WT": 20}}
+        ),
+    ],
+)
+def test_the_model_checksum_follows_what_decides_a_result(model: Path, copy: Path, change: Any) -> None:
+    """Else an earlier result would stand under --resume although the same files now give another one."""
+    edit_card(copy, change)
+    assert read_bundle(copy).sha256 != read_bundle(model).sha256
+
+
+def test_the_model_checksum_does_not_mind_words(model: Path, copy: Path) -> None:
+    edit_card(copy, lambda card: card.update(description="another sentence", accuracy={"Dice": "0.9"}))
+    assert read_bundle(copy).sha256 == read_bundle(model).sha256
+
+
 def flip_a_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
