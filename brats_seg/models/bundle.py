@@ -245,8 +245,8 @@ class ModelBundle:
     @property
     def sha256(self) -> str:
         """One checksum for all that decides a result: weights, preprocessing, post-processing and intervals."""
-        settings = {"prepare": self.card.prepare, "postprocess": asdict(self.card.postprocess)}
-        settings["intervals"] = self.card.intervals
+        settings: dict[str, Any] = {"prepare": self.card.prepare, "intervals": self.card.intervals}
+        settings["postprocess"] = asdict(self.card.postprocess)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=dict).encode())
         for stage in self.card.stages:
             for name in sorted(stage.files):
