@@ -101,15 +101,15 @@ def region_masks(
     elif rise is not None and risen(masks[Region.ET], masks[Region.WT], rise) < config.min_enhancement:
         masks[Region.ET] = np.zeros_like(masks[Region.ET])
         notes.append(
-            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE hardly more than the rest of the "
-            f"tumour (by less than {config.min_enhancement:g} standard deviations), and were counted as tumour core "
+            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE hardly more than brain and tumour "
+            f"around them (less than {config.min_enhancement:g} standard deviations), and were counted as tumour core "
             "without enhancement"
         )
     return masks, tuple(notes)
 
 
 def risen(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
-    """By how much ET rises more from T1 to T1CE than the rest of the tumour, or the brain where there is no rest.
+    """By how much ET rises more from T1 to T1CE than the brain and the rest of the tumour do, by their medians.
 
     Args:
         enhancing: ``(X, Y, Z)`` mask of ET.
@@ -117,13 +117,13 @@ def risen(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], rise: NDArray[
         rise: ``(X, Y, Z)`` of :func:`enhancement`.
 
     Returns:
-        Difference of medians in standard deviations of the brain; infinite for an empty mask, which nothing speaks
-        against.
+        Standard deviations of the brain; infinite for an empty mask, which nothing speaks against.
     """
     if not enhancing.any():
         return float("inf")
     rest = rise[whole & ~enhancing]
-    return float(np.median(rise[enhancing])) - (float(np.median(rest)) if rest.size else 0.0)
+    others = max(0.0, float(np.median(rest))) if rest.size else 0.0
+    return float(np.median(rise[enhancing])) - others
 
 
 def drop_coreless(
