@@ -40,6 +40,8 @@ from brats_seg.verification.course_truth import FAR_POINTS, Compared, compare, e
 
 ALIGNED, ANSWERS, VOLUMES = "align.csv", "answers.csv", "volumes.csv"
 CLINICAL = "clinical.csv"
+SMALL_ML = 1.0
+"""Of enhancement, or of the whole lesion where none enhances."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -245,7 +247,25 @@ def _clinical_table(phantoms: Path) -> list[str]:
 def _score(arguments: argparse.Namespace) -> list[str]:
     rows = score_tracks(arguments.phantoms, arguments.results)
     _write(arguments.output / ANSWERS, [asdict(row) for row in rows])
-    return agreement_lines(rows)
+    groups = {truth["patient"]: _groups_of(truth) for truth in _patients(arguments.phantoms)}
+    lines = agreement_lines(rows)
+    for name in dict.fromkeys(name for names in groups.values() for name in names):
+        own = [row for row in rows if name in groups[row.patient]]
+        lines += [f"{name}: {line}" for line in agreement_lines(own) if "%" in line]
+    return lines
+
+
+def _groups_of(truth: dict[str, Any]) -> tuple[str, ...]:
+    """Groups of patients that are told apart: by kind, and by the smallest that a lesion ever is."""
+    kinds = {lesion["id"]: lesion["kind"] for lesion in truth["course"]["lesions"]}
+    sizes = [
+        lesion["volume_ml"].get("WT" if kinds[lesion["lesion"]] == TumourKind.LOW_GRADE else "ET", 0.0)
+        for visit in truth["visits"]
+        for lesion in visit["truth"]["lesions"]
+    ]
+    smallest = min((size for size in sizes if size > 0), default=0.0)
+    size = f"with a lesion under {SMALL_ML:g} ml at some visit" if smallest < SMALL_ML else "with larger lesions only"
+    return (*sorted(set(kinds.values())), size)
 
 
 def score_tracks(phantoms: Path, results: Path) -> list[Compared]:

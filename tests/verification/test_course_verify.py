@@ -151,7 +151,10 @@ def test_tracks_of_a_phantom_data_set_are_scored(tmp_path: Path, capsys: pytest.
     assert main(["clinical", str(phantoms)]) == 0
     assert (phantoms / "clinical.csv").read_text() == "patient,date,event,value\nsub-001,2024-01-01,baseline,\n"
     assert main(["score", str(phantoms), str(results), "-o", str(tmp_path / "score")]) == 0
-    assert "volume: 1/1 (100.0%)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "\nvolume: 1/1 (100.0%)" in told
+    assert "high_grade: volume: 1/1 (100.0%)" in told and "with larger lesions only: volume: 1/1 (100.0%)" in told
+    assert "under 1 ml" not in told
     assert main(["score", str(tmp_path), str(results), "-o", str(tmp_path / "score")]) == 3
 
 
