@@ -187,7 +187,7 @@ def write_dataset(
     done: dict[int, PatientDone] = {}
     if jobs == 1 or options.patients == 1:
         for number in numbers:
-            done[number] = _write_patient(options, number, output, tick=tick)
+            done[number] = write_course(draw_patient(options, number), options, number, output, tick=tick)
     else:
         for patient in _in_processes(options, output, jobs):
             done[patient.number] = patient
@@ -249,18 +249,6 @@ class PatientDone:
     number: int
     visits: tuple[str, ...]
     written: int
-
-
-def _write_patient(
-    options: DatasetOptions,
-    number: int,
-    output: Path,
-    *,
-    tick: Tick | None = None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> PatientDone:
-    """The patient that the options draw for a number."""
-    return write_course(draw_patient(options, number), options, number, output, tick=tick, stopped=stopped)
 
 
 def write_course(
@@ -332,7 +320,7 @@ def _join_pool(stop: Any) -> None:
 def _pool_patient(options: DatasetOptions, number: int, output: Path) -> PatientDone | None:
     """One patient in a process of the pool; None where it was told to stop."""
     try:
-        return _write_patient(options, number, output, stopped=_stop.is_set)
+        return write_course(draw_patient(options, number), options, number, output, stopped=_stop.is_set)
     except KeyboardInterrupt:
         return None
 
