@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,8 +125,7 @@ def find_border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
     weights = shift_weights(matched, edge, layer, reach_mm=reach_mm, spacing_mm=frame.spacing_mm, config=config)
     weights, level = _without_baseline(weights, matched, edge, band_mm + GAP_MM)
     change = float((weights * matched.difference).sum())
-    slope = np.linalg.norm(np.gradient(edge.depth, frame.spacing_mm), axis=0)  # a smoothed distance is not quite one
-    area = float((layer * slope).sum()) * voxel
+    area = area_mm2(edge.depth, layer, frame.spacing_mm)
     patches = max(area / (4 * np.pi * config.level_mm**2), 1.0)
     deviation = np.hypot(matched.deviation(weights), abs(change) * config.contrast_error / np.sqrt(patches))
     return Border(
@@ -170,17 +171,39 @@ def _fit_edge(matched: Match, depth: Floats, band_mm: float, reach_mm: float) ->
     """The blur, and the levels on both sides, that explain the mean image near the border best."""
     near = matched.usable & (np.abs(depth) < reach_mm)
     distance, values = depth[near], matched.mean[near]
-    best: tuple[float, float, Floats] = (np.inf, float(EDGES_MM[0]), np.zeros(2))
-    for sigma in EDGES_MM:
-        inside = special.ndtr(distance / sigma)
-        design = np.stack([inside, 1 - inside], -1)
-        levels = np.linalg.lstsq(design.T @ design, design.T @ values, rcond=None)[0]
-        error = float(((values - design @ levels) ** 2).sum())
-        if error < best[0]:
-            best = (error, float(sigma), levels)
-    _, sigma_mm, (lesion, surround) = best
+
+    def shares(sigma_mm: float) -> Floats:
+        inside = special.ndtr(distance / sigma_mm)
+        return np.stack([inside, 1 - inside], -1)
+
+    sigma_mm, (lesion, surround) = fit_levels(values, shares)
     band = matched.usable & (np.abs(depth) < band_mm)
     return Edge(depth, sigma_mm, float(surround), float(lesion - surround), band)
+
+
+def fit_levels(values: Floats, shares: Callable[[float], Floats]) -> tuple[float, NDArray[np.floating[Any]]]:
+    """The blur and the level of each part that explain an image best, by least squares.
+
+    Args:
+        values: ``(N,)`` brightness.
+        shares: of each part in each value, ``(N, parts)``, for a blur in mm.
+
+    Returns:
+        Blur in mm, one of :data:`EDGES_MM`, and the levels ``(parts,)``.
+    """
+    fits: list[tuple[float, float, NDArray[np.floating[Any]]]] = []
+    for sigma_mm in map(float, EDGES_MM):
+        design = shares(sigma_mm)
+        levels = np.linalg.lstsq(design.T @ design, design.T @ values, rcond=None)[0]
+        fits.append((float(((values - design @ levels) ** 2).sum()), sigma_mm, levels))
+    _, sigma_mm, levels = min(fits, key=lambda fit: fit[0])
+    return sigma_mm, levels
+
+
+def area_mm2(depth: Floats, layer: Floats, spacing_mm: float) -> float:
+    """Area of a border, from its signed distance and the slope of its edge (1/mm)."""
+    slope = np.linalg.norm(np.gradient(depth, spacing_mm), axis=0)  # a smoothed distance is not quite one
+    return float((layer * slope).sum()) * spacing_mm**3
 
 
 def excess_mm(matched: Match, edge: Edge) -> float:

@@ -18,7 +18,6 @@ from scipy import special
 
 from brats_seg.longitudinal.change_border import (
     BASE_MM,
-    EDGES_MM,
     GAP_MM,
     LARGEST_STEP_MM,
     LEAST_BASE,
@@ -28,8 +27,10 @@ from brats_seg.longitudinal.change_border import (
     WHOLE_ROUNDS,
     Border,
     Edge,
+    area_mm2,
     blur,
     excess_mm,
+    fit_levels,
     local_contrast,
     move_border,
     shift_weights,
@@ -113,15 +114,12 @@ def _sides(
     wide = outer + inner > LEAST_RIM_MM  # the local thickness, beyond the borders too
     near = matched.usable & wide & (np.minimum(np.abs(outer), np.abs(inner)) < reach_mm)
     values = matched.mean[near]
-    best: tuple[float, float, Floats] = (np.inf, float(EDGES_MM[0]), np.zeros(3))
-    for sigma in EDGES_MM:
-        around, core = special.ndtr(-outer[near] / sigma), special.ndtr(-inner[near] / sigma)
-        design = np.stack([around, core, 1 - around - core], -1)
-        levels = np.linalg.lstsq(design.T @ design, design.T @ values, rcond=None)[0]
-        error = float(((values - design @ levels) ** 2).sum())
-        if error < best[0]:
-            best = (error, float(sigma), levels)
-    _, sigma_mm, levels = best
+
+    def shares(sigma_mm: float) -> Floats:
+        around, core = special.ndtr(-outer[near] / sigma_mm), special.ndtr(-inner[near] / sigma_mm)
+        return np.stack([around, core, 1 - around - core], -1)
+
+    sigma_mm, levels = fit_levels(values, shares)
     lesion = float(levels[2])
     nearer = (np.abs(outer) <= np.abs(inner), np.abs(outer) > np.abs(inner))
     found = []
@@ -183,7 +181,7 @@ def _read(matched: Match, sides: tuple[_Side, _Side], limits: _Limits, config: C
     ]
     changes = [float((part * matched.difference).sum()) for part in weights]
     levels = told[2:] @ [float((way * matched.difference).sum()) for way in readings]
-    areas = [_area_mm2(side, layer, limits.spacing_mm) for side, layer in zip(sides, layers, strict=True)]
+    areas = [area_mm2(side.edge.depth, layer, limits.spacing_mm) for side, layer in zip(sides, layers, strict=True)]
     patch = 4 * np.pi * config.level_mm**2
     doubts = [abs(change) / np.sqrt(max(area / patch, 1.0)) for change, area in zip(changes, areas, strict=True)]
     gap = 1 - float(layers[0].sum()) / max(float(np.where(matched.usable, sides[0].edge.layer, 0.0).sum()), 1e-12)
@@ -223,11 +221,6 @@ def _readings(
         for side, layer in zip(sides, layers, strict=True)
     ]
     return [*moves, *(zone / max(float(zone.sum()), 1.0) for zone in _zones(matched, sides, limits.bands_mm))]
-
-
-def _area_mm2(side: _Side, layer: Floats, spacing_mm: float) -> float:
-    slope = np.linalg.norm(np.gradient(side.edge.depth, spacing_mm), axis=0)  # a smoothed distance is not quite one
-    return float((layer * slope).sum()) * spacing_mm**3
 
 
 def _zones(matched: Match, sides: tuple[_Side, _Side], bands_mm: tuple[float, float]) -> tuple[Mask, Mask, Mask]:

@@ -245,9 +245,10 @@ def _clinical_table(phantoms: Path) -> list[str]:
 
 
 def _score(arguments: argparse.Namespace) -> list[str]:
-    rows = score_tracks(arguments.phantoms, arguments.results)
+    truths = _patients(arguments.phantoms)
+    rows = score_tracks(truths, arguments.results)
     _write(arguments.output / ANSWERS, [asdict(row) for row in rows])
-    groups = {truth["patient"]: _groups_of(truth) for truth in _patients(arguments.phantoms)}
+    groups = {truth["patient"]: _groups_of(truth) for truth in truths}
     lines = agreement_lines(rows)
     for name in dict.fromkeys(name for names in groups.values() for name in names):
         own = [row for row in rows if name in groups[row.patient]]
@@ -268,18 +269,18 @@ def _groups_of(truth: dict[str, Any]) -> tuple[str, ...]:
     return (*sorted(set(kinds.values())), size)
 
 
-def score_tracks(phantoms: Path, results: Path) -> list[Compared]:
+def score_tracks(truths: Sequence[dict[str, Any]], results: Path) -> list[Compared]:
     """Answers of ``brats-seg track`` held against the truth of the phantoms it followed.
 
     Args:
-        phantoms: made by ``brats-seg phantom``.
+        truths: content of ``phantom.json`` of every patient, made by ``brats-seg phantom``.
         results: made by ``brats-seg track`` with the clinical table of ``clinical``.
 
     Raises:
-        InputError: if there is no phantom, or one was not followed.
+        InputError: if one was not followed.
     """
     rows: list[Compared] = []
-    for truth in _patients(phantoms):
+    for truth in truths:
         found = _read(results / truth["patient"] / "responses.csv")
         if not found:
             raise InputError(f"{results} holds no responses of {truth['patient']}. Follow it with brats-seg track.")
