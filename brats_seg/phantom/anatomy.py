@@ -20,7 +20,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.volume import Grid
-from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
+from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise, support
 
 Floats = NDArray[np.float64]
 _Kind = TypeVar("_Kind", np.float32, np.bool_)
@@ -96,9 +96,10 @@ def load_template() -> Template:
     image = datasets.load_mni152_template()
     maps = (datasets.load_mni152_gm_template(), datasets.load_mni152_wm_template())
     brain = np.asarray(image.dataobj) > 0
-    spans = [np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    low = np.array([max(int(span[0]) - 2, 0) for span in spans])
-    box = tuple(slice(int(start), int(span[-1]) + 3) for start, span in zip(low, spans, strict=True))
+    filled = support(brain)
+    assert filled is not None  # it is nilearn's own file
+    low = np.array([max(span.start - 2, 0) for span in filled])
+    box = tuple(slice(int(start), span.stop + 2) for start, span in zip(low, filled, strict=True))
     brain = brain[box]
     grey, white = (np.where(brain, np.asarray(picture.dataobj, dtype=np.float32)[box], 0) for picture in maps)
     affine = np.array(image.affine, dtype=np.float64)
@@ -291,11 +292,6 @@ def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> 
     deep = 1 / (1 + np.exp((VENTRICLE_DEPTH_MM - depth) / 1.5))
     csf, ventricle, grey, white = (_spread(part, brain) for part in (csf, csf * deep, grey, 1 - csf - grey))
     return Anatomy(grid, csf, ventricle, grey, white, brain)
-
-
-def brain_box_mm(person: Person) -> tuple[Floats, Floats]:
-    """Lower and upper corner, RAS+ mm, of a box around a person's brain."""
-    return person.box_mm
 
 
 def _lattice_points(grid: Grid) -> Floats:

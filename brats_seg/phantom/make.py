@@ -13,7 +13,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.core.volume import Affine, Grid, Volume, box_corners
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
-from brats_seg.phantom.anatomy import AnatomyConfig, Person, brain_box_mm, draw_person, make_anatomy
+from brats_seg.phantom.anatomy import AnatomyConfig, Person, draw_person, make_anatomy
 from brats_seg.phantom.fields import Field, support
 from brats_seg.phantom.grown import GrownBody, describe, volumes_ml
 from brats_seg.phantom.kinds import LesionScript, LesionState, edema_ml
@@ -248,7 +248,7 @@ def body_grid(config: PhantomConfig, person: Person) -> Grid:
     grid = config.grid
     if np.abs(np.array(grid.spacing_mm) - 1).max() > 0.01:
         return box_grid(person, 1.0)
-    low, high = brain_box_mm(person)
+    low, high = person.box_mm
     corners = grid.to_voxel(box_corners(low, high))
     first = np.floor(corners.min(0)).astype(int)
     affine = np.array(grid.affine)
@@ -259,7 +259,7 @@ def body_grid(config: PhantomConfig, person: Person) -> Grid:
 
 def box_grid(person: Person, spacing_mm: float) -> Grid:
     """RAS voxels around a person's brain."""
-    low, high = brain_box_mm(person)
+    low, high = person.box_mm
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = low
     x, y, z = (int(n) for n in np.ceil((high - low) / spacing_mm) + 1)

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.volume import Grid
-from brats_seg.phantom.anatomy import Anatomy, Person, brain_box_mm, make_anatomy
+from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.flow import BrainSpace
 from brats_seg.phantom.grown import MOST_LESIONS, Fields, GrownLesion, GrownTumour, points_of
@@ -49,7 +49,7 @@ def grow(person: Person, scripts: Sequence[LesionScript], rng: np.random.Generat
 
 def coarse_grid(person: Person) -> Grid:
     """RAS voxels of 2 mm around a person's brain."""
-    low, high = brain_box_mm(person)
+    low, high = person.box_mm
     return _grid_between(low, high, COARSE_MM)
 
 
@@ -91,7 +91,7 @@ def _grow_lesion(person: Person, script: LesionScript, centre: Floats, rng: np.r
 
 
 def _around(person: Person, centre: Floats, half_mm: float, spacing_mm: float) -> Anatomy:
-    low, high = brain_box_mm(person)
+    low, high = person.box_mm
     return make_anatomy(
         person, _grid_between(np.maximum(centre - half_mm, low), np.minimum(centre + half_mm, high), spacing_mm)
     )

@@ -20,7 +20,7 @@ from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.phantom import AcquisitionConfig, Anatomy, AnatomyConfig, Blob, Ellipsoid, acquire, draw_person
 from brats_seg.phantom.acquire import Body, Texture, draw_texture
-from brats_seg.phantom.anatomy import brain_box_mm, make_anatomy
+from brats_seg.phantom.anatomy import make_anatomy
 from brats_seg.phantom.contrast import SIGNAL, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.phantom.objects import Shell, Waves
@@ -140,7 +140,7 @@ def make_head(seed: int) -> Head:
     """Draw a brain and its texture."""
     person_rng, texture_rng = np.random.default_rng(seed).spawn(2)
     person = draw_person(AnatomyConfig(), np.zeros(3), person_rng)
-    low, high = brain_box_mm(person)
+    low, high = person.box_mm
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
     affine[:3, 3] = low
     x, y, z = (int(n) for n in np.ceil(high - low) + 1)
