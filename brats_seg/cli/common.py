@@ -238,6 +238,13 @@ def abandon_stdout() -> None:
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """What ``train`` and ``crossval`` have in common."""
     parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
+    parser.add_argument(
+        "--auxiliary",
+        type=Path,
+        metavar="DATASET",
+        help="more labelled studies, such as phantoms, for the share of the samples that the configuration gives them; "
+        "never validated on",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")

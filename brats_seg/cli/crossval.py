@@ -60,6 +60,7 @@ class _Job:
     Attributes:
         arguments: of the command.
         packs: every study.
+        auxiliary: studies that every fold trains on besides.
         config: what is cross-validated.
         split: which studies each fold keeps out.
         progress: whether to show bars.
@@ -67,6 +68,7 @@ class _Job:
 
     arguments: argparse.Namespace
     packs: list[PackedStudy]
+    auxiliary: list[PackedStudy]
     config: CrossvalConfig
     split: Split
     progress: bool
@@ -81,13 +83,14 @@ class _Job:
 def _crossval(arguments: argparse.Namespace) -> int:
     import torch
 
-    from brats_seg.training.crossval import check_models, read_crossval
+    from brats_seg.training.crossval import check_auxiliary, check_models, read_crossval
     from brats_seg.training.distributed import join
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
     config = read_crossval(arguments.config)
+    check_auxiliary(config, given=arguments.auxiliary is not None)
     wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
     if wrong:
         raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
@@ -103,14 +106,15 @@ def _crossval(arguments: argparse.Namespace) -> int:
 def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -> _Job:
     """Pack the studies and draw the split where that is still to be done."""
     from brats_seg.training.crossval import open_split
-    from brats_seg.training.pack import open_dataset
+    from brats_seg.training.pack import open_auxiliary, open_dataset
 
     shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
     run = arguments.output
     prepare = config.stages["coarse"].prepare
     packs = world.in_turn(lambda: open_dataset(arguments.data, run / "packs", prepare, progress=shown))
+    auxiliary = world.in_turn(lambda: open_auxiliary(arguments.auxiliary, run / "packs", prepare, progress=shown))
     split = world.in_turn(lambda: open_split(packs, config, arguments.folds, run, start=arguments.init))
-    return _Job(arguments, packs, config, split, shown)
+    return _Job(arguments, packs, auxiliary, config, split, shown)
 
 
 def _train(job: _Job, world: World, until: float | None) -> bool:
@@ -128,6 +132,7 @@ def _train(job: _Job, world: World, until: float | None) -> bool:
             fold,
             job.run,
             start=job.arguments.init,
+            auxiliary=job.auxiliary,
             world=world,
             until=until,
             progress=job.progress,

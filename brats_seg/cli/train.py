@@ -48,7 +48,7 @@ def _train(arguments: argparse.Namespace) -> Path:
     from brats_seg.training.config import train_config
     from brats_seg.training.distributed import join
     from brats_seg.training.loop import train
-    from brats_seg.training.pack import open_dataset
+    from brats_seg.training.pack import open_auxiliary, open_dataset
     from brats_seg.training.runs import read_yaml, with_settings
 
     if arguments.threads:
@@ -58,6 +58,7 @@ def _train(arguments: argparse.Namespace) -> Path:
         shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
         cache = arguments.output / "packs"
         packs = world.in_turn(lambda: open_dataset(arguments.data, cache, config.prepare, progress=shown))
+        auxiliary = world.in_turn(lambda: open_auxiliary(arguments.auxiliary, cache, config.prepare, progress=shown))
         return train(
             packs,
             config,
@@ -66,6 +67,7 @@ def _train(arguments: argparse.Namespace) -> Path:
             resume=arguments.resume,
             init=arguments.init,
             coarse=arguments.coarse,
+            auxiliary=auxiliary,
             stop_after_s=arguments.stop_after_s,
             progress=shown,
         )

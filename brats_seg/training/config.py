@@ -90,6 +90,8 @@ class TrainConfig:
         weight_decay: decoupled from the gradient.
         gradient_clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are what is kept.
+        keep: share that the weights it started from have in what is kept; a network that goes on for one purpose then
+            forgets less of the others (Wortsman et al. 2022, arXiv:2109.01903).
         cross_entropy: weight of the cross-entropy beside Dice.
         region_weights: weight of WT, TC and ET in the loss.
         sequences: those the network gets; the others are blank, as if never scanned. All four make one model for
@@ -104,6 +106,8 @@ class TrainConfig:
         network: shape of the network.
         augment: augmentation.
         phantoms: phantom patients among the samples of a coarse stage.
+        auxiliary: share of the samples that show a study of the auxiliary data set, such as scanned phantoms; nothing
+            is validated on these, and no fold keeps any out.
     """
 
     stage: str = "coarse"
@@ -118,6 +122,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     ema: float = 0.998
+    keep: float = 0.0
     cross_entropy: float = 1.0
     region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     sequences: tuple[str, ...] = tuple(sequence.value for sequence in SEQUENCES)
@@ -131,6 +136,7 @@ class TrainConfig:
     network: AttentionUNetConfig = field(default_factory=AttentionUNetConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     phantoms: PhantomMixConfig = field(default_factory=PhantomMixConfig)
+    auxiliary: float = 0.0
 
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
@@ -161,6 +167,10 @@ class TrainConfig:
             raise UsageError("phantoms are mixed into the coarse stage only; set phantoms.share to 0")
         if self.phantoms.share > 0 and set(self.sequences) != {sequence.value for sequence in SEQUENCES}:
             raise UsageError("phantoms are scanned with all four sequences; set phantoms.share to 0 for fewer")
+        if not 0 <= self.keep < 1:
+            raise UsageError(f"keep {self.keep:g} is no share of the weights; choose 0 or more, less than 1")
+        if not 0 <= self.auxiliary < 1:
+            raise UsageError(f"auxiliary {self.auxiliary:g} is no share of the samples; choose 0 or more, less than 1")
         if not 0 < self.warmup < self.steps:
             raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
 

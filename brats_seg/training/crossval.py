@@ -110,6 +110,21 @@ def open_split(
     return split
 
 
+def check_auxiliary(config: CrossvalConfig, *, given: bool) -> None:
+    """See that auxiliary studies are given where a stage wants them, and only there; before anything is trained.
+
+    Raises:
+        UsageError: if not.
+    """
+    wanted = [name for name, stage in config.stages.items() if stage.auxiliary > 0]
+    if given and not wanted:
+        raise UsageError(
+            "--auxiliary was passed, but no stage of the configuration sets auxiliary to a share of samples"
+        )
+    if wanted and not given:
+        raise UsageError(f"stage {wanted[0]} wants auxiliary studies; pass --auxiliary DATASET")
+
+
 def fold_start(start: Path, fold: int, stage: str) -> Path:
     """Weights of one stage of one fold: of a model, or of a run of cross-validation.
 
@@ -141,6 +156,7 @@ def train_fold(
     run: Path,
     *,
     start: Path | None = None,
+    auxiliary: Sequence[PackedStudy] = (),
     world: World = ALONE,
     until: float | None = None,
     progress: bool = True,
@@ -154,6 +170,7 @@ def train_fold(
         fold: its number.
         run: the run folder of the cross-validation.
         start: fold models, or another run on the same split, whose weights to start from instead of chance.
+        auxiliary: studies that every fold trains on besides; see :func:`~brats_seg.training.loop.train`.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
         progress: show progress bars.
@@ -172,6 +189,7 @@ def train_fold(
             init=None if start is None else fold_start(start, fold, name),
             coarse=folder.with_name("coarse") if stage.hears_coarse else None,
             phantoms=run / "phantoms",
+            auxiliary=auxiliary if stage.auxiliary > 0 else (),
             stop_after_s=left,
             progress=progress,
         )

@@ -19,9 +19,9 @@ from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.log import TrainLog
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.mixed import PhantomCase, draw_phantom_sample, open_phantoms
-from brats_seg.training.prior import PRIORS, CoarseStage, open_coarse, with_priors
+from brats_seg.training.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, with_priors
 from brats_seg.training.runs import WEIGHTS, open_run
-from brats_seg.training.state import TrainState, open_state, save_state, update_average
+from brats_seg.training.state import CHECKPOINT, TrainState, open_state, save_state, update_average
 from brats_seg.training.validate import validate
 
 LOG_EVERY = 20
@@ -51,10 +51,11 @@ def train(
     init: Path | None = None,
     coarse: Path | None = None,
     phantoms: Path | None = None,
+    auxiliary: Sequence[PackedStudy] = (),
     stop_after_s: float | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train one network and write its averaged weights.
+    """Train one network and write the weights it gives.
 
     Args:
         packs: every study, those of ``config.validation`` included.
@@ -65,6 +66,7 @@ def train(
         init: ``weights.safetensors`` to start from, instead of chance.
         coarse: run folder of the coarse stage, for a fine stage that hears it.
         phantoms: where the bodies of phantoms are kept; in the run folder unless named.
+        auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than ``packs``.
         stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
         progress: show a progress bar.
 
@@ -74,20 +76,27 @@ def train(
     Raises:
         OutputError: if the folder holds another run and ``resume`` is not given.
         ModelError: if ``init`` or the checkpoint does not fit.
-        InputError: if a validation id is unknown or nothing is left to train on.
-        UsageError: if the batch cannot be dealt out to the processes.
+        InputError: if a validation id is unknown, nothing is left to train on, or a patient is in both data sets.
+        UsageError: if the batch cannot be dealt out to the processes, or auxiliary studies, or weights to keep a share
+            of, are wanted and not given, or auxiliary studies are given and not wanted.
     """
-    world.share(config.batch)  # refused before anything is written
+    # refused before anything is written
+    world.share(config.batch)
+    _check_auxiliary(config, packs, auxiliary)
+    if config.keep > 0 and init is None and not (run / CHECKPOINT).exists():
+        raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
     stage = _coarse_stage(config, coarse, world.device)
     if world.is_first:
         open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
-    cases, kept_out = _cases(packs, config, world, stage, cache=run / PRIORS, progress=shown)
+    chosen, kept_out = _divide(packs, config)
+    cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
+    beside = _cases(auxiliary, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if auxiliary else []
     state = open_state(config, world.device, run, init)
     network = world.wrap(DeepSupervision(state.network))
     bodies = _phantoms(config, world, phantoms or run / "phantoms", progress=shown)
-    parts = _Parts(network, _loss(config).to(world.device), cases, bodies, kept_out, stage, world)
+    parts = _Parts(network, _loss(config).to(world.device), cases, beside, bodies, kept_out, stage, world)
     with TrainLog(run, config, step=state.step, writes=world.is_first, progress=shown) as log:
         _steps(state, parts, config, run, log, stop_after_s=stop_after_s)
     world.wait()
@@ -102,6 +111,7 @@ class _Parts:
         network: gives all outputs of the decoder; averages gradients over processes.
         loss: what is made small.
         cases: studies to train on.
+        auxiliary: studies to take in their place at times.
         phantoms: bodies to scan in their place at times.
         kept_out: studies to validate on.
         coarse: the stage that a fine one hears.
@@ -111,6 +121,7 @@ class _Parts:
     network: nn.Module
     loss: RegionLoss
     cases: Sequence[TrainingCase]
+    auxiliary: Sequence[TrainingCase]
     phantoms: Sequence[PhantomCase]
     kept_out: Sequence[PackedStudy]
     coarse: CoarseStage | None
@@ -133,7 +144,7 @@ def _steps(
         is_checked = bool(parts.kept_out) and (is_last or _is_due(state.step, config.validate_every))
         scores: Sequence[float] = ()
         if is_checked and world.is_first:
-            scores = validate(state.averaged, parts.kept_out, config, world.device, coarse=parts.coarse)
+            scores = validate(state.kept(config), parts.kept_out, config, world.device, coarse=parts.coarse)
         if is_checked or is_last or _is_due(state.step, LOG_EVERY):
             mean = float(world.mean(torch.stack(losses).mean()))  # the only place that waits for a GPU
             rate = learning_rate(config, state.step - 1)
@@ -153,16 +164,24 @@ def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _cases(
-    packs: Sequence[PackedStudy],
-    config: TrainConfig,
-    world: World,
-    stage: CoarseStage | None,
-    *,
-    cache: Path,
-    progress: bool,
-) -> tuple[list[TrainingCase], list[PackedStudy]]:
-    """Studies to train on, on the device, and those kept out."""
+def _check_auxiliary(config: TrainConfig, packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
+    """Auxiliary studies must be wanted where given, given where wanted, and of other patients."""
+    if (config.auxiliary > 0) != bool(auxiliary):
+        raise UsageError(
+            f"auxiliary is {config.auxiliary:g} in the configuration: pass --auxiliary DATASET for these samples"
+            if config.auxiliary > 0
+            else "--auxiliary was passed, but no sample is to show it; set auxiliary to their share, such as 0.2"
+        )
+    both = sorted({pack.patient for pack in packs} & {pack.patient for pack in auxiliary})
+    if both:
+        raise InputError(
+            f"{len(both)} patients are in the data set and in the auxiliary one, such as {both[0]}; no study may be "
+            "trained on and kept out"
+        )
+
+
+def _divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[PackedStudy], list[PackedStudy]]:
+    """Studies to train on, with the sequences the network gets, and those kept out."""
     kept_out = set(config.validation)
     unknown = sorted(kept_out - {pack.id for pack in packs})
     if unknown:
@@ -171,11 +190,23 @@ def _cases(
     chosen = [pack for pack in packs if pack.id not in kept_out]
     if not chosen:
         raise InputError("no study is left to train on: the configuration validates on all of them")
-    cases = [training_case(pack, factor=config.factor, device=world.device) for pack in chosen]
-    if stage is not None:
-        plain = cases
-        cases = world.in_turn(lambda: with_priors(plain, chosen, stage, config, cache, progress=progress))
-    return cases, [pack for pack in packs if pack.id in kept_out]
+    return chosen, [pack for pack in packs if pack.id in kept_out]
+
+
+def _cases(
+    packs: Sequence[PackedStudy],
+    config: TrainConfig,
+    world: World,
+    stage: CoarseStage | None,
+    *,
+    cache: Path,
+    progress: bool,
+) -> list[TrainingCase]:
+    """Studies to train on, on the device, with what the coarse stage says where the network hears it."""
+    cases = [training_case(pack, factor=config.factor, device=world.device) for pack in packs]
+    if stage is None:
+        return cases
+    return world.in_turn(lambda: with_priors(cases, packs, stage, config, cache, progress=progress))
 
 
 def _phantoms(config: TrainConfig, world: World, cache: Path, *, progress: bool) -> list[PhantomCase]:
@@ -248,7 +279,9 @@ def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor
 def _draw(
     parts: _Parts, index: int, patch: tuple[int, int, int], config: TrainConfig, rng: Chance
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A sample of one study, or of a phantom in its place."""
+    """A sample of one study, or of a phantom or an auxiliary study in its place."""
     if parts.phantoms and rng.happens(config.phantoms.share):
         return draw_phantom_sample(parts.phantoms, patch, config, rng)
+    if parts.auxiliary and rng.happens(config.auxiliary):
+        return draw_sample(parts.auxiliary, rng.below(len(parts.auxiliary)), patch, config, rng)
     return draw_sample(parts.cases, index, patch, config, rng)

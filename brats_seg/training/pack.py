@@ -54,6 +54,17 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
     return packs
 
 
+def open_auxiliary(
+    data: Path | None, cache: Path, config: PrepareConfig, *, progress: bool = True
+) -> list[PackedStudy]:
+    """The packs of an auxiliary data set, kept apart from those of the data set itself; none for ``data=None``.
+
+    Raises:
+        InputError: as :func:`open_dataset`.
+    """
+    return [] if data is None else open_dataset(data, cache / "auxiliary", config, progress=progress)
+
+
 def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
     if files.labels is None:
         raise InputError("has no expert label map (…_seg.nii.gz) beside its scans")

@@ -37,6 +37,8 @@ from brats_seg.training.runs import WEIGHTS, load_weights, read_run_config
 
 PRIORS = "priors.npz"
 """Where a run folder keeps them."""
+AUXILIARY_PRIORS = "priors_auxiliary.npz"
+"""And those of auxiliary studies."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,13 +21,32 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class TrainState:
-    """Everything that changes while training; exactly this is in a checkpoint."""
+    """Everything that a checkpoint holds.
+
+    Attributes:
+        network: what the optimisers change.
+        averaged: its moving average.
+        optimisers: with their momenta.
+        start: weights it started from, where a share of them is kept; none otherwise.
+        step: how many are done.
+        seconds: spent so far.
+    """
 
     network: nn.Module
     averaged: nn.Module
     optimisers: list[torch.optim.Optimizer]
+    start: dict[str, torch.Tensor] = field(default_factory=dict)
     step: int = 0
     seconds: float = 0.0
+
+    def kept(self, config: TrainConfig) -> nn.Module:
+        """The network a run gives: the moving average, with its share of what it started from."""
+        if config.keep == 0:
+            return self.averaged
+        mean = AttentionUNet(config.network).to(next(self.averaged.parameters()).device)
+        ended = self.averaged.state_dict()
+        mean.load_state_dict({name: torch.lerp(ended[name], value, config.keep) for name, value in self.start.items()})
+        return mean
 
 
 def open_state(config: TrainConfig, device: torch.device, run: Path, init: Path | None) -> TrainState:
@@ -47,6 +66,8 @@ def open_state(config: TrainConfig, device: torch.device, run: Path, init: Path 
         return state
     if init is not None:
         load_weights(network, init)
+    if config.keep > 0:
+        state.start = {name: value.clone() for name, value in network.state_dict().items()}
     averaged.load_state_dict(network.state_dict())
     return state
 
@@ -60,12 +81,13 @@ def update_average(state: TrainState, config: TrainConfig) -> None:
 
 
 def save_state(state: TrainState, config: TrainConfig, run: Path) -> None:
-    """Write checkpoint and averaged weights (half precision) beside their names and rename them when whole."""
+    """Write checkpoint and kept weights (half precision) beside their names and rename them when whole."""
     partial = run / ".checkpoint.partial"
     torch.save(
         {
             "network": state.network.state_dict(),
             "averaged": state.averaged.state_dict(),
+            "start": state.start,
             "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
             "step": state.step,
             "seconds": state.seconds,
@@ -73,7 +95,9 @@ def save_state(state: TrainState, config: TrainConfig, run: Path) -> None:
         partial,
     )
     partial.replace(run / CHECKPOINT)
-    weights = {name: value.detach().half().cpu().contiguous() for name, value in state.averaged.state_dict().items()}
+    weights = {
+        name: value.detach().half().cpu().contiguous() for name, value in state.kept(config).state_dict().items()
+    }
     partial = run / ".weights.partial"
     # one entry, because safetensors writes several in any order, and equal runs should give equal files
     save_file(weights, partial, metadata={"made_by": f"brats-seg, stage {config.stage}, step {state.step}"})
@@ -85,6 +109,7 @@ def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
         held = torch.load(checkpoint, map_location=device, weights_only=True)
         state.network.load_state_dict(held["network"])
         state.averaged.load_state_dict(held["averaged"])
+        state.start = dict(held["start"])
         for optimiser, values in zip(state.optimisers, held["optimisers"], strict=True):
             optimiser.load_state_dict(values)
         state.step, state.seconds = int(held["step"]), float(held["seconds"])

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 from toy_packs import toy_pack, toy_packs
 
-from brats_seg.core.errors import InputError, ModelError, OutputError
+from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
 from brats_seg.models.engines import build_network
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.export import assemble_runs
@@ -168,6 +168,50 @@ def test_starting_from_weights(tmp_path: Path) -> None:
     wider = replace(SHORT, network=replace(SHORT.network, widths=(16, 16)))
     with pytest.raises(ModelError, match="does not fit the network"):
         train(toy_packs(), wider, tmp_path / "fourth", init=path, progress=False)
+
+
+def test_a_share_of_the_weights_it_started_from_is_kept(tmp_path: Path) -> None:
+    start = train(toy_packs(), SHORT, tmp_path / "start", progress=False)
+    runs = {
+        keep: load_file(train(toy_packs(), replace(SHORT, keep=keep), tmp_path / str(keep), init=start, progress=False))
+        for keep in (0.0, 0.25)
+    }
+    began = load_file(start)
+    for name, value in runs[0.25].items():
+        expected = 0.75 * runs[0.0][name].float() + 0.25 * began[name].float()
+        assert torch.allclose(value.float(), expected, atol=2e-3), name
+    assert any(not torch.equal(runs[0.25][name], runs[0.0][name]) for name in began)
+
+
+def test_a_run_that_keeps_a_share_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    config = replace(SHORT, keep=0.5)
+    start = train(toy_packs(), SHORT, tmp_path / "start", progress=False)
+    whole = train(toy_packs(), config, tmp_path / "whole", init=start, progress=False)
+    train(toy_packs(), config, tmp_path / "broken", init=start, stop_after_s=0, progress=False)
+    broken = train(toy_packs(), config, tmp_path / "broken", init=start, resume=True, progress=False)
+    assert broken.read_bytes() == whole.read_bytes()
+    with pytest.raises(UsageError, match="pass --init"):
+        train(toy_packs(), config, tmp_path / "chance", progress=False)
+
+
+def test_auxiliary_studies_are_trained_on(tmp_path: Path) -> None:
+    auxiliary = [toy_pack("p-1", centre=(10, 14, 12), seed=5)]
+    config = replace(SHORT, steps=2, auxiliary=0.5)
+    plain = load_file(train(toy_packs(), replace(config, auxiliary=0.0), tmp_path / "plain", progress=False))
+    mixed = load_file(train(toy_packs(), config, tmp_path / "mixed", auxiliary=auxiliary, progress=False))
+    again = load_file(train(toy_packs(), config, tmp_path / "again", auxiliary=auxiliary, progress=False))
+    assert any(not torch.equal(plain[name], mixed[name]) for name in plain)
+    assert all(torch.equal(again[name], mixed[name]) for name in mixed)
+
+
+def test_auxiliary_studies_must_be_wanted_given_and_of_other_patients(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pass --auxiliary DATASET"):
+        train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "a", progress=False)
+    with pytest.raises(UsageError, match="set auxiliary to their share"):
+        train(toy_packs(), SHORT, tmp_path / "b", auxiliary=[toy_pack("p")], progress=False)
+    with pytest.raises(InputError, match="1 patients are in the data set and in the auxiliary one, such as b"):
+        train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "c", auxiliary=[toy_pack("b")], progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_studies_kept_out_must_exist_and_leave_something(tmp_path: Path) -> None:
