@@ -149,6 +149,19 @@ class TrainConfig:
                 f"spacing_mm {self.spacing_mm:g} must be a whole multiple of prepare.spacing_mm "
                 f"{self.prepare.spacing_mm:g}"
             )
+        self._check_network()
+        if self.phantoms.share > 0 and self.stage != "coarse":
+            raise UsageError("phantoms are mixed into the coarse stage only; set phantoms.share to 0")
+        if self.phantoms.share > 0 and set(self.sequences) != {sequence.value for sequence in SEQUENCES}:
+            raise UsageError("phantoms are scanned with all four sequences; set phantoms.share to 0 for fewer")
+        for name in ("keep", "auxiliary"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name):g}; choose a share, 0 or more and less than 1")
+        if not 0 < self.warmup < self.steps:
+            raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
+
+    def _check_network(self) -> None:
+        """Patches, sequences and stages must suit the network."""
         divisor = self.network.divisor
         for patch in self.patches:
             if len(patch) != 3 or any(side % divisor for side in patch):
@@ -163,16 +176,6 @@ class TrainConfig:
             )
         if self.hears_coarse and (self.stage != "fine" or self.coarse_views < 1):
             raise UsageError("only a fine stage, with at least one of coarse_views, can hear the coarse one")
-        if self.phantoms.share > 0 and self.stage != "coarse":
-            raise UsageError("phantoms are mixed into the coarse stage only; set phantoms.share to 0")
-        if self.phantoms.share > 0 and set(self.sequences) != {sequence.value for sequence in SEQUENCES}:
-            raise UsageError("phantoms are scanned with all four sequences; set phantoms.share to 0 for fewer")
-        if not 0 <= self.keep < 1:
-            raise UsageError(f"keep {self.keep:g} is no share of the weights; choose 0 or more, less than 1")
-        if not 0 <= self.auxiliary < 1:
-            raise UsageError(f"auxiliary {self.auxiliary:g} is no share of the samples; choose 0 or more, less than 1")
-        if not 0 < self.warmup < self.steps:
-            raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
 
     @property
     def hears_coarse(self) -> bool:
