@@ -123,6 +123,21 @@ def read_log(run: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(handle)]
 
 
+def test_folds_train_on_auxiliary_studies_in_both_stages(place: Path, finished: Path, tmp_path: Path) -> None:
+    write_pack(toy_pack("phantom-1", centre=(12, 20, 14), seed=30), tmp_path / "phantoms")
+    for stage in ("coarse", "fine"):
+        values = yaml.safe_load((place / f"{stage}.yaml").read_text())
+        (tmp_path / f"{stage}.yaml").write_text(yaml.safe_dump({**values, "steps": 4, "warmup": 1, "auxiliary": 0.5}))
+    (tmp_path / "crossval.yaml").write_text((place / "crossval.yaml").read_text())
+    start = ["crossval", str(tmp_path / "crossval.yaml"), "--data", str(place / "packs"), "--folds", "2", "--only", "1"]
+    run = tmp_path / "run"
+    assert main([*start, "-o", str(run), "-q", "--auxiliary", str(tmp_path / "phantoms")]) == 0
+    for fold in read_split(run / "split.json", load_packs(place / "packs")).folds:
+        assert "phantom-1" not in fold
+    with np.load(run / "fold1" / "fine" / "priors_auxiliary.npz") as held:
+        assert {name.partition("/")[0] for name in held} == {"key", "phantom-1"}
+
+
 def test_what_a_card_needs_is_written(finished: Path) -> None:
     fits = json.loads((finished / "results" / "fits.json").read_text())
     assert len(fits["folds"]) == 2
@@ -191,6 +206,8 @@ def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, caps
     assert "was started with 2 folds and seed 4, not 3 and 4" in capsys.readouterr().err
     assert main([*start, "--folds", "9", "-o", str(tmp_path / "y")]) == 3
     assert "6 patients cannot be dealt out to 9 folds" in capsys.readouterr().err
+    assert main([*start, "--auxiliary", str(place / "packs"), "-o", str(tmp_path / "z")]) == 2
+    assert "no stage of the configuration sets auxiliary" in capsys.readouterr().err
     wrong = place / "wrong.yaml"
     for content, words in (
         ("stages: [fine.yaml]\ncard: c.yaml", "coarse, or coarse and fine, work"),
