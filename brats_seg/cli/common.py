@@ -241,9 +241,11 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auxiliary",
         type=Path,
+        action="append",
+        default=[],
         metavar="DATASET",
-        help="more labelled studies, such as phantoms, for the share of the samples that the configuration gives them; "
-        "never validated on",
+        help="more labelled studies, of other patients, such as phantoms, for the share of the samples that the "
+        "configuration gives them; never validated on; repeatable",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")

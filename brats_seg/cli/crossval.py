@@ -90,7 +90,7 @@ def _crossval(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
     config = read_crossval(arguments.config)
-    check_auxiliary(config, given=arguments.auxiliary is not None)
+    check_auxiliary(config, given=bool(arguments.auxiliary))
     wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
     if wrong:
         raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,10 @@ class PackedStudy:
     def patient(self) -> str:
         """The patient a study belongs to."""
         return patient_of(self.id)
+
+    def fingerprint(self) -> bytes:
+        """The same for the same scans and label, whatever they are called."""
+        return hashlib.sha256(self.labels.tobytes() + self.image.tobytes()).digest()
 
 
 def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> PackedStudy:

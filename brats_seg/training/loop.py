@@ -76,7 +76,7 @@ def train(
     Raises:
         OutputError: if the folder holds another run and ``resume`` is not given.
         ModelError: if ``init`` or the checkpoint does not fit.
-        InputError: if a validation id is unknown, nothing is left to train on, or a patient is in both data sets.
+        InputError: if a validation id is unknown, nothing is left to train on, or a study is in both data sets.
         UsageError: if the batch cannot be dealt out to the processes, or auxiliary studies, or weights to keep a share
             of, are wanted and not given, or auxiliary studies are given and not wanted.
     """
@@ -165,19 +165,20 @@ def _is_due(step: int, every: int) -> bool:
 
 
 def _check_auxiliary(config: TrainConfig, packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
-    """Auxiliary studies must be wanted where given, given where wanted, and of other patients."""
+    """Auxiliary studies must be wanted where given, given where wanted, and none of those of the data set."""
     if (config.auxiliary > 0) != bool(auxiliary):
         raise UsageError(
             f"auxiliary is {config.auxiliary:g} in the configuration: pass --auxiliary DATASET for these samples"
             if config.auxiliary > 0
             else "--auxiliary was passed, but no sample is to show it; set auxiliary to their share, such as 0.2"
         )
-    both = sorted({pack.patient for pack in packs} & {pack.patient for pack in auxiliary})
-    if both:
-        raise InputError(
-            f"{len(both)} patients are in the data set and in the auxiliary one, such as {both[0]}; no study may be "
-            "trained on and kept out"
-        )
+    known = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
+    for pack in auxiliary:
+        same = known.get(pack.fingerprint())
+        if same is not None:
+            raise InputError(
+                f"auxiliary study {pack.id} is {same} of the data set; no study may be trained on and kept out"
+            )
 
 
 def _divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[PackedStudy], list[PackedStudy]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import guess_schema, present_values
 from brats_seg.core.volume import Volume
 from brats_seg.io.discover import StudyFiles, find_studies
@@ -55,14 +57,25 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
 
 
 def open_auxiliary(
-    data: Path | None, cache: Path, config: PrepareConfig, *, progress: bool = True
+    datasets: Sequence[Path], cache: Path, config: PrepareConfig, *, progress: bool = True
 ) -> list[PackedStudy]:
-    """The packs of an auxiliary data set, kept apart from those of the data set itself; none for ``data=None``.
+    """The packs of auxiliary data sets, kept apart from those of the data set itself.
+
+    Names are preceded by the name of their folder, since every phantom data set, and many a real one, begins with the
+    same patient.
 
     Raises:
+        UsageError: if two of the folders have the same name.
         InputError: as :func:`open_dataset`.
     """
-    return [] if data is None else open_dataset(data, cache / "auxiliary", config, progress=progress)
+    names = [data.resolve().name for data in datasets]
+    if len(set(names)) < len(names):
+        raise UsageError(f"auxiliary data sets are told apart by the names of their folders, not {', '.join(names)}")
+    return [
+        replace(pack, id=f"{name}.{pack.id}")
+        for name, data in zip(names, datasets, strict=True)
+        for pack in open_dataset(data, cache / "auxiliary" / name, config, progress=progress)
+    ]
 
 
 def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:

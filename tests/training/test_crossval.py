@@ -19,6 +19,7 @@ from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.predict import StageOutputs
 from brats_seg.models.bundle import PostprocessConfig, find_model
+from brats_seg.preprocessing.prepare import PrepareConfig
 from brats_seg.training.calibrate import (
     MIN_ENHANCEMENT,
     MIN_ENHANCING_ML,
@@ -40,6 +41,7 @@ from brats_seg.training.crossval import (
 )
 from brats_seg.training.data import load_packs, write_pack
 from brats_seg.training.judge import interval_summary, segmentation_of
+from brats_seg.training.pack import open_auxiliary
 from brats_seg.training.runs import read_yaml
 from brats_seg.training.splits import read_split
 from brats_seg.training.subsets import subsets
@@ -135,7 +137,7 @@ def test_folds_train_on_auxiliary_studies_in_both_stages(place: Path, finished: 
     for fold in read_split(run / "split.json", load_packs(place / "packs")).folds:
         assert "phantom-1" not in fold
     with np.load(run / "fold1" / "fine" / "priors_auxiliary.npz") as held:
-        assert {name.partition("/")[0] for name in held} == {"key", "phantom-1"}
+        assert {name.partition("/")[0] for name in held} == {"key", "phantoms.phantom-1"}
 
 
 def test_what_a_card_needs_is_written(finished: Path) -> None:
@@ -208,6 +210,9 @@ def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, caps
     assert "6 patients cannot be dealt out to 9 folds" in capsys.readouterr().err
     assert main([*start, "--auxiliary", str(place / "packs"), "-o", str(tmp_path / "z")]) == 2
     assert "no stage of the configuration sets auxiliary" in capsys.readouterr().err
+    twice = [place / "packs", tmp_path / "packs"]
+    with pytest.raises(UsageError, match="names of their folders, not packs, packs"):
+        open_auxiliary(twice, tmp_path / "cache", PrepareConfig())
     wrong = place / "wrong.yaml"
     for content, words in (
         ("stages: [fine.yaml]\ncard: c.yaml", "coarse, or coarse and fine, work"),

@@ -204,13 +204,14 @@ def test_auxiliary_studies_are_trained_on(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], mixed[name]) for name in mixed)
 
 
-def test_auxiliary_studies_must_be_wanted_given_and_of_other_patients(tmp_path: Path) -> None:
+def test_auxiliary_studies_must_be_wanted_given_and_not_of_the_data_set(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pass --auxiliary DATASET"):
         train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "a", progress=False)
     with pytest.raises(UsageError, match="set auxiliary to their share"):
         train(toy_packs(), SHORT, tmp_path / "b", auxiliary=[toy_pack("p")], progress=False)
-    with pytest.raises(InputError, match="1 patients are in the data set and in the auxiliary one, such as b"):
-        train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "c", auxiliary=[toy_pack("b")], progress=False)
+    leak = [replace(toy_packs()[1], id="renamed")]
+    with pytest.raises(InputError, match="auxiliary study renamed is b of the data set"):
+        train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "c", auxiliary=leak, progress=False)
     assert not list(tmp_path.iterdir())
 
 
