@@ -15,6 +15,9 @@ from brats_seg.core.volume import Volume
 from brats_seg.models.bundle import PostprocessConfig
 from brats_seg.preprocessing.restore import move
 
+UPPER = 0.9
+"""Share of ET that is darker than what counts as its brightest (:func:`risen`)."""
+
 
 def to_native(probabilities: Probabilities, prepared: PreparedStudy) -> Probabilities:
     """The same probabilities on the grid of the reference file."""
@@ -101,15 +104,17 @@ def region_masks(
     elif rise is not None and risen(masks[Region.ET], masks[Region.WT], rise) < config.min_enhancement:
         masks[Region.ET] = np.zeros_like(masks[Region.ET])
         notes.append(
-            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE hardly more than brain and tumour "
-            f"around them (less than {config.min_enhancement:g} standard deviations), and were counted as tumour core "
-            "without enhancement"
+            f"{enhancing_ml:.2f} ml that look like enhancement rise from T1 to T1CE hardly more than the tumour around "
+            f"them (less than {config.min_enhancement:g} standard deviations), and were counted as tumour core without "
+            "enhancement"
         )
     return masks, tuple(notes)
 
 
 def risen(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
-    """By how much ET rises more from T1 to T1CE than the brain and the rest of the tumour do, by their medians.
+    """By how much the brightest of ET rises more from T1 to T1CE than the rest of the tumour does.
+
+    The brightest, and not all of it: masks of true enhancement hold much that hardly enhances, and some that does.
 
     Args:
         enhancing: ``(X, Y, Z)`` mask of ET.
@@ -117,13 +122,13 @@ def risen(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], rise: NDArray[
         rise: ``(X, Y, Z)`` of :func:`enhancement`.
 
     Returns:
-        Standard deviations of the brain; infinite for an empty mask, which nothing speaks against.
+        The upper decile of ET less the median of the rest of WT, or of the brain (0) where there is no rest, in
+        standard deviations of the brain; infinite for an empty mask, which nothing speaks against.
     """
     if not enhancing.any():
         return float("inf")
     rest = rise[whole & ~enhancing]
-    others = max(0.0, float(np.median(rest))) if rest.size else 0.0
-    return float(np.median(rise[enhancing])) - others
+    return float(np.quantile(rise[enhancing], UPPER)) - (float(np.median(rest)) if rest.size else 0.0)
 
 
 def drop_coreless(

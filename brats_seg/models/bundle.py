@@ -102,9 +102,9 @@ class PostprocessConfig:
         min_core_probability: components of WT other than the largest that nowhere reach this probability of TC are
             dropped: away from a tumour, bright FLAIR without a core is white matter disease as a rule.
         min_coreless_ml: the largest component is dropped as well where it has no such core and is smaller than this.
-        min_enhancement: by how much the signal of ET must rise more from T1 to T1CE than that of the brain and of the
-            rest of the tumour, in standard deviations of the brain; what rises less is core without enhancement, for
-            blood and fat are bright without contrast, too.
+        min_enhancement: by how much the brightest of ET must rise more from T1 to T1CE than the rest of the tumour
+            (:func:`~brats_seg.inference.postprocess.risen`), in standard deviations of the brain; what rises less is
+            core without enhancement, for blood and fat are bright without contrast, too.
         temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
     """
 

@@ -210,7 +210,9 @@ def test_what_does_not_rise_from_t1_to_t1ce_does_not_enhance(rise: float, enhanc
     assert np.count_nonzero(found.region_mask(Region.TC)) == 6**3
     assert len(notes) == (not enhances)
     if not enhances:
-        assert notes[0].startswith("0.22 ml that look like enhancement rise from T1 to T1CE hardly more than brain")
+        assert notes[0].startswith(
+            "0.22 ml that look like enhancement rise from T1 to T1CE hardly more than the tumour"
+        )
 
 
 def test_enhancement_is_judged_on_the_grid_results_are_written_on() -> None:
@@ -227,9 +229,15 @@ def test_what_rises_no_more_than_the_rest_of_the_tumour_does_not_enhance() -> No
     whole, enhancing = np.zeros((8, 8, 8), np.bool_), np.zeros((8, 8, 8), np.bool_)
     whole[1:7, 1:7, 1:7] = True
     enhancing[2:4, 2:4, 2:4] = True
-    for rest, expected in ((0.0, 1.0), (0.8, 0.2), (-2.0, 1.0)):  # a dark core makes nothing enhance
+    for rest, expected in ((0.0, 1.0), (0.8, 0.2), (-0.5, 1.5)):
         rise = np.where(enhancing, 1.0, rest)
         assert risen(enhancing, whole, rise) == pytest.approx(expected)
+    rise = np.zeros(whole.shape)
+    rise[2:4, 2:4, 2] = 3.0  # half of what is called enhancing
+    assert risen(enhancing, whole, rise) == pytest.approx(3.0)
+    rise[2:4, 2:4, 2] = 0.0
+    rise[2, 2, 2] = 3.0  # one bright voxel of eight makes no enhancement of it all
+    assert risen(enhancing, whole, rise) < 1.0
     assert risen(enhancing, enhancing, np.ones(whole.shape)) == pytest.approx(1.0)
     assert risen(np.zeros_like(whole), whole, np.zeros(whole.shape)) == np.inf
 

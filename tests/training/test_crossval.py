@@ -286,7 +286,7 @@ def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted
     small = replace(config, min_enhancing_ml=0.0)
     found = segmentation_of(bright, small)
     assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
-    for risen in (None, np.ones(case.labels.shape)):
+    for risen in (None, np.full(case.labels.shape, 2.0)):
         assert segmentation_of(replace(bright, rise=risen), small).region_mask(Region.ET).any()
 
 
