@@ -160,7 +160,11 @@ def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[
 
 
 def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
-    """Smallest component of WT, least core of a further one, smallest and least enhancement; of equals the larger."""
+    """Smallest component of WT, least core of a further one, smallest and least enhancement.
+
+    Of equals the larger, but for the smallest enhancement: what little of it rises as enhancement does is kept, for it
+    may be all that treatment left.
+    """
     choices = list(itertools.product(MIN_COMPONENT_ML, MIN_CORE, MIN_ENHANCING_ML, MIN_ENHANCEMENT))
     scores = dict.fromkeys(choices, 0.0)
     for case in cases:
@@ -177,7 +181,12 @@ def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessCo
             for enhancing_ml, least_rise in itertools.product(MIN_ENHANCING_ML, MIN_ENHANCEMENT):
                 is_there = size >= enhancing_ml and rise >= least_rise
                 scores[component_ml, least_core, enhancing_ml, least_rise] += kept + (some if is_there else none)
-    component_ml, least_core, enhancing_ml, least_rise = max(choices, key=lambda key: (round(scores[key], 6), key))
+
+    def rank(choice: tuple[float, float, float, float]) -> tuple[float, ...]:
+        component_ml, least_core, enhancing_ml, least_rise = choice
+        return round(scores[choice], 6), component_ml, least_core, least_rise, -enhancing_ml
+
+    component_ml, least_core, enhancing_ml, least_rise = max(choices, key=rank)
     return replace(
         config,
         min_component_ml=component_ml,

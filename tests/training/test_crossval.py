@@ -282,12 +282,11 @@ def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted
     case = ball_case(sharpness=3.0, seed=0)
     bright = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
     config = fit_postprocess([bright], PostprocessConfig())
-    assert config.min_enhancement == max(MIN_ENHANCEMENT) and config.min_enhancing_ml == max(MIN_ENHANCING_ML)
-    small = replace(config, min_enhancing_ml=0.0)
-    found = segmentation_of(bright, small)
+    assert config.min_enhancement == max(MIN_ENHANCEMENT) and config.min_enhancing_ml == min(MIN_ENHANCING_ML)
+    found = segmentation_of(bright, config)
     assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
     for risen in (None, np.full(case.labels.shape, 2.0)):
-        assert segmentation_of(replace(bright, rise=risen), small).region_mask(Region.ET).any()
+        assert segmentation_of(replace(bright, rise=risen), config).region_mask(Region.ET).any()
 
 
 def test_a_temperature_makes_overconfident_outputs_honest() -> None:
