@@ -47,8 +47,9 @@ class PackedStudy:
         return patient_of(self.id)
 
     def fingerprint(self) -> bytes:
-        """The same for the same scans and label, whatever they are called."""
-        return hashlib.sha256(self.labels.tobytes() + self.image.tobytes()).digest()
+        """The same for the same scans and label, whatever they are called; of the label and a slice of the scans."""
+        middle = self.image[:, self.image.shape[1] // 2]
+        return hashlib.sha256(self.labels.tobytes() + middle.tobytes()).digest()
 
 
 def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> PackedStudy:

@@ -90,9 +90,10 @@ def train(
         open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
-    chosen, kept_out = _divide(packs, config)
+    chosen, kept_out = _divide([only(pack, config.sequences) for pack in packs], config)
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
-    beside = _cases(auxiliary, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if auxiliary else []
+    others = [only(pack, config.sequences) for pack in auxiliary]
+    beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
     state = open_state(config, world.device, run, init)
     network = world.wrap(DeepSupervision(state.network))
     bodies = _phantoms(config, world, phantoms or run / "phantoms", progress=shown)
@@ -182,12 +183,11 @@ def _check_auxiliary(config: TrainConfig, packs: Sequence[PackedStudy], auxiliar
 
 
 def _divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[PackedStudy], list[PackedStudy]]:
-    """Studies to train on, with the sequences the network gets, and those kept out."""
+    """Studies to train on, and those kept out."""
     kept_out = set(config.validation)
     unknown = sorted(kept_out - {pack.id for pack in packs})
     if unknown:
         raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
-    packs = [only(pack, config.sequences) for pack in packs]
     chosen = [pack for pack in packs if pack.id not in kept_out]
     if not chosen:
         raise InputError("no study is left to train on: the configuration validates on all of them")

@@ -324,3 +324,10 @@ def test_a_network_for_fewer_sequences_never_sees_the_others(tmp_path: Path) -> 
     assert first.read_bytes() == second.read_bytes()
     third = train(other, SHORT, tmp_path / "c", progress=False)
     assert third.read_bytes() != second.read_bytes()
+    mixed = replace(config, auxiliary=0.9)
+    beside = [[replace(held[0], id="p", labels=held[0].labels[::-1].copy())] for held in (packs, other)]
+    fourth, fifth = (
+        train(packs, mixed, tmp_path / name, auxiliary=held, progress=False)
+        for name, held in zip("de", beside, strict=True)
+    )
+    assert fourth.read_bytes() == fifth.read_bytes()
