@@ -278,11 +278,24 @@ def ball_case(*, sharpness: float, seed: int) -> Case:
     return Case(f"c{seed}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels)
 
 
+def specks(seed: int) -> Case:
+    """A tumour of 4 ml without enhancement, of which 0.25 ml are called enhancing."""
+    shape = (24, 24, 24)
+    array = np.zeros((3, *shape), np.float32)
+    array[:2, 4:20, 4:20, 4:20] = 0.99
+    array[2, 6:10, 6:10, 6 : 21 + seed % 2] = 0.99
+    labels = np.where(array[0] > 0.5, 1, 0).astype(np.uint8)
+    return Case(f"s{seed}", StageOutputs(array, None, None), np.ones(shape, bool), labels)
+
+
 def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted_and_scored() -> None:
     case = ball_case(sharpness=3.0, seed=0)
     bright = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
     config = fit_postprocess([bright], PostprocessConfig())
-    assert config.min_enhancement == max(MIN_ENHANCEMENT) and config.min_enhancing_ml == min(MIN_ENHANCING_ML)
+    assert config.min_enhancement == MIN_ENHANCEMENT and config.min_enhancing_ml == min(MIN_ENHANCING_ML)
+    # without T1 only its size can tell it from true enhancement
+    small = [replace(case, rise=None) for case in (specks(seed) for seed in range(4))]
+    assert fit_postprocess(small, PostprocessConfig()).min_enhancing_ml == 0.3
     found = segmentation_of(bright, config)
     assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
     for risen in (None, np.full(case.labels.shape, 2.0)):
