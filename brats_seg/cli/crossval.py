@@ -83,14 +83,15 @@ class _Job:
 def _crossval(arguments: argparse.Namespace) -> int:
     import torch
 
-    from brats_seg.training.crossval import check_auxiliary, check_models, read_crossval
+    from brats_seg.training.config import check_auxiliary
+    from brats_seg.training.crossval import check_models, read_crossval
     from brats_seg.training.distributed import join
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
     config = read_crossval(arguments.config)
-    check_auxiliary(config, given=bool(arguments.auxiliary))
+    check_auxiliary(list(config.stages.values()), given=bool(arguments.auxiliary))
     wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
     if wrong:
         raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")

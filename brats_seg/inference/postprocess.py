@@ -114,7 +114,7 @@ def region_masks(
 def risen(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
     """By how much the brightest of ET rises more from T1 to T1CE than the rest of the tumour does.
 
-    The brightest, and not all of it: masks of true enhancement hold much that hardly enhances, and some that does.
+    The brightest, and not all of it: a mask of true enhancement holds much that hardly enhances beside what does.
 
     Args:
         enhancing: ``(X, Y, Z)`` mask of ET.

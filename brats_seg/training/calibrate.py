@@ -37,6 +37,9 @@ rises by 0.6 to 1.3; what is rightly called so by 1.5 and more, but for one fain
 MIN_CORELESS_ML = 5.0
 """Not fitted: no data set of tumours holds a brain without one. Of 19 phantoms without a tumour, five showed up to
 4.5 ml of edema and no core; the least any of the 38 BraTS studies shows is 25 ml, always with a core."""
+_WHOLE_SIZES = (MIN_COMPONENT_ML[::-1], MIN_CORE[::-1])
+_SIZES = tuple(itertools.product(*_WHOLE_SIZES, MIN_ENHANCING_ML))
+"""From what is taken without any data to the most unusual; the last one changes fastest."""
 BAND_MM = 10.0
 """Temperatures are fitted this far around the tumour; further away everything is trivially right."""
 TEMPERATURE_SAMPLES = 20_000
@@ -165,35 +168,30 @@ def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessCo
 
     The strictest for WT, the least for enhancement, unless others are better beyond chance.
     """
-    config = replace(config, min_coreless_ml=MIN_CORELESS_ML, min_enhancement=MIN_ENHANCEMENT)
-    choices = list(itertools.product(reversed(MIN_COMPONENT_ML), reversed(MIN_CORE), MIN_ENHANCING_ML))
-    scores = np.stack([_size_scores(case, config, choices) for case in cases])
-    component_ml, least_core, enhancing_ml = choices[simplest_as_good(scores)]
+    scores = np.array([_size_scores(case, config) for case in cases])
+    component_ml, least_core, enhancing_ml = _SIZES[simplest_as_good(scores)]
     return replace(
         config,
         min_component_ml=component_ml,
         min_core_probability=least_core,
         min_coreless_ml=MIN_CORELESS_ML if least_core > 0 else 0.0,
         min_enhancing_ml=enhancing_ml,
+        min_enhancement=MIN_ENHANCEMENT,
     )
 
 
-def _size_scores(
-    case: Case, config: PostprocessConfig, choices: Sequence[tuple[float, float, float]]
-) -> NDArray[np.float64]:
-    """Sum of Dice over the regions with each of the choices."""
+def _size_scores(case: Case, config: PostprocessConfig) -> list[float]:
+    """Sum of Dice over the regions with each of :data:`_SIZES`."""
     array = case.probabilities(config)
     masks = [array[r] >= threshold for r, threshold in enumerate(config.thresholds)]
-    found: dict[tuple[float, float, float], float] = {}
-    for component_ml, least_core in dict.fromkeys(choice[:2] for choice in choices):
+    scores: list[float] = []
+    for component_ml, least_core in itertools.product(*_WHOLE_SIZES):
         whole = drop_coreless(drop_small(masks[0], component_ml * 1000)[0], array[1], least_core)[0]
         core = masks[1] & whole
         enhancing = masks[2] & core
         kept = score(whole, case.truth(Region.WT)) + score(core, case.truth(Region.TC))
         size, truth = float(enhancing.sum()) / 1000, case.truth(Region.ET)
         some, none = score(enhancing, truth), score(np.zeros_like(enhancing), truth)
-        rise = np.inf if case.rise is None else risen(enhancing, whole, case.rise)
-        for enhancing_ml in dict.fromkeys(choice[2] for choice in choices):
-            is_there = size >= enhancing_ml and rise >= config.min_enhancement
-            found[component_ml, least_core, enhancing_ml] = kept + (some if is_there else none)
-    return np.array([found[choice] for choice in choices])
+        rises = case.rise is None or risen(enhancing, whole, case.rise) >= MIN_ENHANCEMENT
+        scores += [kept + (some if rises and size >= enhancing_ml else none) for enhancing_ml in MIN_ENHANCING_ML]
+    return scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -190,6 +190,22 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values; inverse of :func:`train_config`."""
         return asdict(self)
+
+
+def check_auxiliary(stages: Sequence[TrainConfig], *, given: bool) -> None:
+    """See that auxiliary studies are given where a stage wants them, and wanted where they are given.
+
+    Raises:
+        UsageError: if not.
+    """
+    wanted = [stage.stage for stage in stages if stage.auxiliary > 0]
+    if given and not wanted:
+        raise UsageError(
+            "--auxiliary was passed, but no stage of the configuration sets auxiliary; set auxiliary to their share of "
+            "the samples, such as 0.2"
+        )
+    if wanted and not given:
+        raise UsageError(f"stage {wanted[0]} wants auxiliary studies; pass --auxiliary DATASET")
 
 
 def train_config(values: Mapping[str, Any]) -> TrainConfig:

@@ -110,21 +110,6 @@ def open_split(
     return split
 
 
-def check_auxiliary(config: CrossvalConfig, *, given: bool) -> None:
-    """See that auxiliary studies are given where a stage wants them, and only there; before anything is trained.
-
-    Raises:
-        UsageError: if not.
-    """
-    wanted = [name for name, stage in config.stages.items() if stage.auxiliary > 0]
-    if given and not wanted:
-        raise UsageError(
-            "--auxiliary was passed, but no stage of the configuration sets auxiliary to a share of samples"
-        )
-    if wanted and not given:
-        raise UsageError(f"stage {wanted[0]} wants auxiliary studies; pass --auxiliary DATASET")
-
-
 def fold_start(start: Path, fold: int, stage: str) -> Path:
     """Weights of one stage of one fold: of a model, or of a run of cross-validation.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.training.augment import Chance, draw_sample
-from brats_seg.training.config import TrainConfig
+from brats_seg.training.config import TrainConfig, check_auxiliary
 from brats_seg.training.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.log import TrainLog
@@ -82,7 +82,8 @@ def train(
     """
     # refused before anything is written
     world.share(config.batch)
-    _check_auxiliary(config, packs, auxiliary)
+    check_auxiliary([config], given=bool(auxiliary))
+    _check_leak(packs, auxiliary)
     if config.keep > 0 and init is None and not (run / CHECKPOINT).exists():
         raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
     stage = _coarse_stage(config, coarse, world.device)
@@ -165,14 +166,8 @@ def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _check_auxiliary(config: TrainConfig, packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
-    """Auxiliary studies must be wanted where given, given where wanted, and none of those of the data set."""
-    if (config.auxiliary > 0) != bool(auxiliary):
-        raise UsageError(
-            f"auxiliary is {config.auxiliary:g} in the configuration: pass --auxiliary DATASET for these samples"
-            if config.auxiliary > 0
-            else "--auxiliary was passed, but no sample is to show it; set auxiliary to their share, such as 0.2"
-        )
+def _check_leak(packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
+    """No auxiliary study may be one of the data set, which may be kept out."""
     known = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
     for pack in auxiliary:
         same = known.get(pack.fingerprint())

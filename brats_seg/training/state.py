@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,9 +44,9 @@ class TrainState:
         """The network a run gives: the moving average, with its share of what it started from."""
         if config.keep == 0:
             return self.averaged
-        mean = AttentionUNet(config.network).to(next(self.averaged.parameters()).device)
-        ended = self.averaged.state_dict()
-        mean.load_state_dict({name: torch.lerp(ended[name], value, config.keep) for name, value in self.start.items()})
+        mean = copy.deepcopy(self.averaged)
+        for name, value in mean.state_dict().items():
+            value.lerp_(self.start[name], config.keep)
         return mean
 
 
