@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ def add_parser(subparsers: Any) -> None:
         "--init",
         type=Path,
         metavar="RUN",
-        help="start each fold from the weights of the same fold of another run, whose split is taken over",
+        help="start each fold from the weights of the same fold of another cross-validation, whose split is taken, "
+        "or from those of a run of train that has seen none of the studies, such as one on phantoms",
     )
     parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
@@ -91,6 +92,11 @@ def _crossval(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
     config = read_crossval(arguments.config)
+    if arguments.precision:
+        config = replace(
+            config,
+            stages={name: replace(stage, precision=arguments.precision) for name, stage in config.stages.items()},
+        )
     check_auxiliary(list(config.stages.values()), given=bool(arguments.auxiliary))
     wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
     if wrong:

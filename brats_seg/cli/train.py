@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def _train(arguments: argparse.Namespace) -> Path:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = train_config(with_settings(read_yaml(arguments.config), arguments.set or ()))
+    if arguments.precision:
+        config = replace(config, precision=arguments.precision)
     with join(arguments.device, os.environ) as world:
         shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
         cache = arguments.output / "packs"

@@ -47,9 +47,9 @@ class Chance:
         """A whole number from 0 to ``stop - 1``."""
         return int(torch.randint(stop, (), generator=self._host))
 
-    def order(self, count: int) -> list[int]:
-        """The numbers from 0 to ``count - 1`` in random order."""
-        return [int(n) for n in torch.randperm(count, generator=self._host)]
+    def choose(self, count: int, odds: Sequence[float]) -> list[int]:
+        """``count`` different places in ``odds``, each as likely as the number there says."""
+        return [int(n) for n in torch.multinomial(torch.tensor(odds), count, generator=self._host)]
 
     def normals(self, count: int) -> torch.Tensor:
         """``(count,)`` standard normal numbers on the processor."""
@@ -81,7 +81,7 @@ def draw_sample(
         sample = _transplant(sample, _cut(donor, grid, centre, view), rng)
     image = alter(sample.image, (sample.image != 0).any(dim=0), augment, rng)
     if sample.prior is None:
-        return drop_sequences(image, augment.drop_sequence, rng), sample.target
+        return drop_sequences(image, augment, rng), sample.target
     image[list(blank)] = 0.0  # what the coarse stage did not see there, the fine stage does not see either
     return torch.cat([image, _shifted(sample.prior, augment, rng)]), sample.target
 
@@ -272,13 +272,13 @@ def _thick_slices(x: torch.Tensor, rng: Chance) -> torch.Tensor:
     return functional.interpolate(thick, size=x.shape, mode="trilinear", align_corners=False)[0, 0]
 
 
-def drop_sequences(image: torch.Tensor, probability: float, rng: Chance) -> torch.Tensor:
-    """With ``probability``, blank one to three sequences; one is left at least."""
-    if not rng.happens(probability):
+def drop_sequences(image: torch.Tensor, augment: AugmentConfig, rng: Chance) -> torch.Tensor:
+    """With ``augment.drop_sequence``, blank one to three sequences; one is left at least."""
+    if not rng.happens(augment.drop_sequence):
         return image
     share = rng.uniform(0.0, 1.0)
     count = 1 if share < 0.7 else 2 if share < 0.9 else 3
-    blank = rng.order(image.shape[0])[:count]
+    blank = rng.choose(count, augment.drop_odds)
     image = image.clone()
     image[blank] = 0.0
     return image

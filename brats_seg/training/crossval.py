@@ -30,7 +30,7 @@ from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import is_finished
 from brats_seg.training.loop import train
-from brats_seg.training.runs import CONFIG, WEIGHTS, read_yaml
+from brats_seg.training.runs import CONFIG, WEIGHTS, read_run_config, read_seen, read_yaml
 from brats_seg.training.splits import Split, draw_split, read_split, write_split
 
 SPLIT = "split.json"
@@ -88,12 +88,18 @@ def open_split(
         config: what is cross-validated.
         folds: how many.
         run: the run folder.
-        start: where the folds' networks start from; its split is taken, so that they have not seen what they keep out.
+        start: where the folds' networks start from. Of another cross-validation the split is taken, so that they have
+            not seen what they keep out; a single run may have seen none of the studies at all.
 
     Raises:
         InputError: if ``start`` has no split, or one of other studies.
-        UsageError: if the folder, or ``start``, holds a split of another number of folds or another seed.
+        ModelError: if ``start`` is a run that does not say what it has seen.
+        UsageError: if the folder, or ``start``, holds a split of another number of folds or another seed, or has seen
+            a study.
     """
+    if start is not None and is_single_run(start):
+        _check_unseen(packs, start)
+        start = None
     path = run / SPLIT
     if not path.exists():
         drawn = draw_split(packs, folds, seed=config.seed) if start is None else read_split(start / SPLIT, packs)
@@ -110,12 +116,33 @@ def open_split(
     return split
 
 
-def fold_start(start: Path, fold: int, stage: str) -> Path:
-    """Weights of one stage of one fold: of a model, or of a run of cross-validation.
+def is_single_run(start: Path) -> bool:
+    """Whether a folder is the run of one stage, rather than of a cross-validation."""
+    return (start / CONFIG).is_file()
+
+
+def _check_unseen(packs: Sequence[PackedStudy], start: Path) -> None:
+    seen = read_seen(start)
+    known = [pack.id for pack in packs if pack.fingerprint() in seen]
+    if known:
+        raise UsageError(
+            f"{start} was trained on {known[0]} (of this data set {len(known)} studies in all); no fold could be "
+            "judged by studies it has not seen. Start from a run on other data, such as phantoms."
+        )
+
+
+def fold_start(start: Path, fold: int, stage: str) -> Path | None:
+    """Weights one stage of one fold starts from: of a model, a run of cross-validation, or a single run.
+
+    Returns:
+        None where a single run is of another stage, which then starts from chance.
 
     Raises:
-        InputError: if there are none.
+        InputError: if a fold has none.
+        ModelError: if a single run is not finished.
     """
+    if is_single_run(start):
+        return start / WEIGHTS if read_run_config(start).stage == stage else None
     folder = fold_folder(start, fold)
     for path in (folder / f"{stage}.safetensors", folder / stage / WEIGHTS):
         if path.is_file():

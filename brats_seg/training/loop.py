@@ -20,7 +20,7 @@ from brats_seg.training.log import TrainLog
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.mixed import PhantomCase, draw_phantom_sample, open_phantoms
 from brats_seg.training.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, with_priors
-from brats_seg.training.runs import WEIGHTS, open_run
+from brats_seg.training.runs import WEIGHTS, open_run, write_seen
 from brats_seg.training.state import CHECKPOINT, TrainState, open_state, save_state, update_average
 from brats_seg.training.validate import validate
 
@@ -91,7 +91,10 @@ def train(
         open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
-    chosen, kept_out = _divide([only(pack, config.sequences) for pack in packs], config)
+    chosen, kept_out = _divide(packs, config)
+    if world.is_first:
+        write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *auxiliary]})
+    chosen, kept_out = ([only(pack, config.sequences) for pack in part] for part in (chosen, kept_out))
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
     others = [only(pack, config.sequences) for pack in auxiliary]
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
@@ -256,7 +259,7 @@ def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor
     targets = torch.stack([target for _, target in drawn])
     rate = learning_rate(config, state.step)
     state.network.train()
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.uses_bf16(device.type)):
         outputs = parts.network(images)
     loss = parts.loss(outputs, targets)
     for optimiser in state.optimisers:

@@ -106,4 +106,4 @@ def draw_phantom_sample(
     shares = read_at(case.shares.float(), points).round().to(torch.uint8)
     image, target = draw_phantoms(shares[None], [rng.below(2**31)])
     altered = alter(image[0], (image[0] != 0).any(dim=0), config.augment, rng)
-    return drop_sequences(altered, config.augment.drop_sequence, rng), target[0]
+    return drop_sequences(altered, config.augment, rng), target[0]

@@ -119,7 +119,7 @@ def _ask(pack: PackedStudy, coarse: CoarseStage, config: TrainConfig, *, seed: i
     for view in range(config.coarse_views):
         chance = Chance(seed * 101 + view, device)
         image = alter(clean, head, config.augment, chance)
-        image = drop_sequences(image, config.augment.drop_sequence, chance)
+        image = drop_sequences(image, config.augment, chance)
         blanks.append(tuple(int(n) for n in torch.nonzero(image.flatten(1).abs().amax(dim=1) == 0).flatten()))
         is_mirrored = chance.happens(config.augment.flip)
         said = _logits(coarse, image.flip(1) if is_mirrored else image)

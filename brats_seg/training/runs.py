@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from brats_seg.training.config import TrainConfig, train_config
 
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
+SEEN = "seen.json"
+"""Which studies a run trains on, so that nobody judges its network by one of them."""
 
 
 def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
@@ -54,6 +57,25 @@ def read_run_config(run: Path) -> TrainConfig:
         if not (run / name).is_file():
             raise ModelError(f"{run} is no run folder with trained weights: {name} is not there")
     return train_config(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
+
+
+def write_seen(run: Path, studies: Mapping[str, bytes]) -> None:
+    """Record the studies a run trains on, by id and fingerprint."""
+    held = {study: fingerprint.hex() for study, fingerprint in studies.items()}
+    write_text(run / SEEN, json.dumps(held, indent=1) + "\n")
+
+
+def read_seen(run: Path) -> dict[bytes, str]:
+    """The studies a run was trained on: fingerprint to id.
+
+    Raises:
+        ModelError: if the run does not say, or cannot be read.
+    """
+    try:
+        held = json.loads((run / SEEN).read_text(encoding="utf-8"))
+        return {bytes.fromhex(fingerprint): study for study, fingerprint in held.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{run} does not say which studies it was trained on ({SEEN}): {error}") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

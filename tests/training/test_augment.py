@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from toy_packs import toy_packs
+from toy_packs import UNALTERED, toy_packs
 
 from brats_seg.networks.attention_unet import AttentionUNetConfig
 from brats_seg.preprocessing.prepare import PrepareConfig
@@ -16,7 +16,6 @@ from brats_seg.training.config import AugmentConfig, TrainConfig
 from brats_seg.training.data import LEVELS_PER_STD, training_case
 
 CPU = torch.device("cpu")
-NOTHING = AugmentConfig(**dict.fromkeys((entry.name for entry in fields(AugmentConfig)), 0.0))
 PATCH = (16, 24, 16)
 CASES = [training_case(pack, factor=2, device=CPU) for pack in toy_packs()]
 
@@ -41,7 +40,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def certain(**changes: float) -> AugmentConfig:
     """Nothing but what is named."""
-    return replace(NOTHING, **changes)
+    return replace(UNALTERED, **changes)
 
 
 @pytest.mark.parametrize("tumour_centred", [0.0, 1.0])
@@ -69,7 +68,7 @@ def test_samples_have_their_shapes_and_ranges() -> None:
 def test_without_augmentation_a_sample_is_a_piece_of_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[0]
     monkeypatch.setattr(module, "_centre", lambda *_: (torch.tensor(case.shape) - 1) / 2.0)
-    image, target = draw_sample(CASES, 0, case.shape, settings(NOTHING), rng(0))
+    image, target = draw_sample(CASES, 0, case.shape, settings(UNALTERED), rng(0))
     torch.testing.assert_close(image, case.image.float() / LEVELS_PER_STD, atol=1e-4, rtol=0)
     torch.testing.assert_close(target, case.regions / 255.0, atol=1e-4, rtol=0)
     flipped, _ = draw_sample(CASES, 0, case.shape, settings(certain(flip=1.0)), rng(0))
@@ -112,7 +111,7 @@ def test_a_missing_sequence_is_not_brought_back_by_noise() -> None:
 def test_every_intensity_setting_alters_the_image(name: str) -> None:
     image = noise(4, 12, 12, 12)
     head = torch.ones(12, 12, 12, dtype=torch.bool)
-    torch.testing.assert_close(alter(image, head, NOTHING, rng(1)), image)
+    torch.testing.assert_close(alter(image, head, UNALTERED, rng(1)), image)
     assert (
         alter(image, head, certain(**{name: 1.0 if name != "contrast" else 0.5}), rng(1)) - image
     ).abs().max() > 0.05
@@ -120,7 +119,7 @@ def test_every_intensity_setting_alters_the_image(name: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"rotation_deg": 15.0}, {"scale": 0.3}, {"elastic": 1.0, "elastic_mm": 4.0}])
 def test_every_spatial_setting_moves_image_and_label_alike(changes: dict[str, float]) -> None:
-    plain = draw_sample(CASES, 0, PATCH, settings(NOTHING), rng(3))
+    plain = draw_sample(CASES, 0, PATCH, settings(UNALTERED), rng(3))
     moved = draw_sample(CASES, 0, PATCH, settings(certain(**changes)), rng(3))
     assert not torch.allclose(plain[1], moved[1], atol=0.05)
     bright = (moved[0][2] > 1.0).float()  # the toy's tumour is bright on T2, by construction
@@ -129,23 +128,37 @@ def test_every_spatial_setting_moves_image_and_label_alike(changes: dict[str, fl
 
 
 def test_tumour_centred_samples_hold_tumour() -> None:
-    config = settings(NOTHING, tumour_centred=1.0)
+    config = settings(UNALTERED, tumour_centred=1.0)
     shares = [float(draw_sample(CASES, 0, (24, 24, 24), config, rng(seed))[1][0].max()) for seed in range(10)]
     assert min(shares) > 0.5
 
 
 def test_dropping_blanks_one_to_three_sequences() -> None:
     image = torch.ones(4, 2, 2, 2)
-    blanked = [int((drop_sequences(image, 1.0, rng(seed)).flatten(1).sum(1) == 0).sum()) for seed in range(60)]
+    always = AugmentConfig(drop_sequence=1.0)
+    blanked = [int((drop_sequences(image, always, rng(seed)).flatten(1).sum(1) == 0).sum()) for seed in range(60)]
     assert set(blanked) == {1, 2, 3}
     assert blanked.count(1) > blanked.count(2) > 0
     assert image.all()  # the sample itself is not written to
-    assert drop_sequences(image, 0.0, rng(0)) is image
+    assert drop_sequences(image, AugmentConfig(drop_sequence=0.0), rng(0)) is image
+
+
+def gone_with(augment: AugmentConfig, draws: int) -> torch.Tensor:
+    """Share of draws in which each sequence is missing."""
+    gone = [drop_sequences(torch.ones(4, 1, 1, 1), augment, rng(seed)).flatten() == 0 for seed in range(draws)]
+    return torch.stack(gone).float().mean(dim=0)
 
 
 def test_every_sequence_is_dropped_at_times() -> None:
-    gone = [drop_sequences(torch.ones(4, 1, 1, 1), 1.0, rng(seed)).flatten() == 0 for seed in range(40)]
-    assert torch.stack(gone).any(dim=0).all()
+    assert gone_with(AugmentConfig(drop_sequence=1.0), 40).all()
+
+
+def test_odds_say_which_sequence_is_missing_most() -> None:
+    even = gone_with(AugmentConfig(drop_sequence=1.0), 400)
+    assert float(even.max() - even.min()) < 0.15
+    odd = gone_with(AugmentConfig(drop_sequence=1.0, drop_odds=(1.0, 1.0, 1.0, 5.0)), 400)
+    assert float(odd[3]) > 2 * float(odd[:3].max())
+    assert bool((odd[:3] > 0).all())
 
 
 def test_a_transplanted_lesion_brings_its_label() -> None:

@@ -59,6 +59,9 @@ def _lists(value: Any) -> Any:
         ({"stage": None}, "stage is None"),
         ({"sequences": ["t1", "dwi"]}, "choose from t1, t1ce, t2, flair"),
         ({"sequences": []}, "choose from"),
+        ({"precision": "fp16"}, "choose auto, bf16 or fp32"),
+        ({"augment": {"drop_odds": [1, 1, 3]}}, "one number above 0 for each"),
+        ({"augment": {"drop_odds": [1, 1, 1, 0]}}, "one number above 0 for each"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values: dict[str, Any], words: str) -> None:
@@ -72,6 +75,13 @@ def test_a_number_that_yaml_reads_as_a_word_is_still_a_number() -> None:
     assert isinstance(values["learning_rate"], str)
     assert train_config(values).learning_rate == 0.001
     assert train_config({"spacing_mm": 2}).factor == 2
+
+
+def test_bf16_is_for_gpus_unless_asked_for() -> None:
+    config = TrainConfig()
+    assert (config.uses_bf16("cpu"), config.uses_bf16("cuda")) == (False, True)
+    assert replace(config, precision="bf16").uses_bf16("cpu")
+    assert not replace(config, precision="fp32").uses_bf16("cuda")
 
 
 def test_empty_settings_are_the_defaults() -> None:

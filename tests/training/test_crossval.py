@@ -120,6 +120,31 @@ def test_folds_start_from_those_of_another_run(
         open_split(packs, config, 2, tmp_path / "other", start=finished)
 
 
+def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = place / "coarse.yaml"
+    write_pack(toy_pack("phantom-1", centre=(12, 20, 14), seed=30), tmp_path / "phantoms")
+    pretrain = ["train", str(config), "--set", "steps=30", "-q"]
+    clean, leaking = tmp_path / "clean", tmp_path / "leaking"
+    assert main([*pretrain, "--data", str(tmp_path / "phantoms"), "-o", str(clean)]) == 0
+    assert fold_start(clean, 1, "coarse") == clean / "weights.safetensors"
+    assert fold_start(clean, 1, "fine") is None
+    run = tmp_path / "run"
+    assert command(place, run, "--init", str(clean), "--only", "1", "--precision", "bf16", "-q") == 0
+    assert read_yaml(run / "fold1" / "fine" / "config.yaml")["precision"] == "bf16"
+    assert (run / "split.json").read_text() == (finished / "split.json").read_text()  # drawn as ever
+    assert read_log(run / "fold1" / "coarse")[0] < read_log(finished / "fold1" / "coarse")[0]
+    # one study under another name, which a comparison of names would miss
+    write_pack(replace(load_packs(place / "packs")[2], id="phantom-2"), tmp_path / "phantoms")
+    assert main([*pretrain, "--data", str(tmp_path / "phantoms"), "-o", str(leaking)]) == 0
+    assert command(place, tmp_path / "spoilt", "--init", str(leaking), "-q") == 2
+    assert "was trained on BraTS-GLI" in capsys.readouterr().err
+    (clean / "seen.json").unlink()
+    assert command(place, tmp_path / "unknown", "--init", str(clean), "-q") == 4
+    assert "does not say which studies" in capsys.readouterr().err
+
+
 def read_log(run: Path) -> list[float]:
     with (run / "log.csv").open() as handle:
         return [float(row["loss"]) for row in csv.DictReader(handle)]

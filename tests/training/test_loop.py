@@ -20,7 +20,7 @@ from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import LOG_COLUMNS
 from brats_seg.training.loop import learning_rate, step_seed, train
 from brats_seg.training.losses import RegionLoss
-from brats_seg.training.runs import read_run_config
+from brats_seg.training.runs import read_run_config, read_seen
 from brats_seg.training.validate import predict_pack, validate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -57,9 +57,11 @@ def test_a_run_leaves_what_is_needed_and_nothing_half_written(smoke: Path) -> No
         "checkpoint.pt",
         "config.yaml",
         "log.csv",
+        "seen.json",
         "weights.safetensors",
     ]
     assert read_run_config(smoke).validation == ("c",)
+    assert sorted(read_seen(smoke).values()) == ["a", "b"]  # not what is only validated on
 
 
 def test_a_run_becomes_a_model(smoke: Path, tmp_path: Path) -> None:
@@ -85,6 +87,16 @@ def states(run: Path) -> dict[str, torch.Tensor]:
     for i, optimiser in enumerate(held["optimisers"]):
         flat |= {f"{i}.{n}.{k}": v for n, entry in optimiser["state"].items() for k, v in entry.items()}
     return flat | {"step": torch.tensor(held["step"])}
+
+
+def test_bf16_learns_like_fp32_and_is_another_arithmetic(tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        config = replace(SHORT, steps=20, precision=precision)
+        train(toy_packs(), config, tmp_path / precision, progress=False)
+        losses[precision] = float(log_of(tmp_path / precision)[-1]["loss"])
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.03)
 
 
 def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(tmp_path: Path) -> None:

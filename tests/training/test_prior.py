@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from toy_packs import toy_pack, toy_packs
+from toy_packs import UNALTERED, toy_pack, toy_packs
 
 from brats_seg.core.errors import ModelError, UsageError
 from brats_seg.inference.predict import Predictor
@@ -35,7 +35,6 @@ FINE = train_config(
     }
 )
 CPU = torch.device("cpu")
-STILL = AugmentConfig(**dict.fromkeys(AugmentConfig().__dict__, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_unaltered_the_fine_stage_hears_what_it_hears_at_inference(coarse: Path, tmp_path: Path) -> None:
-    config = replace(FINE, augment=STILL)
+    config = replace(FINE, augment=UNALTERED)
     pack = toy_pack("a")
     stage = open_coarse(coarse, config, CPU)
     case = with_priors([training_case(pack, factor=1, device=CPU)], [pack], stage, config, tmp_path / PRIORS)[0]

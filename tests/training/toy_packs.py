@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
+from brats_seg.training.config import AugmentConfig
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
+
+UNALTERED = AugmentConfig(**{entry.name: 0.0 for entry in fields(AugmentConfig) if isinstance(entry.default, float)})
+"""Samples are cut and nothing else."""
 
 
 def toy_pack(name: str, *, centre: tuple[int, int, int] = (22, 26, 20), seed: int = 0) -> PackedStudy:
