@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,25 @@ def small_model(
     openvino: bool = False,
     post: PostprocessConfig | None = None,
     bias: float = 0.0,
+    seed: int = 0,
+    hears: bool = False,
 ) -> ModelBundle:
-    """A model of random networks in half precision, with the logits shifted by ``bias``."""
+    """A model of random networks in half precision, with the logits shifted by ``bias``.
+
+    Its fine stage hears the coarse one where ``hears`` says so.
+    """
     weights: dict[str, Path] = {}
     plain: dict[str, Mapping[str, Any]] = {}
     for number, name in enumerate(stages):
-        torch.manual_seed(number)
-        network = AttentionUNet(NETWORK)
+        torch.manual_seed(number + 1000 * seed)
+        shape = replace(NETWORK, in_channels=7) if hears and name == "fine" else NETWORK
+        network = AttentionUNet(shape)
         state = {key: value.half() for key, value in network.state_dict().items()}
         head = [key for key in state if key.startswith("head.") and key.endswith("bias")]
         for key in head:
             state[key] = state[key] + bias
         weights[name] = folder.parent / f"{folder.name}-{name}.safetensors"
         save_file(state, weights[name])
-        plain[name] = {"spacing_mm": SPACING_MM[name], "network": NETWORK.to_dict()}
+        plain[name] = {"spacing_mm": SPACING_MM[name], "network": shape.to_dict()}
     card = small_card(stages, post or PostprocessConfig())
     return assemble(weights, plain, card, folder, openvino=openvino)

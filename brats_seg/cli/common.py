@@ -253,8 +253,8 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("auto", "bf16", "fp32"),
-        help="of the network's arithmetic, instead of what CONFIG says; bf16 halves the time of a step on a CPU that has "
-        "it (avx512_bf16 or amx_bf16), and is what auto takes on a GPU",
+        help="of the network's arithmetic, instead of what CONFIG says; bf16 halves the time of a step on a CPU "
+        "that has it (avx512_bf16 or amx_bf16), and is what auto takes on a GPU",
     )
     parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")

@@ -15,7 +15,7 @@ from brats_seg.cli.common import add_training_options, say, training_run
 from brats_seg.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from brats_seg.training.crossval import CrossvalConfig
+    from brats_seg.training.crossval import CrossvalConfig, Jury
     from brats_seg.training.data import PackedStudy
     from brats_seg.training.distributed import World
     from brats_seg.training.judge import Judgement
@@ -41,6 +41,14 @@ def add_parser(subparsers: Any) -> None:
         metavar="RUN",
         help="start each fold from the weights of the same fold of another cross-validation, whose split is taken, "
         "or from those of a run of train that has seen none of the studies, such as one on phantoms",
+    )
+    parser.add_argument(
+        "--with",
+        dest="beside",
+        type=Path,
+        metavar="RUN",
+        help="judge the mean of each fold's model and of that of RUN, another cross-validation of any split or a "
+        "folder of fold models, which kept the study out as well: RUN/results_joined",
     )
     parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
@@ -79,6 +87,14 @@ class _Job:
         """The run folder."""
         folder: Path = self.arguments.output
         return folder
+
+    @property
+    def jury(self) -> Jury:
+        """Who judges the studies."""
+        from brats_seg.training.crossval import Jury
+
+        given = self.arguments
+        return Jury(self.config, self.split, self.run, given.beside, given.tta, given.device)
 
 
 def _crossval(arguments: argparse.Namespace) -> int:
@@ -165,12 +181,12 @@ def _judge(job: _Job) -> None:
     from brats_seg.training.judge import judge, write_fold_cards
 
     judgement = judge(_outputs(job), PostprocessConfig())
-    mirrored = job.arguments.tta
-    if not mirrored:
+    jury = job.jury
+    if not jury.suffix:
         models = [fold_model(job.config, fold, job.run) for fold in range(len(job.split.folds))]
         write_fold_cards(models, job.split, judgement.fits)
     tables = _subsets(job, judgement) if job.arguments.subsets else {}
-    folder = job.run / (RESULTS + ("_mirrored" if mirrored else ""))
+    folder = job.run / (RESULTS + jury.suffix)
     with OutputFolder(folder, exists="overwrite") as out:
         _write(out.path, judgement, tables, job.arguments)
     say(_text(judgement, folder), quiet=job.arguments.quiet)
@@ -183,33 +199,14 @@ def _outputs(job: _Job) -> list[list[Path]]:
     from brats_seg.training.crossval import outputs_of
 
     with tqdm(total=len(job.packs), desc="predict", disable=not job.progress) as bar:
-        return [
-            outputs_of(
-                job.packs,
-                job.config,
-                job.split,
-                fold,
-                job.run,
-                mirror=job.arguments.tta,
-                device=job.arguments.device,
-                tick=bar.update,
-            )
-            for fold in range(len(job.split.folds))
-        ]
+        folds = range(len(job.split.folds))
+        return [outputs_of(job.packs, job.jury, fold, tick=bar.update) for fold in folds]
 
 
 def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
     from brats_seg.training.subsets import subset_scores, subset_table
 
-    scores = subset_scores(
-        job.packs,
-        job.config,
-        job.split,
-        judgement.fits,
-        job.run,
-        folds=job.arguments.only,
-        progress=job.progress,
-    )
+    scores = subset_scores(job.packs, job.jury, judgement.fits, folds=job.arguments.only, progress=job.progress)
     return {"subset_cases": scores, "subsets": subset_table(scores)}
 
 
@@ -238,6 +235,7 @@ def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments
     title = f"Cross-validation of {arguments.config.stem}, {arguments.folds} folds"
     write_text(folder / "evaluation.html", evaluation_html(evaluation, title=title, comparison=None))
     settings = {"folds": arguments.folds, "tta": arguments.tta, "config": arguments.config.name}
+    settings["with"] = None if arguments.beside is None else arguments.beside.name
     write_json({"versions": versions(), "settings": settings, "outputs": file_hashes(folder)}, folder / "run.json")
 
 

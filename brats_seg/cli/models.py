@@ -34,6 +34,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="RUN",
         help="finished run folder of 'crossval' of the same recipe: for the card's figures, thresholds, intervals",
     )
+    assemble.add_argument(
+        "--with",
+        dest="beside",
+        metavar="MODEL",
+        help="installed model or model folder whose networks join: the model gives the mean of both, and the figures "
+        "taken are those of 'crossval --with'",
+    )
     assemble.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="model folder to make")
     assemble.add_argument("--no-openvino", action="store_true", help="do not export for OpenVINO")
     assemble.set_defaults(run=run_assemble)
@@ -147,10 +154,16 @@ def run_assemble(arguments: argparse.Namespace) -> int:
     runs = {name: getattr(arguments, name) for name in ("coarse", "fine") if getattr(arguments, name) is not None}
     if not runs:
         raise UsageError("pass at least one of --coarse RUN and --fine RUN")
+    from brats_seg.models.bundle import find_model
     from brats_seg.training.export import assemble_runs
 
     bundle = assemble_runs(
-        runs, arguments.card, arguments.output, openvino=not arguments.no_openvino, crossval=arguments.crossval
+        runs,
+        arguments.card,
+        arguments.output,
+        openvino=not arguments.no_openvino,
+        crossval=arguments.crossval,
+        beside=None if arguments.beside is None else find_model(arguments.beside),
     )
     print(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
     return 0
@@ -183,7 +196,7 @@ def run_import(arguments: argparse.Namespace) -> int:
     for stage in bundle.card.stages:
         layout = stage.layout
         say(
-            f"  {stage.name:11} {stage.architecture} at {stage.spacing_mm:g} mm, takes "
+            f"  {stage.key:11} {stage.architecture} at {stage.spacing_mm:g} mm, takes "
             f"{', '.join(layout.sequences)} along {layout.axes}, gives {', '.join(layout.regions)}"
         )
     return 0

@@ -48,7 +48,7 @@ def _train(arguments: argparse.Namespace) -> Path:
 
     from brats_seg.training.config import train_config
     from brats_seg.training.distributed import join
-    from brats_seg.training.loop import train
+    from brats_seg.training.loop import Sources, train
     from brats_seg.training.pack import open_auxiliary, open_dataset
     from brats_seg.training.runs import read_yaml, with_settings
 
@@ -66,11 +66,9 @@ def _train(arguments: argparse.Namespace) -> Path:
             packs,
             config,
             arguments.output,
+            sources=Sources(arguments.init, arguments.coarse, auxiliary=auxiliary),
             world=world,
             resume=arguments.resume,
-            init=arguments.init,
-            coarse=arguments.coarse,
-            auxiliary=auxiliary,
             stop_after_s=arguments.stop_after_s,
             progress=shown,
         )

@@ -43,13 +43,13 @@ class StagedNetwork(nn.Module):
     def __init__(self, card: Mapping[str, Any]) -> None:
         super().__init__()
         self.card = card_from_dict(card, where="the bundle's model card")
-        self.stages = nn.ModuleDict({stage.name: stage_network(stage) for stage in self.card.stages})
+        self.stages = nn.ModuleDict({stage.key: stage_network(stage) for stage in self.card.stages})
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Probabilities; nothing is known of the brain's outline here, so :class:`RestoreStudy` applies it."""
         device = str(next(self.parameters()).device)
         engines = {
-            stage.name: in_project_order(NetworkEngine(self.stages[stage.name], device), stage.layout)
+            stage.key: in_project_order(NetworkEngine(self.stages[stage.key], device), stage.layout)
             for stage in self.card.stages
         }
         predictor = Predictor(ModelBundle(self.card, Path()), engine="torch", device=device, engines=engines)

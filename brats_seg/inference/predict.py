@@ -72,7 +72,7 @@ class Predictor:
         engine: ``auto``, ``openvino`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         mirror: also predict the study mirrored left-right and average (``--tta``).
-        engines: by stage, where they are open already; else they are opened from the model's files.
+        engines: by key of a stage, where they are open already; else they are opened from the model's files.
 
     Raises:
         ModelError: if a weights file is damaged.
@@ -93,7 +93,7 @@ class Predictor:
         self.engine, self.device = choose_engine(engine, device)
         self.mirror = mirror
         self._engines: Mapping[str, Engine] = engines or {
-            stage.name: open_engine(bundle, stage, engine=self.engine, device=self.device)
+            stage.key: open_engine(bundle, stage, engine=self.engine, device=self.device)
             for stage in bundle.card.stages
         }
 
@@ -118,43 +118,59 @@ class Predictor:
         return self._stages(prepared, _Log(None))
 
     def _stages(self, prepared: PreparedStudy, log: _Log) -> StageOutputs:
-        card, post = self.bundle.card, self.bundle.card.postprocess
-        coarse, fine = card.stage("coarse"), card.stage("fine")
-        whole = None if coarse is None else self._timed(coarse, prepared.array, prepared, log)
-        if fine is None:
+        members, post = self.bundle.card.members, self.bundle.card.postprocess
+        if len(members) > 1:
+            log.decisions.append(f"mean of {len(members)} networks for each stage")
+        coarse = [member.coarse for member in members if member.coarse is not None]
+        fine = [member.fine for member in members if member.fine is not None]
+        wholes = self._timed("coarse", coarse, [prepared.array] * len(coarse), prepared, log)
+        whole = _mean(wholes)
+        if not fine:
             return StageOutputs(whole, None, None)
         x, y, z = prepared.grid.shape
         box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
         if whole is not None:
-            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, fine.divisor)
+            divisor = max(stage.divisor for stage in fine)
+            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, divisor)
         if box is None:
             log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
             return StageOutputs(whole, None, None)
         size = "x".join(str(side.stop - side.start) for side in box)
         log.decisions.append(f"looked closer at {size} voxels around the tumour")
-        seen = prepared.array[(slice(None), *box)]
-        if fine.hears_coarse and whole is not None:
-            seen = np.concatenate([seen, whole[(slice(None), *box)]])
-        part = self._timed(fine, np.ascontiguousarray(seen), prepared, log)
-        return StageOutputs(whole, part, box)
+        seen = [prepared.array[(slice(None), *box)]] * len(fine)
+        for n, stage in enumerate(fine):
+            if stage.hears_coarse and wholes:
+                seen[n] = np.concatenate([seen[n], wholes[n][(slice(None), *box)]])
+        return StageOutputs(whole, _mean(self._timed("fine", fine, seen, prepared, log)), box)
 
     def _timed(
-        self, stage: Stage, array: NDArray[np.float32], prepared: PreparedStudy, log: _Log
-    ) -> NDArray[np.float32]:
+        self,
+        name: str,
+        stages: Sequence[Stage],
+        arrays: Sequence[NDArray[np.float32]],
+        prepared: PreparedStudy,
+        log: _Log,
+    ) -> list[NDArray[np.float32]]:
+        """What the stages of one name say, each about its own array."""
+        if not stages:
+            return []
         if log.tick is not None:
-            log.tick(stage.name)
+            log.tick(name)
         began = time.perf_counter()
-        factor = round(stage.spacing_mm / min(prepared.grid.spacing_mm))
-        result = self._run(stage, array, factor, log.decisions)
-        if self.mirror:
-            flipped = self._run(stage, np.ascontiguousarray(array[:, ::-1]), factor, [])
-            result = (result + flipped[:, ::-1]) / np.float32(2)
-        log.timings_s[stage.name] = time.perf_counter() - began
-        return result
+        results = []
+        for stage, array in zip(stages, arrays, strict=True):
+            factor = round(stage.spacing_mm / min(prepared.grid.spacing_mm))
+            result = self._run(stage, array, factor, log.decisions)
+            if self.mirror:
+                flipped = self._run(stage, np.ascontiguousarray(array[:, ::-1]), factor, [])
+                result = (result + flipped[:, ::-1]) / np.float32(2)
+            results.append(result)
+        log.timings_s[name] = time.perf_counter() - began
+        return results
 
     def _run(self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]) -> NDArray[np.float32]:
         """Probabilities of one stage at the spacing of ``array``."""
-        engine = self._engines[stage.name]
+        engine = self._engines[stage.key]
         tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
         if factor > 1:
             tensor = functional.avg_pool3d(tensor, factor)
@@ -164,12 +180,12 @@ class Predictor:
         window = largest_window((x, y, z), stage.divisor, engine=self.engine, free_bytes=free, scale=scale)
         need = pass_bytes((x, y, z), self.engine, scale=scale) / 2**20
         if window == (x, y, z):
-            decisions.append(f"{stage.name}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
+            decisions.append(f"{stage.key}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
             logits = torch.from_numpy(engine.logits(tensor[0].numpy()))[None]
         else:
             size = "x".join(str(n) for n in window)
             decisions.append(
-                f"{stage.name}: windows of {size} voxels, since {x}x{y}x{z} need {need:.0f} MiB "
+                f"{stage.key}: windows of {size} voxels, since {x}x{y}x{z} need {need:.0f} MiB "
                 f"and {free / 2**20:.0f} MiB are free"
             )
             logits = sliding_window_inference(
@@ -184,6 +200,13 @@ class Predictor:
             logits = functional.interpolate(logits, scale_factor=factor, mode="trilinear", align_corners=False)
         probabilities: NDArray[np.float32] = torch.sigmoid(logits)[0].numpy()
         return probabilities
+
+
+def _mean(results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    """Mean over the members of an ensemble; None of none."""
+    if not results:
+        return None
+    return results[0] if len(results) == 1 else np.mean(results, axis=0, dtype=np.float32)
 
 
 def combine(outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float) -> NDArray[np.float32]:

@@ -56,7 +56,7 @@ def write_model(states: Mapping[str, Mapping[str, Any]], card: ModelCard, folder
     """Write a model folder of networks whose tensors are in memory, without exports.
 
     Args:
-        states: stage name to tensors by name.
+        states: key of a stage to tensors by name.
         card: with its stages; their checksums are filled in.
         folder: an empty folder.
     """
@@ -64,8 +64,8 @@ def write_model(states: Mapping[str, Mapping[str, Any]], card: ModelCard, folder
 
     built: list[Stage] = []
     for stage in card.stages:
-        target = folder / f"{stage.name}.safetensors"
-        save_file(dict(states[stage.name]), target)
+        target = folder / f"{stage.key}.safetensors"
+        save_file(dict(states[stage.key]), target)
         built.append(replace(stage, files={target.name: file_sha256(target)}))
     finished = replace(card, stages=tuple(built))
     write_card(finished, folder)

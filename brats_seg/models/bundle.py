@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence
@@ -39,9 +39,10 @@ class Stage:
         files: file name to SHA-256: the safetensors weights and, where exported, OpenVINO's ``.xml`` and ``.bin``.
         architecture: which network it is.
         layout: order of its channels and direction of its axes.
+        member: of an ensemble, from 1; a fine stage hears the coarse stage of its own member.
 
     Raises:
-        ValueError: if the architecture is unknown.
+        ValueError: if the architecture is unknown, or the member is none.
     """
 
     name: str
@@ -50,10 +51,18 @@ class Stage:
     files: Mapping[str, str]
     architecture: str = ATTENTION_UNET
     layout: Layout = field(default_factory=Layout)
+    member: int = 1
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
+        if self.member < 1:
+            raise ValueError(f"member {self.member} of an ensemble: they are counted from 1")
+
+    @property
+    def key(self) -> str:
+        """What tells it from a model's other stages, and its files are called: ``coarse``, ``fine``, ``coarse2`` …"""
+        return self.name if self.member == 1 else f"{self.name}{self.member}"
 
     @property
     def weights(self) -> str:
@@ -65,7 +74,7 @@ class Stage:
         for name in self.files:
             if name.endswith(".safetensors"):
                 return name
-        raise ModelError(f"stage {self.name} of the model card names no weights (*.safetensors); copy the model again")
+        raise ModelError(f"stage {self.key} of the model card names no weights (*.safetensors); copy the model again")
 
     @property
     def hears_coarse(self) -> bool:
@@ -128,6 +137,13 @@ class PostprocessConfig:
             raise ValueError(f"fine_weight {self.fine_weight} must lie in 0..1")
 
 
+class Member(NamedTuple):
+    """Stages that work together; all members of an ensemble have the same ones."""
+
+    coarse: Stage | None
+    fine: Stage | None
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What a model is, was trained on, and can be expected to do.
@@ -145,7 +161,7 @@ class ModelCard:
         prepare: keys of the preprocessing it needs.
         postprocess: how its probabilities become labels.
         intervals: keys of the volume intervals, or None where none were fitted.
-        stages: its networks, coarse first.
+        stages: its networks, coarse first; of an ensemble, member after member.
         seen: ids of the studies it was trained on, so that nobody measures its accuracy on them.
         subsets: sequences such as ``t1+t2+flair`` to mean Dice by region on studies it was not trained on.
     """
@@ -167,15 +183,29 @@ class ModelCard:
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if [stage.name for stage in self.stages] not in (["coarse"], ["coarse", "fine"], ["fine"]):
-            raise ModelError(f"model {self.name} has stages {[s.name for s in self.stages]}; known: coarse, fine")
-        if self.stages and self.stages[0].hears_coarse:
+        first = [stage.name for stage in self.stages if stage.member == 1]
+        if first not in (["coarse"], ["coarse", "fine"], ["fine"]):
+            raise ModelError(f"model {self.name} has stages {first}; known: coarse, fine")
+        wanted = [(name, 1 + n // len(first)) for n, name in enumerate(first * (len(self.stages) // len(first)))]
+        if [(stage.name, stage.member) for stage in self.stages] != wanted:
+            raise ModelError(
+                f"model {self.name} has stages {[stage.key for stage in self.stages]}; every member of an ensemble "
+                f"needs the stages of the first, {first}"
+            )
+        if self.stages[0].hears_coarse:
             raise ModelError(
                 f"stage {self.stages[0].name} of model {self.name} hears a coarse stage, and none is before it"
             )
 
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The networks that work together, by member of the ensemble; one where it is none."""
+        numbers = sorted({stage.member for stage in self.stages})
+        by_key = {(stage.name, stage.member): stage for stage in self.stages}
+        return tuple(Member(by_key.get(("coarse", n)), by_key.get(("fine", n))) for n in numbers)
+
     def stage(self, name: str) -> Stage | None:
-        """The stage of that name, or None."""
+        """The stage of that name, of the first member of an ensemble, or None."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
     def expected_loss(self, present: Sequence[MRSequence]) -> str:

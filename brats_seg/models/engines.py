@@ -161,7 +161,7 @@ def stage_network(stage: Stage) -> Any:
     try:
         return make_network(stage.architecture, stage.network)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"stage {stage.name} of the model card describes no network: {error}") from error
+        raise ModelError(f"stage {stage.key} of the model card describes no network: {error}") from error
 
 
 def build_network(bundle: ModelBundle, stage: Stage) -> Any:
@@ -178,7 +178,7 @@ def build_network(bundle: ModelBundle, stage: Stage) -> Any:
         network = make_network(stage.architecture, stage.network)
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"{path.name} does not fit stage {stage.name} of model {bundle.card.name}: {error}") from error
+        raise ModelError(f"{path.name} does not fit stage {stage.key} of model {bundle.card.name}: {error}") from error
     return network.eval()
 
 

@@ -75,14 +75,14 @@ def export_onnx(bundle: ModelBundle, folder: Path) -> dict[str, Check]:
     checks: dict[str, Check] = {}
     for stage in bundle.card.stages:
         network = build_network(bundle, stage)
-        path = folder / f"{stage.name}.onnx"
+        path = folder / f"{stage.key}.onnx"
         _trace_onnx(network, path)
         _name_channels(path, bundle, stage)
-        checks[stage.name] = Check("", None)
+        checks[stage.key] = Check("", None)
         if find_spec("onnxruntime") is not None:
             runtime = f"onnxruntime {version('onnxruntime')}"
-            checks[stage.name] = _compare(network, _onnx_logits(path), runtime, ONNX_TOLERANCE, path.name)
-    _describe(bundle, folder, checks, {s.name: (f"{s.name}.onnx",) for s in bundle.card.stages}, opset=ONNX_OPSET)
+            checks[stage.key] = _compare(network, _onnx_logits(path), runtime, ONNX_TOLERANCE, path.name)
+    _describe(bundle, folder, checks, {s.key: (f"{s.key}.onnx",) for s in bundle.card.stages}, opset=ONNX_OPSET)
     return checks
 
 
@@ -96,16 +96,16 @@ def export_openvino(bundle: ModelBundle, folder: Path) -> dict[str, Check]:
     files: dict[str, tuple[str, ...]] = {}
     for stage in bundle.card.stages:
         network = build_network(bundle, stage)
-        files[stage.name] = (f"{stage.name}.xml", f"{stage.name}.bin")
+        files[stage.key] = (f"{stage.key}.xml", f"{stage.key}.bin")
         if stage.openvino is None:
-            save_openvino(network, folder / files[stage.name][0])
+            save_openvino(network, folder / files[stage.key][0])
         else:
             held = stage.openvino
-            for name, source in zip(files[stage.name], (held, held.removesuffix(".xml") + ".bin"), strict=True):
+            for name, source in zip(files[stage.key], (held, held.removesuffix(".xml") + ".bin"), strict=True):
                 (folder / name).write_bytes(bundle.file(stage, source).read_bytes())
-        engine = CompiledEngine(folder / files[stage.name][0])
+        engine = CompiledEngine(folder / files[stage.key][0])
         runtime = f"openvino {version('openvino')}"
-        checks[stage.name] = _compare(network, engine.logits, runtime, OPENVINO_TOLERANCE, files[stage.name][0])
+        checks[stage.key] = _compare(network, engine.logits, runtime, OPENVINO_TOLERANCE, files[stage.key][0])
     _describe(bundle, folder, checks, files)
     return checks
 
@@ -146,7 +146,7 @@ def _name_channels(path: Path, bundle: ModelBundle, stage: Stage) -> None:
     model = onnx.load(str(path))
     layout = stage.layout
     words = {
-        "model": f"{bundle.card.name} {bundle.card.version}, stage {stage.name}",
+        "model": f"{bundle.card.name} {bundle.card.version}, stage {stage.key}",
         "model_sha256": bundle.sha256,
         "spacing_mm": f"{stage.spacing_mm:g}",
         "input_channels": ",".join(layout.sequences) + (",WT,TC,ET of the coarse stage" * stage.hears_coarse),
@@ -205,7 +205,7 @@ def _describe(
     **further: Any,
 ) -> None:
     card = bundle.card.to_dict()
-    stages = [_interface(stage, folder, files[stage.name], checks[stage.name]) for stage in bundle.card.stages]
+    stages = [_interface(stage, folder, files[stage.key], checks[stage.key]) for stage in bundle.card.stages]
     values = {
         "model": {key: value for key, value in card.items() if key not in ("format", "stages")},
         "model_sha256": bundle.sha256,
@@ -218,7 +218,9 @@ def _describe(
             "back, bring logits back up trilinearly, sigmoid",
             "coarse looks at the whole brain; fine at the box around coarse WT >= postprocess.roi_threshold, wider by "
             "postprocess.roi_margin_mm; inside it both are averaged with postprocess.fine_weight on fine",
-            "channels of a fine stage beyond the four sequences are the coarse probabilities WT, TC, ET",
+            "channels of a fine stage beyond the four sequences are the coarse probabilities WT, TC, ET of its member",
+            "of an ensemble (more than one member) the probabilities of each stage are averaged over the members, and "
+            "the box is found in the averaged coarse ones",
             "divide log-odds by postprocess.temperature; TC within WT, ET within TC; then postprocess.thresholds",
         ],
     }
@@ -229,6 +231,7 @@ def _interface(stage: Stage, folder: Path, files: tuple[str, ...], check: Check)
     divisor = stage.divisor
     return {
         "name": stage.name,
+        "member": stage.member,
         "files": {name: file_sha256(folder / name) for name in files},
         "architecture": stage.architecture,
         "network": dict(stage.network),

@@ -189,7 +189,7 @@ def _write_weights(bundle: ModelBundle, path: Path) -> None:
     import torch  # noqa: PLC0415 - heavy
 
     tensors = {
-        f"stages.{stage.name}.{name}": value
+        f"stages.{stage.key}.{name}": value
         for stage in bundle.card.stages
         for name, value in build_network(bundle, stage).state_dict().items()
     }
@@ -261,7 +261,7 @@ def _readme(bundle: ModelBundle) -> str:
     limits = "\n".join(f"- {limit}" for limit in card.limits) or "- not stated"
     citations = "\n".join(f"- {citation}" for citation in card.citations) or "- none stated"
     needs = " ".join(name for name in LIBRARIES)
-    stages = " and ".join(f"{s.name} at {s.spacing_mm:g} mm ({s.architecture})" for s in card.stages)
+    stages = " and ".join(f"{s.key} at {s.spacing_mm:g} mm ({s.architecture})" for s in card.stages)
     return f"""# {card.name} {card.version}
 
 {card.description}

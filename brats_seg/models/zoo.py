@@ -89,9 +89,9 @@ def _import_own(source: Path, folder: Path) -> ModelBundle:
     state = read_state_dict(source / WEIGHTS)
     states: dict[str, dict[str, Any]] = {}
     for stage in card.stages:
-        prefix = f"stages.{stage.name}."
-        states[stage.name] = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        check_fits(states[stage.name], stage.architecture, stage.network, where=f"{WEIGHTS.name} ({stage.name})")
+        prefix = f"stages.{stage.key}."
+        states[stage.key] = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        check_fits(states[stage.key], stage.architecture, stage.network, where=f"{WEIGHTS.name} ({stage.key})")
     return write_model(states, card, folder)
 
 

@@ -18,7 +18,9 @@ RESULTS = "results"
 _NAMES = [region.abbreviation for region in REGIONS]
 
 
-def crossvalidated(values: Mapping[str, Any], run: Path, configs: Mapping[str, TrainConfig]) -> dict[str, Any]:
+def crossvalidated(
+    values: Mapping[str, Any], run: Path, configs: Mapping[str, TrainConfig], *, joined: bool = False
+) -> dict[str, Any]:
     """Card values with what a cross-validation fitted and measured.
 
     The numbers are those of models trained on part of the studies; the model they are written for has seen all of
@@ -28,11 +30,12 @@ def crossvalidated(values: Mapping[str, Any], run: Path, configs: Mapping[str, T
         values: the card's other values.
         run: finished run folder of ``brats-seg crossval``.
         configs: settings of the stages of the model the card is for.
+        joined: the figures of the fold models' means with others (``crossval --with``).
 
     Raises:
         ModelError: if the run is not finished, or cross-validated another network or preprocessing.
     """
-    folder = run / RESULTS
+    folder = run / (f"{RESULTS}_joined" if joined else RESULTS)
     try:
         fits = json.loads((folder / "fits.json").read_text(encoding="utf-8"))["final"]
         split = json.loads((run / "split.json").read_text(encoding="utf-8"))

@@ -7,8 +7,9 @@ widths) is fitted for each fold on the other folds.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from brats_seg.evaluation.boxes import bounding_box
 from brats_seg.inference.postprocess import enhancement
 from brats_seg.inference.predict import Predictor, StageOutputs
 from brats_seg.models.bundle import CARD, ModelBundle, find_model
+from brats_seg.models.engines import open_engine
+from brats_seg.models.ensemble import join_stages
 from brats_seg.training.arrays import open_arrays, write_arrays
 from brats_seg.training.calibrate import Case
 from brats_seg.training.config import TrainConfig, train_config
@@ -29,7 +32,7 @@ from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import is_finished
-from brats_seg.training.loop import train
+from brats_seg.training.loop import Sources, train
 from brats_seg.training.runs import CONFIG, WEIGHTS, read_run_config, read_seen, read_yaml
 from brats_seg.training.splits import Split, draw_split, read_split, write_split
 
@@ -196,12 +199,14 @@ def train_fold(
             packs,
             fold_config(stage, split, fold),
             folder,
+            sources=Sources(
+                init=None if start is None else fold_start(start, fold, name),
+                coarse=folder.with_name("coarse") if stage.hears_coarse else None,
+                phantoms=run / "phantoms",
+                auxiliary=auxiliary if stage.auxiliary > 0 else (),
+            ),
             world=world,
             resume=True,
-            init=None if start is None else fold_start(start, fold, name),
-            coarse=folder.with_name("coarse") if stage.hears_coarse else None,
-            phantoms=run / "phantoms",
-            auxiliary=auxiliary if stage.auxiliary > 0 else (),
             stop_after_s=left,
             progress=progress,
         )
@@ -265,33 +270,99 @@ def _cropped(case: Case) -> Case:
     return Case(case.id, outputs, case.brain[box].copy(), case.labels[box].copy(), rise)
 
 
+@dataclass(frozen=True)
+class Jury:
+    """Who says what about a study that is kept out.
+
+    Attributes:
+        config: what is cross-validated.
+        split: which studies each fold keeps out.
+        run: the run folder.
+        beside: fold models, or another run of cross-validation, of any split, whose model that kept the study out, too,
+            is averaged with the fold's own.
+        mirror: average with the study mirrored left-right.
+        device: where the networks run.
+    """
+
+    config: CrossvalConfig
+    split: Split
+    run: Path
+    beside: Path | None = None
+    mirror: bool = False
+    device: str = "cpu"
+
+    @property
+    def suffix(self) -> str:
+        """Of the folder with what was found."""
+        return ("_joined" if self.beside else "") + ("_mirrored" if self.mirror else "")
+
+    def outputs(self, fold: int, packs: Sequence[PackedStudy]) -> Path:
+        """Folder with what is said about the studies of a fold; another one for other models beside the fold's own.
+
+        Raises:
+            InputError: if ``beside`` has no split, or one of other studies.
+            ModelError: if it lacks a model.
+        """
+        mark = ""
+        if self.beside is not None:
+            folds = read_split(self.beside / SPLIT, packs).folds
+            held = [(ids, _held_model(self.beside, k).sha256) for k, ids in enumerate(folds)]
+            mark = "_" + hashlib.sha256(repr(held).encode()).hexdigest()[:12]
+        return fold_folder(self.run, fold) / f"outputs{self.suffix}{mark}"
+
+    def predictors(self, fold: int, packs: Sequence[PackedStudy]) -> Iterator[tuple[Predictor, list[PackedStudy]]]:
+        """Who predicts which of the studies ``fold`` keeps out.
+
+        Raises:
+            InputError: if no model of ``beside`` kept a study out.
+        """
+        by_id = {pack.id: pack for pack in packs}
+        groups: dict[int | None, list[PackedStudy]] = {}
+        folds = () if self.beside is None else read_split(self.beside / SPLIT, packs).folds
+        for study in self.split.folds[fold]:
+            other = None if self.beside is None else next(k for k, ids in enumerate(folds) if study in ids)
+            groups.setdefault(other, []).append(by_id[study])
+        own = fold_model(self.config, fold, self.run)
+        for other, studies in groups.items():
+            bundles = [own] if other is None or self.beside is None else [own, _held_model(self.beside, other)]
+            yield joined_predictor(bundles, mirror=self.mirror, device=self.device), studies
+
+
+def _held_model(start: Path, fold: int) -> ModelBundle:
+    """The model of a fold of another run, or of a folder of fold models."""
+    folder = fold_folder(start, fold)
+    return find_model(str(folder if (folder / CARD).is_file() else folder / "model"))
+
+
+def joined_predictor(bundles: Sequence[ModelBundle], *, mirror: bool = False, device: str = "cpu") -> Predictor:
+    """The mean of several models, on PyTorch, with the post-processing of the first."""
+    joined = join_stages(bundles)
+    engines = {
+        stage.key: open_engine(source, original, engine="torch", device=device) for stage, source, original in joined
+    }
+    card = replace(bundles[0].card, stages=tuple(stage for stage, _, _ in joined))
+    return Predictor(
+        ModelBundle(card, bundles[0].folder), engine="torch", device=device, mirror=mirror, engines=engines
+    )
+
+
 def outputs_of(
-    packs: Sequence[PackedStudy],
-    config: CrossvalConfig,
-    split: Split,
-    fold: int,
-    run: Path,
-    *,
-    mirror: bool = False,
-    device: str = "cpu",
-    tick: Callable[[], object] = lambda: None,
+    packs: Sequence[PackedStudy], jury: Jury, fold: int, *, tick: Callable[[], object] = lambda: None
 ) -> list[Path]:
-    """Files with what a fold's model says about the studies it did not see; those that are there are kept."""
-    folder = fold_folder(run, fold) / ("outputs_mirrored" if mirror else "outputs")
+    """Files with what is said about the studies a fold keeps out; those that are there are kept."""
+    folder = jury.outputs(fold, packs)
     folder.mkdir(exist_ok=True)
-    by_id = {pack.id: pack for pack in packs}
-    predictor: Predictor | None = None
-    paths = []
-    for study in split.folds[fold]:
-        path = folder / f"{study}.npz"
-        if not path.exists():
-            predictor = predictor or Predictor(
-                fold_model(config, fold, run), engine="torch", device=device, mirror=mirror
-            )
-            write_case(predict_case(predictor, by_id[study]), path)
+    ids = jury.split.folds[fold]
+    paths = {study: folder / f"{study}.npz" for study in ids}
+    missing = {study for study, path in paths.items() if not path.exists()}
+    for predictor, studies in jury.predictors(fold, packs) if missing else ():
+        for pack in studies:
+            if pack.id in missing:
+                write_case(predict_case(predictor, pack), paths[pack.id])
+                tick()
+    for _ in set(ids) - missing:
         tick()
-        paths.append(path)
-    return paths
+    return [paths[study] for study in ids]
 
 
 def write_case(case: Case, path: Path) -> None:

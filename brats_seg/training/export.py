@@ -10,6 +10,7 @@ from typing import Any
 from brats_seg.core.errors import ModelError
 from brats_seg.models.assemble import assemble
 from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
+from brats_seg.models.ensemble import add_members
 from brats_seg.training.card import crossvalidated
 from brats_seg.training.config import TrainConfig
 from brats_seg.training.prior import PRIORS, heard_by
@@ -17,7 +18,13 @@ from brats_seg.training.runs import WEIGHTS, read_run_config, read_yaml
 
 
 def assemble_runs(
-    runs: Mapping[str, Path], card_file: Path, folder: Path, *, openvino: bool = True, crossval: Path | None = None
+    runs: Mapping[str, Path],
+    card_file: Path,
+    folder: Path,
+    *,
+    openvino: bool = True,
+    crossval: Path | None = None,
+    beside: ModelBundle | None = None,
 ) -> ModelBundle:
     """Make a model folder from one run folder per stage and a YAML file with the card's words.
 
@@ -27,6 +34,7 @@ def assemble_runs(
         folder: where to write; must not exist.
         openvino: also export for OpenVINO.
         crossval: run folder of the cross-validation of the same recipe, for figures and for what is fitted on outputs.
+        beside: model whose networks join those of the runs; the figures are then those of ``crossval --with``.
 
     Raises:
         ModelError: if a run was trained as another stage, or the runs prepare studies differently.
@@ -51,10 +59,11 @@ def assemble_runs(
         "stages": list(stages.values()),
     }
     if crossval is not None:
-        values = crossvalidated(values, crossval, configs)
+        values = crossvalidated(values, crossval, configs, joined=beside is not None)
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / WEIGHTS for name, run in runs.items()}
-    return assemble(weights, stages, card, folder, openvino=openvino)
+    bundle = assemble(weights, stages, card, folder, openvino=openvino)
+    return bundle if beside is None else add_members(bundle, beside)
 
 
 def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:

@@ -41,17 +41,34 @@ class DeepSupervision(nn.Module):
         return outputs
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What a run builds on, besides the studies of its data set.
+
+    Attributes:
+        init: ``weights.safetensors`` to start from, instead of chance.
+        coarse: run folder of the coarse stage, for a fine stage that hears it.
+        phantoms: where the bodies of phantoms are kept; in the run folder unless named.
+        auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than the data set's.
+    """
+
+    init: Path | None = None
+    coarse: Path | None = None
+    phantoms: Path | None = None
+    auxiliary: Sequence[PackedStudy] = ()
+
+
+NOTHING_ELSE = Sources()
+
+
 def train(
     packs: Sequence[PackedStudy],
     config: TrainConfig,
     run: Path,
     *,
+    sources: Sources = NOTHING_ELSE,
     world: World = ALONE,
     resume: bool = False,
-    init: Path | None = None,
-    coarse: Path | None = None,
-    phantoms: Path | None = None,
-    auxiliary: Sequence[PackedStudy] = (),
     stop_after_s: float | None = None,
     progress: bool = True,
 ) -> Path:
@@ -61,12 +78,9 @@ def train(
         packs: every study, those of ``config.validation`` included.
         config: settings; a resumed run must have the same.
         run: folder for ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and ``weights.safetensors``.
+        sources: what the run builds on besides.
         world: where to train, and with which other processes.
         resume: go on from ``checkpoint.pt`` where there is one.
-        init: ``weights.safetensors`` to start from, instead of chance.
-        coarse: run folder of the coarse stage, for a fine stage that hears it.
-        phantoms: where the bodies of phantoms are kept; in the run folder unless named.
-        auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than ``packs``.
         stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
         progress: show a progress bar.
 
@@ -75,32 +89,32 @@ def train(
 
     Raises:
         OutputError: if the folder holds another run and ``resume`` is not given.
-        ModelError: if ``init`` or the checkpoint does not fit.
+        ModelError: if the weights to start from or the checkpoint do not fit.
         InputError: if a validation id is unknown, nothing is left to train on, or a study is in both data sets.
         UsageError: if the batch cannot be dealt out to the processes, or auxiliary studies, or weights to keep a share
             of, are wanted and not given, or auxiliary studies are given and not wanted.
     """
     # refused before anything is written
     world.share(config.batch)
-    check_auxiliary([config], given=bool(auxiliary))
-    _check_leak(packs, auxiliary)
-    if config.keep > 0 and init is None and not (run / CHECKPOINT).exists():
+    check_auxiliary([config], given=bool(sources.auxiliary))
+    _check_leak(packs, sources.auxiliary)
+    if config.keep > 0 and sources.init is None and not (run / CHECKPOINT).exists():
         raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
-    stage = _coarse_stage(config, coarse, world.device)
+    stage = _coarse_stage(config, sources.coarse, world.device)
     if world.is_first:
         open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
     chosen, kept_out = _divide(packs, config)
     if world.is_first:
-        write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *auxiliary]})
+        write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *sources.auxiliary]})
     chosen, kept_out = ([only(pack, config.sequences) for pack in part] for part in (chosen, kept_out))
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
-    others = [only(pack, config.sequences) for pack in auxiliary]
+    others = [only(pack, config.sequences) for pack in sources.auxiliary]
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
-    state = open_state(config, world.device, run, init)
+    state = open_state(config, world.device, run, sources.init)
     network = world.wrap(DeepSupervision(state.network))
-    bodies = _phantoms(config, world, phantoms or run / "phantoms", progress=shown)
+    bodies = _phantoms(config, world, sources.phantoms or run / "phantoms", progress=shown)
     parts = _Parts(network, _loss(config).to(world.device), cases, beside, bodies, kept_out, stage, world)
     with TrainLog(run, config, step=state.step, writes=world.is_first, progress=shown) as log:
         _steps(state, parts, config, run, log, stop_after_s=stop_after_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
@@ -13,11 +12,11 @@ from brats_seg.core.labels import REGIONS
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.postprocess import region_masks
 from brats_seg.inference.predict import Predictor
+from brats_seg.models.bundle import PostprocessConfig
 from brats_seg.training.calibrate import score
-from brats_seg.training.crossval import CrossvalConfig, fold_model, predict_case
+from brats_seg.training.crossval import Jury, predict_case
 from brats_seg.training.data import PackedStudy
 from brats_seg.training.judge import Fit
-from brats_seg.training.splits import Split
 
 
 def subsets() -> list[tuple[MRSequence, ...]]:
@@ -32,10 +31,8 @@ def subset_name(sequences: Sequence[MRSequence]) -> str:
 
 def subset_scores(
     packs: Sequence[PackedStudy],
-    config: CrossvalConfig,
-    split: Split,
+    jury: Jury,
     fits: Sequence[Fit],
-    run: Path,
     *,
     folds: Sequence[int] | None = None,
     progress: bool = True,
@@ -44,36 +41,39 @@ def subset_scores(
 
     Args:
         packs: every study.
-        config: what is cross-validated.
-        split: who is tested where.
+        jury: who judges.
         fits: by fold, how outputs become labels; fitted with all sequences.
-        run: run folder of the cross-validation.
         folds: only these; None takes all.
         progress: show a progress bar.
 
     Returns:
         Columns ``case``, ``sequences``, ``region``, ``dice``.
     """
-    by_id = {pack.id: pack for pack in packs}
+    split = jury.split
     chosen = range(len(split.folds)) if folds is None else folds
     rows = []
     with tqdm(total=sum(len(split.folds[k]) for k in chosen), desc="subsets", disable=not progress) as bar:
         for fold in chosen:
-            predictor = Predictor(fold_model(config, fold, run), engine="torch")
-            for study in split.folds[fold]:
-                for kept in subsets():
-                    missing = [sequence for sequence in SEQUENCES if sequence not in kept]
-                    case = predict_case(predictor, by_id[study], missing=missing)
-                    post = fits[fold].postprocess
-                    # packs are at 1 mm
-                    masks, _ = region_masks(case.probabilities(post), 0.001, post, rise=case.rise)
-                    rows += [
-                        {"case": study, "sequences": subset_name(kept), "region": region.abbreviation}
-                        | {"dice": score(masks[region], case.truth(region))}
-                        for region in REGIONS
-                    ]
-                bar.update()
+            for predictor, studies in jury.predictors(fold, packs):
+                for pack in studies:
+                    rows += _scores(predictor, pack, fits[fold].postprocess)
+                    bar.update()
     return pd.DataFrame(rows)
+
+
+def _scores(predictor: Predictor, pack: PackedStudy, post: PostprocessConfig) -> list[dict[str, str | float]]:
+    rows: list[dict[str, str | float]] = []
+    for kept in subsets():
+        missing = [sequence for sequence in SEQUENCES if sequence not in kept]
+        case = predict_case(predictor, pack, missing=missing)
+        # packs are at 1 mm
+        masks, _ = region_masks(case.probabilities(post), 0.001, post, rise=case.rise)
+        rows += [
+            {"case": pack.id, "sequences": subset_name(kept), "region": region.abbreviation}
+            | {"dice": score(masks[region], case.truth(region))}
+            for region in REGIONS
+        ]
+    return rows
 
 
 def subset_table(scores: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from brats_seg.inference import predict as module
 from brats_seg.inference.memory import RESERVE_BYTES, available_bytes, largest_window, pass_bytes
 from brats_seg.inference.predict import Predictor, blend, nest, tumour_box
 from brats_seg.models.bundle import ModelBundle, PostprocessConfig
+from brats_seg.models.ensemble import add_members
 
 UNSURE = PostprocessConfig(roi_threshold=0.01, roi_margin_mm=2.0)
 """A random network is never sure, so everything is looked at closer."""
@@ -185,6 +186,25 @@ def test_windows_come_close_to_a_single_pass(tmp_path: Path, monkeypatch: pytest
     assert difference.mean() < 0.05
     spread = whole.probabilities.array[:, prepared.brain].std()
     assert difference[:, prepared.brain].mean() < 0.5 * spread
+
+
+def test_an_ensemble_gives_the_mean_of_what_its_members_say(tmp_path: Path) -> None:
+    everywhere = PostprocessConfig(roi_threshold=0.0001, roi_margin_mm=64.0)  # so that all look at the same box
+    names = ("first", "second")
+    models = [small_model(tmp_path / n, post=everywhere, hears=True, seed=k) for k, n in enumerate(names)]
+    prepared = noise_study()
+    alone = [Predictor(model, engine="torch", device="cpu").stages(prepared) for model in models]
+    ticks: list[str] = []
+    predictor = Predictor(add_members(*models), engine="torch", device="cpu")
+    joined = predictor.stages(prepared)
+    assert any("mean of 2 networks" in words for words in predictor.predict(prepared, tick=ticks.append).decisions)
+    assert ticks == ["coarse", "fine"]  # a step each, however many networks
+    assert joined.box == alone[0].box == alone[1].box
+    for stage in ("whole", "close"):
+        parts = [getattr(outputs, stage) for outputs in alone]
+        assert np.abs(parts[0] - parts[1]).max() > 1e-2
+        # each fine stage heard the coarse stage of its own member, or the second could not be met
+        np.testing.assert_allclose(getattr(joined, stage), (parts[0] + parts[1]) / 2, atol=1e-6)
 
 
 def test_engines_agree_on_a_study(coarse: ModelBundle) -> None:

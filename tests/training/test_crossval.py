@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from brats_seg.training.calibrate import (
     simplest_as_good,
 )
 from brats_seg.training.crossval import (
+    Jury,
     as_prepared,
     check_models,
     fold_config,
@@ -43,7 +45,7 @@ from brats_seg.training.data import load_packs, write_pack
 from brats_seg.training.judge import interval_summary, segmentation_of
 from brats_seg.training.pack import open_auxiliary
 from brats_seg.training.runs import read_yaml
-from brats_seg.training.splits import read_split
+from brats_seg.training.splits import draw_split, read_split, write_split
 from brats_seg.training.subsets import subsets
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -186,6 +188,54 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert list(card.held_out) == json.loads((finished / "split.json").read_text())["folds"][1]
     assert not set(card.seen) & set(card.held_out)
     assert list(card.postprocess.thresholds) == fits["folds"][1]["postprocess"]["thresholds"]
+
+
+def test_a_study_is_judged_by_the_mean_of_two_models_that_kept_it_out(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packs = load_packs(place / "packs")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_split(draw_split(packs, 3, seed=8), other / "split.json")
+    for fold in range(3):  # of another split: three folds against two
+        shutil.copytree(finished / f"fold{fold % 2}" / "model", other / f"fold{fold}")
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    assert command(place, run, "--with", str(other), "--resume", "-q") == 0
+    config, split = read_crossval(place / "crossval.yaml"), read_split(run / "split.json", packs)
+    jury = Jury(config, split, run, beside=other)
+    split_of_other = read_split(other / "split.json", packs)
+    whom = {}
+    for fold, ids in enumerate(split.folds):
+        asked = [study.id for _, studies in jury.predictors(fold, packs) for study in studies]
+        assert sorted(asked) == sorted(ids)
+        for predictor, studies in jury.predictors(fold, packs):
+            assert len(predictor.bundle.card.members) == 2
+            for study in studies:
+                whom[study.id] = [k for k, held in enumerate(split_of_other.folds) if study.id in held]
+        outputs = {path.stem for path in jury.outputs(fold, packs).glob("*.npz")}
+        assert outputs == set(ids)
+    assert all(len(folds) == 1 for folds in whom.values())
+    assert json.loads((run / "results_joined" / "run.json").read_text())["settings"]["with"] == "other"
+    assert (run / "results" / "run.json").read_bytes() == (finished / "results" / "run.json").read_bytes()
+    # what is made of both takes those figures, and its own folds' figures are not passed off as its
+    stages = [f"--{name}={run / 'fold0' / name}" for name in ("coarse", "fine")]
+    card = ["--card", str(CONFIGS / "glioma_card.yaml"), "--no-openvino", "--with", str(other / "fold1")]
+    made = ["models", "assemble", *stages, *card, "--crossval", str(run), "-o", str(tmp_path / "model")]
+    assert main(made) == 0
+    assert len(find_model(str(tmp_path / "model")).card.members) == 2
+    before = jury.outputs(0, packs)
+    shutil.rmtree(other / "fold2")
+    shutil.copytree(run / "fold0" / "model", other / "fold2")
+    assert jury.outputs(0, packs) == before  # the same networks
+    shutil.rmtree(other / "fold2")
+    shutil.copytree(run / "fold1" / "model", other / "fold2")
+    assert jury.outputs(0, packs) != before  # what others said is not taken for theirs
+    shutil.rmtree(run / "results_joined")
+    assert main([*made[:-1], str(tmp_path / "again")]) == 4
+    (other / "split.json").unlink()
+    assert command(place, run, "--with", str(other), "--resume", "-q") == 3
+    assert "split.json" in capsys.readouterr().err
 
 
 def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(

@@ -18,7 +18,7 @@ from brats_seg.models.engines import build_network
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import LOG_COLUMNS
-from brats_seg.training.loop import learning_rate, step_seed, train
+from brats_seg.training.loop import Sources, learning_rate, step_seed, train
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.runs import read_run_config, read_seen
 from brats_seg.training.validate import predict_pack, validate
@@ -171,21 +171,31 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, how: str) -> None:
 def test_starting_from_weights(tmp_path: Path) -> None:
     path = train(toy_packs(), SHORT, tmp_path / "first", progress=False)
     cold = replace(SHORT, steps=2, warmup=1, learning_rate=1e-12)
-    again = train(toy_packs(), cold, tmp_path / "second", init=path, progress=False)
+    again = train(toy_packs(), cold, tmp_path / "second", sources=Sources(init=path), progress=False)
     first, second = load_file(path), load_file(again)
     assert all(torch.allclose(first[name], second[name], atol=1e-3) for name in first)
     with pytest.raises(ModelError, match="cannot be read"):
         (tmp_path / "junk.safetensors").write_bytes(b"junk")
-        train(toy_packs(), SHORT, tmp_path / "third", init=tmp_path / "junk.safetensors", progress=False)
+        train(
+            toy_packs(), SHORT, tmp_path / "third", sources=Sources(init=tmp_path / "junk.safetensors"), progress=False
+        )
     wider = replace(SHORT, network=replace(SHORT.network, widths=(16, 16)))
     with pytest.raises(ModelError, match="does not fit the network"):
-        train(toy_packs(), wider, tmp_path / "fourth", init=path, progress=False)
+        train(toy_packs(), wider, tmp_path / "fourth", sources=Sources(init=path), progress=False)
 
 
 def test_a_share_of_the_weights_it_started_from_is_kept(tmp_path: Path) -> None:
     start = train(toy_packs(), SHORT, tmp_path / "start", progress=False)
     runs = {
-        keep: load_file(train(toy_packs(), replace(SHORT, keep=keep), tmp_path / str(keep), init=start, progress=False))
+        keep: load_file(
+            train(
+                toy_packs(),
+                replace(SHORT, keep=keep),
+                tmp_path / str(keep),
+                sources=Sources(init=start),
+                progress=False,
+            )
+        )
         for keep in (0.0, 0.25)
     }
     began = load_file(start)
@@ -198,9 +208,9 @@ def test_a_share_of_the_weights_it_started_from_is_kept(tmp_path: Path) -> None:
 def test_a_run_that_keeps_a_share_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     config = replace(SHORT, keep=0.5)
     start = train(toy_packs(), SHORT, tmp_path / "start", progress=False)
-    whole = train(toy_packs(), config, tmp_path / "whole", init=start, progress=False)
-    train(toy_packs(), config, tmp_path / "broken", init=start, stop_after_s=0, progress=False)
-    broken = train(toy_packs(), config, tmp_path / "broken", init=start, resume=True, progress=False)
+    whole = train(toy_packs(), config, tmp_path / "whole", sources=Sources(init=start), progress=False)
+    train(toy_packs(), config, tmp_path / "broken", sources=Sources(init=start), stop_after_s=0, progress=False)
+    broken = train(toy_packs(), config, tmp_path / "broken", sources=Sources(init=start), resume=True, progress=False)
     assert broken.read_bytes() == whole.read_bytes()
     with pytest.raises(UsageError, match="pass --init"):
         train(toy_packs(), config, tmp_path / "chance", progress=False)
@@ -210,8 +220,12 @@ def test_auxiliary_studies_are_trained_on(tmp_path: Path) -> None:
     auxiliary = [toy_pack("p-1", centre=(10, 14, 12), seed=5)]
     config = replace(SHORT, steps=2, auxiliary=0.5)
     plain = load_file(train(toy_packs(), replace(config, auxiliary=0.0), tmp_path / "plain", progress=False))
-    mixed = load_file(train(toy_packs(), config, tmp_path / "mixed", auxiliary=auxiliary, progress=False))
-    again = load_file(train(toy_packs(), config, tmp_path / "again", auxiliary=auxiliary, progress=False))
+    mixed = load_file(
+        train(toy_packs(), config, tmp_path / "mixed", sources=Sources(auxiliary=auxiliary), progress=False)
+    )
+    again = load_file(
+        train(toy_packs(), config, tmp_path / "again", sources=Sources(auxiliary=auxiliary), progress=False)
+    )
     assert any(not torch.equal(plain[name], mixed[name]) for name in plain)
     assert all(torch.equal(again[name], mixed[name]) for name in mixed)
 
@@ -220,10 +234,12 @@ def test_auxiliary_studies_must_be_wanted_given_and_not_of_the_data_set(tmp_path
     with pytest.raises(UsageError, match="pass --auxiliary DATASET"):
         train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "a", progress=False)
     with pytest.raises(UsageError, match="set auxiliary to their share"):
-        train(toy_packs(), SHORT, tmp_path / "b", auxiliary=[toy_pack("p")], progress=False)
+        train(toy_packs(), SHORT, tmp_path / "b", sources=Sources(auxiliary=[toy_pack("p")]), progress=False)
     leak = [replace(toy_packs()[1], id="renamed")]
     with pytest.raises(InputError, match="auxiliary study renamed is b of the data set"):
-        train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "c", auxiliary=leak, progress=False)
+        train(
+            toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "c", sources=Sources(auxiliary=leak), progress=False
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -339,7 +355,7 @@ def test_a_network_for_fewer_sequences_never_sees_the_others(tmp_path: Path) -> 
     mixed = replace(config, auxiliary=0.9)
     beside = [[replace(held[0], id="p", labels=held[0].labels[::-1].copy())] for held in (packs, other)]
     fourth, fifth = (
-        train(packs, mixed, tmp_path / name, auxiliary=held, progress=False)
+        train(packs, mixed, tmp_path / name, sources=Sources(auxiliary=held), progress=False)
         for name, held in zip("de", beside, strict=True)
     )
     assert fourth.read_bytes() == fifth.read_bytes()

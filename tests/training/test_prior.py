@@ -20,7 +20,7 @@ from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
 from brats_seg.training.crossval import as_prepared
 from brats_seg.training.data import LEVELS_PER_LOGIT, Prior, training_case
 from brats_seg.training.export import assemble_runs
-from brats_seg.training.loop import train
+from brats_seg.training.loop import Sources, train
 from brats_seg.training.prior import PRIORS, open_coarse, with_priors
 from brats_seg.training.validate import predict_pack
 
@@ -95,10 +95,10 @@ def test_a_sequence_missing_for_the_coarse_stage_is_missing_for_the_fine_one() -
 
 def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_path: Path) -> None:
     run = tmp_path / "fine"
-    train(toy_packs(), FINE, run, coarse=coarse, progress=False, stop_after_s=0)
-    train(toy_packs(), FINE, run, coarse=coarse, progress=False, resume=True)
+    train(toy_packs(), FINE, run, sources=Sources(coarse=coarse), progress=False, stop_after_s=0)
+    train(toy_packs(), FINE, run, sources=Sources(coarse=coarse), progress=False, resume=True)
     whole = tmp_path / "whole"
-    train(toy_packs(), FINE, whole, coarse=coarse, progress=False)
+    train(toy_packs(), FINE, whole, sources=Sources(coarse=coarse), progress=False)
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     runs = {"coarse": coarse, "fine": run}
     bundle = assemble_runs(runs, CONFIGS / "glioma_card.yaml", tmp_path / "model")
@@ -122,9 +122,9 @@ def test_stages_that_do_not_go_together_are_refused(coarse: Path, tmp_path: Path
     with pytest.raises(UsageError, match="pass --coarse RUN"):
         train(toy_packs(), FINE, tmp_path / "a", progress=False)
     with pytest.raises(UsageError, match="does not hear it"):
-        train(toy_packs(), COARSE, tmp_path / "b", coarse=coarse, progress=False)
+        train(toy_packs(), COARSE, tmp_path / "b", sources=Sources(coarse=coarse), progress=False)
     with pytest.raises(ModelError, match="no run folder"):
-        train(toy_packs(), FINE, tmp_path / "c", coarse=tmp_path, progress=False)
+        train(toy_packs(), FINE, tmp_path / "c", sources=Sources(coarse=tmp_path), progress=False)
     with pytest.raises(UsageError, match="only a fine stage"):
         replace(FINE, stage="coarse", spacing_mm=2.0)
     with pytest.raises(UsageError, match="in_channels is 5"):
