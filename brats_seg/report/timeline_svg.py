@@ -113,7 +113,7 @@ def volume_chart(
     parts.append(_text(LEFT - 8, TOP - 16, "ml", anchor="end", colour=_SOFT))
     parts += [_tick(px(x), height - 12, name) for x, name in spaced(ticks, px)]
     for entry in series:
-        parts += _series(entry, px, py)
+        parts += _series(entry, px, py, top_value)
     parts += [_mark(mark, px(mark.x)) for mark in marks]
     parts.append("</svg>")
     return "".join(parts)
@@ -168,7 +168,7 @@ def _bands(events: Sequence[Event], px: Place, bottom: float) -> list[str]:
     return parts
 
 
-def _series(entry: Series, across: Place, up: Place) -> list[str]:
+def _series(entry: Series, across: Place, up: Place, top_value: float) -> list[str]:
     parts = []
     band = [c for c in entry.curve if c[2] is not None and c[3] is not None]
     if band:
@@ -185,15 +185,22 @@ def _series(entry: Series, across: Place, up: Place) -> list[str]:
     for point in entry.points:
         x = across(point.x)
         if point.low is not None and point.high is not None:
-            parts.append(
-                f'<path d="M{x - 5:.1f} {up(point.high):.1f}h10M{x:.1f} {up(point.high):.1f}V{up(point.low):.1f}'
-                f'M{x - 5:.1f} {up(point.low):.1f}h10" stroke="{entry.colour}" stroke-width="1.5" fill="none"/>'
-            )
+            parts.append(_whisker(entry.colour, x, up(point.low), up(point.high), goes_on=point.high > top_value))
+        interval = "" if point.low is None or point.high is None else f" ({point.low:.2f} to {point.high:.2f})"
         parts.append(
             f'<circle cx="{x:.1f}" cy="{up(point.value):.1f}" r="4.5" fill="{entry.colour}" stroke="white">'
-            f"<title>{escape(entry.name)} {point.value:.2f} ml</title></circle>"
+            f"<title>{escape(entry.name)} {point.value:.2f} ml{interval}</title></circle>"
         )
     return parts
+
+
+def _whisker(colour: str, x: float, low: float, high: float, *, goes_on: bool) -> str:
+    """An interval; an arrow instead of a bar where it goes on above the chart."""
+    end = f"M{x - 5:.1f} {high + 7:.1f}L{x:.1f} {high:.1f}l5 7" if goes_on else f"M{x - 5:.1f} {high:.1f}h10"
+    return (
+        f'<path d="{end}M{x:.1f} {high:.1f}V{low:.1f}M{x - 5:.1f} {low:.1f}h10" stroke="{colour}" '
+        'stroke-width="1.5" fill="none"/>'
+    )
 
 
 def _mark(mark: Mark, x: float) -> str:

@@ -202,6 +202,17 @@ def test_the_chart_marks_everything() -> None:
     assert "nan" not in drawing
 
 
+def test_an_interval_that_goes_on_above_the_chart_ends_in_an_arrow() -> None:
+    def ends(high: float) -> tuple[int, int]:
+        point = Point(0, 1.0, 0.5, high)
+        drawing = volume_chart([Series("ET", "#D55E00", (point, Point(30, 1.2)))], ticks=[(0, "a"), (30, "b")])
+        assert f"(0.50 to {high:.2f})" in drawing  # the number is there in any case
+        return drawing.count("h10"), drawing.count("l5 7")
+
+    assert ends(1.5) == (2, 0)  # a bar above and one below
+    assert ends(17.0) == (1, 1)
+
+
 def test_a_single_empty_visit_can_be_drawn() -> None:
     assert "nan" not in volume_chart([Series("ET", "#000", (Point(0, 0.0),))], ticks=[(0, "a")])
 
