@@ -122,7 +122,8 @@ def _ask(pack: PackedStudy, coarse: CoarseStage, config: TrainConfig, *, seed: i
         image = drop_sequences(image, config.augment, chance)
         blanks.append(tuple(int(n) for n in torch.nonzero(image.flatten(1).abs().amax(dim=1) == 0).flatten()))
         is_mirrored = chance.happens(config.augment.flip)
-        said = _logits(coarse, image.flip(1) if is_mirrored else image)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.uses_bf16(device.type)):
+            said = _logits(coarse, image.flip(1) if is_mirrored else image).float()
         said = said.flip(1) if is_mirrored else said
         logits.append((said * LEVELS_PER_LOGIT).round().clamp(-127, 127).to(torch.int8))
     return Prior(torch.stack(logits), tuple(blanks), coarse.config.factor / config.factor)
