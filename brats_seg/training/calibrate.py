@@ -97,14 +97,16 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
     return fit_sizes(cases, config)
 
 
-def threshold_scores(cases: Sequence[Case], config: PostprocessConfig) -> NDArray[np.float64]:
-    """Dice ``(cases, regions, thresholds)`` at each of :data:`THRESHOLDS`."""
-    scores = np.zeros((len(cases), len(REGIONS), len(THRESHOLDS)))
+def threshold_scores(
+    cases: Sequence[Case], config: PostprocessConfig, thresholds: Sequence[float] = THRESHOLDS
+) -> NDArray[np.float64]:
+    """Dice ``(cases, regions, thresholds)`` at each threshold."""
+    scores = np.zeros((len(cases), len(REGIONS), len(thresholds)))
     for c, case in enumerate(cases):
         array = case.probabilities(config)
         for r, region in enumerate(REGIONS):
             truth = case.truth(region)
-            scores[c, r] = [score(array[r] >= threshold, truth) for threshold in THRESHOLDS]
+            scores[c, r] = [score(array[r] >= threshold, truth) for threshold in thresholds]
     return scores
 
 
@@ -128,8 +130,7 @@ def simplest_as_good(scores: NDArray[np.float64]) -> int:
 
 def fit_weight(cases: Sequence[Case], config: PostprocessConfig) -> float:
     """Share of the fine stage: all of it, unless less is better beyond chance."""
-    middle = THRESHOLDS.index(0.5)
-    scores = [threshold_scores(cases, replace(config, fine_weight=w))[:, :, middle].mean(axis=1) for w in WEIGHTS]
+    scores = [threshold_scores(cases, replace(config, fine_weight=w), [0.5]).mean(axis=(1, 2)) for w in WEIGHTS]
     return WEIGHTS[simplest_as_good(np.stack(scores, axis=1))]
 
 
