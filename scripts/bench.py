@@ -1,11 +1,12 @@
 """Speed, memory and accuracy on real studies, side by side in one run.
 
-    python scripts/bench.py STUDIES -o OUT [--only segment,batch,network,start,accuracy] [--studies 3]
+    python scripts/bench.py STUDIES -o OUT [--only segment,batch,network,start,accuracy,train] [--studies 3]
 
 Prints a table and writes OUT/bench.json. STUDIES is a folder of labelled studies (eight in the figures of the
 README); accuracy is only measured on studies that the model was not trained on. Times are medians; processes are
 started fresh, as a user starts them. MONAI's SegResNet, as its BraTS bundle configures it, runs in the same process
-and on the same threads as the network it is compared with.
+and on the same threads as the network it is compared with. ``--only train --device cuda`` measures a step of training
+in both precisions and the making of a phantom of 128 voxels cubed; studies are not needed for that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,47 @@ def bench_network(studies: list[Path]) -> dict[str, Any]:
     return result
 
 
+def bench_train(device: str) -> dict[str, Any]:
+    """Forward and backward pass of the whole-brain network in both precisions, and a phantom drawn for a sample."""
+    import numpy as np
+    import torch
+
+    from brats_seg.networks.attention_unet import AttentionUNet
+    from brats_seg.training.loop import DeepSupervision
+    from brats_seg.training.losses import RegionLoss
+    from brats_seg.training.phantoms import TISSUES, draw_phantoms
+
+    place = torch.device(device)
+
+    def median_s(work: Callable[[], object], times: int) -> float:
+        seconds = []
+        for _ in range(times):
+            began = time.perf_counter()
+            work()
+            if place.type == "cuda":
+                torch.cuda.synchronize(place)
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds[1:])  # the first one prepares
+
+    network = DeepSupervision(AttentionUNet().to(place))
+    image = torch.randn(1, 4, 64, 80, 64, generator=torch.Generator().manual_seed(0)).to(place)
+    target, loss = (image[:, :3] > 1).float(), RegionLoss().to(place)
+
+    def step(*, is_half: bool) -> None:
+        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=is_half):
+            outputs = network(image)
+        loss(outputs, target).backward()
+
+    result: dict[str, Any] = {"device": device}
+    for name, is_half in (("fp32", False), ("bf16", True)):
+        result[f"step_{name}_s"] = median_s(partial(step, is_half=is_half), 8)
+    result["bf16_times_faster"] = result["step_fp32_s"] / result["step_bf16_s"]
+    shares = np.random.default_rng(0).dirichlet(np.full(len(TISSUES), 0.1), (128, 128, 128)).transpose(3, 0, 1, 2)
+    body = torch.from_numpy(np.floor(255 * shares).astype(np.uint8))[None].to(place)
+    result["phantom_128_s"] = median_s(lambda: draw_phantoms(body, [1]), 6)
+    return result
+
+
 def bench_accuracy(studies: list[Path], out: Path, scorer: Path) -> dict[str, Any]:
     """Dice of the label maps of :func:`bench_batch` by the independent scorer."""
     from brats_seg.core.labels import guess_schema, present_values
@@ -137,15 +180,19 @@ def bench_accuracy(studies: list[Path], out: Path, scorer: Path) -> dict[str, An
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of labelled studies")
+    parser.add_argument("data", type=Path, nargs="?", help="folder of labelled studies")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/bench"))
     parser.add_argument("--only", default="start,network,segment,batch,accuracy")
     parser.add_argument("--studies", type=int, default=8, help="how many studies to use")
+    parser.add_argument("--device", default="cpu", help="of the part 'train' (default: cpu)")
     parser.add_argument("--scorer", type=Path, help="score.py; accuracy is left out without it")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    studies = sorted(path for path in arguments.data.iterdir() if path.is_dir())[: arguments.studies]
     wanted = arguments.only.split(",")
+    if arguments.data is None and set(wanted) - {"start", "train"}:
+        parser.error("pass a folder of studies; only 'start' and 'train' do without")
+    folders = [] if arguments.data is None else [path for path in arguments.data.iterdir() if path.is_dir()]
+    studies = sorted(folders)[: arguments.studies]
     result: dict[str, Any] = {"threads": os.cpu_count()}
     if "start" in wanted:
         result["start_s"] = bench_start()
@@ -155,6 +202,8 @@ def main() -> None:
         result["segment"] = bench_segment(studies, arguments.output)
     if "batch" in wanted:
         result["batch"] = bench_batch(studies, arguments.output)
+    if "train" in wanted:
+        result["train"] = bench_train(arguments.device)
     if "accuracy" in wanted and arguments.scorer is not None:
         result["accuracy"] = bench_accuracy(studies, arguments.output, arguments.scorer)
     (arguments.output / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
