@@ -33,8 +33,9 @@ from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import is_finished
 from brats_seg.training.loop import Sources, train
-from brats_seg.training.runs import CONFIG, WEIGHTS, read_run_config, read_seen, read_yaml
+from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
 from brats_seg.training.splits import Split, draw_split, read_split, write_split
+from brats_seg.training.state import saved_step
 
 SPLIT = "split.json"
 STAGES = ("coarse", "fine")
@@ -192,12 +193,16 @@ def train_fold(
     """
     for name, stage in config.stages.items():
         folder = fold_folder(run, fold) / name
+        settings = fold_config(stage, split, fold)
+        if is_finished(folder, stage) and saved_step(folder) == stage.steps:
+            open_run(folder, settings, resume=True)  # which refuses other settings; nothing else is to be done
+            continue
         left = None if until is None else until - time.monotonic()
         if world.decide(left is not None and left <= 0):
             return False
         train(
             packs,
-            fold_config(stage, split, fold),
+            settings,
             folder,
             sources=Sources(
                 init=None if start is None else fold_start(start, fold, name),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -103,6 +104,17 @@ def save_state(state: TrainState, config: TrainConfig, run: Path) -> None:
     # one entry, because safetensors writes several in any order, and equal runs should give equal files
     save_file(weights, partial, metadata={"made_by": f"brats-seg, stage {config.stage}, step {state.step}"})
     partial.replace(run / WEIGHTS)
+
+
+def saved_step(run: Path) -> int:
+    """After how many steps the weights of a run folder were written; 0 where there are none that say."""
+    try:
+        with safe_open(run / WEIGHTS, framework="pt") as held:
+            words = (held.metadata() or {}).get("made_by", "")
+    except (OSError, SafetensorError):
+        return 0
+    _, found, step = words.rpartition(" step ")
+    return int(step) if found and step.isdigit() else 0
 
 
 def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:

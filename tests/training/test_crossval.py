@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from toy_packs import toy_pack
 
 from brats_seg.cli.main import main
@@ -21,6 +23,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.predict import StageOutputs
 from brats_seg.models.bundle import PostprocessConfig, find_model
 from brats_seg.preprocessing.prepare import PrepareConfig
+from brats_seg.training import crossval as crossval_module
 from brats_seg.training.calibrate import (
     MIN_ENHANCEMENT,
     MIN_ENHANCING_ML,
@@ -46,6 +49,7 @@ from brats_seg.training.judge import interval_summary, segmentation_of
 from brats_seg.training.pack import open_auxiliary
 from brats_seg.training.runs import read_yaml
 from brats_seg.training.splits import draw_split, read_split, write_split
+from brats_seg.training.state import saved_step
 from brats_seg.training.subsets import subsets
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -188,6 +192,26 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert list(card.held_out) == json.loads((finished / "split.json").read_text())["folds"][1]
     assert not set(card.seen) & set(card.held_out)
     assert list(card.postprocess.thresholds) == fits["folds"][1]["postprocess"]["thresholds"]
+
+
+def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_is(
+    place: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    weights = run / "fold1" / "coarse" / "weights.safetensors"
+    assert saved_step(weights.parent) == 40
+    with monkeypatch.context() as patched:
+        patched.setattr(crossval_module, "train", lambda *_, **__: pytest.fail("trained again"))
+        assert command(place, run, "--only", "1", "--resume", "-q") == 0
+    # killed after the last row of the log and before the weights: the log alone says that all is done
+    state = torch.load(weights.with_name("checkpoint.pt"), weights_only=True)
+    torch.save({**state, "step": 39}, weights.with_name("checkpoint.pt"))
+    save_file(load_file(weights), weights, metadata={"made_by": "brats-seg, stage coarse, step 39"})
+    assert command(place, run, "--only", "1", "--resume", "-q") == 0
+    assert saved_step(weights.parent) == 40
+    shutil.rmtree(run / "fold1" / "model")
+    assert command(place, run, "--resume", "-q") == 4  # the fine stage heard other weights than these
 
 
 def test_a_study_is_judged_by_the_mean_of_two_models_that_kept_it_out(
