@@ -143,7 +143,7 @@ def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -
 def _train(job: _Job, world: World, until: float | None) -> bool:
     """Whether all folds are finished."""
     from brats_seg.training.crossval import fold_folder, train_fold
-    from brats_seg.training.log import is_finished
+    from brats_seg.training.state import is_complete
 
     for fold in job.arguments.only or range(len(job.split.folds)):
         if world.is_first:
@@ -165,7 +165,7 @@ def _train(job: _Job, world: World, until: float | None) -> bool:
         fold
         for fold in range(len(job.split.folds))
         for name, stage in job.config.stages.items()
-        if not is_finished(fold_folder(job.run, fold) / name, stage)
+        if not is_complete(fold_folder(job.run, fold) / name, stage)
     ]
     if left and world.is_first:
         numbers = ", ".join(map(str, dict.fromkeys(left)))

@@ -15,6 +15,8 @@ from brats_seg.training.config import TrainConfig
 from brats_seg.training.runs import read_run_config
 
 RESULTS = "results"
+JOINED = "_joined"
+"""Behind the names of folders with what models say together with others."""
 _NAMES = [region.abbreviation for region in REGIONS]
 
 
@@ -35,7 +37,7 @@ def crossvalidated(
     Raises:
         ModelError: if the run is not finished, or cross-validated another network or preprocessing.
     """
-    folder = run / (f"{RESULTS}_joined" if joined else RESULTS)
+    folder = run / (RESULTS + JOINED if joined else RESULTS)
     try:
         fits = json.loads((folder / "fits.json").read_text(encoding="utf-8"))["final"]
         split = json.loads((run / "split.json").read_text(encoding="utf-8"))

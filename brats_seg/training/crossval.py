@@ -27,15 +27,15 @@ from brats_seg.models.engines import open_engine
 from brats_seg.models.ensemble import join_stages
 from brats_seg.training.arrays import open_arrays, write_arrays
 from brats_seg.training.calibrate import Case
+from brats_seg.training.card import JOINED
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
-from brats_seg.training.log import is_finished
 from brats_seg.training.loop import Sources, train
 from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
 from brats_seg.training.splits import Split, draw_split, read_split, write_split
-from brats_seg.training.state import saved_step
+from brats_seg.training.state import is_complete
 
 SPLIT = "split.json"
 STAGES = ("coarse", "fine")
@@ -194,7 +194,7 @@ def train_fold(
     for name, stage in config.stages.items():
         folder = fold_folder(run, fold) / name
         settings = fold_config(stage, split, fold)
-        if is_finished(folder, stage) and saved_step(folder) == stage.steps:
+        if is_complete(folder, stage):
             open_run(folder, settings, resume=True)  # which refuses other settings; nothing else is to be done
             continue
         left = None if until is None else until - time.monotonic()
@@ -215,7 +215,7 @@ def train_fold(
             stop_after_s=left,
             progress=progress,
         )
-        if not is_finished(folder, stage):
+        if not is_complete(folder, stage):
             return False
     return True
 
@@ -299,7 +299,7 @@ class Jury:
     @property
     def suffix(self) -> str:
         """Of the folder with what was found."""
-        return ("_joined" if self.beside else "") + ("_mirrored" if self.mirror else "")
+        return (JOINED if self.beside else "") + ("_mirrored" if self.mirror else "")
 
     def outputs(self, fold: int, packs: Sequence[PackedStudy]) -> Path:
         """Folder with what is said about the studies of a fold; another one for other models beside the fold's own.
@@ -319,18 +319,22 @@ class Jury:
         """Who predicts which of the studies ``fold`` keeps out.
 
         Raises:
-            InputError: if no model of ``beside`` kept a study out.
+            InputError: if ``beside`` has no split, or one of other studies.
+            ModelError: if it lacks a model.
         """
         by_id = {pack.id: pack for pack in packs}
-        groups: dict[int | None, list[PackedStudy]] = {}
-        folds = () if self.beside is None else read_split(self.beside / SPLIT, packs).folds
-        for study in self.split.folds[fold]:
-            other = None if self.beside is None else next(k for k, ids in enumerate(folds) if study in ids)
-            groups.setdefault(other, []).append(by_id[study])
+        kept_out = [by_id[study] for study in self.split.folds[fold]]
         own = fold_model(self.config, fold, self.run)
-        for other, studies in groups.items():
-            bundles = [own] if other is None or self.beside is None else [own, _held_model(self.beside, other)]
-            yield joined_predictor(bundles, mirror=self.mirror, device=self.device), studies
+        if self.beside is None:
+            yield self._joined([own]), kept_out
+            return
+        for other, ids in enumerate(read_split(self.beside / SPLIT, packs).folds):
+            both = [pack for pack in kept_out if pack.id in ids]
+            if both:
+                yield self._joined([own, _held_model(self.beside, other)]), both
+
+    def _joined(self, bundles: Sequence[ModelBundle]) -> Predictor:
+        return joined_predictor(bundles, mirror=self.mirror, device=self.device)
 
 
 def _held_model(start: Path, fold: int) -> ModelBundle:

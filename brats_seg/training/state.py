@@ -15,6 +15,7 @@ from torch import nn
 from brats_seg.core.errors import ModelError
 from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.training.config import TrainConfig
+from brats_seg.training.log import is_finished
 from brats_seg.training.optimiser import optimisers
 from brats_seg.training.runs import WEIGHTS, load_weights
 
@@ -115,6 +116,11 @@ def saved_step(run: Path) -> int:
         return 0
     _, found, step = words.rpartition(" step ")
     return int(step) if found and step.isdigit() else 0
+
+
+def is_complete(run: Path, config: TrainConfig) -> bool:
+    """Whether a run is done, weights and all: its log says so a moment before they are written."""
+    return is_finished(run, config) and saved_step(run) == config.steps
 
 
 def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
