@@ -43,8 +43,12 @@ def join_stages(bundles: Sequence[ModelBundle]) -> list[Joined]:
 
 
 def _plain(values: Mapping[str, Any]) -> str:
-    """The same for settings in memory, which hold tuples, and those of a file, which hold lists."""
-    return json.dumps(values, sort_keys=True, default=dict)
+    """The same for settings in memory, which hold tuples, and those of a file, which hold lists.
+
+    A setting that lists nothing is left out, as it is from the card of a model made before there was such a setting.
+    """
+    listed = {key: value for key, value in values.items() if value not in ((), [])}
+    return json.dumps(listed, sort_keys=True, default=dict)
 
 
 def add_members(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:

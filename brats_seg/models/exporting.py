@@ -213,7 +213,8 @@ def _describe(
         "stages": stages,
         "how": [
             "prepare: bring the sequences to one grid along RAS axes at prepare.spacing_mm, crop to the brain, clip to "
-            "prepare.percentiles and z-score each within the brain; 0 outside; pad to prepare.divisor",
+            "prepare.percentiles and z-score each within the brain; N4 over those that prepare.bias_corrected names, "
+            "which are then z-scored anew; 0 outside; pad to prepare.divisor",
             "each stage: average-pool by spacing_mm / prepare.spacing_mm, order and turn as the stage says, run, turn "
             "back, bring logits back up trilinearly, sigmoid",
             "coarse looks at the whole brain; fine at the box around coarse WT >= postprocess.roi_threshold, wider by "

@@ -2,7 +2,8 @@
 
 The steps, in order: bring every sequence to the reference (rigidly, where grids differ), store it along
 right-anterior-superior axes, resample to 1 mm where it is not, crop to the brain, clip and z-score each
-sequence within the brain, pad to a multiple the networks need. Orientation, spacing, crop and pad are
+sequence within the brain, take the coil's inhomogeneity out of those the model wants without it, pad to a
+multiple the networks need. Orientation, spacing, crop and pad are
 MONAI's transforms on ``MetaTensor``, so that the affine follows the array through each of them.
 """
 
@@ -27,6 +28,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.core.volume import Grid, Volume
+from brats_seg.preprocessing.bias import without_bias
 from brats_seg.preprocessing.brain import background_value, brain_mask, check_skull_stripped
 from brats_seg.preprocessing.identify import check_identity
 from brats_seg.preprocessing.register import check_registration, register_rigid, resample
@@ -47,12 +49,14 @@ class PrepareConfig:
         percentiles: intensities outside these, within the brain, are clipped before the z-score.
         divisor: sides are padded to a multiple of this.
         margin: voxels kept around the brain when cropping.
+        bias_corrected: sequences whose bias field is taken out, by their names in ``MRSequence``.
     """
 
     spacing_mm: float = 1.0
     percentiles: tuple[float, float] = (0.1, 99.9)
     divisor: int = 32
     margin: int = 2
+    bias_corrected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.percentiles
@@ -60,6 +64,9 @@ class PrepareConfig:
             raise ValueError(f"percentiles {self.percentiles} must rise within 0..100")
         if self.spacing_mm <= 0 or self.divisor < 1 or self.margin < 0:
             raise ValueError("spacing_mm and divisor must be positive, margin not negative")
+        unknown = sorted(set(self.bias_corrected) - {sequence.value for sequence in SEQUENCES})
+        if unknown:
+            raise ValueError(f"bias_corrected has {unknown}; choose from {', '.join(s.value for s in SEQUENCES)}")
 
 
 def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = False) -> PreparedStudy:
@@ -94,6 +101,7 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
     warnings.extend(str(warning) for warning in check_identity(images, brain))
     array, intensity = _normalise(images, brain, config, backgrounds)
     array, brain, grid = _crop_and_pad(array, brain, target.grid, config)
+    _take_out_bias(array, config, decisions)
     if study.missing:
         names = ", ".join(sequence.title for sequence in study.missing)
         warnings.append(f"{names} missing: the network worked without, which costs accuracy")
@@ -229,6 +237,21 @@ def _normalise(
         was = backgrounds[sequence]
         intensity[sequence] = {"low": low + was, "high": high + was, "mean": mean + was, "std": std}
     return array, intensity
+
+
+def _take_out_bias(array: NDArray[np.float32], config: PrepareConfig, decisions: list[str]) -> None:
+    """Correct the sequences the settings name, in place; they stay z-scores."""
+    for channel, sequence in enumerate(SEQUENCES):
+        inside = array[channel] != 0
+        if sequence.value not in config.bias_corrected or not inside.any():
+            continue
+        flat = without_bias(array[channel], inside, spacing_mm=config.spacing_mm)
+        changed = float((flat - array[channel])[inside].std())
+        values = flat[inside]
+        array[channel][inside] = (values - values.mean()) / max(float(values.std()), 1e-6)
+        decisions.append(
+            f"{sequence.title}: coil inhomogeneity taken out (N4), {changed:.2f} of the brain's standard deviation"
+        )
 
 
 def _crop_and_pad(

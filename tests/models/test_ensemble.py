@@ -56,6 +56,15 @@ def test_models_that_do_not_go_together_are_not_joined(pair: ModelBundle, tmp_pa
     assert [joined.stage.member for joined in join_stages([pair, pair])] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
+def test_a_setting_that_lists_nothing_is_none_and_one_that_lists_something_counts(pair: ModelBundle) -> None:
+    older = ModelBundle(replace(pair.card, prepare={"divisor": 8}), pair.folder)
+    newer = ModelBundle(replace(pair.card, prepare={"divisor": 8, "bias_corrected": ()}), pair.folder)
+    assert len(join_stages([older, newer])) == 8
+    other = ModelBundle(replace(pair.card, prepare={"divisor": 8, "bias_corrected": ["flair"]}), pair.folder)
+    with pytest.raises(ModelError, match="prepare studies differently"):
+        join_stages([older, other])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -1,0 +1,76 @@
+"""The slow change of brightness that a receive coil leaves in a scan, estimated and taken out.
+
+N4 (Tustison et al., IEEE Trans Med Imaging 2010;29(6):1310-20, doi:10.1109/TMI.2010.2046908), as SimpleITK has it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import InputError
+
+STEP_MM = 8.0
+"""The field is estimated on voxels of about this size: it bends over centimetres, and time goes with their number."""
+CONTROL_POINTS = 5
+"""Of its cubic B-spline along each axis, two spans over the head; more would follow an edema."""
+ITERATIONS = 20
+"""At most. More of them go on towards edema."""
+LIFT = 4.0
+"""Added to z-scores, for N4 works on logarithms: about what a brain's mean is in its own standard deviations."""
+FLOOR = 0.1
+"""Smallest lifted value: what is darker is taken as this dark."""
+
+
+def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spacing_mm: float) -> NDArray[np.float32]:
+    """A scan without its bias field.
+
+    Args:
+        scores: ``(X, Y, Z)`` z-scores within the brain.
+        inside: ``(X, Y, Z)`` where they are valid; everything else is left alone.
+        spacing_mm: voxel size along every axis.
+
+    Returns:
+        ``(X, Y, Z)``, not standardised anew: mean and deviation have moved a little.
+
+    Raises:
+        InputError: if there is too little to estimate a field from.
+    """
+    factor = max(round(STEP_MM / spacing_mm), 1)
+    lifted = np.where(inside, np.maximum(scores + np.float32(LIFT), np.float32(FLOOR)), np.float32(0))
+    share = _pooled(inside.astype(np.float32), factor)
+    mask = share >= 0.5
+    if min(mask.shape) < CONTROL_POINTS or int(mask.sum()) < CONTROL_POINTS**3:
+        raise InputError("the brain is too small to estimate the coil's inhomogeneity in it; is its voxel size right?")
+    small = np.where(mask, _pooled(lifted, factor) / np.maximum(share, 1e-6), FLOOR)
+    image, region = (sitk.GetImageFromArray(array) for array in (small.astype(np.float32), mask.astype(np.uint8)))
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetNumberOfControlPoints([CONTROL_POINTS] * 3)
+    n4.SetMaximumNumberOfIterations([ITERATIONS])
+    n4.Execute(image, region)
+    logarithm = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
+    # A voxel of the small grid stands for the middle of its block.
+    places = [(np.arange(n) + 0.5) / factor - 0.5 for n in scores.shape]
+    field = _stretched(logarithm, places)
+    return np.where(inside, lifted / np.exp(field) - np.float32(LIFT), scores).astype(np.float32)
+
+
+def _pooled(array: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Means over blocks of ``factor`` cubed voxels, zeros after the last voxel where a block is not full."""
+    padded = np.pad(array, [(0, -n % factor) for n in array.shape])
+    x, y, z = (n // factor for n in padded.shape)
+    means: NDArray[np.float32] = padded.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5))
+    return means
+
+
+def _stretched(field: NDArray[np.float32], places: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """A smooth field at other places along each axis, linearly, level beyond its ends."""
+    for axis, where in enumerate(places):
+        inner = np.clip(where, 0, field.shape[axis] - 1)
+        low = np.minimum(np.floor(inner).astype(int), max(field.shape[axis] - 2, 0))
+        weight = (inner - low).astype(np.float32)
+        weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
+        high = np.minimum(low + 1, field.shape[axis] - 1)
+        field = np.take(field, low, axis) * (1 - weight) + np.take(field, high, axis) * weight
+    return field
