@@ -73,7 +73,7 @@ def test_only_what_the_settings_name_is_corrected_and_it_is_said() -> None:
     inside = corrected.array[3] != 0
     assert corrected.array[3][inside].mean() == pytest.approx(0, abs=1e-3)
     assert corrected.array[3][inside].std() == pytest.approx(1, abs=1e-3)
-    assert [line for line in corrected.record.decisions if "N4" in line][0].startswith("FLAIR: coil inhomogeneity")
+    assert next(line for line in corrected.record.decisions if "N4" in line).startswith("FLAIR: coil inhomogeneity")
     assert not [line for line in plain.record.decisions if "N4" in line]
 
 
