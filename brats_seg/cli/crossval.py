@@ -39,8 +39,9 @@ def add_parser(subparsers: Any) -> None:
         "--init",
         type=Path,
         metavar="RUN",
-        help="start each fold from the weights of the same fold of another cross-validation, whose split is taken, "
-        "or from those of a run of train that has seen none of the studies, such as one on phantoms",
+        help="start each fold from the weights of the same fold of another cross-validation, whose split is taken and, "
+        "for a multiple of its folds, divided; or from a run of train that has seen none of the studies, such as one "
+        "on phantoms",
     )
     parser.add_argument(
         "--with",

@@ -34,7 +34,7 @@ from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.loop import Sources, train
 from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
-from brats_seg.training.splits import Split, draw_split, read_split, write_split
+from brats_seg.training.splits import Split, divide_split, draw_split, read_split, write_split
 from brats_seg.training.state import is_complete
 
 SPLIT = "split.json"
@@ -93,20 +93,24 @@ def open_split(
         folds: how many.
         run: the run folder.
         start: where the folds' networks start from. Of another cross-validation the split is taken, so that they have
-            not seen what they keep out; a single run may have seen none of the studies at all.
+            not seen what they keep out, its folds divided where more are asked for; a single run may have seen none of
+            the studies at all.
 
     Raises:
         InputError: if ``start`` has no split, or one of other studies.
         ModelError: if ``start`` is a run that does not say what it has seen.
-        UsageError: if the folder, or ``start``, holds a split of another number of folds or another seed, or has seen
-            a study.
+        UsageError: if the folder holds a split of another number of folds or another seed, or ``start`` one that does
+            not go with it, or has seen a study.
     """
     if start is not None and is_single_run(start):
         _check_unseen(packs, start)
         start = None
     path = run / SPLIT
     if not path.exists():
-        drawn = draw_split(packs, folds, seed=config.seed) if start is None else read_split(start / SPLIT, packs)
+        if start is None:
+            drawn = draw_split(packs, folds, seed=config.seed)
+        else:
+            drawn = divide_split(read_split(start / SPLIT, packs), packs, folds, seed=config.seed)
         run.mkdir(parents=True, exist_ok=True)
         write_split(drawn, path)
     split = read_split(path, packs)
@@ -115,8 +119,10 @@ def open_split(
             f"{run} was started with {len(split.folds)} folds and seed {split.seed}, not {folds} and {config.seed}; "
             "choose another folder"
         )
-    if start is not None and read_split(start / SPLIT, packs).folds != split.folds:
-        raise UsageError(f"{start} keeps other studies out of its folds than {run}; its networks have seen them")
+    if start is not None:
+        before = read_split(start / SPLIT, packs)
+        if any(before.fold_around(ids) is None for ids in split.folds):
+            raise UsageError(f"{start} keeps other studies out of its folds than {run}; its networks have seen them")
     return split
 
 
@@ -135,18 +141,27 @@ def _check_unseen(packs: Sequence[PackedStudy], start: Path) -> None:
         )
 
 
-def fold_start(start: Path, fold: int, stage: str) -> Path | None:
+def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str], stage: str) -> Path | None:
     """Weights one stage of one fold starts from: of a model, a run of cross-validation, or a single run.
+
+    Args:
+        start: fold models, a run of cross-validation, or a run of :func:`~brats_seg.training.loop.train`.
+        packs: every study.
+        kept_out: those the fold keeps out; of folds, the one that kept them all out is where it starts from.
+        stage: coarse or fine.
 
     Returns:
         None where a single run is of another stage, which then starts from chance.
 
     Raises:
         InputError: if a fold has none.
-        ModelError: if a single run is not finished.
+        UsageError: if none of the folds kept the studies out.
     """
     if is_single_run(start):
         return start / WEIGHTS if read_run_config(start).stage == stage else None
+    fold = read_split(start / SPLIT, packs).fold_around(kept_out)
+    if fold is None:
+        raise UsageError(f"no fold of {start} kept out all of {', '.join(kept_out)}; its networks have seen them")
     folder = fold_folder(start, fold)
     for path in (folder / f"{stage}.safetensors", folder / stage / WEIGHTS):
         if path.is_file():
@@ -185,7 +200,7 @@ def train_fold(
         split: which studies this fold keeps out.
         fold: its number.
         run: the run folder of the cross-validation.
-        start: fold models, or another run on the same split, whose weights to start from instead of chance.
+        start: fold models, or another run, whose weights to start from instead of chance.
         auxiliary: studies that every fold trains on besides; see :func:`~brats_seg.training.loop.train`.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
@@ -205,7 +220,7 @@ def train_fold(
             settings,
             folder,
             sources=Sources(
-                init=None if start is None else fold_start(start, fold, name),
+                init=None if start is None else fold_start(start, packs, split.folds[fold], name),
                 coarse=folder.with_name("coarse") if stage.hears_coarse else None,
                 phantoms=run / "phantoms",
                 auxiliary=auxiliary if stage.auxiliary > 0 else (),

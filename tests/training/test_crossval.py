@@ -109,21 +109,48 @@ def test_folds_start_from_those_of_another_run(
     split = open_split(packs, config, 2, tmp_path / "more", start=finished)
     assert split == read_split(finished / "split.json", packs)
     weights = finished / "fold1" / "coarse" / "weights.safetensors"
-    assert fold_start(finished, 1, "coarse") == weights
+    assert fold_start(finished, packs, split.folds[1], "coarse") == weights
     assert command(place, tmp_path / "more", "--init", str(finished), "--only", "1", "--resume", "-q") == 0
     begun = read_log(tmp_path / "more" / "fold1" / "coarse")
     assert begun[0] < read_log(finished / "fold1" / "coarse")[0]  # the loss of the first steps
+    (tmp_path / "bare").mkdir()
+    shutil.copy(finished / "split.json", tmp_path / "bare" / "split.json")
     with pytest.raises(InputError, match="neither"):
-        fold_start(finished, 7, "coarse")
+        fold_start(tmp_path / "bare", packs, split.folds[1], "coarse")
     # networks of another split have seen what this one keeps out
     open_split(packs, replace(config, seed=5), 2, tmp_path / "other")
     assert command(place, tmp_path / "other", "--init", str(finished), "--resume", "-q") == 2
     assert "seed 5" in capsys.readouterr().err
     taken = json.loads((finished / "split.json").read_text())
-    taken["folds"][0], taken["folds"][1] = taken["folds"][1], taken["folds"][0]
+    alone = [next(name for name in ids if "00000" not in name) for ids in taken["folds"]]
+    taken["folds"] = [[*(set(ids) - {alone[k]}), alone[1 - k]] for k, ids in enumerate(taken["folds"])]
     (tmp_path / "other" / "split.json").write_text(json.dumps(taken))
     with pytest.raises(UsageError, match="have seen them"):
         open_split(packs, config, 2, tmp_path / "other", start=finished)
+
+
+def test_folds_are_divided_and_go_on_from_the_one_that_kept_both_parts_out(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
+    before = read_split(finished / "split.json", packs)
+    run = tmp_path / "more"
+    started = ["crossval", str(place / "crossval.yaml"), "--data", str(place / "packs"), "-o", str(run), "-q"]
+    assert main([*started, "--folds", "3", "--init", str(finished)]) == 2
+    assert "multiple" in capsys.readouterr().err
+    split = open_split(packs, config, 4, run, start=finished)
+    for fold, ids in enumerate(split.folds):
+        assert before.fold_around(ids) == fold // 2
+        assert (
+            fold_start(finished, packs, ids, "fine") == finished / f"fold{fold // 2}" / "fine" / "weights.safetensors"
+        )
+    assert main([*started, "--folds", "4", "--init", str(finished), "--only", "3", "--resume"]) == 0
+    held = read_yaml(run / "fold3" / "coarse" / "config.yaml")["validation"]
+    assert held == list(split.folds[3])
+    assert set(held) < set(before.folds[1])  # trained on the other half besides
+    assert read_log(run / "fold3" / "coarse")[0] < read_log(finished / "fold1" / "coarse")[0]
+    with pytest.raises(UsageError, match="have seen them"):
+        fold_start(finished, packs, [before.folds[0][0], before.folds[1][0]], "coarse")
 
 
 def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
@@ -134,8 +161,8 @@ def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
     pretrain = ["train", str(config), "--set", "steps=30", "-q"]
     clean, leaking = tmp_path / "clean", tmp_path / "leaking"
     assert main([*pretrain, "--data", str(tmp_path / "phantoms"), "-o", str(clean)]) == 0
-    assert fold_start(clean, 1, "coarse") == clean / "weights.safetensors"
-    assert fold_start(clean, 1, "fine") is None
+    assert fold_start(clean, [], [], "coarse") == clean / "weights.safetensors"
+    assert fold_start(clean, [], [], "fine") is None
     run = tmp_path / "run"
     assert command(place, run, "--init", str(clean), "--only", "1", "--precision", "bf16", "-q") == 0
     assert read_yaml(run / "fold1" / "fine" / "config.yaml")["precision"] == "bf16"

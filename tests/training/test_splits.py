@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.training.data import PackedStudy
-from brats_seg.training.splits import draw_split, read_split, stratum, write_split
+from brats_seg.training.splits import divide_split, draw_split, read_split, stratum, write_split
 
 
 def study(name: str, whole: int = 8, enhancing: int = 0) -> PackedStudy:
@@ -43,6 +43,24 @@ def test_every_study_is_tested_once_and_patients_stay_together(folds: int, seed:
 
 def test_another_seed_is_another_split() -> None:
     assert draw_split(many(), 3, seed=1).folds != draw_split(many(), 3, seed=2).folds
+
+
+def test_folds_are_divided_into_parts_of_themselves() -> None:
+    packs = many()
+    split = draw_split(packs, 3, seed=1)
+    divided = divide_split(split, packs, 6, seed=2)
+    assert divide_split(split, packs, 3, seed=2) == split
+    assert divided.seed == 2
+    for number, ids in enumerate(split.folds):
+        one, other = divided.folds[2 * number : 2 * number + 2]
+        assert sorted(one + other) == sorted(ids)
+        assert abs(len(one) - len(other)) <= 2  # patients with two visits stay together
+        assert split.fold_around(one) == split.fold_around(other) == number
+    assert split.fold_around(split.folds[0] + split.folds[1][:1]) is None
+    assert divide_split(split, packs, 6, seed=3).folds != divided.folds
+    for folds in (2, 4, 7):
+        with pytest.raises(UsageError, match="multiple"):
+            divide_split(split, packs, folds, seed=2)
 
 
 def test_kinds_are_dealt_out_evenly() -> None:
