@@ -1,4 +1,7 @@
-"""``brats-seg crossval``: train one model a fold, judge every study by the one that did not see it; resumable."""
+"""``brats-seg crossval``: train one model a fold, judge every study by the one that did not see it; resumable.
+
+Models of folds that are there already are judged without training.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,13 @@ def add_parser(subparsers: Any) -> None:
         description="Splits patients into folds (RUN/split.json), trains one model a fold, and judges every study by "
         "the model that did not see it: RUN/results holds tables, a page and what to put into a model's card. "
         "Thresholds, temperature and interval widths of a fold are fitted on the other folds. A run that was stopped "
-        "goes on with --resume.",
+        "goes on with --resume. Of a folder of fold models, such as brats_seg/models/crossval, the models are judged "
+        "as they are.",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/crossval.yaml")
-    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG", help="YAML file, see configs/crossval.yaml; or a folder of fold models"
+    )
+    parser.add_argument("--folds", type=int, metavar="N", help="number of folds (default: 5)")
     parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
     parser.add_argument(
         "--init",
@@ -50,6 +56,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="RUN",
         help="judge the mean of each fold's model and of that of RUN, another cross-validation of any split or a "
         "folder of fold models, which kept the study out as well: RUN/results_joined",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of fold models: prepare scans for them otherwise, such as 'prepare.bias_corrected=[flair]'",
     )
     parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
@@ -71,7 +84,7 @@ class _Job:
         arguments: of the command.
         packs: every study.
         auxiliary: studies that every fold trains on besides.
-        config: what is cross-validated.
+        config: what is cross-validated; None for models that are there already.
         split: which studies each fold keeps out.
         progress: whether to show bars.
     """
@@ -79,7 +92,7 @@ class _Job:
     arguments: argparse.Namespace
     packs: list[PackedStudy]
     auxiliary: list[PackedStudy]
-    config: CrossvalConfig
+    config: CrossvalConfig | None
     split: Split
     progress: bool
 
@@ -107,6 +120,12 @@ def _crossval(arguments: argparse.Namespace) -> int:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.config.is_dir():
+        return _judge_models(arguments)
+    if arguments.set:
+        raise UsageError("--set is for a folder of fold models; write settings into the configuration of each stage")
+    if arguments.folds is None:
+        arguments.folds = 5
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
     config = read_crossval(arguments.config)
     if arguments.precision:
@@ -115,16 +134,55 @@ def _crossval(arguments: argparse.Namespace) -> int:
             stages={name: replace(stage, precision=arguments.precision) for name, stage in config.stages.items()},
         )
     check_auxiliary(list(config.stages.values()), given=bool(arguments.auxiliary))
-    wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
-    if wrong:
-        raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
+    _check_only(arguments)
     with join(arguments.device, os.environ) as world:
         job = _open(arguments, config, world)
-        if not _train(job, world, until) or not world.is_first:
+        if not _train(job, config, world, until) or not world.is_first:
             return 0
     check_models(config, job.split, job.run)
     _judge(job)
     return 0
+
+
+def _judge_models(arguments: argparse.Namespace) -> int:
+    """Judge the models of a folder, which are copied to the run folder, whose cards get what is fitted."""
+    from brats_seg.pipeline.studies import prepare_config
+    from brats_seg.training.fold_models import SPLIT, copy_models, held_model
+    from brats_seg.training.pack import open_dataset
+    from brats_seg.training.runs import with_settings
+    from brats_seg.training.splits import read_split, write_split
+
+    given = {"--init": arguments.init, "--auxiliary": arguments.auxiliary, "--precision": arguments.precision}
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} is for training; {arguments.config} holds models, which are judged as they are")
+    settings = with_settings({"prepare": dict(held_model(arguments.config, 0).card.prepare)}, arguments.set)
+    wanted = settings.pop("prepare")
+    if settings:
+        raise UsageError(f"--set {next(iter(settings))}: of models that are there only prepare.KEY can be set")
+    try:
+        prepare = prepare_config(wanted)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"--set prepare: {error}") from error
+    shown = not arguments.quiet and sys.stderr.isatty()
+    packs = open_dataset(arguments.data, arguments.output / "packs", prepare, progress=shown)
+    split = read_split(arguments.config / SPLIT, packs)
+    if arguments.folds not in (None, len(split.folds)):
+        raise UsageError(
+            f"{arguments.config} holds {len(split.folds)} models, not {arguments.folds}; leave --folds out"
+        )
+    arguments.folds = len(split.folds)
+    _check_only(arguments)
+    copy_models(arguments.config, split, arguments.output, wanted)
+    write_split(split, arguments.output / SPLIT)
+    _judge(_Job(arguments, packs, [], None, split, shown))
+    return 0
+
+
+def _check_only(arguments: argparse.Namespace) -> None:
+    wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
+    if wrong:
+        raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
 
 
 def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -> _Job:
@@ -141,9 +199,10 @@ def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -
     return _Job(arguments, packs, auxiliary, config, split, shown)
 
 
-def _train(job: _Job, world: World, until: float | None) -> bool:
+def _train(job: _Job, config: CrossvalConfig, world: World, until: float | None) -> bool:
     """Whether all folds are finished."""
-    from brats_seg.training.crossval import fold_folder, train_fold
+    from brats_seg.training.crossval import train_fold
+    from brats_seg.training.fold_models import fold_folder
     from brats_seg.training.state import is_complete
 
     for fold in job.arguments.only or range(len(job.split.folds)):
@@ -151,7 +210,7 @@ def _train(job: _Job, world: World, until: float | None) -> bool:
             say(f"fold {fold}: {len(job.split.folds[fold])} studies kept out", quiet=job.arguments.quiet)
         if not train_fold(
             job.packs,
-            job.config,
+            config,
             job.split,
             fold,
             job.run,
@@ -165,7 +224,7 @@ def _train(job: _Job, world: World, until: float | None) -> bool:
     left = [
         fold
         for fold in range(len(job.split.folds))
-        for name, stage in job.config.stages.items()
+        for name, stage in config.stages.items()
         if not is_complete(fold_folder(job.run, fold) / name, stage)
     ]
     if left and world.is_first:

@@ -27,6 +27,12 @@ def add_parser(subparsers: Any) -> None:
     assemble = actions.add_parser("assemble", help="make a model folder out of trained stages")
     assemble.add_argument("--coarse", type=Path, metavar="RUN", help="run folder of the whole-brain stage")
     assemble.add_argument("--fine", type=Path, metavar="RUN", help="run folder of the stage around the tumour")
+    assemble.add_argument(
+        "--networks",
+        metavar="MODEL",
+        help="installed model or model folder to take the networks of, instead of --coarse and --fine; scans are "
+        "prepared for them as for the models of --crossval",
+    )
     assemble.add_argument("--card", type=Path, required=True, metavar="YAML", help="what the card says of the model")
     assemble.add_argument(
         "--crossval",
@@ -152,11 +158,17 @@ def _text(card: dict[str, Any]) -> str:
 def run_assemble(arguments: argparse.Namespace) -> int:
     """Make a model folder."""
     runs = {name: getattr(arguments, name) for name in ("coarse", "fine") if getattr(arguments, name) is not None}
-    if not runs:
-        raise UsageError("pass at least one of --coarse RUN and --fine RUN")
+    if bool(runs) == bool(arguments.networks):
+        raise UsageError("pass at least one of --coarse RUN and --fine RUN, or --networks MODEL")
     from brats_seg.models.bundle import find_model
-    from brats_seg.training.export import assemble_runs
+    from brats_seg.training.export import assemble_runs, renew
 
+    if arguments.networks:
+        if arguments.crossval is None or arguments.beside is not None:
+            raise UsageError("--networks needs --crossval RUN, and goes without --with")
+        bundle = renew(find_model(arguments.networks), arguments.card, arguments.crossval, arguments.output)
+        say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
+        return 0
     bundle = assemble_runs(
         runs,
         arguments.card,
@@ -165,7 +177,7 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         crossval=arguments.crossval,
         beside=None if arguments.beside is None else find_model(arguments.beside),
     )
-    print(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
+    say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
     return 0
 
 

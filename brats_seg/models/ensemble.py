@@ -31,7 +31,7 @@ def join_stages(bundles: Sequence[ModelBundle]) -> list[Joined]:
     joined: list[Joined] = []
     for bundle in bundles:
         card = bundle.card
-        if _plain(card.prepare) != _plain(first.prepare):
+        if settings_key(card.prepare) != settings_key(first.prepare):
             raise ModelError(
                 f"models {first.name} and {card.name} prepare studies differently and cannot work together"
             )
@@ -42,7 +42,7 @@ def join_stages(bundles: Sequence[ModelBundle]) -> list[Joined]:
     return joined
 
 
-def _plain(values: Mapping[str, Any]) -> str:
+def settings_key(values: Mapping[str, Any]) -> str:
     """The same for settings in memory, which hold tuples, and those of a file, which hold lists.
 
     A setting that lists nothing is left out, as it is from the card of a model made before there was such a setting.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +247,15 @@ def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bun
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
-    """Preprocessing settings as a card holds them."""
+    """Preprocessing settings as a card holds them.
+
+    Raises:
+        ValueError: if there is no such setting, or a value does not fit.
+    """
+    known = [entry.name for entry in fields(PrepareConfig)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
     plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return PrepareConfig(**plain)
 

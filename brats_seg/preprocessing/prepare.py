@@ -64,6 +64,8 @@ class PrepareConfig:
             raise ValueError(f"percentiles {self.percentiles} must rise within 0..100")
         if self.spacing_mm <= 0 or self.divisor < 1 or self.margin < 0:
             raise ValueError("spacing_mm and divisor must be positive, margin not negative")
+        if isinstance(self.bias_corrected, str):
+            raise ValueError(f"bias_corrected is {self.bias_corrected!r}; write a list, such as [flair]")
         unknown = sorted(set(self.bias_corrected) - {sequence.value for sequence in SEQUENCES})
         if unknown:
             raise ValueError(f"bias_corrected has {unknown}; choose from {', '.join(s.value for s in SEQUENCES)}")

@@ -11,8 +11,8 @@ import pandas as pd
 
 from brats_seg.core.errors import ModelError
 from brats_seg.core.labels import REGIONS
-from brats_seg.training.config import TrainConfig
-from brats_seg.training.runs import read_run_config
+from brats_seg.models.bundle import read_bundle
+from brats_seg.models.ensemble import settings_key
 
 RESULTS = "results"
 JOINED = "_joined"
@@ -20,22 +20,19 @@ JOINED = "_joined"
 _NAMES = [region.abbreviation for region in REGIONS]
 
 
-def crossvalidated(
-    values: Mapping[str, Any], run: Path, configs: Mapping[str, TrainConfig], *, joined: bool = False
-) -> dict[str, Any]:
+def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False) -> dict[str, Any]:
     """Card values with what a cross-validation fitted and measured.
 
     The numbers are those of models trained on part of the studies; the model they are written for has seen all of
     them, so they are the best that is known of it.
 
     Args:
-        values: the card's other values.
+        values: the card's other values, with its preparation and its stages.
         run: finished run folder of ``brats-seg crossval``.
-        configs: settings of the stages of the model the card is for.
         joined: the figures of the fold models' means with others (``crossval --with``).
 
     Raises:
-        ModelError: if the run is not finished, or cross-validated another network or preprocessing.
+        ModelError: if the run is not finished, or cross-validated another network or preparation.
     """
     folder = run / (RESULTS + JOINED if joined else RESULTS)
     try:
@@ -45,10 +42,14 @@ def crossvalidated(
         covered = pd.read_csv(folder / "interval_summary.csv")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{run} holds no finished cross-validation ({error}); go on with crossval --resume") from error
-    for name, config in configs.items():
-        held = read_run_config(run / "fold0" / name)
-        if (held.network, held.spacing_mm, held.prepare) != (config.network, config.spacing_mm, config.prepare):
-            raise ModelError(f"{run} cross-validated another {name} stage than the one this card is for")
+    judged = read_bundle(run / "fold0" / "model").card
+    if settings_key(judged.prepare) != settings_key(values["prepare"]):
+        raise ModelError(f"{run} cross-validated models that prepare studies differently from the one this card is for")
+    for stage in values["stages"]:
+        held = judged.stage(stage["name"])
+        wanted = (float(stage["spacing_mm"]), settings_key(stage["network"]))
+        if held is None or (held.spacing_mm, settings_key(held.network)) != wanted:
+            raise ModelError(f"{run} cross-validated another {stage['name']} stage than the one this card is for")
     seen = sorted(study for ids in split["folds"] for study in ids)
     made = {**values, **fits, "seen": seen, "held_out": []}
     subsets = folder / "subsets.csv"

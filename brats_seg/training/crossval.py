@@ -32,12 +32,12 @@ from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
+from brats_seg.training.fold_models import SPLIT, fold_folder, held_model
 from brats_seg.training.loop import Sources, train
 from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
 from brats_seg.training.splits import Split, divide_split, draw_split, read_split, write_split
 from brats_seg.training.state import is_complete
 
-SPLIT = "split.json"
 STAGES = ("coarse", "fine")
 KEPT_FROM = 0.02
 """Coarse probability from which a voxel is kept in a case; everything further out is certain background."""
@@ -169,11 +169,6 @@ def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str
     raise InputError(f"{folder} holds neither {stage}.safetensors nor {stage}/{WEIGHTS} to start from")
 
 
-def fold_folder(run: Path, fold: int) -> Path:
-    """Where a fold keeps its stages, its model and its outputs."""
-    return run / f"fold{fold}"
-
-
 def fold_config(config: TrainConfig, split: Split, fold: int) -> TrainConfig:
     """Settings of one stage in one fold: its studies kept out, and a seed of its own."""
     return replace(config, validation=split.folds[fold], seed=config.seed + fold)
@@ -235,11 +230,11 @@ def train_fold(
     return True
 
 
-def fold_model(config: CrossvalConfig, fold: int, run: Path) -> ModelBundle:
-    """The model of a finished fold, assembled where it is not yet."""
+def fold_model(config: CrossvalConfig | None, fold: int, run: Path) -> ModelBundle:
+    """The model of a finished fold, assembled where it is not yet; without a configuration it is there already."""
     folder = fold_folder(run, fold)
     target = folder / "model"
-    if not (target / CARD).is_file():
+    if config is not None and not (target / CARD).is_file():
         assemble_runs({name: folder / name for name in config.stages}, config.card, target, openvino=False)
     return find_model(str(target))
 
@@ -295,7 +290,7 @@ class Jury:
     """Who says what about a study that is kept out.
 
     Attributes:
-        config: what is cross-validated.
+        config: what is cross-validated; None where the run folder holds models that were trained elsewhere.
         split: which studies each fold keeps out.
         run: the run folder.
         beside: fold models, or another run of cross-validation, of any split, whose model that kept the study out, too,
@@ -304,7 +299,7 @@ class Jury:
         device: where the networks run.
     """
 
-    config: CrossvalConfig
+    config: CrossvalConfig | None
     split: Split
     run: Path
     beside: Path | None = None
@@ -326,7 +321,7 @@ class Jury:
         mark = ""
         if self.beside is not None:
             folds = read_split(self.beside / SPLIT, packs).folds
-            held = [(ids, _held_model(self.beside, k).sha256) for k, ids in enumerate(folds)]
+            held = [(ids, held_model(self.beside, k).sha256) for k, ids in enumerate(folds)]
             mark = "_" + hashlib.sha256(repr(held).encode()).hexdigest()[:12]
         return fold_folder(self.run, fold) / f"outputs{self.suffix}{mark}"
 
@@ -346,16 +341,10 @@ class Jury:
         for other, ids in enumerate(read_split(self.beside / SPLIT, packs).folds):
             both = [pack for pack in kept_out if pack.id in ids]
             if both:
-                yield self._joined([own, _held_model(self.beside, other)]), both
+                yield self._joined([own, held_model(self.beside, other)]), both
 
     def _joined(self, bundles: Sequence[ModelBundle]) -> Predictor:
         return joined_predictor(bundles, mirror=self.mirror, device=self.device)
-
-
-def _held_model(start: Path, fold: int) -> ModelBundle:
-    """The model of a fold of another run, or of a folder of fold models."""
-    folder = fold_folder(start, fold)
-    return find_model(str(folder if (folder / CARD).is_file() else folder / "model"))
 
 
 def joined_predictor(bundles: Sequence[ModelBundle], *, mirror: bool = False, device: str = "cpu") -> Predictor:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.errors import ModelError
+from brats_seg.core.errors import ModelError, OutputError
 from brats_seg.models.assemble import assemble
-from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
+from brats_seg.models.bundle import (
+    CARD_FORMAT,
+    ModelBundle,
+    card_from_dict,
+    file_sha256,
+    read_bundle,
+    write_card,
+)
 from brats_seg.models.ensemble import add_members
 from brats_seg.training.card import crossvalidated
 from brats_seg.training.config import TrainConfig
@@ -59,11 +67,47 @@ def assemble_runs(
         "stages": list(stages.values()),
     }
     if crossval is not None:
-        values = crossvalidated(values, crossval, configs, joined=beside is not None)
+        values = crossvalidated(values, crossval, joined=beside is not None)
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / WEIGHTS for name, run in runs.items()}
     bundle = assemble(weights, stages, card, folder, openvino=openvino)
     return bundle if beside is None else add_members(bundle, beside)
+
+
+def renew(networks: ModelBundle, card_file: Path, crossval: Path, folder: Path) -> ModelBundle:
+    """Make a model folder of the networks of another model, with what a cross-validation says of such models.
+
+    For networks that stay as they are while something around them changes: how scans are prepared for them, which is
+    taken from the models that were cross-validated, or how their outputs become labels.
+
+    Args:
+        networks: the model.
+        card_file: what the card says that no run knows.
+        crossval: finished run folder, see :func:`~brats_seg.training.card.crossvalidated`.
+        folder: where to write; must not exist.
+
+    Raises:
+        ModelError: if other networks were cross-validated, or a file of the model is damaged.
+        OutputError: if the folder exists.
+    """
+    if folder.exists():
+        raise OutputError(f"{folder} exists; choose another folder for the model")
+    old = networks.card
+    values = {
+        **read_yaml(card_file),
+        "format": CARD_FORMAT,
+        "prepare": read_bundle(crossval / "fold0" / "model").card.prepare,
+        "stages": [asdict(stage) for stage in old.stages],
+    }
+    values = crossvalidated(values, crossval)
+    values["seen"] = sorted({*values["seen"], *old.seen})
+    card = card_from_dict(values, where=card_file.name)
+    folder.mkdir(parents=True)
+    for stage in card.stages:
+        for name in stage.files:
+            shutil.copyfile(networks.file(stage, name), folder / name)
+    write_card(card, folder)
+    return ModelBundle(card, folder)
 
 
 def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:

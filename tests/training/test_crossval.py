@@ -310,6 +310,71 @@ def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
     assert "holds no finished cross-validation" in capsys.readouterr().err
 
 
+def test_models_that_are_there_are_judged_as_they_are_and_their_networks_get_a_new_card(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, folds = tmp_path / "again", tmp_path / "folds"
+    folds.mkdir()
+    shutil.copy(finished / "split.json", folds)
+    for fold in range(2):
+        shutil.copytree(finished / f"fold{fold}" / "model", folds / f"fold{fold}")
+    start = ["crossval", str(folds), "--data", str(place / "packs"), "-q"]
+    assert main([*start, "-o", str(run)]) == 0
+    for name in ("cases.csv", "fits.json", "intervals.csv"):
+        assert (run / "results" / name).read_bytes() == (finished / "results" / name).read_bytes()
+    assert find_model(str(run / "fold1" / "model")).card == find_model(str(folds / "fold1")).card
+    assert main([*start, "-o", str(run)]) == 6  # a run is there
+    assert main([*start, "-o", str(run), "--resume", "--set", "prepare.bias_corrected=[flair]"]) == 4
+    assert "another model" in capsys.readouterr().err
+
+    # with scans prepared otherwise: packs are taken as they are, so only what is written changes
+    changed = tmp_path / "changed"
+    assert main([*start, "-o", str(changed), "--set", "prepare.bias_corrected=[flair]"]) == 0
+    assert find_model(str(changed / "fold0" / "model")).card.prepare["bias_corrected"] == ["flair"]
+    assert find_model(str(folds / "fold0")).card.prepare == find_model(str(finished / "fold0" / "model")).card.prepare
+    card, made = ["--card", str(CONFIGS / "glioma_card.yaml")], tmp_path / "made"
+    assemble = ["models", "assemble", *card, "--crossval", str(changed), "-o", str(made)]
+    assert main([*assemble, "--networks", str(folds / "fold0")]) == 0
+    bundle = find_model(str(made))
+    assert bundle.card.prepare["bias_corrected"] == ["flair"]
+    assert "mean Dice, 2-fold cross-validation, 7 studies" in bundle.card.accuracy
+    assert len(bundle.card.seen) == 7
+    for stage in bundle.card.stages:
+        for name in stage.files:
+            assert bundle.file(stage, name).read_bytes() == (folds / "fold0" / name).read_bytes()
+    assert main([*assemble, "--networks", str(folds / "fold0")]) == 6
+    assert main([*assemble[:-1], str(tmp_path / "x"), "--networks", str(folds / "fold0"), "--coarse", "run"]) == 2
+    assert main(["models", "assemble", *card, "-o", str(tmp_path / "x"), "--networks", str(folds / "fold0")]) == 2
+
+
+def test_models_that_cannot_be_judged_are_refused_in_one_line(
+    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["crossval", str(finished), "--data", str(place / "packs"), "-q", "-o", str(tmp_path / "run")]
+
+    def refused(code: int, words: str, *more: str, of: Path = finished) -> None:
+        capsys.readouterr()
+        assert main([start[0], str(of), *start[2:], *more]) == code
+        error = capsys.readouterr().err.strip()
+        assert words in error
+        assert "\n" not in error
+
+    refused(2, "--init is for training", "--init", str(finished))
+    refused(2, "leave --folds out", "--folds", "5")
+    refused(2, "only prepare.KEY", "--set", "steps=3")
+    refused(2, "write a list", "--set", "prepare.bias_corrected=flair")
+    refused(2, "there is no setting bias", "--set", "prepare.bias=[flair]")
+    refused(2, "0 to 1", "--only", "2")
+    refused(4, "there is no model", of=place / "packs")
+    swapped = tmp_path / "swapped"
+    swapped.mkdir()
+    shutil.copy(finished / "split.json", swapped)
+    for fold in range(2):
+        shutil.copytree(finished / f"fold{1 - fold}" / "model", swapped / f"fold{fold}")
+    refused(4, "was trained on BraTS-GLI", of=swapped)
+    assert command(place, tmp_path / "trained", "--set", "prepare.divisor=8", "-q") == 2
+
+
 def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,77 @@
+"""Fold models that are there already: judged anew as they are, or with scans prepared otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from brats_seg.core.errors import ModelError
+from brats_seg.models.bundle import CARD, ModelBundle, find_model, read_bundle, write_card
+from brats_seg.models.ensemble import settings_key
+from brats_seg.training.splits import Split
+
+SPLIT = "split.json"
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where a fold keeps its stages, its model and its outputs."""
+    return run / f"fold{fold}"
+
+
+def held_model(place: Path, fold: int) -> ModelBundle:
+    """The model of a fold of a finished run, or of a folder of fold models.
+
+    Raises:
+        ModelError: if it is not there.
+    """
+    folder = fold_folder(place, fold)
+    return find_model(str(folder if (folder / CARD).is_file() else folder / "model"))
+
+
+def copy_models(place: Path, split: Split, run: Path, prepare: Mapping[str, Any]) -> list[ModelBundle]:
+    """Put the models of another folder into a run folder, to be judged there.
+
+    Args:
+        place: folder of fold models, or a finished run.
+        split: which studies each of them kept out.
+        run: the run folder; models that are there already are kept.
+        prepare: how scans are prepared for them there.
+
+    Raises:
+        ModelError: if a model has seen a study that its fold keeps out, a file is damaged, or the run folder holds
+            other models.
+    """
+    sources = [held_model(place, fold) for fold in range(len(split.folds))]
+    _check_kept_out(sources, split)
+    copies = []
+    for fold, source in enumerate(sources):
+        folder = fold_folder(run, fold) / "model"
+        if (folder / CARD).is_file():
+            copies.append(_same(read_bundle(folder), source, prepare))
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        for stage in source.card.stages:
+            for name in stage.files:
+                shutil.copyfile(source.file(stage, name), folder / name)
+        card = replace(source.card, prepare=prepare)
+        write_card(card, folder)
+        copies.append(ModelBundle(card, folder))
+    return copies
+
+
+def _check_kept_out(sources: Sequence[ModelBundle], split: Split) -> None:
+    for source, kept_out in zip(sources, split.folds, strict=True):
+        known = sorted(set(source.card.seen) & set(kept_out))
+        if known or not source.card.seen:
+            why = f"was trained on {known[0]}" if known else "does not say what it was trained on"
+            raise ModelError(f"model {source.card.name} {why}; it cannot be judged by the studies it should not know")
+
+
+def _same(held: ModelBundle, source: ModelBundle, prepare: Mapping[str, Any]) -> ModelBundle:
+    files = [[dict(stage.files) for stage in bundle.card.stages] for bundle in (held, source)]
+    if files[0] != files[1] or settings_key(held.card.prepare) != settings_key(prepare):
+        raise ModelError(f"{held.folder} is another model than the one to be judged; choose another run folder")
+    return held
