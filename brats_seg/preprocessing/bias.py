@@ -35,14 +35,15 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
         ``(X, Y, Z)``, not standardised anew: mean and deviation have moved a little.
 
     Raises:
-        InputError: if there is too little to estimate a field from.
+        InputError: if there is too little to estimate a field from, or none is found.
     """
     factor = max(round(STEP_MM / spacing_mm), 1)
     lifted = np.where(inside, np.maximum(scores + np.float32(LIFT), np.float32(FLOOR)), np.float32(0))
     share = _pooled(inside.astype(np.float32), factor)
     mask = share >= 0.5
-    if min(mask.shape) < CONTROL_POINTS or int(mask.sum()) < CONTROL_POINTS**3:
-        raise InputError("the brain is too small to estimate the coil's inhomogeneity in it; is its voxel size right?")
+    sides = [int(mask.any(axis=tuple(a for a in range(3) if a != axis)).sum()) for axis in range(3)]
+    if min(sides) < CONTROL_POINTS:
+        raise InputError("it shows too little of the brain to estimate it")
     small = np.where(mask, _pooled(lifted, factor) / np.maximum(share, 1e-6), FLOOR)
     image, region = (sitk.GetImageFromArray(array) for array in (small.astype(np.float32), mask.astype(np.uint8)))
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -50,6 +51,8 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
     n4.SetMaximumNumberOfIterations([ITERATIONS])
     n4.Execute(image, region)
     logarithm = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
+    if not np.isfinite(logarithm).all():
+        raise InputError("no field was found; has it hardly any grey levels?")
     # A voxel of the small grid stands for the middle of its block.
     places = [(np.arange(n) + 0.5) / factor - 0.5 for n in scores.shape]
     field = _stretched(logarithm, places)

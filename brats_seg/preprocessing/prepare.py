@@ -103,7 +103,7 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
     warnings.extend(str(warning) for warning in check_identity(images, brain))
     array, intensity = _normalise(images, brain, config, backgrounds)
     array, brain, grid = _crop_and_pad(array, brain, target.grid, config)
-    _take_out_bias(array, config, decisions)
+    _take_out_bias(array, config, decisions, warnings)
     if study.missing:
         names = ", ".join(sequence.title for sequence in study.missing)
         warnings.append(f"{names} missing: the network worked without, which costs accuracy")
@@ -241,13 +241,21 @@ def _normalise(
     return array, intensity
 
 
-def _take_out_bias(array: NDArray[np.float32], config: PrepareConfig, decisions: list[str]) -> None:
-    """Correct the sequences the settings name, in place; they stay z-scores."""
+def _take_out_bias(
+    array: NDArray[np.float32], config: PrepareConfig, decisions: list[str], warnings: list[str]
+) -> None:
+    """Correct the sequences the settings name, in place; they stay z-scores. One that cannot be is left as it is."""
     for channel, sequence in enumerate(SEQUENCES):
         inside = array[channel] != 0
         if sequence.value not in config.bias_corrected or not inside.any():
             continue
-        flat = without_bias(array[channel], inside, spacing_mm=config.spacing_mm)
+        try:
+            flat = without_bias(array[channel], inside, spacing_mm=config.spacing_mm)
+        except InputError as error:
+            warnings.append(
+                f"{sequence.title} keeps its coil inhomogeneity, which the model expects to be gone: {error}"
+            )
+            continue
         changed = float((flat - array[channel])[inside].std())
         values = flat[inside]
         array[channel][inside] = (values - values.mean()) / max(float(values.std()), 1e-6)

@@ -61,7 +61,7 @@ def test_values_far_below_the_mean_do_not_break_it() -> None:
 
 
 def test_too_little_to_estimate_from_is_said() -> None:
-    with pytest.raises(InputError, match="too small"):
+    with pytest.raises(InputError, match="too little"):
         without_bias(np.ones((9, 9, 9), np.float32), np.ones((9, 9, 9), bool), spacing_mm=2.0)
 
 
@@ -87,6 +87,31 @@ def test_a_head_under_a_stronger_coil_looks_more_alike_afterwards() -> None:
         for config in (PLAIN, CORRECTED)
     )
     assert after < 0.5 * before
+
+
+def test_a_slab_that_is_too_thin_is_left_as_it_is_and_that_is_said() -> None:
+    grid = head_grid()
+    study = head_study(grid)
+    data = study.images[FLAIR].data.copy()
+    data[:, :, : grid.shape[2] // 2 - 3] = 0
+    data[:, :, grid.shape[2] // 2 + 4 :] = 0
+    slab = Study("head", {**study.images, FLAIR: study.images[FLAIR].with_data(data)})
+    plain, corrected = prepare(slab, config=PLAIN), prepare(slab, config=CORRECTED)
+    assert np.array_equal(plain.array, corrected.array)
+    assert any("keeps its coil inhomogeneity" in line for line in corrected.record.warnings)
+    assert not any("N4" in line for line in corrected.record.decisions)
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+def test_hardly_any_grey_levels_give_numbers_or_a_word(levels: int) -> None:
+    flat, inside = ball(60)
+    steps = np.round((flat + 1) / 2 * (levels - 1)).astype(np.float32)
+    try:
+        found = without_bias(steps, inside, spacing_mm=3.0)
+    except InputError as error:
+        assert "grey levels" in str(error)
+    else:
+        assert np.isfinite(found).all()
 
 
 def test_a_study_without_the_sequence_is_prepared_all_the_same() -> None:
