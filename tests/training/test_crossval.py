@@ -30,7 +30,9 @@ from brats_seg.training.calibrate import (
     Case,
     fit_postprocess,
     fit_temperatures,
+    fit_thresholds,
     simplest_as_good,
+    sweep,
 )
 from brats_seg.training.crossval import (
     Jury,
@@ -509,6 +511,25 @@ def test_thresholds_of_honest_outputs_lie_at_half_the_dice() -> None:
     config = fit_postprocess(cases, PostprocessConfig(roi_margin_mm=9.0))
     assert all(0.3 <= threshold < 0.5 for threshold in config.thresholds)
     assert config.roi_margin_mm == 9.0
+
+
+def test_of_thresholds_that_dice_cannot_tell_apart_one_without_a_bias_of_the_volume_is_taken() -> None:
+    axes = np.meshgrid(*[np.arange(32) - 15.5] * 3, indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in axes))
+    said = np.clip(0.5 + (8 - radius) / 8, 0, 1)  # one half at 8 voxels, 0.4 at 8.8
+
+    def study(true_radius: float) -> Case:
+        labels = np.where(radius < true_radius, 3, 0).astype(np.uint8)
+        array = np.stack([said] * 3).astype(np.float32)
+        return Case(f"r{true_radius:.2f}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels)
+
+    offsets = np.linspace(-2, 2, 9)
+    found = [fit_thresholds([study(middle + o) for o in offsets], PostprocessConfig()) for middle in (7.2, 8.0, 8.9)]
+    assert all(len(set(regions)) == 1 for regions in found)
+    assert found[0][0] > found[1][0] == 0.5 > found[2][0] >= 0.35
+    dice = sweep([study(8.9 + o) for o in offsets], PostprocessConfig(), [0.5, found[2][0]]).dice[:, 0]
+    assert simplest_as_good(dice) == 0  # by Dice alone one half would stay
+    assert fit_thresholds([study(9.0)], PostprocessConfig()) == (0.5, 0.5, 0.5)  # one study decides nothing
 
 
 def test_chance_seldom_moves_a_setting_and_a_real_difference_does() -> None:
