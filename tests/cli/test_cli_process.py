@@ -121,17 +121,21 @@ def test_help_models_and_check_help_load_nothing_heavy() -> None:
 
 
 def test_start_takes_little_processor_time() -> None:
+    """Against a bare interpreter with numpy in the same minute: machines differ, and are not always free."""
     import resource
 
-    for arguments in (("--help",), ("models",), ("check", "--help")):
+    def spent(*arguments: str, program: list[str] = PROGRAM) -> float:
         seconds = []
-        for _ in range(2):
+        for _ in range(3):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            run(*arguments)
+            run(*arguments, program=program)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        # 0.5 s on a free machine; processor time because this one may not be free
-        assert min(seconds) < 0.5, (arguments, seconds)
+        return min(seconds)
+
+    bare = spent(program=[sys.executable, "-c", "import numpy"])
+    for arguments in (("--help",), ("models",), ("check", "--help")):
+        assert spent(*arguments) < 5 * bare, arguments  # about 2; one heavy library makes it 10
 
 
 def test_a_reader_that_goes_away_is_no_crash(mask: Path, out: Path) -> None:
