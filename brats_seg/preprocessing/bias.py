@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from brats_seg.core.errors import InputError
 
@@ -53,27 +55,20 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
     logarithm = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
     if not np.isfinite(logarithm).all():
         raise InputError("no field was found; has it hardly any grey levels?")
-    # A voxel of the small grid stands for the middle of its block.
-    places = [(np.arange(n) + 0.5) / factor - 0.5 for n in scores.shape]
-    field = _stretched(logarithm, places)
+    field = _stretched(logarithm, factor, scores.shape)
     return np.where(inside, lifted / np.exp(field) - np.float32(LIFT), scores).astype(np.float32)
 
 
 def _pooled(array: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """Means over blocks of ``factor`` cubed voxels, zeros after the last voxel where a block is not full."""
-    padded = np.pad(array, [(0, -n % factor) for n in array.shape])
-    x, y, z = (n // factor for n in padded.shape)
-    means: NDArray[np.float32] = padded.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5))
+    padded = torch.from_numpy(np.pad(array, [(0, -n % factor) for n in array.shape]))
+    means: NDArray[np.float32] = functional.avg_pool3d(padded[None], factor)[0].numpy()
     return means
 
 
-def _stretched(field: NDArray[np.float32], places: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """A smooth field at other places along each axis, linearly, level beyond its ends."""
-    for axis, where in enumerate(places):
-        inner = np.clip(where, 0, field.shape[axis] - 1)
-        low = np.minimum(np.floor(inner).astype(int), max(field.shape[axis] - 2, 0))
-        weight = (inner - low).astype(np.float32)
-        weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
-        high = np.minimum(low + 1, field.shape[axis] - 1)
-        field = np.take(field, low, axis) * (1 - weight) + np.take(field, high, axis) * weight
-    return field
+def _stretched(field: NDArray[np.float32], factor: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A smooth field back on the voxels it was pooled from, linearly, level beyond the middles of the last blocks."""
+    whole = functional.interpolate(torch.from_numpy(field)[None, None], scale_factor=factor, mode="trilinear")[0, 0]
+    x, y, z = shape
+    stretched: NDArray[np.float32] = whole[:x, :y, :z].numpy()
+    return stretched

@@ -11,8 +11,8 @@ import pandas as pd
 
 from brats_seg.core.errors import ModelError
 from brats_seg.core.labels import REGIONS
-from brats_seg.models.bundle import read_bundle
 from brats_seg.models.ensemble import settings_key
+from brats_seg.training.fold_models import held_model
 
 RESULTS = "results"
 JOINED = "_joined"
@@ -42,7 +42,7 @@ def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False
         covered = pd.read_csv(folder / "interval_summary.csv")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{run} holds no finished cross-validation ({error}); go on with crossval --resume") from error
-    judged = read_bundle(run / "fold0" / "model").card
+    judged = held_model(run, 0).card
     if settings_key(judged.prepare) != settings_key(values["prepare"]):
         raise ModelError(f"{run} cross-validated models that prepare studies differently from the one this card is for")
     for stage in values["stages"]:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import ModelError, OutputError
-from brats_seg.models.assemble import assemble
-from brats_seg.models.bundle import (
-    CARD_FORMAT,
-    ModelBundle,
-    card_from_dict,
-    file_sha256,
-    read_bundle,
-    write_card,
-)
+from brats_seg.models.assemble import assemble, copy_model
+from brats_seg.models.bundle import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
 from brats_seg.models.ensemble import add_members
 from brats_seg.training.card import crossvalidated
 from brats_seg.training.config import TrainConfig
+from brats_seg.training.fold_models import held_model
 from brats_seg.training.prior import PRIORS, heard_by
 from brats_seg.training.runs import WEIGHTS, read_run_config, read_yaml
 
@@ -96,18 +89,13 @@ def renew(networks: ModelBundle, card_file: Path, crossval: Path, folder: Path) 
     values = {
         **read_yaml(card_file),
         "format": CARD_FORMAT,
-        "prepare": read_bundle(crossval / "fold0" / "model").card.prepare,
+        "prepare": held_model(crossval, 0).card.prepare,
         "stages": [asdict(stage) for stage in old.stages],
     }
     values = crossvalidated(values, crossval)
     values["seen"] = sorted({*values["seen"], *old.seen})
     card = card_from_dict(values, where=card_file.name)
-    folder.mkdir(parents=True)
-    for stage in card.stages:
-        for name in stage.files:
-            shutil.copyfile(networks.file(stage, name), folder / name)
-    write_card(card, folder)
-    return ModelBundle(card, folder)
+    return copy_model(networks, card, folder)
 
 
 def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import ModelError
-from brats_seg.models.bundle import CARD, ModelBundle, find_model, read_bundle, write_card
+from brats_seg.models.assemble import copy_model
+from brats_seg.models.bundle import CARD, ModelBundle, find_model, read_bundle
 from brats_seg.models.ensemble import settings_key
 from brats_seg.training.splits import Split
 
@@ -31,7 +31,7 @@ def held_model(place: Path, fold: int) -> ModelBundle:
     return find_model(str(folder if (folder / CARD).is_file() else folder / "model"))
 
 
-def copy_models(place: Path, split: Split, run: Path, prepare: Mapping[str, Any]) -> list[ModelBundle]:
+def copy_models(place: Path, split: Split, run: Path, prepare: Mapping[str, Any]) -> None:
     """Put the models of another folder into a run folder, to be judged there.
 
     Args:
@@ -46,20 +46,12 @@ def copy_models(place: Path, split: Split, run: Path, prepare: Mapping[str, Any]
     """
     sources = [held_model(place, fold) for fold in range(len(split.folds))]
     _check_kept_out(sources, split)
-    copies = []
     for fold, source in enumerate(sources):
         folder = fold_folder(run, fold) / "model"
         if (folder / CARD).is_file():
-            copies.append(_same(read_bundle(folder), source, prepare))
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        for stage in source.card.stages:
-            for name in stage.files:
-                shutil.copyfile(source.file(stage, name), folder / name)
-        card = replace(source.card, prepare=prepare)
-        write_card(card, folder)
-        copies.append(ModelBundle(card, folder))
-    return copies
+            _check_same(read_bundle(folder), source, prepare)
+        else:
+            copy_model(source, replace(source.card, prepare=prepare), folder)
 
 
 def _check_kept_out(sources: Sequence[ModelBundle], split: Split) -> None:
@@ -70,8 +62,7 @@ def _check_kept_out(sources: Sequence[ModelBundle], split: Split) -> None:
             raise ModelError(f"model {source.card.name} {why}; it cannot be judged by the studies it should not know")
 
 
-def _same(held: ModelBundle, source: ModelBundle, prepare: Mapping[str, Any]) -> ModelBundle:
+def _check_same(held: ModelBundle, source: ModelBundle, prepare: Mapping[str, Any]) -> None:
     files = [[dict(stage.files) for stage in bundle.card.stages] for bundle in (held, source)]
     if files[0] != files[1] or settings_key(held.card.prepare) != settings_key(prepare):
         raise ModelError(f"{held.folder} is another model than the one to be judged; choose another run folder")
-    return held
