@@ -19,6 +19,27 @@ def normalisation(channels: int) -> nn.Module:
     return nn.GroupNorm(max(channels // 8, 1), channels)
 
 
+class Conv3d(nn.Conv3d):
+    """``torch.nn.Conv3d`` that trains with oneDNN on processors whatever the size of its input.
+
+    torch leaves a single volume in single precision with ``channels * x * y <= 20480`` to a product of unfolded
+    matrices. oneDNN does a step forward through a deep level three times as fast, and one back 1.4 times.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, in, x, y, z)`` to ``(B, out, x', y', z')``."""
+        is_plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
+        is_mixed = torch.is_autocast_enabled("cpu")  # which would not know this operator
+        has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if self.training and is_plain and not is_mixed and has_onednn:
+            assert isinstance(self.padding, tuple)
+            return torch.mkldnn_convolution(
+                x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+            )
+        y: torch.Tensor = super().forward(x)
+        return y
+
+
 class FusedMBConv(nn.Module):
     """Fused inverted bottleneck with squeeze-and-excitation.
 
@@ -30,7 +51,7 @@ class FusedMBConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, expansion: float = 2.0) -> None:
         super().__init__()
         hidden = max(round(in_channels * expansion / 8), 1) * 8
-        self.expand = nn.Conv3d(in_channels, hidden, 3, stride=stride, padding=1, bias=False)
+        self.expand = Conv3d(in_channels, hidden, 3, stride=stride, padding=1, bias=False)
         self.norm = normalisation(hidden)
         self.act = nn.SiLU(inplace=True)
         self.squeeze = ChannelSELayer(3, hidden, r=8)
@@ -72,7 +93,7 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False),
+            Conv3d(in_channels, out_channels, 3, padding=1, bias=False),
             normalisation(out_channels),
             nn.SiLU(inplace=True),
         )

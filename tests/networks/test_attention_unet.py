@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
-from brats_seg.networks.blocks import AttentionGate, FusedMBConv
+from brats_seg.networks.blocks import AttentionGate, Conv3d, FusedMBConv
 
 TINY = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
 THREE = AttentionUNetConfig(widths=(8, 16, 24), depths=(1, 1, 1))
@@ -132,3 +132,34 @@ def test_a_study_does_not_change_its_neighbour_in_the_batch() -> None:
     a, b = torch.randn(1, 4, 8, 8, 8), torch.randn(1, 4, 8, 8, 8)
     with torch.inference_mode():
         torch.testing.assert_close(network(torch.cat([a, b]))[:1], network(a), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_training_convolves_small_volumes_with_onednn_and_gets_what_torch_gets(stride: int) -> None:
+    torch.manual_seed(0)
+    ours = Conv3d(8, 16, 3, stride=stride, padding=1)
+    theirs = torch.nn.Conv3d(8, 16, 3, stride=stride, padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 8, 6, 8, 10)
+    results, used = [], []
+    for layer in (ours, theirs):
+        image = x.clone().requires_grad_()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            y = layer(image)
+        (y * torch.cos(y)).sum().backward()
+        used.append({event.key for event in profile.key_averages()})
+        assert layer.weight.grad is not None
+        results.append((y.detach(), image.grad, layer.weight.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+    assert "aten::mkldnn_convolution" in used[0]
+    assert "aten::slow_conv3d_forward" in used[1]  # or torch has learnt it, and the layer is no longer needed
+
+
+def test_the_layer_leaves_other_arithmetic_and_finished_networks_to_torch() -> None:
+    layer, x = Conv3d(8, 8, 3, padding=1), torch.randn(1, 8, 4, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer.double()(x.double()).dtype == torch.float64
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile, torch.inference_mode():
+        layer.float().eval()(x)
+    assert "aten::mkldnn_convolution" not in {event.key for event in profile.key_averages()}
