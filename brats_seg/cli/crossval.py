@@ -72,7 +72,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train what is missing, then judge."""
-    with training_run(arguments.output, mark="split.json", resume=arguments.resume):
+    from brats_seg.training.splits import SPLIT
+
+    with training_run(arguments.output, mark=SPLIT, resume=arguments.resume):
         return _crossval(arguments)
 
 
@@ -147,23 +149,23 @@ def _crossval(arguments: argparse.Namespace) -> int:
 def _judge_models(arguments: argparse.Namespace) -> int:
     """Judge the models of a folder, which are copied to the run folder, whose cards get what is fitted."""
     from brats_seg.pipeline.studies import prepare_config
-    from brats_seg.training.fold_models import SPLIT, copy_models, held_model
+    from brats_seg.training.fold_models import copy_models, prepared_as
     from brats_seg.training.pack import open_dataset
     from brats_seg.training.runs import with_settings
-    from brats_seg.training.splits import read_split, write_split
+    from brats_seg.training.splits import SPLIT, read_split, write_split
 
     given = {"--init": arguments.init, "--auxiliary": arguments.auxiliary, "--precision": arguments.precision}
     for option, value in given.items():
         if value:
             raise UsageError(f"{option} is for training; {arguments.config} holds models, which are judged as they are")
-    settings = with_settings({"prepare": dict(held_model(arguments.config, 0).card.prepare)}, arguments.set)
+    settings = with_settings({"prepare": prepared_as(arguments.config)}, arguments.set)
     wanted = settings.pop("prepare")
     if settings:
         raise UsageError(f"--set {next(iter(settings))}: of models that are there only prepare.KEY can be set")
     try:
         prepare = prepare_config(wanted)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"--set prepare: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"--set {error}") from error
     shown = not arguments.quiet and sys.stderr.isatty()
     packs = open_dataset(arguments.data, arguments.output / "packs", prepare, progress=shown)
     split = read_split(arguments.config / SPLIT, packs)

@@ -220,8 +220,8 @@ def _check_prepare(values: Any) -> None:
 
     try:
         prepare_config(values)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"prepare holds what studies cannot be prepared with: {error}") from error
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 def run_export(arguments: argparse.Namespace) -> int:

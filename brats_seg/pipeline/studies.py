@@ -255,9 +255,12 @@ def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
     known = [entry.name for entry in fields(PrepareConfig)]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ValueError(f"there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
+        raise ValueError(f"prepare: there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
     plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return PrepareConfig(**plain)
+    try:
+        return PrepareConfig(**plain)
+    except (TypeError, ValueError, AttributeError) as error:  # from a file a value can be of any type
+        raise ValueError(f"prepare: {error}") from error
 
 
 def _input(study: Study, sequence: MRSequence) -> dict[str, Any]:

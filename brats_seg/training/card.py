@@ -13,6 +13,7 @@ from brats_seg.core.errors import ModelError
 from brats_seg.core.labels import REGIONS
 from brats_seg.models.ensemble import settings_key
 from brats_seg.training.fold_models import held_model
+from brats_seg.training.splits import SPLIT
 
 RESULTS = "results"
 JOINED = "_joined"
@@ -37,7 +38,7 @@ def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False
     folder = run / (RESULTS + JOINED if joined else RESULTS)
     try:
         fits = json.loads((folder / "fits.json").read_text(encoding="utf-8"))["final"]
-        split = json.loads((run / "split.json").read_text(encoding="utf-8"))
+        split = json.loads((run / SPLIT).read_text(encoding="utf-8"))
         summary = pd.read_csv(folder / "summary.csv")
         covered = pd.read_csv(folder / "interval_summary.csv")
     except (OSError, ValueError, KeyError) as error:

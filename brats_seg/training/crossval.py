@@ -32,10 +32,10 @@ from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
-from brats_seg.training.fold_models import SPLIT, fold_folder, held_model
+from brats_seg.training.fold_models import fold_folder, held_model
 from brats_seg.training.loop import Sources, train
 from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
-from brats_seg.training.splits import Split, divide_split, draw_split, read_split, write_split
+from brats_seg.training.splits import SPLIT, Split, divide_split, draw_split, read_split, write_split
 from brats_seg.training.state import is_complete
 
 STAGES = ("coarse", "fine")

@@ -13,8 +13,6 @@ from brats_seg.models.bundle import CARD, ModelBundle, find_model, read_bundle
 from brats_seg.models.ensemble import settings_key
 from brats_seg.training.splits import Split
 
-SPLIT = "split.json"
-
 
 def fold_folder(run: Path, fold: int) -> Path:
     """Where a fold keeps its stages, its model and its outputs."""
@@ -29,6 +27,23 @@ def held_model(place: Path, fold: int) -> ModelBundle:
     """
     folder = fold_folder(place, fold)
     return find_model(str(folder if (folder / CARD).is_file() else folder / "model"))
+
+
+def prepared_as(place: Path) -> dict[str, Any]:
+    """How scans are prepared for the models of a folder, which is the same for all of them.
+
+    Raises:
+        ModelError: if it is not, or there is no model.
+    """
+    folds = sum(1 for _ in place.glob("fold*"))
+    first, *others = (held_model(place, fold).card for fold in range(max(folds, 1)))
+    for other in others:
+        if settings_key(other.prepare) != settings_key(first.prepare):
+            raise ModelError(
+                f"models {first.name} and {other.name} in {place} prepare studies differently; "
+                "judge models that belong together"
+            )
+    return dict(first.prepare)
 
 
 def copy_models(place: Path, split: Split, run: Path, prepare: Mapping[str, Any]) -> None:

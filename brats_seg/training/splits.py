@@ -17,6 +17,8 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Region
 from brats_seg.io.output import write_text
 from brats_seg.training.data import PackedStudy
 
+SPLIT = "split.json"
+"""Name of the file beside the folds."""
 SIZE_LIMITS_ML = (50.0, 120.0)
 """Whole tumours are small below the first, large from the second; thirds of BraTS, roughly."""
 ENHANCING_LIMITS = (0.02, 0.15)

@@ -227,7 +227,7 @@ CARD = "name: mine\narchitecture: segresnet\nnetwork: {init_filters: 8, blocks_d
         (None, (2, "add --card YAML")),
         ("name: mine\n", (4, "missing ['architecture']")),
         ("name: [", (3, "YAML")),
-        (CARD + "prepare: {colour: 1}\n", (4, "prepare holds what studies cannot be prepared with")),
+        (CARD + "prepare: {colour: 1}\n", (4, "prepare: there is no setting colour")),
         (CARD + "prepare: {percentiles: [90, 10]}\n", (4, "percentiles")),
         (CARD.replace("8", "16"), (4, "does not fit segresnet")),
     ],

@@ -21,7 +21,7 @@ from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.predict import StageOutputs
-from brats_seg.models.bundle import PostprocessConfig, find_model
+from brats_seg.models.bundle import PostprocessConfig, find_model, write_card
 from brats_seg.preprocessing.prepare import PrepareConfig
 from brats_seg.training import crossval as crossval_module
 from brats_seg.training.calibrate import (
@@ -374,6 +374,9 @@ def test_models_that_cannot_be_judged_are_refused_in_one_line(
     for fold in range(2):
         shutil.copytree(finished / f"fold{1 - fold}" / "model", swapped / f"fold{fold}")
     refused(4, "was trained on BraTS-GLI", of=swapped)
+    other = find_model(str(swapped / "fold1"))
+    write_card(replace(other.card, prepare={**other.card.prepare, "percentiles": [1, 99]}), other.folder)
+    refused(4, "prepare studies differently", of=swapped)
     assert command(place, tmp_path / "trained", "--set", "prepare.divisor=8", "-q") == 2
 
 
