@@ -150,6 +150,7 @@ def acquire(
     *,
     config: AcquisitionConfig | None = None,
     study_id: str = "phantom",
+    noise_rng: np.random.Generator | None = None,
 ) -> Study:
     """Scan a body.
 
@@ -159,6 +160,7 @@ def acquire(
         rng: chance of this scan: contrast, coil, movement, noise.
         config: the scanner.
         study_id: name of the study.
+        noise_rng: chance of the noise alone, where ``rng`` is that of another scan on the same scanner.
 
     Returns:
         Float32 images with zero background, as after skull stripping.
@@ -171,12 +173,14 @@ def acquire(
         0.5 * texture.middle + 0.85 * texture.lesion,
     )
 
-    def scan(sequence: MRSequence, child: np.random.Generator) -> Volume:
-        return _scan(body, seen, sequence, grid=grids[sequence], rng=child, config=config)
+    def scan(sequence: MRSequence, child: np.random.Generator, noise: np.random.Generator) -> Volume:
+        return _scan(body, seen, sequence, grid=grids[sequence], rng=child, noise_rng=noise, config=config)
 
     # each sequence has its own chance, so the order in which threads finish changes nothing
+    children = rng.spawn(len(config.sequences))
+    noises = children if noise_rng is None else noise_rng.spawn(len(config.sequences))
     with ThreadPoolExecutor(THREADS) as pool:
-        volumes = pool.map(scan, config.sequences, rng.spawn(len(config.sequences)))
+        volumes = pool.map(scan, config.sequences, children, noises)
         return Study(study_id, dict(zip(config.sequences, volumes, strict=True)))
 
 
@@ -202,6 +206,7 @@ def _scan(
     *,
     grid: Grid,
     rng: np.random.Generator,
+    noise_rng: np.random.Generator,
     config: AcquisitionConfig,
 ) -> Volume:
     signal = _signal(body, seen, sequence, rng, config)
@@ -216,8 +221,8 @@ def _scan(
     near = cropped(grid, box)
     brain = resample_box(body.anatomy.brain.astype(np.float32), body.grid, near, matrix=matrix) >= 0.5
     values = resample_box(signal, body.grid, near, matrix=matrix)[brain]
-    real = values + config.noise * rng.standard_normal(values.shape, dtype=np.float32)
-    imaginary = config.noise * rng.standard_normal(values.shape, dtype=np.float32)
+    real = values + config.noise * noise_rng.standard_normal(values.shape, dtype=np.float32)
+    imaginary = config.noise * noise_rng.standard_normal(values.shape, dtype=np.float32)
     gain = float(np.exp(rng.uniform(np.log(60), np.log(300))))  # units of an MRI file are arbitrary
     result[box][brain] = np.maximum(np.hypot(real, imaginary) * gain, 1e-3)
     return Volume(result, grid)

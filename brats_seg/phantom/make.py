@@ -200,10 +200,20 @@ def draw_scripts(config: TumourConfig, rng: np.random.Generator) -> tuple[Lesion
     )
 
 
-def scan_patient(patient: Patient, config: PhantomConfig, rng: np.random.Generator) -> Phantom:
-    """One scan of a patient: new noise, coil, contrast and movement; same body."""
+def scan_patient(
+    patient: Patient,
+    config: PhantomConfig,
+    rng: np.random.Generator,
+    *,
+    noise_rng: np.random.Generator | None = None,
+) -> Phantom:
+    """One scan of a patient: new noise, coil, contrast and movement; same body.
+
+    With a generator of the same state as that of another scan, and one for the noise of this one, coil, contrast and
+    movement between sequences are those of the other scan: the same scanner on another day.
+    """
     grids = {sequence: config.sequence_grids.get(sequence, config.grid) for sequence in SEQUENCES}
-    study = acquire(patient.body, grids, rng, config=config.acquisition, study_id=config.study_id)
+    study = acquire(patient.body, grids, rng, config=config.acquisition, study_id=config.study_id, noise_rng=noise_rng)
     tumour = patient.body.tumour
     fractions = {
         structure: resample_box(values, tumour.grid, config.grid)

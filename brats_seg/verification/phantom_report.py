@@ -123,9 +123,10 @@ ACCURACY_NOTE = (
     "under each condition. Slices are axial."
 )
 REPEAT_NOTE = (
-    "Two scans of one patient with new noise, coil, contrast, place and tilt. wCV is the within-subject coefficient of "
-    "variation with its 95 % interval; two scans of an unchanged tumour differ by more than the repeatability "
-    "coefficient in one case of twenty. Lost: pairs in which one scan found nothing."
+    "Two scans of one patient with new noise, place and tilt; and with another coil and contrast besides, unless both "
+    "are from the same scanner. wCV is the within-subject coefficient of variation with its 95 % interval; two scans "
+    "of an unchanged tumour differ by more than the repeatability coefficient in one case of twenty. Lost: pairs in "
+    "which one scan found nothing."
 )
 
 

@@ -45,17 +45,21 @@ class Condition:
         name: for tables.
         slice_mm: thickness of the axial slices; 1 mm in their plane.
         noise: as in :class:`AcquisitionConfig`.
+        same_scanner: both scans with the same coil, contrast and slice profile: new are noise and position alone.
     """
 
     name: str
     slice_mm: float = 1.0
     noise: float = USUAL_NOISE
+    same_scanner: bool = False
 
 
+SAME_SCANNER = Condition("1 mm, same scanner", same_scanner=True)
 CONDITIONS = (
     Condition("1 mm"),
     Condition("3 mm slices", slice_mm=3.0),
     Condition("5 mm slices", slice_mm=5.0),
+    SAME_SCANNER,  # last, so that the others are what they were before there was this one
 )
 
 
@@ -79,7 +83,7 @@ class TrialSize:
         return self.patients + 2 * self.repeated * len(self.conditions)
 
 
-QUICK = TrialSize(patients=2, repeated=1, conditions=CONDITIONS[:1])
+QUICK = TrialSize(patients=2, repeated=1, conditions=(SAME_SCANNER,))
 
 
 def run_trials(
@@ -120,11 +124,12 @@ def run_patient(
     _tick(tick, name)
     rows = _scan(patient, config, Condition("fresh"), predictor=predictor, number=1, rng=fresh_rng)
     for condition in conditions:
+        scanner = int(twice_rng.spawn(1)[0].integers(2**63)) if condition.same_scanner else None
         for scan in (1, 2):
             _tick(tick, f"{name}, {condition.name}, scan {scan}")
             scan_rng = twice_rng.spawn(1)[0]
             turned = replace(config, grid=_position(config, condition, scan_rng))
-            rows += _scan(patient, turned, condition, predictor=predictor, number=scan, rng=scan_rng)
+            rows += _scan(patient, turned, condition, predictor=predictor, number=scan, rng=scan_rng, scanner=scanner)
     return rows
 
 
@@ -151,9 +156,14 @@ def _scan(
     predictor: Predictor,
     number: int,
     rng: np.random.Generator,
+    scanner: int | None = None,
 ) -> list[dict[str, Any]]:
-    acquisition = replace(config.acquisition, noise=condition.noise)
-    phantom = scan_patient(patient, replace(config, acquisition=acquisition), rng)
+    """Scan once and segment; with the seed of a ``scanner``, ``rng`` is the chance of the noise alone."""
+    config = replace(config, acquisition=replace(config.acquisition, noise=condition.noise))
+    if scanner is None:
+        phantom = scan_patient(patient, config, rng)
+    else:
+        phantom = scan_patient(patient, config, np.random.default_rng(scanner), noise_rng=rng)
     result = segment_study(phantom.study, options=SegmentOptions(report=False), predictor=predictor)
     head = {
         "patient": config.study_id,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from brats_seg.core.errors import InputError
 from brats_seg.verification.phantom_statistics import repeatability
+from brats_seg.verification.phantom_trials import SAME_SCANNER
 
 SIZES_ML = (0.0, 5.0, 20.0, np.inf)
 """Limits of the classes of measured volume that are pooled."""
@@ -35,8 +36,8 @@ def repeatability_csv(trials: pd.DataFrame, *, model: str) -> str:
     Raises:
         InputError: if no class has :data:`FEWEST_PAIRS` pairs.
     """
-    # What is found where there is nothing is no measurement of a tumour.
-    twice = trials[(trials["condition"] != "fresh") & (trials["true_ml"] > 0)]
+    # What is found where there is nothing is no measurement of a tumour, and no one can rely on the same scanner.
+    twice = trials[~trials["condition"].isin(["fresh", SAME_SCANNER.name]) & (trials["true_ml"] > 0)]
     lines = [*_rows(twice, "found_ml", "model"), *_rows(twice, "label_map_ml", "given")]
     return HEAD.format(patients=twice["patient"].nunique(), model=model) + "\n".join(lines) + "\n"
 

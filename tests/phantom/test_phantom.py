@@ -161,6 +161,20 @@ def test_same_patient_scanned_twice_has_one_truth_and_other_noise(patient, phant
     assert np.corrcoef(flair[flair > 0], other[flair > 0])[0, 1] > 0.8
 
 
+def test_two_scans_on_one_scanner_differ_by_noise_alone(patient):
+    def scan(noise: float, seed: int) -> np.ndarray:
+        config = PhantomConfig(acquisition=AcquisitionConfig(noise=noise, sequences=(MRSequence.FLAIR,)))
+        scanner, chance = (np.random.default_rng(n) for n in (5, seed))
+        image = scan_patient(patient, config, scanner, noise_rng=chance).study.images[MRSequence.FLAIR].data
+        return image[image > 0].astype(np.float64)
+
+    np.testing.assert_array_equal(scan(0.0, 1), scan(0.0, 2))
+    still, first, second = scan(0.0, 1), scan(0.08, 1), scan(0.08, 2)
+    a, b = first - still, second - still
+    assert a.std() == pytest.approx(b.std(), rel=0.01)
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.01  # nothing in common but what the scan without noise has
+
+
 def test_thick_slices_in_another_orientation_keep_the_world(patient, phantom):
     affine = affine_of("PSR", (1.0, 1.0, 5.0), (0, 0, 0), (4, -6, 3))
     shape = (200, 180, 36)

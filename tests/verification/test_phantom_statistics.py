@@ -17,7 +17,8 @@ from brats_seg.verification.phantom_statistics import (
     repeatability,
     repeatability_table,
 )
-from brats_seg.verification.phantom_verify import _bias_check
+from brats_seg.verification.phantom_trials import SAME_SCANNER
+from brats_seg.verification.phantom_verify import _bias_check, _repeat_checks, _scanner_checks
 
 
 def test_a_known_spread_is_found() -> None:
@@ -74,6 +75,20 @@ def test_the_table_of_repeatability_counts_what_was_lost() -> None:
     assert whole["cv_percent"] == pytest.approx(expected.cv_percent)
     small = table[(table["region"] == "ET") & (table["size"] == "under 5 ml")].iloc[0]
     assert (small["pairs"], small["lost"]) == (0, 1)
+
+
+def test_the_target_is_about_noise_and_position_alone() -> None:
+    usual, same = trials(), trials()
+    same["condition"] = same["condition"].replace("5 mm", SAME_SCANNER.name)
+    same.loc[same["true_ml"] == 30.0, "found_ml"] = [30.0, 30.0, 30.3] * 2
+    table = region_order(repeatability_table(pd.concat([usual, same[same["condition"] != "fresh"]])))
+    whole, core, _ = _repeat_checks(table, "by the model")
+    assert whole.is_met and whole.measured.startswith("1 mm, same scanner: 0.5 % (")
+    assert core.measured == "not measured" and core.is_met is None
+    other, *_ = _scanner_checks(table, "by the model")
+    assert other.is_met is None and other.measured.startswith("5 mm: 4.8 % (")
+    missed, *_ = _repeat_checks(table.assign(cv_percent=2.01), "by the model")
+    assert missed.is_met is False
 
 
 def test_the_table_of_accuracy() -> None:

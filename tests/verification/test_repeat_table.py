@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from brats_seg.core.errors import InputError
+from brats_seg.verification.phantom_trials import SAME_SCANNER
 from brats_seg.verification.repeat_table import repeatability_csv
 
 
@@ -50,6 +51,12 @@ def test_what_is_found_where_there_is_nothing_does_not_count() -> None:
     table = trials(10, sd=0.1, volume_ml=10)
     table.loc[table["patient"] == "p3", "true_ml"] = 0.0
     assert rows(repeatability_csv(table, model="m"))[0]["pairs"] == "9"
+
+
+def test_two_scans_on_one_scanner_are_left_out_since_no_one_can_rely_on_that() -> None:
+    table = pd.concat([trials(10, sd=0.1, volume_ml=10), trials(10, sd=0.001, volume_ml=10)])
+    table["condition"] = ["1 mm"] * 20 + [SAME_SCANNER.name] * 20
+    assert repeatability_csv(table, model="m") == repeatability_csv(trials(10, sd=0.1, volume_ml=10), model="m")
 
 
 def test_too_few_pairs_are_refused() -> None:
