@@ -93,6 +93,18 @@ def region_masks(
             "disease looks like that"
         )
     masks[Region.TC] &= masks[Region.WT]
+    masks[Region.TC], satellites = drop_satellites(
+        masks[Region.TC],
+        masks[Region.WT],
+        core,
+        min_voxels=config.min_satellite_ml / voxel_ml,
+        probability=config.min_satellite_probability,
+    )
+    if satellites:
+        notes.append(
+            f"{satellites * voxel_ml:.2f} ml of doubtful core, in spots under {config.min_satellite_ml:g} ml beside a "
+            "larger core, were counted as edema"
+        )
     masks[Region.ET] &= masks[Region.TC]
     enhancing_ml = float(masks[Region.ET].sum()) * voxel_ml
     if 0 < enhancing_ml < config.min_enhancing_ml:
@@ -156,6 +168,42 @@ def drop_coreless(
     keep[0] = False
     kept: NDArray[np.bool_] = keep[components]
     return kept, int(np.count_nonzero(whole) - np.count_nonzero(kept))
+
+
+def drop_satellites(
+    core: NDArray[np.bool_],
+    whole: NDArray[np.bool_],
+    likely: NDArray[np.float32],
+    *,
+    min_voxels: float,
+    probability: float,
+) -> tuple[NDArray[np.bool_], int]:
+    """The core without small doubtful 26-connected components beside a larger one in the same tumour.
+
+    Args:
+        core: ``(X, Y, Z)`` mask of TC, inside ``whole``.
+        whole: ``(X, Y, Z)`` mask of WT; each of its components keeps its largest core.
+        likely: ``(X, Y, Z)`` probability of TC.
+        min_voxels: from which a component stays.
+        probability: a component that reaches it anywhere stays.
+
+    Returns:
+        The mask, and how many voxels were dropped.
+    """
+    if min_voxels <= 1 or not core.any():
+        return core, 0
+    components = cc3d.connected_components(core, connectivity=26)
+    inside = components[core]
+    sizes = np.bincount(inside)
+    tumour = np.zeros_like(sizes)
+    tumour[inside] = cc3d.connected_components(whole, connectivity=26)[core]
+    largest, peak = np.zeros(int(tumour.max()) + 1, sizes.dtype), np.zeros(len(sizes), likely.dtype)
+    np.maximum.at(largest, tumour, sizes)
+    np.maximum.at(peak, inside, likely[core])
+    keep = (sizes >= min_voxels) | (sizes == largest[tumour]) | (peak >= probability)
+    keep[0] = False
+    kept: NDArray[np.bool_] = keep[components]
+    return kept, int(np.count_nonzero(core) - np.count_nonzero(kept))
 
 
 def drop_small(mask: NDArray[np.bool_], min_voxels: float) -> tuple[NDArray[np.bool_], int]:

@@ -111,6 +111,9 @@ class PostprocessConfig:
         min_core_probability: components of WT other than the largest that nowhere reach this probability of TC are
             dropped: away from a tumour, bright FLAIR without a core is white matter disease as a rule.
         min_coreless_ml: the largest component is dropped as well where it has no such core and is smaller than this.
+        min_satellite_ml: a component of TC smaller than this is edema where it lies beside a larger one, in the same
+            component of WT, and nowhere reaches ``min_satellite_probability``.
+        min_satellite_probability: see there; what a model is surer of stays however small it is.
         min_enhancement: by how much the brightest of ET must rise more from T1 to T1CE than the rest of the tumour
             (:func:`~brats_seg.inference.postprocess.risen`), in standard deviations of the brain; what rises less is
             core without enhancement, for blood and fat are bright without contrast, too.
@@ -125,6 +128,8 @@ class PostprocessConfig:
     roi_margin_mm: float = 12.0
     min_core_probability: float = 0.0
     min_coreless_ml: float = 0.0
+    min_satellite_ml: float = 0.0
+    min_satellite_probability: float = 0.6
     min_enhancement: float = 0.0
     temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
 

@@ -20,7 +20,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Region
 from brats_seg.evaluation.calibration import fit_temperature, tumour_band
 from brats_seg.evaluation.overlap import count_voxels, dice
-from brats_seg.inference.postprocess import drop_coreless, drop_small, risen
+from brats_seg.inference.postprocess import drop_coreless, drop_small, region_masks, risen
 from brats_seg.inference.predict import StageOutputs, calibrated, combine
 from brats_seg.models.bundle import PostprocessConfig
 
@@ -37,6 +37,8 @@ rises by 0.6 to 1.3; what is rightly called so by 1.5 and more, but for one fain
 MIN_CORELESS_ML = 5.0
 """Not fitted: no data set of tumours holds a brain without one. Of 19 phantoms without a tumour, five showed up to
 4.5 ml of edema and no core; the least any of the 38 BraTS studies shows is 25 ml, always with a core."""
+MIN_SATELLITE_ML = (1.0, 0.5, 0.0)
+"""From what is taken without any data on: further spots of core in the same tumour, of which the model is unsure."""
 _WHOLE_SIZES = (MIN_COMPONENT_ML[::-1], MIN_CORE[::-1])
 _SIZES = tuple(itertools.product(*_WHOLE_SIZES, MIN_ENHANCING_ML))
 """From what is taken without any data to the most unusual; the last one changes fastest."""
@@ -89,12 +91,12 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
         cases: by a model that did not see them.
         start: keeps what is not fitted.
     """
-    config = replace(start, temperature=(1.0, 1.0, 1.0))
+    config = replace(start, temperature=(1.0, 1.0, 1.0), min_satellite_ml=0.0)
     if all(case.outputs.whole is not None and case.outputs.close is not None for case in cases[:1]):
         config = replace(config, fine_weight=fit_weight(cases, config))
     config = replace(config, temperature=fit_temperatures(cases, config))
     config = replace(config, thresholds=fit_thresholds(cases, config))
-    return fit_sizes(cases, config)
+    return fit_satellites(cases, fit_sizes(cases, config))
 
 
 class Sweep(NamedTuple):
@@ -208,6 +210,19 @@ def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessCo
         min_enhancing_ml=enhancing_ml,
         min_enhancement=MIN_ENHANCEMENT,
     )
+
+
+def fit_satellites(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
+    """The largest limit for doubtful spots of core beside a larger core, unless another is better beyond chance."""
+    choices = [replace(config, min_satellite_ml=ml) for ml in MIN_SATELLITE_ML]
+    scores = []
+    for case in cases:
+        array, row = case.probabilities(config), []
+        for choice in choices:
+            masks, _ = region_masks(array, 0.001, choice, rise=case.rise)
+            row.append(sum(score(masks[region], case.truth(region)) for region in (Region.TC, Region.ET)))
+        scores.append(row)
+    return choices[simplest_as_good(np.array(scores))]
 
 
 def _size_scores(case: Case, config: PostprocessConfig) -> list[float]:

@@ -18,6 +18,7 @@ from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
 from brats_seg.inference.postprocess import (
     drop_coreless,
+    drop_satellites,
     drop_small,
     enhancement,
     region_masks,
@@ -173,6 +174,39 @@ def test_what_has_no_core_is_dropped_unless_it_is_the_largest() -> None:
     assert drop_coreless(whole, core, 0.5)[1] == 6 * 36
     assert drop_coreless(whole, core, 0.0)[1] == 0
     assert drop_coreless(np.zeros_like(whole), core, 0.3)[1] == 0
+
+
+def tumour_with_satellites() -> np.ndarray:
+    """A core of 8x8x8, and in the same tumour one voxel of it, 2x2x2 and 4x4x4; another tumour with a core of 2x2x2."""
+    array = probabilities((40, 16, 16))
+    array[0, 1:28, 1:15, 1:15] = array[0, 32:39, 4:12, 4:12] = 0.9
+    array[1, 2:10, 2:10, 2:10] = 0.5
+    array[1:, 12, 4, 4] = array[1:, 15:17, 4:6, 4:6] = array[1:, 20:24, 4:8, 4:8] = 0.45
+    array[1:, 34:36, 6:8, 6:8] = 0.45
+    return array
+
+
+def test_small_doubtful_cores_beside_a_larger_one_are_edema() -> None:
+    config = PostprocessConfig(min_component_ml=0.0, thresholds=(0.5, 0.4, 0.4), min_satellite_ml=0.064)
+    masks, notes = region_masks(tumour_with_satellites(), 0.001, config)
+    assert int(masks[Region.TC].sum()) == 8**3 + 4**3 + 2**3  # the other tumour's only core stays, however small
+    assert int(masks[Region.ET].sum()) == 4**3 + 2**3
+    assert int(masks[Region.WT].sum()) == 27 * 14 * 14 + 7 * 8 * 8
+    assert notes == ("0.01 ml of doubtful core, in spots under 0.064 ml beside a larger core, were counted as edema",)
+    all_kept, none = region_masks(tumour_with_satellites(), 0.001, replace(config, min_satellite_ml=0.0))
+    assert int(all_kept[Region.TC].sum()) == 8**3 + 4**3 + 2**3 + 2**3 + 1
+    assert none == ()
+
+
+def test_small_cores_that_the_model_is_sure_of_stay() -> None:
+    array = tumour_with_satellites()
+    array[1, 15, 4, 4] = 0.6  # of eight voxels one is sure
+    config = PostprocessConfig(min_component_ml=0.0, thresholds=(0.5, 0.4, 0.4), min_satellite_ml=1.0)
+    masks, _ = region_masks(array, 0.001, config)
+    assert int(masks[Region.TC].sum()) == 8**3 + 2**3 + 2**3
+    assert masks[Region.TC][15:17, 4:6, 4:6].all() and not masks[Region.TC][20:24].any()
+    core = np.zeros((6, 6, 6), bool)
+    assert drop_satellites(core, core, core.astype(np.float32), min_voxels=9, probability=0.6) == (core, 0)
 
 
 def test_a_small_tumour_without_a_core_goes_even_as_the_largest() -> None:

@@ -29,6 +29,7 @@ from brats_seg.training.calibrate import (
     MIN_ENHANCING_ML,
     Case,
     fit_postprocess,
+    fit_satellites,
     fit_temperatures,
     fit_thresholds,
     simplest_as_good,
@@ -496,6 +497,24 @@ def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted
     assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
     for risen in (None, np.full(case.labels.shape, 2.0)):
         assert segmentation_of(replace(bright, rise=risen), config).region_mask(Region.ET).any()
+
+
+def test_doubtful_spots_of_core_go_unless_that_is_worse_beyond_chance() -> None:
+    spots = np.zeros((24, 24, 24), bool)
+    spots[16:20, 4:8, 4:8] = True
+
+    def study(seed: int, *, real: bool) -> Case:
+        labels = np.zeros(spots.shape, np.uint8)
+        labels[2:22, 2:22, 2:22] = 2
+        labels[4:12, 4:12, 4 : 12 + seed % 2] = 3
+        array = np.stack([labels > 0, labels == 3, labels == 3]).astype(np.float32)
+        array[1:, spots] = 0.55
+        labels[spots] = 3 if real else 2
+        return Case(f"s{seed}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels)
+
+    for real, expected in ((False, 1.0), (True, 0.0)):
+        config = fit_satellites([study(seed, real=real) for seed in range(4)], PostprocessConfig())
+        assert config.min_satellite_ml == expected
 
 
 def test_a_temperature_makes_overconfident_outputs_honest() -> None:
