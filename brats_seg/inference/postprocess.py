@@ -102,7 +102,7 @@ def region_masks(
     )
     if satellites:
         notes.append(
-            f"{satellites * voxel_ml:.2f} ml of doubtful core, in spots under {config.min_satellite_ml:g} ml beside a "
+            f"{satellites * voxel_ml:.2g} ml of doubtful core, in spots under {config.min_satellite_ml:g} ml beside a "
             "larger core, were counted as edema"
         )
     masks[Region.ET] &= masks[Region.TC]

@@ -192,7 +192,7 @@ def test_small_doubtful_cores_beside_a_larger_one_are_edema() -> None:
     assert int(masks[Region.TC].sum()) == 8**3 + 4**3 + 2**3  # the other tumour's only core stays, however small
     assert int(masks[Region.ET].sum()) == 4**3 + 2**3
     assert int(masks[Region.WT].sum()) == 27 * 14 * 14 + 7 * 8 * 8
-    assert notes == ("0.01 ml of doubtful core, in spots under 0.064 ml beside a larger core, were counted as edema",)
+    assert notes == ("0.009 ml of doubtful core, in spots under 0.064 ml beside a larger core, were counted as edema",)
     all_kept, none = region_masks(tumour_with_satellites(), 0.001, replace(config, min_satellite_ml=0.0))
     assert int(all_kept[Region.TC].sum()) == 8**3 + 4**3 + 2**3 + 2**3 + 1
     assert none == ()
