@@ -195,6 +195,8 @@ def drop_satellites(
     components = cc3d.connected_components(core, connectivity=26)
     inside = components[core]
     sizes = np.bincount(inside)
+    if len(sizes) == 2:
+        return core, 0  # one component, beside none
     tumour = np.zeros_like(sizes)
     tumour[inside] = cc3d.connected_components(whole, connectivity=26)[core]
     largest, peak = np.zeros(int(tumour.max()) + 1, sizes.dtype), np.zeros(len(sizes), likely.dtype)

@@ -91,7 +91,7 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
         cases: by a model that did not see them.
         start: keeps what is not fitted.
     """
-    config = replace(start, temperature=(1.0, 1.0, 1.0), min_satellite_ml=0.0)
+    config = replace(start, temperature=(1.0, 1.0, 1.0))
     if all(case.outputs.whole is not None and case.outputs.close is not None for case in cases[:1]):
         config = replace(config, fine_weight=fit_weight(cases, config))
     config = replace(config, temperature=fit_temperatures(cases, config))
