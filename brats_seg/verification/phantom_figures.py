@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from brats_seg.core.labels import REGIONS, LabelSchema
@@ -119,6 +120,7 @@ def repeat_plot(trials: pd.DataFrame) -> bytes:
         axis.axhline(0, color=_SOFT, linewidth=0.6)
         axis.axvline(5, color=_SOFT, linewidth=0.6, linestyle=":")
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())  # over less than two decades they run into one another
         axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10)
         axis.set_xlabel("true volume, ml", fontsize=9)
         tidy(axis)
