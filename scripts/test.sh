@@ -2,5 +2,6 @@
 # Run the tests: all of them, or those named.
 #   bash scripts/test.sh [pytest arguments]
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
-python -m pytest "$@"
+# One process a core, each on one thread: most tests are too small for more. A file's tests stay together for their fixtures.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile "$@"
