@@ -97,8 +97,8 @@ def run_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", ti
     return Demo(
         scans,
         results,
-        segmented.folder / f"{first.id}_report.html",
-        followed.folder / f"{patient.id}_timeline.html",
+        results / segmented.folder.name / f"{first.id}_report.html",
+        results / followed.folder.name / f"{patient.id}_timeline.html",
         _visits(scans / patient.id, followed.summary),
     )
 

@@ -45,7 +45,11 @@ def test_demo_says_found_and_true_of_every_visit(
     assert len(list((out / "results").glob("*_ses-1/*_report.html"))) == 1
     timeline = out / "results" / "sub-001" / "sub-001_timeline.html"
     assert timeline.is_file() and str(timeline) in outcome.out
-    again = cli("demo", "-o", out, "--seed", "3", "--overwrite", "--json")
+    monkeypatch.chdir(out.parent)
+    again = cli("demo", "-o", out.name, "--seed", "3", "--overwrite", "--json")
     assert again.code == 0, again.err
+    for page in (again.json["report"], again.json["timeline"]):
+        assert page.startswith(f"{out.name}/results/")  # as it was asked for
+        assert Path(page).is_file()
     assert [visit["truth_ml"] for visit in again.json["visits"]] == [dict(TRUTH_ML)] * len(GROWTH)
     assert all(visit["found_ml"]["WT"] > 0 for visit in again.json["visits"])
