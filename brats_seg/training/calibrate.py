@@ -112,7 +112,11 @@ class Sweep(NamedTuple):
 
 
 def sweep(cases: Sequence[Case], config: PostprocessConfig, thresholds: Sequence[float] = THRESHOLDS) -> Sweep:
-    """Every case at every threshold."""
+    """Every case at every threshold; enhancement that does not rise is none, as it will be in use.
+
+    Otherwise the few studies without enhancement would ask for a threshold that keeps them empty, and all others would
+    lose volume to what the rise sees to.
+    """
     shape = (len(cases), len(REGIONS), len(thresholds))
     found = Sweep(np.zeros(shape), np.zeros(shape))
     for c, case in enumerate(cases):
@@ -120,6 +124,9 @@ def sweep(cases: Sequence[Case], config: PostprocessConfig, thresholds: Sequence
         for r, region in enumerate(REGIONS):
             truth = case.truth(region)
             masks = [array[r] >= threshold for threshold in thresholds]
+            if region is Region.ET:
+                whole = array[REGIONS.index(Region.WT)] >= config.thresholds[REGIONS.index(Region.WT)]
+                masks = [mask & _rises(mask, whole, case) for mask in masks]
             found.dice[c, r] = [score(mask, truth) for mask in masks]
             found.excess[c, r] = [float(mask.sum()) - float(truth.sum()) for mask in masks]
     return found
@@ -237,6 +244,11 @@ def _size_scores(case: Case, config: PostprocessConfig) -> list[float]:
         kept = score(whole, case.truth(Region.WT)) + score(core, case.truth(Region.TC))
         size, truth = float(enhancing.sum()) / 1000, case.truth(Region.ET)
         some, none = score(enhancing, truth), score(np.zeros_like(enhancing), truth)
-        rises = case.rise is None or risen(enhancing, whole, case.rise) >= MIN_ENHANCEMENT
+        rises = _rises(enhancing, whole, case)
         scores += [kept + (some if rises and size >= enhancing_ml else none) for enhancing_ml in MIN_ENHANCING_ML]
     return scores
+
+
+def _rises(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], case: Case) -> bool:
+    """Whether ET rises enough from T1 to T1CE to be kept; what cannot be told is."""
+    return case.rise is None or risen(enhancing, whole, case.rise) >= MIN_ENHANCEMENT

@@ -554,6 +554,21 @@ def test_of_thresholds_that_dice_cannot_tell_apart_one_without_a_bias_of_the_vol
     assert fit_thresholds([study(9.0)], PostprocessConfig()) == (0.5, 0.5, 0.5)  # one study decides nothing
 
 
+def test_false_enhancement_that_does_not_rise_moves_no_threshold() -> None:
+    """A third of the studies are called enhancing, with little conviction, and are not; the rise tells that."""
+    rng = np.random.default_rng(0)
+    studies = [ball_case(sharpness=1.0, seed=seed) for seed in range(9)]
+    none = [replace(case, labels=np.minimum(case.labels, 1)) for case in studies[:3]]
+    for case in none:
+        assert case.outputs.whole is not None
+        case.outputs.whole[2] *= 0.6  # 0.54 at most
+    blind = fit_thresholds([*none, *studies[3:]], PostprocessConfig())
+    flat = [replace(case, rise=0.1 * rng.standard_normal(case.labels.shape)) for case in none]
+    seen = fit_thresholds([*flat, *studies[3:]], PostprocessConfig())
+    assert seen[:2] == blind[:2]
+    assert blind[2] >= 0.55 and seen[2] == fit_thresholds(studies[3:], PostprocessConfig())[2] < 0.5
+
+
 def test_chance_seldom_moves_a_setting_and_a_real_difference_does() -> None:
     stayed, moved = 0, 0
     for seed in range(40):
