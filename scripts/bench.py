@@ -2,7 +2,7 @@
 
     python scripts/bench.py STUDIES -o OUT [--only segment,batch,network,start,accuracy,train] [--studies 3]
 
-Prints a table and writes OUT/bench.json. STUDIES is a folder of labelled studies (eight in the figures of the
+Prints a table and writes OUT/bench.json. STUDIES is a folder of labelled studies (three of them in the figures of the
 README); accuracy is only measured on studies that the model was not trained on. Times are medians; processes are
 started fresh, as a user starts them. MONAI's SegResNet, as its BraTS bundle configures it, runs in the same process
 and on the same threads as the network it is compared with. ``--only train --device cuda`` measures a step of training
