@@ -25,6 +25,7 @@ def small_card(stages: tuple[str, ...], post: PostprocessConfig) -> ModelCard:
         description="random weights",
         licence="Apache-2.0",
         trained_on="nothing",
+        knows_treated_brains=False,
         held_out=("a", "b"),
         limits=("everything",),
         citations=(),

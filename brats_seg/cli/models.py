@@ -60,9 +60,10 @@ SOURCE is one of
              or a bundle that 'models export --format monai' wrote
   a file     a state dict (.safetensors, or .pt made with torch.save), described by --card
 
-A card for a weights file is YAML; only the first two keys are needed:
+A card for a weights file is YAML; only the first three keys are needed:
   name: mine
   architecture: segresnet              # or attention_unet
+  knows_treated_brains: false          # whether it was trained on scans after surgery or radiotherapy, too
   network: {init_filters: 16}          # what differs from the defaults of that network
   sequences: [t1ce, t1, t2, flair]     # order of its input channels (default t1, t1ce, t2, flair)
   regions: [TC, WT, ET]                # order of its output channels (default WT, TC, ET)

@@ -159,6 +159,7 @@ class ModelCard:
         description: one sentence.
         licence: of the weights.
         trained_on: data and split, in words.
+        knows_treated_brains: whether scans after surgery or radiotherapy were among those it was trained on.
         held_out: names of studies kept out of training.
         limits: what it was not made for, in words.
         citations: to be named when it is used.
@@ -176,6 +177,7 @@ class ModelCard:
     description: str
     licence: str
     trained_on: str
+    knows_treated_brains: bool
     held_out: tuple[str, ...]
     limits: tuple[str, ...]
     citations: tuple[str, ...]
@@ -188,6 +190,10 @@ class ModelCard:
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.knows_treated_brains, bool):
+            raise ModelError(
+                f"knows_treated_brains {self.knows_treated_brains!r} of model {self.name} must be true or false"
+            )
         first = [stage.name for stage in self.stages if stage.member == 1]
         if first not in (["coarse"], ["coarse", "fine"], ["fine"]):
             raise ModelError(f"model {self.name} has stages {first}; known: coarse, fine")

@@ -18,6 +18,9 @@ NOT_STATED = "not stated"
 OWN_KEYS = ("architecture", "network", "spacing_mm", "sequences", "regions", "axes")
 """Keys of a description beside those of a model card."""
 
+REQUIRED = frozenset({"name", "architecture", "knows_treated_brains"})
+"""Keys a description cannot do without: nothing else tells them."""
+
 WORDS: Mapping[str, Any] = {
     "version": "imported",
     "description": "imported weights",
@@ -45,9 +48,10 @@ def import_weights(weights: Path, described: Mapping[str, Any], folder: Path, *,
 
     Args:
         weights: state dict, safetensors or PyTorch.
-        described: ``name`` and ``architecture``, and what differs from the defaults: ``network`` (its configuration),
-            ``spacing_mm``, ``sequences``, ``regions`` and ``axes`` (see :class:`~brats_seg.models.layout.Layout`), and
-            the keys of a :class:`~brats_seg.models.bundle.ModelCard` but ``stages``.
+        described: ``name``, ``architecture`` and ``knows_treated_brains``, and what differs from the defaults:
+            ``network`` (its configuration), ``spacing_mm``, ``sequences``, ``regions`` and ``axes`` (see
+            :class:`~brats_seg.models.layout.Layout`), and the keys of a
+            :class:`~brats_seg.models.bundle.ModelCard` but ``stages``.
         folder: an empty folder.
         where: name of the description, for messages.
 
@@ -68,7 +72,7 @@ def card_from_description(described: Mapping[str, Any], *, where: str) -> ModelC
         ModelError: if keys are missing, unknown or of the wrong kind.
     """
     known = {*OWN_KEYS, *(entry.name for entry in fields(ModelCard))} - {"stages"}
-    unknown, missing = sorted(set(described) - known), sorted({"name", "architecture"} - set(described))
+    unknown, missing = sorted(set(described) - known), sorted(REQUIRED - set(described))
     if unknown or missing:
         raise ModelError(f"{where} describes no model: missing {missing}, unknown {unknown}; known: {sorted(known)}")
     stage = {

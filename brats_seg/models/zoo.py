@@ -120,6 +120,7 @@ def describe_bundle(source: Path) -> dict[str, Any]:
         "description": str(metadata.get("description", "a MONAI bundle")),
         "licence": f"see the licence files of the bundle ({metadata.get('copyright', 'copyright not stated')})",
         "trained_on": str(metadata.get("data_source", "not stated")),
+        "knows_treated_brains": False,  # no bundle of MONAI has a field for it
         "citations": [str(entry) for entry in metadata.get("references", [])],
         "accuracy": {"published with the bundle, not measured here": ", ".join(published) or "nothing"},
         "limits": [

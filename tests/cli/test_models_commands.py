@@ -211,21 +211,26 @@ def test_a_state_dict_is_imported_with_a_card(cli: Callable[..., Outcome], tmp_p
     torch.save(monai_network(TINY).state_dict(), tmp_path / "w.pt")
     (tmp_path / "card.yaml").write_text(
         "name: mine\narchitecture: segresnet\nnetwork: {init_filters: 8, blocks_down: [1, 1], blocks_up: [1]}\n"
-        "regions: [TC, WT, ET]\n"
+        "regions: [TC, WT, ET]\nknows_treated_brains: true\n"
     )
     made = cli("models", "import", tmp_path / "w.pt", "--card", tmp_path / "card.yaml", "-o", tmp_path / "model")
     assert made.code == 0, made.err
     assert entries(tmp_path / "model") == ["coarse.safetensors", "model.json"]
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["knows_treated_brains"] is True
 
 
-CARD = "name: mine\narchitecture: segresnet\nnetwork: {init_filters: 8, blocks_down: [1, 1], blocks_up: [1]}\n"
+CARD = (
+    "name: mine\narchitecture: segresnet\nknows_treated_brains: false\n"
+    "network: {init_filters: 8, blocks_down: [1, 1], blocks_up: [1]}\n"
+)
 
 
 @pytest.mark.parametrize(
     ("card", "expected"),
     [
         (None, (2, "add --card YAML")),
-        ("name: mine\n", (4, "missing ['architecture']")),
+        ("name: mine\n", (4, "missing ['architecture', 'knows_treated_brains']")),
+        (CARD.replace("false", "un-treated"), (4, "knows_treated_brains 'un-treated' of model mine must be true or")),
         ("name: [", (3, "YAML")),
         (CARD + "prepare: {colour: 1}\n", (4, "prepare: there is no setting colour")),
         (CARD + "prepare: {percentiles: [90, 10]}\n", (4, "percentiles")),

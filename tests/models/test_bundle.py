@@ -145,6 +145,8 @@ def test_weights_that_do_not_fit_the_network_of_the_card(copy: Path, change: Any
     [
         (lambda card: card.update(colour="blue"), r"unknown \['colour'\]"),
         (lambda card: card.pop("licence"), r"missing \['licence'\]"),
+        (lambda card: card.pop("knows_treated_brains"), r"missing \['knows_treated_brains'\]"),
+        (lambda card: card.update(knows_treated_brains="no"), "must be true or false"),
         (lambda card: card.update(format=99), "format 99"),
         (lambda card: card.pop("format"), "format None"),
         (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5]), "three numbers"),

@@ -159,6 +159,7 @@ def test_any_network_of_the_project_by_its_description(tmp_path: Path, made: Pat
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     described = {
         "name": "mine",
+        "knows_treated_brains": True,
         "architecture": "attention_unet",
         "network": {"widths": [8, 16], "depths": [1, 1]},
         "spacing_mm": 2,
@@ -201,7 +202,7 @@ def test_any_network_of_the_project_by_its_description(tmp_path: Path, made: Pat
     ],
 )
 def test_descriptions_that_make_no_model_are_refused(change: dict[str, Any], words: str) -> None:
-    described = {"name": "m", "architecture": "attention_unet", **change}
+    described = {"name": "m", "architecture": "attention_unet", "knows_treated_brains": False, **change}
     described = {key: value for key, value in described.items() if value is not None}
     with pytest.raises(ModelError, match=words) as caught:
         card_from_description(described, where="card.yaml")
