@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
-from brats_seg.longitudinal.criteria import Criteria
+from brats_seg.longitudinal.criteria import Compartment, Criteria
 from brats_seg.longitudinal.history import (
     ClinicalEvent,
     EventKind,
@@ -41,6 +41,7 @@ class VisitVolumes:
         slice_mm: largest spacing of the grid.
         by_model: whether the label map was made by this program's model, and not given.
         knows_treatment: whether the model was trained on scans after treatment.
+        not_assessable: compartments that the visit's scans do not show, and why.
     """
 
     label: str
@@ -49,6 +50,7 @@ class VisitVolumes:
     slice_mm: float
     by_model: bool
     knows_treatment: bool = False
+    not_assessable: Mapping[Compartment, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -129,7 +131,16 @@ def history_of(
                     )
                 )
         day = visit.day if dated and visit.day is not None else _UNDATED_START + timedelta(days=index)
-        measured.append(VisitMeasurements(visit.label, day, tuple(lesions)))
+        specks = {compartment: courses[region].specks_ml[index] for region, compartment in COMPARTMENTS.items()}
+        measured.append(
+            VisitMeasurements(
+                visit.label,
+                day,
+                tuple(lesions),
+                specks_ml={compartment: round(size, ML_DECIMALS) for compartment, size in specks.items() if size > 0},
+                not_assessable=visit.not_assessable,
+            )
+        )
     return PatientHistory(patient, tuple(measured), tuple(events))
 
 

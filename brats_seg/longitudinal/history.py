@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
@@ -104,6 +104,8 @@ class VisitMeasurements:
         visit: name of the visit.
         day: date of the scan.
         lesions: in any order.
+        specks_ml: by compartment, what is seen in pieces too small to be lesions; none where left out.
+        not_assessable: compartments that the visit's scans do not show, and why.
 
     Raises:
         InputError: if a lesion is listed twice in one compartment.
@@ -112,6 +114,8 @@ class VisitMeasurements:
     visit: str
     day: date
     lesions: tuple[LesionMeasurement, ...] = ()
+    specks_ml: Mapping[Compartment, float] = field(default_factory=dict)
+    not_assessable: Mapping[Compartment, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.visit.strip():
@@ -128,7 +132,9 @@ class VisitMeasurements:
             seen[key] = lesion
 
     def of(self, compartment: Compartment) -> tuple[LesionMeasurement, ...]:
-        """Lesions of one compartment that are seen."""
+        """Lesions of one compartment that are seen; none where it cannot be assessed."""
+        if compartment in self.not_assessable:
+            return ()
         return tuple(lesion for lesion in self.lesions if lesion.compartment is compartment and lesion.present)
 
 

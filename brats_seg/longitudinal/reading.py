@@ -143,6 +143,8 @@ class Course:
 
     def sum_at(self, index: int) -> float | None:
         """Sum at a visit, 0 where the lesions are gone; None if one that is seen was not measured this way."""
+        if self.compartment in self.visits[index].not_assessable:
+            return None
         names = self.summed(index)
         counted = [lesion for lesion in self.visits[index].of(self.compartment) if _root(lesion) in names]
         sizes = [self.measure.size(lesion) for lesion in counted]
@@ -169,6 +171,9 @@ def read_visit(course: Course, index: int) -> Reading:
     Order: progression (new lesion, growth against nadir), complete, partial and minor response against baseline,
     stable. Against a nadir of zero only a new measurable lesion is progression (any size where the criteria say so).
     """
+    for seen in (index, 0):
+        if why := course.visits[seen].not_assessable.get(course.compartment):
+            return Reading(Category.NE, reasons=(why if seen else f"{why}, as at the baseline",))
     if not course.is_measured(index):
         return Reading(Category.NE, reasons=(f"not measured by {course.measure.words}",))
     value, base, nadir = course.sum_at(index), course.sum_at(0), course.nadir_before(index)

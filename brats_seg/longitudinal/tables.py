@@ -5,6 +5,7 @@ command line reads the files. Formats:
 
 * measurements: ``patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml``, one row per lesion and visit; a
   visit at which nothing is seen is one row with an empty ``lesion``; empty numbers mean not measured that way.
+  A row with an empty ``lesion``, a compartment and ``volume_ml`` gives what is seen in specks too small to be lesions.
   Optional: ``measurable`` (yes or no, from the image) and ``part_of`` (the lesion this one split from).
 * clinical events: ``patient,date,event,value``.
 """
@@ -194,9 +195,12 @@ def _visit(visit: str, rows: Sequence[TableRow]) -> VisitMeasurements:
             raise row.fail(f"visit {visit} of {row.cells['patient']} has two dates, {day} (line {first.line}) and "
                            f"{_day(row)}. Give a visit one date.")  # fmt: skip
     empty = [row for row in rows if not row.cells["lesion"]]
+    specks = {}
     for row in empty:
         filled = [column for column in ("long_mm", "short_mm", "volume_ml") if row.cells[column]]
-        if filled:
+        if filled == ["volume_ml"] and row.cells["compartment"]:
+            specks[_choice(row, "compartment", Compartment)] = _number(row, "volume_ml") or 0.0
+        elif filled:
             raise row.fail(f"{', '.join(filled)} without a lesion. Name the lesion as at the other visits.")
     lesions = tuple(_lesion(row) for row in rows if row.cells["lesion"])
     blanket = [row for row in empty if not row.cells["compartment"]]
@@ -205,13 +209,13 @@ def _visit(visit: str, rows: Sequence[TableRow]) -> VisitMeasurements:
             f"visit {visit} has an empty row (nothing seen) and lesions too. Remove one or the other."
         )
     for row in empty:
-        compartment = row.cells["compartment"]
+        compartment = row.cells["compartment"] if not row.cells["volume_ml"] else ""
         if compartment and any(
             lesion.compartment is _choice(row, "compartment", Compartment) for lesion in lesions if lesion.present
         ):
             raise row.fail(f"visit {visit} has an empty row for {compartment} and {compartment} lesions too")
     with _naming(first.table):
-        return VisitMeasurements(visit, day, lesions)
+        return VisitMeasurements(visit, day, lesions, specks_ml=specks)
 
 
 def _lesion(row: TableRow) -> LesionMeasurement:

@@ -33,7 +33,7 @@ from brats_seg.longitudinal.course import (
     spoken,
 )
 from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
-from brats_seg.longitudinal.criteria import criteria_named
+from brats_seg.longitudinal.criteria import Compartment, criteria_named
 from brats_seg.longitudinal.history import ClinicalEvent, PatientHistory
 from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse, RegionVisit, follow_region
 from brats_seg.longitudinal.rano import Disease, ResponseAssessment
@@ -339,7 +339,18 @@ def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
         slice_mm=max(visit.measurements.spacing_mm),
         by_model=visit.by_model,
         knows_treatment=knows_treatment(model.bundle.card.trained_on),
+        not_assessable=_not_assessable(visit) if visit.by_model else {},
     )
+
+
+def _not_assessable(visit: VisitData) -> dict[Compartment, str]:
+    """What the scans of a visit do not show; a label map that was given is taken at its word."""
+    found = {}
+    if MRSequence.T1CE not in visit.sequences:
+        found[Compartment.ENHANCING] = "enhancement is not assessable without T1CE"
+    if not {MRSequence.T2, MRSequence.FLAIR} & set(visit.sequences):
+        found[Compartment.NON_ENHANCING] = "T2/FLAIR disease is not assessable without T2 and FLAIR"
+    return found
 
 
 def knows_treatment(trained_on: str) -> bool:

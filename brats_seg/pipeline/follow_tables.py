@@ -185,21 +185,26 @@ def measurement_rows(course: Course) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for index, visit in enumerate(course.history.visits):
         head = _head(course, index)
-        if not visit.lesions:
-            rows.append(dict(head))
-        rows.extend(
-            {
-                **head,
-                "lesion": lesion.lesion,
-                "compartment": lesion.compartment.value,
-                "long_mm": lesion.long_mm,
-                "short_mm": lesion.short_mm,
-                "volume_ml": lesion.volume_ml,
-                "measurable": "yes" if lesion.measurable else "no",
-                "part_of": lesion.part_of,
-            }
-            for lesion in visit.lesions
-        )
+        for compartment in COMPARTMENTS.values():
+            if compartment in visit.not_assessable:  # no row: not measured
+                continue
+            lesions = [lesion for lesion in visit.lesions if lesion.compartment is compartment]
+            specks_ml = visit.specks_ml.get(compartment)
+            if not lesions or specks_ml:  # a row without a lesion: nothing but specks, or nothing at all
+                rows.append({**head, "compartment": compartment.value, "volume_ml": specks_ml})
+            rows.extend(
+                {
+                    **head,
+                    "lesion": lesion.lesion,
+                    "compartment": compartment.value,
+                    "long_mm": lesion.long_mm,
+                    "short_mm": lesion.short_mm,
+                    "volume_ml": lesion.volume_ml,
+                    "measurable": "yes" if lesion.measurable else "no",
+                    "part_of": lesion.part_of,
+                }
+                for lesion in lesions
+            )
     return rows
 
 

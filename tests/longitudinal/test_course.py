@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from brats_seg.longitudinal.course import (
     resections_of,
 )
 from brats_seg.longitudinal.course_growth import growth_of
-from brats_seg.longitudinal.criteria import RANO2
+from brats_seg.longitudinal.criteria import RANO2, Compartment
 from brats_seg.longitudinal.growth import Estimate, Refusal
 from brats_seg.longitudinal.history import ClinicalEvent, EventKind
 from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse
@@ -73,6 +74,22 @@ def test_what_the_images_leave_open_is_said() -> None:
     given = visits(4.0, 0.9, 2.0, by_model=False)
     rows = judge(history_of("P", given, courses, (SURGERY,)), given, courses, RANO2).rows
     assert not any(NOT_VALIDATED in item for row in rows for item in row.missing)
+
+
+def test_what_the_scans_do_not_show_is_not_judged() -> None:
+    measured = visits(4.0, 0.9, 2.0, 4.0)
+    measured[1] = replace(measured[1], not_assessable={Compartment.ENHANCING: "not assessable without T1CE"})
+    courses = {"ET": course(20.0, 12.0, 0.0, 20.0, specks_ml=0.04), "WT": RegionCourse((), (0.0,) * 4)}
+    history = history_of("P", measured, courses, ())
+    assert history.visits[0].specks_ml == {Compartment.ENHANCING: 0.04}
+    rows = judge(history, measured, courses, RANO2).overall(Measure.PLANAR)
+    assert rows[1].category is Category.NE and "without T1CE" in " ".join(rows[1].reasons)
+    assert rows[3].category is Category.PD or rows[3].category is Category.SD
+    assert "v1" not in " ".join(rows[3].reasons)  # neither a nadir nor a lesion of that visit counts
+    measured[0] = replace(measured[0], not_assessable={Compartment.ENHANCING: "not assessable without T1CE"})
+    history = history_of("P", measured, courses, ())
+    found = judge(history, measured, courses, RANO2, disease=Disease.ENHANCING).overall(Measure.PLANAR)
+    assert {row.category for row in found[1:]} <= {Category.NE}
 
 
 def test_a_visit_on_the_day_of_surgery_comes_before_it() -> None:

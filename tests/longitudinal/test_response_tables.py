@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from brats_seg.core.errors import InputError
-from brats_seg.longitudinal.criteria import RANO2
+from brats_seg.longitudinal.criteria import RANO2, Compartment
 from brats_seg.longitudinal.history import PatientHistory
 from brats_seg.longitudinal.rano import assess
 from brats_seg.longitudinal.tables import (
@@ -55,6 +55,12 @@ def test_tables_become_histories() -> None:
     assert first.visits[1].lesions[0].volume_ml is None
     assert second.visits[0].lesions == ()
     assert [event.steroid_mg for event in first.events] == [2.0, None]
+
+
+def test_a_row_without_a_lesion_gives_the_specks() -> None:
+    (found,) = parse(f"{HEADER}\nA,v1,2024-01-01,L1,enhancing,20,20,4.0\nA,v2,2024-03-01,,enhancing,,,0.03\n")
+    assert [dict(visit.specks_ml) for visit in found.visits] == [{}, {Compartment.ENHANCING: 0.03}]
+    assert found.visits[1].lesions == ()
 
 
 def test_a_byte_order_mark_spaces_blank_lines_and_further_columns_do_no_harm() -> None:
