@@ -16,7 +16,8 @@ from brats_seg.longitudinal.history import (
 )
 from brats_seg.longitudinal.lesion_course import COMPARTMENTS, RegionCourse
 from brats_seg.longitudinal.rano import Disease, ResponseAssessment, assess
-from brats_seg.longitudinal.repeatability import Change, Measured, change_between
+from brats_seg.longitudinal.reading import Category
+from brats_seg.longitudinal.repeatability import GIVEN, Change, Measured, change_between
 
 NOT_VALIDATED = "segmentation not validated after treatment"
 UNDATED = "dates of the visits"
@@ -25,6 +26,8 @@ FOLLOWED = ("ET", "WT")
 """Regions whose lesions are followed one by one."""
 
 _UNDATED_START = date(1900, 1, 1)
+MOST_DAYS_TO_SURGERY = 56
+"""A scan further away shows growth, too, and not surgery alone. The program's choice."""
 TREATED_BY = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END)
 ML_DECIMALS, MM_DECIMALS = 4, 2
 """As in tables, so that the response can be found again from the table of measurements."""
@@ -39,7 +42,7 @@ class VisitVolumes:
         day: date; None where it is not known.
         volumes_ml: by region and structure.
         slice_mm: largest spacing of the grid.
-        by_model: whether the label map was made by this program's model, and not given.
+        model: name and version of the model that made the label map; empty where it was given.
         knows_treatment: whether the model was trained on scans after treatment.
         not_assessable: compartments that the visit's scans do not show, and why.
     """
@@ -48,14 +51,19 @@ class VisitVolumes:
     day: date | None
     volumes_ml: Mapping[str, float]
     slice_mm: float
-    by_model: bool
+    model: str
     knows_treatment: bool = False
     not_assessable: Mapping[Compartment, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
         """As the table of measurement errors names it."""
-        return "model" if self.by_model else "given"
+        return self.model or GIVEN
+
+    def unseen(self, region: str) -> str:
+        """Why the visit's scans do not show a region; empty where they do. What enhances decides the core, too."""
+        compartment = Compartment.NON_ENHANCING if region == "WT" else Compartment.ENHANCING
+        return self.not_assessable.get(compartment, "")
 
     def measured(self, volume_ml: float) -> Measured:
         """A volume of this visit with what decides its error."""
@@ -94,7 +102,8 @@ class Resection:
         region: which.
         before_ml: volume before.
         residual_ml: volume after.
-        extent_percent: removed share; None where there was nothing.
+        extent_percent: removed share; None where there was nothing, or the scans do not tell it.
+        note: why they do not tell it.
     """
 
     day: date
@@ -104,6 +113,7 @@ class Resection:
     before_ml: float
     residual_ml: float
     extent_percent: float | None
+    note: str = ""
 
 
 def history_of(
@@ -202,31 +212,38 @@ def _open_questions(
     notes = []
     if visit.day is None:
         notes.append(UNDATED)
-    elif visit.by_model and not visit.knows_treatment and (after := treated_before(history, visit.day)):
+    elif visit.model and not visit.knows_treatment and (after := treated_before(history, visit.day)):
         notes.append(f"{NOT_VALIDATED} ({after})")
     specks = {region: courses[region].specks_ml[index] for region in FOLLOWED}
     for region, volume_ml in specks.items():
         if volume_ml > 0:
             notes.append(f"{volume_ml:.2f} ml of {region} in specks too small to be lesions are not judged")
-    if len({seen.by_model for seen in visits}) > 1:
+    if len({seen.model for seen in visits}) > 1:
         notes.append("label maps of several origins are compared")
     return notes
 
 
-def changes_of(visits: Sequence[VisitVolumes], courses: Mapping[str, RegionCourse], baseline: int) -> list[ChangeRow]:
+def changes_of(
+    visits: Sequence[VisitVolumes], courses: Mapping[str, RegionCourse], baselines: Sequence[int | None]
+) -> list[ChangeRow]:
     """Change of every region and lesion against baseline, nadir since baseline, and the visit before.
+
+    What the scans of a visit do not show is compared with nothing.
 
     Args:
         visits: in order of time.
         courses: lesions of the followed regions.
-        baseline: index of the visit that counts as baseline.
+        baselines: of each visit, the index of the visit that counts as its baseline; None before any.
     """
     series: list[tuple[str, str, dict[int, float]]] = [
-        (region, "", {index: visit.volumes_ml[region] for index, visit in enumerate(visits)}) for region in REGIONS
+        (region, "", {n: visit.volumes_ml[region] for n, visit in enumerate(visits) if not visit.unseen(region)})
+        for region in REGIONS
     ]
     for region in FOLLOWED:
         by_lesion: dict[str, dict[int, float]] = {}
         for row in courses[region].rows:
+            if visits[row.visit].unseen(region):
+                continue
             by_lesion.setdefault(row.lesion, {})[row.visit] = row.volume_ml
         series += [(region, lesion, volumes) for lesion, volumes in by_lesion.items()]
     rows = []
@@ -234,7 +251,7 @@ def changes_of(visits: Sequence[VisitVolumes], courses: Mapping[str, RegionCours
         for region, lesion, volumes in series:
             if index not in volumes:
                 continue
-            for against, reference in _references(index, volumes, baseline).items():
+            for against, reference in _references(index, volumes, baselines[index]).items():
                 change = change_between(
                     visits[reference].measured(volumes[reference]), visits[index].measured(volumes[index])
                 )
@@ -242,33 +259,48 @@ def changes_of(visits: Sequence[VisitVolumes], courses: Mapping[str, RegionCours
     return rows
 
 
-def _references(index: int, volumes: Mapping[int, float], baseline: int) -> dict[str, int]:
+def _references(index: int, volumes: Mapping[int, float], baseline: int | None) -> dict[str, int]:
     """Visits a volume is compared with; a lesion that came later is compared with its first visit as baseline."""
     earlier = [visit for visit in volumes if visit < index]
     if not earlier:
         return {}
-    since = [visit for visit in earlier if visit >= baseline]
+    since = [visit for visit in earlier if baseline is not None and visit >= baseline]
     if not since:
         return {"last": earlier[-1]}
     return {"baseline": since[0], "nadir": min(since, key=lambda visit: (volumes[visit], visit)), "last": earlier[-1]}
 
 
 def resections_of(visits: Sequence[VisitVolumes], events: Sequence[ClinicalEvent]) -> list[Resection]:
-    """Residual volume and extent of resection of every surgery with a visit before and after."""
+    """Residual volume and extent of resection of every surgery with a visit before and after.
+
+    The extent is given only from scans within :data:`MOST_DAYS_TO_SURGERY` that no other surgery separates.
+    """
+    days = [visit.day for visit in visits if visit.day is not None]
+    surgeries = [event.day for event in events if event.kind is EventKind.SURGERY]
     found = []
-    for event in events:
-        days = [visit.day for visit in visits]
-        if event.kind is not EventKind.SURGERY or any(day is None for day in days):
-            continue
-        before = [index for index, day in enumerate(days) if day is not None and day <= event.day]
-        after = [index for index, day in enumerate(days) if day is not None and day > event.day]
+    for surgery in surgeries if len(days) == len(visits) else []:
+        before = [index for index, day in enumerate(days) if day <= surgery]
+        after = [index for index, day in enumerate(days) if day > surgery]
         if not before or not after:
             continue
+        first, second = before[-1], after[0]
+        others = [day for day in surgeries if day != surgery and days[first] <= day < days[second]]
         for region in REGIONS:
-            volume, residual = visits[before[-1]].volumes_ml[region], visits[after[0]].volumes_ml[region]
-            extent = 100 * (volume - residual) / volume if volume > 0 else None
-            found.append(Resection(event.day, before[-1], after[0], region, volume, residual, extent))
+            volume, residual = visits[first].volumes_ml[region], visits[second].volumes_ml[region]
+            note = visits[first].unseen(region) or visits[second].unseen(region)
+            note = note or _far_from_surgery(surgery, days[first], days[second], others)
+            extent = 100 * (volume - residual) / volume if volume > 0 and not note else None
+            found.append(Resection(surgery, first, second, region, volume, residual, extent, note))
     return found
+
+
+def _far_from_surgery(surgery: date, before: date, after: date, others: Sequence[date]) -> str:
+    """Why two scans do not tell what a surgery removed; empty where they do."""
+    if others:
+        return "another surgery lies between the two scans"
+    waited = {"before": (surgery - before).days, "after": (after - surgery).days}
+    late = [f"{days} days {when}" for when, days in waited.items() if days > MOST_DAYS_TO_SURGERY]
+    return f"scanned {' and '.join(late)} the surgery, {MOST_DAYS_TO_SURGERY} at most" if late else ""
 
 
 def baseline_index(assessment: ResponseAssessment, history: PatientHistory) -> int:
@@ -277,6 +309,18 @@ def baseline_index(assessment: ResponseAssessment, history: PatientHistory) -> i
         return 0
     day = assessment.baselines[-1][0]
     return next(index for index, visit in enumerate(history.visits) if visit.day == day)
+
+
+def baselines_of(assessment: ResponseAssessment, history: PatientHistory) -> list[int | None]:
+    """Of each visit, the index of the baseline of its own episode; a visit that only begins one has none."""
+    days = [visit.day for visit in history.visits]
+    starts = [days.index(day) for day, _ in assessment.baselines]
+    opening = {row.visit for row in assessment.rows if row.category is Category.BASELINE}
+    found: list[int | None] = []
+    for index, visit in enumerate(history.visits):
+        earlier = [start for start in starts if start < index]
+        found.append(earlier[-1] if earlier and visit.visit not in opening else None)
+    return found
 
 
 def judged_region(disease: Disease) -> str:

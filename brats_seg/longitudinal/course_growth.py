@@ -36,6 +36,8 @@ class PhaseGrowth:
     Attributes:
         region: which.
         phase: the visits.
+        used: indices of those of its visits whose scans show the region.
+        untreated: whether no treatment came before its first visit.
         rate: specific growth rate.
         doubling: doubling time.
         velocity: velocity of diametric expansion.
@@ -47,6 +49,8 @@ class PhaseGrowth:
 
     region: str
     phase: Phase
+    used: tuple[int, ...]
+    untreated: bool
     rate: Estimate | Refusal
     doubling: Estimate | Refusal
     velocity: Estimate | Refusal
@@ -58,11 +62,11 @@ class PhaseGrowth:
     def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
         """Plain values for JSON."""
         velocity = _plain(self.velocity)
-        if isinstance(self.velocity, Estimate):
+        if isinstance(self.velocity, Estimate) and self.untreated and self.region == "WT":
             velocity["class_mm_per_year"] = velocity_class(self.velocity)
         return {
             "region": self.region,
-            "visits": list(labels[self.phase.first : self.phase.last + 1]),
+            "visits": [labels[index] for index in self.used],
             "begins_after": self.phase.why or None,
             "specific_growth_rate": _plain(self.rate),
             "doubling_time": _plain(self.doubling),
@@ -77,26 +81,35 @@ def growth_of(visits: Sequence[VisitVolumes], events: Sequence[ClinicalEvent], r
     days = [visit.day for visit in visits]
     if any(day is None for day in days):
         unknown = Phase(0, len(visits) - 1, "")
-        return [_phase_growth(visits, unknown, None, region)]
+        return [_phase_growth(visits, unknown, None, region, untreated=False)]
     known = [day for day in days if day is not None]
     treatments = [(event.day, event.kind.value) for event in events if event.kind in TREATMENTS]
     offsets = [float((day - known[0]).days) for day in known]
-    return [_phase_growth(visits, phase, offsets, region) for phase in phases(known, treatments)]
+    return [
+        _phase_growth(visits, phase, offsets, region, untreated=all(day >= known[phase.first] for day, _ in treatments))
+        for phase in phases(known, treatments)
+    ]
 
 
 def _phase_growth(
-    visits: Sequence[VisitVolumes], phase: Phase, offsets: Sequence[float] | None, region: str
+    visits: Sequence[VisitVolumes],
+    phase: Phase,
+    offsets: Sequence[float] | None,
+    region: str,
+    *,
+    untreated: bool,
 ) -> PhaseGrowth:
-    part = visits[phase.first : phase.last + 1]
+    used = tuple(index for index in range(phase.first, phase.last + 1) if not visits[index].unseen(region))
+    part = [visits[index] for index in used]
     volumes = [visit.volumes_ml[region] for visit in part]
-    days = None if offsets is None else list(offsets[phase.first : phase.last + 1])
-    slice_mm = max(visit.slice_mm for visit in part)
+    days = None if offsets is None else [offsets[index] for index in used]
+    slice_mm = max((visit.slice_mm for visit in part), default=1.0)
     positive = [volume for volume in volumes if volume > 0]
     cv = None
-    if positive and all(visit.by_model for visit in part):
+    if positive and all(visit.model for visit in part):
         # Of label maps that were given only the error of digitisation is known, so that the visits' scatter is taken.
         middle = math.exp(sum(map(math.log, positive)) / len(positive))
-        cv = volume_cv(middle, slice_mm)
+        cv = volume_cv(middle, slice_mm, source=part[0].model)
     rate = specific_growth_rate(days, volumes, cv=cv)
     fit = fit_growth(days, volumes, cv=cv)
     next_day = None if days is None or len(days) < 2 else days[-1] + (days[-1] - days[-2])
@@ -108,6 +121,8 @@ def _phase_growth(
     return PhaseGrowth(
         region=region,
         phase=phase,
+        used=used,
+        untreated=untreated,
         rate=rate,
         doubling=doubling_time(rate),
         velocity=diametric_velocity(days, volumes, cv=cv),

@@ -13,9 +13,11 @@ A known measurement error is a coefficient of variation of the volume; without o
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 from scipy import stats
@@ -27,6 +29,8 @@ DAYS_PER_YEAR = 365.25
 DEFAULT_LEVEL = 0.95
 VELOCITY_CLASSES_MM_PER_YEAR = (4.0, 8.0, 12.0)
 """Prognostic limits of Pallud 2013: below 4, 4 to 8, 8 to 12, 12 and more."""
+MIN_SPAN_DAYS = 14.0
+"""No rate from visits that span less: place, slices and hydration then weigh more than growth. The program's choice."""
 TREATMENTS = (EventKind.SURGERY, EventKind.TREATMENT_START, EventKind.RADIOTHERAPY_END)
 
 
@@ -129,8 +133,7 @@ def doubling_time(rate: Estimate | Refusal) -> Estimate | Refusal:
     if rate.value <= 0:
         return Refusal(what, f"the tumour does not grow ({rate.value:+.3g} per day)")
     if rate.low is None or rate.high is None:
-        note = f"ln 2 / SGR; {rate.note}"
-        return Estimate(math.log(2) / rate.value, "days", None, None, rate.level, note)
+        return Refusal(what, "growth is not certain: the measurement error is not known")
     if rate.low <= 0:
         return Refusal(
             what, f"growth is not certain: the interval of the rate, {rate.low:+.3g} to {rate.high:+.3g}, includes 0"
@@ -161,14 +164,17 @@ def diametric_velocity(
     return _estimate(slope, half, "mm/year", level, note)
 
 
-def velocity_class(velocity: Estimate) -> str:
-    """Prognostic class of Pallud 2013 (untreated low-grade glioma): ``<4``, ``4-8``, ``8-12`` or ``>=12`` mm/year."""
-    low, middle, high = VELOCITY_CLASSES_MM_PER_YEAR
-    if velocity.value < low:
-        return f"<{low:g}"
-    if velocity.value < middle:
-        return f"{low:g}-{middle:g}"
-    return f"{middle:g}-{high:g}" if velocity.value < high else f">={high:g}"
+def velocity_class(velocity: Estimate) -> str | None:
+    """Prognostic class of Pallud 2013 (untreated low-grade glioma): ``<4``, ``4-8``, ``8-12`` or ``>=12`` mm/year.
+
+    None where the interval is not known or does not lie within one class.
+    """
+    if velocity.low is None or velocity.high is None:
+        return None
+    limits = VELOCITY_CLASSES_MM_PER_YEAR
+    names = (f"<{limits[0]:g}", *(f"{a:g}-{b:g}" for a, b in pairwise(limits)), f">={limits[-1]:g}")
+    lowest, highest = (bisect_right(limits, end) for end in (velocity.low, velocity.high))
+    return names[lowest] if lowest == highest else None
 
 
 def phases_of(history: PatientHistory) -> tuple[Phase, ...]:
@@ -219,6 +225,8 @@ def unusable(
         return Refusal(what, f"{len(days)} visit{'s' * (len(days) != 1)}, needs {at_least}")
     if not all(math.isfinite(volume) and volume >= 0 for volume in volumes_ml):
         raise ValueError(f"volumes are 0 or more: {list(volumes_ml)}")
+    if (span := days[-1] - days[0]) < MIN_SPAN_DAYS:
+        return Refusal(what, f"the visits span {span:g} day{'s' * (span != 1)}, needs {MIN_SPAN_DAYS:g}")
     if positive and min(volumes_ml) <= 0:
         return Refusal(
             what, f"the volume is 0 ml at visit {list(volumes_ml).index(0) + 1}; a rate needs more than that"

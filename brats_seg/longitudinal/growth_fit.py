@@ -25,6 +25,8 @@ from brats_seg.longitudinal.growth import (
 )
 from brats_seg.longitudinal.growth_models import PERFECT_LOG_SD, Curve, Floats, Model, fit_curve
 
+MAX_PREDICTED_ML = 1500.0
+"""About the volume of a brain; an interval that reaches beyond says nothing."""
 FIT_FROM_VISITS = 3
 CHOICE_FROM_VISITS = 5
 """With n visits, k parameters and a scatter of the data, AICc needs n > k + 2."""
@@ -122,7 +124,8 @@ def predict_volume(fit: GrowthFit | Refusal, day: float, *, level: float = DEFAU
     """Volume in ml that a further visit would measure, with its prediction interval.
 
     Refused beyond the last visit by more than the visits reach back, where the interval says nothing about what may
-    happen, and where the residuals show that the curve does not describe the visits.
+    happen, where the residuals show that the curve does not describe the visits, and where the interval reaches beyond
+    :data:`MAX_PREDICTED_ML`.
     """
     what = "prediction"
     if isinstance(fit, Refusal):
@@ -141,6 +144,8 @@ def predict_volume(fit: GrowthFit | Refusal, day: float, *, level: float = DEFAU
     # The covariance of a curve fitted with weight 1 is in units of the scatter; with known errors it is absolute.
     spread = math.sqrt(fit.log_sd**2 * (1 + variance) if fit.freedom is not None else fit.log_sd**2 + variance)
     width = quantile(level, fit.freedom)
+    if centre + width * spread > math.log(MAX_PREDICTED_ML):
+        return Refusal(what, f"the upper end of its interval is more than a brain holds ({MAX_PREDICTED_ML:g} ml)")
     low, high = math.exp(centre - width * spread), math.exp(centre + width * spread)
     return Estimate(math.exp(centre), "ml", low, high, level, f"{fit.curve.model} curve, {fit.note}")
 

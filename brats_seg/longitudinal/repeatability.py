@@ -1,8 +1,9 @@
 """How much two measurements of an unchanged tumour differ, and whether a change is larger than that.
 
 The within-subject coefficient of variation by volume and slice thickness is a table (``repeatability.csv``), measured
-on phantoms and labelled so. For the shipped model, bodies were scanned and segmented twice; for label maps that were
-given, the true outline was put on the grids of two scans, which is digitisation alone: a reader's scatter is not known.
+on phantoms and labelled so. For a model, by name and version, bodies were scanned and segmented twice; for label maps
+that were given, the true outline was put on the grids of two scans, which is digitisation alone: a reader's scatter is
+not known. The error of a model that was not measured is not known, and no verdict on its changes is given.
 Two volumes differ by more than measurement error where their difference exceeds
 ``1.96 sqrt(s1^2 + s2^2)`` with ``s = cv(V) V``; for equal volumes that is the repeatability coefficient,
 ``1.96 sqrt(2) cv`` (Bland and Altman, Stat Methods Med Res 1999;8:135, doi:10.1177/096228029900800204; Raunig et al.,
@@ -28,8 +29,10 @@ SMALLEST_ML = 0.05
 """Below this the error of a volume is that of this volume, absolutely: a voxel more or less is no percentage."""
 
 TABLE = Path(__file__).with_name("repeatability.csv")
-LABELS = {"model": "repeatability, phantom-based", "given": "digitisation alone, phantom-based"}
-"""Where the error of a volume comes from, by the source of its label map."""
+GIVEN = "given"
+"""The source of a label map that no model made."""
+ALSO_OF = {"glioma 0.7.0": "glioma 0.6.0"}
+"""Versions whose repeated scans agree as well as those of the version in the table (docs/phantom_results.md)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Row:
     """One row of the table.
 
     Attributes:
-        source: ``model`` for label maps of the shipped model, ``given`` for others.
+        source: name and version of the model that made the label maps, or :data:`GIVEN`.
         slice_mm: slice thickness.
         volume_ml: about which volume.
         cv: within-subject coefficient of variation.
@@ -58,16 +61,16 @@ class Change:
     Attributes:
         before_ml: the volume compared with.
         now_ml: the volume.
-        low_ml: lower end of the change's 95 % interval.
+        low_ml: lower end of the change's 95 % interval; None where the error is not known.
         high_ml: upper end.
-        larger_than_error: whether 0 lies outside the interval.
+        larger_than_error: whether 0 lies outside the interval; None where the error is not known.
     """
 
     before_ml: float
     now_ml: float
-    low_ml: float
-    high_ml: float
-    larger_than_error: bool
+    low_ml: float | None
+    high_ml: float | None
+    larger_than_error: bool | None
 
     @property
     def change_ml(self) -> float:
@@ -79,9 +82,9 @@ class Change:
         """Signed; None where there was nothing before."""
         return self.of_before(self.change_ml)
 
-    def of_before(self, value_ml: float) -> float | None:
+    def of_before(self, value_ml: float | None) -> float | None:
         """A volume as a percentage of the one before; None where that is 0."""
-        return 100.0 * value_ml / self.before_ml if self.before_ml > 0 else None
+        return 100.0 * value_ml / self.before_ml if self.before_ml > 0 and value_ml is not None else None
 
 
 @lru_cache(maxsize=1)
@@ -107,30 +110,44 @@ class Measured:
     Attributes:
         volume_ml: the volume.
         slice_mm: largest spacing of the grid it was measured on.
-        source: ``model`` or ``given``, see :class:`Row`.
+        source: see :class:`Row`.
     """
 
     volume_ml: float
     slice_mm: float
-    source: str = "model"
+    source: str
 
     @property
-    def sd_ml(self) -> float:
-        """Standard deviation of the measurement; never less than that of :data:`SMALLEST_ML`."""
+    def sd_ml(self) -> float | None:
+        """Standard deviation of the measurement, never less than that of :data:`SMALLEST_ML`; None if not known."""
         size = max(self.volume_ml, SMALLEST_ML)
-        return volume_cv(size, self.slice_mm, source=self.source) * size
+        cv = volume_cv(size, self.slice_mm, source=self.source)
+        return None if cv is None else cv * size
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> tuple[float | None, float | None]:
         """95 % interval from measurement error alone, ml."""
+        if self.sd_ml is None:
+            return None, None
         half = QUANTILE * self.sd_ml
         return max(self.volume_ml - half, 0.0), self.volume_ml + half
 
 
-def volume_cv(volume_ml: float, slice_mm: float, *, source: str = "model", rows: Sequence[Row] | None = None) -> float:
+def error_words(source: str) -> str:
+    """Where the error of a volume comes from, by the source of its label map."""
+    if source == GIVEN:
+        return "digitisation alone, phantom-based"
+    measured = ALSO_OF.get(source, source)
+    if measured not in {row.source for row in table()}:
+        return f"not known for {source}"
+    return f"repeatability of {measured}, phantom-based"
+
+
+def volume_cv(volume_ml: float, slice_mm: float, *, source: str, rows: Sequence[Row] | None = None) -> float | None:
     """Within-subject coefficient of variation of a volume.
 
-    Linear in the logarithm of volume and in slice thickness between the table's entries, constant beyond them.
+    Linear in the logarithm of volume and in slice thickness between the table's entries, constant beyond them; None
+    where the table has no entry for the source.
 
     Args:
         volume_ml: the volume, above 0.
@@ -138,7 +155,10 @@ def volume_cv(volume_ml: float, slice_mm: float, *, source: str = "model", rows:
         source: see :class:`Row`.
         rows: another table.
     """
-    chosen = [row for row in (rows if rows is not None else table()) if row.source == source]
+    measured = ALSO_OF.get(source, source)
+    chosen = [row for row in (rows if rows is not None else table()) if row.source == measured]
+    if not chosen:
+        return None
     thicknesses = sorted({row.slice_mm for row in chosen})
     values = []
     for thickness in thicknesses:
@@ -150,6 +170,8 @@ def volume_cv(volume_ml: float, slice_mm: float, *, source: str = "model", rows:
 
 def change_between(before: Measured, now: Measured) -> Change:
     """The change from one volume to another, and whether it is larger than measurement error."""
-    half = QUANTILE * math.hypot(before.sd_ml, now.sd_ml)
     change = now.volume_ml - before.volume_ml
+    if before.sd_ml is None or now.sd_ml is None:
+        return Change(before.volume_ml, now.volume_ml, None, None, None)
+    half = QUANTILE * math.hypot(before.sd_ml, now.sd_ml)
     return Change(before.volume_ml, now.volume_ml, change - half, change + half, abs(change) > half)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from brats_seg.longitudinal.course import (
     Resection,
     VisitVolumes,
     baseline_index,
+    baselines_of,
     changes_of,
     history_of,
     judge,
@@ -44,11 +44,6 @@ from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.preprocessing.register import resample
 
 Tick = Callable[[str], None]
-
-
-_TREATED = re.compile(
-    r"\b(?:post-?(?:treatment|operative|surgery|radiotherapy)|after treatment|treated)\b", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -207,7 +202,7 @@ def follow(
         history, measured, courses, criteria_named(options.criteria), disease=disease, day_words=day_words
     )
     timings["match and judge"] = time.perf_counter() - began
-    changes = tuple(changes_of(measured, courses, baseline_index(assessment, history)))
+    changes = tuple(changes_of(measured, courses, baselines_of(assessment, history)))
     began = time.perf_counter()
     if tick is not None:
         tick("comparing images")
@@ -332,13 +327,14 @@ def _common(first: VisitData) -> Grid:
 
 
 def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
+    card = model.bundle.card
     return VisitVolumes(
         label=visit.label,
         day=visit.files.day,
         volumes_ml={row.region: row.volume_ml for row in visit.measurements.volumes},
         slice_mm=max(visit.measurements.spacing_mm),
-        by_model=visit.by_model,
-        knows_treatment=knows_treatment(model.bundle.card.trained_on),
+        model=f"{card.name} {card.version}" if visit.by_model else "",
+        knows_treatment=card.knows_treated_brains,
         not_assessable=_not_assessable(visit) if visit.by_model else {},
     )
 
@@ -351,11 +347,6 @@ def _not_assessable(visit: VisitData) -> dict[Compartment, str]:
     if not {MRSequence.T2, MRSequence.FLAIR} & set(visit.sequences):
         found[Compartment.NON_ENHANCING] = "T2/FLAIR disease is not assessable without T2 and FLAIR"
     return found
-
-
-def knows_treatment(trained_on: str) -> bool:
-    """Whether a model's card says that scans after treatment were among those it was trained on."""
-    return _TREATED.search(trained_on) is not None
 
 
 def _follow_region(

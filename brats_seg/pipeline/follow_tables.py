@@ -12,7 +12,7 @@ from brats_seg.longitudinal.history import ClinicalEvent
 from brats_seg.longitudinal.lesion_course import COMPARTMENTS, LesionRow
 from brats_seg.longitudinal.rano import ResponseRow
 from brats_seg.longitudinal.reading import Measure
-from brats_seg.longitudinal.repeatability import LABELS
+from brats_seg.longitudinal.repeatability import error_words
 from brats_seg.longitudinal.tables import response_record
 from brats_seg.pipeline.follow import Course, when_words
 from brats_seg.pipeline.follow_paired import PAIRED_REGION
@@ -81,12 +81,16 @@ def change_rows(course: Course) -> list[dict[str, Any]]:
                 "low_ml": _ml(change.low_ml),
                 "high_ml": _ml(change.high_ml),
                 **{name: _rounded(change.of_before(value), 2) for name, value in percents.items()},
-                "larger_than_error": "yes" if change.larger_than_error else "no",
-                "error_from": LABELS[course.measured[entry.visit].source],
+                "larger_than_error": _verdict(change.larger_than_error),
+                "error_from": error_words(course.measured[entry.visit].source),
                 **_paired(course, entry),
             }
         )
     return rows
+
+
+def _verdict(larger_than_error: bool | None) -> str:
+    return "not known" if larger_than_error is None else "yes" if larger_than_error else "no"
 
 
 def _paired(course: Course, entry: ChangeRow) -> dict[str, Any]:
@@ -157,6 +161,7 @@ def course_summary(course: Course) -> dict[str, Any]:
                 "before_ml": _ml(found.before_ml),
                 "residual_ml": _ml(found.residual_ml),
                 "extent_percent": _rounded(found.extent_percent, 2),
+                "note": found.note,
             }
             for found in course.resections
         ],

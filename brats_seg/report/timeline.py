@@ -173,7 +173,7 @@ def _volume_cell(row: Mapping[str, Any]) -> tuple[str, str]:
     """Volume and its interval; the model's where there is one, else that of measurement error."""
     known = row["low_ml"] is not None
     low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
-    return ml(row["volume_ml"]), f"{ml(low)} to {ml(high)}"
+    return ml(row["volume_ml"]), "" if low is None else f"{ml(low)} to {ml(high)}"
 
 
 def _change_cell(row: Mapping[str, Any]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ def growth_rows(growth: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         rows.append(
             {
                 "region": entry["region"],
-                "visits": f"{entry['visits'][0]} to {entry['visits'][-1]}"
+                "visits": (f"{entry['visits'][0]} to {entry['visits'][-1]}" if entry["visits"] else "none")
                 + (f", after {entry['begins_after']}" if entry["begins_after"] else ""),
                 "rate": _estimate(entry["specific_growth_rate"], "% a day", 100),
                 "doubling": _estimate(entry["doubling_time"], "days", 1),

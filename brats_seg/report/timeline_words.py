@@ -22,6 +22,11 @@ EVENT_WORDS = {
     "treatment_start": "treatment",
     "baseline": "baseline",
 }
+VERDICT_WORDS = {
+    "yes": "larger than measurement error",
+    "no": "not larger than measurement error",
+    "not known": "measurement error not known",
+}
 FACT_WORDS = {
     "radiotherapy_end": "end of radiotherapy",
     "steroid_mg": "steroid dose",
@@ -85,8 +90,7 @@ def _change_words(row: Mapping[str, Any]) -> str:
     size = f"{_signed(row['change_ml'])} ml"
     if row["percent"] is not None:
         size = f"{row['percent']:+.0f} % ({size})".replace("-", "\u2212")
-    verdict = "larger" if row["larger_than_error"] == "yes" else "not larger"
-    return f"{size}, {verdict} than measurement error,"
+    return f"{size}, {VERDICT_WORDS[row['larger_than_error']]},"
 
 
 def _overall(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -125,7 +129,9 @@ def paired_rows(course: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
+def _with_interval(value: float, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"{_signed(value)} ml"
     return f"{_signed(value)} ml ({_signed(low)} to {_signed(high)})"
 
 
@@ -173,7 +179,7 @@ def _doubt(course: Mapping[str, Any], leading: str) -> list[str]:
     last = answers(course)[-1]
     against = {"PD": "nadir", "PR": "baseline", "MR": "baseline"}.get(last["category"], "")
     row = change(course, last["visit"], leading, against)
-    if row is None or row["larger_than_error"] == "yes" or "new" in last["reasons"].split(";")[0]:
+    if row is None or row["larger_than_error"] != "no" or "new" in last["reasons"].split(";")[0]:
         return []
     return [
         f"{last['visit']} is called {last['category']} for a change of {leading} that is not larger than measurement "

@@ -212,7 +212,7 @@ def run_timeline(
         segmentation = Segmentation(f"{course.patient_id}_{label}", labels, DEFAULT_SCHEMA)
         found = measure_segmentation(segmentation)
         volumes = {row.region: row.volume_ml for row in found.volumes}
-        measured.append(VisitVolumes(label, visit.day, volumes, slice_mm, by_model=False))
+        measured.append(VisitVolumes(label, visit.day, volumes, slice_mm, model=""))
         matrix = head @ _error(rng, config.alignment_mm, common) @ np.linalg.inv(first)
         for region in FOLLOWED:
             which = next(known for known in REGIONS if known.abbreviation == region)

@@ -20,7 +20,7 @@ FEWEST_PAIRS = 4
 HEAD = """\
 # Within-subject coefficient of variation of a volume measured twice; one row per slice thickness and size.
 # Phantom-based: {patients} phantom patients scanned twice under each condition with new noise, coil, contrast, place
-# and tilt. model: each scan segmented by {model}. given: the true outline on each scan's grid (digitisation alone).
+# and tilt. {model}: each scan segmented by it. given: the true outline on each scan's grid (digitisation alone).
 # volume_ml: geometric mean of the class; cv of the logarithms.
 source,slice_mm,volume_ml,cv,pairs
 """
@@ -31,14 +31,14 @@ def repeatability_csv(trials: pd.DataFrame, *, model: str) -> str:
 
     Args:
         trials: rows of :func:`brats_seg.verification.phantom_trials.run_trials`.
-        model: name and version of what segmented, for the head of the file.
+        model: name and version of what segmented.
 
     Raises:
         InputError: if no class has :data:`FEWEST_PAIRS` pairs.
     """
     # What is found where there is nothing is no measurement of a tumour, and no one can rely on the same scanner.
     twice = trials[~trials["condition"].isin(["fresh", SAME_SCANNER.name]) & (trials["true_ml"] > 0)]
-    lines = [*_rows(twice, "found_ml", "model"), *_rows(twice, "label_map_ml", "given")]
+    lines = [*_rows(twice, "found_ml", model), *_rows(twice, "label_map_ml", "given")]
     return HEAD.format(patients=twice["patient"].nunique(), model=model) + "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from brats_seg.longitudinal.course import (
     UNDATED,
     VisitVolumes,
     baseline_index,
+    baselines_of,
     changes_of,
     history_of,
     judge,
@@ -31,10 +32,12 @@ START = date(2024, 1, 1)
 SIZES = (20.0, 12.0, 16.0)
 
 
-def visits(*volumes_ml: float, dated: bool = True, by_model: bool = True, step_days: int = 60) -> list[VisitVolumes]:
+def visits(
+    *volumes_ml: float, dated: bool = True, model: str = "glioma 0.7.0", step_days: int = 60
+) -> list[VisitVolumes]:
     return [
         VisitVolumes(f"v{n}", START + timedelta(days=step_days * n) if dated else None,
-                     {"ET": volume, "TC": volume + 1, "WT": 10 * volume}, 1.0, by_model)
+                     {"ET": volume, "TC": volume + 1, "WT": 10 * volume}, 1.0, model)
         for n, volume in enumerate(volumes_ml)
     ]  # fmt: skip
 
@@ -71,7 +74,7 @@ def test_what_the_images_leave_open_is_said() -> None:
     after = {row.visit: any(NOT_VALIDATED in item for item in row.missing) for row in rows}
     assert after == {"v0": False, "v1": True, "v2": True}
     assert all(any("0.04 ml of ET in specks" in item for item in row.missing) for row in rows)
-    given = visits(4.0, 0.9, 2.0, by_model=False)
+    given = visits(4.0, 0.9, 2.0, model="")
     rows = judge(history_of("P", given, courses, (SURGERY,)), given, courses, RANO2).rows
     assert not any(NOT_VALIDATED in item for row in rows for item in row.missing)
 
@@ -112,7 +115,7 @@ def test_without_dates_the_answer_shows_none() -> None:
 
 
 def test_changes_against_baseline_nadir_and_the_visit_before() -> None:
-    rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, 0)
+    rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, [None, 0, 0])
     region = {(row.visit, row.against): row for row in rows if (row.region, row.lesion) == ("ET", "")}
     assert {key: (row.reference, row.change.percent) for key, row in region.items()} == {
         (1, "baseline"): (0, -75.0), (1, "nadir"): (0, -75.0), (1, "last"): (0, -75.0),
@@ -122,9 +125,53 @@ def test_changes_against_baseline_nadir_and_the_visit_before() -> None:
 
 
 def test_before_a_later_baseline_only_the_last_visit_is_compared() -> None:
-    rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, 1)
+    rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, [None, None, 1])
     assert {row.against for row in rows if row.visit == 1} == {"last"}
     assert {row.reference for row in rows if row.visit == 2} == {1}
+
+
+def test_each_visit_is_compared_with_the_baseline_of_its_own_episode() -> None:
+    measured = visits(4.0, 6.0, 8.0, 1.0, 2.0)
+    courses = {"ET": course(20.0, 23.0, 25.0, 12.0, 16.0), "WT": RegionCourse((), (0.0,) * 5)}
+    surgery = ClinicalEvent(START + timedelta(days=130), EventKind.SURGERY)
+    history = history_of("P", measured, courses, (surgery,))
+    baselines = baselines_of(judge(history, measured, courses, RANO2), history)
+    assert baselines == [None, 0, 0, None, 3]
+    found = {(row.visit, row.against): row.reference for row in changes_of(measured, courses, baselines)
+             if (row.region, row.lesion) == ("ET", "")}  # fmt: skip
+    assert found == {(1, "baseline"): 0, (1, "nadir"): 0, (1, "last"): 0, (2, "baseline"): 0, (2, "nadir"): 0,
+                     (2, "last"): 1, (3, "last"): 2, (4, "baseline"): 3, (4, "nadir"): 3, (4, "last"): 3}  # fmt: skip
+
+
+def test_what_a_visit_does_not_show_has_no_change_no_growth_and_no_extent() -> None:
+    measured = visits(4.0, 1.0, 2.0)
+    measured[1] = replace(measured[1], not_assessable={Compartment.ENHANCING: "no T1CE"})
+    changes = changes_of(measured, COURSES, [None, 0, 0])
+    assert {row.region for row in changes if 1 in (row.visit, row.reference)} == {"WT"}
+    assert growth_of(measured, (), "TC")[0].used == (0, 2) and growth_of(measured, (), "WT")[0].used == (0, 1, 2)
+    assert {(found.region, found.extent_percent is None) for found in resections_of(measured, [SURGERY])} == {
+        ("WT", False), ("TC", True), ("ET", True),
+    }  # fmt: skip
+
+
+def test_the_class_of_velocity_is_for_an_untreated_whole_tumour() -> None:
+    measured = visits(2.0, 2.02, 2.04, step_days=400)
+    before = ClinicalEvent(START - timedelta(days=9), EventKind.RADIOTHERAPY_END)
+
+    def classes(region: str, *events: ClinicalEvent) -> list[object]:
+        entries = growth_of(measured, events, region)
+        found = [entry.to_dict(["a", "b", "c"])["velocity_of_diametric_expansion"] for entry in entries]
+        return [entry.get("class_mm_per_year", "no class") for entry in found]
+
+    assert classes("WT") == ["<4"] and classes("ET") == ["no class"] and classes("WT", before) == ["no class"]
+
+
+def test_extent_of_resection_needs_scans_near_the_surgery() -> None:
+    far = resections_of(visits(4.0, 0.5, step_days=1200), [SURGERY])
+    assert {entry.extent_percent for entry in far} == {None} and "1170 days after" in far[0].note
+    two = [SURGERY, ClinicalEvent(START + timedelta(days=40), EventKind.SURGERY)]
+    found = resections_of(visits(4.0, 0.5), two)
+    assert {entry.extent_percent for entry in found} == {None} and "another surgery" in found[0].note
 
 
 def test_extent_of_resection() -> None:
@@ -147,7 +194,7 @@ def test_treatment_breaks_growth_into_phases() -> None:
     assert isinstance(phases[1].fit, Refusal) and "2 visits, needs 3" in phases[1].fit.reason
     assert phases[0].to_dict(["a", "b", "c", "d", "e"])["visits"] == ["a", "b", "c"]
     assert phases[0].curve[-1][2] is not None  # ends in a prediction with its interval
-    given = growth_of(visits(*growing[:2], by_model=False), (), "ET")[0]
+    given = growth_of(visits(*growing[:2], model=""), (), "ET")[0]
     assert isinstance(given.rate, Estimate) and given.rate.low is None and "error is not known" in given.rate.note
 
 

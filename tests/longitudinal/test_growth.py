@@ -82,7 +82,7 @@ def test_two_visits_without_a_known_error_have_no_interval() -> None:
     rate = given_value(specific_growth_rate([0, 100], [4.0, 8.0]))
     assert rate.low is None
     assert "no interval" in rate.note
-    assert given_value(doubling_time(rate)).value == pytest.approx(100)
+    assert "error is not known" in refused(doubling_time(rate))
 
 
 @pytest.mark.parametrize("visits", [3, 5])
@@ -147,9 +147,24 @@ def test_velocity_of_a_diameter_that_grows_evenly() -> None:
     assert given_value(diametric_velocity([0, 365.25], [0.0, 4.0])).value == pytest.approx(20.0)
 
 
-@pytest.mark.parametrize(("value", "expected"), [(3.99, "<4"), (4, "4-8"), (7.9, "4-8"), (8, "8-12"), (12, ">=12")])
-def test_velocity_classes_of_pallud(value: float, expected: str) -> None:
-    assert velocity_class(Estimate(value, "mm/year", None, None, 0.95, "")) == expected
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(-1, 3.99, "<4"), (4, 7.9, "4-8"), (8, 11, "8-12"), (12, 40, ">=12"), (3.9, 4.1, None), (-5091, 6887, None)],
+)
+def test_velocity_classes_of_pallud_need_an_interval_within_one(low: float, high: float, expected: str | None) -> None:
+    assert velocity_class(Estimate((low + high) / 2, "mm/year", low, high, 0.95, "")) == expected
+    assert velocity_class(Estimate((low + high) / 2, "mm/year", None, None, 0.95, "")) is None
+
+
+def test_no_rate_from_days_and_no_doubling_without_an_error() -> None:
+    assert "span 3 days" in refused(specific_growth_rate([0, 1, 3], [2.0, 2.1, 2.2], cv=0.05))
+    assert "span 3 days" in refused(diametric_velocity([0, 3], [2.0, 2.1]))
+    assert "span 3 days" in refused(fit_growth([0, 1, 3], [2.0, 2.1, 2.2]))
+    assert "error is not known" in refused(doubling_time(specific_growth_rate([0, 60], [2.1, 2.101])))
+
+
+def test_a_prediction_that_may_be_more_than_a_brain_is_refused() -> None:
+    assert "more than a brain" in refused(predict_volume(fit_growth([0, 30, 60], [5.0, 20.0, 16.0]), 100))
 
 
 @pytest.mark.parametrize(("curve", "model"), [(exponential, Model.EXPONENTIAL), (linear, Model.LINEAR_RADIUS),
@@ -223,7 +238,7 @@ def test_nonsense_is_a_defect_of_the_caller(days: list[float], volumes: list[flo
     with pytest.raises(ValueError):
         specific_growth_rate(days, volumes)
     with pytest.raises(ValueError, match="coefficient of variation"):
-        specific_growth_rate([0, 1], [1, 2], cv=0.0)
+        specific_growth_rate([0, 30], [1, 2], cv=0.0)
 
 
 def test_prediction_reaches_no_further_than_the_visits_do_back() -> None:

@@ -33,7 +33,7 @@ def test_a_known_scatter_comes_back() -> None:
     table = pd.concat([trials(400, sd=0.1, volume_ml=10), trials(400, sd=0.3, volume_ml=300, slice_mm=5)])
     found = rows(repeatability_csv(table, model="m 1"))
     assert [(row["source"], row["slice_mm"], row["pairs"]) for row in found] == [
-        (source, slice_mm, "400") for source in ("model", "given") for slice_mm in ("1", "5")
+        (source, slice_mm, "400") for source in ("m 1", "given") for slice_mm in ("1", "5")
     ]
     assert float(found[0]["cv"]) == pytest.approx(0.1, rel=0.1)
     assert float(found[1]["cv"]) == pytest.approx(math.sqrt(math.expm1(0.09)), rel=0.1)
