@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             jobs = _jobs(arguments, patients, failures)
             tick("loading libraries")
             whole = _run_of(arguments)
-        outcomes = _follow(arguments, jobs, whole)
+        outcomes = _follow(arguments, jobs, whole) if jobs else []
     if len(outcomes) > 1 and not arguments.no_report:
         _cohort(arguments, outcomes)
     if arguments.json:
@@ -131,7 +131,8 @@ def _jobs(
     if arguments.clinical is not None:
         clinical = read_csv(read_table_text(arguments.clinical), CLINICAL_COLUMNS, name=arguments.clinical.name)
     failed = {name for name, _ in failures}
-    return jobs_of(patients, [row for row in clinical if row.cells["patient"] not in failed])
+    rows = [row for row in clinical if row.cells["patient"] not in failed]
+    return jobs_of(patients, rows, on_error=lambda patient, error: failures.append((patient, error)))
 
 
 def _run_of(arguments: argparse.Namespace) -> CohortRun:

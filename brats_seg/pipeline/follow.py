@@ -287,7 +287,7 @@ def alignment_table(course: Course) -> dict[str, Any]:
 def _align_one(visit: VisitData, first: VisitData) -> Alignment:
     if not visit.sequences:
         one, other = visit.segmentation.labels.grid, first.segmentation.labels.grid
-        if not one.same_as(other):
+        if not visit.segmentation.labels.to_ras().grid.same_as(first.segmentation.labels.to_ras().grid):
             raise InputError(
                 f"visit {visit.label} lies on another grid than {first.label} ({one.describe()}; {other.describe()}), "
                 "and there are no scans to align them by. Add the scans, or label maps in one space."

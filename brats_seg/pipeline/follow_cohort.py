@@ -85,42 +85,56 @@ class CohortRun:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
-def jobs_of(patients: Sequence[PatientFiles], clinical: Sequence[TableRow]) -> tuple[PatientJob, ...]:
+def jobs_of(
+    patients: Sequence[PatientFiles],
+    clinical: Sequence[TableRow],
+    *,
+    on_error: Callable[[str, InputError], None] | None = None,
+) -> tuple[PatientJob, ...]:
     """Patients with their clinical events, checked against the dates of their visits.
 
     Args:
         patients: all of the run.
-        clinical: rows of the clinical table about any of them; of patients whose visits have day offsets, ``date``
-            is such an offset too.
+        clinical: rows of the clinical table; of patients whose visits have day offsets, ``date`` is such an offset too.
+        on_error: called with a patient whose rows cannot be used, who is left out; None raises instead.
 
     Raises:
-        InputError: naming the line of a row that fits no patient or no visit.
+        InputError: naming the line of a row that fits no patient, or, without ``on_error``, no visit.
     """
-    if not clinical:
-        return tuple(PatientJob(patient) for patient in patients)
-    undated = {patient.id for patient in patients if any(visit.day is None for visit in patient.visits)}
+    known = {patient.id for patient in patients}
     for row in clinical:
-        if row.cells["patient"] in undated:
+        if row.cells["patient"] not in known:
             raise row.fail(
-                f"patient {row.cells['patient']} has visits without dates, so that a clinical date says nothing. Give "
-                "the visits their dates (visits.csv or sessions.tsv)."
+                f"the clinical table names patient {row.cells['patient']!r}, who is not among the patients. Correct "
+                "the name, or remove the row."
             )
-    by_days = {patient.id for patient in patients if patient.dating is Dating.DAYS}
-    clinical = [_dated(row) if row.cells["patient"] in by_days else row for row in clinical]
+    jobs = []
+    for patient in patients:
+        try:
+            rows = [row for row in clinical if row.cells["patient"] == patient.id]
+            jobs.append(PatientJob(patient, _events(patient, rows) if rows else ()))
+        except InputError as error:
+            if on_error is None:
+                raise
+            on_error(patient.id, error)
+    return tuple(jobs)
+
+
+def _events(patient: PatientFiles, clinical: Sequence[TableRow]) -> tuple[ClinicalEvent, ...]:
+    """Events of one patient from the rows about it."""
+    if any(visit.day is None for visit in patient.visits):
+        raise clinical[0].fail(
+            f"patient {patient.id} has visits without dates, so that a clinical date says nothing. Give the visits "
+            "their dates (visits.csv or sessions.tsv)."
+        )
+    if patient.dating is Dating.DAYS:
+        clinical = [_dated(row) for row in clinical]
     records = [
-        {
-            **dict.fromkeys(MEASUREMENT_COLUMNS),
-            "patient": patient.id,
-            "visit": visit.label,
-            "date": visit.day,
-        }
-        for patient in patients
-        if patient.id not in undated
+        {**dict.fromkeys(MEASUREMENT_COLUMNS), "patient": patient.id, "visit": visit.label, "date": visit.day}
         for visit in patient.visits
     ]
-    rows = rows_of(records, MEASUREMENT_COLUMNS, name="visits") if records else []
-    events = {history.patient: history.events for history in histories(rows, clinical)}
-    return tuple(PatientJob(patient, events.get(patient.id, ())) for patient in patients)
+    (history,) = histories(rows_of(records, MEASUREMENT_COLUMNS, name="visits"), clinical)
+    return history.events
 
 
 def _dated(row: TableRow) -> TableRow:
@@ -193,7 +207,7 @@ def _follow_one(job: PatientJob, run: CohortRun, model: Model, tick: Tick | None
         )
     except (InputError, OutputError, DeviceError) as error:
         return Outcome(name, str(error), error.exit_code)
-    stopped = tuple((entry.visit, entry.reason) for entry in found.stopped)
+    stopped = tuple((entry["visit"], entry["reason"]) for entry in found.summary["stopped"])
     return Outcome(name, kept=found.kept, stopped=stopped, summary=found.summary)
 
 

@@ -18,7 +18,7 @@ from brats_seg.io.visits import Dating, PatientFiles, VisitFiles
 from brats_seg.io.write import write_json, write_run
 from brats_seg.longitudinal.history import ClinicalEvent
 from brats_seg.longitudinal.tables import MEASUREMENT_COLUMNS, RESPONSE_COLUMNS
-from brats_seg.pipeline.follow import Course, FollowOptions, Stopped, Tick, alignment_table, follow
+from brats_seg.pipeline.follow import Course, FollowOptions, Tick, alignment_table, follow
 from brats_seg.pipeline.follow_kept import ALIGNMENTS, PAIRED, change_to_dict
 from brats_seg.pipeline.follow_tables import (
     CHANGE_COLUMNS,
@@ -51,14 +51,12 @@ class Followed:
         patient: name.
         folder: of the results.
         kept: whether an earlier result stands.
-        stopped: visits that could not be used.
         summary: the content of :data:`COURSE_FILE`.
     """
 
     patient: str
     folder: Path
     kept: bool
-    stopped: tuple[Stopped, ...]
     summary: Mapping[str, Any]
 
 
@@ -100,7 +98,7 @@ def follow_patient(
     same_run = bool(token) and before.get("run") == token
     if (resume or same_run) and before.get("key") == key and finished(final):
         summary = json.loads((final / COURSE_FILE).read_text(encoding="utf-8"))
-        return Followed(patient.id, final, not same_run, (), summary)
+        return Followed(patient.id, final, not same_run, summary)
     with _room(final, exists=exists, resume=resume) as folder:
         course = follow(patient, output, options=options, model=model, events=events, tick=tick)
         summary = write_course(course, folder.path)
@@ -111,7 +109,7 @@ def follow_patient(
 
             write_timeline(course, summary, folder.path / f"{patient.id}_timeline.html")
         _write_record(course, {**options.to_dict(), "key": key, "run": token}, model, folder.path)
-    return Followed(patient.id, final, False, course.stopped, summary)
+    return Followed(patient.id, final, False, summary)
 
 
 def check_room(final: Path, *, exists: ExistsPolicy, resume: bool) -> None:

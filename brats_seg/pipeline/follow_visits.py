@@ -172,8 +172,9 @@ def _from_mask(files: VisitFiles, schema: str, key: str) -> VisitData:
 
 
 def _with_intervals(measured: Measurements, path: Path) -> Measurements:
-    """The measurements with the intervals that were found with the probabilities at hand."""
-    stored = {row["region"]: row for row in json.loads(path.read_text(encoding="utf-8"))["volumes"]}
+    """The measurements with the intervals and notes that were written with the probabilities at hand."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    stored = {row["region"]: row for row in content["volumes"]}
     volumes = tuple(
         replace(
             row,
@@ -183,7 +184,7 @@ def _with_intervals(measured: Measurements, path: Path) -> Measurements:
         )
         for row in measured.volumes
     )
-    return replace(measured, volumes=volumes)
+    return replace(measured, volumes=volumes, notes=tuple(content["notes"]))
 
 
 def _registrations(folder: Path) -> dict[MRSequence, Affine]:

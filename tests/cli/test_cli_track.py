@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from cli_studies import Outcome, entries, write_nifti
@@ -217,6 +218,53 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert "sub-1: 3 visits" in done.out and "sub-3: 2 visits" in done.out
     page = (out / "cohort.html").read_text()
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
+
+
+def test_resume_does_not_forget_a_visit_that_was_left_out(
+    track: Callable[..., Outcome], patient: Path, out: Path
+) -> None:
+    broken = patient / "ses-2" / "anat" / "sub-1_ses-2_dseg.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    first = track(patient, "--segmentations", patient, "--no-report")
+    again = track(patient, "--segmentations", patient, "--no-report", "--resume")
+    assert "kept from before" in again.out
+    assert (first.code, again.code) == (3, 3) and "visit ses-2 was left out" in again.err
+
+
+def test_a_clinical_row_that_fits_no_visit_stops_its_patient_alone(
+    track: Callable[..., Outcome], patient: Path, out: Path
+) -> None:
+    other = shutil.copytree(patient, patient.parent / "sub-2")
+    for path in sorted(other.rglob("*sub-1*"), reverse=True):
+        path.rename(path.with_name(path.name.replace("sub-1", "sub-2")))
+    table = out.parent / "clinical.csv"
+    table.write_text("patient,date,event,value\nsub-1,2024-01-10,baseline,\nsub-2,2024-01-11,baseline,\n")
+    done = track(patient.parent, "--segmentations", patient.parent, "--clinical", table, "--no-report")
+    assert done.code == 3 and "sub-1: 3 visits" in done.out
+    assert "sub-2: " in done.err and "line 3" in done.err and "baseline 2024-01-11" in done.err
+
+
+def test_label_maps_of_one_space_stored_in_other_orders_are_followed(
+    track: Callable[..., Outcome], tmp_path: Path, out: Path
+) -> None:
+    patient = tmp_path / "masks" / "sub-1"
+    for visit, size in GROWTH.items():
+        write_visit(patient, visit, size=size, scans=False)
+    path = patient / "ses-2" / "anat" / "sub-1_ses-2_dseg.nii.gz"
+    turned = nib.as_closest_canonical(nib.load(path))
+    write_nifti(np.asarray(turned.dataobj), turned.affine, path)
+    done = track(patient, "--no-report")
+    assert (done.code, done.err) == (0, "")
+    lesions = [row for row in rows(out / "sub-1" / "lesions.csv") if row["region"] == "ET"]
+    assert [row["relation"] for row in lesions] == ["first", "same", "same"]
+
+
+def test_notes_on_intervals_are_those_of_the_segmentation(
+    track: Callable[..., Outcome], patient: Path, out: Path
+) -> None:
+    assert track(patient, "--no-report").code == 0
+    for visit in json.loads((out / "sub-1" / "course.json").read_text())["visits"]:
+        assert not any("without probabilities" in note for note in visit["notes"])
 
 
 def test_processes_give_the_same_tables(track: Callable[..., Outcome], patient: Path, out: Path, cli, model) -> None:
