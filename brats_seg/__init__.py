@@ -6,16 +6,12 @@ of :mod:`brats_seg.core.results`. Importing the package loads no heavy library; 
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brats_seg.pipeline import SegmentOptions, measure, segment_study
 
-try:
-    __version__ = version("brats-seg")
-except PackageNotFoundError:  # run from a source tree that was not installed
-    __version__ = "0+unknown"
+__version__ = "0.2.0"
 
 __all__ = ["SegmentOptions", "__version__", "measure", "segment_study"]
 

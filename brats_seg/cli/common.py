@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from brats_seg.core.errors import BratsSegError, InputError, OutputError, UsageError
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, OutputError, UsageError, explained
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
     from brats_seg.io.discover import StudyFiles
 
+Result = TypeVar("Result")
 Failures = list[tuple[str, BratsSegError]]
 """Names of studies (or folders) and what is wrong with each."""
 
@@ -158,12 +159,25 @@ def report_failures(failures: Failures, *, finished: int) -> int:
         The exit code: 0 without failures, the common one of all failures, else 1.
     """
     for name, error in failures:
-        print(f"brats-seg: {name}: {error}", file=sys.stderr)
+        complain(f"{name}: {error}")
     failed = len({name for name, _ in failures})
     if failed and failed + finished > 1:
-        print(f"brats-seg: {failed} of {failed + finished} studies failed", file=sys.stderr)
+        complain(f"{failed} of {failed + finished} studies failed")
     codes = {error.exit_code for _, error in failures}
     return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+
+
+def attempt(name: str, work: Callable[[], Result], failures: Failures) -> Result | None:
+    """Do the work of one of several; whatever goes wrong is listed, and the others are done all the same.
+
+    Returns:
+        What ``work`` returned, or None if it failed.
+    """
+    try:
+        return work()
+    except (BratsSegError, *UNFORESEEN) as error:
+        failures.append((name, explained(error)))
+        return None
 
 
 def failures_as_json(failures: Failures) -> list[dict[str, Any]]:
@@ -199,15 +213,20 @@ def progress(title: str, total: int, *, hidden: bool) -> Iterator[Callable[[str]
 
 
 def say(text: str, *, quiet: bool = False) -> None:
-    """Print at once, so that a log grows while the program runs.
+    """Print at once, so that a log grows while the program runs; where the reader went away, print nothing more.
 
     Raises:
         OutputError: if standard output takes no more (a full disk).
-        BrokenPipeError: if its reader went away.
     """
     if not quiet:
         with _stdout_explained():
             print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    """A line on standard error, if anybody reads it."""
+    with suppress(OSError):
+        print(f"brats-seg: {text}", file=sys.stderr)
 
 
 def flush() -> None:
@@ -221,13 +240,13 @@ def _stdout_explained() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise
+        _abandon_stdout()
     except OSError as error:
-        abandon_stdout()
+        _abandon_stdout()
         raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error
 
 
-def abandon_stdout() -> None:
+def _abandon_stdout() -> None:
     """Send what is still to be printed nowhere, so that the interpreter's exit does not complain."""
     with suppress(OSError, io.UnsupportedOperation):
         target = os.open(os.devnull, os.O_WRONLY)
@@ -275,7 +294,7 @@ def training_run(folder: Path, *, mark: str, resume: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("brats-seg: stopped; the last checkpoint is whole, go on with --resume", file=sys.stderr)
+        complain("stopped; the last checkpoint is whole, go on with --resume")
         raise
     except OSError as error:
         from brats_seg.io.output import explain

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from brats_seg.cli.common import say
+from brats_seg.cli.common import complain, say
 from brats_seg.core.errors import ModelError, UsageError
 
 
@@ -123,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not cards and not damaged:
             say("no model is installed. Install the package again, or pass a model folder: segment --model PATH")
     for name, error in damaged:
-        print(f"brats-seg: {name}: {error}", file=sys.stderr)
+        complain(f"{name}: {error}")
     return ModelError.exit_code if damaged else 0
 
 

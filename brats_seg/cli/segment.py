@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from brats_seg.cli.common import (
     Failures,
     add_print_options,
     add_sequence_options,
+    attempt,
+    complain,
     device_name_or_auto,
     failures_as_json,
     progress,
@@ -20,7 +22,6 @@ from brats_seg.cli.common import (
     say,
     studies_of,
 )
-from brats_seg.core.errors import DeviceError, InputError, OutputError
 from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 
@@ -100,8 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
             _segment_all(studies, arguments, options, predictor, results=results, failures=failures)
         except KeyboardInterrupt:
             if len(studies) > 1:
-                done = f"brats-seg: {len(results)} of {len(studies)} studies are finished; go on with --resume"
-                print(done, file=sys.stderr)
+                complain(f"{len(results)} of {len(studies)} studies are finished; go on with --resume")
             raise
     if arguments.json:
         say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1))
@@ -133,29 +133,37 @@ def _segment_all(
     results: list[dict[str, Any]],
     failures: Failures,
 ) -> None:
-    from brats_seg.pipeline import STEPS, reason_to_redo, segment_study
-
     silent = arguments.quiet or arguments.json
-    steps = len(STEPS) - (0 if options.report else 1)
     for number, study in enumerate(studies, start=1):
         place = f"[{number}/{len(studies)}] " if len(studies) > 1 else ""
-        folder = arguments.output / study.id
-        try:
-            if arguments.resume and folder.exists():
-                reason = reason_to_redo(folder, study, options, predictor.bundle)
-                if not reason:
-                    results.append({"study": study.id, "folder": str(folder), "resumed": True})
-                    say(f"{place}{study.id}: finished before, kept", quiet=silent)
-                    continue
-                say(f"{place}{study.id}: done again, because {reason}", quiet=silent)
-            with progress(place + study.id, steps, hidden=arguments.quiet) as tick:
-                result = segment_study(study, arguments.output, options=options, predictor=predictor, tick=tick)
-        except (InputError, OutputError, DeviceError) as error:
-            failures.append((study.id, error))
-            continue
-        result = replace(result, folder=folder)  # as the user wrote it, not resolved
-        results.append(summary(result))
-        say(place + describe(result, ignored=study.ignored, verbose=arguments.verbose), quiet=silent)
+        work = partial(_segment_one, study, arguments, options, predictor, place=place)
+        done = attempt(study.id, work, failures)
+        if done is not None:
+            row, text = done
+            results.append(row)
+            say(place + text, quiet=silent)
+
+
+def _segment_one(
+    study: StudyFiles, arguments: argparse.Namespace, options: SegmentOptions, predictor: Predictor, *, place: str
+) -> tuple[dict[str, Any], str]:
+    """Segment a study; returns what ``--json`` prints of it, and what a person reads.
+
+    The result itself is given up here: its images are large, and the next study needs the room.
+    """
+    from brats_seg.pipeline import STEPS, reason_to_redo, segment_study
+
+    folder = arguments.output / study.id
+    if arguments.resume and folder.exists():
+        reason = reason_to_redo(folder, study, options, predictor.bundle)
+        if not reason:
+            return {"study": study.id, "folder": str(folder), "resumed": True}, f"{study.id}: finished before, kept"
+        say(f"{place}{study.id}: done again, because {reason}", quiet=arguments.quiet or arguments.json)
+    steps = len(STEPS) - (0 if options.report else 1)
+    with progress(place + study.id, steps, hidden=arguments.quiet) as tick:
+        result = segment_study(study, arguments.output, options=options, predictor=predictor, tick=tick)
+    result = replace(result, folder=folder)  # as the user wrote it, not resolved
+    return summary(result), describe(result, ignored=study.ignored, verbose=arguments.verbose)
 
 
 def summary(result: StudyResult) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, add_print_options, device_name_or_auto, progress, say
+from brats_seg.cli.common import Failures, add_print_options, complain, device_name_or_auto, progress, say
 from brats_seg.cli.respond import CRITERIA_NAMES, DISEASES
 from brats_seg.core.errors import InputError, OutputError, UsageError
 
@@ -223,16 +222,16 @@ def _report(failures: Failures, outcomes: list[Outcome]) -> int:
     """List what failed; returns the exit code."""
     codes = set()
     for name, error in failures:
-        print(f"brats-seg: {name}: {error}", file=sys.stderr)
+        complain(f"{name}: {error}")
         codes.add(error.exit_code)
     for outcome in outcomes:
         if outcome.error:
-            print(f"brats-seg: {outcome.patient}: {outcome.error}", file=sys.stderr)
+            complain(f"{outcome.patient}: {outcome.error}")
             codes.add(outcome.exit_code)
         for visit, reason in outcome.stopped:
-            print(f"brats-seg: {outcome.patient}: visit {visit} was left out: {reason}", file=sys.stderr)
+            complain(f"{outcome.patient}: visit {visit} was left out: {reason}")
             codes.add(InputError.exit_code)
     failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
     if failed and total > 1:
-        print(f"brats-seg: {failed} of {total} patients failed", file=sys.stderr)
+        complain(f"{failed} of {total} patients failed")
     return 0 if not codes else codes.pop() if len(codes) == 1 else 1

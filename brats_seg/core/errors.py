@@ -1,18 +1,50 @@
 """The family of errors a user can meet, each with the exit code of the command line.
 
 A message says what was wrong, with the values, then what to do. Anything that is not a
-:class:`BratsSegError` is a defect of the program and leaves with exit code 1.
+:class:`BratsSegError` is a defect of the program, or of a library it uses, and leaves with exit code 1.
 """
 
 from __future__ import annotations
 
+import errno
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
+
+_offered: frozenset[str] | None = None
+
+
+def offer(options: Iterable[str] | None) -> None:
+    """Say which options the running command has; None where none runs, and every advice is given."""
+    global _offered  # noqa: PLW0603 - a process runs one command, and errors are put into words all over it
+    _offered = None if options is None else frozenset(options)
+
+
+def offered() -> frozenset[str] | None:
+    """What was passed to :func:`offer`."""
+    return _offered
 
 
 class BratsSegError(Exception):
-    """Base of every error that is explained to the user."""
+    """Base of every error that is explained to the user.
+
+    Args:
+        words: what is wrong, with the values, and what any caller can do about it.
+        advice: further sentences, each by the option of the command line it names; those whose option the running
+            command does not have (:func:`offer`) are left out.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, words: str = "", *, advice: Mapping[str, str] | None = None) -> None:
+        super().__init__(words)
+        self.words = words
+        self.advice = dict(advice or {})
+
+    def __str__(self) -> str:
+        fitting = (words for option, words in self.advice.items() if _offered is None or option in _offered)
+        return " ".join((self.words, *fitting))
 
 
 class UsageError(BratsSegError):
@@ -43,6 +75,58 @@ class OutputError(BratsSegError):
     """A result cannot be written, or would overwrite one."""
 
     exit_code = 6
+
+
+class UnforeseenError(BratsSegError):
+    """A defect of the program, or an error of a library that nothing was prepared for."""
+
+
+UNFORESEEN = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError),
+    *(OSError, RuntimeError, SystemError, TypeError, ValueError),
+)
+"""What NumPy, ITK, PyTorch and the program itself raise where something goes wrong that nobody foresaw."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc", "failed to map segment", "unable to allocate")
+_LONGEST = 300
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is a failed allocation: PyTorch, ITK and the loader of libraries report those in words."""
+    words = str(error).lower()
+    is_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or is_system or any(part in words for part in _MEMORY_WORDS)
+
+
+def explained(error: Exception) -> BratsSegError:
+    """Any error as one that a user can be told in a line, with the exit code that belongs to it.
+
+    Raises:
+        KeyboardInterrupt: if that is behind it; compiled libraries make an error of their own of it.
+    """
+    if isinstance(error, BratsSegError):
+        return error
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        behind = behind.__cause__ or behind.__context__
+    if out_of_memory(error):
+        return DeviceError("the machine ran out of memory; close other programs or use one with more")
+    words = " ".join(str(error).split()) or "no further words"
+    words = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f"{error.filename}: " if error.filename else ""
+        return OutputError(
+            f"a file or folder failed: {place}{error.strerror or words}. Check that it is there and may be used."
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents]
+    where = f" in {Path(own[-1].filename).relative_to(_PACKAGE).as_posix()}, line {own[-1].lineno}" if own else ""
+    return UnforeseenError(
+        f"unforeseen {type(error).__name__}{where}: {words}. This is a defect: please report it with this line."
+    )
 
 
 EXIT_INTERRUPTED = 130

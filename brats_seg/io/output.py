@@ -1,7 +1,8 @@
 """Writing so that nothing half-written ever looks finished.
 
 One file: written under a hidden name beside its final one, flushed to the disk, renamed. A result folder: the
-same for the folder as a whole (:class:`OutputFolder`). Every failure to write is an :class:`OutputError`.
+same for the folder as a whole (:class:`OutputFolder`), which one run at a time may write. Every failure to write is an
+:class:`OutputError`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
 from brats_seg.core.errors import InputError, OutputError
+from brats_seg.core.words import count
 from brats_seg.io.nifti import file_sha256
 
 RUN_FILE = "run.json"
@@ -28,7 +30,9 @@ ExistsPolicy = Literal["refuse", "overwrite"]
 _UNTIDY = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that file managers leave behind and nobody misses."""
 _STALE_S = 24 * 3600.0
-"""Age from which the hidden folder of a run that was killed is removed by the next one."""
+"""Age from which the hidden folder of a run that was killed is removed, where locks cannot tell that it was."""
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
+"""What file systems without locks answer; there, what was found at the beginning is looked at again at the end."""
 _REASONS: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full. Free some space, or choose another output folder with -o",
     errno.EDQUOT: "your disk quota is used up. Free some space, or choose another output folder with -o",
@@ -38,7 +42,7 @@ _REASONS: Mapping[int, str] = {
     errno.EPERM: "you have no right to write there. Choose another output folder with -o",
     errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another output folder with -o",
     errno.EEXIST: "a file of that name is in the way. Move it, or choose another output folder with -o",
-    errno.ENAMETOOLONG: "the name is too long for this disk. Choose a shorter one with --id or -o",
+    errno.ENAMETOOLONG: "the name is too long for this disk. Choose a shorter one",
     errno.EIO: "the disk reports an error. Choose another output folder with -o",
 }
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -111,7 +115,8 @@ class OutputFolder:
 
     Use it as a context manager and write into :attr:`path`, a hidden folder beside the final one. When the block
     ends well, files are flushed and the folder gets its final name; when it ends with any exception, Ctrl-C
-    included, the hidden folder is removed and an older result stays as it was.
+    included, the hidden folder is removed and an older result stays as it was. Meanwhile a hidden file beside it is
+    locked, so that a second run is refused; the system takes the lock away with the process, however that ends.
 
     Args:
         final: the folder to make; missing parents are made.
@@ -119,7 +124,8 @@ class OutputFolder:
             wrote, and only such a folder; it is kept until the new one is whole.
 
     Raises:
-        OutputError: if ``final`` exists and may not be replaced, or nothing can be written there.
+        OutputError: if ``final`` exists and may not be replaced, another run is writing it, or nothing can be written
+            there.
     """
 
     def __init__(self, final: Path, *, exists: ExistsPolicy = "refuse") -> None:
@@ -128,6 +134,7 @@ class OutputFolder:
         self.exists = exists
         self._part = self.final.with_name(f".{self.final.name}.part-{os.getpid()}-{secrets.token_hex(3)}")
         self._old = self.final.with_name(f".{self.final.name}.old")
+        self._lock = _Lock(self.final.with_name(f".{self.final.name}.lock"))
 
     @property
     def path(self) -> Path:
@@ -142,15 +149,25 @@ class OutputFolder:
         """
         self.__enter__()
         self._part.rmdir()
+        self._lock.release()
 
     def __enter__(self) -> OutputFolder:
         try:
             self.final.parent.mkdir(parents=True, exist_ok=True)
+            if not self._lock.acquire():
+                raise OutputError(
+                    f"another run is writing {self.final} at this moment. Wait until it is done, or choose another "
+                    "output folder with -o."
+                )
             self._recover()
             self._check_existing()
             self._part.mkdir()
-        except OSError as error:
-            raise explain(error, f"the output folder {self.final}") from error
+        except BaseException as error:  # of whatever kind: nothing stays behind
+            shutil.rmtree(self._part, ignore_errors=True)
+            self._lock.release()
+            if isinstance(error, OSError):
+                raise explain(error, f"the output folder {self.final}") from error
+            raise
         return self
 
     def __exit__(
@@ -163,6 +180,7 @@ class OutputFolder:
             raise explain(failure, f"the output folder {self.final}") from failure
         finally:
             shutil.rmtree(self._part, ignore_errors=True)
+            self._lock.release()
         if isinstance(error, OSError) and self._is_ours(error):
             raise explain(error, f"the output folder {self.final}") from error
 
@@ -179,7 +197,8 @@ class OutputFolder:
             else:
                 self._old.replace(self.final)
         for part in self.final.parent.glob(f".{_glob_safe(self.final.name)}.part-*"):
-            if part.is_dir() and time.time() - part.stat().st_mtime > _STALE_S:
+            # Whoever made it held the lock, and would hold it now if it were alive.
+            if part.is_dir() and (self._lock.is_held or time.time() - part.stat().st_mtime > _STALE_S):
                 shutil.rmtree(part, ignore_errors=True)
 
     def _check_existing(self) -> None:
@@ -192,8 +211,11 @@ class OutputFolder:
             return
         if self.exists == "refuse":
             raise OutputError(
-                f"{self.final} already holds {len(entries)} files. "
-                "Pass --overwrite to replace them, --resume to keep what is finished, or another -o."
+                f"{self.final} already holds {count(len(entries), 'file')}. Choose another output folder with -o.",
+                advice={
+                    "--overwrite": "Or pass --overwrite to replace what is there.",
+                    "--resume": "Or pass --resume to keep what is finished.",
+                },
             )
         outputs = (read_run(self.final) or {}).get("outputs")
         if not isinstance(outputs, dict):
@@ -214,6 +236,7 @@ class OutputFolder:
             if path.is_file():
                 _sync(path)
         _sync(self._part)
+        self._check_existing()  # hours may have passed since, and another program may have written there
         replaces = self.final.exists()
         if replaces:
             self.final.replace(self._old)
@@ -224,6 +247,68 @@ class OutputFolder:
                 self._old.replace(self.final)
         _sync(self.final.parent)
         shutil.rmtree(self._old, ignore_errors=True)
+
+
+class _Lock:
+    """A file that one process at a time holds; it is there only while it is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+        self.is_held = False
+
+    def acquire(self) -> bool:
+        """Take it; False if another process, or another folder object of this one, holds it.
+
+        On a file system without locks it is taken by everybody, and :attr:`is_held` stays False.
+
+        Raises:
+            OSError: if no file can be made there.
+        """
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                _lock_file(descriptor)
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno in _NO_LOCKS:
+                    self._path.unlink(missing_ok=True)
+                    return True
+                if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                    return False
+                raise
+            self._descriptor, self.is_held = descriptor, True
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                    return True
+            self._close()  # the one who held it removed the file between opening and locking: another try
+
+    def release(self) -> None:
+        """Give it back, if it is held, and remove its file."""
+        if self._descriptor is not None:
+            if os.name != "nt":
+                self._path.unlink(missing_ok=True)  # while it is held, so that nobody waits on a file that is gone
+            self._close()
+            if os.name == "nt":
+                with contextlib.suppress(OSError):  # another run holds it by now
+                    self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self.is_held = None, False
+
+
+def _lock_file(descriptor: int) -> None:
+    """Lock an open file for this process alone, without waiting; errors as the system tells them."""
+    if os.name == "nt":
+        import msvcrt  # noqa: PLC0415 - on Windows only
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _result_files(folder: Path) -> list[Path]:

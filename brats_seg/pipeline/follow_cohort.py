@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.errors import BratsSegError, DeviceError, InputError, OutputError
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, InputError, OutputError, explained
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.output import ExistsPolicy
 from brats_seg.io.visit_table import MAX_OFFSET_DAYS
@@ -205,8 +205,9 @@ def _follow_one(job: PatientJob, run: CohortRun, model: Model, tick: Tick | None
             token=run.token,
             tick=None if tick is None else lambda step: tick(f"{name}: {step}"),
         )
-    except (InputError, OutputError, DeviceError) as error:
-        return Outcome(name, str(error), error.exit_code)
+    except (BratsSegError, *UNFORESEEN) as error:
+        told = explained(error)
+        return Outcome(name, str(told), told.exit_code)
     stopped = tuple((entry["visit"], entry["reason"]) for entry in found.summary["stopped"])
     return Outcome(name, kept=found.kept, stopped=stopped, summary=found.summary)
 
@@ -237,8 +238,8 @@ def visit_task(visit: VisitFiles, run: CohortRun) -> str:
             schema=run.options.schema,
             model=_shared_model(run.options),
         )
-    except BratsSegError as error:
-        return str(error)
+    except (BratsSegError, *UNFORESEEN) as error:
+        return str(explained(error))
     return ""
 
 

@@ -33,7 +33,7 @@ from brats_seg.pipeline.follow_tables import (
     volume_rows,
 )
 from brats_seg.pipeline.follow_visits import SEGMENTATIONS, Model, visit_key
-from brats_seg.pipeline.record import model_summary, peak_memory_mib, versions
+from brats_seg.pipeline.record import code_fingerprint, model_summary, peak_memory_mib, versions
 
 COURSE_FILE = "course.json"
 """Everything as JSON; the cohort page is made of these."""
@@ -155,7 +155,7 @@ def _key(patient: PatientFiles, options: FollowOptions, model: Model, events: Se
         "options": options.to_dict(),
         "model": model.bundle.sha256,
         "events": [[str(value) for value in dataclasses.astuple(event)] for event in events],
-        "version": brats_seg.__version__,
+        "version": f"{brats_seg.__version__} {code_fingerprint()}",
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

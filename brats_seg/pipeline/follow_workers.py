@@ -8,16 +8,19 @@ the scheduler starts them again elsewhere.
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Protocol
 
-from brats_seg.core.errors import DeviceError, InputError
+from brats_seg.core.errors import EXIT_INTERRUPTED, DeviceError, InputError, offer, offered
+from brats_seg.inference.memory import divide_memory, usable_processors
 
 MOST_LOSSES = 2
 """A task that loses its process so often while nothing else runs is given up."""
@@ -155,7 +158,7 @@ def _nobody_left(error: BaseException) -> DeviceError:
 class Processes:
     """Processes of this computer; at the end of a ``with`` block they finish what was begun.
 
-    Where the block ends with an error, what was not begun is given up.
+    Where the block ends with an error or an interruption, they are ended, and remove what they have half-written.
     """
 
     share_fate = True
@@ -169,15 +172,16 @@ class Processes:
         count = self.room or 1
         # spawn: torch and OpenMP do not survive a fork
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(count, mp_context=context, initializer=_limit_threads, initargs=(count,))
+        return ProcessPoolExecutor(count, mp_context=context, initializer=_join, initargs=(count, offered()))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start a task; a pool that broke since the last one is replaced first."""
-        try:
-            return self._pool.submit(function, *arguments)
-        except BrokenProcessPool:
-            self.renew()
-            return self._pool.submit(function, *arguments)
+        with interrupts_blocked():
+            try:
+                return self._pool.submit(function, *arguments)
+            except BrokenProcessPool:
+                self.renew()
+                return self._pool.submit(function, *arguments)
 
     def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
         """Wait until some are done, and say which."""
@@ -194,6 +198,9 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            for process in multiprocessing.active_children():
+                process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
     @property
@@ -281,8 +288,31 @@ def _client(address: str) -> Iterator[Any]:
         yield client
 
 
-def _limit_threads(processes: int) -> None:
-    """Each process of the pool gets its share of the cores."""
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Processes that are started meanwhile never get Ctrl-C or the end of the terminal: this one tells them to end.
+
+    Both go to every process of a terminal, and would end some while they load their libraries, with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _join(processes: int, options: frozenset[str] | None) -> None:
+    """In a process of the pool: its share of the cores and of the memory, and an end that leaves nothing behind."""
     import torch  # noqa: PLC0415
 
-    torch.set_num_threads(max(1, (multiprocessing.cpu_count() or 1) // processes))
+    signal.signal(signal.SIGTERM, _leave)
+    offer(options)
+    divide_memory(processes)
+    torch.set_num_threads(max(1, usable_processors() // processes))
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(EXIT_INTERRUPTED)

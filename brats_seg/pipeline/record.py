@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,34 @@ def model_summary(bundle: ModelBundle) -> dict[str, Any]:
     }
 
 
+_OTHER_ROOMS = frozenset({"cli", "evaluation", "phantom", "training", "verification"})
+"""Of the package, what takes no part in a result of a patient."""
+_CODE = frozenset({".py", ".csv", ".j2"})
+
+
+@cache
+def code_fingerprint() -> str:
+    """Checksum of the program's own files that a result can depend on, 16 digits.
+
+    The version alone does not do: two working copies bear the same one.
+    """
+    package = Path(brats_seg.__file__).parent
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        place = path.relative_to(package)
+        if path.suffix in _CODE and place.parts[0] not in _OTHER_ROOMS:
+            found.update(f"{place.as_posix()}\0{path.stat().st_size}\0".encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def versions() -> dict[str, str]:
     """Versions of the program, Python and the libraries that take part."""
-    found = {"brats_seg": brats_seg.__version__, "python": sys.version.split()[0]}
+    found = {
+        "brats_seg": brats_seg.__version__,
+        "brats_seg_code": code_fingerprint(),
+        "python": sys.version.split()[0],
+    }
     for name in LIBRARIES:
         try:
             found[name] = version(name)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import brats_seg
-from brats_seg.core.errors import DeviceError, OutputError
+from brats_seg.core.errors import OutputError, explained, out_of_memory
 from brats_seg.core.labels import schema_named
 from brats_seg.core.results import RunRecord, StudyResult
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, Study
+from brats_seg.inference.memory import require_memory, usable_processors, use_threads
 from brats_seg.inference.postprocess import segment, to_native
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.discover import StudyFiles, check_study_id, find_study
@@ -24,12 +25,15 @@ from brats_seg.io.write import write_dseg_sidecars, write_label_map, write_proba
 from brats_seg.models.bundle import ModelBundle, find_model
 from brats_seg.pipeline.masks import write_tables
 from brats_seg.pipeline.options import SegmentOptions
-from brats_seg.pipeline.record import model_summary, peak_memory_mib, versions
+from brats_seg.pipeline.record import code_fingerprint, model_summary, peak_memory_mib, versions
 from brats_seg.preprocessing.prepare import PrepareConfig, images_on_reference, prepare
 from brats_seg.volumetrics.measure import measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel
 
 Tick = Callable[[str], None]
+_PREPARED_BYTES = 5.0
+"""What preparation adds at least for each voxel that was read, and the networks find in use: one channel of float32 and
+a share of the brain mask."""
 
 
 @dataclass
@@ -55,6 +59,7 @@ def open_predictor(options: SegmentOptions) -> Predictor:
         ModelError: if the model is missing or damaged.
         DeviceError: if the device is not there.
     """
+    use_threads(usable_processors())
     return Predictor(find_model(options.model), engine=options.engine, device=options.device, mirror=options.mirror)
 
 
@@ -113,20 +118,20 @@ def _memory_explained() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # PyTorch and SimpleITK report a failed allocation as RuntimeError, in these words.
-        words = str(error).lower()
-        if isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words:
-            raise DeviceError("the machine ran out of memory; close other programs or use one with more") from error
+        if out_of_memory(error):
+            raise explained(error) from error
         raise
 
 
 def _compute(
     files: Study | StudyFiles, options: SegmentOptions, predictor: Predictor | None, run: _Run
 ) -> tuple[StudyResult, ModelBundle]:
+    require_memory(0)
     with run.step("read"):
         study = files if isinstance(files, Study) else load_study(files, reference=options.reference)
         if options.reference is not None and study.reference is not options.reference:
             study = replace(study, reference=options.reference)
+    require_memory(_PREPARED_BYTES * sum(image.data.size for image in study.images.values()))
     predictor = predictor or open_predictor(options)
     card = predictor.bundle.card
     with run.step("prepare"):
@@ -238,7 +243,8 @@ def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bun
         return "it was made with other options"
     if record.get("model", {}).get("sha256") != bundle.sha256:
         return "it was made with another model"
-    if record.get("versions", {}).get("brats_seg") != brats_seg.__version__:
+    made_by = record.get("versions", {})
+    if (made_by.get("brats_seg"), made_by.get("brats_seg_code")) != (brats_seg.__version__, code_fingerprint()):
         return "it was made by another version of the program"
     before = {role: entry.get("sha256") for role, entry in record.get("inputs", {}).items()}
     if before != {sequence.value: file_sha256(path) for sequence, path in files.files.items()}:

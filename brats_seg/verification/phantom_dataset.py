@@ -27,6 +27,7 @@ from brats_seg.phantom import BRATS_GRID, AcquisitionConfig, PhantomConfig
 from brats_seg.phantom.course import Course, PatientKind, VisitTruth, draw_course, grow_course, make_visit
 from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.make import BRATS_CENTRE_MM
+from brats_seg.pipeline.follow_workers import interrupts_blocked
 from brats_seg.verification.phantom_files import (
     VisitPlace,
     VisitRecipe,
@@ -311,8 +312,8 @@ _stop: Any = None
 
 
 def _join_pool(stop: Any) -> None:
-    """Ctrl-C goes to every process of a terminal; here it is the parent that says when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The parent says when to stop; a request to end that goes to every process is left to it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     global _stop  # noqa: PLW0603 - the only way a pool hands an event to its processes
     _stop = stop
 
@@ -335,7 +336,8 @@ def _in_processes(options: DatasetOptions, output: Path, jobs: int) -> Iterator[
         try:
             while True:
                 for number in numbers:
-                    waiting.add(pool.submit(_pool_patient, options, number, output))
+                    with interrupts_blocked():
+                        waiting.add(pool.submit(_pool_patient, options, number, output))
                     if len(waiting) >= 2 * jobs:
                         break
                 if not waiting:

@@ -15,8 +15,12 @@ import pytest
 from cli_studies import GRID, Outcome, change, entries, scan, texts, write_case, write_scan
 from heads import head_grid
 
+from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.io.discover import StudyFiles
+from brats_seg.io.output import OutputFolder
 from brats_seg.models.engines import ENGINES
+from brats_seg.pipeline import studies
 
 FILES = (
     "{0}_dseg.json {0}_dseg.nii.gz {0}_dseg.tsv {0}_lesions.csv {0}_overlay.png {0}_probseg.json {0}_probseg.nii.gz "
@@ -340,6 +344,50 @@ def test_resume_redoes_what_was_made_otherwise(segment, case: Path, out: Path, b
     assert outcome.json["results"][0]["resumed"] is False
     again = segment(case, "--resume", "--labels", "brats2021", "--model", blind_model, "--json")
     assert again.json["results"][0]["resumed"] is True
+
+
+ERRORS = {
+    "itk": (RuntimeError("Exception thrown:\nITK ERROR: image is empty"), 1),
+    "value": (ValueError("cannot reshape"), 1),
+    "key": (KeyError("x"), 1),
+    "model": (ModelError("its intervals are no numbers. Import it again."), 4),
+    "memory": (MemoryError(), 5),
+    "torch": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 5),
+    "gone": (FileNotFoundError(2, "No such file or directory", "x"), 6),
+}
+
+
+def test_whatever_breaks_in_one_study_the_others_are_done(
+    segment, drawn_case: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = studies._write
+
+    def breaks(files: StudyFiles, folder: Path, *rest: object) -> object:
+        if files.id in ERRORS:
+            (folder / "half").write_text("half")
+            raise ERRORS[files.id][0]
+        return whole(files, folder, *rest)
+
+    monkeypatch.setattr(studies, "_write", breaks)
+    for name in (*ERRORS, "a", "z"):
+        shutil.copytree(drawn_case, tmp_path / "in" / name)
+    done = segment(tmp_path / "in", "--json")
+    assert [row["study"] for row in done.json["results"]] == ["a", "z"]
+    found = {entry["study"]: entry["exit_code"] for entry in done.json["failed"]}
+    assert found == {name: code for name, (_, code) in ERRORS.items()}
+    assert done.code == 1
+    assert len(done.err.splitlines()) == len(ERRORS) + 1 and "Traceback" not in done.err
+    assert "7 of 9 studies failed" in done.err
+    assert "unforeseen RuntimeError in pipeline/studies.py, line" in done.err  # which called what the test broke
+    assert "Exception thrown: ITK ERROR: image is empty. This is a defect" in done.err
+    assert sorted(path.name for path in out.iterdir()) == ["a", "z"]
+
+
+def test_two_runs_into_one_output_the_second_is_refused(segment, case: Path, out: Path) -> None:
+    with OutputFolder(out / "case"):
+        done = segment(case)
+    assert (done.code, done.out) == (6, "")
+    assert "another run is writing" in done.err and done.err.count("\n") == 1
 
 
 def test_progress_shows_on_a_terminal_only(segment, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:

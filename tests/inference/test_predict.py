@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +17,7 @@ from small_models import small_model
 from tiny_studies import mirrored, noise_study
 
 from brats_seg.core.errors import DeviceError, ModelError
+from brats_seg.inference import memory
 from brats_seg.inference import predict as module
 from brats_seg.inference.memory import RESERVE_BYTES, available_bytes, largest_window, pass_bytes
 from brats_seg.inference.predict import Predictor, blend, nest, tumour_box
@@ -105,6 +110,93 @@ def test_a_side_under_the_smallest_window_is_kept() -> None:
     shape = (32, 192, 160)
     least = pass_bytes((32, 64, 64), "torch") + RESERVE_BYTES
     assert largest_window(shape, 32, engine="torch", free_bytes=least) == (32, 64, 64)
+
+
+def group_files(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+GIB = 2**30
+GROUPS = {
+    "version 2": (
+        {
+            "p/cgroup": "0::/job/step\n",
+            "g/job/memory.max": f"{4 * GIB}\n",
+            "g/job/memory.current": f"{3 * GIB}",
+            "g/job/memory.stat": f"anon 5\ninactive_file {GIB}\n",
+            "g/job/step/memory.max": "max\n",
+            "g/job/cpu.max": "150000 100000\n",
+        },
+        4.0,
+        2.0,
+        1.5,
+    ),
+    "version 2 in a container": (
+        {"p/cgroup": "0::/\n", "g/memory.max": f"{2 * GIB}", "g/memory.current": f"{GIB}", "g/cpu.max": "max 100000"},
+        2.0,
+        1.0,
+        math.inf,
+    ),
+    "version 1": (
+        {
+            "p/cgroup": "3:cpu,cpuacct:/d/1\n2:memory:/d/1\n",
+            "g/memory/memory.limit_in_bytes": str(2**63 - 4096),
+            "g/memory/d/1/memory.limit_in_bytes": f"{3 * GIB}",
+            "g/memory/d/1/memory.usage_in_bytes": f"{2 * GIB}",
+            "g/memory/d/1/memory.stat": f"total_inactive_file {GIB // 2}\n",
+            "g/cpu/d/1/cpu.cfs_quota_us": "50000",
+            "g/cpu/d/1/cpu.cfs_period_us": "100000",
+        },
+        3.0,
+        1.5,
+        0.5,
+    ),
+    "version 1 in a container": (
+        {
+            "p/cgroup": "2:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n",
+            "g/memory/memory.limit_in_bytes": f"{GIB}",
+            "g/memory/memory.usage_in_bytes": "0",
+            "g/cpu/cpu.cfs_quota_us": "-1",
+            "g/cpu/cpu.cfs_period_us": "100000",
+        },
+        1.0,
+        1.0,
+        math.inf,
+    ),
+    "none": ({}, math.inf, math.inf, math.inf),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_containers_limits_are_read(name: str, tmp_path: Path) -> None:
+    files, total_gib, free_gib, processors = GROUPS[name]
+    group_files(tmp_path, files)
+    places = (tmp_path / "p", tmp_path / "g")
+    assert memory._group_memory(*places) == (total_gib * GIB, free_gib * GIB)
+    assert memory._group_processors(*places) == processors
+
+
+def test_free_memory_is_what_the_narrowest_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = available_bytes("cpu")
+    monkeypatch.setattr(memory, "_group_memory", lambda: (8 * GIB, 3 * 2**20))
+    assert available_bytes("cpu") == 3 * 2**20
+    with pytest.raises(DeviceError, match=r"not enough memory: 0\.0 GiB free, 0\.6 GiB needed"):
+        memory.require_memory(100 * 2**20)
+    monkeypatch.undo()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = psutil.Process().memory_info().vms
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, hard))
+        assert 0 < available_bytes("cpu") <= 200 * 2**20
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    monkeypatch.setattr(memory, "_processes", 1000)
+    assert available_bytes("cpu") < alone / 100
+    assert 1 <= memory.usable_processors() <= (os.cpu_count() or 1)
 
 
 def test_memory_is_measured() -> None:

@@ -58,7 +58,7 @@ def test_any_exception_leaves_nothing(tmp_path: Path, error: type[BaseException]
 
 def test_an_existing_result_is_refused_with_the_ways_out(tmp_path: Path) -> None:
     write_result(tmp_path / "case")
-    with pytest.raises(OutputError, match=r"already holds 2 files.*--overwrite.*--resume") as caught:
+    with pytest.raises(OutputError, match=r"already holds 2 files.*-o.*--overwrite.*--resume") as caught:
         write_result(tmp_path / "case", "two")
     assert caught.value.exit_code == 6
     assert (tmp_path / "case" / "case_volumes.csv").read_text() == "one"
@@ -278,13 +278,57 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_is_cleaned_up_later
     """
     run = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "case")]
     assert subprocess.run(run, check=False).returncode == -signal.SIGKILL
-    (part,) = tmp_path.iterdir()
-    assert part.name.startswith(".case.part-")
+    assert [name.split("-")[0] for name in entries(tmp_path)] == [".case.lock", ".case.part"]
     write_result(tmp_path / "case")
-    assert part.exists(), "a run of today may still be going on"
+    assert entries(tmp_path) == ["case"]
+
+
+def test_without_locks_what_may_still_be_going_on_is_left_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(output, "_lock_file", no_locks)
+    part = tmp_path / ".case.part-1-abc"
+    part.mkdir()
+    write_result(tmp_path / "case")
+    assert part.exists()
     old = time.time() - 2 * 24 * 3600
     os.utime(part, (old, old))
     write_result(tmp_path / "case", exists="overwrite")
+    assert entries(tmp_path) == ["case"]
+
+
+@pytest.mark.parametrize("exists", ["refuse", "overwrite"])
+def test_a_second_run_is_refused_while_the_first_writes(tmp_path: Path, exists: str) -> None:
+    with OutputFolder(tmp_path / "case") as folder:
+        (folder.path / "a.txt").write_text("a")
+        with pytest.raises(OutputError, match="another run is writing") as caught:
+            write_result(tmp_path / "case", exists=exists)
+        assert caught.value.exit_code == 6 and (folder.path / "a.txt").exists()
+    assert entries(tmp_path) == ["case"] and entries(tmp_path / "case") == ["a.txt"]
+
+
+def test_a_lock_of_a_process_that_is_gone_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".case.lock").write_text("4711")
+    write_result(tmp_path / "case")
+    assert entries(tmp_path) == ["case"]
+
+
+@pytest.mark.parametrize("exists", ["refuse", "overwrite"])
+@pytest.mark.parametrize("before", [False, True])
+def test_what_others_put_there_meanwhile_is_never_replaced(tmp_path: Path, exists: str, before: bool) -> None:
+    if before and exists == "overwrite":
+        write_result(tmp_path / "case")
+    with (
+        pytest.raises(OutputError, match=r"not overwritten|already holds"),
+        OutputFolder(tmp_path / "case", exists=exists) as folder,
+    ):
+        write_text(folder.path / "a.txt", "a")
+        (tmp_path / "case").mkdir(exist_ok=True)
+        (tmp_path / "case" / "thesis.docx").write_text("mine")
+    assert (tmp_path / "case" / "thesis.docx").read_text() == "mine"
     assert entries(tmp_path) == ["case"]
 
 
