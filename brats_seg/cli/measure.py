@@ -88,7 +88,7 @@ def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbos
     listed = measurements.lesions if verbose else measurements.lesions_of("ET")
     shown = listed if verbose else listed[:_SHOWN]
     for lesion in shown:
-        size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm"
+        size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm, {lesion.diameters.plane}"
         lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}")
     if len(listed) > len(shown):
         lines.append(f"  and {len(listed) - len(shown)} smaller ET lesions: see the tables, or pass -v")

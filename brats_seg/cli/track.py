@@ -178,6 +178,7 @@ def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
     lines = [f"{outcome.patient}: {len(summary['visits'])} visits{', kept from before' if outcome.kept else ''}"]
     lines.append(f"  {summary['criteria']}, disease {summary['disease']} ({summary['disease_reason']})")
     lines += [f"  {measure}: {_verdict(summary, measure)}" for measure in summary["best"]]
+    lines += [f"  warning: {words}" for words in summary["warnings"]]
     lines += [f"  visit {entry['visit']} was left out: {entry['reason']}" for entry in summary["stopped"]]
     if arguments.verbose:
         lines += [f"  {entry['visit']}: {entry['label_map']}" for entry in summary["visits"]]

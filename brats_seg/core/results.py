@@ -105,7 +105,8 @@ class Diameters:
     Attributes:
         long_mm: outer edge to outer edge, 0 for an empty lesion.
         short_mm: outer edge to outer edge.
-        axis: array axis normal to the measuring plane.
+        plane: ``axial``, ``coronal`` or ``sagittal``: the plane of the patient that comes closest to the slices.
+        axis: array axis normal to it.
         slice_index: index along ``axis``.
         long_ends_mm: RAS+ ends of the long diameter, two points, for drawing.
         short_ends_mm: RAS+ ends of the short diameter.
@@ -114,6 +115,7 @@ class Diameters:
 
     long_mm: float
     short_mm: float
+    plane: str
     axis: int
     slice_index: int
     long_ends_mm: tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -27,7 +27,7 @@ VOLUME_COLUMNS = (
 )
 LESION_COLUMNS = (
     *("study", "region", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm"),
-    *("long_mm", "short_mm", "slice", "measurable", "touches_border"),
+    *("long_mm", "short_mm", "plane", "slice", "measurable", "touches_border"),
 )
 _ML_DECIMALS = 4
 _MM_DECIMALS = 2
@@ -133,6 +133,7 @@ def lesion_row(study_id: str, lesion: Lesion) -> dict[str, Any]:
         "z_mm": _mm(z),
         "long_mm": _mm(lesion.diameters.long_mm),
         "short_mm": _mm(lesion.diameters.short_mm),
+        "plane": lesion.diameters.plane,
         "slice": int(lesion.diameters.slice_index),
         "measurable": bool(lesion.measurable),
         "touches_border": bool(lesion.touches_border),

@@ -2,13 +2,13 @@
 
 Components are found where they were measured, on the visit's own grid, and carried to the common space by their
 numbers. There a lesion is what hangs together within :data:`JOIN_MM`, so that a rim that voxels break here and join
-there stays one lesion; volumes and diameters remain those of the visit's own grid. Components up to :data:`SPECK_ML`
-that stand alone are counted in the volumes and are no lesions.
+there stays one lesion; volumes and diameters remain those of the visit's own grid, where its pieces are measured
+together. Components up to :data:`SPECK_ML` that stand alone are counted in the volumes and are no lesions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.results import Lesion
+from brats_seg.core.results import Diameters, Lesion
 from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.longitudinal.criteria import Compartment
 from brats_seg.longitudinal.matching import LesionState, Relation, match_lesions
@@ -53,9 +53,9 @@ class LesionRow:
         partner: the lesion it merged into or split from.
         part_of: the lesion whose sum it belongs to.
         volume_ml: on the visit's own grid; 0 where it is gone or merged into another.
-        long_mm: longest diameter of its largest piece.
+        long_mm: longest diameter of all its pieces together.
         short_mm: the longest perpendicular one.
-        measurable: whether RANO calls any piece measurable.
+        measurable: whether RANO calls it measurable.
         pieces: number of components on the visit's own grid.
         centroid_mm: RAS+ mm of its largest piece in the visit's scanner; None where there is none.
         touches_border: whether it reaches the edge of the image.
@@ -87,12 +87,14 @@ class RegionVisit:
         grid: the visit's own.
         lesions: its components as measured.
         matrix: 4x4, RAS+ mm of the common space to RAS+ mm of the visit.
+        measure: diameters of pieces that are one lesion, a mask like ``mask``, and whether they are measurable.
     """
 
     mask: Mask
     grid: Grid
     lesions: tuple[Lesion, ...]
     matrix: Affine
+    measure: Callable[[Mask], tuple[Diameters, bool]]
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> R
         common: the space to match in.
     """
     common = _part_with_lesions(visits, common)
-    carried = [_carry(visit, common) for visit in visits]
+    numbered = [component_numbers(visit.mask, visit.lesions) for visit in visits]
+    carried = [_carry(visit, own, common) for visit, own in zip(visits, numbered, strict=True)]
     matching = match_lesions([mask for mask, _ in carried], common.spacing_mm)
-    letter = REGION_LETTERS[region]
     rows: list[LesionRow] = []
     specks = []
     for index, (visit, (mask, numbers)) in enumerate(zip(visits, carried, strict=True)):
@@ -133,7 +135,8 @@ def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> R
         by_number = {lesion.number: lesion for lesion in visit.lesions}
         for state in matching.at(index):
             found = [by_number[number] for number in sorted(pieces.get(state.component, ()))]
-            rows.append(_row(index, region, state, found, letter))
+            together = _together(visit, numbered[index], found) if found else None
+            rows.append(_row(index, region, state, found, together))
     return RegionCourse(tuple(rows), tuple(specks))
 
 
@@ -178,8 +181,9 @@ def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
     if not points:
         return Grid((1, 1, 1), common.affine)
     places = np.concatenate(points)
-    start = np.clip(np.floor(places.min(axis=0)).astype(int) - ROOM_VOXELS, 0, np.array(common.shape) - 1)
-    stop = np.clip(np.ceil(places.max(axis=0)).astype(int) + ROOM_VOXELS + 1, start + 1, common.shape)
+    # Beyond the space itself, too, which is as large as the first visit's field of view.
+    start = np.floor(places.min(axis=0)).astype(int) - ROOM_VOXELS
+    stop = np.ceil(places.max(axis=0)).astype(int) + ROOM_VOXELS + 1
     affine = np.array(common.affine)
     affine[:3, 3] = common.to_world(start)
     x, y, z = (int(n) for n in stop - start)
@@ -193,9 +197,8 @@ def _box_of(lesions: Sequence[Lesion]) -> tuple[NDArray[np.int_], NDArray[np.int
     return low, high
 
 
-def _carry(visit: RegionVisit, common: Grid) -> tuple[Mask, NDArray[np.int32]]:
+def _carry(visit: RegionVisit, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask, NDArray[np.int32]]:
     """The region in the common space, widened by half of :data:`JOIN_MM`, and the components' numbers."""
-    numbers = component_numbers(visit.mask, visit.lesions)
     moved = resample(Volume(numbers, visit.grid), common, matrix=visit.matrix, order="nearest").data.astype(np.int32)
     moved = _whole_pieces(moved)
     wide = _joined(moved > 0)
@@ -251,9 +254,21 @@ def _pieces(numbers: NDArray[np.int32], labels: NDArray[np.int32], mask: Mask) -
     return result
 
 
-def _row(index: int, region: str, state: LesionState, found: Sequence[Lesion], letter: str) -> LesionRow:
-    largest = max(found, key=lambda lesion: (lesion.diameters.long_mm * lesion.diameters.short_mm, lesion.volume_ml),
-                  default=None)  # fmt: skip
+def _together(visit: RegionVisit, numbers: NDArray[np.int32], found: Sequence[Lesion]) -> tuple[Diameters, bool]:
+    """Diameters of the pieces of one lesion; specks that belong to it make no difference, and cost nothing."""
+    large = [lesion for lesion in found if lesion.volume_ml > SPECK_ML] or found
+    return visit.measure(np.isin(numbers, [lesion.number for lesion in large]))
+
+
+def _row(
+    index: int,
+    region: str,
+    state: LesionState,
+    found: Sequence[Lesion],
+    together: tuple[Diameters, bool] | None,
+) -> LesionRow:
+    largest = max(found, key=lambda lesion: lesion.volume_ml, default=None)
+    letter = REGION_LETTERS[region]
     return LesionRow(
         visit=index,
         region=region,
@@ -262,9 +277,9 @@ def _row(index: int, region: str, state: LesionState, found: Sequence[Lesion], l
         partner=_renamed(state.partner, letter),
         part_of=_renamed(state.part_of, letter),
         volume_ml=sum(lesion.volume_ml for lesion in found),
-        long_mm=largest.diameters.long_mm if largest else 0.0,
-        short_mm=largest.diameters.short_mm if largest else 0.0,
-        measurable=any(lesion.measurable for lesion in found),
+        long_mm=together[0].long_mm if together else 0.0,
+        short_mm=together[0].short_mm if together else 0.0,
+        measurable=together is not None and together[1],
         pieces=len(found),
         centroid_mm=largest.centroid_mm if largest else None,
         touches_border=any(lesion.touches_border for lesion in found),

@@ -35,13 +35,15 @@ from brats_seg.longitudinal.course import (
 from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
 from brats_seg.longitudinal.criteria import Compartment, criteria_named
 from brats_seg.longitudinal.history import ClinicalEvent, PatientHistory
-from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse, RegionVisit, follow_region
+from brats_seg.longitudinal.lesion_course import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
 from brats_seg.longitudinal.rano import Disease, ResponseAssessment
 from brats_seg.pipeline.follow_kept import alignment_key, known_alignments, known_changes
 from brats_seg.pipeline.follow_paired import PAIRED_REGION, PairedChange, paired_changes
 from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.preprocessing.register import resample
+from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
+from brats_seg.volumetrics.measure import joined_measure
 
 Tick = Callable[[str], None]
 
@@ -107,6 +109,8 @@ class Course:
         visits: those that could be used, in order of time.
         stopped: those that could not, with the reason.
         alignments: of each visit to the first.
+        warnings: what to know about the whole course before any of its numbers is used.
+        plane: diameters are measured on, at every visit.
         common: the space lesions are matched in.
         measured: volumes by visit.
         lesions: by followed region.
@@ -124,6 +128,8 @@ class Course:
     visits: tuple[VisitData, ...]
     stopped: tuple[Stopped, ...]
     alignments: tuple[Alignment, ...]
+    warnings: tuple[str, ...]
+    plane: str
     common: Grid
     measured: tuple[VisitVolumes, ...]
     lesions: Mapping[str, RegionCourse]
@@ -191,9 +197,10 @@ def follow(
     if tick is not None:
         tick("matching lesions")
     common = _common(visits[0])
+    plane, plane_note = _measuring_plane(visits)
     measured = tuple(_volumes(visit, model) for visit in visits)
     with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
-        follow_one = partial(_follow_region, visits=visits, alignments=alignments, common=common)
+        follow_one = partial(_follow_region, visits=visits, alignments=alignments, common=common, plane=plane)
         courses = dict(zip(FOLLOWED, pool.map(follow_one, FOLLOWED), strict=True))
     history = history_of(patient.id, measured, courses, events)
     disease = Disease(options.disease) if options.disease else None
@@ -214,6 +221,8 @@ def follow(
         visits=tuple(visits),
         stopped=tuple(stopped),
         alignments=tuple(alignments),
+        warnings=tuple(filter(None, (plane_note,))),
+        plane=plane,
         common=common,
         measured=measured,
         lesions=courses,
@@ -339,6 +348,18 @@ def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
     )
 
 
+def _measuring_plane(visits: Sequence[VisitData]) -> tuple[str, str]:
+    """The one plane for a course, and what to say where the visits' slices do not all lie in it."""
+    planes = [measuring_plane(visit.segmentation.labels.grid) for visit in visits]
+    if len(set(planes)) == 1:
+        return planes[0], "" if planes[0] == AXIAL else f"diameters are {planes[0]}, as all visits were acquired"
+    other = [f"{visit.label} {plane}" for visit, plane in zip(visits, planes, strict=True) if plane != AXIAL]
+    return AXIAL, (
+        f"the visits' slices lie in different planes ({', '.join(other)}; else axial): diameters are axial throughout, "
+        "and less exact where the slices are not"
+    )
+
+
 def _not_assessable(visit: VisitData) -> dict[Compartment, str]:
     """What the scans of a visit do not show; a label map that was given is taken at its word."""
     found = {}
@@ -350,7 +371,7 @@ def _not_assessable(visit: VisitData) -> dict[Compartment, str]:
 
 
 def _follow_region(
-    region: str, visits: Sequence[VisitData], alignments: Sequence[Alignment], common: Grid
+    region: str, visits: Sequence[VisitData], alignments: Sequence[Alignment], common: Grid, plane: str
 ) -> RegionCourse:
     which = next(known for known in REGIONS if known.abbreviation == region)
     return follow_region(
@@ -361,6 +382,7 @@ def _follow_region(
                 grid=visit.segmentation.labels.grid,
                 lesions=visit.measurements.lesions_of(region),
                 matrix=alignment.matrix,
+                measure=joined_measure(visit.segmentation, which, gap_mm=JOIN_MM, plane=plane),
             )
             for visit, alignment in zip(visits, alignments, strict=True)
         ],

@@ -171,10 +171,11 @@ def _readable_key(visit: VisitFiles) -> str:
 def _write_record(course: Course, settings: Mapping[str, Any], model: Model, folder: Path) -> None:
     decided = [f"{visit.label}: {visit.how}" for visit in course.visits]
     decided += [f"visit {course.visits[0].label} is the space lesions are matched in"]
+    decided += [f"diameters are {course.plane} at every visit"]
     decided += [f"disease {course.assessment.disease} ({course.assessment.disease_reason})"]
     if course.patient.dating is Dating.DAYS:
         decided.append("day offsets are written as dates from 1900-01-01 on, which stands for day 0")
-    warned = [f"visit {entry.visit} was left out: {entry.reason}" for entry in course.stopped]
+    warned = [*course.warnings, *(f"visit {entry.visit} was left out: {entry.reason}" for entry in course.stopped)]
     record = RunRecord(
         study_id=course.patient.id,
         versions=versions(),

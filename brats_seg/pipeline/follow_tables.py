@@ -136,6 +136,8 @@ def course_summary(course: Course) -> dict[str, Any]:
         "disease": assessment.disease.value,
         "disease_reason": assessment.disease_reason,
         "baselines": [why for _, why in assessment.baselines],
+        "warnings": list(course.warnings),
+        "measuring_plane": course.plane,
         "visits": visits,
         "stopped": [{"visit": entry.visit, "reason": entry.reason} for entry in course.stopped],
         "volumes": volume_rows(course),

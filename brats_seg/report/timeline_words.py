@@ -141,7 +141,8 @@ def _signed(value: float) -> str:
 
 def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
     """What to know before the numbers are used."""
-    lines = [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
+    lines = [_sentence(words) for words in course["warnings"]]
+    lines += [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
     if course["dating"] == "no dates":
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
     lines += _visit_warnings(course)
@@ -162,6 +163,10 @@ def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
         lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
     lines += [note for note in course["notes"] if "order of their dates" in note]
     return lines
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
 def _visit_warnings(course: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from brats_seg.core.volume import Affine, Grid, Volume, apply_affine
 from brats_seg.longitudinal.course import FOLLOWED, VisitVolumes, history_of, judge
 from brats_seg.longitudinal.criteria import RANO2, Compartment
 from brats_seg.longitudinal.history import ClinicalEvent, LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.longitudinal.lesion_course import RegionVisit, follow_region
+from brats_seg.longitudinal.lesion_course import JOIN_MM, RegionVisit, follow_region
 from brats_seg.longitudinal.rano import assess
 from brats_seg.longitudinal.reading import Category, Measure
 from brats_seg.phantom import PhantomConfig
@@ -45,7 +45,7 @@ from brats_seg.phantom.truth import VisitTruth, visit_truth
 from brats_seg.phantom.tumour import TumourKind
 from brats_seg.verification.course_truth import Compared, answers_of, compare, events_of, true_history
 from brats_seg.verification.phantom_grids import grid_around, rotation_of, small_turn
-from brats_seg.volumetrics.measure import measure_segmentation
+from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
 
 JUDGED = (Category.CR, Category.PR, Category.MR, Category.SD, Category.PD)
 STORIES = (
@@ -217,7 +217,8 @@ def run_timeline(
         for region in FOLLOWED:
             which = next(known for known in REGIONS if known.abbreviation == region)
             mask = segmentation.region_mask(which)
-            sides[region].append(RegionVisit(mask, labels.grid, found.lesions_of(region), matrix))
+            measure = joined_measure(segmentation, which, gap_mm=JOIN_MM)
+            sides[region].append(RegionVisit(mask, labels.grid, found.lesions_of(region), matrix, measure))
         days = (visit.day - course.visits[0].day).days
         rows += [
             VolumeRow(course.patient_id, label, course.story.value, days, slice_mm, region, true_ml, volumes[region])

@@ -1,7 +1,8 @@
 """Longest in-plane diameter of a lesion and the longest one perpendicular to it, as RANO measures.
 
-- **Plane.** Normal to the coarsest spacing, which is how the slices were acquired; axial where spacings agree
-  to within 1 % (:data:`ISOTROPIC_TOLERANCE`).
+- **Plane.** Axial, as RANO measures, whatever the order of the array; another only where the slices were clearly
+  acquired so: where they are :data:`CLEARLY_THICKER` times as far apart as axial ones would be. A course is measured
+  on one plane, which its caller gives.
 - **Slice.** The one with the longest diameter; both diameters are taken on it.
 - **Chord.** A straight line from outer edge to outer edge, so it may cross necrosis and other tissue that the
   lesion encloses or bends around, but never a cavity. The perpendicular is the longest actual line at
@@ -38,11 +39,16 @@ from brats_seg.volumetrics.outline import (
 )
 from brats_seg.volumetrics.volumes import Mask, bounding_box, widen_box
 
-ISOTROPIC_TOLERANCE = 0.01
-"""Spacings that differ by less than this share count as equal."""
+PLANES = ("sagittal", "coronal", "axial")
+"""By the world axis that is normal to them: right, anterior, superior."""
+AXIAL = PLANES[2]
 
-_WORLD_PREFERENCE = (2, 1, 0)
-"""Normals preferred among equal spacings: superior (axial slices), anterior, right."""
+CLEARLY_THICKER = 2.0
+"""So many times the spacing of axial slices tells slices of another plane. Volumes of nearly equal spacings are all
+measured axially, so that a scan that was stored or acquired otherwise gives the same diameters."""
+
+_EQUAL_SHARE = 0.01
+"""Spacings that differ by less than this share count as equal."""
 
 _DIRECTIONS = 32
 """Directions whose widths bound a slice's diameter; it is at most the widest / cos(90 degrees / 32), 0.12 % more."""
@@ -53,12 +59,18 @@ _IN_PLANE[1] = True
 Point = tuple[float, float, float]
 
 
-def measuring_axis(grid: Grid) -> int:
-    """Array axis normal to the measuring plane: the coarsest spacing, superior first among equals."""
-    coarsest = max(grid.spacing_mm)
-    world = [target for target, _ in grid.axis_order]
-    equal = [axis for axis in range(3) if grid.spacing_mm[axis] * (1 + ISOTROPIC_TOLERANCE) >= coarsest]
-    return min(equal, key=lambda axis: _WORLD_PREFERENCE.index(world[axis]))
+def measuring_plane(grid: Grid) -> str:
+    """The plane diameters are measured on: axial, unless slices lie clearly further apart along another axis."""
+    by_world = {target: grid.spacing_mm[axis] for axis, (target, _) in enumerate(grid.axis_order)}
+    coarsest = max(by_world.values())
+    if coarsest < CLEARLY_THICKER * by_world[2]:
+        return AXIAL
+    return PLANES[max(target for target, spacing in by_world.items() if spacing * (1 + _EQUAL_SHARE) >= coarsest)]
+
+
+def measuring_axis(grid: Grid, plane: str) -> int:
+    """Array axis normal to a plane."""
+    return [target for target, _ in grid.axis_order].index(PLANES.index(plane))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +109,7 @@ def measure_diameters(
     start: tuple[int, int, int] = (0, 0, 0),
     bridge: Mask | None = None,
     cavity: Mask | None = None,
+    plane: str | None = None,
 ) -> Diameters:
     """Longest in-plane diameter and its longest perpendicular, in millimetres.
 
@@ -106,20 +119,23 @@ def measure_diameters(
         start: index in the grid of the first voxel of ``mask``.
         bridge: same shape; tissue that joins parts of the lesion on a slice.
         cavity: same shape; what chords must not cross. Voxels of the lesion itself do not count as cavity.
+        plane: to measure on; None for :func:`measuring_plane`.
 
     Returns:
         Lengths 0, ends at the origin and 0 slices for an empty mask.
     """
-    axis = measuring_axis(grid)
+    plane = plane or measuring_plane(grid)
+    axis = measuring_axis(grid, plane)
     stack = _cut_out(mask, grid, axis=axis, start=start, bridge=bridge, cavity=cavity)
     if stack is None:
         nowhere = (0.0, 0.0, 0.0)
-        return Diameters(0.0, 0.0, axis, 0, (nowhere, nowhere), (nowhere, nowhere), 0)
+        return Diameters(0.0, 0.0, plane, axis, 0, (nowhere, nowhere), (nowhere, nowhere), 0)
     slice_index, long, short = _best(stack)
     long_world, short_world = (stack.to_world(slice_index, chord.ends) for chord in (long, short))
     return Diameters(
         long_mm=long.length_mm,
         short_mm=short.length_mm,
+        plane=plane,
         axis=axis,
         slice_index=slice_index + stack.start[0],
         long_ends_mm=(long_world[0], long_world[1]),

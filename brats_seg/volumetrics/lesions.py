@@ -7,7 +7,7 @@ post-processing, which records it, and not silently by a measurement. An empty m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cc3d
@@ -19,8 +19,14 @@ from brats_seg.core.volume import Grid
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border, widen_box
 
+Ends = tuple[tuple[float, float, float], tuple[float, float, float]]
+
 MINIMUM_LESION_VOXELS = 1
 """Smallest component that counts as a lesion: all of them, so that the count agrees with the label map written."""
+
+CRUMB_VOXELS = 8
+"""Pieces up to here are measured once a shape: maps with thousands of specks repeat a few. Nothing lies inside them
+that could join or part their ends."""
 
 _ROUNDING_MM = 1e-6
 
@@ -63,6 +69,40 @@ def is_measurable(diameters: Diameters, slice_thickness_mm: float, *, rule: Meas
     return reached and diameters.slices >= rule.slices
 
 
+@dataclass(frozen=True, eq=False)
+class _Crumbs:
+    """Diameters of the smallest pieces, by shape.
+
+    Attributes:
+        grid: the whole grid.
+        plane: to measure on.
+        known: as measured at the grid's first voxel.
+    """
+
+    grid: Grid
+    plane: str | None
+    known: dict[tuple[tuple[int, ...], bytes], Diameters] = field(default_factory=dict)
+
+    def measure(self, mask: Mask, start: tuple[int, int, int]) -> Diameters:
+        """As :func:`~brats_seg.volumetrics.diameters.measure_diameters` without tissue around."""
+        key = (mask.shape, mask.tobytes())
+        if key not in self.known:
+            self.known[key] = measure_diameters(mask, self.grid, plane=self.plane)
+        found = self.known[key]
+        step = self.grid.to_world(start) - self.grid.to_world((0, 0, 0))
+        return replace(
+            found,
+            slice_index=found.slice_index + start[found.axis],
+            long_ends_mm=_moved(found.long_ends_mm, step),
+            short_ends_mm=_moved(found.short_ends_mm, step),
+        )
+
+
+def _moved(ends: Ends, step: NDArray[np.float64]) -> Ends:
+    (a, b, c), (d, e, f) = (np.array(ends) + step).tolist()
+    return (a, b, c), (d, e, f)
+
+
 def count_lesions(mask: Mask) -> int:
     """Number of connected components (26-neighbourhood) of a mask ``(X, Y, Z)``."""
     box = bounding_box(mask)
@@ -80,6 +120,7 @@ def find_lesions(
     start: tuple[int, int, int] = (0, 0, 0),
     bridge: Mask | None = None,
     cavity: Mask | None = None,
+    plane: str | None = None,
 ) -> tuple[Lesion, ...]:
     """Every lesion of a region, largest first.
 
@@ -90,6 +131,7 @@ def find_lesions(
         start: index in the grid of the first voxel of ``mask``.
         bridge: same shape; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
         cavity: same shape; what diameters must not cross.
+        plane: diameters are measured on; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
     """
     box = bounding_box(mask)
     if box is None:
@@ -106,18 +148,23 @@ def find_lesions(
         (k for k in range(1, len(counts)) if counts[k] >= MINIMUM_LESION_VOXELS),
         key=lambda k: (-int(counts[k]), *(-centroids[k]).round(3)),
     )
+    crumbs = _Crumbs(grid, plane)
     rows: list[Lesion] = []
     for number, k in enumerate(order, start=1):
         part: Box = statistics["bounding_boxes"][k]
         low, high = _corners(part, first)
         around = widen_box(part, labels.shape, (1, 1, 1))
-        diameters = measure_diameters(
-            labels[around] == k,
-            grid,
-            start=_corners(around, first)[0],
-            bridge=None if bridge is None else bridge[around],
-            cavity=None if cavity is None else cavity[around],
-        )
+        if counts[k] <= CRUMB_VOXELS:
+            diameters = crumbs.measure(labels[around] == k, _corners(around, first)[0])
+        else:
+            diameters = measure_diameters(
+                labels[around] == k,
+                grid,
+                start=_corners(around, first)[0],
+                bridge=None if bridge is None else bridge[around],
+                cavity=None if cavity is None else cavity[around],
+                plane=plane,
+            )
         x, y, z = centroids[k].tolist()
         rows.append(
             Lesion(

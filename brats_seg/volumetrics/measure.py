@@ -6,18 +6,21 @@ have a row like any other: volume 0, no lesions, and an interval whose upper end
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import REGION_STRUCTURES, REGIONS, Region, Structure
-from brats_seg.core.results import Lesion, Measurements, RegionVolume, Segmentation
+from brats_seg.core.results import Diameters, Lesion, Measurements, RegionVolume, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid
-from brats_seg.volumetrics.lesions import count_lesions, find_lesions
+from brats_seg.volumetrics.diameters import measure_diameters
+from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
 from brats_seg.volumetrics.targets import Target, targets_of
 from brats_seg.volumetrics.uncertainty import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.volumes import (
@@ -80,7 +83,9 @@ class _Window:
         return box_touches_border((x, y, z), self.grid.shape)
 
 
-def measure_segmentation(segmentation: Segmentation, *, intervals: IntervalModel | None = None) -> Measurements:
+def measure_segmentation(
+    segmentation: Segmentation, *, intervals: IntervalModel | None = None, plane: str | None = None
+) -> Measurements:
     """Volumes, intervals, lesions and diameters of one study.
 
     Rows are WT, TC and ET, then every other structure of the label schema; lesions are those of WT, TC, ET and
@@ -90,6 +95,7 @@ def measure_segmentation(segmentation: Segmentation, *, intervals: IntervalModel
     Args:
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
         intervals: the model's fitted interval widths, from its card.
+        plane: diameters are measured on; None for the one the grid suggests.
     """
     window = _window(segmentation)
     rows: list[RegionVolume] = []
@@ -97,7 +103,7 @@ def measure_segmentation(segmentation: Segmentation, *, intervals: IntervalModel
     for target in targets_of(segmentation.schema):
         mask = window.mask_of(target.structures)
         if target.name in LESION_ROWS:
-            found = _lesions(window, target, mask)
+            found = _lesions(window, target, mask, plane)
             lesions.extend(found)
             count = len(found)
         else:
@@ -138,20 +144,62 @@ def _window(segmentation: Segmentation) -> _Window:
     return _Window(segmentation, np.ascontiguousarray(labels[box]), box)
 
 
-def _lesions(window: _Window, target: Target, mask: Mask) -> tuple[Lesion, ...]:
-    """Lesions of one row; chords of ET may run over necrosis between the arcs of its rim, never over a cavity."""
-    bridge: Mask | None = None
-    if target.name == Region.ET.abbreviation:
-        bridge = window.mask_of(REGION_STRUCTURES[Region.TC] - target.structures - CAVITIES)
-    cavity = window.mask_of(CAVITIES - target.structures)
+def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None) -> tuple[Lesion, ...]:
+    bridge, cavity = _tissue_around(window, target.name, target.structures)
     return find_lesions(
-        mask,
-        window.grid,
-        region=target.name,
-        start=window.start,
-        bridge=bridge,
-        cavity=cavity if cavity.any() else None,
+        mask, window.grid, region=target.name, start=window.start, bridge=bridge, cavity=cavity, plane=plane
     )
+
+
+def _tissue_around(window: _Window, name: str, structures: frozenset[Structure]) -> tuple[Mask | None, Mask | None]:
+    """Chords of ET may run over necrosis between the arcs of its rim; no chord may run over a cavity."""
+    bridge: Mask | None = None
+    if name == Region.ET.abbreviation:
+        bridge = window.mask_of(REGION_STRUCTURES[Region.TC] - structures - CAVITIES)
+    cavity = window.mask_of(CAVITIES - structures)
+    return bridge, cavity if cavity.any() else None
+
+
+def joined_measure(
+    segmentation: Segmentation, region: Region, *, gap_mm: float, plane: str | None = None
+) -> Callable[[Mask], tuple[Diameters, bool]]:
+    """What measures pieces of one lesion together: their diameters, and whether they are measurable.
+
+    Gaps up to ``gap_mm`` join the pieces on a slice, as necrosis joins the arcs of an enhancing rim.
+
+    Args:
+        segmentation: that the pieces are part of; what is returned takes their ``(X, Y, Z)`` mask on its grid.
+        region: theirs.
+        gap_mm: as wide a gap is closed.
+        plane: to measure on; None for the one the grid suggests.
+    """
+    window = _window(segmentation)
+    bridge, cavity = _tissue_around(window, region.abbreviation, REGION_STRUCTURES[region])
+
+    def measure(pieces: Mask) -> tuple[Diameters, bool]:
+        own = pieces[window.box]
+        closed = _closed(own, window.grid, gap_mm) & ~own
+        joining = closed if bridge is None else closed | bridge
+        found = measure_diameters(own, window.grid, start=window.start, bridge=joining, cavity=cavity, plane=plane)
+        return found, is_measurable(found, window.grid.spacing_mm[found.axis])
+
+    return measure
+
+
+def _closed(mask: Mask, grid: Grid, gap_mm: float) -> Mask:
+    """The mask with gaps filled: widened until both edges of such a gap meet, and narrowed again."""
+    tight = bounding_box(mask)
+    if tight is None:
+        return mask
+    # Between centres of voxels, half a voxel from the edges; a quarter more, so that rounding does not decide.
+    reach_mm = (gap_mm + 1.5 * min(grid.spacing_mm)) / 2
+    room = tuple(int(np.ceil(reach_mm / spacing)) + 1 for spacing in grid.spacing_mm)
+    inner = np.pad(mask[tight], [(n, n) for n in room])
+    wide = ndimage.distance_transform_edt(~inner, sampling=grid.spacing_mm) <= reach_mm
+    narrow = ndimage.distance_transform_edt(wide, sampling=grid.spacing_mm) > reach_mm
+    result = np.array(mask)
+    result[tight] |= narrow[tuple(slice(n, -n) for n in room)]
+    return result
 
 
 def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals: IntervalModel | None) -> RegionVolume:

@@ -27,7 +27,7 @@ FILES = (
     "{0}_report.html {0}_volumes.csv {0}_volumes.json run.json"
 )
 VOLUMES = "study,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border"
-LESIONS = "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,slice,measurable,touches_border"
+LESIONS = "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,plane,slice,measurable,touches_border"
 MISSING_NOTE = "estimate: not assessable without T1CE"
 
 

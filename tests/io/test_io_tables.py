@@ -22,7 +22,7 @@ from brats_seg.io.write import (
 )
 
 POINT = (0.0, 0.0, 0.0)
-DIAMETERS = Diameters(22.236, 11.0, 2, 77, (POINT, (22.236, 0.0, 0.0)), (POINT, (0.0, 11.0, 0.0)), 14)
+DIAMETERS = Diameters(22.236, 11.0, "axial", 2, 77, (POINT, (22.236, 0.0, 0.0)), (POINT, (0.0, 11.0, 0.0)), 14)
 LESION = Lesion("ET", 1, 3.14159265, (-12.3456, 40.0, -0.001), ((1, 2, 3), (4, 5, 6)), DIAMETERS, True, False)
 MEASURED = Measurements(
     "case-1",
@@ -48,8 +48,8 @@ def test_volumes_table(tmp_path: Path) -> None:
 def test_lesions_table(tmp_path: Path) -> None:
     write_lesions_csv(MEASURED, tmp_path / "l.csv")
     assert (tmp_path / "l.csv").read_text() == (
-        "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,slice,measurable,touches_border\n"
-        "case-1,ET,1,3.1416,-12.35,40.0,0.0,22.24,11.0,77,true,false\n"
+        "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,plane,slice,measurable,touches_border\n"
+        "case-1,ET,1,3.1416,-12.35,40.0,0.0,22.24,11.0,axial,77,true,false\n"
     )
 
 

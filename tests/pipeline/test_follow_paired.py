@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brats_seg.core.labels import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA, Region
 from brats_seg.core.results import Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid, Volume
@@ -17,13 +17,13 @@ from brats_seg.io.visits import VisitFiles
 from brats_seg.longitudinal.align import Alignment
 from brats_seg.longitudinal.change import LesionChange
 from brats_seg.longitudinal.course import ChangeRow
-from brats_seg.longitudinal.lesion_course import RegionCourse, RegionVisit, follow_region
+from brats_seg.longitudinal.lesion_course import JOIN_MM, RegionCourse, RegionVisit, follow_region
 from brats_seg.longitudinal.repeatability import Change
 from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.pipeline.follow_paired import PAIRED_REGION, paired_changes
 from brats_seg.pipeline.follow_visits import VisitData
-from brats_seg.volumetrics.measure import measure_segmentation
+from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
 
 GRID = Grid((56, 52, 52), np.array([[1, 0, 0, -27.5], [0, 1, 0, -25.5], [0, 0, 1, -25.5], [0, 0, 0, 1.0]]))
 STILL = Alignment(np.eye(4), 1.0, 1.0, 0.0, 0.0, 0.0, "brain")
@@ -56,7 +56,13 @@ def visit(name: str, outer_mm: float, seed: int) -> VisitData:
 def course() -> tuple[list[VisitData], RegionCourse]:
     visits = [visit("1", 22.0, 1), visit("2", 23.0, 2)]
     regions = [
-        RegionVisit(data.segmentation.labels.data == 3, GRID, data.measurements.lesions_of(PAIRED_REGION), np.eye(4))
+        RegionVisit(
+            data.segmentation.labels.data == 3,
+            GRID,
+            data.measurements.lesions_of(PAIRED_REGION),
+            np.eye(4),
+            joined_measure(data.segmentation, Region.ET, gap_mm=JOIN_MM),
+        )
         for data in visits
     ]
     return visits, follow_region(PAIRED_REGION, regions, GRID)

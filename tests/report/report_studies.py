@@ -139,6 +139,7 @@ def _lesion(name, voxels, grid, touches_border):
     diameters = Diameters(
         lengths[first],
         lengths[second],
+        "axial",
         axis,
         int(middle[axis]),
         tuple(map(tuple, ends[first])),

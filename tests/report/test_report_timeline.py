@@ -65,6 +65,7 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
             for n, (v, day) in enumerate(VISITS)
         ],
         "stopped": [],
+        "warnings": [],
         "volumes": [
             {"visit": v, "region": region, "volume_ml": VOLUMES[region][n], "low_ml": None if n else 3.0,
              "high_ml": None if n else 50.0, "level": 0.9, "error_low_ml": VOLUMES[region][n] * 0.9,

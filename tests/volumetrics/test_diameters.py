@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull
 
 from brats_seg.core.results import Diameters
 from brats_seg.core.volume import Grid, Volume
-from brats_seg.volumetrics.diameters import measure_diameters, measuring_axis
+from brats_seg.volumetrics.diameters import measure_diameters, measuring_axis, measuring_plane
 from brats_seg.volumetrics.outline import CAVITY_EDGE, crosses, outline_segments
 from tests.strategies import grids
 from tests.volumetrics.objects import (
@@ -67,20 +67,39 @@ def assert_consistent(found: Diameters, grid: Grid) -> None:
     np.testing.assert_allclose(indices[:, found.axis], found.slice_index, atol=1e-6)
 
 
-def test_measuring_plane() -> None:
-    assert measuring_axis(grid_of("LPS")) == 2
-    assert measuring_axis(grid_of("SAR")) == 0
-    assert measuring_axis(grid_of("RAS", (1, 1, 1.009))) == 2
-    assert measuring_axis(grid_of("SAR", (1, 1, 1.009))) == 0
-    assert measuring_axis(grid_of("RAS", (1.02, 1, 1))) == 0
-    assert measuring_axis(grid_of("RAS", (1, 5, 5))) == 2
-    assert measuring_axis(grid_of("RAS", (5, 5, 1))) == 1
+def axis_of(grid: Grid) -> int:
+    return measuring_axis(grid, measuring_plane(grid))
+
+
+@pytest.mark.parametrize(
+    ("stored", "spacing_mm", "plane", "axis"),
+    [
+        ("LPS", (1, 1, 1), "axial", 2),
+        ("SAR", (1, 1, 1), "axial", 0),
+        ("RAS", (1.02, 1, 1), "axial", 2),
+        ("ASR", (0.9, 0.5, 0.9), "axial", 1),
+        ("RAS", (1.9, 1, 1), "axial", 2),
+        ("RAS", (1, 1, 5), "axial", 2),
+        ("RAS", (5, 1, 1), "sagittal", 0),
+        ("SRA", (1, 2, 1), "sagittal", 1),
+        ("RAS", (1, 5, 5), "axial", 2),
+        ("RAS", (5, 5, 1), "coronal", 1),
+    ],
+)
+def test_the_plane_is_axial_unless_slices_are_clearly_thicker_elsewhere(
+    stored: str, spacing_mm: tuple[float, float, float], plane: str, axis: int
+) -> None:
+    grid = grid_of(stored, spacing_mm)
+    assert (measuring_plane(grid), axis_of(grid)) == (plane, axis)
+    found = measure_diameters(sphere(9.0)(world_points(grid)), grid)
+    assert (found.plane, found.axis) == (plane, axis)
+    assert measure_diameters(sphere(9.0)(world_points(grid)), grid, plane="coronal").plane == "coronal"
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_sphere_within_one_voxel(name: str) -> None:
     grid = GRIDS[name]
-    axis = measuring_axis(grid)
+    axis = axis_of(grid)
     voxel_mm = max(s for a, s in enumerate(grid.spacing_mm) if a != axis)
     points = world_points(grid)
     for radius, shift in zip((4.0, 9.0, 15.0), shifts(grid, 3), strict=True):
@@ -97,7 +116,7 @@ def test_sphere_within_one_voxel(name: str) -> None:
 @pytest.mark.parametrize("angle_deg", [0.0, 17.0, 45.0, 71.0])
 def test_ellipsoid_and_box_within_one_voxel(name: str, angle_deg: float) -> None:
     grid = GRIDS[name]
-    axis = measuring_axis(grid)
+    axis = axis_of(grid)
     voxel_mm = max(s for a, s in enumerate(grid.spacing_mm) if a != axis)
     turn = turn_in_plane(grid, axis, angle_deg)
     points = world_points(grid)

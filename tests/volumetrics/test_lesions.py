@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from brats_seg.core.results import Diameters
 from brats_seg.core.volume import Grid, Volume
+from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
 from tests.strategies import grids
 from tests.volumetrics.objects import grid_of
@@ -20,7 +21,7 @@ NOWHERE = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 
 def diameters(long_mm: float, short_mm: float, slices: int = 2) -> Diameters:
-    return Diameters(long_mm, short_mm, 2, 0, NOWHERE, NOWHERE, slices)
+    return Diameters(long_mm, short_mm, "axial", 2, 0, NOWHERE, NOWHERE, slices)
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,31 @@ def test_hundreds_of_lesions_are_fast() -> None:
     elapsed_s = time.process_time() - start
     assert len(found) == 216
     assert elapsed_s < 3
+
+
+def test_crumbs_are_measured_as_they_are_wherever_they_lie() -> None:
+    """Once a shape, so that thousands cost little, and the same as one by one."""
+    grid = Grid((60, 50, 40), np.array([[0, -1.1, 0, 3], [0.9, 0, 0, -7], [0, 0, 1.3, 11], [0, 0, 0, 1]]))
+    mask = np.random.default_rng(3).random(grid.shape) < 0.01
+    found = find_lesions(mask, grid, region="ET")
+    assert len(found) > 500
+    for lesion in found[:: len(found) // 25]:
+        own = np.zeros(mask.shape, bool)
+        low, high = lesion.box
+        box = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+        own[box] = mask[box]
+        if own.sum() * grid.voxel_ml != pytest.approx(lesion.volume_ml):
+            continue  # another one reaches into its box
+        alone = measure_diameters(own, grid)
+        assert (lesion.diameters.long_mm, lesion.diameters.short_mm) == pytest.approx((alone.long_mm, alone.short_mm))
+        assert lesion.diameters.slice_index == alone.slice_index
+        np.testing.assert_allclose(lesion.diameters.long_ends_mm, alone.long_ends_mm, atol=1e-3)
+
+
+def test_thousands_of_crumbs_take_no_time() -> None:
+    mask = np.zeros((150, 150, 150), bool)
+    mask[5:-5:9, 5:-5:9, 5:-5:9] = True
+    began = time.process_time()
+    found = find_lesions(mask, Grid(mask.shape, np.eye(4)), region="ET")
+    assert len(found) == 16**3 and time.process_time() - began < 3.0
+    assert {(lesion.diameters.long_mm, lesion.diameters.slices) for lesion in found} == {(1.0, 1)}

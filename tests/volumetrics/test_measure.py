@@ -15,7 +15,7 @@ from brats_seg.core.labels import REGIONS, SCHEMAS, Region
 from brats_seg.core.results import Probabilities, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid, Volume
-from brats_seg.volumetrics.measure import NOTE_WITHOUT_T1CE, ambiguous_volumes_ml, measure_segmentation
+from brats_seg.volumetrics.measure import NOTE_WITHOUT_T1CE, ambiguous_volumes_ml, joined_measure, measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel
 from tests.volumetrics.objects import grid_of, sphere, world_points
 
@@ -218,3 +218,30 @@ def test_real_diameters_do_not_depend_on_storage(real_study: Path) -> None:
             (b.diameters.long_mm, b.diameters.short_mm), abs=1e-4
         )
         assert (a.volume_ml, a.measurable) == (pytest.approx(b.volume_ml), b.measurable)
+
+
+def uneven_tumour(grid: Grid) -> Segmentation:
+    """An uneven rim around necrosis, long along the body, which a sagittal slice shows otherwise than an axial one."""
+    points = world_points(grid) - (1.3, -2.1, 0.7)
+    distance = np.linalg.norm(points / (1.0, 1.35, 2.0), axis=-1)
+    direction = points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-6)
+    radius = 11 + 1.6 * np.sin(3 * direction[..., 0] + 2 * direction[..., 1]) + 1.2 * np.cos(5 * direction[..., 2])
+    labels = np.where(distance < 0.65 * radius, 1, np.where(distance < radius, 3, 0)).astype(np.uint8)
+    return Segmentation("made", Volume(labels, grid), SCHEMAS["brats2023"])
+
+
+def test_diameters_do_not_depend_on_nearly_equal_spacings_and_storage() -> None:
+    rng = np.random.default_rng(5)
+    products = []
+    for number in range(20):
+        x, y, z = rng.uniform(0.92, 1.08, 3)
+        stored = ("RAS", "ASL", "SPR")[number % 3]
+        spacing = {"R": x, "L": x, "A": y, "P": y, "S": z}
+        grid = grid_of(stored, tuple(spacing[letter] for letter in stored), extent_mm=58)
+        segmentation = uneven_tumour(grid)
+        (lesion,) = measure_segmentation(segmentation).lesions_of("ET")
+        joined, measurable = joined_measure(segmentation, Region.ET, gap_mm=2.0)(segmentation.region_mask(Region.ET))
+        assert lesion.measurable and measurable and lesion.diameters.plane == joined.plane == "axial"
+        products.append([found.long_mm * found.short_mm for found in (lesion.diameters, joined)])
+    spread = np.ptp(products, axis=0) / np.median(products, axis=0)
+    assert spread.max() < 0.08
