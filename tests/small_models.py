@@ -18,7 +18,7 @@ NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
 SPACING_MM = {"coarse": 2.0, "fine": 1.0}
 
 
-def small_card(stages: tuple[str, ...], post: PostprocessConfig) -> ModelCard:
+def small_card(stages: tuple[str, ...], post: PostprocessConfig, *, prepared_mm: float = 1.0) -> ModelCard:
     return ModelCard(
         name="small",
         version="0.0.1",
@@ -30,10 +30,10 @@ def small_card(stages: tuple[str, ...], post: PostprocessConfig) -> ModelCard:
         limits=("everything",),
         citations=(),
         accuracy={"Dice WT": 0.0},
-        prepare={"divisor": 8},
+        prepare={"divisor": 8} | ({} if prepared_mm == 1.0 else {"spacing_mm": prepared_mm}),
         postprocess=post,
         intervals=None,
-        stages=tuple(Stage(name, SPACING_MM[name], NETWORK.to_dict(), {}) for name in stages),
+        stages=tuple(Stage(name, prepared_mm * SPACING_MM[name], NETWORK.to_dict(), {}) for name in stages),
     )
 
 

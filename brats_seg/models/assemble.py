@@ -39,7 +39,7 @@ def assemble(
     built: list[Stage] = []
     for name in (n for n in ("coarse", "fine") if n in weights):
         target = folder / f"{name}.safetensors"
-        shutil.copyfile(weights[name], target)
+        copy_file(weights[name], target)
         stage = Stage(
             name=name,
             spacing_mm=float(stages[name]["spacing_mm"]),
@@ -86,9 +86,16 @@ def copy_model(source: ModelBundle, card: ModelCard, folder: Path) -> ModelBundl
     folder.mkdir(parents=True, exist_ok=True)
     for stage in source.card.stages:
         for name in stage.files:
-            shutil.copyfile(source.file(stage, name), folder / name)
+            copy_file(source.file(stage, name), folder / name)
     write_card(card, folder)
     return ModelBundle(card, folder)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all; a link of the target's name is replaced, and not written through."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
 
 
 def _export(bundle: ModelBundle, stage: Stage) -> Stage:

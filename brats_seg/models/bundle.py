@@ -15,8 +15,20 @@ from typing import Any, NamedTuple
 
 from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.models.layout import Layout
-from brats_seg.networks.registry import ARCHITECTURES, ATTENTION_UNET, network_config, relative_memory
+from brats_seg.models.checks import (
+    check_files,
+    check_mapping,
+    check_name,
+    check_number,
+    check_plain,
+    check_scores,
+    check_text,
+    check_texts,
+    one_line,
+    whole_factor,
+)
+from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES, Layout
+from brats_seg.networks.registry import ARCHITECTURES, ATTENTION_UNET, NetworkConfig, network_config
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""
@@ -26,6 +38,21 @@ CARD = "model.json"
 CARD_FORMAT = 1
 OPTIONAL = frozenset({"seen", "subsets"})
 """Keys that a card may lack."""
+LISTS = ("held_out", "limits", "citations", "seen")
+"""Keys that list texts."""
+
+INPUT_CHANNELS = (len(SEQUENCE_NAMES), len(SEQUENCE_NAMES) + len(REGION_NAMES))
+"""Of a network: the sequences, and with the regions of a coarse stage behind them."""
+
+PREPARED_DIVISOR = 32
+"""What prepared studies are padded to a multiple of, unless a model's card says otherwise."""
+
+MAX_POOLING = 8
+"""Largest step from the spacing of prepared studies to that of a network."""
+
+MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 32.0
+MAX_DIVISOR = 512
+MAX_MEMBERS = 100
 
 
 @dataclass(frozen=True)
@@ -42,7 +69,8 @@ class Stage:
         member: of an ensemble, from 1; a fine stage hears the coarse stage of its own member.
 
     Raises:
-        ValueError: if the architecture is unknown, or the member is none.
+        ModelError: if a value is of the wrong kind, a file could lie outside the model's folder, or the keys make no
+            network.
     """
 
     name: str
@@ -54,10 +82,39 @@ class Stage:
     member: int = 1
 
     def __post_init__(self) -> None:
+        check_name(self.name, "name of a stage")
+        check_number(self.member, f"member of stage {self.name}", low=1, high=MAX_MEMBERS, whole=True)
+        check_number(self.spacing_mm, f"spacing_mm of stage {self.name}", low=MIN_SPACING_MM, high=MAX_SPACING_MM)
+        check_files(self.files, f"stage {self.name}")
         if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
-        if self.member < 1:
-            raise ValueError(f"member {self.member} of an ensemble: they are counted from 1")
+            raise ModelError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
+        try:
+            shape = self.shape
+        except (TypeError, ValueError, AttributeError) as error:  # from a file a value can be of any type
+            raise ModelError(f"stage {self.name} describes no network: {error}") from error
+        if shape.in_channels not in INPUT_CHANNELS or shape.out_channels != len(REGION_NAMES):
+            raise ModelError(
+                f"the network of stage {self.name} takes {shape.in_channels} channels and gives {shape.out_channels}; "
+                f"it has to take {INPUT_CHANNELS[0]}, the sequences, or {INPUT_CHANNELS[1]}, with what a coarse stage "
+                f"gives, and to give the {len(REGION_NAMES)} regions"
+            )
+
+    @property
+    def shape(self) -> NetworkConfig:
+        """The network's configuration, with what its keys leave to the defaults."""
+        return network_config(self.architecture, self.network)
+
+    def decides(self) -> dict[str, Any]:
+        """Everything of the stage that decides what its network gives, as plain values."""
+        return {
+            "name": self.name,
+            "member": self.member,
+            "spacing_mm": float(self.spacing_mm),
+            "architecture": self.architecture,
+            "network": self.shape.to_dict(),
+            "layout": asdict(self.layout),
+            "files": dict(sorted(self.files.items())),
+        }
 
     @property
     def key(self) -> str:
@@ -79,17 +136,17 @@ class Stage:
     @property
     def hears_coarse(self) -> bool:
         """Whether the coarse stage's probabilities are inputs behind the sequences."""
-        return int(self.network.get("in_channels", len(SEQUENCES))) > len(SEQUENCES)
+        return self.shape.in_channels > len(SEQUENCES)
 
     @property
     def divisor(self) -> int:
-        """Every side of the network's input must be a multiple of this; loads torch."""
-        return network_config(self.architecture, self.network).divisor
+        """Every side of the network's input must be a multiple of this."""
+        return self.shape.divisor
 
     @property
     def relative_memory(self) -> float:
-        """Memory of one pass per voxel, as a multiple of the attention U-Net's; loads torch."""
-        return relative_memory(self.architecture, self.network)
+        """Memory of one pass per voxel, as a multiple of the shipped network's."""
+        return self.shape.relative_memory
 
     @property
     def openvino(self) -> str | None:
@@ -190,10 +247,22 @@ class ModelCard:
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name(self.name, "name")
+        check_name(self.version, "version", spaces=True)
+        for key in ("description", "licence", "trained_on"):
+            check_text(getattr(self, key), key)
+        for key in LISTS:
+            check_texts(getattr(self, key), key)
+        for key in ("accuracy", "prepare", "intervals"):
+            if getattr(self, key) is not None or key != "intervals":
+                check_plain(check_mapping(getattr(self, key), key), key)
+        check_scores(self.subsets, "subsets")
         if not isinstance(self.knows_treated_brains, bool):
-            raise ModelError(
-                f"knows_treated_brains {self.knows_treated_brains!r} of model {self.name} must be true or false"
-            )
+            raise ModelError(f"knows_treated_brains {self.knows_treated_brains!r} must be true or false")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        """Refuse stages that cannot work together, or not on what is prepared for them."""
         first = [stage.name for stage in self.stages if stage.member == 1]
         if first not in (["coarse"], ["coarse", "fine"], ["fine"]):
             raise ModelError(f"model {self.name} has stages {first}; known: coarse, fine")
@@ -207,6 +276,21 @@ class ModelCard:
             raise ModelError(
                 f"stage {self.stages[0].name} of model {self.name} hears a coarse stage, and none is before it"
             )
+        prepared_mm, sides = self.prepare.get("spacing_mm", 1.0), self.prepare.get("divisor", PREPARED_DIVISOR)
+        check_number(prepared_mm, "prepare.spacing_mm", low=MIN_SPACING_MM, high=MAX_SPACING_MM)
+        check_number(sides, "prepare.divisor", low=1, high=MAX_DIVISOR, whole=True)
+        for stage in self.stages:
+            factor = whole_factor(stage.spacing_mm, prepared_mm, largest=MAX_POOLING)
+            if factor is None:
+                raise ModelError(
+                    f"spacing_mm {stage.spacing_mm:g} of stage {stage.key} must be a whole number of times (1 to "
+                    f"{MAX_POOLING}) the {prepared_mm:g} mm that studies are prepared to (prepare.spacing_mm)"
+                )
+            if sides % (stage.divisor * factor):
+                raise ModelError(
+                    f"studies are padded to multiples of {sides} (prepare.divisor), and stage {stage.key} at "
+                    f"{stage.spacing_mm:g} mm needs multiples of {stage.divisor * factor}"
+                )
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -252,23 +336,28 @@ def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
         )
     known = {entry.name for entry in fields(ModelCard)}
     if set(held) - known or known - set(held) - OPTIONAL:
-        missing, unknown = sorted(known - set(held) - OPTIONAL), sorted(set(held) - known)
+        missing, unknown = sorted(known - set(held) - OPTIONAL), sorted(map(str, set(held) - known))
         raise ModelError(f"{where} is no model card: missing {missing}, unknown {unknown}")
     try:
-        post = dict(held.pop("postprocess"))
+        check_plain(held, "")
+        post = dict(check_mapping(held.pop("postprocess"), "postprocess"))
         for key in {"thresholds", "temperature"} & set(post):
             post[key] = tuple(post[key])
-        stages = tuple(_stage_from_dict(stage) for stage in held.pop("stages"))
-        for key in ("held_out", "limits", "citations", "seen"):
-            held[key] = tuple(held.get(key, ()))
-        return ModelCard(postprocess=PostprocessConfig(**post), stages=stages, **held)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"{where} is no model card: {error}") from error
+        listed = held.pop("stages")
+        if not isinstance(listed, list | tuple):
+            raise ModelError("stages must be a list")
+        stages = tuple(_stage_from_dict(check_mapping(stage, "a stage")) for stage in listed)
+        made: dict[str, Any] = {
+            key: tuple(value) if key in LISTS and isinstance(value, list) else value for key, value in held.items()
+        }
+        return ModelCard(postprocess=PostprocessConfig(**post), stages=stages, **made)
+    except (ModelError, TypeError, ValueError) as error:
+        raise ModelError(f"{where} is no model card: {one_line(error)}") from error
 
 
 def _stage_from_dict(values: Mapping[str, Any]) -> Stage:
     """A stage from plain values; cards without a layout mean the project's own."""
-    return Stage(**{**values, "layout": Layout(**values.get("layout", {}))})
+    return Stage(**{**values, "layout": Layout(**check_mapping(values.get("layout", {}), "layout"))})
 
 
 @dataclass(frozen=True)
@@ -285,14 +374,16 @@ class ModelBundle:
 
     @property
     def sha256(self) -> str:
-        """One checksum for all that decides a result: weights, preprocessing, post-processing and intervals."""
-        settings: dict[str, Any] = {"prepare": self.card.prepare, "intervals": self.card.intervals}
-        settings["postprocess"] = asdict(self.card.postprocess)
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=dict).encode())
-        for stage in self.card.stages:
-            for name in sorted(stage.files):
-                digest.update(f"{name} {stage.files[name]}\n".encode())
-        return digest.hexdigest()
+        """One checksum for all that decides a result: weights, the order and axes of their channels, networks and
+        stages, preprocessing, post-processing and intervals; not the card's words."""
+        card = self.card
+        deciding = {
+            "stages": [stage.decides() for stage in card.stages],
+            "prepare": card.prepare,
+            "postprocess": asdict(card.postprocess),
+            "intervals": card.intervals,
+        }
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=dict).encode()).hexdigest()
 
     def file(self, stage: Stage, name: str) -> Path:
         """Path of a stage's file, after comparing its checksum with the card's.
@@ -306,6 +397,10 @@ class ModelBundle:
                 f"the card of model {self.card.name} has no checksum for {name}; copy the model folder again"
             )
         try:
+            if path.resolve().parent != self.folder.resolve():
+                raise ModelError(
+                    f"{name} of model {self.card.name} is a link out of its folder; put the file itself there"
+                )
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             reason = error.strerror or "cannot be read"
@@ -331,7 +426,7 @@ def read_bundle(folder: Path) -> ModelBundle:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{folder} is no model: {CARD} {error.strerror or 'cannot be read'}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path.name} in {folder.name} is damaged: {error}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path.name} in {folder.name} is no model card")

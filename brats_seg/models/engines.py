@@ -153,15 +153,8 @@ class OpenVINOEngine(CompiledEngine):
 
 
 def stage_network(stage: Stage) -> Any:
-    """The stage's network in PyTorch with fresh weights.
-
-    Raises:
-        ModelError: if its configuration makes no network.
-    """
-    try:
-        return make_network(stage.architecture, stage.network)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"stage {stage.key} of the model card describes no network: {error}") from error
+    """The stage's network in PyTorch with fresh weights."""
+    return make_network(stage.architecture, stage.network)
 
 
 def build_network(bundle: ModelBundle, stage: Stage) -> Any:
@@ -175,7 +168,7 @@ def build_network(bundle: ModelBundle, stage: Stage) -> Any:
 
     path = bundle.file(stage, stage.weights)
     try:
-        network = make_network(stage.architecture, stage.network)
+        network = stage_network(stage)
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} does not fit stage {stage.key} of model {bundle.card.name}: {error}") from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from brats_seg.core.errors import ModelError
+from brats_seg.models.assemble import copy_file
 from brats_seg.models.bundle import ModelBundle, Stage, file_sha256, write_card
 
 
@@ -65,7 +65,7 @@ def add_members(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:
         files: dict[str, str] = {}
         for name in original.files:
             target = bundle.folder / f"{stage.key}.{name.rpartition('.')[2]}"
-            shutil.copyfile(source.file(original, name), target)
+            copy_file(source.file(original, name), target)
             files[target.name] = file_sha256(target)
         stages.append(replace(stage, files=files))
     seen = tuple(sorted({*bundle.card.seen, *other.card.seen}))

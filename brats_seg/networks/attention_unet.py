@@ -2,56 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 from monai.networks.blocks import SubpixelUpsample
 from monai.networks.utils import pixelunshuffle
 from torch import nn
 
 from brats_seg.networks.blocks import AttentionGate, ConvBlock, FusedMBConv
-
-
-@dataclass(frozen=True)
-class AttentionUNetConfig:
-    """Shape of an :class:`AttentionUNet`.
-
-    Attributes:
-        in_channels: sequences, in the order T1, T1CE, T2, FLAIR.
-        out_channels: regions, in the order WT, TC, ET.
-        widths: channels at each level; level 0 works at half the input resolution.
-        depths: blocks of each encoder level.
-        expansion: width of the hidden layer of each encoder block.
-    """
-
-    in_channels: int = 4
-    out_channels: int = 3
-    widths: tuple[int, ...] = (32, 48, 96, 160)
-    depths: tuple[int, ...] = (1, 2, 2, 2)
-    expansion: float = 2.0
-
-    def __post_init__(self) -> None:
-        if len(self.widths) != len(self.depths) or len(self.widths) < 2:
-            raise ValueError(f"widths {self.widths} and depths {self.depths} need the same length, at least 2")
-        if any(width % 8 for width in self.widths):
-            raise ValueError(f"widths {self.widths} must be multiples of 8, the size of a normalisation group")
-
-    @property
-    def divisor(self) -> int:
-        """Every side of the input must be a multiple of this."""
-        return int(2 ** len(self.widths))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a model card or a checkpoint."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> AttentionUNetConfig:
-        """Inverse of :meth:`to_dict`; lists become tuples, unknown keys raise ``TypeError``."""
-        fixed: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**fixed)
+from brats_seg.networks.configs import AttentionUNetConfig
 
 
 class AttentionUNet(nn.Module):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from brats_seg.networks.configs import AttentionUNetConfig, SegResNetConfig
+
 if TYPE_CHECKING:
     from torch import nn
 
 ATTENTION_UNET = "attention_unet"
 SEGRESNET = "segresnet"
-ARCHITECTURES = (ATTENTION_UNET, SEGRESNET)
+_CONFIGS = {ATTENTION_UNET: AttentionUNetConfig, SEGRESNET: SegResNetConfig}
+ARCHITECTURES = tuple(_CONFIGS)
 
 
 class NetworkConfig(Protocol):
@@ -31,6 +34,11 @@ class NetworkConfig(Protocol):
         """Every side of the input must be a multiple of this."""
         ...
 
+    @property
+    def relative_memory(self) -> float:
+        """Memory of one pass per voxel of the input, as a multiple of the shipped network's."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         ...
@@ -47,33 +55,23 @@ def network_config(architecture: str, values: Mapping[str, Any]) -> NetworkConfi
         ValueError: if the architecture is unknown or the values make no network.
         TypeError: if a key is unknown or a value is of the wrong kind.
     """
-    config: NetworkConfig = _classes(architecture)[0].from_dict(values)
+    config: NetworkConfig = _config_class(architecture).from_dict(values)
     return config
 
 
 def make_network(architecture: str, values: Mapping[str, Any]) -> nn.Module:
     """A network with fresh weights; it bears its configuration as ``config``. Errors as for :func:`network_config`."""
-    config_class, network_class = _classes(architecture)
-    network: nn.Module = network_class(config_class.from_dict(values))
-    return network
-
-
-def relative_memory(architecture: str, values: Mapping[str, Any]) -> float:
-    """Memory of one pass per voxel, as a multiple of the attention U-Net's; errors as for :func:`network_config`."""
-    if architecture == ATTENTION_UNET:
-        return 1.0
-    scale: float = _classes(architecture)[0].from_dict(values).relative_memory
-    return scale
-
-
-def _classes(architecture: str) -> tuple[Any, Any]:
-    """Configuration and network of an architecture."""
-    if architecture == ATTENTION_UNET:
-        from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig  # noqa: PLC0415 - imports torch
-
-        return AttentionUNetConfig, AttentionUNet
+    config: Any = network_config(architecture, values)
     if architecture == SEGRESNET:
-        from brats_seg.networks.segresnet import SegResNet, SegResNetConfig  # noqa: PLC0415 - imports torch
+        from brats_seg.networks.segresnet import SegResNet  # noqa: PLC0415 - imports torch
 
-        return SegResNetConfig, SegResNet
-    raise ValueError(f"there is no network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+        return SegResNet(config)
+    from brats_seg.networks.attention_unet import AttentionUNet  # noqa: PLC0415 - imports torch
+
+    return AttentionUNet(config)
+
+
+def _config_class(architecture: str) -> Any:
+    if architecture not in _CONFIGS:
+        raise ValueError(f"there is no network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+    return _CONFIGS[architecture]

@@ -9,7 +9,7 @@ from typing import Any
 from brats_seg.core.errors import UsageError
 from brats_seg.core.labels import REGIONS
 from brats_seg.core.study import SEQUENCES
-from brats_seg.networks.attention_unet import AttentionUNetConfig
+from brats_seg.networks.configs import AttentionUNetConfig
 from brats_seg.preprocessing.prepare import PrepareConfig
 
 

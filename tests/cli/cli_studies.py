@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def write_model(folder: Path, *, bias: float) -> Path:
         state[key] = state[key] + bias
     weights = folder.with_suffix(".safetensors")
     save_file(state, weights)
-    card = replace(small_card(("coarse",), PostprocessConfig()), prepare={"divisor": 8, "spacing_mm": SPACING_MM})
+    card = small_card(("coarse",), PostprocessConfig(), prepared_mm=SPACING_MM)
     plain = {"spacing_mm": SPACING_MM, "network": NETWORK.to_dict()}
     assemble({"coarse": weights}, {"coarse": plain}, card, folder, openvino=False)
     return folder

@@ -43,8 +43,8 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_file(AttentionUNet(network).state_dict(), weights[name])
         plain[name] = {"spacing_mm": spacing_mm, "network": network.to_dict()}
     post = PostprocessConfig(roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, min_component_ml=1.0)
-    card = small_card(("coarse", "fine"), post)
-    card = replace(card, prepare={"divisor": 8, "spacing_mm": SPACING_MM, "percentiles": (0.5, 99.5)})
+    card = small_card(("coarse", "fine"), post, prepared_mm=SPACING_MM)
+    card = replace(card, prepare={**card.prepare, "percentiles": (0.5, 99.5)})
     assemble(weights, plain, card, root / "model", openvino=False)
     return root / "model"
 
@@ -230,7 +230,7 @@ CARD = (
     [
         (None, (2, "add --card YAML")),
         ("name: mine\n", (4, "missing ['architecture', 'knows_treated_brains']")),
-        (CARD.replace("false", "un-treated"), (4, "knows_treated_brains 'un-treated' of model mine must be true or")),
+        (CARD.replace("false", "un-treated"), (4, "knows_treated_brains 'un-treated' must be true or false")),
         ("name: [", (3, "YAML")),
         (CARD + "prepare: {colour: 1}\n", (4, "prepare: there is no setting colour")),
         (CARD + "prepare: {percentiles: [90, 10]}\n", (4, "percentiles")),

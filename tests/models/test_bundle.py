@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_models import small_model
 
 from brats_seg.core.errors import ModelError, OutputError
+from brats_seg.models.assemble import copy_model
 from brats_seg.models.bundle import (
     CARD,
+    ModelBundle,
     PostprocessConfig,
     card_from_dict,
     file_sha256,
@@ -71,7 +76,18 @@ def test_the_model_checksum_follows_its_files(model: Path, copy: Path) -> None:
     "change",
     [
         lambda card: card["postprocess"].update(min_enhancement=0.123),
-        lambda card: card["prepare"].update(spacing_mm=1.5),
+        lambda card: card["prepare"].update(percentiles=[1, 99]),
+        lambda card: card["stages"][0]["layout"].update(sequences=["flair", "t2", "t1ce", "t1"]),
+        lambda card: card["stages"][0]["layout"].update(regions=["ET", "TC", "WT"]),
+        lambda card: card["stages"][1]["layout"].update(axes="LPS"),
+        lambda card: card["stages"][0].update(spacing_mm=1.0),
+        lambda card: card["stages"][0]["network"].update(expansion=3.0),
+        lambda card: card["stages"][0].update(
+            architecture="segresnet", network={"blocks_down": [1, 1], "blocks_up": [1]}
+        ),
+        lambda card: card["stages"].pop(),
+        lambda card: card["stages"].extend({**stage, "member": 2} for stage in list(card["stages"])),
+        lambda card: card["stages"][0].update(files=card["stages"][1]["files"]),
         lambda card: card.update(
             intervals={"scales": {"WT": 1.0}, "floor_ml": 0.5, "level": 0.9, "studies": {"WT": 20}}
         ),
@@ -84,7 +100,20 @@ def test_the_model_checksum_follows_what_decides_a_result(model: Path, copy: Pat
 
 
 def test_the_model_checksum_does_not_mind_words(model: Path, copy: Path) -> None:
-    edit_card(copy, lambda card: card.update(description="another sentence", accuracy={"Dice": "0.9"}))
+    words = {
+        "description": "another sentence",
+        "accuracy": {"Dice": "0.9"},
+        "name": "other",
+        "version": "9",
+        "seen": ["a"],
+    }
+    edit_card(copy, lambda card: card.update(words, knows_treated_brains=True))
+    assert read_bundle(copy).sha256 == read_bundle(model).sha256
+
+
+def test_the_model_checksum_does_not_mind_how_the_same_numbers_are_written(model: Path, copy: Path) -> None:
+    edit_card(copy, lambda card: card["stages"][1].update(spacing_mm=1))
+    edit_card(copy, lambda card: card["stages"][1]["network"].pop("expansion"))  # which is the default
     assert read_bundle(copy).sha256 == read_bundle(model).sha256
 
 
@@ -125,19 +154,20 @@ def test_truncated_weights_with_a_fitting_checksum_are_still_no_weights(copy: Pa
         build_network(bundle, bundle.card.stages[0])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda network: network.update(widths=[8, 24]),
-        lambda network: network.update(widths=[8, 13]),
-        lambda network: network.update(colour="blue"),
-    ],
-)
-def test_weights_that_do_not_fit_the_network_of_the_card(copy: Path, change: Any) -> None:
-    edit_card(copy, lambda card: change(card["stages"][0]["network"]))
+def test_weights_that_do_not_fit_the_network_of_the_card(copy: Path) -> None:
+    edit_card(copy, lambda card: card["stages"][0]["network"].update(widths=[8, 24]))
     bundle = read_bundle(copy)
     with pytest.raises(ModelError, match="does not fit stage coarse"):
         build_network(bundle, bundle.card.stages[0])
+
+
+@pytest.mark.parametrize(
+    "change", [{"widths": [8, 13]}, {"widths": [8, "a"]}, {"widths": 8}, {"widths": [10**9, 8]}, {"colour": "blue"}]
+)
+def test_cards_that_describe_no_network_are_refused_when_read(copy: Path, change: dict[str, Any]) -> None:
+    edit_card(copy, lambda card: card["stages"][0]["network"].update(change))
+    with pytest.raises(ModelError, match="stage coarse describes no network"):
+        read_bundle(copy)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +196,108 @@ def test_cards_that_cannot_be_understood_are_refused(copy: Path, change: Any, wo
         read_bundle(copy)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null"])
+OUTSIDE = ["../w.safetensors", "/tmp/w.safetensors", "a/w.safetensors", "..", "C:w.safetensors", "C:\\w.safetensors"]
+OUTSIDE += [
+    "..\\w.safetensors",
+    "model.json",
+    "w.pt",
+    "",
+    ".safetensors",
+    "w.safetensors\n",
+    "w\0.bin",
+    "x" * 300 + ".bin",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_names_of_files_never_leave_the_folder_of_the_model(copy: Path, tmp_path: Path, name: str) -> None:
+    """Such a file would be read by export, and written by whatever copies a model."""
+    (tmp_path / "w.safetensors").write_bytes((copy / "coarse.safetensors").read_bytes())
+    edit_card(copy, lambda card: card["stages"][0].update(files={name: file_sha256(tmp_path / "w.safetensors")}))
+    with pytest.raises(ModelError, match="files of a model lie in its folder") as caught:
+        read_bundle(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_links_out_of_the_folder_of_the_model_are_not_followed(copy: Path, tmp_path: Path) -> None:
+    (copy / "coarse.safetensors").rename(tmp_path / "secret.safetensors")
+    (copy / "coarse.safetensors").symlink_to(tmp_path / "secret.safetensors")
+    bundle = read_bundle(copy)
+    with pytest.raises(ModelError, match=r"coarse.safetensors of model small is a link out of its folder"):
+        build_network(bundle, bundle.card.stages[0])
+    (tmp_path / "latest").symlink_to(copy)  # a folder may be one
+    (copy / "coarse.safetensors").unlink()
+    (tmp_path / "secret.safetensors").rename(copy / "coarse.safetensors")
+    through = read_bundle(tmp_path / "latest")
+    assert through.file(through.card.stages[0], "coarse.safetensors").exists()
+
+
+def test_a_copy_is_not_written_through_a_link(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "held.txt").write_text("mine")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "coarse.safetensors").symlink_to(tmp_path / "held.txt")
+    bundle = read_bundle(model)
+    copy_model(bundle, bundle.card, tmp_path / "target")
+    assert (tmp_path / "held.txt").read_text() == "mine"
+    assert read_bundle(tmp_path / "target").sha256 == bundle.sha256
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["..", "../x", "0" * 64]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def paths_of(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The place of every value of a card."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, held in items:
+        yield (*before, key)
+        yield from paths_of(held, (*before, key))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_card_with_any_value_changed_is_read_as_it_is_or_refused(model: Path, data: st.DataObject) -> None:
+    """Never another error, and never a card that means something else than was written."""
+    values = json.loads((model / CARD).read_text()) | {"subsets": {"t1+t2": {"WT": 0.5}}, "seen": ["a"]}
+    for _ in range(data.draw(st.integers(1, 2))):
+        *before, last = data.draw(st.sampled_from(sorted(paths_of(values), key=repr)))
+        holder = values
+        for key in before:
+            holder = holder[key]
+        action = data.draw(st.sampled_from(["replace", "remove", "add"]))
+        if action == "remove":
+            del holder[last]
+        elif action == "add" and isinstance(holder, dict):
+            holder[data.draw(st.text(max_size=8))] = data.draw(VALUES)
+        else:
+            holder[last] = data.draw(VALUES)
+    try:
+        card = card_from_dict(values, where="here")
+    except ModelError as error:
+        assert "\n" not in str(error)
+        assert str(error).isprintable()
+        return
+    again = json.loads(json.dumps(card.to_dict()))
+    for key in set(values) & set(again):
+        if key not in ("stages", "postprocess"):
+            assert again[key] == values[key]
+    assert ModelBundle(card_from_dict(again, where="here"), model).sha256 == ModelBundle(card, model).sha256
+    for stage in card.stages:  # what is asked of every stage later
+        assert stage.relative_memory > 0
+        assert stage.divisor > 0
+        assert all((model / name).parent == model for name in stage.files)
+    assert card.expected_loss(()) != ""
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "[" * 100_000, '{"format": 1, "name": NaN}'])
 def test_a_card_that_is_no_card(copy: Path, text: str) -> None:
     (copy / CARD).write_text(text)
     with pytest.raises(ModelError, match=CARD):

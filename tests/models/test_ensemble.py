@@ -71,7 +71,10 @@ def test_a_setting_that_lists_nothing_is_none_and_one_that_lists_something_count
         (lambda stages: stages[:3], "every member"),
         (lambda stages: [stages[0], stages[2], stages[1], stages[3]], "every member"),
         (lambda stages: [*stages[:2], {**stages[2], "member": 3}, {**stages[3], "member": 3}], "every member"),
-        (lambda stages: [{**stages[0], "member": 0}, *stages[1:]], "counted from 1"),
+        (
+            lambda stages: [{**stages[0], "member": 0}, *stages[1:]],
+            "member of stage coarse 0 must be a whole number from 1",
+        ),
     ],
 )
 def test_a_card_with_half_a_member_is_refused(pair: ModelBundle, tmp_path: Path, change, words: str) -> None:

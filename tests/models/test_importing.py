@@ -20,7 +20,7 @@ from brats_seg.models.engines import open_engine
 from brats_seg.models.importing import card_from_description, import_weights
 from brats_seg.models.zoo import describe_bundle, import_bundle
 from brats_seg.networks.attention_unet import AttentionUNet
-from brats_seg.networks.registry import relative_memory
+from brats_seg.networks.registry import network_config
 
 
 @pytest.fixture
@@ -192,11 +192,20 @@ def test_any_network_of_the_project_by_its_description(tmp_path: Path, made: Pat
         ({"network": {"colour": 1}}, "colour"),
         ({"network": [1]}, "no network|no model card"),
         ({"network": {"widths": 5}}, "no network"),
-        ({"spacing_mm": 1.5}, "spacing_mm 1.5 must be"),
-        ({"spacing_mm": 0}, "spacing_mm 0 must be"),
-        ({"spacing_mm": "big"}, "must hold numbers"),
+        ({"spacing_mm": 1.5}, "spacing_mm 1.5 of stage coarse must be"),
+        ({"spacing_mm": 0}, "spacing_mm of stage coarse 0 must be a number from 0.1"),
+        ({"spacing_mm": "big"}, "spacing_mm of stage coarse 'big' must be a number"),
+        ({"version": 0.7}, "version 0.7 must be text"),
+        ({"name": "../../evil"}, r"name '\.\./\.\./evil' must be text"),
+        ({"limits": "children"}, "limits 'children' must be a list"),
+        ({"limits": [1, 2]}, "an entry of limits 1 must be"),
+        ({"accuracy": [1, 2]}, r"accuracy \[1, 2\] must hold keys and values"),
+        ({"subsets": {"t1": 5}}, "subsets.t1 5 must hold keys and values"),
+        ({"subsets": {"t2+t1": {"WT": 0.5}}}, r"subsets has the row 't2\+t1'"),
+        ({"accuracy": {"Dice": float("nan")}}, "accuracy.Dice must be a finite number"),
+        ({1: 2, "x": 3}, r"unknown \['1', 'x'\]"),
         ({"prepare": {"divisor": 24}}, "multiples of 24"),
-        ({"prepare": [1]}, "must hold numbers"),
+        ({"prepare": [1]}, "prepare .* must hold keys and values"),
         ({"postprocess": {"thresholds": [2, 2, 2]}}, "between 0 and 1"),
         ({"postprocess": None, "held_out": 3}, "no model card"),
     ],
@@ -213,7 +222,7 @@ def test_a_heavier_network_gets_smaller_windows() -> None:
     whole = (96, 96, 96)
     enough = pass_bytes(whole, "torch") + RESERVE_BYTES
     assert largest_window(whole, 8, engine="torch", free_bytes=enough) == whole
-    heavy = relative_memory("segresnet", {})
+    heavy = network_config("segresnet", {}).relative_memory
     window = largest_window(whole, 8, engine="torch", free_bytes=enough, scale=heavy)
     assert pass_bytes(window, "torch", scale=heavy) + RESERVE_BYTES <= enough
     assert max(window) <= 96

@@ -1,0 +1,154 @@
+"""Checks of what a model card holds: anybody may have written it, and it decides which files are read and written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from brats_seg.core.errors import ModelError
+from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES
+
+FILE_ENDINGS = (".safetensors", ".xml", ".bin")
+"""Of the files a stage may name: weights, and OpenVINO's two."""
+
+MAX_DEPTH = 16
+"""Deepest nesting of a card's values."""
+
+_NAME = re.compile(r"[^\W_][\w.+-]{0,99}")
+_VERSION = re.compile(r"[^\W_][\w.+ -]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def check_plain(value: Any, what: str, *, depth: int = 0) -> None:
+    """Refuse what no JSON file of finite numbers holds, and what is nested without end.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    if depth > MAX_DEPTH:
+        raise ModelError(f"{what} is nested too deeply; write it as plain keys and values")
+    if isinstance(value, Mapping):
+        for key, held in value.items():
+            if not isinstance(key, str):
+                raise ModelError(f"{what} has the key {key!r}, which is no text; put it in quotes")
+            check_plain(held, f"{what}.{key}" if what else key, depth=depth + 1)
+    elif isinstance(value, list | tuple):
+        for held in value:
+            check_plain(held, what, depth=depth + 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if not -1e15 < value < 1e15:  # NaN is not within, either
+            raise ModelError(f"{what} must be a finite number below 1e15, not {_shown(value)}")
+    elif value is not None and not isinstance(value, str | bool):
+        raise ModelError(f"{what} is {_shown(value)}; write text, numbers, true, false, lists or keys and values")
+
+
+def check_name(value: Any, what: str, *, spaces: bool = False) -> None:
+    """Refuse what does not name a model: a name is printed, and becomes part of other names.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    if not isinstance(value, str) or not (_VERSION if spaces else _NAME).fullmatch(value):
+        raise ModelError(
+            f"{what} {_shown(value)} must be text of at most 100 letters, digits, '.', '-', '+' and '_' that begins "
+            "with a letter or digit"
+        )
+
+
+def check_text(value: Any, what: str) -> None:
+    """Refuse what is no printable text.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    if not isinstance(value, str) or not "".join(value.split()).isprintable():
+        raise ModelError(f"{what} {_shown(value)} must be printable text; put it in quotes")
+
+
+def check_texts(values: Any, what: str) -> None:
+    """Refuse what is no list of printable texts.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    if not isinstance(values, list | tuple):
+        raise ModelError(f"{what} {_shown(values)} must be a list of texts")
+    for value in values:
+        check_text(value, f"an entry of {what}")
+
+
+def check_number(value: Any, what: str, *, low: float, high: float, whole: bool = False) -> None:
+    """Refuse what is no number from ``low`` to ``high``.
+
+    Raises:
+        ModelError: naming the key.
+    """
+    kinds = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        raise ModelError(f"{what} {_shown(value)} must be {kind} from {low:g} to {high:g}")
+
+
+def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
+    """The value, if it holds keys and values.
+
+    Raises:
+        ModelError: if it does not.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ModelError(f"{what} {_shown(value)} must hold keys and values")
+    return value
+
+
+def check_files(files: Any, what: str) -> None:
+    """Refuse names that could lead out of a model's folder, and checksums that are none.
+
+    Raises:
+        ModelError: naming the file.
+    """
+    for name, digest in check_mapping(files, what).items():
+        is_plain = name.isprintable() and not set(name) & set('/\\:*?"<>|') and not name.startswith((".", " ", "-"))
+        if not is_plain or len(name) > 200 or PurePosixPath(name).suffix not in FILE_ENDINGS:
+            raise ModelError(
+                f"{what} names the file {_shown(name)}; files of a model lie in its folder and are called "
+                f"*{', *'.join(FILE_ENDINGS)}"
+            )
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise ModelError(f"{what} gives {_shown(digest)} as SHA-256 of {name}; it has 64 digits from 0 to f")
+
+
+def check_scores(values: Any, what: str) -> None:
+    """Refuse what is no table of Dice by region and by sequences such as ``t1+t2+flair``.
+
+    Raises:
+        ModelError: naming the row.
+    """
+    for key, scores in check_mapping(values, what).items():
+        names = key.split("+")
+        if names != [name for name in SEQUENCE_NAMES if name in names]:
+            raise ModelError(f"{what} has the row {_shown(key)}; rows are sequences of {'+'.join(SEQUENCE_NAMES)}")
+        for region, score in check_mapping(scores, f"{what}.{key}").items():
+            if region not in REGION_NAMES:
+                raise ModelError(f"{what}.{key} has the region {_shown(region)}; there are {', '.join(REGION_NAMES)}")
+            check_number(score, f"{what}.{key}.{region}", low=0, high=1)
+
+
+def whole_factor(stage_mm: float, prepared_mm: float, *, largest: int) -> int | None:
+    """How many prepared voxels one of a network's spans along an axis; None where that is not 1 to ``largest``."""
+    factor = stage_mm / prepared_mm
+    return round(factor) if math.isclose(factor, round(factor), rel_tol=1e-6) and 1 <= factor <= largest else None
+
+
+def one_line(error: Exception) -> str:
+    """An error's words, where a card's keys may hold anything."""
+    text = " ".join(str(error).split())
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _shown(value: Any) -> str:
+    """A value for a message of one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
