@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import add_training_options, say, training_run
-from brats_seg.core.errors import UsageError
+from brats_seg.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from brats_seg.training.crossval import CrossvalConfig, Jury
@@ -164,7 +164,7 @@ def _judge_models(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--set {next(iter(settings))}: of models that are there only prepare.KEY can be set")
     try:
         prepare = prepare_config(wanted)
-    except ValueError as error:
+    except ModelError as error:
         raise UsageError(f"--set {error}") from error
     shown = not arguments.quiet and sys.stderr.isatty()
     packs = open_dataset(arguments.data, arguments.output / "packs", prepare, progress=shown)

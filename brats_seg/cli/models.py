@@ -196,6 +196,7 @@ def run_import(arguments: argparse.Namespace) -> int:
     from brats_seg.io.output import OutputFolder
     from brats_seg.models.importing import import_weights
     from brats_seg.models.zoo import import_bundle
+    from brats_seg.pipeline.studies import prepare_config
     from brats_seg.training.runs import read_yaml
 
     with OutputFolder(arguments.output) as folder:
@@ -203,7 +204,7 @@ def run_import(arguments: argparse.Namespace) -> int:
             bundle = import_bundle(source, folder.path)
         else:
             bundle = import_weights(source, read_yaml(card), folder.path, where=card.name)
-        _check_prepare(bundle.card.prepare)
+        prepare_config(bundle.card.prepare)  # refused here, not when a study is segmented
     say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
     for stage in bundle.card.stages:
         layout = stage.layout
@@ -212,16 +213,6 @@ def run_import(arguments: argparse.Namespace) -> int:
             f"{', '.join(layout.sequences)} along {layout.axes}, gives {', '.join(layout.regions)}"
         )
     return 0
-
-
-def _check_prepare(values: Any) -> None:
-    """Refuse settings of the preparation that ``segment`` could not use."""
-    from brats_seg.pipeline.studies import prepare_config
-
-    try:
-        prepare_config(values)
-    except ValueError as error:
-        raise ModelError(str(error)) from error
 
 
 def run_export(arguments: argparse.Namespace) -> int:

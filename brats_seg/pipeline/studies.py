@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import brats_seg
-from brats_seg.core.errors import OutputError, explained, out_of_memory
+from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
 from brats_seg.core.labels import schema_named
 from brats_seg.core.results import RunRecord, StudyResult
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, Study
@@ -256,17 +256,17 @@ def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
     """Preprocessing settings as a card holds them.
 
     Raises:
-        ValueError: if there is no such setting, or a value does not fit.
+        ModelError: if there is no such setting, or a value does not fit.
     """
     known = [entry.name for entry in fields(PrepareConfig)]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ValueError(f"prepare: there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
+        raise ModelError(f"prepare: there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
     plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     try:
         return PrepareConfig(**plain)
     except (TypeError, ValueError, AttributeError) as error:  # from a file a value can be of any type
-        raise ValueError(f"prepare: {error}") from error
+        raise ModelError(f"prepare: {error}") from error
 
 
 def _input(study: Study, sequence: MRSequence) -> dict[str, Any]:

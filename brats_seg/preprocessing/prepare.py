@@ -9,6 +9,7 @@ MONAI's transforms on ``MetaTensor``, so that the affine follows the array throu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -60,9 +61,12 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         low, high = self.percentiles
+        numbers = {int: (self.divisor, self.margin), float: (self.spacing_mm, low, high)}
+        if not all(type(n) in (int, kind) for kind, group in numbers.items() for n in group):
+            raise ValueError("spacing_mm and percentiles must be numbers, divisor and margin whole numbers")
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles {self.percentiles} must rise within 0..100")
-        if self.spacing_mm <= 0 or self.divisor < 1 or self.margin < 0:
+        if not 0 < self.spacing_mm < math.inf or self.divisor < 1 or self.margin < 0:
             raise ValueError("spacing_mm and divisor must be positive, margin not negative")
         if isinstance(self.bias_corrected, str):
             raise ValueError(f"bias_corrected is {self.bias_corrected!r}; write a list, such as [flair]")

@@ -299,7 +299,11 @@ def test_a_slab_counts_only_where_it_covers(plain: PreparedStudy) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"percentiles": (99.0, 1.0)}, {"percentiles": (0.0, 101.0)}, {"spacing_mm": 0.0}, {"divisor": 0}]
+    "wrong",
+    [
+        *({"percentiles": (99.0, 1.0)}, {"percentiles": (0.0, 101.0)}, {"spacing_mm": 0.0}, {"divisor": 0}),
+        *({"spacing_mm": True}, {"spacing_mm": float("nan")}, {"margin": 1.5}, {"percentiles": ("a", "b")}),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
