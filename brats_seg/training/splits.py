@@ -14,6 +14,7 @@ import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import DEFAULT_SCHEMA, Region
+from brats_seg.core.study import patient_of
 from brats_seg.io.output import write_text
 from brats_seg.training.data import PackedStudy
 
@@ -70,7 +71,7 @@ def stratum(pack: PackedStudy) -> tuple[str, str, str]:
     return size, f"enhancing-{degree}", origin.group(0) if origin else ""
 
 
-def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:
+def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Sequence[Sequence[str]] = ()) -> Split:
     """Deal patients out to folds.
 
     One after the other, those of the rarest kind first, goes where fewest of its kind are (after Sechidis et al.
@@ -80,23 +81,35 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:
         packs: the studies; order does not matter.
         folds: how many.
         seed: another one gives another split.
+        dealt: ids of the studies of each fold of an earlier split, which stay where they are.
 
     Raises:
-        InputError: if there are fewer patients than folds, or fewer than two folds.
+        InputError: if there are fewer patients than folds, fewer than two folds, or ``dealt`` is of another number.
     """
     patients: dict[str, list[PackedStudy]] = {}
     for pack in sorted(packs, key=lambda p: p.id):
         patients.setdefault(pack.patient, []).append(pack)
     if folds < 2 or len(patients) < folds:
         raise InputError(f"{len(patients)} patients cannot be dealt out to {folds} folds; 2 to {len(patients)} work")
+    if len(dealt) not in (0, folds):
+        raise InputError(f"the earlier split has {len(dealt)} folds; studies cannot be added to {folds}")
     rng = np.random.default_rng(seed)
     kinds = {patient: stratum(held[0]) for patient, held in patients.items()}
     common = Counter(kind for kind_of in kinds.values() for kind in kind_of)
     chance = {patient: float(rng.random()) for patient in patients}
     order = sorted(patients, key=lambda p: (min(common[kind] for kind in kinds[p]), chance[p]))
-    dealt: list[list[str]] = [[] for _ in range(folds)]
+    held: list[list[str]] = [[] for _ in range(folds)]
     counts: list[Counter[str]] = [Counter() for _ in range(folds)]
-    for patient in order:
+
+    def deal(patient: str, fold: int) -> None:
+        held[fold] += [pack.id for pack in patients[patient]]
+        counts[fold].update(kinds[patient])
+        counts[fold]["studies"] += len(patients[patient])
+
+    fold_of = {patient_of(study): fold for fold, ids in enumerate(dealt) for study in ids}
+    for patient in filter(fold_of.__contains__, order):
+        deal(patient, fold_of[patient])
+    for patient in (patient for patient in order if patient not in fold_of):
         weights = rng.random(folds)
         crowd = [
             (sum(counts[f][kind] / common[kind] for kind in kinds[patient]) + counts[f]["studies"] / len(packs) * folds)
@@ -105,11 +118,9 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:
         chosen = min(
             range(folds), key=lambda f: (counts[f]["studies"] >= -(-len(packs) // folds), crowd[f], weights[f])
         )
-        dealt[chosen] += [pack.id for pack in patients[patient]]
-        counts[chosen].update(kinds[patient])
-        counts[chosen]["studies"] += len(patients[patient])
+        deal(patient, chosen)
     strata = {pack.id: kinds[pack.patient] for pack in packs}
-    return Split(seed, tuple(tuple(sorted(ids)) for ids in dealt), dict(sorted(strata.items())))
+    return Split(seed, tuple(tuple(sorted(ids)) for ids in held), dict(sorted(strata.items())))
 
 
 def divide_split(split: Split, packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:

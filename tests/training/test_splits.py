@@ -45,6 +45,17 @@ def test_another_seed_is_another_split() -> None:
     assert draw_split(many(), 3, seed=1).folds != draw_split(many(), 3, seed=2).folds
 
 
+def test_studies_that_come_later_are_dealt_out_to_the_folds_there_are() -> None:
+    packs = many()
+    before = draw_split(packs[:22], 3, seed=1)
+    after = draw_split(packs, 3, seed=1, dealt=before.folds)
+    assert all(set(old) <= set(new) for old, new in zip(before.folds, after.folds, strict=True))
+    assert sorted(name for ids in after.folds for name in ids) == sorted(pack.id for pack in packs)
+    assert max(map(len, after.folds)) - min(map(len, after.folds)) <= 2
+    with pytest.raises(InputError, match="has 3 folds"):
+        draw_split(packs, 4, seed=1, dealt=before.folds)
+
+
 def test_folds_are_divided_into_parts_of_themselves() -> None:
     packs = many()
     split = draw_split(packs, 3, seed=1)
