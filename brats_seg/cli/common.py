@@ -266,6 +266,20 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="more labelled studies, of other patients, such as phantoms, for the share of the samples that the "
         "configuration gives them; never validated on; repeatable",
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FOLDER",
+        help="probabilities of another network for some of the studies, ID.npz beside ID's label, for the share of the "
+        "target that CONFIG gives them",
+    )
+    parser.add_argument(
+        "--cubes",
+        type=Path,
+        metavar="FILE",
+        help="labelled parts of further patients, in one .npz file, as many of which are placed into a sample as "
+        "CONFIG says",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
@@ -278,6 +292,11 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
+
+
+def given_besides(arguments: argparse.Namespace) -> dict[str, bool]:
+    """Which of the options of :func:`add_training_options` that add to the studies were passed."""
+    return {name: bool(getattr(arguments, name)) for name in ("auxiliary", "teacher", "cubes")}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import add_training_options, say, training_run
+from brats_seg.cli.common import add_training_options, given_besides, say, training_run
 from brats_seg.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brats_seg.training.data import PackedStudy
     from brats_seg.training.distributed import World
     from brats_seg.training.judge import Judgement
+    from brats_seg.training.loop import Sources
     from brats_seg.training.splits import Split
 
 
@@ -85,7 +86,7 @@ class _Job:
     Attributes:
         arguments: of the command.
         packs: every study.
-        auxiliary: studies that every fold trains on besides.
+        beside: what every fold trains on besides.
         config: what is cross-validated; None for models that are there already.
         split: which studies each fold keeps out.
         progress: whether to show bars.
@@ -93,7 +94,7 @@ class _Job:
 
     arguments: argparse.Namespace
     packs: list[PackedStudy]
-    auxiliary: list[PackedStudy]
+    beside: Sources
     config: CrossvalConfig | None
     split: Split
     progress: bool
@@ -116,7 +117,7 @@ class _Job:
 def _crossval(arguments: argparse.Namespace) -> int:
     import torch
 
-    from brats_seg.training.config import check_auxiliary
+    from brats_seg.training.config import check_given
     from brats_seg.training.crossval import check_models, read_crossval
     from brats_seg.training.distributed import join
 
@@ -135,7 +136,7 @@ def _crossval(arguments: argparse.Namespace) -> int:
             config,
             stages={name: replace(stage, precision=arguments.precision) for name, stage in config.stages.items()},
         )
-    check_auxiliary(list(config.stages.values()), given=bool(arguments.auxiliary))
+    check_given(list(config.stages.values()), **given_besides(arguments))
     _check_only(arguments)
     with join(arguments.device, os.environ) as world:
         job = _open(arguments, config, world)
@@ -150,11 +151,13 @@ def _judge_models(arguments: argparse.Namespace) -> int:
     """Judge the models of a folder, which are copied to the run folder, whose cards get what is fitted."""
     from brats_seg.pipeline.studies import prepare_config
     from brats_seg.training.fold_models import copy_models, prepared_as
+    from brats_seg.training.loop import NOTHING_ELSE
     from brats_seg.training.pack import open_dataset
     from brats_seg.training.runs import with_settings
     from brats_seg.training.splits import SPLIT, read_split, write_split
 
-    given = {"--init": arguments.init, "--auxiliary": arguments.auxiliary, "--precision": arguments.precision}
+    given = {f"--{name}": is_given for name, is_given in given_besides(arguments).items()}
+    given |= {"--init": arguments.init, "--precision": arguments.precision}
     for option, value in given.items():
         if value:
             raise UsageError(f"{option} is for training; {arguments.config} holds models, which are judged as they are")
@@ -177,7 +180,7 @@ def _judge_models(arguments: argparse.Namespace) -> int:
     _check_only(arguments)
     copy_models(arguments.config, split, arguments.output, wanted)
     write_split(split, arguments.output / SPLIT)
-    _judge(_Job(arguments, packs, [], None, split, shown))
+    _judge(_Job(arguments, packs, NOTHING_ELSE, None, split, shown))
     return 0
 
 
@@ -190,15 +193,24 @@ def _check_only(arguments: argparse.Namespace) -> None:
 def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -> _Job:
     """Pack the studies and draw the split where that is still to be done."""
     from brats_seg.training.crossval import open_split
-    from brats_seg.training.pack import open_auxiliary, open_dataset
+    from brats_seg.training.pack import open_packs
 
     shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
     run = arguments.output
     prepare = config.stages["coarse"].prepare
-    packs = world.in_turn(lambda: open_dataset(arguments.data, run / "packs", prepare, progress=shown))
-    auxiliary = world.in_turn(lambda: open_auxiliary(arguments.auxiliary, run / "packs", prepare, progress=shown))
+    packs, beside = world.in_turn(
+        lambda: open_packs(
+            arguments.data,
+            run / "packs",
+            prepare,
+            auxiliary=arguments.auxiliary,
+            teacher=arguments.teacher,
+            cubes=arguments.cubes,
+            progress=shown,
+        )
+    )
     split = world.in_turn(lambda: open_split(packs, config, arguments.folds, run, start=arguments.init))
-    return _Job(arguments, packs, auxiliary, config, split, shown)
+    return _Job(arguments, packs, beside, config, split, shown)
 
 
 def _train(job: _Job, config: CrossvalConfig, world: World, until: float | None) -> bool:
@@ -217,7 +229,7 @@ def _train(job: _Job, config: CrossvalConfig, world: World, until: float | None)
             fold,
             job.run,
             start=job.arguments.init,
-            auxiliary=job.auxiliary,
+            beside=job.beside,
             world=world,
             until=until,
             progress=job.progress,

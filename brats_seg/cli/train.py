@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brats_seg.cli.common import add_training_options, say, training_run
+from brats_seg.cli.common import add_training_options, given_besides, say, training_run
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,10 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> Path:
     import torch
 
-    from brats_seg.training.config import train_config
+    from brats_seg.training.config import check_given, train_config
     from brats_seg.training.distributed import join
-    from brats_seg.training.loop import Sources, train
-    from brats_seg.training.pack import open_auxiliary, open_dataset
+    from brats_seg.training.loop import train
+    from brats_seg.training.pack import open_packs
     from brats_seg.training.runs import read_yaml, with_settings
 
     if arguments.threads:
@@ -57,16 +57,26 @@ def _train(arguments: argparse.Namespace) -> Path:
     config = train_config(with_settings(read_yaml(arguments.config), arguments.set or ()))
     if arguments.precision:
         config = replace(config, precision=arguments.precision)
+    check_given([config], **given_besides(arguments))
     with join(arguments.device, os.environ) as world:
         shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
         cache = arguments.output / "packs"
-        packs = world.in_turn(lambda: open_dataset(arguments.data, cache, config.prepare, progress=shown))
-        auxiliary = world.in_turn(lambda: open_auxiliary(arguments.auxiliary, cache, config.prepare, progress=shown))
+        packs, beside = world.in_turn(
+            lambda: open_packs(
+                arguments.data,
+                cache,
+                config.prepare,
+                auxiliary=arguments.auxiliary,
+                teacher=arguments.teacher,
+                cubes=arguments.cubes,
+                progress=shown,
+            )
+        )
         return train(
             packs,
             config,
             arguments.output,
-            sources=Sources(arguments.init, arguments.coarse, auxiliary=auxiliary),
+            sources=replace(beside, init=arguments.init, coarse=arguments.coarse),
             world=world,
             resume=arguments.resume,
             stop_after_s=arguments.stop_after_s,

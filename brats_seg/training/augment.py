@@ -18,6 +18,9 @@ from torch.nn import functional
 from brats_seg.training.config import AugmentConfig, TrainConfig
 from brats_seg.training.data import LEVELS_PER_LOGIT, LEVELS_PER_STD, TrainingCase
 
+CUBE_BORDER = 2.0
+"""Voxels over which a cube of another patient passes into what surrounds it."""
+
 
 class Chance:
     """Random numbers of one sample: decisions on the processor, fields of noise on the training device.
@@ -61,11 +64,18 @@ class Chance:
 
 
 def draw_sample(
-    cases: Sequence[TrainingCase], index: int, patch: tuple[int, int, int], config: TrainConfig, rng: Chance
+    cases: Sequence[TrainingCase],
+    index: int,
+    patch: tuple[int, int, int],
+    config: TrainConfig,
+    rng: Chance,
+    *,
+    cubes: Sequence[TrainingCase] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One augmented sample of ``cases[index]``: image ``(4, *patch)`` and target ``(3, *patch)``.
 
-    Cases with a prior give three more channels of the image: the coarse stage's probabilities.
+    Cases with a prior give three more channels of the image: the coarse stage's probabilities. Of ``cubes``, small
+    parts of further patients, up to ``config.cubes`` are placed into the sample.
     """
     case, augment = cases[index], config.augment
     donor = None
@@ -79,6 +89,8 @@ def draw_sample(
     sample = _cut(case, grid, centre + _shift_between(focus, case), view)
     if donor is not None:
         sample = _transplant(sample, _cut(donor, grid, centre, view), rng)
+    for _ in range(rng.below(config.cubes + 1) if cubes else 0):
+        sample = _place(sample, cubes[rng.below(len(cubes))], grid, rng)
     image = alter(sample.image, (sample.image != 0).any(dim=0), augment, rng)
     if sample.prior is None:
         return drop_sequences(image, augment, rng), sample.target
@@ -237,6 +249,32 @@ def _transplant(sample: _Sample, donor: _Sample, rng: Chance) -> _Sample:
         prior = torch.lerp(prior, donor.prior, soft)
     target = torch.where(carve > 0.5, donor.target, sample.target)
     return _Sample(torch.lerp(sample.image, donor.image, soft), target, prior)
+
+
+def _place(sample: _Sample, cube: TrainingCase, offsets: torch.Tensor, rng: Chance) -> _Sample:
+    """Place a cube of another patient somewhere into the head, turned and bent as the sample is, with soft borders.
+
+    What the coarse stage would find there is not known, so it is even odds.
+    """
+    patch = sample.image.shape[1:]
+    sides = [min(a, b) for a, b in zip(cube.shape, patch, strict=True)]
+    starts = [rng.below(whole - side + 1) for whole, side in zip(patch, sides, strict=True)]
+    where = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    within = offsets[where]
+    size = torch.tensor(cube.shape, dtype=torch.float32, device=within.device)
+    points = within - within.mean(dim=(0, 1, 2)) + (size - 1) / 2
+    held = read_at(torch.cat([cube.image.float() / LEVELS_PER_STD, cube.regions / 255.0]), points)
+    inside = ((torch.minimum(points, size - 1 - points) + 0.5) / CUBE_BORDER).clamp(0, 1).prod(dim=-1)
+    box = (slice(None), *where)
+    soft = inside * (sample.image[box] != 0).any(dim=0)
+    image, target = sample.image.clone(), sample.target.clone()
+    image[box] = torch.lerp(image[box], held[:4], soft)
+    target[box] = torch.where(soft > 0.5, held[4:], target[box])
+    prior = sample.prior
+    if prior is not None:
+        prior = prior.clone()
+        prior[box] = prior[box] * (1 - soft)
+    return _Sample(image, target, prior)
 
 
 def alter(image: torch.Tensor, head: torch.Tensor, augment: AugmentConfig, rng: Chance) -> torch.Tensor:

@@ -116,6 +116,9 @@ class TrainConfig:
         network: shape of the network.
         augment: augmentation.
         phantoms: phantom patients among the samples of a coarse stage.
+        teacher: share of a teacher's probabilities in the target, beside the expert's label; see
+            :func:`~brats_seg.training.data.blended`.
+        cubes: most small labelled parts of further patients that are placed into a sample.
         auxiliary: share of the samples that show a study of the auxiliary data set, such as scanned phantoms; nothing
             is validated on these, and no fold keeps any out.
     """
@@ -147,6 +150,8 @@ class TrainConfig:
     network: AttentionUNetConfig = field(default_factory=AttentionUNetConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     phantoms: PhantomMixConfig = field(default_factory=PhantomMixConfig)
+    teacher: float = 0.0
+    cubes: int = 0
     auxiliary: float = 0.0
 
     def __post_init__(self) -> None:
@@ -167,9 +172,11 @@ class TrainConfig:
             raise UsageError("phantoms are mixed into the coarse stage only; set phantoms.share to 0")
         if self.phantoms.share > 0 and set(self.sequences) != {sequence.value for sequence in SEQUENCES}:
             raise UsageError("phantoms are scanned with all four sequences; set phantoms.share to 0 for fewer")
-        for name in ("keep", "auxiliary"):
+        for name in ("keep", "auxiliary", "teacher"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name):g}; choose a share, 0 or more and less than 1")
+        if self.cubes < 0:
+            raise UsageError(f"cubes is {self.cubes}; choose 0 or more")
         if not 0 < self.warmup < self.steps:
             raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
 
@@ -209,20 +216,44 @@ class TrainConfig:
         return asdict(self)
 
 
-def check_auxiliary(stages: Sequence[TrainConfig], *, given: bool) -> None:
-    """See that auxiliary studies are given where a stage wants them, and wanted where they are given.
+WANTED = {
+    "auxiliary": ("--auxiliary", "DATASET", "their share of the samples, such as 0.2"),
+    "teacher": ("--teacher", "FOLDER", "its share in the target, such as 0.3"),
+    "cubes": ("--cubes", "FILE", "how many are placed into a sample at most, such as 3"),
+}
+"""What a stage may ask for besides studies: setting to option, its value, and what to set."""
+
+
+def check_given(stages: Sequence[TrainConfig], **given: bool) -> None:
+    """See that what is given besides studies is asked for, and what is asked for given.
+
+    Args:
+        stages: all that are trained.
+        given: whether there is any of each of :data:`WANTED`.
 
     Raises:
         UsageError: if not.
     """
-    wanted = [stage.stage for stage in stages if stage.auxiliary > 0]
-    if given and not wanted:
-        raise UsageError(
-            "--auxiliary was passed, but no stage of the configuration sets auxiliary; set auxiliary to their share of "
-            "the samples, such as 0.2"
-        )
-    if wanted and not given:
-        raise UsageError(f"stage {wanted[0]} wants auxiliary studies; pass --auxiliary DATASET")
+    check_wanted(stages, **given)
+    for name, is_given in given.items():
+        if is_given and not any(getattr(stage, name) > 0 for stage in stages):
+            option, _, setting = WANTED[name]
+            raise UsageError(
+                f"{option} was passed, but no stage of the configuration sets {name}; set {name} to {setting}"
+            )
+
+
+def check_wanted(stages: Sequence[TrainConfig], **given: bool) -> None:
+    """See that what stages ask for besides studies is given.
+
+    Raises:
+        UsageError: if not.
+    """
+    for name, is_given in given.items():
+        wanted = [stage.stage for stage in stages if getattr(stage, name) > 0]
+        if wanted and not is_given:
+            option, value, _ = WANTED[name]
+            raise UsageError(f"stage {wanted[0]} sets {name}; pass {option} {value}")
 
 
 def train_config(values: Mapping[str, Any]) -> TrainConfig:

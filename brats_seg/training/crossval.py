@@ -33,7 +33,7 @@ from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.fold_models import fold_folder, held_model
-from brats_seg.training.loop import Sources, train
+from brats_seg.training.loop import NOTHING_ELSE, Sources, train
 from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
 from brats_seg.training.splits import SPLIT, Split, divide_split, draw_split, read_split, write_split
 from brats_seg.training.state import is_complete
@@ -182,7 +182,7 @@ def train_fold(
     run: Path,
     *,
     start: Path | None = None,
-    auxiliary: Sequence[PackedStudy] = (),
+    beside: Sources = NOTHING_ELSE,
     world: World = ALONE,
     until: float | None = None,
     progress: bool = True,
@@ -196,7 +196,7 @@ def train_fold(
         fold: its number.
         run: the run folder of the cross-validation.
         start: fold models, or another run, whose weights to start from instead of chance.
-        auxiliary: studies that every fold trains on besides; see :func:`~brats_seg.training.loop.train`.
+        beside: what every fold trains on besides.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
         progress: show progress bars.
@@ -214,11 +214,11 @@ def train_fold(
             packs,
             settings,
             folder,
-            sources=Sources(
+            sources=replace(
+                beside,
                 init=None if start is None else fold_start(start, packs, split.folds[fold], name),
                 coarse=folder.with_name("coarse") if stage.hears_coarse else None,
                 phantoms=run / "phantoms",
-                auxiliary=auxiliary if stage.auxiliary > 0 else (),
             ),
             world=world,
             resume=True,

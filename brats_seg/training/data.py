@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,10 @@ LEVELS_PER_STD = 14.0
 LEVELS_PER_LOGIT = 16.0
 """Grey levels per unit of log-odds in a :class:`Prior`; int8 then reaches 7.9, a probability of 0.9996."""
 
+WIDE_DISAGREEMENT = 0.75
+"""Where expert and teacher are further apart than this the expert alone counts: one of the two is wrong, or the teacher
+was not asked, as outside the box a cascade looks at."""
+
 
 @dataclass(frozen=True, eq=False)
 class PackedStudy:
@@ -35,11 +39,15 @@ class PackedStudy:
         id: the study's id.
         image: int8 ``(4, X, Y, Z)``: z-scores times :data:`LEVELS_PER_STD`.
         labels: uint8 ``(X, Y, Z)`` in the numbers of the default schema.
+        made_of: ids of the studies whose scans or labels it was made of, for one that was made and not scanned.
+        teacher: file of :func:`write_taught` with what a teacher finds in it.
     """
 
     id: str
     image: NDArray[np.int8]
     labels: NDArray[np.uint8]
+    made_of: tuple[str, ...] = ()
+    teacher: Path | None = None
 
     @property
     def patient(self) -> str:
@@ -77,7 +85,8 @@ def write_pack(pack: PackedStudy, folder: Path) -> Path:
     """Write ``<id>.npz`` into ``folder``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pack.id}.npz"
-    write_arrays(path, {"image": pack.image, "labels": pack.labels})
+    made_of = {"made_of": np.array(pack.made_of)} if pack.made_of else {}
+    write_arrays(path, {"image": pack.image, "labels": pack.labels, **made_of})
     return path
 
 
@@ -88,10 +97,49 @@ def read_pack(path: Path) -> PackedStudy:
         InputError: if the file is damaged or is no pack.
     """
     with open_arrays(path, remedy="pack the data set again") as held:
-        pack = PackedStudy(path.stem, held["image"], held["labels"])
+        made_of = tuple(map(str, held["made_of"])) if "made_of" in held else ()
+        pack = PackedStudy(path.stem, held["image"], held["labels"], made_of)
     if pack.image.shape != (len(SEQUENCES), *pack.labels.shape):
         raise InputError(f"{path.name}: image {pack.image.shape} and labels {pack.labels.shape} do not fit")
     return pack
+
+
+def write_taught(probabilities: NDArray[np.uint8], path: Path) -> None:
+    """Write what a teacher finds in a pack: ``(3, X, Y, Z)``, 255 times the probability of WT, TC, ET, on its grid."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(path, {"probabilities": probabilities})
+
+
+def read_taught(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Read a file of :func:`write_taught` for a pack of ``shape``.
+
+    Raises:
+        InputError: if it is damaged or lies on another grid.
+    """
+    with open_arrays(path, remedy="ask the teacher again") as held:
+        probabilities: NDArray[np.uint8] = held["probabilities"]
+    if probabilities.shape != (len(REGIONS), *shape):
+        raise InputError(f"{path} holds {probabilities.shape}, its study {shape}; ask the teacher again")
+    return probabilities
+
+
+def with_teacher(packs: Sequence[PackedStudy], folder: Path | None) -> list[PackedStudy]:
+    """The packs with what a teacher found in them, ``<id>.npz`` of a folder; those without a file learn from labels."""
+    paths = {} if folder is None else {path.stem: path for path in folder.glob("*.npz")}
+    return [replace(pack, teacher=paths.get(pack.id)) for pack in packs]
+
+
+def read_cubes(path: Path) -> list[PackedStudy]:
+    """Labelled cubes of further patients: ``images`` int8 ``(N, 4, x, y, z)``, ``labels`` uint8, ``patients`` (ids).
+
+    Raises:
+        InputError: if the file is damaged or its arrays do not fit.
+    """
+    with open_arrays(path, remedy="make the cubes again") as held:
+        images, labels, patients = held["images"], held["labels"], held["patients"]
+    if images.shape != (len(patients), len(SEQUENCES), *labels.shape[1:]) or len(labels) != len(patients):
+        raise InputError(f"{path.name}: images {images.shape}, labels {labels.shape} and patients do not fit")
+    return [PackedStudy(f"{name}.{n}", images[n], labels[n]) for n, name in enumerate(patients)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +168,7 @@ class TrainingCase:
     Attributes:
         id: the study's id.
         image: int8 ``(4, X, Y, Z)``.
-        regions: uint8 ``(3, X, Y, Z)``: share of each voxel that is WT, TC, ET, times 255.
+        regions: uint8 ``(3, X, Y, Z)``: share of each voxel that is WT, TC, ET, times 255, see :func:`blended`.
         tumour_voxels: per region, int16 ``(N, 3)`` voxels of it (about 4096, evenly taken), on the processor.
         prior: what the coarse stage says, for a fine stage that hears it.
     """
@@ -143,7 +191,7 @@ def only(pack: PackedStudy, sequences: Sequence[str]) -> PackedStudy:
     if set(sequences) == {sequence.value for sequence in SEQUENCES}:
         return pack
     kept = np.array([sequence.value in sequences for sequence in SEQUENCES])
-    return PackedStudy(pack.id, pack.image * kept[:, None, None, None].astype(np.int8), pack.labels)
+    return replace(pack, image=pack.image * kept[:, None, None, None].astype(np.int8))
 
 
 def padded(volume: torch.Tensor, multiple: int) -> torch.Tensor:
@@ -157,8 +205,21 @@ def coarser(volume: torch.Tensor, factor: int) -> torch.Tensor:
     return volume if factor == 1 else functional.avg_pool3d(padded(volume, factor)[None], factor)[0]
 
 
-def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> TrainingCase:
-    """Average ``factor`` cubed voxels into one; labels become shares of a voxel."""
+def blended(label: torch.Tensor, teacher: torch.Tensor, share: float) -> torch.Tensor:
+    """Mean of an expert's regions and a teacher's, ``(3, X, Y, Z)`` in 0..1.
+
+    The teacher has ``share`` times its Dice with the expert in that region, and nothing where they disagree widely. Of
+    a cascade, WT is the largest of all three, because its later networks may find more.
+    """
+    teacher = torch.cat([teacher.amax(dim=0, keepdim=True), teacher[1:]])
+    found, truth = (teacher >= 0.5).flatten(1), (label >= 0.5).flatten(1)
+    agreement = (2 * (found & truth).sum(dim=1) + 1) / (found.sum(dim=1) + truth.sum(dim=1) + 1)
+    weight = share * agreement[:, None, None, None] * ((teacher - label).abs() <= WIDE_DISAGREEMENT)
+    return label + weight * (teacher - label)
+
+
+def training_case(pack: PackedStudy, *, factor: int, device: torch.device, teacher_share: float = 0.0) -> TrainingCase:
+    """Average ``factor`` cubed voxels into one; labels become shares of a voxel, a teacher's opinion part of them."""
     masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in REGIONS])
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device)
     regions = torch.from_numpy(masks.astype(np.float32)).to(device)
@@ -167,6 +228,9 @@ def training_case(pack: PackedStudy, *, factor: int, device: torch.device) -> Tr
     for region in regions:
         where = torch.nonzero(region >= 0.5).to(torch.int16).cpu()
         voxels.append(where[:: max(len(where) // 4096, 1)])
+    if teacher_share > 0 and pack.teacher is not None:
+        taught = torch.from_numpy(read_taught(pack.teacher, pack.labels.shape)).to(device).float() / 255
+        regions = blended(regions, coarser(taught, factor), teacher_share)
     return TrainingCase(pack.id, image.round().to(torch.int8), (regions * 255).round().to(torch.uint8), tuple(voxels))
 
 

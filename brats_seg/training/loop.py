@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.study import patient_of
 from brats_seg.training.augment import Chance, draw_sample
-from brats_seg.training.config import TrainConfig, check_auxiliary
+from brats_seg.training.config import TrainConfig, check_wanted
 from brats_seg.training.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.log import TrainLog
@@ -49,13 +50,16 @@ class Sources:
         init: ``weights.safetensors`` to start from, instead of chance.
         coarse: run folder of the coarse stage, for a fine stage that hears it.
         phantoms: where the bodies of phantoms are kept; in the run folder unless named.
-        auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than the data set's.
+        auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than the data set's, or made of
+            them, which those made of one that is kept out are left out of.
+        cubes: labelled parts of further patients, for ``config.cubes``.
     """
 
     init: Path | None = None
     coarse: Path | None = None
     phantoms: Path | None = None
     auxiliary: Sequence[PackedStudy] = ()
+    cubes: Sequence[PackedStudy] = ()
 
 
 NOTHING_ELSE = Sources()
@@ -91,12 +95,13 @@ def train(
         OutputError: if the folder holds another run and ``resume`` is not given.
         ModelError: if the weights to start from or the checkpoint do not fit.
         InputError: if a validation id is unknown, nothing is left to train on, or a study is in both data sets.
-        UsageError: if the batch cannot be dealt out to the processes, or auxiliary studies, or weights to keep a share
-            of, are wanted and not given, or auxiliary studies are given and not wanted.
+        UsageError: if the batch cannot be dealt out to the processes, or what the configuration asks for besides
+            studies is not given.
     """
     # refused before anything is written
     world.share(config.batch)
-    check_auxiliary([config], given=bool(sources.auxiliary))
+    taught = any(pack.teacher is not None for pack in [*packs, *sources.auxiliary])
+    check_wanted([config], auxiliary=bool(sources.auxiliary), cubes=bool(sources.cubes), teacher=taught)
     _check_leak(packs, sources.auxiliary)
     if config.keep > 0 and sources.init is None and not (run / CHECKPOINT).exists():
         raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
@@ -106,16 +111,20 @@ def train(
     world.wait()
     shown = progress and world.is_first
     chosen, kept_out = _divide(packs, config)
+    others = without_made_of(sources.auxiliary if config.auxiliary > 0 else (), kept_out)
+    cubes = sources.cubes if config.cubes > 0 else ()
     if world.is_first:
-        write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *sources.auxiliary]})
-    chosen, kept_out = ([only(pack, config.sequences) for pack in part] for part in (chosen, kept_out))
+        write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *others, *cubes]})
+    chosen, kept_out, others, cubes = (
+        [only(pack, config.sequences) for pack in part] for part in (chosen, kept_out, others, cubes)
+    )
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
-    others = [only(pack, config.sequences) for pack in sources.auxiliary]
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
     state = open_state(config, world.device, run, sources.init)
     network = world.wrap(DeepSupervision(state.network))
+    placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
     bodies = _phantoms(config, world, sources.phantoms or run / "phantoms", progress=shown)
-    parts = _Parts(network, _loss(config).to(world.device), cases, beside, bodies, kept_out, stage, world)
+    parts = _Parts(network, _loss(config).to(world.device), cases, beside, placed, bodies, kept_out, stage, world)
     with TrainLog(run, config, step=state.step, writes=world.is_first, progress=shown) as log:
         _steps(state, parts, config, run, log, stop_after_s=stop_after_s)
     world.wait()
@@ -131,6 +140,7 @@ class _Parts:
         loss: what is made small.
         cases: studies to train on.
         auxiliary: studies to take in their place at times.
+        cubes: parts of further patients to place into both.
         phantoms: bodies to scan in their place at times.
         kept_out: studies to validate on.
         coarse: the stage that a fine one hears.
@@ -141,6 +151,7 @@ class _Parts:
     loss: RegionLoss
     cases: Sequence[TrainingCase]
     auxiliary: Sequence[TrainingCase]
+    cubes: Sequence[TrainingCase]
     phantoms: Sequence[PhantomCase]
     kept_out: Sequence[PackedStudy]
     coarse: CoarseStage | None
@@ -183,6 +194,12 @@ def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def without_made_of(made: Sequence[PackedStudy], kept_out: Sequence[PackedStudy]) -> list[PackedStudy]:
+    """Studies that hold nothing of the patients that are kept out."""
+    patients = {pack.patient for pack in kept_out}
+    return [pack for pack in made if patients.isdisjoint(map(patient_of, pack.made_of))]
+
+
 def _check_leak(packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
     """No auxiliary study may be one of the data set, which may be kept out."""
     known = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
@@ -216,7 +233,9 @@ def _cases(
     progress: bool,
 ) -> list[TrainingCase]:
     """Studies to train on, on the device, with what the coarse stage says where the network hears it."""
-    cases = [training_case(pack, factor=config.factor, device=world.device) for pack in packs]
+    cases = [
+        training_case(pack, factor=config.factor, device=world.device, teacher_share=config.teacher) for pack in packs
+    ]
     if stage is None:
         return cases
     return world.in_turn(lambda: with_priors(cases, packs, stage, config, cache, progress=progress))
@@ -296,5 +315,5 @@ def _draw(
     if parts.phantoms and rng.happens(config.phantoms.share):
         return draw_phantom_sample(parts.phantoms, patch, config, rng)
     if parts.auxiliary and rng.happens(config.auxiliary):
-        return draw_sample(parts.auxiliary, rng.below(len(parts.auxiliary)), patch, config, rng)
-    return draw_sample(parts.cases, index, patch, config, rng)
+        return draw_sample(parts.auxiliary, rng.below(len(parts.auxiliary)), patch, config, rng, cubes=parts.cubes)
+    return draw_sample(parts.cases, index, patch, config, rng, cubes=parts.cubes)

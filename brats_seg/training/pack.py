@@ -18,7 +18,16 @@ from brats_seg.io.load import load_study
 from brats_seg.io.nifti import read_label_map
 from brats_seg.io.write import read_schema_sidecar
 from brats_seg.preprocessing.prepare import PrepareConfig, prepare
-from brats_seg.training.data import PackedStudy, load_packs, pack_study, read_pack, write_pack
+from brats_seg.training.data import (
+    PackedStudy,
+    load_packs,
+    pack_study,
+    read_cubes,
+    read_pack,
+    with_teacher,
+    write_pack,
+)
+from brats_seg.training.loop import Sources
 
 
 def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bool = True) -> list[PackedStudy]:
@@ -56,13 +65,46 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
     return packs
 
 
+def open_packs(
+    data: Path,
+    cache: Path,
+    config: PrepareConfig,
+    *,
+    auxiliary: Sequence[Path] = (),
+    teacher: Path | None = None,
+    cubes: Path | None = None,
+    progress: bool = True,
+) -> tuple[list[PackedStudy], Sources]:
+    """The packs of a data set, and what there is to train on besides.
+
+    Args:
+        data: see :func:`open_dataset`; so are ``cache``, ``config`` and ``progress``.
+        auxiliary: more data sets, see :func:`open_auxiliary`.
+        teacher: folder with what a teacher found in studies of any of them.
+        cubes: file of labelled parts of further patients.
+
+    Raises:
+        InputError: if anything is damaged, or the teacher knows none of the studies.
+    """
+    packs = with_teacher(open_dataset(data, cache, config, progress=progress), teacher)
+    others = open_auxiliary(auxiliary, cache, config, teacher=teacher, progress=progress)
+    if teacher is not None and not any(pack.teacher for pack in [*packs, *others]):
+        raise InputError(f"{teacher} holds no ID.npz of any of the studies; ask the teacher about them first")
+    return packs, Sources(auxiliary=others, cubes=[] if cubes is None else read_cubes(cubes))
+
+
 def open_auxiliary(
-    datasets: Sequence[Path], cache: Path, config: PrepareConfig, *, progress: bool = True
+    datasets: Sequence[Path],
+    cache: Path,
+    config: PrepareConfig,
+    *,
+    teacher: Path | None = None,
+    progress: bool = True,
 ) -> list[PackedStudy]:
     """The packs of auxiliary data sets, kept apart from those of the data set itself.
 
     Names are preceded by the name of their folder, since every phantom data set, and many a real one, begins with the
-    same patient.
+    same patient; a teacher's files have the names without that.
 
     Raises:
         UsageError: if two of the folders have the same name.
@@ -74,7 +116,7 @@ def open_auxiliary(
     return [
         replace(pack, id=f"{name}.{pack.id}")
         for name, data in zip(names, datasets, strict=True)
-        for pack in open_dataset(data, cache / "auxiliary" / name, config, progress=progress)
+        for pack in with_teacher(open_dataset(data, cache / "auxiliary" / name, config, progress=progress), teacher)
     ]
 
 

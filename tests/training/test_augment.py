@@ -13,7 +13,7 @@ from brats_seg.preprocessing.prepare import PrepareConfig
 from brats_seg.training import augment as module
 from brats_seg.training.augment import Chance, alter, draw_sample, drop_sequences
 from brats_seg.training.config import AugmentConfig, TrainConfig
-from brats_seg.training.data import LEVELS_PER_STD, training_case
+from brats_seg.training.data import LEVELS_PER_STD, Prior, TrainingCase, training_case
 
 CPU = torch.device("cpu")
 PATCH = (16, 24, 16)
@@ -194,3 +194,32 @@ def test_samples_with_a_donor_hold_the_donors_tumour_in_the_other_brain() -> Non
     assert all(found)
     alone = draw_sample(CASES[:1], 0, PATCH, config, rng(0))  # no donor to take from
     assert alone[0].shape == (4, *PATCH)
+
+
+def cube(value: int, side: int = 8) -> TrainingCase:
+    image = torch.full((4, side, side, side), value, dtype=torch.int8)
+    return TrainingCase("cube", image, torch.full((3, side, side, side), 255, dtype=torch.uint8), ())
+
+
+def test_cubes_of_other_patients_are_placed_into_the_head_with_their_labels() -> None:
+    config = replace(settings(UNALTERED), cubes=3)
+    seen = 0
+    for seed in range(6):
+        plain, plain_target = draw_sample(CASES, 0, PATCH, config, rng(seed))
+        image, target = draw_sample(CASES, 0, PATCH, config, rng(seed), cubes=[cube(100)])
+        labelled, altered = (target != plain_target).any(dim=0), (image != plain).any(dim=0)
+        assert (target[:, labelled] == 1).all()
+        assert (altered | ~labelled).all()
+        assert not (altered & ~(plain != 0).any(dim=0)).any()  # air stays air
+        assert (image[:, labelled] > 0.5 * 100 / LEVELS_PER_STD - 1).all()
+        seen += int(labelled.sum() > 50)
+    assert seen >= 3
+
+
+def test_what_the_coarse_stage_would_find_in_a_cube_is_even_odds() -> None:
+    logits = torch.full((1, 3, *CASES[0].shape), 64, dtype=torch.int8)
+    case = replace(CASES[0], prior=Prior(logits, ((),), 1.0))
+    config = replace(settings(UNALTERED), cubes=1)
+    found = [draw_sample([case], 0, PATCH, config, rng(seed), cubes=[cube(100)])[0] for seed in range(8)]
+    assert any(torch.isclose(image[4:], torch.tensor(0.5)).any() for image in found)
+    assert all(image[4:].min() >= 0.5 - 1e-6 for image in found)

@@ -17,11 +17,15 @@ from brats_seg.core.volume import Grid, Volume
 from brats_seg.training.data import (
     LEVELS_PER_STD,
     PackedStudy,
+    blended,
     load_packs,
     pack_study,
+    read_cubes,
     read_pack,
     training_case,
+    with_teacher,
     write_pack,
+    write_taught,
 )
 
 CPU = torch.device("cpu")
@@ -147,6 +151,60 @@ def test_without_a_factor_nothing_is_averaged() -> None:
             case.regions[channel].numpy() > 0, DEFAULT_SCHEMA.region_mask(pack.labels, region)
         )
     assert all(len(voxels) <= 2 * 4096 for voxels in case.tumour_voxels)
+
+
+def test_what_a_pack_was_made_of_is_read_back(tmp_path: Path) -> None:
+    made = replace(toy_pack("shape-1"), made_of=("a", "b"))
+    assert read_pack(write_pack(made, tmp_path)).made_of == ("a", "b")
+    assert read_pack(write_pack(toy_pack("a"), tmp_path)).made_of == ()
+
+
+def regions(*values: float) -> torch.Tensor:
+    """Three regions of four voxels, each region alike but for the teacher's WT."""
+    return torch.tensor([values] * 3).reshape(3, len(values), 1, 1)
+
+
+def test_a_teacher_counts_as_much_as_it_agrees_and_not_where_it_is_far_off() -> None:
+    label, teacher = regions(1, 1, 1, 0), regions(0.8, 0.6, 0.1, 0.4)
+    found = blended(label, teacher, 0.5)[1].flatten()
+    agreement = (2 * 2 + 1) / (2 + 3 + 1)  # two of three voxels found; the third is 0.9 off, and the label counts
+    expected = torch.tensor([1 - 0.2 * 0.5 * agreement, 1 - 0.4 * 0.5 * agreement, 1.0, 0.4 * 0.5 * agreement])
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(blended(label, teacher, 0.0), label)
+
+
+def test_the_teachers_whole_tumour_is_the_largest_of_its_three() -> None:
+    label, teacher = regions(1, 0), regions(0.6, 0.0)
+    teacher[2, 0] = 0.9
+    found = blended(label, teacher, 0.5)
+    assert float(found[0, 0]) == pytest.approx(1 - 0.1 * 0.5)
+    assert float(found[1, 0]) == pytest.approx(1 - 0.4 * 0.5)
+
+
+def test_probabilities_beside_labels_become_part_of_the_target(tmp_path: Path) -> None:
+    pack = toy_pack("x")
+    masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in REGIONS])
+    write_taught((masks * 204).astype(np.uint8), tmp_path / "x.npz")  # 0.8 where the expert says 1
+    taught, other = with_teacher([pack, toy_pack("y")], tmp_path)
+    assert other.teacher is None
+    case = training_case(taught, factor=1, device=CPU, teacher_share=0.5)
+    np.testing.assert_array_equal(case.regions.numpy(), np.rint(masks * 0.9 * 255))
+    assert torch.equal(training_case(taught, factor=1, device=CPU).regions, torch.from_numpy(masks * np.uint8(255)))
+    write_taught(np.zeros((3, 2, 2, 2), np.uint8), tmp_path / "x.npz")
+    with pytest.raises(InputError, match=r"x.npz holds \(3, 2, 2, 2\)"):
+        training_case(taught, factor=1, device=CPU, teacher_share=0.5)
+
+
+def test_cubes_of_a_file_have_their_patients_names(tmp_path: Path) -> None:
+    arrays = {"images": np.ones((2, 4, 3, 4, 5), np.int8), "labels": np.zeros((2, 3, 4, 5), np.uint8)}
+    np.savez_compressed(tmp_path / "cubes.npz", **arrays, patients=np.array(["p", "p"]))
+    assert [(cube.id, cube.labels.shape) for cube in read_cubes(tmp_path / "cubes.npz")] == [
+        ("p.0", (3, 4, 5)),
+        ("p.1", (3, 4, 5)),
+    ]
+    np.savez_compressed(tmp_path / "cubes.npz", **arrays, patients=np.array(["p"]))
+    with pytest.raises(InputError, match=r"cubes.npz.*do not fit"):
+        read_cubes(tmp_path / "cubes.npz")
 
 
 def test_toys_differ() -> None:

@@ -15,7 +15,8 @@ from toy_packs import toy_pack, toy_packs
 
 from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
 from brats_seg.models.engines import build_network
-from brats_seg.training.config import TrainConfig, train_config
+from brats_seg.training.config import TrainConfig, check_given, train_config
+from brats_seg.training.data import PackedStudy, with_teacher, write_taught
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import LOG_COLUMNS
 from brats_seg.training.loop import Sources, learning_rate, step_seed, train
@@ -234,13 +235,46 @@ def test_auxiliary_studies_must_be_wanted_given_and_not_of_the_data_set(tmp_path
     with pytest.raises(UsageError, match="pass --auxiliary DATASET"):
         train(toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "a", progress=False)
     with pytest.raises(UsageError, match="set auxiliary to their share"):
-        train(toy_packs(), SHORT, tmp_path / "b", sources=Sources(auxiliary=[toy_pack("p")]), progress=False)
+        check_given([SHORT], auxiliary=True)
     leak = [replace(toy_packs()[1], id="renamed")]
     with pytest.raises(InputError, match="auxiliary study renamed is b of the data set"):
         train(
             toy_packs(), replace(SHORT, auxiliary=0.2), tmp_path / "c", sources=Sources(auxiliary=leak), progress=False
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_made_of_a_study_that_is_kept_out_is_left_out(tmp_path: Path) -> None:
+    made = [replace(toy_pack(f"shape-{of}", seed=7), made_of=("x", of)) for of in "ab"]
+    config = replace(SHORT, steps=2, auxiliary=0.5, validation=("b",))
+    train(toy_packs(), config, tmp_path, sources=Sources(auxiliary=made), progress=False)
+    assert sorted(read_seen(tmp_path).values()) == ["a", "shape-a"]
+
+
+def test_a_run_with_a_teacher_and_cubes_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    for pack in toy_packs():
+        whole = (pack.labels > 0) * np.uint8(200)
+        write_taught(np.stack([whole, whole, whole]), tmp_path / "teacher" / f"{pack.id}.npz")
+    packs = with_teacher(toy_packs(), tmp_path / "teacher")
+    cubes = [PackedStudy("c.0", toy_pack("c", seed=4).image[:, 12:32, 16:36, 10:30], np.ones((20, 20, 20), np.uint8))]
+    config = replace(SHORT, teacher=0.4, cubes=2, auxiliary=0.0)
+    given = Sources(cubes=cubes)
+    whole = train(packs, config, tmp_path / "whole", sources=given, progress=False)
+    train(packs, config, tmp_path / "broken", sources=given, stop_after_s=0, progress=False)
+    broken = train(packs, config, tmp_path / "broken", sources=given, resume=True, progress=False)
+    assert broken.read_bytes() == whole.read_bytes()
+    plain = train(packs, replace(config, teacher=0.0), tmp_path / "plain", sources=given, progress=False)
+    assert plain.read_bytes() != whole.read_bytes()
+    assert "c.0" in read_seen(tmp_path / "whole").values()
+
+
+@pytest.mark.parametrize(("name", "option"), [("teacher", "--teacher FOLDER"), ("cubes", "--cubes FILE")])
+def test_what_a_recipe_asks_for_must_be_given(tmp_path: Path, name: str, option: str) -> None:
+    config = replace(SHORT, **{name: 1 if name == "cubes" else 0.5})
+    with pytest.raises(UsageError, match=f"stage coarse sets {name}; pass {option}"):
+        train(toy_packs(), config, tmp_path, progress=False)
+    with pytest.raises(UsageError, match=f"no stage of the configuration sets {name}"):
+        check_given([SHORT], **{name: True})
 
 
 def test_studies_kept_out_must_exist_and_leave_something(tmp_path: Path) -> None:
