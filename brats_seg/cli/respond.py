@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--disease",
         choices=DISEASES,
-        help="what is judged; default per patient: enhancing where the baseline has measurable enhancing disease",
+        help="what is judged; default: as the criteria say, for rano2 enhancing where anything enhances in the course",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help=f"replace {CSV_NAME} and {JSON_NAME} in OUT")
@@ -59,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
     from brats_seg.io.visit_table import read_table_text
     from brats_seg.longitudinal.criteria import criteria_named
     from brats_seg.longitudinal.rano import Disease, assess
-    from brats_seg.longitudinal.reading import Measure
     from brats_seg.longitudinal.tables import (
         CLINICAL_COLUMNS,
         MEASUREMENT_COLUMNS,
@@ -81,26 +81,39 @@ def run(args: argparse.Namespace) -> int:
     write_text(args.output / JSON_NAME, responses_json(assessments))
     write_text(args.output / CSV_NAME, responses_csv(assessments))
     for assessment in assessments:
-        print(f"{assessment.patient}: {criteria.title}, disease {assessment.disease} ({assessment.disease_reason})")
-        for day, why in assessment.baselines:
-            print(f"  baseline {day}: {why}")
-        for measure in Measure:
-            print(f"  {measure.value}: {_summary(assessment, measure)}")
+        print("\n".join(_lines(assessment)))
     print(f"wrote {CSV_NAME} and {JSON_NAME} to {args.output}")
     return 0
 
 
-def _summary(assessment: ResponseAssessment, measure: Measure) -> str:
-    """Best response and date of progression in words."""
-    best, progression = assessment.best(measure), assessment.progression(measure)
+def _lines(assessment: ResponseAssessment) -> Iterator[str]:
+    """What a person reads of a patient: each baseline, what was judged, the verdicts, and what a reader must see."""
+    from brats_seg.longitudinal.reading import Measure
+
+    yield f"{assessment.patient}: {assessment.criteria.title}"
+    yield from (f"  note: {note}" for note in assessment.notes)
+    for number, episode in enumerate(assessment.episodes):
+        yield f"  baseline {episode.when}: {episode.why}"
+        yield f"    disease {episode.disease} ({episode.disease_reason})"
+        for measure in Measure:
+            yield f"    {measure.value}: {_summary(assessment, measure, number)}"
+        for row, look in assessment.reader_needed(number):
+            yield f"    reader needed: {look.words} ({row.when})"
+
+
+def _summary(assessment: ResponseAssessment, measure: Measure, episode: int) -> str:
+    """Best response and date of progression in words, with what decided it."""
+    best, progression = assessment.best(measure, episode), assessment.progression(measure, episode)
     if best is None:
-        return "cannot be judged"
+        rows = assessment.overall(measure, episode)
+        reasons = [row.reasons[0] for row in rows if row.reasons]
+        return f"cannot be judged: {reasons[0]}" if reasons else "no visit after the baseline"
     status = f" ({best.status})" if best.status else ""
-    words = f"best response {best.category}{status} on {best.day}"
+    words = f"best response {best.category}{status} on {best.when}"
     if progression is None:
         return f"{words}, no progression"
     uncertain = f" ({progression.status})" if progression.status else ""
-    return f"{words}, progression on {progression.day}{uncertain}"
+    return f"{words}, progression on {progression.when}{uncertain}: {progression.decided_by}"
 
 
 def _check_output(folder: Path, *, overwrite: bool) -> None:

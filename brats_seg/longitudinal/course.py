@@ -8,6 +8,8 @@ from datetime import date, timedelta
 
 from brats_seg.longitudinal.criteria import Compartment, Criteria
 from brats_seg.longitudinal.history import (
+    DAY_ZERO,
+    Calendar,
     ClinicalEvent,
     EventKind,
     LesionMeasurement,
@@ -20,12 +22,10 @@ from brats_seg.longitudinal.reading import Category
 from brats_seg.longitudinal.repeatability import GIVEN, Change, Measured, change_between
 
 NOT_VALIDATED = "segmentation not validated after treatment"
-UNDATED = "dates of the visits"
 REGIONS = ("WT", "TC", "ET")
 FOLLOWED = ("ET", "WT")
 """Regions whose lesions are followed one by one."""
 
-_UNDATED_START = date(1900, 1, 1)
 MOST_DAYS_TO_SURGERY = 56
 """A scan further away shows growth, too, and not surgery alone. The program's choice."""
 TREATED_BY = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END)
@@ -121,6 +121,8 @@ def history_of(
     visits: Sequence[VisitVolumes],
     courses: Mapping[str, RegionCourse],
     events: Sequence[ClinicalEvent],
+    *,
+    calendar: Calendar = Calendar.DATES,
 ) -> PatientHistory:
     """What the response engine reads. Visits without dates get consecutive days, which confirm and delay nothing."""
     dated = all(visit.day is not None for visit in visits)
@@ -140,7 +142,7 @@ def history_of(
                         part_of=row.part_of,
                     )
                 )
-        day = visit.day if dated and visit.day is not None else _UNDATED_START + timedelta(days=index)
+        day = visit.day if dated and visit.day is not None else DAY_ZERO + timedelta(days=index)
         specks = {compartment: courses[region].specks_ml[index] for region, compartment in COMPARTMENTS.items()}
         measured.append(
             VisitMeasurements(
@@ -151,7 +153,7 @@ def history_of(
                 not_assessable=visit.not_assessable,
             )
         )
-    return PatientHistory(patient, tuple(measured), tuple(events))
+    return PatientHistory(patient, tuple(measured), tuple(events), calendar if dated else Calendar.ORDER)
 
 
 def judge(
@@ -161,7 +163,6 @@ def judge(
     criteria: Criteria,
     *,
     disease: Disease | None = None,
-    day_words: Mapping[date, str] | None = None,
 ) -> ResponseAssessment:
     """Response of every visit, with what the images themselves leave open added to ``missing``.
 
@@ -170,29 +171,13 @@ def judge(
         visits: volumes by visit.
         courses: lesions of the followed regions.
         criteria: the table to judge by.
-        disease: which compartments; None chooses by the baseline.
-        day_words: what to write for days that only stand in for unknown ones.
+        disease: which compartments; None lets the criteria choose for each episode.
     """
     assessment = assess(history, criteria, disease=disease)
     notes = {visit.label: _open_questions(index, visit, visits, courses, history) for index, visit in enumerate(visits)}
-    words = day_words or {}
-    rows = tuple(
-        replace(
-            row,
-            reasons=tuple(spoken(reason, words) for reason in row.reasons),
-            missing=tuple(spoken(item, words) for item in dict.fromkeys((*row.missing, *notes[row.visit]))),
-        )
-        for row in assessment.rows
-    )
-    baselines = tuple((day, spoken(why, words)) for day, why in assessment.baselines)
-    return replace(assessment, rows=rows, baselines=baselines)
-
-
-def spoken(text: str, day_words: Mapping[date, str]) -> str:
-    """A sentence without days that only stand in for unknown ones."""
-    for stand_in, shown in day_words.items():
-        text = text.replace(stand_in.isoformat(), shown)
-    return text
+    spoken = {label: [history.spoken(note) for note in found] for label, found in notes.items()}
+    rows = (replace(row, missing=tuple(dict.fromkeys((*row.missing, *spoken[row.visit])))) for row in assessment.rows)
+    return replace(assessment, rows=tuple(rows))
 
 
 def treated_before(history: PatientHistory, day: date) -> str:
@@ -210,9 +195,7 @@ def _open_questions(
     history: PatientHistory,
 ) -> list[str]:
     notes = []
-    if visit.day is None:
-        notes.append(UNDATED)
-    elif visit.model and not visit.knows_treatment and (after := treated_before(history, visit.day)):
+    if visit.day and visit.model and not visit.knows_treatment and (after := treated_before(history, visit.day)):
         notes.append(f"{NOT_VALIDATED} ({after})")
     specks = {region: courses[region].specks_ml[index] for region in FOLLOWED}
     for region, volume_ml in specks.items():

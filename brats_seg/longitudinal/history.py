@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
+from itertools import pairwise
 
 from brats_seg.core.errors import InputError
 from brats_seg.longitudinal.criteria import Compartment
@@ -16,6 +19,10 @@ MAX_DIAMETER_MM = 300.0
 MAX_VOLUME_ML = 3000.0
 """Larger than any head; a number beyond is in another unit."""
 MAX_STEROID_MG = 200.0
+MAX_COURSE_YEARS = 60
+"""Visits of one patient further apart are a date mistyped."""
+DAY_ZERO = date(1900, 1, 1)
+"""Stands for day 0 where only offsets are known, and for the first visit where only the order is."""
 
 
 class EventKind(StrEnum):
@@ -37,6 +44,14 @@ class ClinicalStatus(StrEnum):
     WORSE = "worse"
 
 
+class Calendar(StrEnum):
+    """What the days of a history are."""
+
+    DATES = "dates"
+    DAYS = "day offsets"
+    ORDER = "the order of the visits"
+
+
 @dataclass(frozen=True)
 class LesionMeasurement:
     """One lesion at one visit. A lesion with zeros is one that was looked for and is gone.
@@ -49,6 +64,7 @@ class LesionMeasurement:
         volume_ml: None where not measured.
         measurable: what measuring the image said (it knows slices); None to decide by the sizes here.
         part_of: the lesion it split from, whose sum it still belongs to; empty otherwise.
+        ancestors: that lesion, and what it split from in turn; filled in by :class:`PatientHistory`.
         line: line of the table it came from, for messages.
 
     Raises:
@@ -63,6 +79,7 @@ class LesionMeasurement:
     measurable: bool | None = None
     part_of: str = ""
     line: int | None = None
+    ancestors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"{at_line(self.line)}lesion {self.lesion!r}"
@@ -98,7 +115,9 @@ class LesionMeasurement:
 
 @dataclass(frozen=True)
 class VisitMeasurements:
-    """Everything measured at one visit; without lesions nothing was seen.
+    """Everything measured at one visit; without any lesion and any mark, nothing was seen.
+
+    A lesion that is known from earlier visits and has no row here was not measured; one with zeros is gone.
 
     Attributes:
         visit: name of the visit.
@@ -106,6 +125,7 @@ class VisitMeasurements:
         lesions: in any order.
         specks_ml: by compartment, what is seen in pieces too small to be lesions; none where left out.
         not_assessable: compartments that the visit's scans do not show, and why.
+        nothing_seen: compartments that were looked at and hold no lesion.
 
     Raises:
         InputError: if a lesion is listed twice in one compartment.
@@ -116,6 +136,7 @@ class VisitMeasurements:
     lesions: tuple[LesionMeasurement, ...] = ()
     specks_ml: Mapping[Compartment, float] = field(default_factory=dict)
     not_assessable: Mapping[Compartment, str] = field(default_factory=dict)
+    nothing_seen: frozenset[Compartment] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.visit.strip():
@@ -133,9 +154,19 @@ class VisitMeasurements:
 
     def of(self, compartment: Compartment) -> tuple[LesionMeasurement, ...]:
         """Lesions of one compartment that are seen; none where it cannot be assessed."""
+        return tuple(lesion for lesion in self.listed(compartment) if lesion.present)
+
+    def listed(self, compartment: Compartment) -> tuple[LesionMeasurement, ...]:
+        """Rows of one compartment, also of lesions that are gone; none where it cannot be assessed."""
         if compartment in self.not_assessable:
             return ()
-        return tuple(lesion for lesion in self.lesions if lesion.compartment is compartment and lesion.present)
+        return tuple(lesion for lesion in self.lesions if lesion.compartment is compartment)
+
+    def is_empty(self, compartment: Compartment) -> bool:
+        """Whether a compartment was looked at and nothing was seen: so marked, or no row at all."""
+        if compartment in self.not_assessable:
+            return False
+        return compartment in self.nothing_seen or not (self.lesions or self.nothing_seen)
 
 
 @dataclass(frozen=True)
@@ -170,43 +201,74 @@ class ClinicalEvent:
 
 @dataclass(frozen=True)
 class PatientHistory:
-    """Visits and events of one patient; both are put in order of their dates.
+    """Visits and events of one patient; both are put in order of their days, and parts learn their ancestors.
 
     Attributes:
         patient: the patient's id.
         visits: at least one.
         events: clinical events; may be empty.
+        calendar: whether days are dates, or stand for offsets or for the mere order (see :data:`DAY_ZERO`).
 
     Raises:
-        InputError: if there is no visit, two visits share a name or a date, a ``baseline`` event fits no visit, or
-            two events of one kind contradict each other on one day.
+        InputError: if there is no visit, two visits share a name or a date, names differ only in case, spaces or a
+            decimal, a part belongs to no measured lesion, a ``baseline`` event fits no visit, or two events of one
+            kind contradict each other on one day.
     """
 
     patient: str
     visits: tuple[VisitMeasurements, ...]
     events: tuple[ClinicalEvent, ...] = ()
+    calendar: Calendar = Calendar.DATES
 
     def __post_init__(self) -> None:
         if not self.visits:
             raise InputError(f"patient {self.patient} has no visit")
         _no_repeats(self.patient, (visit.visit for visit in self.visits), "two visits are called")
-        _no_repeats(self.patient, (visit.day.isoformat() for visit in self.visits), "two visits have the date")
-        object.__setattr__(self, "visits", tuple(sorted(self.visits, key=lambda visit: visit.day)))
-        object.__setattr__(self, "events", tuple(sorted(self.events, key=lambda event: event.day)))
-        days = [visit.day for visit in self.visits]
+        _no_repeats(self.patient, (self.say(visit.day) for visit in self.visits), "two visits have the date")
+        refuse_lookalikes(((visit.visit, "") for visit in self.visits), "visit", where=f"patient {self.patient}: ")
+        kinds = list(EventKind)
+        visits = _with_ancestors(self.patient, sorted(self.visits, key=lambda visit: visit.day))
+        object.__setattr__(self, "visits", visits)
+        object.__setattr__(
+            self, "events", tuple(sorted(self.events, key=lambda event: (event.day, kinds.index(event.kind))))
+        )
+        self._check_dates()
         values: dict[tuple[date, EventKind], ClinicalEvent] = {}
         for event in self.events:
-            if event.kind is EventKind.BASELINE and event.day not in days:
-                raise InputError(
-                    f"{at_line(event.line)}patient {self.patient}: baseline {event.day} is the date of no visit "
-                    f"(visits: {', '.join(day.isoformat() for day in days)}). Give the date of the baseline visit."
-                )
             other = values.setdefault((event.day, event.kind), event)
             if (other.steroid_mg, other.status) != (event.steroid_mg, event.status):
                 raise InputError(
                     f"{at_line(event.line)}patient {self.patient}: two different values of {event.kind} on "
-                    f"{event.day}. Keep one."
+                    f"{self.say(event.day)}. Keep one."
                 )
+
+    def _check_dates(self) -> None:
+        days = [visit.day for visit in self.visits]
+        for one, other in pairwise(days):
+            if (other - one).days > MAX_COURSE_YEARS * 365.25:
+                raise InputError(
+                    f"patient {self.patient}: visits of {self.say(one)} and {self.say(other)} lie more than "
+                    f"{MAX_COURSE_YEARS} years apart. Correct one."
+                )
+        for event in self.events:
+            if event.kind is EventKind.BASELINE and event.day not in days:
+                raise InputError(
+                    f"{at_line(event.line)}patient {self.patient}: baseline {self.say(event.day)} is the date of no "
+                    f"visit (visits: {', '.join(self.say(day) for day in days)}). Give the date of the baseline visit."
+                )
+
+    def say(self, day: date) -> str:
+        """A day in the words the visits were dated in: a date, ``day 35``, or the visit's name."""
+        visit = next((visit.visit for visit in self.visits if visit.day == day), "no visit")
+        return say(day, self.calendar) or visit
+
+    def spoken(self, text: str) -> str:
+        """A sentence without days that only stand for offsets or for the order."""
+        if self.calendar is Calendar.DATES:
+            return text
+        for day in {*(visit.day for visit in self.visits), *(event.day for event in self.events)}:
+            text = text.replace(day.isoformat(), self.say(day))
+        return text
 
     def days_of(self, kind: EventKind) -> tuple[date, ...]:
         """Dates of one kind of event, earliest first."""
@@ -216,6 +278,78 @@ class PatientHistory:
         """The latest event of a kind on or before a day."""
         fitting = [event for event in self.events if event.kind is kind and event.day <= day]
         return fitting[-1] if fitting else None
+
+
+def _with_ancestors(patient: str, visits: Iterable[VisitMeasurements]) -> tuple[VisitMeasurements, ...]:
+    """Visits whose parts know all lesions they come from, however often those split."""
+    visits = tuple(visits)
+    parents: dict[tuple[Compartment, str], str] = {}
+    for compartment in Compartment:
+        rows = [lesion for visit in visits for lesion in visit.lesions if lesion.compartment is compartment]
+        names = {lesion.lesion for lesion in rows}
+        where = f"patient {patient}, {compartment}: "
+        refuse_lookalikes(((lesion.lesion, at_line(lesion.line)) for lesion in rows), "lesion", where=where)
+        for lesion in rows:
+            if lesion.part_of and lesion.part_of not in names:
+                raise InputError(
+                    f"{at_line(lesion.line)}lesion {lesion.lesion!r} is part of {lesion.part_of!r}, which is measured "
+                    f"at no visit of patient {patient}. Correct part_of, or add the rows of {lesion.part_of!r}."
+                )
+            key = (compartment, lesion.lesion)
+            parents[key] = parents.get(key) or lesion.part_of
+    return tuple(
+        replace(visit, lesions=tuple(replace(item, ancestors=_ancestors(item, parents)) for item in visit.lesions))
+        for visit in visits
+    )
+
+
+def _ancestors(lesion: LesionMeasurement, parents: Mapping[tuple[Compartment, str], str]) -> tuple[str, ...]:
+    found: list[str] = []
+    parent = lesion.part_of
+    while parent:
+        if parent == lesion.lesion or parent in found:
+            names = ", ".join(sorted({lesion.lesion, *found}))
+            raise InputError(f"{at_line(lesion.line)}lesions {names} are parts of each other. Correct part_of.")
+        found.append(parent)
+        parent = parents[lesion.compartment, parent]
+    return tuple(found)
+
+
+def refuse_lookalikes(names: Iterable[tuple[str, str]], what: str, *, where: str) -> None:
+    """Refuse two names that differ only in case, spaces, leading zeros or a decimal, as spreadsheets leave them.
+
+    Args:
+        names: with the place of each in words, such as ``line 3: ``.
+        what: is named.
+        where: they are, in words.
+
+    Raises:
+        InputError: naming both.
+    """
+    first: dict[str, str] = {}
+    for name, place in names:
+        other = first.setdefault(_folded(name), name)
+        if other != name:
+            raise InputError(
+                f"{place}{where}{what} {name!r} differs from {other!r} only in case, spaces or a decimal. "
+                "Write it alike wherever it is the same, and tell it apart by more where it is not."
+            )
+
+
+def _folded(name: str) -> str:
+    """``L 01`` and ``l1``, and ``1.0`` and ``1``, become one; ``1-1`` and ``11`` do not."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", text.strip())
+    text = re.sub(r"[\s_-]+", "-", text)
+    text = re.sub(r"^(\d+)\.0+$", r"\1", text)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
+
+
+def say(day: date, calendar: Calendar) -> str:
+    """A date, ``day 35``, or nothing where only the order is known."""
+    if calendar is Calendar.ORDER:
+        return ""
+    return day.isoformat() if calendar is Calendar.DATES else f"day {(day - DAY_ZERO).days}"
 
 
 def at_line(line: int | None) -> str:

@@ -1,8 +1,8 @@
 """Response assessment: one state machine for every set of criteria.
 
-For each episode (:mod:`.episodes`), compartment and measure it reads every visit's numbers (:mod:`.reading`), takes
-the clinical facts into account (:mod:`.facts`) and settles what later visits confirm or refute (:mod:`.settle`);
-compartments are then combined into the patient's overall category. All thresholds are rows of
+For each episode (:mod:`.episodes`), compartment and measure it reads every visit's numbers (:mod:`.visit_assessment`),
+takes the clinical facts into account (:mod:`.facts`) and settles what later visits confirm or refute
+(:mod:`.settle`); compartments are then combined into the patient's overall category. All thresholds are rows of
 :mod:`.criteria`; changing a row changes the answer and nothing else.
 """
 
@@ -13,15 +13,24 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
-from brats_seg.longitudinal.criteria import Compartment, Criteria
-from brats_seg.longitudinal.episodes import Episode, episodes_of
-from brats_seg.longitudinal.facts import facts_at, with_facts
-from brats_seg.longitudinal.history import PatientHistory, VisitMeasurements
-from brats_seg.longitudinal.reading import Category, Course, Measure, Reading, is_measurable, read_visit
+from brats_seg.longitudinal.criteria import Compartment, Criteria, DiseaseRule
+from brats_seg.longitudinal.episodes import Episode, episodes_of, rebased_without_reason
+from brats_seg.longitudinal.facts import Facts, facts_at, with_facts
+from brats_seg.longitudinal.history import (
+    Calendar,
+    ClinicalStatus,
+    EventKind,
+    PatientHistory,
+    VisitMeasurements,
+    say,
+)
+from brats_seg.longitudinal.reading import Category, Course, Look, Measure, Reading, percent_of
 from brats_seg.longitudinal.settle import Answer, Status, settle
+from brats_seg.longitudinal.visit_assessment import read_visit
 
 OVERALL = "overall"
 """Name of the row that combines the compartments."""
+UNDATED = "dates of the visits"
 
 _BEST_FIRST = (Category.CR, Category.PR, Category.MR, Category.SD, Category.PD)
 
@@ -49,7 +58,7 @@ class ResponseRow:
         patient: the patient's id.
         visit: name of the visit.
         day: its date.
-        criteria: name of the criteria.
+        criteria: label of the criteria.
         compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
         measure: two-dimensional or volume.
         category: the answer.
@@ -58,6 +67,8 @@ class ResponseRow:
         percent_from_nadir: signed, against the smallest sum of the visits before; None likewise.
         reasons: which rule and which numbers, in words.
         missing: facts that were not known.
+        looks: what a reader has to look at.
+        calendar: what the day is.
     """
 
     patient: str
@@ -72,6 +83,44 @@ class ResponseRow:
     percent_from_nadir: float | None
     reasons: tuple[str, ...]
     missing: tuple[str, ...]
+    looks: tuple[Look, ...] = ()
+    calendar: Calendar = Calendar.DATES
+
+    @property
+    def when(self) -> str:
+        """Its date or day offset, or the visit where neither is known."""
+        return say(self.day, self.calendar) or self.visit
+
+    @property
+    def decided_by(self) -> str:
+        """The first rule that was met, without the category; empty where none is named."""
+        found = [reason for reason in self.reasons if f"{self.category}: " in reason]
+        return found[0].split(f"{self.category}: ", 1)[1] if found else ""
+
+
+@dataclass(frozen=True)
+class JudgedEpisode:
+    """Visits judged against one baseline, and how.
+
+    Attributes:
+        baseline: index of the baseline visit.
+        last: index of the last visit judged against it.
+        day: of the baseline.
+        when: the same in words.
+        visit: name of the baseline visit.
+        why: how it was chosen, in words.
+        disease: which compartments were judged.
+        disease_reason: given, or how it was chosen, in words.
+    """
+
+    baseline: int
+    last: int
+    day: date
+    when: str
+    visit: str
+    why: str
+    disease: Disease
+    disease_reason: str
 
 
 @dataclass(frozen=True)
@@ -81,43 +130,104 @@ class ResponseAssessment:
     Attributes:
         patient: the patient's id.
         criteria: the table in force.
-        disease: which compartments were judged.
-        disease_reason: given, or how it was chosen, in words.
-        baselines: date of each baseline, and how it was chosen.
+        episodes: in order of time; at least one.
         rows: by visit, measure and compartment.
+        notes: what was decided or could not be judged about the whole course, in words.
     """
 
     patient: str
     criteria: Criteria
-    disease: Disease
-    disease_reason: str
-    baselines: tuple[tuple[date, str], ...]
+    episodes: tuple[JudgedEpisode, ...]
     rows: tuple[ResponseRow, ...]
+    notes: tuple[str, ...] = ()
 
-    def overall(self, measure: Measure) -> tuple[ResponseRow, ...]:
-        """Overall rows of one measure, in order of time."""
-        return tuple(row for row in self.rows if row.compartment == OVERALL and row.measure is measure)
+    @property
+    def disease(self) -> Disease:
+        """Which compartments are judged in the latest episode."""
+        return self.episodes[-1].disease
 
-    def best(self, measure: Measure) -> ResponseRow | None:
-        """The best overall answer that was not refuted; the earliest confirmed one among equals; None if none was."""
+    @property
+    def disease_reason(self) -> str:
+        """How that was chosen, in words."""
+        return self.episodes[-1].disease_reason
+
+    @property
+    def baselines(self) -> tuple[tuple[date, str], ...]:
+        """Date of each baseline, and how it was chosen."""
+        return tuple((episode.day, episode.why) for episode in self.episodes)
+
+    def overall(self, measure: Measure, episode: int | None = None) -> tuple[ResponseRow, ...]:
+        """Overall rows of one measure, in order of time; of one episode those after its baseline."""
+        rows = tuple(row for row in self.rows if row.compartment == OVERALL and row.measure is measure)
+        if episode is None:
+            return rows
+        chosen = self.episodes[episode]
+        return rows[chosen.baseline + 1 : chosen.last + 1]
+
+    def latest(self, measure: Measure) -> int:
+        """Index of the latest episode in which any visit got a category; the last one if none did."""
         judged = [
-            row for row in self.overall(measure) if row.category in _BEST_FIRST and row.status is not Status.REFUTED
+            number
+            for number in range(len(self.episodes))
+            if any(row.category in _BEST_FIRST for row in self.overall(measure, number))
         ]
-        ranked = sorted(
-            judged, key=lambda row: (_BEST_FIRST.index(row.category), row.status is Status.PRELIMINARY, row.day)
-        )
-        return ranked[0] if ranked else None
+        return judged[-1] if judged else len(self.episodes) - 1
 
-    def progression(self, measure: Measure) -> ResponseRow | None:
-        """The first overall progression that was not refuted: its date is the date of progression.
+    def best(self, measure: Measure, episode: int | None = None) -> ResponseRow | None:
+        """The best overall answer of an episode, of the latest judged one where None; None if there was none.
 
-        One that is still preliminary is returned only if no other follows.
+        A confirmed response goes before one that waits for its confirmation; among equals the earliest. One that was
+        not kept, or that no scan of its episode confirmed, counts as stable disease where the criteria say so.
         """
+        number = self.latest(measure) if episode is None else episode
+        rows = [row for row in self.overall(measure, number) if row.category in _BEST_FIRST]
+        is_open = number == len(self.episodes) - 1
+        counted = [self._as_counted(row, is_open) for row in rows]
+        counted = [row for row in counted if row.status is not Status.REFUTED]
+        return min(counted, key=_rank) if counted else None
+
+    def _as_counted(self, row: ResponseRow, is_open: bool) -> ResponseRow:
+        """A row as the best response counts it."""
+        unconfirmed = row.status is Status.REFUTED or (row.status is Status.PRELIMINARY and not is_open)
+        response = row.category in (Category.CR, Category.PR)
+        if not (response and unconfirmed and self.criteria.unconfirmed_response_is_stable.value):
+            return row
+        reason = f"{row.category} that no later scan confirmed counts as stable disease"
+        return replace(row, category=Category.SD, status=Status.NONE, reasons=(reason, *row.reasons))
+
+    def progression(self, measure: Measure, episode: int | None = None) -> ResponseRow | None:
+        """The first overall progression of an episode that was not refuted: its date is the date of progression.
+
+        Of the latest judged episode where None. One that is still preliminary is returned only if no other follows.
+        """
+        number = self.latest(measure) if episode is None else episode
         found = [
-            row for row in self.overall(measure) if row.category is Category.PD and row.status is not Status.REFUTED
+            row
+            for row in self.overall(measure, number)
+            if row.category is Category.PD and row.status is not Status.REFUTED
         ]
         certain = [row for row in found if row.status is not Status.PRELIMINARY]
         return certain[0] if certain else (found[0] if found else None)
+
+    def reader_needed(self, episode: int | None = None) -> tuple[tuple[ResponseRow, Look], ...]:
+        """What a reader has to look at, each thing once, as it was at the latest visit of an episode; all if None."""
+        numbers = range(len(self.episodes)) if episode is None else (episode,)
+        latest: dict[tuple[int, str], tuple[ResponseRow, Look]] = {}
+        for number in numbers:
+            for measure in Measure:
+                for row in self.overall(measure, number):
+                    for look in row.looks:
+                        known = latest.get((number, look.about))
+                        if known is None or known[0].day < row.day:
+                            latest[number, look.about] = (row, look)
+        return tuple(latest.values())
+
+
+def _rank(row: ResponseRow) -> tuple[int, date]:
+    """Confirmed complete and partial responses, then those that wait, then the rest."""
+    order = _BEST_FIRST.index(row.category)
+    waits = row.category in (Category.CR, Category.PR) and row.status is Status.PRELIMINARY
+    return (order + 2 if waits else order if order < 2 else order + 2, row.day)
 
 
 def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | None = None) -> ResponseAssessment:
@@ -126,51 +236,87 @@ def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | No
     Args:
         history: measurements and clinical events.
         criteria: the table to judge by.
-        disease: which compartments are judged; None chooses ``enhancing`` where the baseline has measurable
-            enhancing disease, else ``non_enhancing``.
+        disease: which compartments are judged; None lets the criteria choose for each episode.
     """
-    episodes = episodes_of(history, criteria)
-    first = history.visits[episodes[0].baseline if episodes else 0]
-    chosen, why = (disease, "given") if disease is not None else _default_disease(first, criteria)
-    note = f"disease {chosen} ({why})"
+
+    def progressed(episode: Episode) -> bool:
+        chosen = (_judged(history, criteria, episode, disease),)
+        answers = (_answers(history, criteria, (episode,), chosen, measure)[OVERALL] for measure in Measure)
+        return any(
+            answer.category is Category.PD and answer.status is not Status.REFUTED
+            for found in answers
+            for answer in found[episode.baseline + 1 : episode.last + 1]
+        )
+
+    found = episodes_of(history, criteria, progressed)
+    judged = tuple(_judged(history, criteria, episode, disease) for episode in found)
     rows: list[ResponseRow] = []
-    tables = {measure: _answers(history, criteria, episodes, chosen, measure) for measure in Measure}
+    tables = {measure: _answers(history, criteria, found, judged, measure) for measure in Measure}
     for index, visit in enumerate(history.visits):
         for measure in Measure:
             for name, answers in tables[measure].items():
-                answer = answers[index]
-                if answer.category is Category.BASELINE:
-                    answer = replace(answer, reasons=(*answer.reasons, note))
-                rows.append(_row(history.patient, visit, answer, criteria=criteria, compartment=name, measure=measure))
-    baselines = tuple((history.visits[episode.baseline].day, episode.why) for episode in episodes)
-    return ResponseAssessment(history.patient, criteria, chosen, why, baselines, tuple(rows))
+                row = _row(history, visit, answers[index], criteria=criteria, compartment=name, measure=measure)
+                rows.append(row)
+    assessment = ResponseAssessment(history.patient, criteria, judged, tuple(rows))
+    notes = (*_notes(history, criteria, found, judged, disease), *_rebased(history, found, assessment))
+    return replace(assessment, notes=tuple(history.spoken(note) for note in notes))
 
 
-def _default_disease(baseline: VisitMeasurements, criteria: Criteria) -> tuple[Disease, str]:
-    if any(is_measurable(lesion, criteria) for lesion in baseline.of(Compartment.ENHANCING)):
-        return Disease.ENHANCING, f"chosen: measurable enhancing disease at {baseline.visit}"
-    return Disease.NON_ENHANCING, f"chosen: no measurable enhancing disease at {baseline.visit}"
+def _judged(history: PatientHistory, criteria: Criteria, episode: Episode, disease: Disease | None) -> JudgedEpisode:
+    chosen, reason = (disease, "given") if disease is not None else _default_disease(history, criteria, episode)
+    visit = history.visits[episode.baseline]
+    why = history.spoken(episode.why)
+    return JudgedEpisode(
+        episode.baseline, episode.last, visit.day, history.say(visit.day), visit.visit, why, chosen, reason
+    )
+
+
+def _default_disease(history: PatientHistory, criteria: Criteria, episode: Episode) -> tuple[Disease, str]:
+    """By the criteria, or by whether anything enhanced from the first visit to the last of the episode."""
+    rule = criteria.disease.value
+    if rule is not DiseaseRule.BY_COURSE:
+        chosen = Disease.ENHANCING if rule is DiseaseRule.ENHANCING else Disease.NON_ENHANCING
+        return chosen, f"{criteria.title} judges {rule.value}"
+    for visit in history.visits[: episode.last + 1]:
+        if enhancing := visit.of(Compartment.ENHANCING):
+            return Disease.ENHANCING, f"chosen: lesion {enhancing[0].lesion} enhances at {visit.visit}"
+    until = history.visits[episode.last].visit
+    return (
+        Disease.NON_ENHANCING,
+        f"a guess: nothing enhances up to {until}; pass --disease enhancing if the tumour enhanced before treatment",
+    )
 
 
 def _answers(
-    history: PatientHistory, criteria: Criteria, episodes: Sequence[Episode], disease: Disease, measure: Measure
+    history: PatientHistory,
+    criteria: Criteria,
+    episodes: Sequence[Episode],
+    judged: Sequence[JudgedEpisode],
+    measure: Measure,
 ) -> dict[str, list[Answer]]:
     """Answers of every visit by compartment and overall."""
-    judged = {
-        compartment: _judge(history, criteria, episodes, compartment=compartment, measure=measure, disease=disease)
-        for compartment in disease.compartments
-    }
-    table: dict[str, list[Answer]] = {}
-    for compartment in Compartment:
-        if compartment in judged:
-            table[compartment.value] = judged[compartment]
-        else:
-            answer = Answer(Category.NE, reasons=(f"not judged in {disease} disease",))
-            table[compartment.value] = [answer] * len(history.visits)
-    table[OVERALL] = [
-        combine({compartment: answers[index] for compartment, answers in judged.items()})
-        for index in range(len(history.visits))
-    ]
+    before = Answer(Category.NE, reasons=("before baseline",))
+    table = {name: [before] * len(history.visits) for name in (*(c.value for c in Compartment), OVERALL)}
+    for number, (episode, chosen) in enumerate(zip(episodes, judged, strict=True)):
+        found = {
+            compartment: _judge(
+                history, criteria, episodes, number, compartment=compartment, measure=measure, disease=chosen.disease
+            )
+            for compartment in chosen.disease.compartments
+        }
+        length = episode.last - episode.baseline + 1
+        unjudged = Answer(Category.NE, reasons=(f"not judged in {chosen.disease} disease",))
+        columns = {compartment.value: found.get(compartment, [unjudged] * length) for compartment in Compartment}
+        columns[OVERALL] = [combine({name: answers[i] for name, answers in found.items()}) for i in range(length)]
+        for name, answers in columns.items():
+            first = answers[0]
+            if first.category is Category.BASELINE:
+                note = f"disease {chosen.disease} ({chosen.disease_reason})"
+                first = replace(first, reasons=(*first.reasons, note))
+            if episode.judged_before:
+                old = table[name][episode.baseline]
+                first = replace(old, reasons=(*old.reasons, f"also the baseline from here on: {episode.why}"))
+            table[name][episode.baseline : episode.last + 1] = [first, *answers[1:]]
     return table
 
 
@@ -178,29 +324,45 @@ def _judge(
     history: PatientHistory,
     criteria: Criteria,
     episodes: Sequence[Episode],
+    number: int,
     *,
     compartment: Compartment,
     measure: Measure,
     disease: Disease,
 ) -> list[Answer]:
-    """Answers of every visit in one compartment and measure."""
-    before = Answer(Category.NE, reasons=("before baseline",) if episodes else ("no scan qualifies as baseline",))
-    answers = [before] * len(history.visits)
-    for episode in episodes:
-        visits = history.visits[episode.baseline : episode.last + 1]
-        course = Course(criteria, compartment, measure, visits, watch_enhancing=disease is Disease.NON_ENHANCING)
-        readings = [_baseline_reading(course, episode)]
-        facts = [facts_at(history, day=visit.day, baseline=visits[0].day) for visit in visits]
-        for index in range(1, len(visits)):
-            reading = read_visit(course, index)
-            readings.append(with_facts(reading, facts[index], criteria) if course.is_measured(index) else reading)
-        settled = settle(readings, visits, criteria, [fact.days_since_radiotherapy for fact in facts])
-        first = replace(settled[0], missing=facts[0].missing)
-        if episode.judged_before:
-            old = answers[episode.baseline]
-            first = replace(old, reasons=(*old.reasons, f"also the baseline from here on: {episode.why}"))
-        answers[episode.baseline : episode.last + 1] = [first, *settled[1:]]
-    return answers
+    """Answers of the visits of one episode in one compartment and measure."""
+    episode = episodes[number]
+    visits = history.visits[episode.baseline : episode.last + 1]
+    facts = _facts(history, episodes, number)
+    course = Course(
+        criteria,
+        compartment,
+        measure,
+        visits,
+        earlier=history.visits[: episode.baseline],
+        set_aside=frozenset(index for index, fact in enumerate(facts) if fact.raised),
+        watch_enhancing=disease is Disease.NON_ENHANCING,
+    )
+    readings = [_baseline_reading(course, episode)]
+    for index in range(1, len(visits)):
+        reading = read_visit(course, index)
+        measured = course.is_measured(index)
+        readings.append(with_facts(reading, facts[: index + 1], criteria) if measured else reading)
+    settled = settle(readings, visits, criteria, [fact.days_since_radiotherapy for fact in facts])
+    return [replace(settled[0], missing=facts[0].missing), *settled[1:]]
+
+
+def _facts(history: PatientHistory, episodes: Sequence[Episode], number: int) -> list[Facts]:
+    """Facts at every visit of an episode; its last visit takes what was recorded until the next treatment."""
+    episode = episodes[number]
+    visits = history.visits[episode.baseline : episode.last + 1]
+    following = episodes[number + 1].cause if number + 1 < len(episodes) else None
+    facts = []
+    for index, visit in enumerate(visits):
+        until = following.day if following is not None and index == len(visits) - 1 else None
+        until = until if until is not None and until > visit.day else None
+        facts.append(facts_at(history, day=visit.day, baseline=visits[0].day, since=episode.since, until=until))
+    return facts
 
 
 def _baseline_reading(course: Course, episode: Episode) -> Reading:
@@ -209,26 +371,101 @@ def _baseline_reading(course: Course, episode: Episode) -> Reading:
     shown = f", {course.measure.words} {value:g} {course.measure.unit}" if value is not None and course.targets else ""
     reasons = [f"baseline: {episode.why}", f"targets: {targets}{shown}"]
     thresholds = course.criteria.rows()
-    changed = [name for name, row in thresholds.items() if row.source.startswith("changed;")]
-    reasons += [f"changed row {name}: {thresholds[name].value}" for name in changed]
+    reasons += [f"changed row {name}: {thresholds[name].value}" for name in course.criteria.changed]
     return Reading(Category.BASELINE, reasons=tuple(reasons))
+
+
+def _notes(
+    history: PatientHistory,
+    criteria: Criteria,
+    episodes: Sequence[Episode],
+    chosen: Sequence[JudgedEpisode],
+    disease: Disease | None,
+) -> list[str]:
+    """What was decided about the whole course, and what no visit shows."""
+    notes = []
+    if history.calendar is Calendar.ORDER:
+        order = ", ".join(visit.visit for visit in history.visits)
+        notes.append(f"the visits have no dates: they are taken in the order {order}, and nothing is confirmed by time")
+    skipped = history.visits[: episodes[0].baseline]
+    if skipped:
+        names = ", ".join(visit.visit for visit in skipped)
+        notes.append(f"not judged, because before the baseline: {names}")
+    rule = criteria.disease.value
+    own = {DiseaseRule.ENHANCING: Disease.ENHANCING, DiseaseRule.NON_ENHANCING: Disease.NON_ENHANCING}
+    if disease is not None and rule in own and disease is not own[rule]:
+        notes.append(f"{criteria.title} judges {rule.value}; percentages of {disease} disease are not part of it")
+    judged = {compartment for episode in chosen for compartment in episode.disease.compartments}
+    seen = {lesion.compartment for visit in history.visits for lesion in visit.lesions}
+    if seen and not seen & judged:
+        notes.append(f"no {', '.join(sorted(judged))} lesion is listed at any visit, and those alone are judged")
+    if criteria.changed:
+        notes.append(f"{criteria.title}: not the published criteria, changed in {', '.join(criteria.changed)}")
+    notes += _unjudged_decline(history, episodes)
+    return notes
+
+
+def _unjudged_decline(history: PatientHistory, episodes: Sequence[Episode]) -> list[str]:
+    """Records of a clinical decline that belong to no judged visit."""
+    last = history.visits[-1].day
+    notes = []
+    for event in history.events:
+        if event.status is not ClinicalStatus.WORSE:
+            continue
+        if event.day > last and event is history.last_before(EventKind.CLINICAL_STATUS, date.max):
+            notes.append(f"reader needed: clinical decline of {event.day}, after the last scan")
+        for number, episode in enumerate(episodes):
+            start = history.visits[episode.baseline].day
+            alone = episode.last == episode.baseline and number + 1 < len(episodes)
+            following = episodes[number + 1].since if alone else date.min
+            if start < event.day <= max(episode.since, following) and not (number and episode.judged_before):
+                notes.append(f"clinical decline of {event.day} comes before a treatment and after no judged scan")
+    return list(dict.fromkeys(notes))
+
+
+def _rebased(history: PatientHistory, episodes: Sequence[Episode], assessment: ResponseAssessment) -> list[str]:
+    """Baselines that a repeated treatment set without progression or surgery before, and the growth in all."""
+    progressed = [
+        any(assessment.progression(measure, number) is not None for measure in Measure)
+        for number in range(len(episodes))
+    ]
+    found = rebased_without_reason(history, episodes, progressed)
+    if not found:
+        return []
+    names = ", ".join(history.visits[now.baseline].visit for _, now in found)
+    compartment = assessment.disease.compartments[0]
+    first = found[0][0].baseline
+    course = Course(assessment.criteria, compartment, Measure.PLANAR, history.visits[first:])
+    growth = []
+    for measure in Measure:
+        course = replace(course, measure=measure)
+        percent = percent_of(course.sum_at(len(course.visits) - 1), course.sum_at(0))
+        growth += [] if percent is None else [f"{percent:+.0f} % by {measure.words}"]
+    since = f" Since {history.visits[first].visit}: {', '.join(growth)}." if growth else ""
+    return [
+        f"reader needed: a further treatment set a new baseline ({names}) without progression or surgery before it. "
+        f"If its rows are cycles of one treatment, keep the first alone.{since}"
+    ]
 
 
 def combine(answers: Mapping[Compartment, Answer]) -> Answer:
     """The overall answer from the compartments that are judged.
 
     RANO 2.0 for mixed tumours (Wen 2023): PD in either is PD; PR or MR with SD is PR or MR; CR with SD, MR or PR is SD,
-    MR or PR; PR with MR, which it leaves open, is PR. A compartment that cannot be judged leaves only PD certain.
+    MR or PR; PR with MR, which it leaves open, is PR. A compartment that cannot be judged leaves only PD certain; one
+    that never held anything does not count.
     """
     missing = tuple(dict.fromkeys(item for answer in answers.values() for item in answer.missing))
-    if len(answers) == 1:
-        (only,) = answers.values()
-        return replace(only, percent_from_baseline=None, percent_from_nadir=None)
-    category = _combined_category([answer.category for answer in answers.values()])
-    deciding = {name: answer for name, answer in answers.items() if answer.category is category}
-    reasons = [", ".join(f"{name} {answer.category}" for name, answer in answers.items()) + f": overall {category}"]
+    looks = tuple(dict.fromkeys(item for answer in answers.values() for item in answer.looks))
+    counted = {name: answer for name, answer in answers.items() if not answer.absent} or dict(answers)
+    if len(counted) == 1:
+        (only,) = counted.values()
+        return replace(only, percent_from_baseline=None, percent_from_nadir=None, missing=missing, looks=looks)
+    category = _combined_category([answer.category for answer in counted.values()])
+    deciding = {name: answer for name, answer in counted.items() if answer.category is category}
+    reasons = [", ".join(f"{name} {answer.category}" for name, answer in counted.items()) + f": overall {category}"]
     reasons += [f"{name}: {reason}" for name, answer in deciding.items() for reason in answer.reasons]
-    return Answer(category, _combined_status(tuple(deciding.values())), None, None, tuple(reasons), missing)
+    return Answer(category, _combined_status(tuple(deciding.values())), None, None, tuple(reasons), missing, looks)
 
 
 def _combined_category(categories: Sequence[Category]) -> Category:
@@ -252,19 +489,28 @@ def _combined_status(deciding: Sequence[Answer]) -> Status:
 
 
 def _row(
-    patient: str, visit: VisitMeasurements, answer: Answer, *, criteria: Criteria, compartment: str, measure: Measure
+    history: PatientHistory,
+    visit: VisitMeasurements,
+    answer: Answer,
+    *,
+    criteria: Criteria,
+    compartment: str,
+    measure: Measure,
 ) -> ResponseRow:
+    missing = (*answer.missing, *((UNDATED,) if history.calendar is Calendar.ORDER else ()))
     return ResponseRow(
-        patient=patient,
+        patient=history.patient,
         visit=visit.visit,
         day=visit.day,
-        criteria=criteria.name,
+        criteria=criteria.label,
         compartment=compartment,
         measure=measure,
         category=answer.category,
         status=answer.status,
         percent_from_baseline=answer.percent_from_baseline,
         percent_from_nadir=answer.percent_from_nadir,
-        reasons=answer.reasons,
-        missing=answer.missing,
+        reasons=tuple(history.spoken(reason) for reason in answer.reasons),
+        missing=tuple(dict.fromkeys(history.spoken(item) for item in missing)),
+        looks=tuple(replace(look, words=history.spoken(look.words)) for look in answer.looks),
+        calendar=history.calendar,
     )

@@ -1,13 +1,13 @@
-"""What the numbers of one visit say, in one compartment and one measure, before any clinical fact.
+"""The numbers of one compartment and one measure through one episode: targets, sums, nadir, new lesions.
 
-Pure arithmetic on a criteria table: targets, sums, nadir, percentages and the category they give. Every threshold
-comes from :class:`~brats_seg.longitudinal.criteria.Criteria`, and comparisons include the threshold itself.
+Every threshold comes from :class:`~brats_seg.longitudinal.criteria.Criteria`, and comparisons include the threshold
+itself. A known lesion without a row at a visit was not measured there, and counts neither as gone nor as small.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,15 +52,35 @@ class Measure(StrEnum):
 
 
 @dataclass(frozen=True)
+class Look:
+    """Something a reader has to look at.
+
+    Attributes:
+        about: what it is about, to tell repeated ones at later visits.
+        words: what was found.
+    """
+
+    about: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Reading:
-    """What the numbers say.
+    """Category by the numbers.
 
     Attributes:
         category: by size and new lesions alone.
         percent_from_baseline: signed change of the sum; None where undefined.
         percent_from_nadir: signed change against the smallest sum of earlier visits since baseline.
         reasons: rule and numbers, in words.
-        missing: what only a reader can say.
+        missing: facts that were not known.
+        looks: what a reader has to look at.
+        size: the sum; None where it was not measured.
+        nadir: index of the visit with the smallest sum before.
+        grown: whether growth of the sum, and nothing else, makes it progression.
+        growth_percent: growth from which it does.
+        by_decline: whether a clinical decline, and no image, makes it progression.
+        absent: whether the compartment holds nothing, now and at every visit since baseline.
     """
 
     category: Category
@@ -68,13 +88,20 @@ class Reading:
     percent_from_nadir: float | None = None
     reasons: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
+    size: float | None = None
+    nadir: int | None = None
+    grown: bool = False
+    growth_percent: float | None = None
+    by_decline: bool = False
+    absent: bool = False
 
 
 def is_measurable(lesion: LesionMeasurement, criteria: Criteria) -> bool:
     """Whether a lesion is measurable: both diameters at least the threshold; by volume where it has no diameters.
 
     The number of slices a lesion is seen on is not in a table of measurements; where the image is at hand,
-    :attr:`LesionMeasurement.measurable` says what was found there and decides.
+    :attr:`LesionMeasurement.measurable` holds what was found there and decides.
     """
     if lesion.measurable is not None:
         return lesion.measurable
@@ -91,10 +118,11 @@ def choose_targets(lesions: Sequence[LesionMeasurement], criteria: Criteria) -> 
     """
     sizes: dict[str, float] = {}
     for lesion in lesions:
-        sizes[_root(lesion)] = sizes.get(_root(lesion), 0.0) + _rank_mm2(lesion)
-    measurable = {_root(lesion) for lesion in lesions if is_measurable(lesion, criteria)}
+        sizes[root_of(lesion)] = sizes.get(root_of(lesion), 0.0) + _rank_mm2(lesion)
+    measurable = {root_of(lesion) for lesion in lesions if is_measurable(lesion, criteria)}
     ranked = sorted(measurable, key=lambda name: (-sizes[name], name))
-    return tuple(ranked[: criteria.targets.value])
+    few, many = criteria.targets.value, criteria.targets_multifocal.value
+    return tuple(ranked[: many if len(ranked) >= many else few])
 
 
 def _rank_mm2(lesion: LesionMeasurement) -> float:
@@ -112,14 +140,18 @@ class Course:
         compartment: what is judged.
         measure: how.
         visits: of the episode, in order.
-        watch_enhancing: whether new enhancing lesions count although enhancement is not judged (non-enhancing
-            disease: new enhancement is progression by the rule for new lesions).
+        earlier: visits before the episode, whose lesions are known too.
+        set_aside: indices of visits that give no nadir, because they cannot be evaluated.
+        watch_enhancing: whether enhancing lesions count although enhancement is not measured (non-enhancing disease:
+            new enhancement is progression by the rule for new lesions).
     """
 
     criteria: Criteria
     compartment: Compartment
     measure: Measure
     visits: tuple[VisitMeasurements, ...]
+    earlier: tuple[VisitMeasurements, ...] = ()
+    set_aside: frozenset[int] = frozenset()
     watch_enhancing: bool = False
 
     @property
@@ -127,10 +159,37 @@ class Course:
         """Target lesions, chosen at baseline."""
         return choose_targets(self.visits[0].of(self.compartment), self.criteria)
 
+    @property
+    def growth_percent(self) -> float:
+        """Growth from which it is progression."""
+        planar = self.measure is Measure.PLANAR
+        row = self.criteria.progression_2d_percent if planar else self.criteria.progression_volume_percent
+        return row.value
+
+    def is_growth(self, percent: float | None) -> bool:
+        """Whether a change reaches it."""
+        return percent is not None and percent >= self.growth_percent - TOLERANCE_PERCENT
+
     def is_measured(self, index: int) -> bool:
         """Whether any lesion up to a visit was measured this way; True where none was seen."""
         lesions = [lesion for visit in self.visits[: index + 1] for lesion in visit.of(self.compartment)]
         return not lesions or any(self.measure.size(lesion) is not None for lesion in lesions)
+
+    def unlisted(self, index: int, compartment: Compartment) -> tuple[LesionMeasurement, ...]:
+        """Lesions that were there when last listed and have no row at a visit, nor a part that has."""
+        visit = self.visits[index]
+        if compartment in visit.not_assessable or visit.is_empty(compartment):
+            return ()
+        known = _known((*self.earlier, *self.visits[:index]), compartment)
+        listed = {lesion.lesion for lesion in visit.listed(compartment)}
+        return tuple(known[name] for name in sorted(set(known) - listed - _replaced(visit, compartment, known)))
+
+    def is_unread(self, index: int, compartment: Compartment) -> bool:
+        """Whether a visit has no row of a compartment that held lesions before."""
+        visit = self.visits[index]
+        before = (*self.earlier, *self.visits[:index])
+        silent = not (visit.is_empty(compartment) or visit.listed(compartment))
+        return silent and any(other.of(compartment) for other in before)
 
     def summed(self, index: int) -> frozenset[str]:
         """Names of the lesions whose sum is judged at a visit: targets, and new ones where the criteria add them."""
@@ -138,222 +197,117 @@ class Course:
         if self.criteria.new_lesion.value is NewLesionRule.ADD_TO_SUM:
             for earlier in range(1, index + 1):
                 new = self.new_lesions(earlier, self.compartment)
-                names |= {_root(lesion) for lesion in new if is_measurable(lesion, self.criteria)}
+                names |= {root_of(lesion) for lesion in new if is_measurable(lesion, self.criteria)}
         return frozenset(names)
 
-    def sum_at(self, index: int) -> float | None:
-        """Sum at a visit, 0 where the lesions are gone; None if one that is seen was not measured this way."""
-        if self.compartment in self.visits[index].not_assessable:
-            return None
+    def counted(self, index: int) -> tuple[LesionMeasurement, ...]:
+        """Lesions of the sum that are seen at a visit."""
         names = self.summed(index)
-        counted = [lesion for lesion in self.visits[index].of(self.compartment) if _root(lesion) in names]
-        sizes = [self.measure.size(lesion) for lesion in counted]
-        return None if None in sizes else math.fsum(size for size in sizes if size is not None)
+        return tuple(lesion for lesion in self.visits[index].of(self.compartment) if root_of(lesion) in names)
+
+    def gaps(self, index: int) -> tuple[str, ...]:
+        """Why the sum of a visit is not known, naming the lesion; empty where it is."""
+        visit, names = self.visits[index], self.summed(index)
+        if why := visit.not_assessable.get(self.compartment):
+            return (why,)
+        if self.is_unread(index, self.compartment):
+            return (f"no row of {self.compartment} disease at {visit.visit}; if nothing is seen, give it a row with an "
+                    f"empty lesion and {self.compartment}",)  # fmt: skip
+        found = [no_row(lesion, visit) for lesion in self.unlisted(index, self.compartment) if root_of(lesion) in names]
+        for lesion in self.counted(index):
+            if self.measure.size(lesion) is None:
+                found.append(f"target lesion {lesion.lesion} was not measured by {self.measure.words} at {visit.visit}")
+        return tuple(found)
+
+    def least_sum_at(self, index: int) -> float:
+        """Sum of what was measured of the lesions of the sum."""
+        return math.fsum(self.measure.size(lesion) or 0.0 for lesion in self.counted(index))
+
+    def sum_at(self, index: int) -> float | None:
+        """Sum at a visit, 0 where the lesions are gone; None if one of them was not measured this way."""
+        return None if self.gaps(index) else self.least_sum_at(index)
 
     def nadir_before(self, index: int) -> tuple[float, int] | None:
         """Smallest sum of the visits from baseline to the one before, and its visit; None if none was measured."""
-        sums = [(value, earlier) for earlier in range(index) if (value := self.sum_at(earlier)) is not None]
+        usable = [earlier for earlier in range(index) if earlier not in self.set_aside]
+        sums = [(value, earlier) for earlier in usable if (value := self.sum_at(earlier)) is not None]
         return min(sums) if sums else None
 
     def new_lesions(self, index: int, compartment: Compartment) -> tuple[LesionMeasurement, ...]:
-        """Lesions that are seen now and were not seen at baseline."""
-        old = {_root(lesion) for lesion in self.visits[0].of(compartment)}
-        return tuple(lesion for lesion in self.visits[index].of(compartment) if _root(lesion) not in old)
+        """Lesions that are seen now and were not there at baseline; none where the baseline could not show any."""
+        base = self.visits[0]
+        if compartment in base.not_assessable or self.is_unread(0, compartment):
+            return ()
+        old = {root_of(lesion) for lesion in (*base.of(compartment), *self.unlisted(0, compartment))}
+        return tuple(lesion for lesion in self.visits[index].of(compartment) if root_of(lesion) not in old)
 
-
-def _root(lesion: LesionMeasurement) -> str:
-    return lesion.part_of or lesion.lesion
-
-
-def read_visit(course: Course, index: int) -> Reading:
-    """Category of one visit after baseline by numbers alone.
-
-    Order: progression (new lesion, growth against nadir), complete, partial and minor response against baseline,
-    stable. Against a nadir of zero only a new measurable lesion is progression (any size where the criteria say so).
-    """
-    for seen in (index, 0):
-        if why := course.visits[seen].not_assessable.get(course.compartment):
-            return Reading(Category.NE, reasons=(why if seen else f"{why}, as at the baseline",))
-    if not course.is_measured(index):
-        return Reading(Category.NE, reasons=(f"not measured by {course.measure.words}",))
-    value, base, nadir = course.sum_at(index), course.sum_at(0), course.nadir_before(index)
-    from_baseline = _percent(value, base)
-    from_nadir = _percent(value, nadir[0] if nadir else None)
-    progression, follow = _progression(course, index, from_nadir)
-    missing = _growing_beside_targets(course, index)
-    of_volume = course.measure is Measure.VOLUME and not course.criteria.volume_published.value
-    unpublished = ("volume thresholds: not in the published criteria",) if of_volume else ()
-
-    def reading(category: Category, *reasons: str) -> Reading:
-        return Reading(category, from_baseline, from_nadir, (*reasons, *follow, *unpublished), missing)
-
-    if progression:
-        return reading(Category.PD, *progression)
-    if value is None or base is None:
-        when = "this visit" if value is None else "baseline"
-        return reading(Category.NE, f"a target lesion was not measured by {course.measure.words} at {when}")
-    if special := _without_percentage(course, index, value, nadir):
-        return reading(*special)
-    category, rule = _by_decrease(course, from_baseline)
-    return reading(
-        category, f"{category}: {_numbers(course, value, base, at=0, percent=from_baseline, name='baseline')}; {rule}"
-    )
-
-
-def _without_percentage(
-    course: Course, index: int, value: float, nadir: tuple[float, int] | None
-) -> tuple[Category, str] | None:
-    """The categories that need no percentage; None where the change against baseline decides."""
-    if not course.targets:
-        return Category.SD, "no measurable disease at baseline: the best category is SD"
-    if not course.visits[index].of(course.compartment):
-        return Category.CR, f"CR: no {course.compartment} lesion is seen any more"
-    if nadir is not None and nadir[0] == 0 and value > 0:
-        return Category.SD, "a lesion is seen again after none was left: not measurable, follow"
-    return None
-
-
-def _by_decrease(course: Course, percent: float | None) -> tuple[Category, str]:
-    """Partial, minor or stable by the change against baseline; progression was asked before."""
-    criteria = course.criteria
-    planar = course.measure is Measure.PLANAR
-    partial = criteria.partial_2d_percent if planar else criteria.partial_volume_percent
-    minor = criteria.minor_2d_percent if planar else criteria.minor_volume_percent
-    growth = criteria.progression_2d_percent if planar else criteria.progression_volume_percent
-    has_minor = minor.value is not None and course.compartment in criteria.minor_compartments.value
-    if percent is not None and percent <= partial.value + TOLERANCE_PERCENT:
-        return Category.PR, f"{criteria.title}: PR from {partial.value:+g} %"
-    if has_minor and minor.value is not None and percent is not None and percent <= minor.value + TOLERANCE_PERCENT:
-        return Category.MR, f"{criteria.title}: MR from {minor.value:+g} %, PR from {partial.value:+g} %"
-    first = minor.value if has_minor else partial.value
-    return Category.SD, f"{criteria.title}: SD between {first:+g} % and {growth.value:+g} % against nadir"
-
-
-def _progression(course: Course, index: int, from_nadir: float | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Reasons for progression (empty if there is none), and what is to be followed."""
-    reasons, follow = _new_disease(course, index)
-    criteria = course.criteria
-    growth = (
-        criteria.progression_2d_percent if course.measure is Measure.PLANAR else criteria.progression_volume_percent
-    )
-    nadir, value = course.nadir_before(index), course.sum_at(index)
-    if nadir is not None and value is not None and from_nadir is not None:
-        if from_nadir >= growth.value - TOLERANCE_PERCENT:
-            numbers = _numbers(course, value, nadir[0], at=nadir[1], percent=from_nadir, name="nadir")
-            reasons.append(f"PD: {numbers}; {criteria.title}: PD from {growth.value:+g} % against nadir")
-    elif nadir is not None and nadir[0] == 0 and value:
-        reasons.extend(_back_from_zero(course, index))
-    return tuple(reasons), tuple(follow)
-
-
-def _new_disease(course: Course, index: int) -> tuple[list[str], list[str]]:
-    """Progression by lesions that were not there at baseline; the second list is what is too small for it."""
-    criteria, rule = course.criteria, course.criteria.new_lesion.value
-    reasons: list[str] = []
-    follow: list[str] = []
-    for lesion in course.new_lesions(index, course.compartment):
-        measurable = is_measurable(lesion, criteria)
-        if rule is NewLesionRule.ANY_SIZE or (measurable and rule is NewLesionRule.MEASURABLE):
-            reasons.append(f"PD: new lesion {_describe(lesion)}; {criteria.title}: {rule.value}")
-        elif not measurable:
-            follow.append(f"new lesion {_describe(lesion)}: not measurable, follow")
-        else:
-            follow.append(f"new lesion {_describe(lesion)} added to the sum")
-    if course.watch_enhancing:
-        for lesion in course.new_lesions(index, Compartment.ENHANCING):
-            if rule is NewLesionRule.ANY_SIZE or is_measurable(lesion, criteria):
-                reasons.append(f"PD: new enhancing lesion {_describe(lesion)} in non-enhancing disease")
-            else:
-                follow.append(f"new enhancing lesion {_describe(lesion)}: not measurable, follow")
-    if not course.targets:
-        for lesion, percent in _become_measurable(course, index, course.compartment):
-            reasons.append(
-                f"PD: lesion {_describe(lesion)} has become measurable ({percent:+.1f} % since its smallest)"
-            )
-    return reasons, follow
-
-
-def _back_from_zero(course: Course, index: int) -> list[str]:
-    """Progression by a lesion of the sum that is seen again after all were gone (a percentage is undefined)."""
-    criteria = course.criteria
-    names = course.summed(index)
-    back = [lesion for lesion in course.visits[index].of(course.compartment) if _root(lesion) in names]
-    any_size = criteria.new_lesion.value is NewLesionRule.ANY_SIZE
-    return [
-        f"PD: lesion {_describe(lesion)} after a nadir of zero (new disease; a percentage is undefined)"
-        for lesion in back
-        if any_size or is_measurable(lesion, criteria)
-    ]
-
-
-def _become_measurable(course: Course, index: int, compartment: Compartment) -> list[tuple[LesionMeasurement, float]]:
-    """Lesions too small at baseline that are measurable now and have grown by the PD percentage, and by how much.
-
-    The criteria ask for a new measurable lesion; growth is asked too, so that 9.9 mm read as 10.0 is not progression.
-    """
-    criteria = course.criteria
-    planar = course.measure is Measure.PLANAR
-    threshold = (criteria.progression_2d_percent if planar else criteria.progression_volume_percent).value
-    large = {lesion.lesion for lesion in course.visits[0].of(compartment) if is_measurable(lesion, criteria)}
-    found = []
-    for lesion in course.visits[index].of(compartment):
-        percent = _own_growth(course, index, lesion)
-        if percent is None or percent < threshold - TOLERANCE_PERCENT or lesion.lesion in large:
-            continue
-        if is_measurable(lesion, criteria):
-            found.append((lesion, percent))
-    return found
-
-
-def _own_growth(course: Course, index: int, lesion: LesionMeasurement) -> float | None:
-    """Change of one lesion against its smallest earlier size in the episode; None if it was not seen at baseline."""
-    now = course.measure.size(lesion)
-    sizes = [
-        size
-        for visit in course.visits[:index]
-        for other in visit.of(lesion.compartment)
-        if other.lesion == lesion.lesion and (size := course.measure.size(other)) is not None
-    ]
-    seen = lesion.lesion in {other.lesion for other in course.visits[0].of(lesion.compartment)}
-    return _percent(now, min(sizes)) if sizes and seen else None
-
-
-def _growing_beside_targets(course: Course, index: int) -> tuple[str, ...]:
-    """Lesions outside the sum that grew by the PD percentage: a reader has to judge them."""
-    criteria = course.criteria
-    planar = course.measure is Measure.PLANAR
-    threshold = (criteria.progression_2d_percent if planar else criteria.progression_volume_percent).value
-    notes = []
-    names = course.summed(index)
-    for lesion in course.visits[index].of(course.compartment):
-        if not names or _root(lesion) in names:
-            continue
-        percent = _own_growth(course, index, lesion)
-        if percent is not None and percent >= threshold - TOLERANCE_PERCENT:
-            notes.append(f"reading of non-target lesion {lesion.lesion} ({percent:+.1f} %)")
-    if course.watch_enhancing:
-        # Enhancement is not judged here, and one that grew from next to nothing is often a matter of a millimetre.
-        notes += [
-            f"reading of enhancing lesion {_describe(lesion)}, which has become measurable ({percent:+.1f} %)"
-            for lesion, percent in _become_measurable(course, index, Compartment.ENHANCING)
+    def own_growth(self, index: int, lesion: LesionMeasurement) -> tuple[LesionMeasurement, float] | None:
+        """Smallest earlier state of one lesion in the episode, and the change since; None without one."""
+        now = self.measure.size(lesion)
+        earlier = [
+            (size, number, other)
+            for number, visit in enumerate(self.visits[:index])
+            for other in visit.of(lesion.compartment)
+            if other.lesion == lesion.lesion and (size := self.measure.size(other)) is not None
         ]
-    return tuple(notes)
+        if not earlier:
+            return None
+        size, _, smallest = min(earlier, key=lambda entry: entry[:2])
+        percent = percent_of(now, size)
+        return None if percent is None else (smallest, percent)
 
 
-def _percent(value: float | None, reference: float | None) -> float | None:
+def _known(visits: Iterable[VisitMeasurements], compartment: Compartment) -> dict[str, LesionMeasurement]:
+    """Lesions that were there when last listed."""
+    known: dict[str, LesionMeasurement] = {}
+    for visit in visits:
+        if visit.is_empty(compartment):
+            known.clear()
+        for name in _replaced(visit, compartment, known):
+            known.pop(name, None)
+        for lesion in visit.listed(compartment):
+            if lesion.present:
+                known[lesion.lesion] = lesion
+            else:
+                known.pop(lesion.lesion, None)
+    return known
+
+
+def _replaced(
+    visit: VisitMeasurements, compartment: Compartment, known: Mapping[str, LesionMeasurement]
+) -> frozenset[str]:
+    """Lesions that a visit lists only by parts that are new."""
+    listed = {lesion.lesion for lesion in visit.listed(compartment)}
+    new = (lesion for lesion in visit.listed(compartment) if lesion.lesion not in known)
+    return frozenset(name for lesion in new for name in lesion.ancestors) - listed
+
+
+def root_of(lesion: LesionMeasurement) -> str:
+    """The lesion that it split from first, or itself."""
+    return lesion.ancestors[-1] if lesion.ancestors else lesion.lesion
+
+
+def no_row(lesion: LesionMeasurement, visit: VisitMeasurements) -> str:
+    """What to do about a lesion that a visit does not list."""
+    return f"lesion {lesion.lesion} has no row at {visit.visit}; write 0 and 0 if it is gone"
+
+
+def percent_of(value: float | None, reference: float | None) -> float | None:
     """Signed change in percent; None where either is unknown or the reference is zero."""
     if value is None or reference is None or reference <= 0:
         return None
     return (value - reference) / reference * 100.0
 
 
-def _numbers(course: Course, value: float, reference: float, *, at: int, percent: float | None, name: str) -> str:
-    change = f"{percent:+.2f} %" if percent is not None else "no percentage"
-    unit, day = course.measure.unit, course.visits[at].day
-    return f"{course.measure.words} {value:g} {unit} is {change} against {name} {reference:g} {unit} of {day}"
-
-
-def _describe(lesion: LesionMeasurement) -> str:
+def size_of(lesion: LesionMeasurement) -> str:
+    """``20 x 15 mm``, or a volume where there are no diameters."""
     if lesion.long_mm is not None and lesion.short_mm is not None:
-        return f"{lesion.lesion} ({lesion.long_mm:g} x {lesion.short_mm:g} mm)"
-    return f"{lesion.lesion} ({lesion.volume_ml:g} ml)" if lesion.volume_ml is not None else f"{lesion.lesion}"
+        return f"{lesion.long_mm:g} x {lesion.short_mm:g} mm"
+    return f"{lesion.volume_ml:g} ml" if lesion.volume_ml is not None else "of unknown size"
+
+
+def describe(lesion: LesionMeasurement) -> str:
+    """Its name, with its size where known."""
+    return (
+        lesion.lesion if lesion.long_mm is None and lesion.volume_ml is None else f"{lesion.lesion} ({size_of(lesion)})"
+    )

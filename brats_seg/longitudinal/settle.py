@@ -1,9 +1,10 @@
 """What later visits confirm or refute.
 
 Progression that needs confirmation is preliminary until a scan far enough after it still meets progression against
-the nadir (then the date of progression is the first scan) or does not (refuted: pseudoprogression). After a
-progression that is confirmed, or needs no confirmation, every later visit of the episode stays progression. Complete
-and partial responses are preliminary until they have been kept long enough.
+the nadir (then the date of progression is the first scan) or does not (refuted: pseudoprogression). A further
+progression before that scan waits for it too. After a progression that is confirmed, or needs no confirmation, every
+later visit of the episode stays progression. Complete and partial responses are preliminary until they have been kept
+long enough.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from brats_seg.longitudinal.criteria import ConfirmationRule, Criteria
+from brats_seg.longitudinal.criteria import ConfirmationReference, ConfirmationRule, Criteria
 from brats_seg.longitudinal.history import VisitMeasurements
-from brats_seg.longitudinal.reading import Category, Reading
+from brats_seg.longitudinal.reading import TOLERANCE_PERCENT, Category, Look, Reading, percent_of
 
 
 class Status(StrEnum):
@@ -43,6 +44,8 @@ class Answer:
         percent_from_nadir: signed; None where undefined.
         reasons: in words.
         missing: facts that were not known.
+        looks: what a reader has to look at.
+        absent: whether the compartment held nothing at any visit since baseline.
     """
 
     category: Category
@@ -51,6 +54,8 @@ class Answer:
     percent_from_nadir: float | None = None
     reasons: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
+    absent: bool = False
 
 
 def settle(
@@ -68,8 +73,17 @@ def settle(
         days_since_radiotherapy: by visit; None where no end of radiotherapy is known before it.
     """
     answers = [
-        Answer(r.category, Status.NONE, r.percent_from_baseline, r.percent_from_nadir, r.reasons, r.missing)
-        for r in readings
+        Answer(
+            reading.category,
+            Status.NONE,
+            reading.percent_from_baseline,
+            reading.percent_from_nadir,
+            reading.reasons,
+            reading.missing,
+            reading.looks,
+            reading.absent,
+        )
+        for reading in readings
     ]
     _settle_progression(answers, readings, visits, criteria, days_since_radiotherapy)
     _settle_responses(answers, visits, criteria.confirm_response_days.value)
@@ -87,45 +101,78 @@ def _settle_progression(
     standing: int | None = None
     wait = criteria.confirm_progression_days.value
     for index in range(1, len(readings)):
-        meets = readings[index].category is Category.PD
         day = visits[index].day
         ripe = [i for i in pending if (day - visits[i].day).days >= wait]
-        if ripe and meets:
-            for i in pending:
-                answers[i] = _with(answers[i], Status.CONFIRMED, f"confirmed by the scan of {day}")
-            answers[index] = _with(
-                answers[index], Status.CONFIRMED, f"confirms the progression of {visits[ripe[0]].day}"
-            )
+        if ripe and _confirms(readings, ripe[0], index, criteria):
+            _confirm(answers, readings, visits, pending=pending, by=index)
             standing = ripe[0] if standing is None else standing
             pending = []
             continue
         if ripe and readings[index].category is not Category.NE:
             for i in ripe:
-                note = f"refuted by the scan of {day}, {(day - visits[i].day).days} days later: pseudoprogression"
+                what = "the decline has passed" if readings[i].by_decline else "pseudoprogression"
+                note = f"refuted by the scan of {day}, {(day - visits[i].day).days} days later: {what}"
                 answers[i] = _with(answers[i], Status.REFUTED, note)
             pending = [i for i in pending if i not in ripe]
         if standing is not None:
-            note = f"PD: the progression of {visits[standing].day} stands until surgery or treatment_start"
+            note = (f"PD: the progression of {visits[standing].day} stands until surgery, radiotherapy or a new "
+                    "treatment sets a new baseline")  # fmt: skip
             reasons = (note, *answers[index].reasons)
             answers[index] = replace(
                 answers[index], category=Category.PD, status=answers[standing].status, reasons=reasons
             )
-        elif meets and (reason := _needs_confirmation(criteria, days_since_radiotherapy[index])):
-            answers[index] = _with(answers[index], Status.PRELIMINARY, reason)
-            pending.append(index)
-        elif meets:
-            standing = index
+        elif readings[index].category is Category.PD:
+            reason = _needs_confirmation(criteria, days_since_radiotherapy[index], readings[index])
+            if pending and not reason:
+                reason = f"waits, as does the progression of {visits[pending[0]].day}, for the scan that confirms it"
+            if reason:
+                answers[index] = _with(answers[index], Status.PRELIMINARY, reason)
+                pending.append(index)
+            else:
+                standing = index
 
 
-def _needs_confirmation(criteria: Criteria, days: int | None) -> str:
+def _confirms(readings: Sequence[Reading], first: int, index: int, criteria: Criteria) -> bool:
+    """Whether a scan confirms the progression of an earlier one."""
+    one, other = readings[first], readings[index]
+    if other.category is not Category.PD:
+        return False
+    against = criteria.confirm_progression_against.value
+    if against is ConfirmationReference.NADIR or not other.grown or one.size is None:
+        return True
+    change, least = percent_of(other.size, one.size), other.growth_percent
+    return change is None or least is None or change >= least - TOLERANCE_PERCENT
+
+
+def _confirm(
+    answers: list[Answer],
+    readings: Sequence[Reading],
+    visits: Sequence[VisitMeasurements],
+    *,
+    pending: Sequence[int],
+    by: int,
+) -> None:
+    """Confirm all pending progressions by one scan."""
+    first = pending[0]
+    for earlier in pending:
+        answers[earlier] = _with(answers[earlier], Status.CONFIRMED, f"confirmed by the scan of {visits[by].day}")
+    answers[by] = _with(answers[by], Status.CONFIRMED, f"confirms the progression of {visits[first].day}")
+    one, other = readings[first].size, readings[by].size
+    if one is not None and other is not None and other < one and readings[by].grown:
+        words = f"the scan of {visits[by].day} confirms progression against the nadir, and is smaller than before"
+        answers[by] = replace(answers[by], looks=(*answers[by].looks, Look("confirmation", words)))
+
+
+def _needs_confirmation(criteria: Criteria, days: int | None, reading: Reading) -> str:
     """Why a progression has to be confirmed; empty where it has not."""
     rule = criteria.confirm_progression.value
     weeks = criteria.confirm_progression_days.value / 7
+    what = "pass" if reading.by_decline else "be pseudoprogression"
     if rule is ConfirmationRule.ALWAYS:
         return f"{criteria.title} confirms every progression by a scan at least {weeks:g} weeks later"
     if rule is ConfirmationRule.EARLY and days is not None and days <= criteria.early_days.value:
         return (
-            f"{days} days after radiotherapy, within {criteria.early_days.value}: may be pseudoprogression, "
+            f"{days} days after radiotherapy, within {criteria.early_days.value}: may {what}, "
             f"confirm by a scan at least {weeks:g} weeks later"
         )
     return ""

@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 from brats_seg.core.errors import InputError
 from brats_seg.longitudinal.criteria import Compartment
 from brats_seg.longitudinal.history import (
+    DAY_ZERO,
+    Calendar,
     ClinicalEvent,
     ClinicalStatus,
     EventKind,
@@ -34,6 +36,7 @@ from brats_seg.longitudinal.history import (
     at_line,
 )
 from brats_seg.longitudinal.rano import ResponseAssessment, ResponseRow
+from brats_seg.longitudinal.reading import Measure
 
 MEASUREMENT_COLUMNS = ("patient", "visit", "date", "lesion", "compartment", "long_mm", "short_mm", "volume_ml")
 CLINICAL_COLUMNS = ("patient", "date", "event", "value")
@@ -41,6 +44,7 @@ RESPONSE_COLUMNS = (
     "patient",
     "visit",
     "date",
+    "days",
     "criteria",
     "compartment",
     "measure",
@@ -50,6 +54,7 @@ RESPONSE_COLUMNS = (
     "percent_from_nadir",
     "reasons",
     "missing",
+    "reader",
 )
 SEPARATOR = "; "
 """Between several reasons or missing facts in one cell."""
@@ -215,7 +220,9 @@ def _visit(visit: str, rows: Sequence[TableRow]) -> VisitMeasurements:
         ):
             raise row.fail(f"visit {visit} has an empty row for {compartment} and {compartment} lesions too")
     with _naming(first.table):
-        return VisitMeasurements(visit, day, lesions, specks_ml=specks)
+        seen = {lesion.compartment for lesion in lesions if lesion.present}
+        marked = {_choice(row, "compartment", Compartment) for row in empty if row.cells["compartment"]}
+        return VisitMeasurements(visit, day, lesions, specks_ml=specks, nothing_seen=frozenset(marked - seen))
 
 
 def _lesion(row: TableRow) -> LesionMeasurement:
@@ -283,7 +290,8 @@ def response_record(row: ResponseRow) -> dict[str, str]:
     return {
         "patient": row.patient,
         "visit": row.visit,
-        "date": row.day.isoformat(),
+        "date": row.when if row.calendar is Calendar.DATES else "",
+        "days": str((row.day - DAY_ZERO).days) if row.calendar is Calendar.DAYS else "",
         "criteria": row.criteria,
         "compartment": row.compartment,
         "measure": row.measure.value,
@@ -293,6 +301,7 @@ def response_record(row: ResponseRow) -> dict[str, str]:
         "percent_from_nadir": signed_percent(row.percent_from_nadir),
         "reasons": SEPARATOR.join(row.reasons),
         "missing": SEPARATOR.join(row.missing),
+        "reader": SEPARATOR.join(look.words for look in row.looks),
     }
 
 
@@ -311,21 +320,44 @@ def responses_csv(assessments: Iterable[ResponseAssessment]) -> str:
     return stream.getvalue()
 
 
-def responses_json(assessments: Sequence[ResponseAssessment]) -> str:
-    """The same as JSON, with the criteria tables in force, baselines and how the disease type was chosen."""
-    tables = {assessment.criteria.name: assessment.criteria.table() for assessment in assessments}
+def responses_json(assessments: Sequence[ResponseAssessment], *, warnings: Sequence[str] = ()) -> str:
+    """The same as JSON, with the criteria tables in force, each episode, and warnings about the tables."""
+    tables = {assessment.criteria.label: assessment.criteria.table() for assessment in assessments}
     patients = [
         {
             "patient": assessment.patient,
-            "criteria": assessment.criteria.name,
-            "disease": assessment.disease.value,
-            "disease_reason": assessment.disease_reason,
-            "baselines": [{"date": day.isoformat(), "why": why} for day, why in assessment.baselines],
+            "criteria": assessment.criteria.label,
+            "notes": list(assessment.notes),
+            "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
             "responses": [_json_row(row) for row in assessment.rows],
         }
         for assessment in assessments
     ]
-    return json.dumps({"criteria": tables, "patients": patients}, indent=2, ensure_ascii=False) + "\n"
+    whole = {"warnings": list(warnings), "criteria": tables, "patients": patients}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def episode_record(assessment: ResponseAssessment, number: int) -> dict[str, Any]:
+    """One episode with its best response, its progression and what a reader has to look at, as plain values."""
+    episode = assessment.episodes[number]
+    looks = assessment.reader_needed(number)
+    return {
+        "baseline": episode.when,
+        "visit": episode.visit,
+        "why": episode.why,
+        "disease": episode.disease.value,
+        "disease_reason": episode.disease_reason,
+        "best": {measure.value: _answer(assessment.best(measure, number)) for measure in Measure},
+        "progression": {measure.value: _answer(assessment.progression(measure, number)) for measure in Measure},
+        "reader_needed": [{"visit": row.visit, "when": row.when, "words": look.words} for row, look in looks],
+    }
+
+
+def _answer(row: ResponseRow | None) -> dict[str, str] | None:
+    if row is None:
+        return None
+    known = {"category": row.category.value, "status": row.status.value}
+    return {"visit": row.visit, "when": row.when, **known, "decided_by": row.decided_by}
 
 
 def _json_row(row: ResponseRow) -> dict[str, Any]:
@@ -333,4 +365,5 @@ def _json_row(row: ResponseRow) -> dict[str, Any]:
     record["percent_from_baseline"] = row.percent_from_baseline
     record["percent_from_nadir"] = row.percent_from_nadir
     record["reasons"], record["missing"] = list(row.reasons), list(row.missing)
+    record["reader"] = [look.words for look in row.looks]
     return record

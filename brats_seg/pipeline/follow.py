@@ -30,11 +30,10 @@ from brats_seg.longitudinal.course import (
     history_of,
     judge,
     resections_of,
-    spoken,
 )
 from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
 from brats_seg.longitudinal.criteria import Compartment, criteria_named
-from brats_seg.longitudinal.history import ClinicalEvent, PatientHistory
+from brats_seg.longitudinal.history import Calendar, ClinicalEvent, PatientHistory
 from brats_seg.longitudinal.lesion_course import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
 from brats_seg.longitudinal.rano import Disease, ResponseAssessment
 from brats_seg.pipeline.follow_kept import alignment_key, known_alignments, known_changes
@@ -56,7 +55,7 @@ class FollowOptions:
         segment: how visits without a label map are segmented.
         schema: label schema of existing label maps, or ``auto``.
         criteria: name of the response criteria.
-        disease: which compartments are judged; None chooses by the baseline.
+        disease: which compartments are judged; None lets the criteria choose for each episode.
         report: write the timeline page.
 
     Raises:
@@ -202,12 +201,10 @@ def follow(
     with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
         follow_one = partial(_follow_region, visits=visits, alignments=alignments, common=common, plane=plane)
         courses = dict(zip(FOLLOWED, pool.map(follow_one, FOLLOWED), strict=True))
-    history = history_of(patient.id, measured, courses, events)
+    calendar = Calendar.DAYS if patient.dating is Dating.DAYS else Calendar.DATES
+    history = history_of(patient.id, measured, courses, events, calendar=calendar)
     disease = Disease(options.disease) if options.disease else None
-    day_words = _day_words(patient, history, events)
-    assessment = judge(
-        history, measured, courses, criteria_named(options.criteria), disease=disease, day_words=day_words
-    )
+    assessment = judge(history, measured, courses, criteria_named(options.criteria), disease=disease)
     timings["match and judge"] = time.perf_counter() - began
     changes = tuple(changes_of(measured, courses, baselines_of(assessment, history)))
     began = time.perf_counter()
@@ -231,7 +228,7 @@ def follow(
         assessment=assessment,
         changes=changes,
         paired=paired,
-        growth=tuple(_growth(measured, events, day_words)),
+        growth=tuple(_growth(measured, history)),
         resections=tuple(resections_of(measured, events)),
         timings_s=timings,
     )
@@ -390,23 +387,11 @@ def _follow_region(
     )
 
 
-def _growth(
-    measured: Sequence[VisitVolumes], events: Sequence[ClinicalEvent], day_words: Mapping[date, str]
-) -> Iterator[PhaseGrowth]:
+def _growth(measured: Sequence[VisitVolumes], history: PatientHistory) -> Iterator[PhaseGrowth]:
     """Growth of every region, in the words the visits were dated in."""
     for region in Region:
-        for entry in growth_of(measured, events, region.abbreviation):
-            yield replace(entry, phase=replace(entry.phase, why=spoken(entry.phase.why, day_words)))
-
-
-def _day_words(patient: PatientFiles, history: PatientHistory, events: Sequence[ClinicalEvent]) -> dict[date, str]:
-    """What to write for the days the response engine was given, where they only stand in."""
-    if patient.dating is Dating.DATES:
-        return {}
-    days = [*(visit.day for visit in history.visits), *(event.day for event in events)]
-    if patient.dating is Dating.DAYS:
-        return {day: when_words(patient.dating, day) for day in days}
-    return {visit.day: f"visit {visit.visit}" for visit in history.visits}
+        for entry in growth_of(measured, history.events, region.abbreviation):
+            yield replace(entry, phase=replace(entry.phase, why=history.spoken(entry.phase.why)))
 
 
 def when_words(dating: Dating, day: date | None) -> str:

@@ -13,7 +13,7 @@ from brats_seg.longitudinal.lesion_course import COMPARTMENTS, LesionRow
 from brats_seg.longitudinal.rano import ResponseRow
 from brats_seg.longitudinal.reading import Measure
 from brats_seg.longitudinal.repeatability import error_words
-from brats_seg.longitudinal.tables import response_record
+from brats_seg.longitudinal.tables import episode_record, response_record
 from brats_seg.pipeline.follow import Course, when_words
 from brats_seg.pipeline.follow_paired import PAIRED_REGION
 
@@ -34,9 +34,8 @@ CHANGE_COLUMNS = (
 
 
 def response_rows(course: Course) -> list[dict[str, str]]:
-    """Rows of the responses table; the date is left out where only the order is known."""
-    rows = [response_record(row) for row in course.assessment.rows]
-    return rows if course.is_dated else [{**row, "date": ""} for row in rows]
+    """Rows of the responses table; date and days are left out where only the order is known."""
+    return [response_record(row) for row in course.assessment.rows]
 
 
 def volume_rows(course: Course) -> list[dict[str, Any]]:
@@ -131,13 +130,15 @@ def course_summary(course: Course) -> dict[str, Any]:
     return {
         "patient": course.patient.id,
         "dating": dating.value,
-        "criteria": assessment.criteria.name,
+        "criteria": assessment.criteria.label,
         "partial_volume_percent": assessment.criteria.partial_volume_percent.value,
         "disease": assessment.disease.value,
         "disease_reason": assessment.disease_reason,
         "baselines": [why for _, why in assessment.baselines],
         "warnings": list(course.warnings),
         "measuring_plane": course.plane,
+        "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
+        "response_notes": list(assessment.notes),
         "visits": visits,
         "stopped": [{"visit": entry.visit, "reason": entry.reason} for entry in course.stopped],
         "volumes": volume_rows(course),

@@ -118,8 +118,8 @@ def true_history(
 def _true_lesion(
     lesion: Mapping[str, Any], compartment: Compartment, volume_ml: float, *, measured: bool
 ) -> list[LesionMeasurement]:
-    if volume_ml <= 0:
-        return []
+    if volume_ml <= 0:  # looked for, and not there
+        return [LesionMeasurement(lesion["lesion"], compartment, 0.0, 0.0, 0.0)]
     long_mm, short_mm = (lesion["long_mm"], lesion["short_mm"]) if measured and lesion["long_mm"] > 0 else (None, None)
     return [LesionMeasurement(lesion["lesion"], compartment, long_mm, short_mm, volume_ml)]
 

@@ -90,7 +90,7 @@ def overall(out: Path, measure: str = "2d") -> list[tuple[str, str, str]]:
 def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, out: Path, cli) -> None:
     done = track(patient, "--segmentations", patient)
     assert (done.code, done.err) == (0, "")
-    assert "best response PD at ses-3, progression at ses-3" in done.out
+    assert "best response SD at ses-2, progression at ses-3" in done.out
     folder = out / "sub-1"
     assert entries(folder) == sorted(
         ["alignments.json", "change.csv", "course.json", "growth.json", "lesions.csv", "measurements.csv",

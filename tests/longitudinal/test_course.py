@@ -9,7 +9,6 @@ import pytest
 
 from brats_seg.longitudinal.course import (
     NOT_VALIDATED,
-    UNDATED,
     VisitVolumes,
     baseline_index,
     baselines_of,
@@ -25,7 +24,7 @@ from brats_seg.longitudinal.growth import Estimate, Refusal
 from brats_seg.longitudinal.history import ClinicalEvent, EventKind
 from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse
 from brats_seg.longitudinal.matching import Relation
-from brats_seg.longitudinal.rano import Disease
+from brats_seg.longitudinal.rano import UNDATED, Disease
 from brats_seg.longitudinal.reading import Category, Measure
 
 START = date(2024, 1, 1)
@@ -108,10 +107,9 @@ def test_a_visit_on_the_day_of_surgery_comes_before_it() -> None:
 def test_without_dates_the_answer_shows_none() -> None:
     measured = visits(4.0, 0.9, 2.0, dated=False)
     history = history_of("P", measured, COURSES, ())
-    words = {visit.day: f"visit {visit.visit}" for visit in history.visits}
-    assessment = judge(history, measured, COURSES, RANO2, day_words=words)
+    assessment = judge(history, measured, COURSES, RANO2)
     text = " ".join(" ".join((*row.reasons, *row.missing)) for row in assessment.rows)
-    assert "1900" not in text and "visit v1" in text and UNDATED in text
+    assert "1900" not in text and "of v0" in text and UNDATED in text
 
 
 def test_changes_against_baseline_nadir_and_the_visit_before() -> None:

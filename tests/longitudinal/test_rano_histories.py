@@ -138,10 +138,20 @@ SIZES = [
         [B, PD],
     ),
     Script(
-        "RANO 2.0 has two targets: the third does not count",
-        f"{WEN_2023}: at most 2 per compartment",
+        "RANO 2.0 has three targets where three lesions are measurable: the third counts",
+        f"{WEN_2023}: at most 2 per compartment, 3 where multifocal",
         ("rano2",),
         [(0, {"E1": (30, 20), "E2": (20, 20), "E3": (12, 10)}), (60, {"E1": (30, 20), "E2": (20, 20), "E3": (40, 40)})],
+        [B, PD],
+    ),
+    Script(
+        "RANO 2.0 has three targets at most: the fourth does not count",
+        f"{WEN_2023}: at most 2 per compartment, 3 where multifocal",
+        ("rano2",),
+        [
+            (0, {"E1": (30, 20), "E2": (20, 20), "E3": (15, 15), "E4": (12, 10)}),
+            (60, {"E1": (30, 20), "E2": (20, 20), "E3": (15, 15), "E4": (40, 40)}),
+        ],
         [B, "SD"],
     ),
     Script(
@@ -262,7 +272,7 @@ RESPONSES = [
         "targets gone, a non-target left: no CR",
         f"{WEN_2010}: all gone, measurable and non-measurable",
         ALL,
-        [(0, {"E1": (20, 20), "E2": (5, 5)}), (60, {"E2": (5, 5)})],
+        [(0, {"E1": (20, 20), "E2": (5, 5)}), (60, {"E1": (0, 0), "E2": (5, 5)})],
         [B, PR_P],
     ),
     Script(
@@ -522,9 +532,9 @@ EARLY = [
     Script(
         "a scan on the day of treatment is before it",
         f"{WEN_2023}: the MRI before the new treatment",
-        ALL,
+        FINAL,
         [(0, {"E1": (10, 10)}), (60, V20), (130, {"E1": (20, 10)})],
-        ["NE", B, PR_P],
+        [B, PD, PR_P],
         [(60, "treatment_start")],
     ),
     Script(
@@ -544,11 +554,11 @@ EARLY = [
         RT,
     ),
     Script(
-        "recurrent: the scan before treatment is the baseline",
+        "recurrent: the scan before treatment is a baseline, and is judged against those before",
         f"{WEN_2023}: MRI before the new treatment",
-        ALL,
+        FINAL,
         [(0, {"E1": (10, 10)}), (60, V20), (130, {"E1": (20, 10)})],
-        ["NE", B, PR_P],
+        [B, PD, PR_P],
         [(65, "treatment_start")],
     ),
     Script(
@@ -721,7 +731,7 @@ MIXED = [
         "mixed: CR + SD is SD",
         f"{WEN_2023}: CR + SD/MR/PR = SD/MR/PR",
         ALL,
-        [(0, M), (60, {"N1": (40, 40)})],
+        [(0, M), (60, {"E1": (0, 0), "N1": (40, 40)})],
         [B, "SD"],
         disease="mixed",
     ),
@@ -729,7 +739,7 @@ MIXED = [
         "mixed: CR + PR is PR",
         f"{WEN_2023}: CR + SD/MR/PR = SD/MR/PR",
         ALL,
-        [(0, M), (60, {"N1": (20, 20)}), (90, {"N1": (20, 20)})],
+        [(0, M), (60, {"E1": (0, 0), "N1": (20, 20)}), (90, {"E1": (0, 0), "N1": (20, 20)})],
         [B, PR_C, PR_C],
         disease="mixed",
     ),
@@ -745,15 +755,22 @@ MIXED = [
     Script(
         "enhancing by default: T2/FLAIR is mostly edema and not judged",
         "issue: not judged by percentages",
-        ALL,
+        ("rano2", "rano-hgg", "mrano"),
         [(0, M), (60, {"E1": (20, 20), "N1": (80, 80)})],
         [B, "SD"],
     ),
     Script(
-        "non-enhancing by default where no enhancement is measurable",
-        "issue: else non_enhancing",
-        FINAL,
+        "enhancing by default where anything enhances, measurable or not",
+        f"{WEN_2023}: T2/FLAIR of an enhancing tumour is mostly edema",
+        ("rano2", "rano-hgg", "mrano"),
         [(0, {"E1": (5, 5), "N1": (40, 40)}), (60, {"E1": (5, 5), "N1": (50, 40)})],
+        [B, "SD"],
+    ),
+    Script(
+        "T2/FLAIR by default in RANO-LGG, whatever enhances",
+        f"{BENT_2011}: T2/FLAIR is the main measure",
+        ("rano-lgg",),
+        [(0, {"E1": (20, 20), "N1": (40, 40)}), (60, {"E1": (20, 20), "N1": (50, 40)})],
         [B, PD],
     ),
 ]
@@ -769,8 +786,13 @@ CASES = [
 
 @pytest.mark.parametrize(("script", "name", "measure"), CASES)
 def test_category_of_every_visit(script: Script, name: str, measure: str) -> None:
-    disease = Disease(script.disease) if script.disease else None
-    assessment = assess(history(script.visits, script.events), CRITERIA[name], disease=disease)
+    visits, disease = script.visits, Disease(script.disease) if script.disease else None
+    names = {lesion[0] for _, lesions in visits for lesion in lesions}
+    if name == "rano-lgg" and "N" not in names and disease in (None, Disease.ENHANCING):
+        # The same course of T2/FLAIR lesions, which RANO-LGG measures.
+        visits = [(day, {f"N{lesion[1:]}": size for lesion, size in lesions.items()}) for day, lesions in visits]
+        disease = None
+    assessment = assess(history(visits, script.events), CRITERIA[name], disease=disease)
     rows = assessment.overall(Measure(measure))
     assert [f"{row.category} {row.status}".strip() for row in rows] == script.expected, [row.reasons for row in rows]
     assert all(row.reasons for row in assessment.rows), "every answer says why"

@@ -54,7 +54,7 @@ def test_a_course_is_judged_and_summarised(
         ("baseline", ""), ("PD", "refuted"), ("PR", "confirmed"), ("PR", "confirmed"),
     ]  # fmt: skip
     printed = capsys.readouterr().out
-    assert "disease enhancing (chosen: measurable enhancing disease at v1)" in printed
+    assert "disease enhancing (chosen: lesion L1 enhances at v1)" in printed
     assert "2d: best response PR (confirmed) on 2024-04-22, no progression" in printed
 
 

@@ -141,9 +141,14 @@ def test_bad_headers(text: str, message: str) -> None:
 
 
 def test_optional_columns() -> None:
-    text = f"{HEADER},measurable,part_of\nA,v1,2024-01-01,L1.1,enhancing,12,12,,no,L1\n"
-    (lesion,) = parse(text)[0].visits[0].lesions
+    rows = ("A,v1,2024-01-01,L1,enhancing,0,0,,no,", "A,v1,2024-01-01,L1.1,enhancing,12,12,,no,L1")
+    text = "\n".join((f"{HEADER},measurable,part_of", *rows, ""))
+    lesion = parse(text)[0].visits[0].lesions[1]
     assert (lesion.measurable, lesion.part_of) == (False, "L1")
+    with pytest.raises(
+        InputError, match=r"m.csv, line 3: lesion 'L1.1' is part of 'L2', which is measured at no visit"
+    ):
+        parse(text.replace("no,L1\n", "no,L2\n"))
     with pytest.raises(InputError, match="line 2: measurable is 'maybe'"):
         parse(text.replace(",no,", ",maybe,"))
 
@@ -177,7 +182,9 @@ def test_json_says_the_same_and_holds_the_table_in_force() -> None:
     data: dict[str, Any] = json.loads(responses_json(assessments))
     assert {row["row"] for row in data["criteria"]["rano2"]} == set(RANO2.rows())
     patient = data["patients"][0]
-    assert (patient["disease"], patient["baselines"][0]["date"]) == ("enhancing", "2024-01-01")
+    (episode,) = patient["episodes"]
+    assert (episode["disease"], episode["baseline"]) == ("enhancing", "2024-01-01")
+    assert episode["best"]["2d"]["category"] == "PR"
     rows = [row for entry in data["patients"] for row in entry["responses"]]
     assert [row["category"] for row in rows] == [row["category"] for row in table(GOOD, CLINICAL)]
     assert any(row["percent_from_baseline"] == -75.0 for row in rows)
