@@ -89,7 +89,8 @@ def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbos
     shown = listed if verbose else listed[:_SHOWN]
     for lesion in shown:
         size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm, {lesion.diameters.plane}"
-        lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}")
+        side = f", {lesion.side_words}" if lesion.side else ""
+        lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}{side}")
     if len(listed) > len(shown):
         lines.append(f"  and {len(listed) - len(shown)} smaller ET lesions: see the tables, or pass -v")
     lines += [f"  warning: {warning}" for warning in mask.warnings]

@@ -43,6 +43,26 @@ class Probabilities:
         return channel
 
 
+@dataclass(frozen=True)
+class Midplane:
+    """The plane between the halves of the brain, in RAS+ millimetres.
+
+    Attributes:
+        normal: of length 1, towards the patient's right.
+        offset_mm: of the plane from the origin, along the normal.
+        overlap: share of the brain's outline that its mirror image covers.
+    """
+
+    normal: tuple[float, float, float]
+    offset_mm: float
+    overlap: float
+
+    def right_of_mm(self, points_mm: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """How far points ``(..., 3)`` lie to the patient's right of the plane; negative on the left."""
+        distance: NDArray[np.float64] = np.asarray(points_mm, np.float64) @ np.array(self.normal) - self.offset_mm
+        return distance
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """A label map on the patient's own grid, with what it was made from.
@@ -53,6 +73,7 @@ class Segmentation:
         schema: the meaning of the numbers.
         probabilities: on the same grid, or None for a label map that was read.
         missing: sequences the network did not have.
+        midplane: between the halves of the brain; None where it is not known.
     """
 
     study_id: str
@@ -60,6 +81,7 @@ class Segmentation:
     schema: LabelSchema
     probabilities: Probabilities | None = None
     missing: tuple[MRSequence, ...] = ()
+    midplane: Midplane | None = None
 
     def __post_init__(self) -> None:
         self.schema.check(self.labels.data)
@@ -136,6 +158,8 @@ class Lesion:
         diameters: in-plane diameters.
         measurable: whether RANO calls it measurable.
         touches_border: whether it reaches the edge of the image.
+        side: ``left`` or ``right`` of the patient, ``both`` where it crosses the midline or lies on it; empty where
+            the midline is not known.
     """
 
     region: str
@@ -146,6 +170,12 @@ class Lesion:
     diameters: Diameters
     measurable: bool
     touches_border: bool
+    side: str = ""
+
+    @property
+    def side_words(self) -> str:
+        """The side in words: ``left``, ``right``, ``both sides``, or nothing."""
+        return "both sides" if self.side == "both" else self.side
 
 
 @dataclass(frozen=True)
@@ -158,6 +188,7 @@ class Measurements:
         lesions: one row per lesion, for the regions WT, TC and ET (and RC where the schema has it).
         spacing_mm: voxel size of the grid measured on.
         notes: reservations in words.
+        scan_date: when the scans were made, as ``2024-01-31`` or ``day 35``; empty where nothing says so.
     """
 
     study_id: str
@@ -165,6 +196,7 @@ class Measurements:
     lesions: tuple[Lesion, ...]
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...] = ()
+    scan_date: str = ""
 
     def volume(self, region: Region | str) -> RegionVolume:
         """The row of one region.
@@ -191,6 +223,8 @@ class RunRecord:
     Attributes:
         study_id: the study's id.
         versions: of the program and the libraries used.
+        made: when, as ISO 8601 with the offset from UTC; empty where not known.
+        scan_date: when the scans were made, as ``2024-01-31`` or ``day 35``; empty where nothing says so.
         model: name, version, checksum and citation of the model; empty where none ran.
         device: for example ``cpu``.
         engine: for example ``openvino``.
@@ -217,6 +251,8 @@ class RunRecord:
     decisions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
+    made: str = ""
+    scan_date: str = ""
 
 
 @dataclass(frozen=True, eq=False)

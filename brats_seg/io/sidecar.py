@@ -6,6 +6,7 @@ Source: BIDS specification, "Imaging derivatives", segmentations (``_dseg.tsv``,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import REGIONS, SCHEMAS, LabelSchema
 from brats_seg.core.palette import structure_colour
-from brats_seg.core.results import Segmentation
+from brats_seg.core.results import Midplane, Segmentation
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.io.output import write_text
 from brats_seg.io.tables import write_json
@@ -22,6 +23,7 @@ LESION = 7
 """BIDS standard label "Lesion (L)", the mapping of every tissue class of a tumour."""
 _SCHEMA_KEY = "LabelSchema"
 _MISSING_KEY = "MissingSequences"
+_MIDPLANE_KEY = "Midplane"
 _MAX_SIDECAR_BYTES = 2**20
 
 
@@ -69,6 +71,7 @@ def write_dseg_sidecars(
         "GeneratedBy": [{"Name": "brats_seg", "Version": version}],
         "SpatialReference": "orig",
         _MISSING_KEY: [sequence.title for sequence in segmentation.missing],
+        _MIDPLANE_KEY: None if segmentation.midplane is None else vars(segmentation.midplane),
         "SourcesSHA256": {sequence.title: sha for sequence, sha in (sources or {}).items()},
     }
     write_json(content, sidecar_path(path))
@@ -127,6 +130,23 @@ def read_missing_sequences(path: Path) -> tuple[MRSequence, ...]:
     """
     titles = _read_sidecar(path).get(_MISSING_KEY)
     return tuple(s for s in SEQUENCES if isinstance(titles, list) and s.title in titles)
+
+
+def read_midplane(path: Path) -> Midplane | None:
+    """The midplane of the brain in the ``.json`` beside a label map; None where it says nothing, or nothing of use.
+
+    Args:
+        path: the label map.
+
+    Raises:
+        InputError: if the file beside it is damaged.
+    """
+    held: Any = _read_sidecar(path).get(_MIDPLANE_KEY)
+    try:
+        x, y, z, offset_mm, overlap = (float(v) for v in (*held["normal"], held["offset_mm"], held["overlap"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Midplane((x, y, z), offset_mm, overlap) if abs(math.hypot(x, y, z) - 1) < 1e-3 else None
 
 
 def _read_sidecar(path: Path) -> Mapping[str, Any]:

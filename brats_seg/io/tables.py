@@ -22,11 +22,11 @@ from brats_seg.core.results import Lesion, Measurements, RegionVolume, RunRecord
 from brats_seg.io.output import write_text
 
 VOLUME_COLUMNS = (
-    *("study", "region", "volume_ml", "volume_pv_ml", "low_ml", "high_ml"),
+    *("study", "scan_date", "region", "volume_ml", "volume_pv_ml", "low_ml", "high_ml"),
     *("level", "lesions", "touches_border"),
 )
 LESION_COLUMNS = (
-    *("study", "region", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm"),
+    *("study", "scan_date", "region", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm", "side"),
     *("long_mm", "short_mm", "plane", "slice", "measurable", "touches_border"),
 )
 _ML_DECIMALS = 4
@@ -39,7 +39,7 @@ def write_volumes_csv(measurements: Measurements | Iterable[Measurements], path:
     Raises:
         OutputError: if it cannot be written.
     """
-    rows = [volume_row(m.study_id, volume) for m in _several(measurements) for volume in m.volumes]
+    rows = [volume_row(m, volume) for m in _several(measurements) for volume in m.volumes]
     write_text(path, _csv(VOLUME_COLUMNS, rows))
 
 
@@ -49,7 +49,7 @@ def write_lesions_csv(measurements: Measurements | Iterable[Measurements], path:
     Raises:
         OutputError: if it cannot be written.
     """
-    rows = [lesion_row(m.study_id, lesion) for m in _several(measurements) for lesion in m.lesions]
+    rows = [lesion_row(m, lesion) for m in _several(measurements) for lesion in m.lesions]
     write_text(path, _csv(LESION_COLUMNS, rows))
 
 
@@ -59,9 +59,7 @@ def write_volumes_json(measurements: Measurements, path: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    rows = [
-        {**volume_row(measurements.study_id, volume), "note": volume.note or None} for volume in measurements.volumes
-    ]
+    rows = [{**volume_row(measurements, volume), "note": volume.note or None} for volume in measurements.volumes]
     write_json({**_head(measurements), "volumes": rows}, path)
 
 
@@ -79,7 +77,7 @@ def write_lesions_json(measurements: Measurements, path: Path) -> None:
             "short_ends_mm": [[_mm(v) for v in end] for end in found.short_ends_mm],
         }
         extra = {"axis": found.axis, "slices": found.slices, "box": lesion.box, **ends}
-        rows.append({**lesion_row(measurements.study_id, lesion), **extra})
+        rows.append({**lesion_row(measurements, lesion), **extra})
     write_json({**_head(measurements), "lesions": rows}, path)
 
 
@@ -105,10 +103,11 @@ def write_run(record: RunRecord, path: Path) -> None:
     write_json(content, path)
 
 
-def volume_row(study_id: str, volume: RegionVolume) -> dict[str, Any]:
+def volume_row(measurements: Measurements, volume: RegionVolume) -> dict[str, Any]:
     """One row of the volumes table, rounded, in the order of :data:`VOLUME_COLUMNS`."""
     return {
-        "study": study_id,
+        "study": measurements.study_id,
+        "scan_date": measurements.scan_date or None,
         "region": volume.region,
         "volume_ml": _ml(volume.volume_ml),
         "volume_pv_ml": _ml(volume.volume_pv_ml),
@@ -120,17 +119,19 @@ def volume_row(study_id: str, volume: RegionVolume) -> dict[str, Any]:
     }
 
 
-def lesion_row(study_id: str, lesion: Lesion) -> dict[str, Any]:
+def lesion_row(measurements: Measurements, lesion: Lesion) -> dict[str, Any]:
     """One row of the lesions table, rounded, in the order of :data:`LESION_COLUMNS`."""
     x, y, z = lesion.centroid_mm
     return {
-        "study": study_id,
+        "study": measurements.study_id,
+        "scan_date": measurements.scan_date or None,
         "region": lesion.region,
         "lesion": int(lesion.number),
         "volume_ml": _ml(lesion.volume_ml),
         "x_mm": _mm(x),
         "y_mm": _mm(y),
         "z_mm": _mm(z),
+        "side": lesion.side or None,
         "long_mm": _mm(lesion.diameters.long_mm),
         "short_mm": _mm(lesion.diameters.short_mm),
         "plane": lesion.diameters.plane,

@@ -19,7 +19,13 @@ from brats_seg.core.results import Probabilities, Segmentation
 from brats_seg.core.volume import Affine, Array, Grid, Volume
 from brats_seg.io.header import SpatialForms
 from brats_seg.io.output import OutputFolder, atomic_write, file_hashes, finished, read_run
-from brats_seg.io.sidecar import read_missing_sequences, read_schema_sidecar, write_dseg_sidecars, write_probseg_sidecar
+from brats_seg.io.sidecar import (
+    read_midplane,
+    read_missing_sequences,
+    read_schema_sidecar,
+    write_dseg_sidecars,
+    write_probseg_sidecar,
+)
 from brats_seg.io.tables import (
     write_json,
     write_lesions_csv,
@@ -33,6 +39,7 @@ __all__ = [
     "OutputFolder",
     "file_hashes",
     "finished",
+    "read_midplane",
     "read_missing_sequences",
     "read_run",
     "read_schema_sidecar",

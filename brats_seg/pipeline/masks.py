@@ -24,6 +24,7 @@ from brats_seg.io.discover import check_study_id
 from brats_seg.io.nifti import read_label_result
 from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, read_run
 from brats_seg.io.write import (
+    read_midplane,
     read_missing_sequences,
     read_schema_sidecar,
     write_lesions_csv,
@@ -102,7 +103,9 @@ def read_mask(path: Path, schema: str, study_id: str | None) -> MaskReading:
     check_study_id(identity, source="the file's name" if study_id is None else "--id")
     decision = f"its numbers were read as {chosen.name} ({chosen.title}): {why}"
     # A result of this program says what it was made without, which its measurements must go on saying.
-    segmentation = Segmentation(identity, labels, chosen, missing=read_missing_sequences(path))
+    segmentation = Segmentation(
+        identity, labels, chosen, missing=read_missing_sequences(path), midplane=read_midplane(path)
+    )
     return MaskReading(segmentation, read.sha256, (decision,), read.notes)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from brats_seg.io.discover import StudyFiles, check_study_id, find_study
 from brats_seg.io.load import load_study
 from brats_seg.io.nifti import file_sha256, read_forms
 from brats_seg.io.output import OutputFolder, file_hashes, finished, read_run, write_text
+from brats_seg.io.scan_date import scan_date
 from brats_seg.io.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
 from brats_seg.models.bundle import ModelBundle, find_model
 from brats_seg.pipeline.masks import write_tables
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.pipeline.record import code_fingerprint, model_summary, peak_memory_mib, versions
+from brats_seg.preprocessing.midplane import find_midplane
 from brats_seg.preprocessing.prepare import PrepareConfig, images_on_reference, prepare
 from brats_seg.volumetrics.measure import measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel
@@ -141,10 +144,12 @@ def _compute(
     with run.step("restore"):
         native = to_native(prediction.probabilities, prepared)
         segmentation, notes = segment(native, prepared, schema_named(options.labels), card.postprocess)
+        segmentation = replace(segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
         images = images_on_reference(study, prepared.record)
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
-        measurements = measure_segmentation(segmentation, intervals=intervals)
+        measured = measure_segmentation(segmentation, intervals=intervals)
+        measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, StudyFiles) else "")
     decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions, *notes]
     warned = [*prepared.record.warnings, *(note for note in measurements.notes if "reaches the edge" in note)]
     if study.missing:
@@ -164,6 +169,8 @@ def _compute(
         peak_memory_mib=peak_memory_mib(),
         decisions=tuple(decided),
         warnings=tuple(dict.fromkeys(warned)),
+        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        scan_date=measurements.scan_date,
     )
     return StudyResult(segmentation, measurements, record, images), predictor.bundle
 

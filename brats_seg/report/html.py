@@ -15,6 +15,7 @@ from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page
 from brats_seg.report.scene import doubtful_regions, measured_lesion
 from brats_seg.report.tables import (
+    NOT_KNOWN,
     SPECK_ML,
     interval,
     lesion_groups,
@@ -104,6 +105,7 @@ def _context(result: StudyResult, pictures: ReportPictures, card: Mapping[str, A
     return {
         "study_id": segmentation.study_id,
         "disclaimer": DISCLAIMER,
+        "made": made_of(record),
         "verdict": verdict_of(result),
         "warnings": warnings_of(result),
         "volumes": volume_rows(measurements, segmentation.schema),
@@ -126,6 +128,15 @@ def _context(result: StudyResult, pictures: ReportPictures, card: Mapping[str, A
     }
 
 
+def made_of(record: RunRecord) -> str:
+    """When the scans and the page were made, and by what: ``scan of 2024-01-31; page of 2024-02-01 by brats_seg …``."""
+    scan = f"Scan of {record.scan_date}" if record.scan_date else "Date of the scan not known"
+    made = record.made.replace("T", " ")[:16]
+    page_words = f"page made{f' on {made}' if made else ''} by brats_seg {record.versions.get('brats_seg', NOT_KNOWN)}"
+    model = f" with model {record.model['name']} {record.model.get('version', '')}" if record.model.get("name") else ""
+    return f"{scan}; {page_words}{model}".rstrip() + "."
+
+
 def verdict_of(result: StudyResult) -> Verdict:
     """What was found, in one sentence and a few more."""
     measurements = result.measurements
@@ -144,7 +155,8 @@ def verdict_of(result: StudyResult) -> Verdict:
         kind = "enhancing lesion" if lesion.region == "ET" else "lesion (whole tumour)"
         size = f"{mm(lesion.diameters.long_mm)} × {mm(lesion.diameters.short_mm)} mm"
         state = "measurable" if lesion.measurable else "not measurable"
-        details.append(f"Largest {kind} {size}, {state} by RANO.")
+        side = f", {lesion.side_words}" if lesion.side else ""
+        details.append(f"Largest {kind} {size}{side}, {state} by RANO.")
     opening = "Tumour found" if by_model else "Tumour in this label map"
     return Verdict(True, f"{opening}: whole tumour {_volume_text(whole)}.", (*details, *extra))
 

@@ -58,10 +58,7 @@ def mm(length_mm: float) -> str:
 
 
 def place(centroid_mm: Sequence[float]) -> str:
-    """RAS+ millimetres without letters: ``-84, 95, 101``.
-
-    No "left" or "right": the origin of a scanner or of a BraTS file need not lie on the patient's midline.
-    """
+    """RAS+ millimetres without letters: ``-84, 95, 101``; the origin need not lie on the patient's midline."""
     return ", ".join(str(round(value)) for value in centroid_mm)
 
 
@@ -182,6 +179,7 @@ class LesionRow:
     volume: str
     diameters: str
     measurable: str
+    side: str
     place: str
     note: str
 
@@ -246,6 +244,7 @@ def _lesion_row(lesion: Lesion) -> LesionRow:
         volume=ml(lesion.volume_ml),
         diameters=f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
         measurable="yes" if lesion.measurable else "no",
+        side=lesion.side_words or NOT_KNOWN,
         place=place(lesion.centroid_mm),
         note="at the edge of the image" if lesion.touches_border else "",
     )

@@ -14,7 +14,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.results import Diameters, Lesion
+from brats_seg.core.results import Diameters, Lesion, Midplane
 from brats_seg.core.volume import Grid
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border, widen_box
@@ -29,6 +29,10 @@ CRUMB_VOXELS = 8
 that could join or part their ends."""
 
 _ROUNDING_MM = 1e-6
+_MIDLINE_MM = 3.0
+"""Nearer to the midplane than this, which is known no better, tissue counts in part for the other side."""
+_OTHER_SIDE = 0.15
+"""Share of a lesion on the other side from which it lies on both."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def find_lesions(
     bridge: Mask | None = None,
     cavity: Mask | None = None,
     plane: str | None = None,
+    midplane: Midplane | None = None,
 ) -> tuple[Lesion, ...]:
     """Every lesion of a region, largest first.
 
@@ -132,6 +137,7 @@ def find_lesions(
         bridge: same shape; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
         cavity: same shape; what diameters must not cross.
         plane: diameters are measured on; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
+        midplane: of the brain, for the side each lesion lies on.
     """
     box = bounding_box(mask)
     if box is None:
@@ -154,11 +160,12 @@ def find_lesions(
         part: Box = statistics["bounding_boxes"][k]
         low, high = _corners(part, first)
         around = widen_box(part, labels.shape, (1, 1, 1))
+        own = labels[around] == k
         if counts[k] <= CRUMB_VOXELS:
-            diameters = crumbs.measure(labels[around] == k, _corners(around, first)[0])
+            diameters = crumbs.measure(own, _corners(around, first)[0])
         else:
             diameters = measure_diameters(
-                labels[around] == k,
+                own,
                 grid,
                 start=_corners(around, first)[0],
                 bridge=None if bridge is None else bridge[around],
@@ -178,9 +185,28 @@ def find_lesions(
                 touches_border=box_touches_border(
                     (slice(low[0], high[0] + 1), slice(low[1], high[1] + 1), slice(low[2], high[2] + 1)), grid.shape
                 ),
+                side=side_of(own, grid, midplane, start=_corners(around, first)[0]),
             )
         )
     return tuple(rows)
+
+
+def side_of(mask: Mask, grid: Grid, midplane: Midplane | None, *, start: tuple[int, int, int] = (0, 0, 0)) -> str:
+    """``left``, ``right`` or ``both``, in the patient's terms; empty without a midplane or a voxel.
+
+    Args:
+        mask: one lesion, ``(X, Y, Z)``: the whole grid or a part of it.
+        grid: the whole grid.
+        midplane: of the brain.
+        start: index in the grid of the first voxel of ``mask``.
+    """
+    if midplane is None or not mask.any():
+        return ""
+    distance_mm = midplane.right_of_mm(grid.to_world(np.argwhere(mask) + start))
+    right = float(np.clip(0.5 + distance_mm / (2 * _MIDLINE_MM), 0.0, 1.0).mean())
+    if right < _OTHER_SIDE:
+        return "left"
+    return "right" if right > 1 - _OTHER_SIDE else "both"
 
 
 def _components(mask: Mask) -> NDArray[np.integer[Any]]:

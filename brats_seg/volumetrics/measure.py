@@ -147,7 +147,14 @@ def _window(segmentation: Segmentation) -> _Window:
 def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None) -> tuple[Lesion, ...]:
     bridge, cavity = _tissue_around(window, target.name, target.structures)
     return find_lesions(
-        mask, window.grid, region=target.name, start=window.start, bridge=bridge, cavity=cavity, plane=plane
+        mask,
+        window.grid,
+        region=target.name,
+        start=window.start,
+        bridge=bridge,
+        cavity=cavity,
+        plane=plane,
+        midplane=window.segmentation.midplane,
     )
 
 

@@ -26,8 +26,10 @@ FILES = (
     "{0}_dseg.json {0}_dseg.nii.gz {0}_dseg.tsv {0}_lesions.csv {0}_overlay.png {0}_probseg.json {0}_probseg.nii.gz "
     "{0}_report.html {0}_volumes.csv {0}_volumes.json run.json"
 )
-VOLUMES = "study,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border"
-LESIONS = "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,plane,slice,measurable,touches_border"
+VOLUMES = "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border"
+LESIONS = (
+    "study,scan_date,region,lesion,volume_ml,x_mm,y_mm,z_mm,side,long_mm,short_mm,plane,slice,measurable,touches_border"
+)
 MISSING_NOTE = "estimate: not assessable without T1CE"
 
 
@@ -122,6 +124,7 @@ def test_tables_have_the_columns_and_agree_with_the_mask(whole: tuple[Path, Outc
     assert as_json["ET"]["volume_ml"] == float(volumes["ET"]["volume_ml"])
     lesions = rows_of(folder / "case_lesions.csv")
     assert {row["region"] for row in lesions} == {"WT", "TC", "ET"}
+    assert {row["side"] for row in lesions} == {"both"} and {row["scan_date"] for row in lesions} == {""}
     # the long axis of the ellipsoid, within a voxel
     assert float(lesions[0]["long_mm"]) == pytest.approx(88, abs=4.5)
 
@@ -163,6 +166,34 @@ def test_no_output_holds_a_path_or_a_file_name_of_this_machine(whole: tuple[Path
     for name, raw in held.items():
         for secret in (b"secret-user", str(folder.parents[2]).encode(), b"case_t1", b"case_flair", b"/root", b"/tmp"):
             assert secret not in raw, (name, secret)
+
+
+def test_page_says_when_it_was_made_and_by_what(whole: tuple[Path, Outcome]) -> None:
+    folder, _ = whole
+    page, run = (folder / "case_report.html").read_text(), run_json(folder)
+    made = run["made"].replace("T", " ")[:16]
+    version = run["versions"]["brats_seg"]
+    assert f"Date of the scan not known; page made on {made} by brats_seg {version} with model small" in page
+    assert "<td>both sides</td>" in page and "both sides, measurable by RANO" in page
+
+
+def test_measuring_a_result_again_gives_the_same_sides(whole: tuple[Path, Outcome], cli, tmp_path: Path) -> None:
+    folder, _ = whole
+    assert cli("measure", folder / "case_dseg.nii.gz", "-o", tmp_path).code == 0
+    again = {row["region"]: row["side"] for row in rows_of(tmp_path / "case" / "case_lesions.csv")}
+    assert again == {row["region"]: row["side"] for row in rows_of(folder / "case_lesions.csv")}
+
+
+def test_bids_sessions_date_the_tables_and_the_page(segment, tmp_path: Path, drawn_case: Path, out: Path) -> None:
+    place = tmp_path / "in" / "sub-1" / "ses-2" / "anat"
+    place.mkdir(parents=True)
+    shutil.copy(drawn_case / "case_flair.nii.gz", place / "sub-1_ses-2_FLAIR.nii.gz")
+    (tmp_path / "in" / "sub-1" / "sub-1_sessions.tsv").write_text("session_id\tacq_time\nses-2\t2024-02-29T08:00:00\n")
+    assert segment(tmp_path / "in", report=True).code == 0
+    folder = out / "sub-1_ses-2"
+    assert {row["scan_date"] for row in rows_of(folder / "sub-1_ses-2_volumes.csv")} == {"2024-02-29"}
+    assert run_json(folder)["scan_date"] == "2024-02-29"
+    assert "Scan of 2024-02-29; page made on" in (folder / "sub-1_ses-2_report.html").read_text()
 
 
 def test_report_is_one_self_contained_file(whole: tuple[Path, Outcome]) -> None:

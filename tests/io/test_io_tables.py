@@ -23,7 +23,7 @@ from brats_seg.io.write import (
 
 POINT = (0.0, 0.0, 0.0)
 DIAMETERS = Diameters(22.236, 11.0, "axial", 2, 77, (POINT, (22.236, 0.0, 0.0)), (POINT, (0.0, 11.0, 0.0)), 14)
-LESION = Lesion("ET", 1, 3.14159265, (-12.3456, 40.0, -0.001), ((1, 2, 3), (4, 5, 6)), DIAMETERS, True, False)
+LESION = Lesion("ET", 1, 3.14159265, (-12.3456, 40.0, -0.001), ((1, 2, 3), (4, 5, 6)), DIAMETERS, True, False, "left")
 MEASURED = Measurements(
     "case-1",
     (
@@ -33,23 +33,25 @@ MEASURED = Measurements(
     (LESION,),
     (0.898, 0.898, 5.5),
     ("a note, with a comma",),
+    "2024-01-31",
 )
 
 
 def test_volumes_table(tmp_path: Path) -> None:
     write_volumes_csv(MEASURED, tmp_path / "v.csv")
     assert (tmp_path / "v.csv").read_text() == (
-        "study,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border\n"
-        "case-1,WT,57.305,56.9877,50.1,65.25,0.9,2,false\n"
-        "case-1,ET,0.0,,,,,0,true\n"
+        "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border\n"
+        "case-1,2024-01-31,WT,57.305,56.9877,50.1,65.25,0.9,2,false\n"
+        "case-1,2024-01-31,ET,0.0,,,,,0,true\n"
     )
 
 
 def test_lesions_table(tmp_path: Path) -> None:
     write_lesions_csv(MEASURED, tmp_path / "l.csv")
     assert (tmp_path / "l.csv").read_text() == (
-        "study,region,lesion,volume_ml,x_mm,y_mm,z_mm,long_mm,short_mm,plane,slice,measurable,touches_border\n"
-        "case-1,ET,1,3.1416,-12.35,40.0,0.0,22.24,11.0,axial,77,true,false\n"
+        "study,scan_date,region,lesion,volume_ml,x_mm,y_mm,z_mm,side,long_mm,short_mm,plane,slice,measurable,"
+        "touches_border\n"
+        "case-1,2024-01-31,ET,1,3.1416,-12.35,40.0,0.0,left,22.24,11.0,axial,77,true,false\n"
     )
 
 
