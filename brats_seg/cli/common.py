@@ -89,6 +89,10 @@ def add_print_options(parser: argparse.ArgumentParser, *, verbose: str) -> None:
 
 def device_name(text: str) -> str:
     """Type of ``--device``: refuses what can be no device before anything heavy is loaded."""
+    if text.lower().split(":")[0] == "mps":
+        raise argparse.ArgumentTypeError(
+            "Apple GPUs (mps) are not supported yet; pass --device cpu, which works on a Mac"
+        )
     if _DEVICE.fullmatch(text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is no device; choose cpu, cuda or cuda:N")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import progress, say
 from brats_seg.core.labels import Region
+
+if TYPE_CHECKING:
+    from brats_seg.verification.demo import DemoVisit
+
+
+_CLOSE, _CLOSE_ML = 0.2, 0.1
+"""Volumes that differ by less, as a share of the truth or in ml, are not pointed out."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,12 +48,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(demo.to_dict(), indent=1))
         return 0
-    lines = [f"{'visit':16}{'region':24}{'found':>10}{'true':>13}"]
-    for visit in demo.visits:
-        for region, true_ml in visit.truth_ml.items():
-            name = Region[region].value
-            lines.append(f"{visit.date:16}{name:24}{visit.found_ml[region]:7.1f} ml{true_ml:10.1f} ml")
+    lines = comparison(demo.visits)
     lines += [f"scans:    {demo.scans}", f"results:  {demo.results}"]
     lines += [f"look at:  {demo.report}", f"          {demo.timeline}"]
     say("\n".join(lines), quiet=arguments.quiet)
     return 0
+
+
+def comparison(visits: Sequence[DemoVisit]) -> list[str]:
+    """Found beside true volumes, in lines; the last says where they are far apart, if they are."""
+    lines = [f"{'visit':16}{'region':24}{'found':>10}{'true':>13}{'off':>8}"]
+    far = []
+    for visit in visits:
+        for region, true_ml in visit.truth_ml.items():
+            name, found_ml = Region[region].value, visit.found_ml[region]
+            off = f"{found_ml / true_ml - 1:+.0%}" if true_ml > 0 else "-"
+            lines.append(f"{visit.date:16}{name:24}{found_ml:7.1f} ml{true_ml:10.1f} ml{off:>8}")
+            if abs(found_ml - true_ml) > max(_CLOSE * true_ml, _CLOSE_ML):
+                far.append(f"{name} at {visit.date} ({off})" if true_ml > 0 else f"{name} at {visit.date}")
+    if far:
+        lines.append(f"The model is more than {_CLOSE:.0%} off the truth for {', '.join(far)}.")
+    return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from brats_seg.cli.common import (
     say,
     studies_of,
 )
+from brats_seg.core.errors import OutputError
 from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 
@@ -86,9 +88,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every study; the good ones finish, the bad ones are listed at the end."""
+    began = time.perf_counter()
     failures: Failures = []
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []
+    _check_place(arguments, studies)
     if studies:
         with progress("starting", 2, hidden=arguments.quiet) as tick:
             tick("loading libraries")
@@ -98,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             tick("opening the model")
             predictor = open_predictor(options)
         try:
-            _segment_all(studies, arguments, options, predictor, results=results, failures=failures)
+            _segment_all(studies, arguments, options, predictor, began=began, results=results, failures=failures)
         except KeyboardInterrupt:
             if len(studies) > 1:
                 complain(f"{len(results)} of {len(studies)} studies are finished; go on with --resume")
@@ -106,6 +110,28 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1))
     return report_failures(failures, finished=len(results))
+
+
+def _check_place(arguments: argparse.Namespace, studies: list[StudyFiles]) -> None:
+    """Results among the scans are refused, and those in a folder below are pointed out.
+
+    Raises:
+        OutputError: if the output is a folder of scans, or one of those passed.
+    """
+    if not arguments.studies:
+        return  # files that were named one by one are found again wherever the results lie
+    output = arguments.output.resolve()
+    scans = {path.resolve().parent for study in studies for path in study.files.values()}
+    if output in scans or output in {place.resolve() for place in arguments.studies}:
+        raise OutputError(
+            f"the results would lie among the scans in {arguments.output}. Choose a folder of their own with -o."
+        )
+    if scans & set(output.parents):
+        say(f"note: the results go below the folder of the scans, to {arguments.output}", quiet=_is_silent(arguments))
+
+
+def _is_silent(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.quiet or arguments.json)
 
 
 def _options(arguments: argparse.Namespace) -> SegmentOptions:
@@ -130,26 +156,34 @@ def _segment_all(
     options: SegmentOptions,
     predictor: Predictor,
     *,
+    began: float,
     results: list[dict[str, Any]],
     failures: Failures,
 ) -> None:
-    silent = arguments.quiet or arguments.json
     for number, study in enumerate(studies, start=1):
         place = f"[{number}/{len(studies)}] " if len(studies) > 1 else ""
-        work = partial(_segment_one, study, arguments, options, predictor, place=place)
+        work = partial(_segment_one, study, arguments, options, predictor, place=place, began=began)
         done = attempt(study.id, work, failures)
         if done is not None:
             row, text = done
             results.append(row)
-            say(place + text, quiet=silent)
+            say(place + text, quiet=_is_silent(arguments))
+        began = time.perf_counter()
 
 
 def _segment_one(
-    study: StudyFiles, arguments: argparse.Namespace, options: SegmentOptions, predictor: Predictor, *, place: str
+    study: StudyFiles,
+    arguments: argparse.Namespace,
+    options: SegmentOptions,
+    predictor: Predictor,
+    *,
+    place: str,
+    began: float,
 ) -> tuple[dict[str, Any], str]:
     """Segment a study; returns what ``--json`` prints of it, and what a person reads.
 
-    The result itself is given up here: its images are large, and the next study needs the room.
+    The result itself is given up here: its images are large, and the next study needs the room. The seconds told are
+    what the user waited since ``began``: for the first study, the loading of libraries and model too.
     """
     from brats_seg.pipeline import STEPS, reason_to_redo, segment_study
 
@@ -158,15 +192,17 @@ def _segment_one(
         reason = reason_to_redo(folder, study, options, predictor.bundle)
         if not reason:
             return {"study": study.id, "folder": str(folder), "resumed": True}, f"{study.id}: finished before, kept"
-        say(f"{place}{study.id}: done again, because {reason}", quiet=arguments.quiet or arguments.json)
+        say(f"{place}{study.id}: done again, because {reason}", quiet=_is_silent(arguments))
     steps = len(STEPS) - (0 if options.report else 1)
     with progress(place + study.id, steps, hidden=arguments.quiet) as tick:
         result = segment_study(study, arguments.output, options=options, predictor=predictor, tick=tick)
     result = replace(result, folder=folder)  # as the user wrote it, not resolved
-    return summary(result), describe(result, ignored=study.ignored, verbose=arguments.verbose)
+    seconds = time.perf_counter() - began
+    text = describe(result, seconds=seconds, ignored=study.ignored, verbose=arguments.verbose)
+    return summary(result, seconds=seconds), text
 
 
-def summary(result: StudyResult) -> dict[str, Any]:
+def summary(result: StudyResult, *, seconds: float) -> dict[str, Any]:
     """What ``--json`` prints of a study."""
     measurements = result.measurements
     return {
@@ -176,23 +212,24 @@ def summary(result: StudyResult) -> dict[str, Any]:
         "volumes_ml": {row.region: round(row.volume_ml, 4) for row in measurements.volumes},
         "estimates": {row.region: row.note for row in measurements.volumes if row.note},
         "warnings": list(result.record.warnings),
-        "seconds": round(sum(result.record.timings_s.values()), 2),
+        "seconds": round(seconds, 2),
         "resumed": False,
     }
 
 
-def describe(result: StudyResult, *, ignored: tuple[str, ...] = (), verbose: bool = False) -> str:
+def describe(result: StudyResult, *, seconds: float, ignored: tuple[str, ...] = (), verbose: bool = False) -> str:
     """What a person reads of a study, in a few lines.
 
     Args:
         result: the study.
+        seconds: the user waited for it.
         ignored: names of files that were not used.
         verbose: also every decision and the time of each step.
     """
     name, record = result.segmentation.study_id, result.record
     rows = [row for row in result.measurements.volumes if row.region in Region.__members__]
     found = "" if any(row.volume_ml > 0 for row in rows) else ", no tumour found"
-    lines = [f"{name}: done in {sum(record.timings_s.values()):.1f} s{found}"]
+    lines = [f"{name}: done in {seconds:.1f} s{found}"]
     lines += [volume_line(row) for row in rows]
     lines += [f"  warning: {warning}" for warning in record.warnings]
     if verbose:

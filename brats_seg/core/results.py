@@ -93,9 +93,9 @@ class Segmentation:
         return self.schema.region_mask(self.labels.data, region)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RegionVolume:
-    """Size of one region or sub-region; one row of the volumes table.
+    """Size of one region or sub-region; one row of the volumes table. Its ``repr`` is ``WT 56.50 ml (50.0 to 63.0)``.
 
     Attributes:
         region: ``WT``, ``TC``, ``ET``, or a structure such as ``NCR``, ``ED``, ``RC``.
@@ -118,6 +118,11 @@ class RegionVolume:
     lesions: int
     touches_border: bool
     note: str = ""
+
+    def __repr__(self) -> str:
+        known = self.low_ml is not None and self.high_ml is not None
+        interval = f" ({self.low_ml:.1f} to {self.high_ml:.1f})" if known else ""
+        return f"{self.region} {self.volume_ml:.2f} ml{interval}"
 
 
 @dataclass(frozen=True)
@@ -198,22 +203,31 @@ class Measurements:
     notes: tuple[str, ...] = ()
     scan_date: str = ""
 
+    def __str__(self) -> str:
+        lines = [self.study_id, *(f"  {row!r}{f', {row.note}' if row.note else ''}" for row in self.volumes)]
+        return "\n".join(lines)
+
     def volume(self, region: Region | str) -> RegionVolume:
-        """The row of one region.
+        """The row of one region, whose name may be written in any case.
 
         Raises:
-            KeyError: if it was not measured.
+            KeyError: naming what was measured, if the region was not.
         """
-        name = region if isinstance(region, str) else region.abbreviation
+        name = _name(region)
         for row in self.volumes:
             if row.region == name:
                 return row
-        raise KeyError(name)
+        measured = ", ".join(row.region for row in self.volumes) or "nothing"
+        raise KeyError(f"there is no region {region!r}; measured: {measured}")
 
     def lesions_of(self, region: Region | str) -> tuple[Lesion, ...]:
-        """Lesions of one region, largest first."""
-        name = region if isinstance(region, str) else region.abbreviation
+        """Lesions of one region, whose name may be written in any case, largest first."""
+        name = _name(region)
         return tuple(lesion for lesion in self.lesions if lesion.region == name)
+
+
+def _name(region: Region | str) -> str:
+    return region.upper() if isinstance(region, str) else region.abbreviation
 
 
 @dataclass(frozen=True)

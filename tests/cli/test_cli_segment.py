@@ -421,6 +421,44 @@ def test_two_runs_into_one_output_the_second_is_refused(segment, case: Path, out
     assert "another run is writing" in done.err and done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", [".", "in", "in/case"])
+def test_results_do_not_go_among_the_scans(cli, case: Path, model: Path, tmp_path: Path, place: str) -> None:
+    before = entries(tmp_path)
+    done = cli("segment", tmp_path if place == "." else case if place == "in/case" else case.parent,
+               "-o", tmp_path / place, "--model", model)  # fmt: skip
+    assert (done.code, done.out) == (6, "")
+    assert "would lie among the scans" in done.err and done.err.count("\n") == 1
+    assert entries(tmp_path) == before
+
+
+def test_results_below_the_scans_are_pointed_out(cli, case: Path, model: Path) -> None:
+    done = cli("segment", case, "-o", case / "results", "--model", model, "--engine", "torch", "--no-report")
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"note: the results go below the folder of the scans, to {case / 'results'}\n")
+
+
+def test_the_seconds_told_are_what_the_user_waited(
+    segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    opened = studies.open_predictor
+
+    def slowly(*arguments: object) -> object:
+        time.sleep(1.5)
+        return opened(*arguments)
+
+    monkeypatch.setattr(studies, "open_predictor", slowly)
+    seconds = segment(case, "--json").json["results"][0]["seconds"]
+    assert seconds >= 1.5 + sum(run_json(out / "case")["timings_s"].values())
+
+
+def test_apple_gpus_are_not_supported_and_that_is_said(cli) -> None:
+    done = cli("segment", "x", "-o", "y", "--device", "mps")
+    assert done.code == 2
+    assert "Apple GPUs (mps) are not supported yet; pass --device cpu" in done.err
+
+
 def test_progress_shows_on_a_terminal_only(segment, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

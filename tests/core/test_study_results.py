@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.words import count
 
 GRID = Grid((3, 4, 5), np.eye(4))
 IMAGE = Volume(np.ones(GRID.shape, np.float32), GRID)
@@ -105,18 +107,42 @@ def test_a_segmentation_speaks_its_schema() -> None:
         )
 
 
-def test_measurements_are_found_by_region_or_name() -> None:
-    row = RegionVolume("ET", 1.0, None, None, None, None, 1, False)
-    held = Measurements("a", (row,), (), (1.0, 1.0, 1.0))
-    assert held.volume(Region.ET) is row
-    assert held.volume("ET") is row
-    assert held.lesions_of(Region.ET) == ()
-    with pytest.raises(KeyError):
-        held.volume("RC")
+def test_measurements_are_found_by_region_or_name_in_any_case() -> None:
+    rows = tuple(
+        RegionVolume(name, volume, None, *interval, 1, False, note)
+        for name, volume, interval, note in (
+            ("WT", 56.5, (50.0, 63.04, 0.9), ""),
+            ("ET", 0.0, (None, None, None), "estimate: not assessable without T1CE"),
+        )
+    )
+    found = Measurements("case", rows, (), (1.0, 1.0, 1.0))
+    for name in (Region.WT, "WT", "wt", "Wt"):
+        assert found.volume(name) is rows[0]
+    with pytest.raises(KeyError, match=r"no region 'XX'; measured: WT, ET"):
+        found.volume("XX")
+    assert repr(found.volumes) == "(WT 56.50 ml (50.0 to 63.0), ET 0.00 ml)"
+    assert str(found) == ("case\n  WT 56.50 ml (50.0 to 63.0)\n  ET 0.00 ml, estimate: not assessable without T1CE")
+
+
+def test_advice_is_left_out_where_the_command_lacks_the_option() -> None:
+    error = InputError("it is there.", advice={"--overwrite": "Pass --overwrite.", "--resume": "Or --resume."})
+    assert str(error) == "it is there. Pass --overwrite. Or --resume."
+    try:
+        errors.offer({"--overwrite", "-o"})
+        assert str(error) == "it is there. Pass --overwrite."
+        assert str(pickle.loads(pickle.dumps(error))) == "it is there. Pass --overwrite."
+    finally:
+        errors.offer(None)
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 studies"), (1, "1 study"), (2, "2 studies")])
+def test_one_is_not_many(number: int, words: str) -> None:
+    assert count(number, "study", "studies") == words
+    assert count(number, "file") == words.replace("study", "file").replace("studies", "files")
 
 
 def test_exit_codes_are_distinct() -> None:
     family = errors.BratsSegError.__subclasses__()
     codes = [kind.exit_code for kind in family]
-    assert sorted(codes) == [2, 3, 4, 5, 6]
+    assert sorted(codes) == [1, 2, 3, 4, 5, 6]
     assert errors.BratsSegError.exit_code == 1
