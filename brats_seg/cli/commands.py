@@ -25,7 +25,7 @@ from brats_seg.cli import (
     train,
 )
 from brats_seg.cli.common import complain, flush, say
-from brats_seg.core.errors import UNFORESEEN, BratsSegError, OutputError, UsageError, explained, offer
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, OutputError, UsageError, explained, lack
 
 COMMANDS = (segment, track, check, measure, respond, models, demo, phantom, train, crossval, evaluate, explore)
 
@@ -42,13 +42,13 @@ Research software, not a medical device."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Usage errors take the same way as every other error; the options of the command chosen are kept."""
+    """Usage errors take the same way as every other error; the words that choose a command are kept."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does; ``options`` of the result are those of the innermost command."""
+        """As argparse does; ``prog`` of the result is that of the innermost command."""
         found, rest = super().parse_known_args(args, namespace)
-        if not hasattr(found, "options"):
-            found.options = tuple(self._option_string_actions)
+        if not hasattr(found, "prog"):
+            found.prog = self.prog
         return found, rest
 
     def error(self, message: str) -> NoReturn:
@@ -89,22 +89,34 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def options_by_command(parser: argparse.ArgumentParser) -> dict[str, frozenset[str]]:
+    """Options of each command, and of each command inside one, by its words, such as ``brats-seg models import``."""
+    found = {parser.prog: frozenset(option for action in parser._actions for option in action.option_strings)}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                found |= options_by_command(inner)
+    return found
+
+
 def run_command(argv: Sequence[str] | None) -> int:
     """Run one command and return its exit code; arguments and errors as for :func:`brats_seg.cli.main`."""
     as_json = False
     try:
-        arguments = build_parser().parse_args(argv)
+        parser = build_parser()
+        arguments = parser.parse_args(argv)
         if arguments.command is None:
             raise UsageError("no command given; choose one. See: brats-seg --help")
         as_json = bool(getattr(arguments, "json", False))
-        offer(arguments.options)
+        options = options_by_command(parser)
+        lack(frozenset().union(*options.values()) - options[arguments.prog])
         _check_working_folder()
         code = int(arguments.run(arguments))
         flush()
     except (BratsSegError, *UNFORESEEN) as error:
         return _fail(explained(error), as_json=as_json)
     finally:
-        offer(None)
+        lack(())
     return code
 
 

@@ -204,7 +204,7 @@ def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
     try:
         return read_mask(pair.prediction if side == "predictions" else pair.reference, schema, pair.id)
     except InputError as error:
-        words = str(error).replace("--schema", f"--schema-{side}")
+        words = error.words.replace("--schema", f"--schema-{side}")
         raise InputError(f"{side.removesuffix('s')}: {words}") from error
 
 

@@ -8,43 +8,41 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-_offered: frozenset[str] | None = None
+from brats_seg.core.words import without_options
+
+_lacking: frozenset[str] = frozenset()
 
 
-def offer(options: Iterable[str] | None) -> None:
-    """Say which options the running command has; None where none runs, and every advice is given."""
-    global _offered  # noqa: PLW0603 - a process runs one command, and errors are put into words all over it
-    _offered = None if options is None else frozenset(options)
+def lack(options: Iterable[str]) -> None:
+    """Say which options of other commands the running one does not have: no message advises to pass them."""
+    global _lacking  # noqa: PLW0603 - a process runs one command, and errors are put into words all over it
+    _lacking = frozenset(options)
 
 
-def offered() -> frozenset[str] | None:
-    """What was passed to :func:`offer`."""
-    return _offered
+def lacking() -> frozenset[str]:
+    """What was passed to :func:`lack`; nothing where no command runs."""
+    return _lacking
 
 
 class BratsSegError(Exception):
-    """Base of every error that is explained to the user.
+    """Base of every error that is explained to the user; its text leaves out advice about options that are not there.
 
-    Args:
-        words: what is wrong, with the values, and what any caller can do about it.
-        advice: further sentences, each by the option of the command line it names; those whose option the running
-            command does not have (:func:`offer`) are left out.
+    Attributes:
+        words: the whole text.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, words: str = "", *, advice: Mapping[str, str] | None = None) -> None:
+    def __init__(self, words: str = "") -> None:
         super().__init__(words)
         self.words = words
-        self.advice = dict(advice or {})
 
     def __str__(self) -> str:
-        fitting = (words for option, words in self.advice.items() if _offered is None or option in _offered)
-        return " ".join((self.words, *fitting))
+        return without_options(self.words, _lacking)
 
 
 class UsageError(BratsSegError):

@@ -1,8 +1,41 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and sentences about options."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_CLAUSE = re.compile(r"(,? or (?=[a-z-])|; | and (?=pass\b))")
 
 
 def count(number: int, one: str, many: str = "") -> str:
     """``1 study``, ``2 studies``, ``0 files``; ``many`` is given where an s at the end does not do."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def options_in(text: str) -> frozenset[str]:
+    """Options of a command line that a text names."""
+    return frozenset(_OPTION.findall(text))
+
+
+def without_options(text: str, options: Set[str]) -> str:
+    """A message without the sentences, or parts after *or*, that name one of ``options``."""
+    if not options_in(text) & options:
+        return text
+    kept = (_without(sentence, options) for sentence in _SENTENCE.split(text))
+    return " ".join(sentence for sentence in kept if sentence)
+
+
+def _without(sentence: str, options: Set[str]) -> str:
+    parts = ["", *_CLAUSE.split(sentence)]  # each clause after what joins it to the one before
+    pairs = list(zip(parts[::2], parts[1::2], strict=True))
+    kept = [(joint, clause) for joint, clause in pairs if not options_in(clause) & options]
+    if kept == pairs:
+        return sentence
+    result = "".join(clause if number == 0 else joint + clause for number, (joint, clause) in enumerate(kept)).strip()
+    if not result:
+        return ""
+    stop = "." if sentence.endswith(".") and not result.endswith(".") else ""
+    return result[0].upper() + result[1:] + stop

@@ -211,11 +211,8 @@ class OutputFolder:
             return
         if self.exists == "refuse":
             raise OutputError(
-                f"{self.final} already holds {count(len(entries), 'file')}. Choose another output folder with -o.",
-                advice={
-                    "--overwrite": "Or pass --overwrite to replace what is there.",
-                    "--resume": "Or pass --resume to keep what is finished.",
-                },
+                f"{self.final} already holds {count(len(entries), 'file')}. Choose another output folder with -o, or "
+                "pass --overwrite to replace what is there, or pass --resume to keep what is finished."
             )
         outputs = (read_run(self.final) or {}).get("outputs")
         if not isinstance(outputs, dict):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
 
-from brats_seg.core.errors import EXIT_INTERRUPTED, DeviceError, InputError, offer, offered
+from brats_seg.core.errors import EXIT_INTERRUPTED, DeviceError, InputError, lack, lacking
 from brats_seg.inference.memory import divide_memory, usable_processors
 
 MOST_LOSSES = 2
@@ -172,7 +172,7 @@ class Processes:
         count = self.room or 1
         # spawn: torch and OpenMP do not survive a fork
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(count, mp_context=context, initializer=_join, initargs=(count, offered()))
+        return ProcessPoolExecutor(count, mp_context=context, initializer=_join, initargs=(count, lacking()))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start a task; a pool that broke since the last one is replaced first."""
@@ -304,12 +304,12 @@ def interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _join(processes: int, options: frozenset[str] | None) -> None:
+def _join(processes: int, options: frozenset[str]) -> None:
     """In a process of the pool: its share of the cores and of the memory, and an end that leaves nothing behind."""
     import torch  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
-    offer(options)
+    lack(options)
     divide_memory(processes)
     torch.set_num_threads(max(1, usable_processors() // processes))
 

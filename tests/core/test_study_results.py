@@ -124,15 +124,27 @@ def test_measurements_are_found_by_region_or_name_in_any_case() -> None:
     assert str(found) == ("case\n  WT 56.50 ml (50.0 to 63.0)\n  ET 0.00 ml, estimate: not assessable without T1CE")
 
 
-def test_advice_is_left_out_where_the_command_lacks_the_option() -> None:
-    error = InputError("it is there.", advice={"--overwrite": "Pass --overwrite.", "--resume": "Or --resume."})
-    assert str(error) == "it is there. Pass --overwrite. Or --resume."
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("No.", "No."),
+        ("It is there. Pass --b to go on, or choose another.", "It is there. Choose another."),
+        ("It is there. Take another -o, or pass --a, or pass --b.", "It is there. Take another -o, or pass --a."),
+        ("It runs here; pass --a cpu or --b torch", "It runs here; pass --a cpu"),
+        ("Split it (with x, or y) and pass the parts with --b1, --b and --c.", "Split it (with x, or y)."),
+        ("Damaged. Pass --b.", "Damaged."),
+        ("Fetch it first (python -m x --unknown y).", "Fetch it first (python -m x --unknown y)."),
+    ],
+)  # fmt: skip
+def test_advice_is_left_out_where_the_command_lacks_the_option(text: str, left: str) -> None:
+    error = InputError(text)
+    assert str(error) == error.words == text
     try:
-        errors.offer({"--overwrite", "-o"})
-        assert str(error) == "it is there. Pass --overwrite."
-        assert str(pickle.loads(pickle.dumps(error))) == "it is there. Pass --overwrite."
+        errors.lack({"--b", "--b1", "--c"})
+        assert str(error) == left
+        assert str(pickle.loads(pickle.dumps(error))) == left
     finally:
-        errors.offer(None)
+        errors.lack(())
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 studies"), (1, "1 study"), (2, "2 studies")])
