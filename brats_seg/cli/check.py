@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from brats_seg.cli.common import (
     Failures,
     add_print_options,
     add_sequence_options,
+    attempt,
     failures_as_json,
     progress,
     report_failures,
@@ -52,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for study in studies:
         with progress(f"check {study.id}", 2, hidden=arguments.quiet) as tick:
-            row = check(study, tick)
+            row = attempt(study.id, partial(check, study, tick), failures)
+        if row is None:
+            continue
         rows.append(row)
         if row["problems"]:
             failures.append((study.id, InputError(" ".join(row["problems"]))))

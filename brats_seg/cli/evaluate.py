@@ -7,12 +7,14 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, add_print_options, failures_as_json, progress, report_failures, say
+from brats_seg.cli.common import Failures, add_print_options, attempt, failures_as_json, progress, report_failures, say
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         first = _evaluate(arguments, matches, "predictions", failures)
         if first is None:
             report_failures(failures, finished=0)
-            raise InputError(f"not one of {len(matches.pairs)} pairs could be evaluated; the reasons are above")
+            raise InputError(
+                f"not one of {counted(len(matches.pairs), 'pair')} could be evaluated; the reasons are above"
+            )
         second = _evaluate(arguments, compared, "comparison", failures) if compared else None
         comparison = _compare(first[0], second[0]) if second else None
         _write(arguments, folder.path, (first, second), comparison, failures)
@@ -159,12 +163,9 @@ def _cases(
     """Read one pair after the other; what cannot be read is noted and passed over."""
     for pair in matches.pairs:
         tick(pair.id)
-        try:
-            case = _read(pair, schemas, gathered)
-        except InputError as error:
-            gathered.failures.append((pair.id, error))
-            continue
-        yield case
+        case = attempt(pair.id, partial(_read, pair, schemas, gathered), gathered.failures)
+        if case is not None:
+            yield case
         del case
 
 
@@ -309,7 +310,7 @@ def _summary(
 
 def _text(evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, *, verbose: bool) -> str:
     count = len(evaluation.case_ids)
-    lines = [f"{count} {'case' if count == 1 else 'cases'}; mean (95 % interval), median"]
+    lines = [f"{counted(count, 'case')}; mean (95 % interval), median"]
     decimals = {name: (title, places) for name, title, places in _PRINTED}
     for row in _means(evaluation):
         title, places = decimals[row["metric"]]

@@ -11,6 +11,7 @@ from brats_seg.cli.common import add_print_options, progress, say
 from brats_seg.cli.evaluate import refuse_other_results
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.verification.facts import Exploration
@@ -95,8 +96,9 @@ def _summary(found: Exploration, folder: Path) -> dict[str, Any]:
 
 def _text(found: Exploration, folder: Path, *, verbose: bool) -> str:
     labelled = sum(study.labels is not None for study in found.studies)
-    patients = len({study.patient for study in found.studies})
-    lines = [f"{len(found.studies)} studies of {patients} patients, {labelled} with a label map"]
+    studies = counted(len(found.studies), "study", "studies")
+    patients = counted(len({study.patient for study in found.studies}), "patient")
+    lines = [f"{studies} of {patients}, {labelled} with a label map"]
     shown = found.findings if verbose else found.findings[:_SHOWN]
     lines += [f"  {finding.severity}: {finding.study}: {finding.text}" for finding in shown]
     if len(found.findings) > len(shown):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import add_print_options, progress, say
 from brats_seg.cli.segment import volume_line
 from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.core.results import Measurements
@@ -92,7 +93,8 @@ def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbos
         side = f", {lesion.side_words}" if lesion.side else ""
         lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}{side}")
     if len(listed) > len(shown):
-        lines.append(f"  and {len(listed) - len(shown)} smaller ET lesions: see the tables, or pass -v")
+        rest = counted(len(listed) - len(shown), "smaller ET lesion")
+        lines.append(f"  and {rest}: see the tables, or pass -v")
     lines += [f"  warning: {warning}" for warning in mask.warnings]
     lines += [f"  note: {note}" for note in measurements.notes]
     lines.append(f"  tables: {folder}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import progress, say
 from brats_seg.core.errors import UsageError
+from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.phantom.defects import DefectKind
@@ -159,9 +160,9 @@ def _patients(arguments: argparse.Namespace) -> int:
         counts = {"patients": options.patients, "written": done.written, "kept": done.kept}
         say(json.dumps({**counts, "folder": str(arguments.output), "page": str(done.page)}, indent=1))
         return 0
-    kept = f", {done.kept} were there" if done.kept else ""
+    kept = f", {done.kept} {'was' if done.kept == 1 else 'were'} there" if done.kept else ""
     say(
-        f"{options.patients} patients: {done.written} visits made{kept}\n"
+        f"{counted(options.patients, 'patient')}: {counted(done.written, 'visit')} made{kept}\n"
         f"  truth:   {arguments.output / 'phantoms.tsv'}\n  look at: {arguments.output / done.page.name}",
         quiet=arguments.quiet,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import Failures, add_print_options, complain, device_name_or_auto, progress, say
 from brats_seg.cli.respond import CRITERIA_NAMES, DISEASES
 from brats_seg.core.errors import InputError, OutputError, UsageError
+from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.io.visits import PatientFiles
@@ -175,7 +176,9 @@ def _follow(arguments: argparse.Namespace, jobs: tuple[PatientJob, ...], whole: 
 def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
     """What a person reads of a patient."""
     summary = outcome.summary or {}
-    lines = [f"{outcome.patient}: {len(summary['visits'])} visits{', kept from before' if outcome.kept else ''}"]
+    lines = [
+        f"{outcome.patient}: {counted(len(summary['visits']), 'visit')}{', kept from before' if outcome.kept else ''}"
+    ]
     lines.append(f"  {summary['criteria']}, disease {summary['disease']} ({summary['disease_reason']})")
     lines += [f"  {measure}: {_verdict(summary, measure)}" for measure in summary["best"]]
     lines += [f"  warning: {words}" for words in summary["warnings"]]

@@ -10,7 +10,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _CLAUSE = re.compile(r"(,? or (?=[a-z-])|; | and (?=pass\b))")
 
 
-def count(number: int, one: str, many: str = "") -> str:
+def counted(number: int, one: str, many: str = "") -> str:
     """``1 study``, ``2 studies``, ``0 files``; ``many`` is given where an s at the end does not do."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 

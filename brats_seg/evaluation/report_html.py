@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from brats_seg.core.labels import REGIONS
+from brats_seg.core.words import counted
 from brats_seg.evaluation.evaluate import Evaluation
 from brats_seg.evaluation.figures import bland_altman_plots, box_plots, reliability_plots, snapshot_picture
 
@@ -80,7 +81,7 @@ def evaluation_html(evaluation: Evaluation, *, title: str, comparison: pd.DataFr
     count = len(evaluation.case_ids)
     sections = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{count} {"case" if count == 1 else "cases"}. {DISCLAIMER}</p>',
+        f'<p class="soft">{counted(count, "case")}. {DISCLAIMER}</p>',
         _summary(evaluation),
         _section(
             "Distribution", _plot(box_plots(evaluation.cases, _BOXES), "Box plots of Dice and distances by region")
@@ -154,7 +155,7 @@ def _summary(evaluation: Evaluation) -> str:
                 cells.append(_with_interval(row["mean"], row["low"], row["high"], decimals) + some)
                 cells.append(number(row["median"], decimals))
             rows.append(cells)
-        parts.append(f"<h3>{escape(str(subset))}: {count} {'case' if count == 1 else 'cases'}</h3>{_table(head, rows)}")
+        parts.append(f"<h3>{escape(str(subset))}: {counted(count, 'case')}</h3>{_table(head, rows)}")
     return _section("Scores", *parts)
 
 

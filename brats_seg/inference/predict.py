@@ -136,7 +136,7 @@ class Predictor:
             log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
             return StageOutputs(whole, None, None)
         size = "x".join(str(side.stop - side.start) for side in box)
-        log.decisions.append(f"looked closer at {size} voxels around the tumour")
+        log.decisions.append(f"looked closer at {size} voxels, where the whole-brain pass found signs of a tumour")
         seen = [prepared.array[(slice(None), *box)]] * len(fine)
         for n, stage in enumerate(fine):
             if stage.hears_coarse and wholes:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
+from brats_seg.core.words import counted
 from brats_seg.io.names import Role, is_nifti, read_name, read_names, stem
 
 _ENDING = re.compile(
@@ -111,8 +112,9 @@ def find_label_files(place: Path) -> tuple[LabelFile, ...]:
         folder_id = _folder_name(folder) if len(chosen) == 1 and folder != place else ""
         files += [LabelFile(_id_of(name, folder), folder / name, folder_id) for name in chosen]
     if not files:
+        seen = counted(sum(map(len, by_folder.values())), "NIfTI file")
         raise InputError(
-            f"{place} holds no label map ({sum(map(len, by_folder.values()))} NIfTI files seen). Label maps are called "
+            f"{place} holds no label map ({seen} seen). Label maps are called "
             "ID_seg.nii.gz, ID-seg.nii.gz, ID_dseg.nii.gz, or ID.nii.gz in a folder without scans."
         )
     return tuple(sorted(_told_apart(files), key=lambda file: file.id))

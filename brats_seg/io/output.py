@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
 from brats_seg.core.errors import InputError, OutputError
-from brats_seg.core.words import count
+from brats_seg.core.words import counted
 from brats_seg.io.nifti import file_sha256
 
 RUN_FILE = "run.json"
@@ -211,7 +211,7 @@ class OutputFolder:
             return
         if self.exists == "refuse":
             raise OutputError(
-                f"{self.final} already holds {count(len(entries), 'file')}. Choose another output folder with -o, or "
+                f"{self.final} already holds {counted(len(entries), 'file')}. Choose another output folder with -o, or "
                 "pass --overwrite to replace what is there, or pass --resume to keep what is finished."
             )
         outputs = (read_run(self.final) or {}).get("outputs")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from brats_seg.core.words import counted
 from brats_seg.longitudinal.criteria import Criteria
 from brats_seg.longitudinal.history import ClinicalEvent, EventKind, PatientHistory
 
@@ -124,7 +125,7 @@ def _after_radiotherapy(day: date, scan: date, criteria: Criteria) -> str:
     gap = (scan - day).days
     start, stop = criteria.baseline_from_days.value, criteria.baseline_to_days.value
     usual = "" if start <= gap <= stop else f", outside the usual {start} to {stop} days"
-    return f"first scan after radiotherapy, {gap} days after its end on {day}{usual}"
+    return f"first scan after radiotherapy, {counted(gap, 'day')} after its end on {day}{usual}"
 
 
 def _also_set_by(current: Episode, following: Episode) -> Episode:

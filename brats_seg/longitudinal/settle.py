@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from brats_seg.core.words import counted
 from brats_seg.longitudinal.criteria import ConfirmationReference, ConfirmationRule, Criteria
 from brats_seg.longitudinal.history import VisitMeasurements
 from brats_seg.longitudinal.reading import TOLERANCE_PERCENT, Category, Look, Reading, percent_of
@@ -111,7 +112,7 @@ def _settle_progression(
         if ripe and readings[index].category is not Category.NE:
             for i in ripe:
                 what = "the decline has passed" if readings[i].by_decline else "pseudoprogression"
-                note = f"refuted by the scan of {day}, {(day - visits[i].day).days} days later: {what}"
+                note = f"refuted by the scan of {day}, {counted((day - visits[i].day).days, 'day')} later: {what}"
                 answers[i] = _with(answers[i], Status.REFUTED, note)
             pending = [i for i in pending if i not in ripe]
         if standing is not None:
@@ -172,7 +173,7 @@ def _needs_confirmation(criteria: Criteria, days: int | None, reading: Reading) 
         return f"{criteria.title} confirms every progression by a scan at least {weeks:g} weeks later"
     if rule is ConfirmationRule.EARLY and days is not None and days <= criteria.early_days.value:
         return (
-            f"{days} days after radiotherapy, within {criteria.early_days.value}: may {what}, "
+            f"{counted(days, 'day')} after radiotherapy, within {criteria.early_days.value}: may {what}, "
             f"confirm by a scan at least {weeks:g} weeks later"
         )
     return ""
@@ -212,7 +213,7 @@ def _kept(
         if level is not None and level < own:
             if open_between:
                 return unsettled
-            return Status.REFUTED, f"not kept: lost at the scan of {visits[later].day}, {gap} days later"
+            return Status.REFUTED, f"not kept: lost at the scan of {visits[later].day}, {counted(gap, 'day')} later"
         if level is not None and gap >= wait:
             return Status.CONFIRMED, f"confirmed by the scan of {visits[later].day}"
     return Status.PRELIMINARY, f"no scan at least {wait / 7:g} weeks later confirms it yet"

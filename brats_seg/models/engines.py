@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import DeviceError, ModelError, UsageError
+from brats_seg.core.words import counted
 from brats_seg.models.bundle import ModelBundle, Stage
 from brats_seg.models.layout import Layout
 from brats_seg.networks.registry import make_network
@@ -69,7 +70,9 @@ def _require_cuda(device: str) -> None:
     if not number.isdigit():
         raise UsageError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:N")
     if int(number) >= count:
-        raise DeviceError(f"{device} was asked for, but this machine has {count} CUDA devices; pass --device cpu")
+        raise DeviceError(
+            f"{device} was asked for, but this machine has {counted(count, 'CUDA device')}; pass --device cpu"
+        )
 
 
 class NetworkEngine:

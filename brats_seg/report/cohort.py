@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from brats_seg.core.words import counted
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
 from brats_seg.report.timeline_svg import CATEGORY_COLOURS, WIDTH, nice_step
@@ -169,7 +170,7 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
 
 def _headline(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
     count = len(courses)
-    words = f"{count} patient{'s' if count != 1 else ''} followed"
+    words = f"{counted(count, 'patient')} followed"
     progressed = sum(course["progression"]["volume"] is not None for course in courses)
     words += f", {progressed} with progression by volume"
     return words + (f", {len(failed)} failed." if failed else ".")

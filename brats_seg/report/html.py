@@ -11,6 +11,7 @@ from typing import Any
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.results import Lesion, RegionVolume, RunRecord, StudyResult
 from brats_seg.core.study import MRSequence
+from brats_seg.core.words import counted
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page
 from brats_seg.report.scene import doubtful_regions, measured_lesion
@@ -165,9 +166,9 @@ def _count_sentence(whole: RegionVolume, lesions: Sequence[Lesion]) -> str:
     """``2 lesions, and 9 specks of at most 0.05 ml.``"""
     specks = len(lesions) - len(without_specks(lesions))
     count = whole.lesions - specks
-    words = [f"{count} lesion{'s' if count != 1 else ''}"] if count else []
+    words = [f"{counted(count, 'lesion')}"] if count else []
     if specks:
-        words.append(f"{specks} speck{'s' if specks != 1 else ''} of at most {SPECK_ML:g} ml")
+        words.append(f"{counted(specks, 'speck')} of at most {SPECK_ML:g} ml")
     return f"{', and '.join(words)}."
 
 

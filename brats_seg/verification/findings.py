@@ -10,6 +10,7 @@ import numpy as np
 
 from brats_seg.core.labels import SCHEMAS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.words import counted
 from brats_seg.verification.facts import DATA_SET, Finding, Likeness, ScanFacts, StudyFacts
 
 FAR_OUT = 5.0
@@ -106,7 +107,7 @@ def _geometry(studies: Sequence[StudyFacts]) -> list[Finding]:
             result.append(Finding(study.id, "look", "geometry", f"its scans lie on different grids: {grids}"))
         grid = described.get(study.id)
         if grid is not None and grid != common and count >= COMMON_SHARE * len(described) and len(described) > 2:
-            text = f"its grid is {grid}; {count} of {len(described)} studies have {common}"
+            text = f"its grid is {grid}; {count} of {counted(len(described), 'study', 'studies')} have {common}"
             result.append(Finding(study.id, "look", "geometry", text))
     return result
 

@@ -21,6 +21,7 @@ import brats_seg
 from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Grid
+from brats_seg.core.words import counted
 from brats_seg.io.output import explain
 from brats_seg.io.write import write_json
 from brats_seg.phantom import BRATS_GRID, AcquisitionConfig, PhantomConfig
@@ -215,9 +216,9 @@ def _open(options: DatasetOptions, output: Path, *, resume: bool) -> None:
         write_json({"settings": settings}, path)
         return
     if not resume:
+        held = counted(len(entries), "file or folder", "files or folders")
         raise OutputError(
-            f"{output} already holds {len(entries)} files or folders. Pass --resume to go on with the phantoms in it, "
-            "or another -o."
+            f"{output} already holds {held}. Pass --resume to go on with the phantoms in it, or choose another -o."
         )
     before = _settings_in(path)
     if before is None:

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from brats_seg.core.labels import REGIONS
+from brats_seg.core.words import counted
 from brats_seg.inference.predict import Predictor
 from brats_seg.pipeline import model_summary
 from brats_seg.verification import phantom_bench, phantom_trials
@@ -229,7 +230,7 @@ def _repeated(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def _repeat_words(row: pd.Series[Any]) -> str:
     """One condition; the interval only where it says something."""
     count = int(row["pairs"])
-    pairs = f"{count} pair{'s' if count > 1 else ''}"
+    pairs = counted(count, "pair")
     ends = f"{row['cv_low_percent']:.1f} to {row['cv_high_percent']:.1f}, " if row["cv_high_percent"] < 1000 else ""
     return f"{row['condition']}: {row['cv_percent']:.1f} % ({ends}{pairs})"
 

@@ -11,6 +11,7 @@ from cli_studies import GRID, SPACING_MM, change, entries, scan, write_case, wri
 from heads import head_grid, head_labels
 
 from brats_seg.core.study import MRSequence
+from brats_seg.io.discover import StudyFiles
 from brats_seg.models import bundle
 
 
@@ -59,6 +60,27 @@ def test_check_json_of_good_and_bad(cli, case: Path, tmp_path: Path) -> None:
     assert "every voxel is 0" in rows["bad"]["problems"][0]
     assert [failure["study"] for failure in outcome.json["failed"]] == ["bad"]
     assert outcome.err.splitlines()[-1] == "brats-seg: 1 of 2 studies failed"
+
+
+def test_whatever_breaks_in_one_study_the_others_are_checked(
+    cli, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brats_seg.io import load
+
+    read = load.load_study
+
+    def breaks(files: StudyFiles) -> object:
+        if files.id == "odd":
+            raise RuntimeError("ITK ERROR:\nthe image is empty")
+        return read(files)
+
+    monkeypatch.setattr(load, "load_study", breaks)
+    odd = write_case(tmp_path / "odd", sequences=(MRSequence.T2,))
+    outcome = cli("check", odd, case, "--json")
+    assert outcome.code == 1
+    assert [row["study"] for row in outcome.json["studies"]] == ["case"]
+    assert "unforeseen RuntimeError" in outcome.json["failed"][0]["error"]
+    assert len(outcome.err.splitlines()) == 2
 
 
 @pytest.fixture

@@ -257,3 +257,24 @@ def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
     assert outcome.code == 0, outcome.err
     dice = [row["mean"] for row in outcome.json["summary"] if row["metric"] == "dice"]
     assert dice == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.usefixtures("no_page")
+def test_whatever_breaks_in_one_case_the_others_are_evaluated(
+    cli, predictions: Path, references: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brats_seg.pipeline import masks
+
+    read = masks.read_mask
+
+    def breaks(path: Path, schema: str, study_id: str | None) -> object:
+        if study_id == "BraTS2021_00002":
+            raise RuntimeError("ITK ERROR:\nno memory map")
+        return read(path, schema, study_id)
+
+    monkeypatch.setattr(masks, "read_mask", breaks)
+    done = evaluate(cli, predictions, references, out, "--json")
+    assert done.code == 1 and "Traceback" not in done.err
+    assert [entry["study"] for entry in done.json["failed"]] == ["BraTS2021_00002"]
+    assert "unforeseen RuntimeError" in done.json["failed"][0]["error"]
+    assert done.json["cases"] == 1 and (out / "evaluation.html").is_file()

@@ -21,7 +21,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.core.volume import Grid, Volume
-from brats_seg.core.words import count
+from brats_seg.core.words import counted
 
 GRID = Grid((3, 4, 5), np.eye(4))
 IMAGE = Volume(np.ones(GRID.shape, np.float32), GRID)
@@ -149,8 +149,8 @@ def test_advice_is_left_out_where_the_command_lacks_the_option(text: str, left: 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 studies"), (1, "1 study"), (2, "2 studies")])
 def test_one_is_not_many(number: int, words: str) -> None:
-    assert count(number, "study", "studies") == words
-    assert count(number, "file") == words.replace("study", "file").replace("studies", "files")
+    assert counted(number, "study", "studies") == words
+    assert counted(number, "file") == words.replace("study", "file").replace("studies", "files")
 
 
 def test_exit_codes_are_distinct() -> None:

@@ -274,7 +274,7 @@ def test_scans_without_labels_make_a_page_too(tmp_path: Path, capsys: pytest.Cap
     (folder / "p1_seg.nii").unlink()
     code, printed, _ = command(capsys, tmp_path / "set", "-o", tmp_path / "out")
     assert code == 0
-    assert "1 studies of 1 patients, 0 with" in printed
+    assert "1 study of 1 patient, 0 with" in printed
     assert "Labels and volumes" not in (tmp_path / "out" / "explore.html").read_text()
 
 
