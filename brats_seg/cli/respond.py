@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brats_seg.core.errors import OutputError
+from brats_seg.core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from brats_seg.longitudinal.rano import ResponseAssessment
@@ -20,8 +21,10 @@ JSON_NAME = "responses.json"
 
 _EPILOG = """\
 MEASUREMENTS.csv: patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml
-  one row per lesion and visit; compartment is enhancing or non_enhancing; dates as 2024-01-31;
-  a visit at which nothing is seen is one row with an empty lesion; an empty number was not measured.
+  one row per lesion and visit; compartment is enhancing or non_enhancing; dates as 2024-01-31, or a column
+  days; a lesion that is gone has zeros, one without a row was not measured; a visit at which nothing is seen
+  is one row with an empty lesion, for one compartment alone if that is filled in; an empty number was not
+  measured. Diameters or volume may be left out. Commas, semicolons or tabs.
 CLINICAL.csv: patient,date,event,value
   events: baseline, radiotherapy_end, surgery, treatment_start, steroid_mg (daily dexamethasone from that day
   on), clinical_status (stable, better, worse).
@@ -56,30 +59,33 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; everything that goes wrong is raised as an error of the program's family.
     """
+    from brats_seg.core.tables import read_table
     from brats_seg.io.output import write_text
     from brats_seg.io.visit_table import read_table_text
     from brats_seg.longitudinal.criteria import criteria_named
     from brats_seg.longitudinal.rano import Disease, assess
-    from brats_seg.longitudinal.tables import (
-        CLINICAL_COLUMNS,
-        MEASUREMENT_COLUMNS,
-        histories,
-        read_csv,
-        responses_csv,
-        responses_json,
-    )
+    from brats_seg.longitudinal.response_tables import responses_csv, responses_json
+    from brats_seg.longitudinal.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories
 
     _check_output(args.output, overwrite=args.overwrite)
-    measurements = read_csv(read_table_text(args.measurements), MEASUREMENT_COLUMNS, name=args.measurements.name)
-    clinical = []
+    text = read_table_text(args.measurements)
+    _refuse_study_table(text, args.measurements.name)
+    tables = [read_table(text, MEASUREMENT_TABLE, name=args.measurements.name)]
     if args.clinical is not None:
-        clinical = read_csv(read_table_text(args.clinical), CLINICAL_COLUMNS, name=args.clinical.name)
+        tables.append(read_table(read_table_text(args.clinical), CLINICAL_TABLE, name=args.clinical.name))
     criteria = criteria_named(args.criteria)
     disease = Disease(args.disease) if args.disease is not None else None
-    assessments = [assess(history, criteria, disease=disease) for history in histories(measurements, clinical)]
+    measured = histories(tables[0].rows, tables[1].rows if args.clinical is not None else ())
+    warnings = doubts(measured)
+    assessments = [assess(history, criteria, disease=disease) for history in measured]
     _make(args.output)
-    write_text(args.output / JSON_NAME, responses_json(assessments))
+    write_text(args.output / JSON_NAME, responses_json(assessments, warnings=warnings))
     write_text(args.output / CSV_NAME, responses_csv(assessments))
+    for warning in warnings:
+        print(f"warning: {args.measurements.name}: {warning}")
+    for table in tables:
+        if table.unused:
+            print(f"note: {table.rows[0].table}: not used: {', '.join(table.unused)}")
     for assessment in assessments:
         print("\n".join(_lines(assessment)))
     print(f"wrote {CSV_NAME} and {JSON_NAME} to {args.output}")
@@ -114,6 +120,17 @@ def _summary(assessment: ResponseAssessment, measure: Measure, episode: int) -> 
         return f"{words}, no progression"
     uncertain = f" ({progression.status})" if progression.status else ""
     return f"{words}, progression on {progression.when}{uncertain}: {progression.decided_by}"
+
+
+def _refuse_study_table(text: str, name: str) -> None:
+    """Refuse the lesions of single studies, which ``segment`` and ``measure`` number anew, with what is missing."""
+    header = {column.strip().lower() for column in re.split("[,;\t]", text.removeprefix("\ufeff").split("\n", 1)[0])}
+    if {"study", "region", "lesion"} <= header and "visit" not in header:
+        raise InputError(
+            f"{name} lists the lesions of single studies, numbered anew in each. Give lesions that keep their names "
+            "over the visits: the measurements.csv of brats-seg track, or this table with the columns patient, visit, "
+            "date and compartment, and one name per lesion."
+        )
 
 
 def _check_output(folder: Path, *, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
+    from brats_seg.core.tables import TableRow
     from brats_seg.io.visits import PatientFiles
     from brats_seg.pipeline.follow_cohort import CohortRun, Outcome, PatientJob
 
@@ -123,13 +124,14 @@ def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patien
 def _jobs(
     arguments: argparse.Namespace, patients: tuple[PatientFiles, ...], failures: Failures
 ) -> tuple[PatientJob, ...]:
+    from brats_seg.core.tables import read_table
     from brats_seg.io.visit_table import read_table_text
-    from brats_seg.longitudinal.tables import CLINICAL_COLUMNS, read_csv
+    from brats_seg.longitudinal.tables import CLINICAL_TABLE
     from brats_seg.pipeline.follow_cohort import jobs_of
 
-    clinical = []
+    clinical: tuple[TableRow, ...] = ()
     if arguments.clinical is not None:
-        clinical = read_csv(read_table_text(arguments.clinical), CLINICAL_COLUMNS, name=arguments.clinical.name)
+        clinical = read_table(read_table_text(arguments.clinical), CLINICAL_TABLE, name=arguments.clinical.name).rows
     failed = {name for name, _ in failures}
     rows = [row for row in clinical if row.cells["patient"] not in failed]
     return jobs_of(patients, rows, on_error=lambda patient, error: failures.append((patient, error)))

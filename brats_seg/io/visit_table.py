@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +10,21 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.tables import Columns, TableRow, day_in, read_table, when_in
 
 TABLE_NAME = "visits.csv"
-COLUMNS = "visit,date,t1,t1ce,t2,flair[,segmentation][,patient]"
-_ALIASES = {"t1n": "t1", "t1c": "t1ce", "t1gd": "t1ce", "t2w": "t2", "t2f": "flair", "session_id": "visit"}
-_ALIASES |= {"acq_time": "date", "seg": "segmentation", "mask": "segmentation", "subject": "patient", "day": "days"}
-_EMPTY = frozenset({"", "n/a", "na", "nan", "none", "-"})
-_EARLIEST_YEAR = 1900
-MAX_OFFSET_DAYS = 40_000
+COLUMNS = Columns(
+    expected="visit,date,t1,t1ce,t2,flair[,segmentation][,patient]",
+    needed=(("visit",),),
+    known=("visit", "date", "days", "patient", "segmentation", *(sequence.value for sequence in SEQUENCES)),
+    aliases={
+        **{"t1n": "t1", "t1w": "t1", "t1c": "t1ce", "t1gd": "t1ce", "t2w": "t2", "t2f": "flair"},
+        **{"session_id": "visit", "session": "visit", "acq_time": "date", "day": "days"},
+        **{"seg": "segmentation", "mask": "segmentation", "subject": "patient", "patient_id": "patient"},
+        **{"participant_id": "patient"},
+    },
+)
+_SESSIONS = Columns("session_id,acq_time", COLUMNS.needed, ("visit", "date", "days"), COLUMNS.aliases)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class TableVisit:
         when: None where it does not say.
         scans: path by sequence; may be empty.
         segmentation: path of a label map, or None.
+        unused: columns of the table that are not read.
     """
 
     table: str
@@ -59,6 +65,7 @@ class TableVisit:
     when: When | None
     scans: Mapping[MRSequence, Path]
     segmentation: Path | None
+    unused: tuple[str, ...] = ()
 
     @property
     def has_files(self) -> bool:
@@ -68,13 +75,14 @@ class TableVisit:
 
 def parse_when(text: str) -> When | None:
     """A date that a name says (``2024-01-31``, ``2024_01_31``, ``20240131``), or None."""
-    found = re.fullmatch(r"(?:ses-)?((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)", text, re.IGNORECASE)
-    if not found:
+    plain = re.sub(r"^ses-", "", text, flags=re.IGNORECASE)
+    if not re.match(r"(?:18|19|20)\d\d", plain) or len(plain) > len("2024-01-31"):
         return None
     try:
-        return When(date(int(found.group(1)), int(found.group(2)), int(found.group(3))), None)
+        day = day_in(plain)
     except ValueError:
         return None
+    return None if day is None else When(day, None)
 
 
 def read_visit_table(path: Path) -> tuple[TableVisit, ...]:
@@ -83,33 +91,30 @@ def read_visit_table(path: Path) -> tuple[TableVisit, ...]:
     Raises:
         InputError: naming the line of what is wrong: a file that is not there, a date that is none, a visit twice.
     """
-    rows = _rows(path)
+    table = read_table(read_table_text(path), COLUMNS, name=path.name)
     result: list[TableVisit] = []
     seen: dict[tuple[str, str], int] = {}
-    for line, cells in rows:
-        where = f"{path.name}, line {line}"
-        visit, patient = cells.get("visit", ""), cells.get("patient", "")
+    for row in table.rows:
+        visit, patient = row.get("visit"), row.get("patient")
         if not visit:
-            raise InputError(f"{where}: the visit has no name. Give each visit one, such as ses-01.")
+            raise row.fail("the visit has no name. Give each visit one, such as ses-01.")
         if (patient, visit) in seen:
-            raise InputError(f"{where}: visit {visit} is there twice (first in line {seen[patient, visit]}). Keep one.")
-        seen[patient, visit] = line
-        scans = {s: _file(path, cells[s.value], f"{where}, {s.value}") for s in SEQUENCES if cells.get(s.value)}
-        mask = cells.get("segmentation", "")
+            raise row.fail(f"visit {visit} is there twice (first in line {seen[patient, visit]}). Keep one.")
+        seen[patient, visit] = row.line
         result.append(
             TableVisit(
                 table=path.name,
                 visit=visit,
                 patient=patient,
-                when=_when(cells, where),
-                scans=scans,
-                segmentation=_file(path, mask, f"{where}, segmentation") if mask else None,
+                when=_when(row),
+                scans={s: _file(path, row, s.value) for s in SEQUENCES if row.get(s.value)},
+                segmentation=_file(path, row, "segmentation") if row.get("segmentation") else None,
+                unused=table.unused,
             )
         )
-    with_files = [row for row in result if row.has_files]
-    if with_files and len(with_files) < len(result):
-        row = next(row for row in result if not row.has_files)
-        raise InputError(f"{path.name}: visit {row.visit} names no file, and others do. Fill in its scans.")
+    without = [visit.visit for visit in result if not visit.has_files]
+    if without and len(without) < len(result):
+        raise InputError(f"{path.name}: visit {without[0]} names no file, and others do. Fill in its scans.")
     if len({bool(row.patient) for row in result}) > 1:
         raise InputError(f"{path.name}: some rows name a patient and some do not. Fill in the column for all.")
     return tuple(result)
@@ -123,12 +128,8 @@ def read_sessions(path: Path) -> dict[str, When]:
     Raises:
         InputError: if it is no such table, or a date is none.
     """
-    result = {}
-    for line, cells in _rows(path):
-        when = _when(cells, f"{path.name}, line {line}")
-        if cells.get("visit") and when is not None:
-            result[cells["visit"]] = when
-    return result
+    rows = read_table(read_table_text(path), _SESSIONS, name=path.name).rows
+    return {row.get("visit"): when for row in rows if (when := _when(row)) is not None and row.get("visit")}
 
 
 def read_table_text(path: Path) -> str:
@@ -141,75 +142,27 @@ def read_table_text(path: Path) -> str:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; give the table itself")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path.name} is not a text table in UTF-8. Save it as CSV (UTF-8).") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _when(cells: Mapping[str, str], where: str) -> When | None:
-    for column in ("date", "days"):
-        text = cells.get(column, "")
-        if not text:
-            continue
-        if re.fullmatch(r"[+-]?\d{1,5}(?:\.0*)?", text):
-            days = int(float(text))
-            if abs(days) > MAX_OFFSET_DAYS:
-                raise InputError(f"{where}: day {days} is more than a life away from day 0. Correct it.")
-            return When(None, days)
-        return When(_day(text, where), None)
-    return None
+def _when(row: TableRow) -> When | None:
+    when = when_in(row)
+    if when is None:
+        return None
+    return When(when, None) if isinstance(when, date) else When(None, when)
 
 
-def _day(text: str, where: str) -> date:
-    plain = text.split("T", maxsplit=1)[0].split(" ", maxsplit=1)[0]
-    found = parse_when(plain)
-    day = found.day if found is not None else None
-    if day is None:
-        try:
-            day = date.fromisoformat(plain)
-        except ValueError:
-            raise InputError(
-                f"{where}: {text!r} is not a date of the form 2024-01-31, nor a whole number of days since day 0"
-            ) from None
-    if day.year < _EARLIEST_YEAR:
-        raise InputError(f"{where}: the date {text} lies before {_EARLIEST_YEAR}. Correct it.")
-    return day
-
-
-def _file(table: Path, text: str, where: str) -> Path:
+def _file(table: Path, row: TableRow, column: str) -> Path:
+    text = row.get(column)
     path = Path(text)
     path = path if path.is_absolute() else table.parent / path
     if path.is_dir():
-        raise InputError(f"{where}: {text} is a folder, not a file. Name the scan itself.")
+        raise row.fail(f"{column}: {text} is a folder, not a file. Name the scan itself.")
     if not path.is_file():
-        raise InputError(f"{where}: there is no file {text}. Paths are meant from the table's own folder.")
+        raise row.fail(f"{column}: there is no file {text}. Paths are meant from the table's own folder.")
     return path
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Line number and cells by column, names in lower case and their usual form."""
-    text = read_table_text(path)
-    head = text.split("\n", 1)[0]
-    mark = max("\t,;", key=head.count)
-    reader = csv.reader(io.StringIO(text), delimiter=mark)
-    header = [_ALIASES.get(cell.strip().lower(), cell.strip().lower()) for cell in next(reader, [])]
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if "visit" not in header or twice:
-        wrong = f"has the column {twice[0]} twice" if twice else "has no column visit"
-        raise InputError(f"{path.name} {wrong} (its first line: {head.strip()[:80]!r}); expected: {COLUMNS}.")
-    rows = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise InputError(
-                f"{path.name}, line {reader.line_num}: {len(cells)} cells under {len(header)} columns. "
-                "Quote cells that contain the separator."
-            )
-        values = (("" if cell.strip().lower() in _EMPTY else cell.strip()) for cell in cells)
-        rows.append((reader.line_num, dict(zip(header, values, strict=True))))
-    if not rows:
-        raise InputError(f"{path.name} has a header and no rows")
-    return rows

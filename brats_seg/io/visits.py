@@ -16,13 +16,11 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, patient_of
+from brats_seg.core.tables import DAY_ZERO
 from brats_seg.io.discover import StudyFiles, check_study_id, find_study, study_folders
 from brats_seg.io.match_labels import LabelFile, find_label_files, label_names
 from brats_seg.io.names import Role, is_nifti, read_names, stem
 from brats_seg.io.visit_table import TABLE_NAME, TableVisit, When, parse_when, read_sessions, read_visit_table
-
-DAY_ZERO = date(1900, 1, 1)
-"""Stands for day 0 where only day offsets are known. BIDS shifts anonymised dates to before 1925."""
 
 _WORDS = (
     *("visit", "time", "timepoint", "tp", "scan", "study", "session", "exam", "mri", "day", "week", "month", "year"),
@@ -375,7 +373,10 @@ def _dating(patient: str, visits: Sequence[_Found]) -> tuple[Dating, list[date |
         if day in days[:index]:
             one, two = visits[days.index(day)].label, visits[index].label
             shown = known[index].words
-            raise InputError(f"visits {one} and {two} of patient {patient} have the same date, {shown}. Correct one.")
+            raise InputError(
+                f"visits {one} and {two} of patient {patient} have the same date, {shown}, and the course counts days. "
+                "Correct one; of two scans on one day, as before and after surgery, give the later one the next day."
+            )
     return (Dating.DAYS if kinds == {True} else Dating.DATES), list(days)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
+from brats_seg.core.tables import DAY_ZERO
 from brats_seg.longitudinal.criteria import Compartment, Criteria
 from brats_seg.longitudinal.history import (
-    DAY_ZERO,
     Calendar,
     ClinicalEvent,
     EventKind,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.tables import DAY_ZERO
 from brats_seg.longitudinal.criteria import Compartment
 
 MAX_DIAMETER_MM = 300.0
@@ -21,8 +22,6 @@ MAX_VOLUME_ML = 3000.0
 MAX_STEROID_MG = 200.0
 MAX_COURSE_YEARS = 60
 """Visits of one patient further apart are a date mistyped."""
-DAY_ZERO = date(1900, 1, 1)
-"""Stands for day 0 where only offsets are known, and for the first visit where only the order is."""
 
 
 class EventKind(StrEnum):
@@ -162,6 +161,10 @@ class VisitMeasurements:
             return ()
         return tuple(lesion for lesion in self.lesions if lesion.compartment is compartment)
 
+    def specks_in(self, compartment: Compartment) -> float:
+        """Ml in specks; none where the compartment cannot be assessed."""
+        return 0.0 if compartment in self.not_assessable else self.specks_ml.get(compartment, 0.0)
+
     def is_empty(self, compartment: Compartment) -> bool:
         """Whether a compartment was looked at and nothing was seen: so marked, or no row at all."""
         if compartment in self.not_assessable:
@@ -207,7 +210,8 @@ class PatientHistory:
         patient: the patient's id.
         visits: at least one.
         events: clinical events; may be empty.
-        calendar: whether days are dates, or stand for offsets or for the mere order (see :data:`DAY_ZERO`).
+        calendar: whether days are dates, or stand for offsets or for the mere order, counted from
+            :data:`~brats_seg.core.tables.DAY_ZERO`.
 
     Raises:
         InputError: if there is no visit, two visits share a name or a date, names differ only in case, spaces or a

@@ -110,7 +110,7 @@ def _is_large(course: Course, lesion: LesionMeasurement) -> bool:
 def _specks(course: Course, index: int, compartment: Compartment) -> list[Look]:
     """Specks that together are as large as a measurable lesion, or all that is left."""
     visit = course.visits[index]
-    now, before = (seen.specks_ml.get(compartment, 0.0) for seen in (visit, course.visits[0]))
+    now, before = (seen.specks_in(compartment) for seen in (visit, course.visits[0]))
     many = now - before >= course.criteria.measurable_volume_ml.value
     if not now or not (many or (course.visits[0].of(compartment) and not visit.of(compartment))):
         return []

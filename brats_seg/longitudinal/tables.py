@@ -1,31 +1,32 @@
-"""Measurements and clinical events from tables, and responses back to tables.
+"""Measurements and clinical events from tables, and measurements back to tables.
 
-Tables come as rows (mappings of column to value) with their line numbers, from :func:`read_csv` or a data frame; the
-command line reads the files. Formats:
+Tables come as rows with their line numbers, from :func:`brats_seg.core.tables.read_table` or a data frame; the command
+line reads the files. Formats:
 
-* measurements: ``patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml``, one row per lesion and visit; a
-  visit at which nothing is seen is one row with an empty ``lesion``; empty numbers mean not measured that way.
-  A row with an empty ``lesion``, a compartment and ``volume_ml`` gives what is seen in specks too small to be lesions.
-  Optional: ``measurable`` (yes or no, from the image) and ``part_of`` (the lesion this one split from).
+* measurements: ``patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml``, one row per lesion and visit.
+  Diameters or volume may be left out. A lesion that is gone has zeros; one without a row was not measured. A visit at
+  which nothing is seen is one row with an empty ``lesion``; with a compartment it is meant for that one alone, and
+  with ``volume_ml`` too it gives what is seen in specks too small to be lesions. Instead of ``date`` a column ``days``
+  may hold offsets; without either, the order of the rows is that of the visits. Optional: ``measurable`` (yes or no,
+  from the image), ``part_of`` (the lesion this one split from), ``not_assessable`` (why a compartment cannot be seen,
+  in a row without a lesion).
 * clinical events: ``patient,date,event,value``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.tables import DAY_ZERO, Columns, TableRow, number_in, when_in
 from brats_seg.longitudinal.criteria import Compartment
 from brats_seg.longitudinal.history import (
-    DAY_ZERO,
     Calendar,
     ClinicalEvent,
     ClinicalStatus,
@@ -33,154 +34,124 @@ from brats_seg.longitudinal.history import (
     LesionMeasurement,
     PatientHistory,
     VisitMeasurements,
-    at_line,
+    refuse_lookalikes,
 )
-from brats_seg.longitudinal.rano import ResponseAssessment, ResponseRow
-from brats_seg.longitudinal.reading import Measure
+from brats_seg.longitudinal.reading import size_of
 
-MEASUREMENT_COLUMNS = ("patient", "visit", "date", "lesion", "compartment", "long_mm", "short_mm", "volume_ml")
-CLINICAL_COLUMNS = ("patient", "date", "event", "value")
-RESPONSE_COLUMNS = (
-    "patient",
-    "visit",
-    "date",
-    "days",
-    "criteria",
-    "compartment",
-    "measure",
-    "category",
-    "status",
-    "percent_from_baseline",
-    "percent_from_nadir",
-    "reasons",
-    "missing",
-    "reader",
+SIZES = ("long_mm", "short_mm", "volume_ml")
+MEASUREMENT_COLUMNS = ("patient", "visit", "date", "days", "lesion", "compartment", *SIZES)
+_OPTIONAL_COLUMNS = ("measurable", "part_of", "not_assessable")
+_PLACE_ALIASES = {"patient_id": "patient", "subject": "patient", "subject_id": "patient", "participant_id": "patient"}
+_PLACE_ALIASES |= {"session": "visit", "session_id": "visit", "timepoint": "visit", "acq_time": "date"}
+_PLACE_ALIASES |= {"scan_date": "date", "study_date": "date", "day": "days"}
+MEASUREMENT_TABLE = Columns(
+    expected="patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml",
+    needed=(("patient",), ("visit",), ("date", "days"), ("lesion",), ("compartment",), ("long_mm", "volume_ml")),
+    known=(*MEASUREMENT_COLUMNS, *_OPTIONAL_COLUMNS),
+    aliases={
+        **_PLACE_ALIASES,
+        **{"region": "compartment", "lesion_id": "lesion", "volume_cc": "volume_ml", "volume_cm3": "volume_ml"},
+        **{"long_axis_mm": "long_mm", "short_axis_mm": "short_mm", "long_diameter_mm": "long_mm"},
+        **{"short_diameter_mm": "short_mm"},
+    },
+    numbers=frozenset(SIZES),
 )
-SEPARATOR = "; "
-"""Between several reasons or missing facts in one cell."""
-
+CLINICAL_TABLE = Columns(
+    expected="patient,date,event,value",
+    needed=(("patient",), ("date", "days"), ("event",)),
+    known=("patient", "date", "days", "event", "value"),
+    aliases=_PLACE_ALIASES,
+)
 E = TypeVar("E", bound=StrEnum)
-_YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False, "": None}
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One row of a table.
-
-    Attributes:
-        table: name of the file, for messages.
-        line: its line in the file, the header being line 1; for messages.
-        cells: text by column, without surrounding spaces.
-    """
-
-    table: str
-    line: int
-    cells: Mapping[str, str]
-
-    def fail(self, message: str) -> InputError:
-        """An error that names this line."""
-        return InputError(f"{self.table}, {at_line(self.line)}{message}")
-
-
-def read_csv(text: str, columns: Sequence[str], *, name: str) -> list[TableRow]:
-    """Rows of a comma-separated table that must have some columns; further columns are kept.
-
-    Args:
-        text: the file's text; a byte-order mark is ignored.
-        columns: names that must be there, in any order.
-        name: of the file, for messages.
-
-    Raises:
-        InputError: if columns are missing or a row has more cells than the header.
-    """
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    header = [cell.strip() for cell in next(reader, [])]
-    _check_header(header, columns, name)
-    rows = []
-    for cells in _cells(reader, name):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise InputError(
-                f"{name}, line {reader.line_num}: {len(cells)} cells under {len(header)} columns. "
-                "Quote cells that contain a comma."
-            )
-        rows.append(TableRow(name, reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
-    if not rows:
-        raise InputError(f"{name} has a header and no rows")
-    return rows
-
-
-def _cells(reader: Iterable[list[str]], name: str) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise InputError(f"{name} is not a comma-separated table: {error}. Save it as CSV (UTF-8).") from error
-
-
-def rows_of(records: Iterable[Mapping[str, Any]], columns: Sequence[str], *, name: str) -> list[TableRow]:
-    """The same from records, for example ``frame.to_dict("records")``; NaN and None are empty.
-
-    Raises:
-        InputError: if columns are missing.
-    """
-    rows = []
-    for line, record in enumerate(records, start=2):
-        _check_header(list(record), columns, name)
-        rows.append(TableRow(name, line, {key: _cell(value) for key, value in record.items()}))
-    if not rows:
-        raise InputError(f"{name} has no rows")
-    return rows
-
-
-def _cell(value: object) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT are the values unequal to themselves
-        return ""
-    if isinstance(value, date):
-        return value.strftime("%Y-%m-%d")
-    return str(value).strip()
-
-
-def _check_header(header: Sequence[str], columns: Sequence[str], name: str) -> None:
-    absent = [column for column in columns if column not in header]
-    if absent:
-        hint = "Save it with commas" if len(header) == 1 and ";" in header[0] else "Add them to the first line"
-        raise InputError(
-            f"{name} lacks the column{'s' * (len(absent) > 1)} {', '.join(absent)}; its first line is "
-            f"{','.join(header) or 'empty'}. {hint}; expected: {','.join(columns)}."
-        )
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise InputError(f"{name} has the column {', '.join(twice)} twice. Keep one.")
+_YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False, "y": True, "n": False}
+_SYNONYMS = {
+    **dict.fromkeys(("et", "ce", "cet", "contrastenhancing", "enhancingtumour", "enhancingtumor"), "enhancing"),
+    **dict.fromkeys(("wt", "flair", "t2flair", "nonenhancing", "nonenhancingtumour"), "non_enhancing"),
+    **dict.fromkeys(("resection", "operation"), "surgery"),
+    **{"rtend": "radiotherapy_end", "improved": "better", "deteriorated": "worse", "unchanged": "stable"},
+}
+"""Values without case, spaces and signs."""
+LEAST_ML = 0.05
+"""Below it, rounding alone makes sizes contradict each other."""
+_IMPOSSIBLE, _DOUBTFUL = 100.0, 20.0
+"""How far a volume may be from that of an ellipsoid with the lesion's diameters: a rim is thin, a sheet is tall."""
 
 
 def histories(measurements: Sequence[TableRow], clinical: Sequence[TableRow] = ()) -> list[PatientHistory]:
     """Checked histories of all patients, in the order of the measurements table.
 
+    Args:
+        measurements: rows of a table of :data:`MEASUREMENT_TABLE`.
+        clinical: rows of a table of :data:`CLINICAL_TABLE`.
+
     Raises:
         InputError: naming the line of whatever does not make sense, also a clinical event of a patient or a lesion
-            part that was never measured.
+            part that was never measured, and names that differ only in case, spaces or a decimal.
     """
     by_patient: dict[str, dict[str, list[TableRow]]] = {}
     for row in measurements:
         for column in ("patient", "visit"):
-            if not row.cells[column]:
+            if not row.get(column):
                 raise row.fail(f"{column} is empty")
-        by_patient.setdefault(row.cells["patient"], {}).setdefault(row.cells["visit"], []).append(row)
-    events: dict[str, list[ClinicalEvent]] = {}
+        by_patient.setdefault(row.get("patient"), {}).setdefault(row.get("visit"), []).append(row)
+    table = measurements[0].table
+    with _naming(table):
+        refuse_lookalikes(((row.get("patient"), f"line {row.line}: ") for row in measurements), "patient", where="")
+    events: dict[str, list[TableRow]] = {}
     for row in clinical:
-        if row.cells["patient"] not in by_patient:
+        if row.get("patient") not in by_patient:
             raise row.fail(
-                f"the clinical table names patient {row.cells['patient']!r}, who has no measurements. "
+                f"the clinical table names patient {row.get('patient')!r}, who has no measurements. "
                 "Correct the name, or remove the row."
             )
-        events.setdefault(row.cells["patient"], []).append(_event(row))
-    result = []
-    for patient, visits in by_patient.items():
-        measured = tuple(_visit(visit, rows) for visit, rows in visits.items())
-        with _naming(clinical[0].table if clinical else measurements[0].table):
-            result.append(PatientHistory(patient, measured, tuple(events.get(patient, ()))))
-    return result
+        events.setdefault(row.get("patient"), []).append(row)
+    return [_history(patient, visits, events.get(patient, ())) for patient, visits in by_patient.items()]
+
+
+def _history(patient: str, visits: Mapping[str, Sequence[TableRow]], events: Sequence[TableRow]) -> PatientHistory:
+    measured = [rows[0] for rows in visits.values()]
+    calendar = _calendar(patient, measured)
+    with _naming(measured[0].table):
+        places = ((row.get("visit"), f"line {row.line}: ") for row in measured)
+        refuse_lookalikes(places, "visit", where=f"patient {patient}: ")
+        found = tuple(
+            _visit(visit, rows, DAY_ZERO + timedelta(days=number) if calendar is Calendar.ORDER else None)
+            for number, (visit, rows) in enumerate(visits.items())
+        )
+        history = PatientHistory(patient, found, calendar=calendar)
+    if events and calendar is Calendar.ORDER:
+        raise events[0].fail(f"patient {patient} has visits without dates, so that a date here means nothing. Give the "
+                             "visits their dates.")  # fmt: skip
+    if not events:
+        return history
+    with _naming(events[0].table):
+        return PatientHistory(patient, found, tuple(_event(row, calendar) for row in events), calendar)
+
+
+def _calendar(patient: str, rows: Sequence[TableRow]) -> Calendar:
+    """What the visits of a patient are dated by."""
+    whens = [when_in(row) for row in rows]
+    known = [when for when in whens if when is not None]
+    if not known:
+        return Calendar.ORDER
+    if len(known) < len(whens):
+        raise rows[whens.index(None)].fail(
+            f"the visit has no date, and other visits of patient {patient} have. Fill it in, or leave all out."
+        )
+    if len({isinstance(when, date) for when in known}) > 1:
+        raise rows[0].fail(f"patient {patient} has dates and day offsets mixed. Give one or the other for all visits.")
+    return Calendar.DATES if isinstance(known[0], date) else Calendar.DAYS
+
+
+def _day(row: TableRow, calendar: Calendar) -> date:
+    when = when_in(row)
+    if isinstance(when, date) is (calendar is Calendar.DATES) and when is not None:
+        return when if isinstance(when, date) else DAY_ZERO + timedelta(days=when)
+    given = row.get("date") or row.get("days")
+    if calendar is Calendar.DATES:
+        raise row.fail(f"date {given!r} is not a date of the form 2024-01-31, as the visits of the patient have")
+    raise row.fail(f"date is {given!r}, but the visits of the patient have day offsets. Give whole days since the same "
+                   "day 0, for example 35.")  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -192,178 +163,153 @@ def _naming(table: str) -> Iterator[None]:
         raise InputError(f"{table}, {error}" if str(error).startswith("line ") else str(error)) from None
 
 
-def _visit(visit: str, rows: Sequence[TableRow]) -> VisitMeasurements:
+def _visit(visit: str, rows: Sequence[TableRow], order: date | None) -> VisitMeasurements:
+    """One visit; ``order`` stands for its date where none is known."""
     first = rows[0]
-    day = _day(first)
     for row in rows:
-        if _day(row) != day:
-            raise row.fail(f"visit {visit} of {row.cells['patient']} has two dates, {day} (line {first.line}) and "
-                           f"{_day(row)}. Give a visit one date.")  # fmt: skip
-    empty = [row for row in rows if not row.cells["lesion"]]
-    specks = {}
-    for row in empty:
-        filled = [column for column in ("long_mm", "short_mm", "volume_ml") if row.cells[column]]
-        if filled == ["volume_ml"] and row.cells["compartment"]:
-            specks[_choice(row, "compartment", Compartment)] = _number(row, "volume_ml") or 0.0
+        if when_in(row) != when_in(first):
+            raise row.fail(f"visit {visit} of {row.get('patient')} has two dates, {_shown(first)} (line {first.line}) "
+                           f"and {_shown(row)}. Give a visit one date.")  # fmt: skip
+    when = when_in(first)
+    calendar = Calendar.DATES if isinstance(when, date) else Calendar.DAYS
+    lesions = tuple(_lesion(row) for row in rows if row.get("lesion"))
+    marks = _marks(visit, [row for row in rows if not row.get("lesion")], lesions)
+    return VisitMeasurements(visit, order or _day(first, calendar), lesions, **marks)
+
+
+def _shown(row: TableRow) -> str:
+    return row.get("date") or row.get("days") or "none"
+
+
+def _marks(visit: str, rows: Sequence[TableRow], lesions: Sequence[LesionMeasurement]) -> dict[str, Any]:
+    """What rows without a lesion tell of a visit."""
+    specks: dict[Compartment, float] = {}
+    hidden: dict[Compartment, str] = {}
+    empty: set[Compartment] = set()
+    for row in rows:
+        filled = [column for column in SIZES if row.get(column)]
+        compartment = _choice(row, "compartment", Compartment) if row.get("compartment") else None
+        there = [lesion for lesion in lesions if lesion.present and compartment in (None, lesion.compartment)]
+        if compartment is not None and filled == ["volume_ml"]:
+            specks[compartment] = number_in(row, "volume_ml") or 0.0
         elif filled:
             raise row.fail(f"{', '.join(filled)} without a lesion. Name the lesion as at the other visits.")
-    lesions = tuple(_lesion(row) for row in rows if row.cells["lesion"])
-    blanket = [row for row in empty if not row.cells["compartment"]]
-    if blanket and lesions:
-        raise blanket[0].fail(
-            f"visit {visit} has an empty row (nothing seen) and lesions too. Remove one or the other."
-        )
-    for row in empty:
-        compartment = row.cells["compartment"] if not row.cells["volume_ml"] else ""
-        if compartment and any(
-            lesion.compartment is _choice(row, "compartment", Compartment) for lesion in lesions if lesion.present
-        ):
+        elif compartment is not None and row.get("not_assessable"):
+            hidden[compartment] = row.get("not_assessable")
+        elif compartment is None and lesions:
+            raise row.fail(f"visit {visit} has an empty row (nothing seen) and lesions too. Remove one or the other.")
+        elif there:
             raise row.fail(f"visit {visit} has an empty row for {compartment} and {compartment} lesions too")
-    with _naming(first.table):
-        seen = {lesion.compartment for lesion in lesions if lesion.present}
-        marked = {_choice(row, "compartment", Compartment) for row in empty if row.cells["compartment"]}
-        return VisitMeasurements(visit, day, lesions, specks_ml=specks, nothing_seen=frozenset(marked - seen))
+        if compartment is None:
+            empty |= set(Compartment)
+        elif compartment not in hidden and not there:
+            empty.add(compartment)
+    return {"specks_ml": specks, "not_assessable": hidden, "nothing_seen": frozenset(empty)}
 
 
 def _lesion(row: TableRow) -> LesionMeasurement:
-    measurable = row.cells.get("measurable", "").lower()
-    if measurable not in _YES_NO:
+    measurable = row.get("measurable").lower()
+    if measurable and measurable not in _YES_NO:
         raise row.fail(f"measurable is {measurable!r}; write yes, no, or leave it empty")
     with _naming(row.table):
-        return LesionMeasurement(
-            lesion=row.cells["lesion"],
+        lesion = LesionMeasurement(
+            lesion=row.get("lesion"),
             compartment=_choice(row, "compartment", Compartment),
-            long_mm=_number(row, "long_mm"),
-            short_mm=_number(row, "short_mm"),
-            volume_ml=_number(row, "volume_ml"),
-            measurable=_YES_NO[measurable],
-            part_of=row.cells.get("part_of", ""),
+            long_mm=number_in(row, "long_mm"),
+            short_mm=number_in(row, "short_mm"),
+            volume_ml=number_in(row, "volume_ml"),
+            measurable=_YES_NO.get(measurable),
+            part_of=row.get("part_of"),
             line=row.line,
         )
+    ratio = _volume_ratio(lesion)
+    if ratio is not None and not 1 / _IMPOSSIBLE <= ratio <= _IMPOSSIBLE:
+        sizes = f"{size_of(lesion)} and {lesion.volume_ml:g} ml"
+        raise row.fail(f"lesion {lesion.lesion!r} cannot be {sizes}. Are these mm and ml, not cm or mm3?")
+    return lesion
 
 
-def _event(row: TableRow) -> ClinicalEvent:
+def _volume_ratio(lesion: LesionMeasurement) -> float | None:
+    """Volume over that of an ellipsoid with the diameters; None where either is unknown or the image was measured."""
+    product, volume_ml = lesion.product_mm2, lesion.volume_ml
+    if product is None or volume_ml is None or lesion.measurable is not None:
+        return None
+    expected = math.pi / 6000.0 * product * math.sqrt(product)
+    if max(expected, volume_ml) <= LEAST_ML:
+        return None
+    return volume_ml / expected if expected > 0 else math.inf
+
+
+def doubts(measured: Sequence[PatientHistory]) -> list[str]:
+    """What looks like another unit in a table, in words; it is read as it stands."""
+    lesions = [(history, visit, lesion) for history in measured for visit in history.visits for lesion in visit.lesions]
+    long_mm = [lesion.long_mm for _, _, lesion in lesions if lesion.long_mm and lesion.measurable is None]
+    found = []
+    if long_mm and max(long_mm) < 10.0:
+        found.append(f"every diameter is below 10 mm (the largest {max(long_mm):g}), so that none is measurable. Are "
+                     "they in cm? Give mm.")  # fmt: skip
+    for history, visit, lesion in lesions:
+        ratio = _volume_ratio(lesion)
+        if ratio is not None and not 1 / _DOUBTFUL <= ratio <= _DOUBTFUL:
+            where = f"patient {history.patient}, visit {visit.visit}, lesion {lesion.lesion}"
+            found.append(f"{where}: {size_of(lesion)} and {lesion.volume_ml:g} ml hardly go together. Check both.")
+    return found
+
+
+def _event(row: TableRow, calendar: Calendar) -> ClinicalEvent:
     kind = _choice(row, "event", EventKind)
-    value = row.cells["value"]
+    value = row.get("value")
     steroid = status = None
     if kind is EventKind.STEROID_MG:
         if not value:
             raise row.fail("steroid_mg needs the daily dexamethasone dose in mg as its value (0 for none)")
-        steroid = _number(row, "value")
+        steroid = number_in(row, "value")
     elif kind is EventKind.CLINICAL_STATUS:
         status = _choice(row, "value", ClinicalStatus)
     with _naming(row.table):
-        return ClinicalEvent(_day(row), kind, steroid, status, row.line)
-
-
-def _day(row: TableRow) -> date:
-    text = row.cells["date"]
-    try:
-        if len(text) != len("2024-01-31"):
-            raise ValueError
-        return date.fromisoformat(text)
-    except ValueError:
-        raise row.fail(f"date {text!r} is not a date of the form 2024-01-31") from None
-
-
-def _number(row: TableRow, column: str) -> float | None:
-    text = row.cells[column]
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        hint = "Use a decimal point" if "," in text else "Leave it empty if it was not measured"
-        raise row.fail(f"{column} is {text!r}, which is not a number. {hint}.") from None
+        return ClinicalEvent(_day(row, calendar), kind, steroid, status, row.line)
 
 
 def _choice(row: TableRow, column: str, kind: type[E]) -> E:
-    text = row.cells[column]
-    try:
-        return kind(text)
-    except ValueError:
-        raise row.fail(f"{column} is {text!r}; it must be one of: {', '.join(kind)}") from None
+    text = row.get(column)
+    plain = re.sub(r"[^a-z0-9]", "", text.casefold())
+    plain = re.sub(r"[^a-z0-9]", "", _SYNONYMS.get(plain, plain))
+    for member in kind:
+        if plain == member.value.replace("_", ""):
+            return member
+    raise row.fail(f"{column} is {text!r}; it must be one of: {', '.join(kind)}")
 
 
-def response_record(row: ResponseRow) -> dict[str, str]:
-    """One row of the responses table as text, columns as :data:`RESPONSE_COLUMNS`."""
+def measurement_records(history: PatientHistory) -> list[dict[str, Any]]:
+    """Rows of a measurements table that gives the same history again."""
+    rows: list[dict[str, Any]] = []
+    for visit in history.visits:
+        head = {"patient": history.patient, "visit": visit.visit, **dated(visit.day, history.calendar)}
+        for compartment in Compartment:
+            mark = {**head, "compartment": compartment.value}
+            lesions = [lesion for lesion in visit.lesions if lesion.compartment is compartment]
+            specks_ml = visit.specks_ml.get(compartment)
+            if hidden := visit.not_assessable.get(compartment):
+                rows.append({**mark, "not_assessable": hidden})
+                continue
+            if visit.is_empty(compartment) or specks_ml:
+                rows.append({**mark, "volume_ml": specks_ml or None})
+            rows += [
+                {
+                    **mark,
+                    "lesion": lesion.lesion,
+                    **{column: getattr(lesion, column) for column in SIZES},
+                    "measurable": {True: "yes", False: "no", None: ""}[lesion.measurable],
+                    "part_of": lesion.part_of,
+                }
+                for lesion in lesions
+            ]
+    return rows
+
+
+def dated(day: date, calendar: Calendar) -> dict[str, str]:
+    """The columns ``date`` and ``days``: one of them where it is known."""
     return {
-        "patient": row.patient,
-        "visit": row.visit,
-        "date": row.when if row.calendar is Calendar.DATES else "",
-        "days": str((row.day - DAY_ZERO).days) if row.calendar is Calendar.DAYS else "",
-        "criteria": row.criteria,
-        "compartment": row.compartment,
-        "measure": row.measure.value,
-        "category": row.category.value,
-        "status": row.status.value,
-        "percent_from_baseline": signed_percent(row.percent_from_baseline),
-        "percent_from_nadir": signed_percent(row.percent_from_nadir),
-        "reasons": SEPARATOR.join(row.reasons),
-        "missing": SEPARATOR.join(row.missing),
-        "reader": SEPARATOR.join(look.words for look in row.looks),
+        "date": day.isoformat() if calendar is Calendar.DATES else "",
+        "days": str((day - DAY_ZERO).days) if calendar is Calendar.DAYS else "",
     }
-
-
-def signed_percent(value: float | None) -> str:
-    """``+25.00``, ``-50.00``, ``+0.00``, or empty where undefined."""
-    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"
-
-
-def responses_csv(assessments: Iterable[ResponseAssessment]) -> str:
-    """The responses table as comma-separated text."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, RESPONSE_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for assessment in assessments:
-        writer.writerows(response_record(row) for row in assessment.rows)
-    return stream.getvalue()
-
-
-def responses_json(assessments: Sequence[ResponseAssessment], *, warnings: Sequence[str] = ()) -> str:
-    """The same as JSON, with the criteria tables in force, each episode, and warnings about the tables."""
-    tables = {assessment.criteria.label: assessment.criteria.table() for assessment in assessments}
-    patients = [
-        {
-            "patient": assessment.patient,
-            "criteria": assessment.criteria.label,
-            "notes": list(assessment.notes),
-            "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
-            "responses": [_json_row(row) for row in assessment.rows],
-        }
-        for assessment in assessments
-    ]
-    whole = {"warnings": list(warnings), "criteria": tables, "patients": patients}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-
-
-def episode_record(assessment: ResponseAssessment, number: int) -> dict[str, Any]:
-    """One episode with its best response, its progression and what a reader has to look at, as plain values."""
-    episode = assessment.episodes[number]
-    looks = assessment.reader_needed(number)
-    return {
-        "baseline": episode.when,
-        "visit": episode.visit,
-        "why": episode.why,
-        "disease": episode.disease.value,
-        "disease_reason": episode.disease_reason,
-        "best": {measure.value: _answer(assessment.best(measure, number)) for measure in Measure},
-        "progression": {measure.value: _answer(assessment.progression(measure, number)) for measure in Measure},
-        "reader_needed": [{"visit": row.visit, "when": row.when, "words": look.words} for row, look in looks],
-    }
-
-
-def _answer(row: ResponseRow | None) -> dict[str, str] | None:
-    if row is None:
-        return None
-    known = {"category": row.category.value, "status": row.status.value}
-    return {"visit": row.visit, "when": row.when, **known, "decided_by": row.decided_by}
-
-
-def _json_row(row: ResponseRow) -> dict[str, Any]:
-    record: dict[str, Any] = dict(response_record(row))
-    record["percent_from_baseline"] = row.percent_from_baseline
-    record["percent_from_nadir"] = row.percent_from_nadir
-    record["reasons"], record["missing"] = list(row.reasons), list(row.missing)
-    record["reader"] = [look.words for look in row.looks]
-    return record

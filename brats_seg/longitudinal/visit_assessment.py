@@ -64,7 +64,7 @@ def read_visit(course: Course, index: int) -> Reading:
 def _is_absent(course: Course, index: int) -> bool:
     """Whether nothing of the compartment was seen since baseline, though it was looked at."""
     visits = course.visits[: index + 1]
-    seen = any(visit.of(course.compartment) or visit.specks_ml.get(course.compartment) for visit in visits)
+    seen = any(visit.of(course.compartment) or visit.specks_in(course.compartment) for visit in visits)
     return not (seen or course.is_unread(index, course.compartment) or course.unlisted(index, course.compartment))
 
 
@@ -92,7 +92,7 @@ def _what_is_left(course: Course, index: int) -> str:
     for compartment in (course.compartment, *([Compartment.ENHANCING] if course.watch_enhancing else [])):
         found += [visit.not_assessable.get(compartment, "")]
         found += [f"lesion {describe(lesion)} enhances" for lesion in visit.of(compartment)]
-        if specks_ml := visit.specks_ml.get(compartment):
+        if specks_ml := visit.specks_in(compartment):
             found.append(f"{specks_ml:.3g} ml of {compartment} disease in specks too small to be lesions")
         found += [no_row(lesion, visit) for lesion in course.unlisted(index, compartment)]
     return next(filter(None, found), "")

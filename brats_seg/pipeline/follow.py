@@ -16,8 +16,9 @@ import numpy as np
 from brats_seg.core.errors import BratsSegError, DeviceError, InputError, UsageError
 from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.study import MRSequence
+from brats_seg.core.tables import DAY_ZERO
 from brats_seg.core.volume import Grid
-from brats_seg.io.visits import DAY_ZERO, Dating, PatientFiles
+from brats_seg.io.visits import Dating, PatientFiles
 from brats_seg.longitudinal.align import PREFERRED, Alignment, VisitScan, align_visits, common_grid
 from brats_seg.longitudinal.course import (
     FOLLOWED,

@@ -6,22 +6,20 @@ whole or not at all, and find what is there already, so that one that was killed
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, InputError, OutputError, explained
+from brats_seg.core.tables import TableRow, rows_of
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.output import ExistsPolicy
-from brats_seg.io.visit_table import MAX_OFFSET_DAYS
-from brats_seg.io.visits import DAY_ZERO, Dating, PatientFiles, VisitFiles
-from brats_seg.longitudinal.history import ClinicalEvent
-from brats_seg.longitudinal.tables import MEASUREMENT_COLUMNS, TableRow, histories, rows_of
+from brats_seg.io.visits import Dating, PatientFiles, VisitFiles
+from brats_seg.longitudinal.history import Calendar, ClinicalEvent
+from brats_seg.longitudinal.tables import MEASUREMENT_COLUMNS, MEASUREMENT_TABLE, dated, histories
 from brats_seg.models.bundle import find_model
 from brats_seg.pipeline.follow import FollowOptions
 from brats_seg.pipeline.follow_files import check_room, follow_patient
@@ -122,35 +120,18 @@ def jobs_of(
 
 def _events(patient: PatientFiles, clinical: Sequence[TableRow]) -> tuple[ClinicalEvent, ...]:
     """Events of one patient from the rows about it."""
-    if any(visit.day is None for visit in patient.visits):
-        raise clinical[0].fail(
-            f"patient {patient.id} has visits without dates, so that a clinical date says nothing. Give the visits "
-            "their dates (visits.csv or sessions.tsv)."
-        )
-    if patient.dating is Dating.DAYS:
-        clinical = [_dated(row) for row in clinical]
+    calendar = Calendar.DAYS if patient.dating is Dating.DAYS else Calendar.DATES
     records = [
-        {**dict.fromkeys(MEASUREMENT_COLUMNS), "patient": patient.id, "visit": visit.label, "date": visit.day}
+        {
+            **dict.fromkeys(MEASUREMENT_COLUMNS),
+            "patient": patient.id,
+            "visit": visit.label,
+            **(dated(visit.day, calendar) if visit.day is not None else {}),
+        }
         for visit in patient.visits
     ]
-    (history,) = histories(rows_of(records, MEASUREMENT_COLUMNS, name="visits"), clinical)
+    (history,) = histories(rows_of(records, MEASUREMENT_TABLE, name="visits").rows, clinical)
     return history.events
-
-
-def _dated(row: TableRow) -> TableRow:
-    """A clinical row whose day offset is the date that stands for it among the visits.
-
-    Raises:
-        InputError: if it is no day offset.
-    """
-    text = row.cells["date"]
-    if not re.fullmatch(r"[+-]?\d{1,5}", text) or abs(int(text)) > MAX_OFFSET_DAYS:
-        raise row.fail(
-            f"date is {text!r}, but the visits of patient {row.cells['patient']} have day offsets. Give whole days "
-            "since the same day 0, for example 35."
-        )
-    day = DAY_ZERO + timedelta(days=int(text))
-    return replace(row, cells={**row.cells, "date": day.isoformat()})
 
 
 def follow_all(

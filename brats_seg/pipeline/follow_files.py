@@ -17,7 +17,8 @@ from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, finishe
 from brats_seg.io.visits import Dating, PatientFiles, VisitFiles
 from brats_seg.io.write import write_json, write_run
 from brats_seg.longitudinal.history import ClinicalEvent
-from brats_seg.longitudinal.tables import MEASUREMENT_COLUMNS, RESPONSE_COLUMNS
+from brats_seg.longitudinal.response_tables import RESPONSE_COLUMNS
+from brats_seg.longitudinal.tables import MEASUREMENT_TABLE, measurement_records
 from brats_seg.pipeline.follow import Course, FollowOptions, Tick, alignment_table, follow
 from brats_seg.pipeline.follow_kept import ALIGNMENTS, PAIRED, change_to_dict
 from brats_seg.pipeline.follow_tables import (
@@ -28,7 +29,6 @@ from brats_seg.pipeline.follow_tables import (
     course_summary,
     csv_text,
     lesion_rows,
-    measurement_rows,
     response_rows,
     volume_rows,
 )
@@ -132,9 +132,7 @@ def write_course(course: Course, folder: Path) -> dict[str, Any]:
         OutputError: if one cannot be written.
     """
     write_text(folder / RESPONSES, csv_text(RESPONSE_COLUMNS, response_rows(course)))
-    write_text(
-        folder / MEASUREMENTS, csv_text((*MEASUREMENT_COLUMNS, "measurable", "part_of"), measurement_rows(course))
-    )
+    write_text(folder / MEASUREMENTS, csv_text(MEASUREMENT_TABLE.known, measurement_records(course.history)))
     write_text(folder / LESIONS, csv_text(LESION_COLUMNS, lesion_rows(course)))
     write_text(folder / VOLUMES, csv_text(VOLUME_COLUMNS, volume_rows(course)))
     write_text(folder / CHANGES, csv_text(CHANGE_COLUMNS, change_rows(course)))

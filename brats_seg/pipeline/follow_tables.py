@@ -13,21 +13,22 @@ from brats_seg.longitudinal.lesion_course import COMPARTMENTS, LesionRow
 from brats_seg.longitudinal.rano import ResponseRow
 from brats_seg.longitudinal.reading import Measure
 from brats_seg.longitudinal.repeatability import error_words
-from brats_seg.longitudinal.tables import episode_record, response_record
+from brats_seg.longitudinal.response_tables import episode_record, response_record
+from brats_seg.longitudinal.tables import dated
 from brats_seg.pipeline.follow import Course, when_words
 from brats_seg.pipeline.follow_paired import PAIRED_REGION
 
 VOLUME_COLUMNS = (
-    *("patient", "visit", "date", "region", "volume_ml", "low_ml", "high_ml", "level"),
+    *("patient", "visit", "date", "days", "region", "volume_ml", "low_ml", "high_ml", "level"),
     *("error_low_ml", "error_high_ml", "touches_border", "note"),
 )
 LESION_COLUMNS = (
-    *("patient", "visit", "date", "region", "lesion", "relation", "partner", "part_of", "volume_ml"),
+    *("patient", "visit", "date", "days", "region", "lesion", "relation", "partner", "part_of", "volume_ml"),
     *("error_low_ml", "error_high_ml", "long_mm", "short_mm", "measurable", "pieces", "x_mm", "y_mm", "z_mm"),
     "touches_border",
 )
 CHANGE_COLUMNS = (
-    *("patient", "visit", "date", "region", "lesion", "against", "reference", "reference_ml", "volume_ml"),
+    *("patient", "visit", "date", "days", "region", "lesion", "against", "reference", "reference_ml", "volume_ml"),
     *("change_ml", "low_ml", "high_ml", "percent", "low_percent", "high_percent", "larger_than_error", "error_from"),
     *("paired_ml", "paired_low_ml", "paired_high_ml", "paired_larger_than_error", "paired_note", "leading"),
 )
@@ -188,34 +189,6 @@ def _cell(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def measurement_rows(course: Course) -> list[dict[str, Any]]:
-    """The table ``brats-seg respond`` reads; with it the same answers come out."""
-    rows: list[dict[str, Any]] = []
-    for index, visit in enumerate(course.history.visits):
-        head = _head(course, index)
-        for compartment in COMPARTMENTS.values():
-            if compartment in visit.not_assessable:  # no row: not measured
-                continue
-            lesions = [lesion for lesion in visit.lesions if lesion.compartment is compartment]
-            specks_ml = visit.specks_ml.get(compartment)
-            if not lesions or specks_ml:  # a row without a lesion: nothing but specks, or nothing at all
-                rows.append({**head, "compartment": compartment.value, "volume_ml": specks_ml})
-            rows.extend(
-                {
-                    **head,
-                    "lesion": lesion.lesion,
-                    "compartment": compartment.value,
-                    "long_mm": lesion.long_mm,
-                    "short_mm": lesion.short_mm,
-                    "volume_ml": lesion.volume_ml,
-                    "measurable": "yes" if lesion.measurable else "no",
-                    "part_of": lesion.part_of,
-                }
-                for lesion in lesions
-            )
-    return rows
-
-
 def lesion_rows(course: Course) -> list[dict[str, Any]]:
     """Every lesion known by a visit, by visit and region."""
     rows = [row for region in COMPARTMENTS for row in course.rows(region)]
@@ -246,12 +219,9 @@ def _lesion(course: Course, row: LesionRow) -> dict[str, Any]:
 
 
 def _head(course: Course, index: int) -> dict[str, str]:
-    day = course.visits[index].files.day
-    return {
-        "patient": course.patient.id,
-        "visit": course.visits[index].label,
-        "date": day.isoformat() if day is not None else "",
-    }
+    history = course.history
+    row = {"patient": course.patient.id, "visit": course.visits[index].label}
+    return {**row, **dated(history.visits[index].day, history.calendar)}
 
 
 def _days(course: Course, index: int) -> int | None:

@@ -129,6 +129,21 @@ def test_a_table_of_several_patients_with_semicolons(tmp_path: Path) -> None:
     assert [p.id for p in find_patients(root, table=root / "table.csv")] == ["A", "B"]
 
 
+def test_days_of_any_size_and_shifted_dates_are_read_and_unread_columns_named(tmp_path: Path) -> None:
+    make(tmp_path, ["a.nii.gz"])
+    table = tmp_path / "visits.csv"
+    table.write_text("Visit,Days,T1,scanner\nv1,2024,a.nii.gz,x\nv2,2025,a.nii.gz,x\n")
+    rows = read_visit_table(table)
+    assert [row.when for row in rows] == [When(None, 2024), When(None, 2025)]
+    assert rows[0].unused == ("scanner",)
+    table.write_text("visit,date,t1\nv1,1877-01-01,a.nii.gz\nv2,1877-02-01 08:00:00,a.nii.gz\n")
+    assert [row.when.day for row in read_visit_table(table)] == [date(1877, 1, 1), date(1877, 2, 1)]
+    table.write_text("visit,date,t1\nv1,2024-01-01T23:30-05:00,a.nii.gz\nv2,2024-01-02T01:00+02:00,a.nii.gz\n")
+    assert [row.when.day for row in read_visit_table(table)] == [date(2024, 1, 2), date(2024, 1, 1)]
+    table.write_bytes("visit;date;t1\nv1;2024-01-01;a.nii.gz\n".encode("utf-16"))
+    assert read_visit_table(table)[0].visit == "v1"
+
+
 def test_a_table_of_dates_alone_belongs_to_folders(tmp_path: Path) -> None:
     root = make(tmp_path / "P07", scans("visit1", "x") + scans("visit2", "x"))
     (root / "visits.csv").write_text("visit,date\nvisit1,2024-01-01\nvisit2,2024-02-01\n")
@@ -151,18 +166,25 @@ def test_a_damaged_patient_does_not_stop_the_others(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("visit,date,t1\nv1,2024-01-01,a.nii.gz\nv1,2024-02-01,a.nii.gz\n", r"line 3: visit v1 is there twice"),
-        ("visit,date,t1\nv1,31.01.2024,a.nii.gz\n", r"line 2: '31.01.2024' is not a date of the form 2024-01-31"),
-        ("visit,date,t1\nv1,2024-01-01,gone.nii.gz\n", r"line 2, t1: there is no file gone.nii.gz"),
+        ("visit,date,t1\nv1,31.01.2024,a.nii.gz\n", r"line 2: date '31.01.2024' is not a date of the form 2024-01-31"),
+        ("visit,date,t1\nv1,2024-01-01,gone.nii.gz\n", r"line 2: t1: there is no file gone.nii.gz"),
         ("visit,date,t1\nv1,2024-01-01,.\n", r"is a folder, not a file"),
         ("visit,date,t1\n,2024-01-01,a.nii.gz\n", r"line 2: the visit has no name"),
-        ("date,t1\n2024-01-01,a.nii.gz\n", r"has no column visit"),
+        ("date,t1\n2024-01-01,a.nii.gz\n", r"lacks the column visit"),
         ("visit,date,date\nv1,1,2\n", r"has the column date twice"),
         ("visit,date,t1\nv1,2024-01-01\n", r"2 cells under 3 columns"),
         ("visit,date,t1\n", r"has a header and no rows"),
         ("visit,date,t1\nv1,2024-01-01,a.nii.gz\nv2,2024-02-01,\n", r"visit v2 names no file"),
         ("visit,date,t1,patient\nv1,1,a.nii.gz,A\nv2,2,a.nii.gz,\n", r"some rows name a patient"),
-        ("visit,date,t1\nv1,1799-01-01,a.nii.gz\n", r"is not a date|lies before 1900"),
+        ("visit,date,t1\nv1,1799-01-01,a.nii.gz\n", r"is not a date|lies too far back"),
         ("visit,date,t1\nv1,99999,a.nii.gz\n", r"more than a life away"),
+        ("visit,date,t1\nv1,2024,a.nii.gz\n", r"line 2: date is 2024, which could be a year or a day offset"),
+        ("visit,date,t1\nv1,45292,a.nii.gz\n", r"as a spreadsheet counts days"),
+        ("visit,date,t1\nv1,2204-01-01,a.nii.gz\n", r"2204-01-01 lies in the future"),
+        ("visit,date,t1\nv1,2024-W01-1,a.nii.gz\n", r"'2024-W01-1' is not a date"),
+        ("visit,date,t1,t1c_e\nv1,2024-01-01,a.nii.gz,a.nii.gz\n", r"lacks the column t1ce and has one called 't1c_e'"),
+        ("visit,date,t1,flaire\nv1,2024-01-01,a.nii.gz,a.nii.gz\n", r"lacks the column flair and has one called 'fla"),
+        ("visit,days,t1\nv1,2024-01-01,a.nii.gz\n", r"days is '2024-01-01', which is no whole number"),
     ],
 )
 def test_mistakes_in_a_table(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,303 @@
+"""Text tables as people and spreadsheets save them: one reader for visits, measurements and clinical events.
+
+Separators are commas, semicolons or tabs; names of columns are read without regard to case, spaces and units in
+brackets; ``n/a`` and its like are empty; trailing empty columns and rows are left out. Numbers may have decimal commas
+where the comma does not separate columns. What could mean two things is refused with the line it stands in.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from brats_seg.core.errors import InputError
+
+DAY_ZERO = date(1900, 1, 1)
+"""Stands for day 0 where only day offsets are known."""
+MAX_OFFSET_DAYS = 40_000
+EARLIEST_YEAR = 1800
+"""Shifted dates of anonymised data lie before 1925, as BIDS asks; earlier than this they are mistyped."""
+_MOST_DAYS_AHEAD = 366
+_YEARS = range(EARLIEST_YEAR, 2201)
+_SPREADSHEET_DAYS = range(20_000, 80_000)
+"""Dates from 1954 to 2119 as spreadsheets count them."""
+_EMPTY = frozenset({"", "n/a", "#n/a", "na", "nan", "none", "null", "-", "nat"})
+_ALIKE = 0.8
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+_COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_DAY = re.compile(
+    r"(?P<year>\d{4})(?P<by>[-_./]?)(?P<month>\d\d)(?P=by)(?P<day>\d\d)"
+    r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:\.\d*)?(?P<zone>Z|[+-]\d\d:?\d\d)?)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table.
+
+    Attributes:
+        table: name of the file, for messages.
+        line: its line in the file, the header being line 1; for messages.
+        cells: text by column, without surrounding spaces; what is not there is empty.
+    """
+
+    table: str
+    line: int
+    cells: Mapping[str, str]
+
+    def fail(self, message: str) -> InputError:
+        """An error that names this line."""
+        return InputError(f"{self.table}, line {self.line}: {message}")
+
+    def get(self, column: str) -> str:
+        """Text of a column; empty where the table has no such column."""
+        return self.cells.get(column, "")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a kind of table may hold.
+
+    Attributes:
+        expected: the columns, as a message shows them.
+        needed: groups of which a table needs at least one column each.
+        known: every column that is read.
+        aliases: other names of columns; they count where the column itself is not there.
+        numbers: columns whose cells are numbers.
+    """
+
+    expected: str
+    needed: tuple[tuple[str, ...], ...]
+    known: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    numbers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read.
+
+    Attributes:
+        rows: in the order of the file; at least one.
+        unused: names of columns that are not read.
+    """
+
+    rows: tuple[TableRow, ...]
+    unused: tuple[str, ...] = ()
+
+
+def read_table(text: str, columns: Columns, *, name: str) -> Table:
+    """Rows of a text table.
+
+    Args:
+        text: the file's text; a byte-order mark and a first line ``sep=;`` are ignored.
+        columns: what the table may hold.
+        name: of the file, for messages.
+
+    Raises:
+        InputError: if columns are missing, twice there or misspelt, a row has too few or too many cells, or a number
+            can be read in two ways.
+    """
+    text = text.removeprefix("\ufeff")
+    told = re.match(r"\s*\"?sep=(.)\"?[^\n]*\n", text, re.IGNORECASE)
+    skipped = 0 if told is None else text[: told.end()].count("\n")
+    text = text if told is None else text[told.end() :]
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    mark = told.group(1) if told is not None else max("\t;,", key=first.count)
+    lines = _lines(csv.reader(io.StringIO(text), delimiter=mark), name, skipped)
+    written = next(lines, (1, []))[1]
+    header = _header(written, columns, name)
+    rows = [_row(line, cells, header, name=name) for line, cells in lines]
+    if not rows:
+        raise InputError(f"{name} has a header and no rows")
+    unused = [column.strip() for column, known in zip(written, header, strict=True) if column.strip() and not known]
+    return Table(tuple(_with_numbers(rows, columns, decimal_comma=mark != ",")), tuple(unused))
+
+
+def rows_of(records: Iterable[Mapping[str, object]], columns: Columns, *, name: str) -> Table:
+    """The same from records, for example ``frame.to_dict("records")``; NaN and None are empty.
+
+    Raises:
+        InputError: as :func:`read_table`.
+    """
+    rows = []
+    for line, record in enumerate(records, start=2):
+        header = _header(list(record), columns, name)
+        rows.append(_row(line, [_cell(value) for value in record.values()], header, name=name))
+    if not rows:
+        raise InputError(f"{name} has no rows")
+    return Table(tuple(_with_numbers(rows, columns, decimal_comma=False)))
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT are the values unequal to themselves
+        return ""
+    return value.strftime("%Y-%m-%d") if isinstance(value, date) else str(value)
+
+
+def _lines(reader: Iterator[list[str]], name: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, with their line."""
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num + skipped, cells  # type: ignore[attr-defined]
+    except csv.Error as error:
+        raise InputError(f"{name} is not a text table: {error}. Save it as CSV (UTF-8).") from error
+
+
+def _header(written: Sequence[str], columns: Columns, name: str) -> list[str]:
+    """Name of each column as the program calls it; empty for those that are not read."""
+    plain = [re.sub(r"[^0-9a-z]+", "_", _clean(cell).casefold()).strip("_") for cell in written]
+    names = [cell if cell in columns.known else "" for cell in plain]
+    for index, cell in enumerate(plain):
+        other = columns.aliases.get(cell, "")
+        if not names[index] and other and other not in names:
+            names[index] = other
+    twice = sorted({column for column in names if column and names.count(column) > 1})
+    if twice:
+        raise InputError(f"{name} has the column {', '.join(twice)} twice. Keep one.")
+    absent = [group for group in columns.needed if not set(group) & set(names)]
+    if absent:
+        shown = ", ".join(" or ".join(group) for group in absent)
+        raise InputError(
+            f"{name} lacks the column{'s' * (len(absent) > 1)} {shown}; its first line is "
+            f"{','.join(cell.strip() for cell in written)[:120] or 'empty'}. Add them to the first line; expected: "
+            f"{columns.expected}."
+        )
+    for cell, known in zip(plain, names, strict=True):
+        free = [column for column in columns.known if column not in names]
+        alike = difflib.get_close_matches(cell, free, n=1, cutoff=_ALIKE) if cell and not known else []
+        if alike:
+            raise InputError(
+                f"{name} lacks the column {alike[0]} and has one called {cell!r}. Rename it if it is meant; if not, "
+                "call it something else."
+            )
+    return names
+
+
+def _row(line: int, cells: Sequence[str], header: Sequence[str], *, name: str) -> TableRow:
+    filled = list(cells)
+    while len(filled) > len(header) and not filled[-1].strip():
+        filled.pop()
+    if len(filled) != len(header):
+        raise InputError(
+            f"{name}, line {line}: {len(filled)} cells under {len(header)} columns. Quote cells that contain the "
+            "separator."
+        )
+    known = {column: _value(cell) for column, cell in zip(header, filled, strict=True) if column}
+    return TableRow(name, line, known)
+
+
+def _clean(text: str) -> str:
+    return unicodedata.normalize("NFC", text.replace("\u00a0", " ")).strip()
+
+
+def _value(text: str) -> str:
+    clean = _clean(text)
+    return "" if clean.casefold() in _EMPTY else clean
+
+
+def _with_numbers(rows: Sequence[TableRow], columns: Columns, *, decimal_comma: bool) -> Iterator[TableRow]:
+    """Rows whose numbers have decimal points.
+
+    ``1,250`` is a decimal only where the same table writes decimals of another length with commas.
+    """
+    numbers = [cell for row in rows for column in columns.numbers if (cell := row.get(column))]
+    points = any("." in cell for cell in numbers if cell != ".")
+    certain = any(re.fullmatch(r"[+-]?(?:0,\d+|\d{4,},\d+|\d+,(?:\d{1,2}|\d{4,}))", cell, re.ASCII) for cell in numbers)
+    for row in rows:
+        changed = {}
+        for column in columns.numbers & set(row.cells):
+            cell = row.cells[column]
+            if cell == ".":  # as statistics programs write what is missing
+                changed[column] = ""
+            elif "," in cell:
+                if not _COMMA_NUMBER.fullmatch(cell) or not decimal_comma:
+                    raise row.fail(f"{column} is {cell!r}, which is not a number. Use a decimal point, and no commas.")
+                if points or not certain:
+                    other = cell.replace(",", "")
+                    raise row.fail(
+                        f"{column} is {cell!r}, which could be {cell.replace(',', '.')} or {other}. Write the numbers "
+                        "of the table with decimal points."
+                    )
+                changed[column] = cell.replace(",", ".")
+        yield TableRow(row.table, row.line, {**row.cells, **changed}) if changed else row
+
+
+def number_in(row: TableRow, column: str) -> float | None:
+    """The number of a cell; None where it is empty.
+
+    Raises:
+        InputError: if it is none.
+    """
+    text = row.get(column)
+    if not text:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise row.fail(f"{column} is {text!r}, which is not a number. Leave it empty if it was not measured.")
+    return float(text)
+
+
+def when_in(row: TableRow) -> date | int | None:
+    """The date of a row, or its day offset (column ``days``, or a small number as ``date``); None without either.
+
+    A time with a zone gives the date in UTC, so that scans stay in their order.
+
+    Raises:
+        InputError: if it is neither, or could be a year.
+    """
+    for column in ("date", "days"):
+        text = row.get(column)
+        if not text:
+            continue
+        if re.fullmatch(r"[+-]?\d{1,5}(?:\.0*)?", text, re.ASCII):
+            return _offset(row, column, int(float(text)))
+        if column == "days":
+            raise row.fail(f"days is {text!r}, which is no whole number of days since day 0")
+        return _date(row, text)
+    return None
+
+
+def _offset(row: TableRow, column: str, days: int) -> int:
+    if column == "date" and days in _YEARS:
+        raise row.fail(f"date is {days}, which could be a year or a day offset. Write a date, or a column days.")
+    if column == "date" and days in _SPREADSHEET_DAYS:
+        raise row.fail(f"date is {days}, as a spreadsheet counts days. Format the column as dates like 2024-01-31.")
+    if abs(days) > MAX_OFFSET_DAYS:
+        raise row.fail(f"day {days} is more than a life away from day 0. Correct it.")
+    return days
+
+
+def _date(row: TableRow, text: str) -> date:
+    try:
+        day = day_in(text)
+    except ValueError:
+        day = None
+    if day is None:
+        raise row.fail(f"date {text!r} is not a date of the form 2024-01-31, nor a whole number of days since day 0")
+    latest = datetime.now(UTC).date() + timedelta(days=_MOST_DAYS_AHEAD)
+    if day.year < EARLIEST_YEAR or day > latest:
+        raise row.fail(f"the date {text} lies {'in the future' if day > latest else 'too far back'}. Correct it.")
+    return day
+
+
+def day_in(text: str) -> date | None:
+    """The date of a text such as ``2024-01-31``, ``20240131`` or ``2024-01-31 08:00:00``; None where it is none.
+
+    Raises:
+        ValueError: if it looks like one and there is no such day.
+    """
+    found = _DAY.fullmatch(text)
+    if found is None:
+        return None
+    day = date(int(found["year"]), int(found["month"]), int(found["day"]))
+    if not found["zone"]:
+        return day
+    return datetime.fromisoformat(f"{day}T{found['time']}{found['zone']}").astimezone(UTC).date()
