@@ -1,10 +1,13 @@
 """Moving arrays between the network's grid and the patient's own, both ways.
 
 Where both grids put voxels at the same places (a study stored in any orientation at 1 mm), this is
-copying and nothing is interpolated; elsewhere it is one linear or nearest interpolation.
+copying and nothing is interpolated; elsewhere it is one linear or nearest interpolation, of values the
+mean over a voxel that is larger than those it is taken from.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,27 +19,64 @@ EXACT_TOLERANCE = 1e-3
 """Voxels whose centres agree to this fraction of a voxel are the same voxel."""
 
 
+COARSER_BY = 0.05
+"""A voxel longer than those of the source by this share is averaged over; below it one sample in its middle will do."""
+
+
 def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
-    """Values of ``array`` at the voxel centres of another grid; 0 outside its field of view.
+    """Values of ``array`` in the voxels of another grid; 0 outside its field of view.
+
+    A value is the mean over the target's voxel where that is larger than the source's: sampled at its centre alone,
+    a probability would depend on where the centres of thick slices happen to lie.
 
     Args:
         array: ``(X, Y, Z)`` or ``(C, X, Y, Z)`` on ``source``.
         source: grid of the array.
         target: grid of the result.
-        order: 1 for images and probabilities, 0 for labels.
+        order: 1 for images and probabilities; 0 for labels, which are taken at the centre.
 
     Returns:
         Array of the same type and number of channels on ``target``.
     """
+    parts = _parts(source, target) if order > 0 else (1, 1, 1)
+    channels = array if array.ndim == 4 else array[None]
+    result = _sample(channels, source, _divided(target, parts), order)
+    if max(parts) > 1:
+        result = _block_means(result, parts)
+    return result if array.ndim == 4 else result[0]
+
+
+def _sample(channels: Array, source: Grid, target: Grid, order: int) -> Array:
+    """Values at the voxel centres of another grid."""
     matrix = np.linalg.inv(source.affine) @ target.affine  # target voxel -> source voxel
     exact = _as_copy(matrix)
-    channels = array if array.ndim == 4 else array[None]
     if exact is not None:
-        result = _copy(channels, target, *exact)
-    else:
-        inside = _field_of_view(source, matrix, target)
-        result = np.stack([_interpolate(channel, matrix, target, order) * inside for channel in channels])
-    return result if array.ndim == 4 else result[0]
+        return _copy(channels, target, *exact)
+    inside = _field_of_view(source, matrix, target)
+    return np.stack([_interpolate(channel, matrix, target, order) * inside for channel in channels])
+
+
+def _parts(source: Grid, target: Grid) -> tuple[int, int, int]:
+    """Into how many parts each side of the target's voxels is cut, so that none is longer than a source voxel."""
+    steps = np.linalg.inv(source.affine)[:3, :3] @ target.affine[:3, :3]
+    x, y, z = (max(math.ceil(length - COARSER_BY), 1) for length in np.linalg.norm(steps, axis=0))
+    return x, y, z
+
+
+def _divided(grid: Grid, parts: tuple[int, int, int]) -> Grid:
+    """The grid with every voxel cut into equal parts along its sides."""
+    scale = np.diag([*(1 / n for n in parts), 1.0])
+    scale[:3, 3] = [(1 / n - 1) / 2 for n in parts]
+    x, y, z = (size * n for size, n in zip(grid.shape, parts, strict=True))
+    return Grid((x, y, z), grid.affine @ scale)
+
+
+def _block_means(array: Array, parts: tuple[int, int, int]) -> Array:
+    """``(C, X, Y, Z)`` means over blocks of ``parts`` voxels."""
+    (channels, x, y, z), (a, b, c) = array.shape, parts
+    blocks = array.reshape(channels, x // a, a, y // b, b, z // c, c)
+    means: Array = blocks.mean(axis=(2, 4, 6)).astype(array.dtype, copy=False)
+    return means
 
 
 def _as_copy(matrix: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:

@@ -12,6 +12,7 @@ from strategies import ORIENTATIONS, affine_of
 from brats_seg.core.volume import Grid, Volume
 from brats_seg.preprocessing import restore
 from brats_seg.preprocessing.restore import move
+from brats_seg.volumetrics.volumes import partial_volume_ml
 
 FEW = settings(max_examples=40, deadline=None)
 
@@ -66,7 +67,7 @@ def test_there_and_back_in_every_orientation(orientation: str) -> None:
 
 @pytest.mark.parametrize(
     ("tilt", "shift", "spacing"),
-    [((3, 0, 0), (0, 0, 0), (1, 1, 1)), ((0, 0, 0), (0.4, 0, 0), (1, 1, 1)), ((4, -6, 3), (0.3, 1, 2), (1, 1.2, 2))],
+    [((3, 0, 0), (0, 0, 0), (1, 1, 1)), ((0, 0, 0), (0.4, 0, 0), (1, 1, 1)), ((4, -6, 3), (0.3, 1, 1), (1, 1.2, 2))],
 )
 def test_linear_interpolation_is_exact_on_a_linear_image(
     tilt: tuple[float, float, float], shift: tuple[float, float, float], spacing: tuple[float, float, float]
@@ -122,3 +123,43 @@ def test_a_voxel_at_the_face_survives_a_finer_grid() -> None:
     assert moved.all()
     assert move(np.ones(coarse.shape, np.float32), coarse, fine, order=1).all()
     assert ndimage.label(moved)[1] == 1
+
+
+def sphere(radius_mm: float, centre_mm: tuple[float, float, float], shape: tuple[int, int, int]) -> np.ndarray:
+    """Share of each voxel of 1 mm within a sphere, to a good approximation."""
+    axes = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")
+    distance = np.sqrt(sum((axis - middle) ** 2 for axis, middle in zip(axes, centre_mm, strict=True)))
+    return np.clip(0.5 + radius_mm - distance, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("tilt", [(0.0, 0.0, 0.0), (0.0, 12.0, 0.0)])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_sphere_keeps_its_volume_wherever_thick_slices_lie(axis: int, tilt: tuple[float, float, float]) -> None:
+    source = Grid((44, 44, 44), np.eye(4))
+    share = sphere(6.0, (21.6, 22.3, 22.2), source.shape)
+    true_ml = 4 / 3 * np.pi * 6**3 / 1000
+    spacing = tuple(6.0 if i == axis else 0.9 for i in range(3))
+    shape = tuple(8 if i == axis else 44 for i in range(3))
+    found = []
+    for offset in np.arange(12) * 0.5:
+        origin = tuple(offset - 3 if i == axis else 0.4 for i in range(3))
+        target = Grid(shape, affine_of("RAS", spacing, origin, tilt))  # type: ignore[arg-type]
+        moved = move(share, source, target)
+        mask = moved >= 0.45
+        found.append((partial_volume_ml(moved, mask, target), mask.sum() * target.voxel_ml))
+    partial, labelled = np.array(found).T
+    np.testing.assert_allclose(partial, true_ml, rtol=0.05)
+    assert partial.mean() == pytest.approx(true_ml, rel=0.02)
+    assert labelled.mean() == pytest.approx(true_ml, rel=0.06)
+    np.testing.assert_allclose(labelled, true_ml, rtol=0.25)  # whole slices of 6 mm belong or do not
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 2**32 - 1))
+def test_a_coarser_voxel_holds_the_mean_of_the_finer_ones(parts: tuple[int, int, int], seed: int) -> None:
+    x, y, z = parts
+    array = np.random.default_rng(seed).random((2, 2 * x, 2 * y, 2 * z))
+    source = Grid((2 * x, 2 * y, 2 * z), np.eye(4))
+    target = Grid((2, 2, 2), affine_of("RAS", parts, ((x - 1) / 2, (y - 1) / 2, (z - 1) / 2)))
+    blocks = array.reshape(2, 2, x, 2, y, 2, z).mean(axis=(2, 4, 6))
+    np.testing.assert_allclose(move(array, source, target), blocks, atol=1e-9)
