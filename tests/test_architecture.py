@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "phantom": {"core"},
     "longitudinal": {"core", "preprocessing"},  # registration: one implementation
     "networks": set(),
-    "models": {"core", "networks"},
+    "models": {"core", "networks", "volumetrics"},  # volumetrics: a card's interval model is checked as it is read
     "inference": {"core", "models", "preprocessing"},  # preprocessing: to undo what it did
     # volumetrics: widths of volume intervals are fitted on what cross-validation predicts
     "training": EVERYTHING - {"longitudinal", "report", "pipeline", "verification", "cli", "training"},

@@ -20,7 +20,7 @@ from brats_seg.core.labels import REGIONS, schema_named
 from brats_seg.core.results import Probabilities
 from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy, Study
 from brats_seg.core.volume import Grid
-from brats_seg.inference.postprocess import segment, to_native
+from brats_seg.inference.postprocess import segment
 from brats_seg.inference.predict import Predictor
 from brats_seg.models.bundle import ModelBundle, card_from_dict
 from brats_seg.models.engines import NetworkEngine, in_project_order, stage_network
@@ -100,13 +100,13 @@ class RestoreStudy:
         prepared: PreparedStudy = data["prepared"]
         array = torch.as_tensor(data["pred"]).detach().cpu().numpy().reshape(len(REGIONS), *prepared.grid.shape)
         inside = (array * prepared.brain).astype(np.float32)
-        native = to_native(Probabilities(inside, prepared.grid), prepared)
-        segmentation, notes = segment(native, prepared, self.schema, self.post)
+        found = segment(Probabilities(inside, prepared.grid), prepared, self.schema, self.post)
+        labels, grid = found.segmentation.labels, found.segmentation.labels.grid
         return {
             **data,
-            "pred": _image(segmentation.labels.data[None], native.grid, prepared.id),
-            "probabilities": _image(native.array, native.grid, prepared.id),
-            "notes": notes,
+            "pred": _image(labels.data[None], grid, prepared.id),
+            "probabilities": _image(found.probabilities.array, grid, prepared.id),
+            "notes": (*found.warnings, *found.decisions),
         }
 
 

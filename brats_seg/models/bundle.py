@@ -29,12 +29,15 @@ from brats_seg.models.checks import (
 )
 from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES, Layout
 from brats_seg.networks.registry import ARCHITECTURES, ATTENTION_UNET, NetworkConfig, network_config
+from brats_seg.volumetrics.uncertainty import IntervalModel
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""
 
 DEFAULT_MODEL = "glioma"
 CARD = "model.json"
+MAX_HEAD_ML = 3000.0
+"""No head holds more."""
 CARD_FORMAT = 1
 OPTIONAL = frozenset({"seen", "subsets"})
 """Keys that a card may lack."""
@@ -160,43 +163,56 @@ class PostprocessConfig:
 
     Attributes:
         thresholds: probability from which a voxel belongs to WT, TC, ET.
-        min_component_ml: components of WT smaller than this are dropped.
-        min_enhancing_ml: an enhancing region smaller than this in total is called core without enhancement.
+        temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
         fine_weight: share of the fine stage in the mean of both stages, around the tumour.
         roi_threshold: coarse WT probability from which the fine stage looks closer.
         roi_margin_mm: margin around that.
-        min_core_probability: components of WT other than the largest that nowhere reach this probability of TC are
-            dropped: away from a tumour, bright FLAIR without a core is white matter disease as a rule.
-        min_coreless_ml: the largest component is dropped as well where it has no such core and is smaller than this.
-        min_satellite_ml: a component of TC smaller than this is edema where it lies beside a larger one, in the same
-            component of WT, and nowhere reaches ``min_satellite_probability``.
-        min_satellite_probability: see there; what a model is surer of stays however small it is.
-        min_enhancement: by how much the brightest of ET must rise more from T1 to T1CE than the rest of the tumour
-            (:func:`~brats_seg.inference.postprocess.risen`), in standard deviations of the brain; what rises less is
-            core without enhancement, for blood and fat are bright without contrast, too.
-        temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
+        min_core_probability: a component of WT that reaches this probability of TC is half believed, from one half more
+            on altogether.
+        min_coreless_ml: a component of WT of this size is half believed without a core; 0 doubts none.
+        min_enhancing_ml: ET of this size is half believed, from twice as much on altogether; 0 doubts none.
+        enhancement_rise: up to where and from where on what is called enhancing is doubted altogether and not at all,
+            by how much more it rises from T1 to T1CE than the rest of the tumour
+            (:func:`~brats_seg.inference.enhancement.risen`); None doubts none.
+
+    Raises:
+        ModelError: if a value makes no sense, naming it.
     """
 
     thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    min_component_ml: float = 0.5
-    min_enhancing_ml: float = 0.0
+    temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
     fine_weight: float = 0.5
     roi_threshold: float = 0.2
     roi_margin_mm: float = 12.0
-    min_core_probability: float = 0.0
-    min_coreless_ml: float = 0.0
-    min_satellite_ml: float = 0.0
-    min_satellite_probability: float = 0.6
-    min_enhancement: float = 0.0
-    temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    min_core_probability: float = 0.5
+    min_coreless_ml: float = 0.5
+    min_enhancing_ml: float = 0.0
+    enhancement_rise: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.thresholds) != 3 or not all(0 < t < 1 for t in self.thresholds):
-            raise ValueError(f"thresholds {self.thresholds} must be three numbers between 0 and 1")
-        if len(self.temperature) != 3 or not all(t > 0 for t in self.temperature):
-            raise ValueError(f"temperature {self.temperature} must be three positive numbers")
-        if not 0 <= self.fine_weight <= 1:
-            raise ValueError(f"fine_weight {self.fine_weight} must lie in 0..1")
+        _check_several(self.thresholds, "thresholds", 3, low=0.01, high=0.99)
+        _check_several(self.temperature, "temperature", 3, low=0.01, high=100)
+        for name, high in (
+            ("fine_weight", 1),
+            ("roi_threshold", 1),
+            ("min_core_probability", 1),
+            ("roi_margin_mm", 300),
+        ):
+            check_number(getattr(self, name), name, low=0, high=high)
+        for name in ("min_coreless_ml", "min_enhancing_ml"):
+            check_number(getattr(self, name), name, low=0, high=MAX_HEAD_ML)
+        if self.enhancement_rise is not None:
+            _check_several(self.enhancement_rise, "enhancement_rise", 2, low=-100, high=100)
+            if self.enhancement_rise[0] >= self.enhancement_rise[1]:
+                raise ModelError(f"enhancement_rise {self.enhancement_rise} must be two numbers that rise")
+
+
+def _check_several(values: Any, what: str, count: int, *, low: float, high: float) -> None:
+    """Refuse what are not so many numbers from ``low`` to ``high``."""
+    if not isinstance(values, tuple) or len(values) != count:
+        raise ModelError(f"{what} {values!r} must be a list of {count} numbers")
+    for value in values:
+        check_number(value, f"each of {what}", low=low, high=high)
 
 
 class Member(NamedTuple):
@@ -259,6 +275,8 @@ class ModelCard:
         check_scores(self.subsets, "subsets")
         if not isinstance(self.knows_treated_brains, bool):
             raise ModelError(f"knows_treated_brains {self.knows_treated_brains!r} must be true or false")
+        if self.intervals is not None:
+            IntervalModel.from_dict(self.intervals)
         self._check_stages()
 
     def _check_stages(self) -> None:
@@ -341,8 +359,7 @@ def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
     try:
         check_plain(held, "")
         post = dict(check_mapping(held.pop("postprocess"), "postprocess"))
-        for key in {"thresholds", "temperature"} & set(post):
-            post[key] = tuple(post[key])
+        post = {key: tuple(value) if isinstance(value, list) else value for key, value in post.items()}
         listed = held.pop("stages")
         if not isinstance(listed, list | tuple):
             raise ModelError("stages must be a list")

@@ -222,7 +222,9 @@ def _describe(
             "channels of a fine stage beyond the four sequences are the coarse probabilities WT, TC, ET of its member",
             "of an ensemble (more than one member) the probabilities of each stage are averaged over the members, and "
             "the box is found in the averaged coarse ones",
-            "divide log-odds by postprocess.temperature; TC within WT, ET within TC; then postprocess.thresholds",
+            "divide log-odds by postprocess.temperature; TC within WT, ET within TC; doubt small components of WT "
+            "without a core, and ET that hardly rises from T1 to T1CE (postprocess.settle of brats_seg.inference); "
+            "then postprocess.thresholds",
         ],
     }
     (folder / DESCRIPTION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

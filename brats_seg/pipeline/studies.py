@@ -16,7 +16,7 @@ from brats_seg.core.labels import schema_named
 from brats_seg.core.results import RunRecord, StudyResult
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, Study
 from brats_seg.inference.memory import require_memory, usable_processors, use_threads
-from brats_seg.inference.postprocess import segment, to_native
+from brats_seg.inference.postprocess import segment
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.discover import StudyFiles, check_study_id, find_study
 from brats_seg.io.load import load_study
@@ -142,16 +142,16 @@ def _compute(
     prediction = predictor.predict(prepared, tick=run.tick)
     run.timings_s.update(prediction.timings_s)
     with run.step("restore"):
-        native = to_native(prediction.probabilities, prepared)
-        segmentation, notes = segment(native, prepared, schema_named(options.labels), card.postprocess)
-        segmentation = replace(segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
+        found = segment(prediction.probabilities, prepared, schema_named(options.labels), card.postprocess)
+        segmentation = replace(found.segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
         images = images_on_reference(study, prepared.record)
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
         measured = measure_segmentation(segmentation, intervals=intervals)
         measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, StudyFiles) else "")
-    decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions, *notes]
-    warned = [*prepared.record.warnings, *(note for note in measurements.notes if "reaches the edge" in note)]
+    decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
+    decided += found.decisions
+    warned = [*found.warnings, *prepared.record.warnings, *measurements.notes]
     if study.missing:
         warned.append(card.expected_loss(study.present))
     if study.id in card.seen:

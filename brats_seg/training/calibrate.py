@@ -1,47 +1,50 @@
 """Fitting what turns the outputs of a model's stages into labels, on studies the model has not seen.
 
-What is fitted: how the stages are combined, a temperature for each region, the thresholds, and the
-smallest sizes that count. Everything is chosen by mean Dice over regions and studies, but for the
-temperature, which is chosen by likelihood near the tumour.
+What is fitted: how the stages are combined, a temperature for each region, what rises from T1 to T1CE like
+enhancement, the thresholds, and the sizes that are believed. Everything is chosen by mean Dice over regions and
+studies of what :func:`~brats_seg.inference.postprocess.settle` makes of the outputs, but for the temperature, which
+is chosen by likelihood near the tumour, and the rise, which the experts' masks tell.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.special import logit
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Region
 from brats_seg.evaluation.calibration import fit_temperature, tumour_band
 from brats_seg.evaluation.overlap import count_voxels, dice
-from brats_seg.inference.postprocess import drop_coreless, drop_small, region_masks, risen
+from brats_seg.inference.enhancement import risen
+from brats_seg.inference.postprocess import region_masks, settle_enhancing, settle_whole
 from brats_seg.inference.predict import StageOutputs, calibrated, combine
 from brats_seg.models.bundle import PostprocessConfig
 
+VOXEL_ML = 0.001
+"""Cases lie on voxels of 1 mm."""
 WEIGHTS = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 MIN_ENHANCING_ML = (0.1, 0.2, 0.3, 0.5)
 """None below 0.1 ml: what is smaller is a speck, a vessel as a rule, and in the 38 BraTS studies never a tumour."""
-MIN_COMPONENT_ML = (0.0, 0.1, 0.25, 0.5)
-"""None above 0.5 ml: a sphere of 10 mm, the smallest measurable lesion, holds 0.52 ml and must not be dropped."""
-MIN_CORE = (0.0, 0.1, 0.2, 0.3, 0.5)
-MIN_ENHANCEMENT = 1.4
-"""Not fitted: three of 38 studies do not enhance. What is falsely called enhancing in low-grade phantoms and one study
-rises by 0.6 to 1.3; what is rightly called so by 1.5 and more, but for one faint study (docs/experiments.md)."""
+MIN_CORE = (0.5, 0.3, 0.2, 0.1, 0.0)
+"""From what is taken without any data to the most unusual, as the sizes above."""
 MIN_CORELESS_ML = 5.0
 """Not fitted: no data set of tumours holds a brain without one. Of 19 phantoms without a tumour, five showed up to
 4.5 ml of edema and no core; the least any of the 38 BraTS studies shows is 25 ml, always with a core."""
-MIN_SATELLITE_ML = (1.0, 0.5, 0.0)
-"""From what is taken without any data on: further spots of core in the same tumour, of which the model is unsure."""
-_WHOLE_SIZES = (MIN_COMPONENT_ML[::-1], MIN_CORE[::-1])
-_SIZES = tuple(itertools.product(*_WHOLE_SIZES, MIN_ENHANCING_ML))
-"""From what is taken without any data to the most unusual; the last one changes fastest."""
+APART_VOXELS = 3
+"""Tumour so far from enhancement does not enhance."""
+FAINT = 0.05
+"""Share of studies whose enhancement rises less than from where on nothing is doubted."""
+MIN_RISES = 5
+"""Studies of either kind below which the rise is not fitted."""
+USUAL_RISE = (1.0, 5.0)
+"""Taken where it is not fitted: what the 38 BraTS studies give."""
 BAND_MM = 10.0
 """Temperatures are fitted this far around the tumour; further away everything is trivially right."""
 TEMPERATURE_SAMPLES = 20_000
@@ -57,7 +60,7 @@ class Case:
         outputs: of the stages; half precision will do.
         brain: ``(X, Y, Z)``.
         labels: uint8 ``(X, Y, Z)`` in the default schema.
-        rise: ``(X, Y, Z)`` of :func:`~brats_seg.inference.postprocess.enhancement`; half precision will do.
+        rise: ``(X, Y, Z)`` of :func:`~brats_seg.inference.enhancement.enhancement`; half precision will do.
     """
 
     id: str
@@ -78,6 +81,20 @@ class Case:
         mixed = combine(StageOutputs(whole, close, self.outputs.box), self.brain, config.fine_weight)
         return calibrated(mixed, config.temperature)
 
+    def settled(self, config: PostprocessConfig) -> NDArray[np.float32]:
+        """The same after every doubt, as they are written and measured in use."""
+        whole = settle_whole(self.probabilities(config), VOXEL_ML, config)[0]
+        return settle_enhancing(whole, VOXEL_ML, config, rise=self.rise).array
+
+    def masks(self, config: PostprocessConfig) -> dict[Region, NDArray[np.bool_]]:
+        """What is called tumour in the end."""
+        return region_masks(self.settled(config), config.thresholds)
+
+    def scores(self, config: PostprocessConfig) -> list[float]:
+        """Dice of each region."""
+        found = self.masks(config)
+        return [score(found[region], self.truth(region)) for region in REGIONS]
+
 
 def score(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Dice; both empty 1, one empty 0."""
@@ -91,16 +108,47 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
         cases: by a model that did not see them.
         start: keeps what is not fitted.
     """
-    config = replace(start, temperature=(1.0, 1.0, 1.0))
+    config = replace(
+        start,
+        temperature=(1.0, 1.0, 1.0),
+        enhancement_rise=fit_rise(cases),
+        min_core_probability=MIN_CORE[0],
+        min_coreless_ml=MIN_CORELESS_ML,
+        min_enhancing_ml=MIN_ENHANCING_ML[0],
+    )
     if all(case.outputs.whole is not None and case.outputs.close is not None for case in cases[:1]):
         config = replace(config, fine_weight=fit_weight(cases, config))
     config = replace(config, temperature=fit_temperatures(cases, config))
     config = replace(config, thresholds=fit_thresholds(cases, config))
-    return fit_satellites(cases, fit_sizes(cases, config))
+    return fit_sizes(cases, config)
+
+
+def fit_rise(cases: Sequence[Case]) -> tuple[float, float]:
+    """From where to where the rise from T1 to T1CE goes over from that of tumour without enhancement to that with it.
+
+    Half of the studies' tumour that lies apart from enhancement rises by more than the first, all but :data:`FAINT` of
+    the studies' enhancement by more than the second; experts' masks, whatever a model makes of them.
+    """
+    without: list[float] = []
+    enhancing: list[float] = []
+    for case in cases:
+        whole, bright = case.truth(Region.WT), case.truth(Region.ET)
+        if case.rise is None or not whole.any():
+            continue
+        rise = case.rise.astype(np.float32)
+        apart = whole & ~ndimage.maximum_filter(bright, 2 * APART_VOXELS + 1)
+        if apart.any():
+            without.append(risen(apart, whole & ~bright, rise))
+        if bright.any():
+            enhancing.append(risen(bright, whole & ~bright, rise))
+    if min(len(without), len(enhancing)) < MIN_RISES:
+        return USUAL_RISE
+    low, high = float(np.median(without)), float(np.quantile(enhancing, FAINT))
+    return (round(low, 2), round(high, 2)) if low < high else USUAL_RISE
 
 
 class Sweep(NamedTuple):
-    """What each of several thresholds gives, ``(cases, regions, thresholds)``.
+    """What each of several thresholds of one region gives, ``(cases, thresholds)``.
 
     Attributes:
         dice: against the expert.
@@ -111,25 +159,32 @@ class Sweep(NamedTuple):
     excess: NDArray[np.float64]
 
 
-def sweep(cases: Sequence[Case], config: PostprocessConfig, thresholds: Sequence[float] = THRESHOLDS) -> Sweep:
-    """Every case at every threshold; enhancement that does not rise is none, as it will be in use.
-
-    Otherwise the few studies without enhancement would ask for a threshold that keeps them empty, and all others would
-    lose volume to what the rise sees to.
-    """
-    shape = (len(cases), len(REGIONS), len(thresholds))
-    found = Sweep(np.zeros(shape), np.zeros(shape))
+def sweep(
+    cases: Sequence[Case], config: PostprocessConfig, region: Region, thresholds: Sequence[float] = THRESHOLDS
+) -> Sweep:
+    """Every case at every threshold of one region, those of the others as in ``config``, after every doubt."""
+    found = Sweep(*np.zeros((2, len(cases), len(thresholds))))
     for c, case in enumerate(cases):
-        array = case.probabilities(config)
-        for r, region in enumerate(REGIONS):
-            truth = case.truth(region)
-            masks = [array[r] >= threshold for threshold in thresholds]
-            if region is Region.ET:
-                whole = array[REGIONS.index(Region.WT)] >= config.thresholds[REGIONS.index(Region.WT)]
-                masks = [mask & _rises(mask, whole, case) for mask in masks]
-            found.dice[c, r] = [score(mask, truth) for mask in masks]
-            found.excess[c, r] = [float(mask.sum()) - float(truth.sum()) for mask in masks]
+        truth, array = case.truth(region), case.probabilities(config)
+        if region is not Region.WT:
+            array = settle_whole(array, VOXEL_ML, config)[0]
+        for t, threshold in enumerate(thresholds):
+            held = with_threshold(config, region, threshold)
+            settled = array
+            if region is Region.WT:
+                settled = settle_whole(array, VOXEL_ML, held)[0]
+            elif region is Region.ET:
+                settled = settle_enhancing(array, VOXEL_ML, held, rise=case.rise).array
+            mask = region_masks(settled, held.thresholds)[region]
+            found.dice[c, t] = score(mask, truth)
+            found.excess[c, t] = float(mask.sum()) - float(truth.sum())
     return found
+
+
+def with_threshold(config: PostprocessConfig, region: Region, threshold: float) -> PostprocessConfig:
+    """The settings with another threshold of one region."""
+    x, y, z = (threshold if r is region else t for r, t in zip(REGIONS, config.thresholds, strict=True))
+    return replace(config, thresholds=(x, y, z))
 
 
 def as_good(scores: NDArray[np.float64]) -> list[int]:
@@ -158,26 +213,26 @@ def simplest_as_good(scores: NDArray[np.float64]) -> int:
 
 def fit_weight(cases: Sequence[Case], config: PostprocessConfig) -> float:
     """Share of the fine stage: all of it, unless less is better beyond chance."""
-    scores = [sweep(cases, replace(config, fine_weight=w), [0.5]).dice.mean(axis=(1, 2)) for w in WEIGHTS]
-    return WEIGHTS[simplest_as_good(np.stack(scores, axis=1))]
+    held = [replace(config, fine_weight=w) for w in WEIGHTS]
+    return held[simplest_as_good(_mean_scores(cases, held))].fine_weight
 
 
 def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
-    """Threshold of each region: of those as good in Dice, the one nearest one half without a bias of the volume.
+    """Threshold of each region, the outer ones first: of those as good in Dice, the one nearest one half without a bias
+    of the volume.
 
     Dice hardly minds where a blurred border is cut, and volumes do: at one half, what is unsure altogether is lost.
     A bias within a standard error is none; where every threshold has one, the least is taken.
     """
     order = sorted(range(len(THRESHOLDS)), key=lambda t: abs(THRESHOLDS[t] - 0.5))
-    found = sweep(cases, config, [THRESHOLDS[t] for t in order])
-    best = []
-    for r in range(len(REGIONS)):
-        good = as_good(found.dice[:, r])
-        excess = {column: found.excess[:, r, column] for column in good}
+    for region in REGIONS:
+        found = sweep(cases, config, region, [THRESHOLDS[t] for t in order])
+        good = as_good(found.dice)
+        excess = {column: found.excess[:, column] for column in good}
         unbiased = [column for column in good if abs(excess[column].mean()) <= _standard_error(excess[column])]
         least = min(good, key=lambda column: abs(float(excess[column].mean())))
-        best.append(THRESHOLDS[order[unbiased[0] if unbiased else least]])
-    return best[0], best[1], best[2]
+        config = with_threshold(config, region, THRESHOLDS[order[unbiased[0] if unbiased else least]])
+    return config.thresholds
 
 
 def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
@@ -203,52 +258,21 @@ def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[
 
 
 def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
-    """Smallest component of WT, least core of a further one, smallest enhancement.
+    """What core makes a tumour, and how much enhancement is believed.
 
     The strictest for WT, the least for enhancement, unless others are better beyond chance.
     """
-    scores = np.array([_size_scores(case, config) for case in cases])
-    component_ml, least_core, enhancing_ml = _SIZES[simplest_as_good(scores)]
-    return replace(
-        config,
-        min_component_ml=component_ml,
-        min_core_probability=least_core,
-        min_coreless_ml=MIN_CORELESS_ML if least_core > 0 else 0.0,
-        min_enhancing_ml=enhancing_ml,
-        min_enhancement=MIN_ENHANCEMENT,
-    )
+    for choices in (
+        [replace(config, min_core_probability=core) for core in MIN_CORE],
+        [replace(config, min_enhancing_ml=size_ml) for size_ml in MIN_ENHANCING_ML],
+    ):
+        chosen = choices[simplest_as_good(_mean_scores(cases, choices))]
+        config = replace(
+            config, min_core_probability=chosen.min_core_probability, min_enhancing_ml=chosen.min_enhancing_ml
+        )
+    return config
 
 
-def fit_satellites(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
-    """The largest limit for doubtful spots of core beside a larger core, unless another is better beyond chance."""
-    choices = [replace(config, min_satellite_ml=ml) for ml in MIN_SATELLITE_ML]
-    scores = []
-    for case in cases:
-        array, row = case.probabilities(config), []
-        for choice in choices:
-            masks, _ = region_masks(array, 0.001, choice, rise=case.rise)
-            row.append(sum(score(masks[region], case.truth(region)) for region in (Region.TC, Region.ET)))
-        scores.append(row)
-    return choices[simplest_as_good(np.array(scores))]
-
-
-def _size_scores(case: Case, config: PostprocessConfig) -> list[float]:
-    """Sum of Dice over the regions with each of :data:`_SIZES`."""
-    array = case.probabilities(config)
-    masks = [array[r] >= threshold for r, threshold in enumerate(config.thresholds)]
-    scores: list[float] = []
-    for component_ml, least_core in itertools.product(*_WHOLE_SIZES):
-        whole = drop_coreless(drop_small(masks[0], component_ml * 1000)[0], array[1], least_core)[0]
-        core = masks[1] & whole
-        enhancing = masks[2] & core
-        kept = score(whole, case.truth(Region.WT)) + score(core, case.truth(Region.TC))
-        size, truth = float(enhancing.sum()) / 1000, case.truth(Region.ET)
-        some, none = score(enhancing, truth), score(np.zeros_like(enhancing), truth)
-        rises = _rises(enhancing, whole, case)
-        scores += [kept + (some if rises and size >= enhancing_ml else none) for enhancing_ml in MIN_ENHANCING_ML]
-    return scores
-
-
-def _rises(enhancing: NDArray[np.bool_], whole: NDArray[np.bool_], case: Case) -> bool:
-    """Whether ET rises enough from T1 to T1CE to be kept; what cannot be told is."""
-    return case.rise is None or risen(enhancing, whole, case.rise) >= MIN_ENHANCEMENT
+def _mean_scores(cases: Sequence[Case], choices: Sequence[PostprocessConfig]) -> NDArray[np.float64]:
+    """``(cases, choices)`` mean Dice over the regions."""
+    return np.array([[float(np.mean(case.scores(choice))) for choice in choices] for case in cases])

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
 from brats_seg.evaluation.boxes import bounding_box
-from brats_seg.inference.postprocess import enhancement
-from brats_seg.inference.predict import Predictor, StageOutputs
+from brats_seg.inference.enhancement import enhancement
+from brats_seg.inference.predict import Predictor, StageOutputs, combine
 from brats_seg.models.bundle import CARD, ModelBundle, find_model
 from brats_seg.models.engines import open_engine
 from brats_seg.models.ensemble import join_stages
@@ -263,7 +264,9 @@ def predict_case(predictor: Predictor, pack: PackedStudy, *, missing: Sequence[M
     prepared = without(as_prepared(pack, divisor), missing)
     outputs = predictor.stages(prepared)
     labels = np.pad(pack.labels, [(0, b - a) for a, b in zip(pack.labels.shape, prepared.grid.shape, strict=True)])
-    return _cropped(Case(pack.id, outputs, prepared.brain, labels, enhancement(prepared)))
+    whole = combine(outputs, prepared.brain, 1.0)[REGIONS.index(Region.WT)]  # how stages mix is fitted later
+    rise = enhancement(prepared, whole >= 0.5)
+    return _cropped(Case(pack.id, outputs, prepared.brain, labels, rise))
 
 
 def _cropped(case: Case) -> Case:

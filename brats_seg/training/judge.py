@@ -68,11 +68,10 @@ class Judgement:
 
 def segmentation_of(case: Case, config: PostprocessConfig) -> Segmentation:
     """The label map of a case, with its probabilities, on a grid of 1 mm."""
-    array = case.probabilities(config)
+    array = case.settled(config)
     x, y, z = case.labels.shape
     grid = Grid((x, y, z), np.eye(4))
-    masks, _ = region_masks(array, grid.voxel_ml, config, rise=case.rise)
-    labels = Volume(DEFAULT_SCHEMA.compose(masks), grid)
+    labels = Volume(DEFAULT_SCHEMA.compose(region_masks(array, config.thresholds)), grid)
     return Segmentation(case.id, labels, DEFAULT_SCHEMA, Probabilities(array, grid))
 
 

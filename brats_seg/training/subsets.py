@@ -10,10 +10,8 @@ from tqdm import tqdm
 
 from brats_seg.core.labels import REGIONS
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.inference.postprocess import region_masks
 from brats_seg.inference.predict import Predictor
 from brats_seg.models.bundle import PostprocessConfig
-from brats_seg.training.calibrate import score
 from brats_seg.training.crossval import Jury, predict_case
 from brats_seg.training.data import PackedStudy
 from brats_seg.training.judge import Fit
@@ -66,12 +64,9 @@ def _scores(predictor: Predictor, pack: PackedStudy, post: PostprocessConfig) ->
     for kept in subsets():
         missing = [sequence for sequence in SEQUENCES if sequence not in kept]
         case = predict_case(predictor, pack, missing=missing)
-        # packs are at 1 mm
-        masks, _ = region_masks(case.probabilities(post), 0.001, post, rise=case.rise)
         rows += [
-            {"case": pack.id, "sequences": subset_name(kept), "region": region.abbreviation}
-            | {"dice": score(masks[region], case.truth(region))}
-            for region in REGIONS
+            {"case": pack.id, "sequences": subset_name(kept), "region": region.abbreviation, "dice": dice}
+            for region, dice in zip(REGIONS, case.scores(post), strict=True)
         ]
     return rows
 

@@ -90,7 +90,8 @@ def measure_segmentation(
 
     Rows are WT, TC and ET, then every other structure of the label schema; lesions are those of WT, TC, ET and
     the resection cavity. Without probabilities there is no partial-volume-aware volume; without probabilities or
-    without ``intervals``, or for a row that was not fitted, there is no interval. Either is said in the notes.
+    without ``intervals``, with a sequence missing, or for a row that was not fitted, there is no interval. Either is
+    said in the notes.
 
     Args:
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
@@ -98,6 +99,7 @@ def measure_segmentation(
         plane: diameters are measured on; None for the one the grid suggests.
     """
     window = _window(segmentation)
+    known = None if segmentation.missing else intervals
     rows: list[RegionVolume] = []
     lesions: list[Lesion] = []
     for target in targets_of(segmentation.schema):
@@ -108,7 +110,7 @@ def measure_segmentation(
             count = len(found)
         else:
             count = count_lesions(mask)
-        rows.append(_row(window, target, mask, lesions=count, intervals=intervals))
+        rows.append(_row(window, target, mask, lesions=count, intervals=known))
     return Measurements(
         study_id=segmentation.study_id,
         volumes=tuple(rows),
@@ -245,13 +247,13 @@ def _notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: li
         notes.append("volume intervals are not known: the label map comes without probabilities")
     elif intervals is None:
         notes.append("volume intervals are not known: the model has no fitted intervals")
+    elif segmentation.missing:
+        names = ", ".join(sequence.title for sequence in segmentation.missing)
+        notes.append(f"volume intervals are not known without {names}: they were fitted on studies with all sequences")
     else:
         without = [row.region for row in rows if row.level is None and not row.note.startswith(NOTE_NOT_IN_SCHEMA)]
         if without:
             notes.append(f"volume intervals are not known for {', '.join(without)}: the model has none fitted")
-        if segmentation.missing:
-            names = ", ".join(sequence.title for sequence in segmentation.missing)
-            notes.append(f"volume intervals were fitted on studies with all sequences; this one lacks {names}")
     if any(row.touches_border for row in rows):
         names = ", ".join(row.region for row in rows if row.touches_border)
         notes.append(f"{names} reaches the edge of the image: what lies beyond is not measured")

@@ -109,6 +109,8 @@ class IntervalModel:
         Raises:
             ModelError: if a key is missing or unknown, or a value is not what it has to be.
         """
+        if not isinstance(values, Mapping):
+            raise ModelError(f"interval model: {values!r} is none. Write it with IntervalModel.to_dict.")
         known = {"scales", "floor_ml", "level", "studies"}
         wrong = sorted((set(values) - known) | (known - set(values) - {"studies"}))
         if wrong:

@@ -42,7 +42,7 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights[name] = root / f"{name}.safetensors"
         save_file(AttentionUNet(network).state_dict(), weights[name])
         plain[name] = {"spacing_mm": spacing_mm, "network": network.to_dict()}
-    post = PostprocessConfig(roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, min_component_ml=1.0)
+    post = PostprocessConfig(roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, min_coreless_ml=1.0)
     card = small_card(("coarse", "fine"), post, prepared_mm=SPACING_MM)
     card = replace(card, prepare={**card.prepare, "percentiles": (0.5, 99.5)})
     assemble(weights, plain, card, root / "model", openvino=False)

@@ -206,7 +206,7 @@ def test_any_network_of_the_project_by_its_description(tmp_path: Path, made: Pat
         ({1: 2, "x": 3}, r"unknown \['1', 'x'\]"),
         ({"prepare": {"divisor": 24}}, "multiples of 24"),
         ({"prepare": [1]}, "prepare .* must hold keys and values"),
-        ({"postprocess": {"thresholds": [2, 2, 2]}}, "between 0 and 1"),
+        ({"postprocess": {"thresholds": [2, 2, 2]}}, "from 0.01 to 0.99"),
         ({"postprocess": None, "held_out": 3}, "no model card"),
     ],
 )

@@ -18,22 +18,25 @@ from toy_packs import toy_pack
 
 from brats_seg.cli.main import main
 from brats_seg.core.errors import InputError, ModelError, UsageError
-from brats_seg.core.labels import Region
+from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.inference.postprocess import LEAST_ENHANCING
 from brats_seg.inference.predict import StageOutputs
 from brats_seg.models.bundle import PostprocessConfig, find_model, write_card
 from brats_seg.preprocessing.prepare import PrepareConfig
 from brats_seg.training import crossval as crossval_module
 from brats_seg.training.calibrate import (
-    MIN_ENHANCEMENT,
     MIN_ENHANCING_ML,
+    USUAL_RISE,
     Case,
     fit_postprocess,
-    fit_satellites,
+    fit_rise,
+    fit_sizes,
     fit_temperatures,
     fit_thresholds,
     simplest_as_good,
     sweep,
+    with_threshold,
 )
 from brats_seg.training.crossval import (
     Jury,
@@ -480,41 +483,47 @@ def specks(seed: int) -> Case:
     shape = (24, 24, 24)
     array = np.zeros((3, *shape), np.float32)
     array[:2, 4:20, 4:20, 4:20] = 0.99
-    array[2, 6:10, 6:10, 6 : 21 + seed % 2] = 0.99
+    array[2, 6:10, 6:10, 6 : 21 + seed % 2] = 0.6
     labels = np.where(array[0] > 0.5, 1, 0).astype(np.uint8)
     return Case(f"s{seed}", StageOutputs(array, None, None), np.ones(shape, bool), labels)
 
 
-def test_enhancement_that_does_not_rise_is_counted_as_none_when_sizes_are_fitted_and_scored() -> None:
-    case = ball_case(sharpness=3.0, seed=0)
-    bright = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
-    config = fit_postprocess([bright], PostprocessConfig())
-    assert config.min_enhancement == MIN_ENHANCEMENT and config.min_enhancing_ml == min(MIN_ENHANCING_ML)
-    # without T1 only its size can tell it from true enhancement
+def test_enhancement_that_does_not_rise_is_doubted_when_sizes_are_fitted_and_scored() -> None:
+    case = ball_case(sharpness=0.5, seed=0)
+    flat = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
+    config = fit_postprocess([flat], PostprocessConfig())
+    assert config.enhancement_rise == USUAL_RISE and config.min_enhancing_ml == min(MIN_ENHANCING_ML)
+    # without T1CE only its size can tell it from true enhancement
     small = [replace(case, rise=None) for case in (specks(seed) for seed in range(4))]
-    assert fit_postprocess(small, PostprocessConfig()).min_enhancing_ml == 0.3
-    found = segmentation_of(bright, config)
-    assert not found.region_mask(Region.ET).any() and found.region_mask(Region.TC).any()
-    for risen in (None, np.full(case.labels.shape, 2.0)):
-        assert segmentation_of(replace(bright, rise=risen), config).region_mask(Region.ET).any()
+    assert fit_sizes(small, replace(config, thresholds=(0.5, 0.5, 0.5))).min_enhancing_ml == 0.3
+    for rise in (np.zeros(case.labels.shape), np.full(case.labels.shape, 9.0), None):
+        held = replace(flat, rise=rise)
+        found = segmentation_of(held, config)
+        assert found.probabilities is not None
+        np.testing.assert_array_equal(found.probabilities.array, held.settled(config))
+        factor = 1.0 if rise is None or rise.any() else LEAST_ENHANCING
+        np.testing.assert_allclose(held.settled(config)[2], factor * held.probabilities(config)[2], rtol=1e-5)
 
 
-def test_doubtful_spots_of_core_go_unless_that_is_worse_beyond_chance() -> None:
-    spots = np.zeros((24, 24, 24), bool)
-    spots[16:20, 4:8, 4:8] = True
+def rising_case(seed: int, *, low: float, high: float) -> Case:
+    """A tumour whose enhancing part rises by ``high`` and whose rest, in the tenth that does most, by ``low``."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((24, 24, 24), np.uint8)
+    labels[2:22, 2:22, 2:22] = 2
+    labels[4:10, 4:10, 4:10] = 3
+    rise = rng.normal(0, low / 1.2816, labels.shape)
+    rise[labels == 3] = high
+    array = np.stack([labels > 0, labels == 3, labels == 3]).astype(np.float32)
+    return Case(f"r{seed}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels, rise)
 
-    def study(seed: int, *, real: bool) -> Case:
-        labels = np.zeros(spots.shape, np.uint8)
-        labels[2:22, 2:22, 2:22] = 2
-        labels[4:12, 4:12, 4 : 12 + seed % 2] = 3
-        array = np.stack([labels > 0, labels == 3, labels == 3]).astype(np.float32)
-        array[1:, spots] = 0.55
-        labels[spots] = 3 if real else 2
-        return Case(f"s{seed}", StageOutputs(array, None, None), np.ones(labels.shape, bool), labels)
 
-    for real, expected in ((False, 1.0), (True, 0.0)):
-        config = fit_satellites([study(seed, real=real) for seed in range(4)], PostprocessConfig())
-        assert config.min_satellite_ml == expected
+def test_the_rise_that_is_doubted_lies_between_tumour_without_enhancement_and_with_it() -> None:
+    cases = [rising_case(seed, low=0.8 + 0.1 * (seed % 5), high=4.0 + seed) for seed in range(20)]
+    low, high = fit_rise(cases)
+    assert low == pytest.approx(1.0, abs=0.1)
+    assert 4.0 < high < 6.0
+    assert fit_rise(cases[:3]) == USUAL_RISE  # too few to say
+    assert fit_rise([replace(case, rise=None) for case in cases]) == USUAL_RISE
 
 
 def test_a_temperature_makes_overconfident_outputs_honest() -> None:
@@ -547,9 +556,8 @@ def test_of_thresholds_that_dice_cannot_tell_apart_one_without_a_bias_of_the_vol
 
     offsets = np.linspace(-2, 2, 9)
     found = [fit_thresholds([study(middle + o) for o in offsets], PostprocessConfig()) for middle in (7.2, 8.0, 8.9)]
-    assert all(len(set(regions)) == 1 for regions in found)
     assert found[0][0] > found[1][0] == 0.5 > found[2][0] >= 0.35
-    dice = sweep([study(8.9 + o) for o in offsets], PostprocessConfig(), [0.5, found[2][0]]).dice[:, 0]
+    dice = sweep([study(8.9 + o) for o in offsets], PostprocessConfig(), Region.WT, [0.5, found[2][0]]).dice
     assert simplest_as_good(dice) == 0  # by Dice alone one half would stay
     assert fit_thresholds([study(9.0)], PostprocessConfig()) == (0.5, 0.5, 0.5)  # one study decides nothing
 
@@ -557,16 +565,29 @@ def test_of_thresholds_that_dice_cannot_tell_apart_one_without_a_bias_of_the_vol
 def test_false_enhancement_that_does_not_rise_moves_no_threshold() -> None:
     """A third of the studies are called enhancing, with little conviction, and are not; the rise tells that."""
     rng = np.random.default_rng(0)
+    config = PostprocessConfig(enhancement_rise=USUAL_RISE)
     studies = [ball_case(sharpness=1.0, seed=seed) for seed in range(9)]
     none = [replace(case, labels=np.minimum(case.labels, 1)) for case in studies[:3]]
     for case in none:
         assert case.outputs.whole is not None
         case.outputs.whole[2] *= 0.6  # 0.54 at most
-    blind = fit_thresholds([*none, *studies[3:]], PostprocessConfig())
+    blind = fit_thresholds([*none, *studies[3:]], config)
     flat = [replace(case, rise=0.1 * rng.standard_normal(case.labels.shape)) for case in none]
-    seen = fit_thresholds([*flat, *studies[3:]], PostprocessConfig())
+    seen = fit_thresholds([*flat, *studies[3:]], config)
     assert seen[:2] == blind[:2]
-    assert blind[2] >= 0.55 and seen[2] == fit_thresholds(studies[3:], PostprocessConfig())[2] < 0.5
+    assert blind[2] >= 0.55 and seen[2] < 0.5
+
+
+@pytest.mark.parametrize("region", list(Region))
+def test_thresholds_are_fitted_on_what_is_applied(region: Region) -> None:
+    case = ball_case(sharpness=0.5, seed=0)
+    assert case.outputs.whole is not None
+    case.outputs.whole[0, :3, :3, :3] = 0.6  # a place without a core
+    config = PostprocessConfig(thresholds=(0.45, 0.4, 0.5), enhancement_rise=USUAL_RISE, min_coreless_ml=2.0)
+    held = replace(case, rise=np.full(case.labels.shape, 2.0))
+    found = sweep([held], config, region, [0.35, 0.5, 0.65]).dice[0]
+    for dice, threshold in zip(found, (0.35, 0.5, 0.65), strict=True):
+        assert dice == held.scores(with_threshold(config, region, threshold))[REGIONS.index(region)]
 
 
 def test_chance_seldom_moves_a_setting_and_a_real_difference_does() -> None:

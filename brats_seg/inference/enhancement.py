@@ -1,0 +1,115 @@
+"""How far T1CE exceeds T1, in units of how much the two differ anyway in tissue near the tumour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
+
+NEAR_MM = (3.0, 12.0)
+"""Tissue near the tumour: so far from WT. All of it lies in the cut of a cross-validation's case."""
+MIN_TISSUE = 500
+"""Voxels of it that a scatter can be measured on."""
+MIN_SCATTER = 0.02
+"""In standard deviations of the brain; less is no noise but a drawing."""
+UPPER = 0.9
+"""Share of ET that is darker than what counts as its brightest (:func:`risen`)."""
+TRIM = 2.5
+"""Deviations beyond which tissue is no part of the line: vessels enhance."""
+
+
+def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    """How much brighter T1CE is than T1 makes expect, ``(X, Y, Z)``, in units of its scatter in tissue near the tumour.
+
+    What T1 makes expect is a straight line through that tissue, so that neither the scans' own scales nor what else is
+    in the file matters. Without T1, the tissue's median takes its place. 0 beyond tissue near the tumour.
+
+    Args:
+        prepared: the study.
+        whole: ``(X, Y, Z)`` mask of WT.
+
+    Returns:
+        None without T1CE, without a tumour, or where hardly any tissue is near it.
+    """
+    t1ce, t1 = (prepared.array[SEQUENCES.index(s)] for s in (MRSequence.T1CE, MRSequence.T1))
+    close, far = (round(mm / min(prepared.grid.spacing_mm)) for mm in NEAR_MM)
+    box = box_around(whole, far)
+    if MRSequence.T1CE not in prepared.present or box is None:
+        return None
+    inside, seen, before = whole[box].astype(np.uint8), t1ce[box], t1[box]
+    tissue = _grown(inside, far) & ~_grown(inside, close) & prepared.brain[box] & (seen != 0)
+    with_t1 = MRSequence.T1 in prepared.present
+    if with_t1:
+        tissue &= before != 0
+    if np.count_nonzero(tissue) < MIN_TISSUE:
+        return None
+    expected = _line(before[tissue], seen[tissue]) if with_t1 else (0.0, 0.0)
+    excess = seen - np.float32(expected[0]) * before
+    middle, scatter = _spread(excess[tissue])
+    result = np.zeros(whole.shape, np.float32)
+    result[box] = (excess - np.float32(middle)) / np.float32(max(scatter, MIN_SCATTER))
+    return result
+
+
+def risen(enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
+    """By how much the brightest of ET rises more than the rest of the tumour does.
+
+    The brightest, and not all of it: a mask of true enhancement holds much that hardly enhances beside what does.
+
+    Args:
+        enhancing: ``(X, Y, Z)`` mask of ET.
+        rest: ``(X, Y, Z)`` mask of the tumour around it.
+        rise: ``(X, Y, Z)`` of :func:`enhancement`.
+
+    Returns:
+        The upper decile of ET less the median of the rest, or of the tissue near the tumour (0) where there is no rest;
+        infinite for an empty mask, which nothing speaks against.
+    """
+    if not enhancing.any():
+        return float("inf")
+    around = rise[rest]
+    return float(np.quantile(rise[enhancing], UPPER)) - (float(np.median(around)) if around.size else 0.0)
+
+
+def box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice] | None:
+    """The smallest box around a mask with a margin, cut at the edge of the array; None if the mask is empty."""
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found:
+        return None
+    x, y, z = (
+        slice(max(side.start - margin, 0), min(side.stop + margin, size))
+        for side, size in zip(found[0], mask.shape, strict=True)
+    )
+    return x, y, z
+
+
+def _grown(mask: NDArray[np.uint8], voxels: int) -> NDArray[np.bool_]:
+    """A mask and all within so many voxels along every axis."""
+    for axis in range(3):
+        mask = ndimage.maximum_filter1d(mask, 2 * voxels + 1, axis=axis)
+    return mask.astype(np.bool_)
+
+
+def _line(before: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[float, float]:
+    """Slope and height of the line through most of the tissue; least squares, outliers left out and fitted again."""
+    kept = np.ones(len(before), np.bool_)
+    slope, height = 0.0, 0.0
+    for _ in range(4):
+        x, y = before[kept].astype(np.float64), seen[kept].astype(np.float64)
+        variance = float(x.var())
+        slope = float(((x - x.mean()) * (y - y.mean())).mean()) / variance if variance > 0 else 0.0
+        height = float(y.mean()) - slope * float(x.mean())
+        left = seen - slope * before - height
+        middle, scatter = _spread(left[kept])
+        kept = np.abs(left - middle) <= TRIM * max(scatter, MIN_SCATTER)
+    return slope, height
+
+
+def _spread(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Median, and the standard deviation that the quartiles of a normal distribution stand for."""
+    low, middle, high = (float(v) for v in np.quantile(values, (0.25, 0.5, 0.75)))
+    return middle, (high - low) / 1.349
