@@ -151,7 +151,8 @@ def _compute(
         measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, StudyFiles) else "")
     decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
     decided += found.decisions
-    warned = [*found.warnings, *prepared.record.warnings, *measurements.notes]
+    of_study = [note for note in measurements.notes if "reaches the edge" in note or "not known without" in note]
+    warned = [*found.warnings, *prepared.record.warnings, *of_study]
     if study.missing:
         warned.append(card.expected_loss(study.present))
     if study.id in card.seen:

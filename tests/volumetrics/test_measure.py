@@ -116,6 +116,9 @@ def test_without_t1ce_enhancement_is_an_estimate() -> None:
     assert noted == {"TC", "ET", "NCR"}
     assert any("T1CE" in note for note in found.notes)
     other = measure_segmentation(segmentation(tumour(), missing=(MRSequence.T2,)), intervals=MODEL)
+    for measured, name in ((found, "T1CE"), (other, "T2")):
+        assert all(row.low_ml is None and row.high_ml is None and row.level is None for row in measured.volumes)
+        assert any(note.startswith(f"volume intervals are not known without {name}") for note in measured.notes)
     assert all(row.note == "" for row in other.volumes)
 
 
