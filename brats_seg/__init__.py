@@ -6,9 +6,10 @@ of :mod:`brats_seg.core.results`. Importing the package loads no heavy library; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # not from typing, whose import takes longer than all else until Ctrl-C is answered
 if TYPE_CHECKING:
+    from typing import Any
+
     from brats_seg.pipeline import SegmentOptions, measure, segment_study
 
 __version__ = "0.2.0"
