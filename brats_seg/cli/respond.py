@@ -111,9 +111,7 @@ def _summary(assessment: ResponseAssessment, measure: Measure, episode: int) -> 
     """Best response and date of progression in words, with what decided it."""
     best, progression = assessment.best(measure, episode), assessment.progression(measure, episode)
     if best is None:
-        rows = assessment.overall(measure, episode)
-        reasons = [row.reasons[0] for row in rows if row.reasons]
-        return f"cannot be judged: {reasons[0]}" if reasons else "no visit after the baseline"
+        return assessment.why_unjudged(measure, episode) or "no visit after the baseline"
     status = f" ({best.status})" if best.status else ""
     words = f"best response {best.category}{status} on {best.when}"
     if progression is None:

@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--table", type=Path, metavar="VISITS.csv", help="visits, dates and files")
     parser.add_argument("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status")
     parser.add_argument("--criteria", choices=CRITERIA_NAMES, default="rano2", help="default: %(default)s")
-    parser.add_argument("--disease", choices=DISEASES, help="what is judged; default: by the baseline")
+    parser.add_argument("--disease", choices=DISEASES, help="what is judged; default: as the criteria say")
     masks = parser.add_argument_group("label maps that exist")
     masks.add_argument("--segmentations", type=Path, metavar="DIR", help="use these label maps, matched by visit")
     masks.add_argument("--schema", default="auto", help="meaning of their numbers (see brats-seg measure --help)")
@@ -181,9 +181,13 @@ def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
     lines = [
         f"{outcome.patient}: {counted(len(summary['visits']), 'visit')}{', kept from before' if outcome.kept else ''}"
     ]
-    lines.append(f"  {summary['criteria']}, disease {summary['disease']} ({summary['disease_reason']})")
-    lines += [f"  {measure}: {_verdict(summary, measure)}" for measure in summary["best"]]
     lines += [f"  warning: {words}" for words in summary["warnings"]]
+    lines += [f"  note: {note}" for note in summary["response_notes"]]
+    for episode in summary["episodes"]:
+        lines.append(f"  {summary['criteria']}, baseline {episode['visit']}: {episode['why']}")
+        lines.append(f"    disease {episode['disease']} ({episode['disease_reason']})")
+        lines += [f"    {measure}: {_verdict(episode, measure)}" for measure in episode["best"]]
+        lines += [f"    reader needed: {look['words']} ({look['visit']})" for look in episode["reader_needed"]]
     lines += [f"  visit {entry['visit']} was left out: {entry['reason']}" for entry in summary["stopped"]]
     if arguments.verbose:
         lines += [f"  {entry['visit']}: {entry['label_map']}" for entry in summary["visits"]]
@@ -194,16 +198,18 @@ def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _verdict(summary: Any, measure: str) -> str:
-    best, progression = summary["best"][measure], summary["progression"][measure]
+def _verdict(episode: Any, measure: str) -> str:
+    best, progression = episode["best"][measure], episode["progression"][measure]
     if best is None:
-        return "cannot be judged"
+        return episode["unjudged"][measure] or "no visit after the baseline"
 
     def words(answer: Any) -> str:
         return f"{answer['visit']} ({answer['status']})" if answer["status"] else str(answer["visit"])
 
     opening = f"best response {best['category']} at {words(best)}"
-    return f"{opening}, progression at {words(progression)}" if progression else f"{opening}, no progression"
+    if not progression:
+        return f"{opening}, no progression"
+    return f"{opening}, progression at {words(progression)}: {progression['decided_by']}"
 
 
 def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:

@@ -31,6 +31,7 @@ from brats_seg.longitudinal.visit_assessment import read_visit
 OVERALL = "overall"
 """Name of the row that combines the compartments."""
 UNDATED = "dates of the visits"
+GUESS = "a guess"
 
 _BEST_FIRST = (Category.CR, Category.PR, Category.MR, Category.SD, Category.PD)
 
@@ -209,6 +210,13 @@ class ResponseAssessment:
         certain = [row for row in found if row.status is not Status.PRELIMINARY]
         return certain[0] if certain else (found[0] if found else None)
 
+    def why_unjudged(self, measure: Measure, episode: int) -> str:
+        """Why no visit of an episode got a category; empty where one did, or none follows the baseline."""
+        rows = self.overall(measure, episode)
+        if not rows or any(row.category in _BEST_FIRST for row in rows):
+            return ""
+        return f"cannot be judged: {rows[0].reasons[0]}"
+
     def reader_needed(self, episode: int | None = None) -> tuple[tuple[ResponseRow, Look], ...]:
         """What a reader has to look at, each thing once, as it was at the latest visit of an episode; all if None."""
         numbers = range(len(self.episodes)) if episode is None else (episode,)
@@ -283,7 +291,7 @@ def _default_disease(history: PatientHistory, criteria: Criteria, episode: Episo
     until = history.visits[episode.last].visit
     return (
         Disease.NON_ENHANCING,
-        f"a guess: nothing enhances up to {until}; pass --disease enhancing if the tumour enhanced before treatment",
+        f"{GUESS}: nothing enhances up to {until}; pass --disease enhancing if the tumour enhanced before treatment",
     )
 
 
@@ -308,6 +316,9 @@ def _answers(
         unjudged = Answer(Category.NE, reasons=(f"not judged in {chosen.disease} disease",))
         columns = {compartment.value: found.get(compartment, [unjudged] * length) for compartment in Compartment}
         columns[OVERALL] = [combine({name: answers[i] for name, answers in found.items()}) for i in range(length)]
+        if chosen.disease_reason.startswith(GUESS):
+            unknown = f"whether the tumour enhances (disease {chosen.disease} is a guess)"
+            columns[OVERALL] = [replace(answer, missing=(unknown, *answer.missing)) for answer in columns[OVERALL]]
         for name, answers in columns.items():
             first = answers[0]
             if first.category is Category.BASELINE:

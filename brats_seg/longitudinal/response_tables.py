@@ -95,6 +95,7 @@ def episode_record(assessment: ResponseAssessment, number: int) -> dict[str, Any
         "disease_reason": episode.disease_reason,
         "best": {measure.value: _answer(assessment.best(measure, number)) for measure in Measure},
         "progression": {measure.value: _answer(assessment.progression(measure, number)) for measure in Measure},
+        "unjudged": {measure.value: assessment.why_unjudged(measure, number) for measure in Measure},
         "reader_needed": [{"visit": row.visit, "when": row.when, "words": look.words} for row, look in looks],
     }
 

@@ -52,7 +52,7 @@ def read_visit(course: Course, index: int) -> Reading:
         from_baseline,
         from_nadir,
         (*reasons, *follow),
-        looks=looks_at(course, index),
+        looks=tuple(look for look in looks_at(course, index) if not any(look.words in item for item in new)),
         size=value,
         nadir=nadir[1] if nadir else None,
         grown=bool(grown) and not new,
@@ -186,8 +186,9 @@ def _new_disease(course: Course, index: int) -> tuple[list[str], list[str]]:
                         for lesion in grown_lesions(course, index, Compartment.ENHANCING)]  # fmt: skip
     if not course.targets:
         became = grown_lesions(course, index, course.compartment)
-        became += [lesion for lesion in unmeasured_before(course, index, course.compartment) if lesion.listed]
         reasons += [f"PD: {lesion.words}, and was not measurable at baseline" for lesion in became]
+        unmeasured = unmeasured_before(course, index, course.compartment)
+        reasons += [f"PD: {lesion.words}, where no lesion was measurable" for lesion in unmeasured if lesion.listed]
     return reasons, follow
 
 

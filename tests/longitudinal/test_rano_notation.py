@@ -378,7 +378,15 @@ def test_a_response_is_complete_only_where_nothing_is_left_and_growth_has_a_reas
         planar = row.measure is Measure.PLANAR
         limit = (criteria.progression_2d_percent if planar else criteria.progression_volume_percent).value
         grown = row.percent_from_nadir is not None and row.percent_from_nadir >= limit - 1e-6
-        named = ("new ", "grew", "nadir of zero", "stands until", "decline", "not measurable at baseline")
+        named = (
+            "new ",
+            "grew",
+            "nadir of zero",
+            "stands until",
+            "decline",
+            "not measurable at baseline",
+            "not measured at the baseline",
+        )
         if row.category is Category.PD and not grown:
             assert any(word in reason for reason in row.reasons for word in named), row.reasons
 
