@@ -108,11 +108,13 @@ def find_patients(
     beside = place / TABLE_NAME
     table = table or (beside if beside.is_file() else None)
     rows = read_visit_table(table) if table is not None else ()
+    unused = [f"{row.table}: not used: {', '.join(row.unused)}" for row in rows[:1] if row.unused]
     found = _from_table(place, rows) if any(row.has_files for row in rows) else _from_folders(place, rows)
     patients = []
     for patient, visits in found.items():
         try:
-            patients.append(_finish(patient, visits, masks, place))
+            files = _finish(patient, visits, masks, place)
+            patients.append(replace(files, notes=(*unused, *files.notes)))
         except InputError as error:
             if on_error is None:
                 raise

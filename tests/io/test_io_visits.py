@@ -136,6 +136,7 @@ def test_days_of_any_size_and_shifted_dates_are_read_and_unread_columns_named(tm
     rows = read_visit_table(table)
     assert [row.when for row in rows] == [When(None, 2024), When(None, 2025)]
     assert rows[0].unused == ("scanner",)
+    assert one(tmp_path).notes[0] == "visits.csv: not used: scanner"
     table.write_text("visit,date,t1\nv1,1877-01-01,a.nii.gz\nv2,1877-02-01 08:00:00,a.nii.gz\n")
     assert [row.when.day for row in read_visit_table(table)] == [date(1877, 1, 1), date(1877, 2, 1)]
     table.write_text("visit,date,t1\nv1,2024-01-01T23:30-05:00,a.nii.gz\nv2,2024-01-02T01:00+02:00,a.nii.gz\n")
