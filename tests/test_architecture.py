@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 """Rooms of the project each room may import, besides itself."""
 
-CORE_ORDER = ("words", "errors", "tables", "volume", "study", "labels", "results", "palette")
+CORE_ORDER = ("words", "errors", "tables", "volume", "study", "labels", "meaning", "results", "palette")
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {

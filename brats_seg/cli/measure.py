@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import add_print_options, progress, say
 from brats_seg.cli.segment import volume_line
-from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.labels import SCHEMAS, Region
 from brats_seg.core.words import counted
+from brats_seg.io.tables import volume_row
 
 if TYPE_CHECKING:
     from brats_seg.core.results import Measurements
@@ -22,13 +23,14 @@ _SHOWN = 5
 
 def add_parser(subparsers: Any) -> None:
     """Add the command to the parser."""
-    schemas = "\n".join(f"  {name:14}{schema.title}: {_numbers(name)}" for name, schema in SCHEMAS.items())
+    schemas = "\n".join(f"  {name:14}{schema.title}: {schema.numbers}" for name, schema in SCHEMAS.items())
     parser = subparsers.add_parser(
         "measure",
         help="volumes, lesions and diameters of an existing label map",
         description="Measures a label map in its own space; tables go to OUT/<study>/. What the numbers mean comes\n"
-        "from --schema; auto trusts the file beside it (.json), a BraTS file name or the values {1, 2, 4}, and\n"
-        "otherwise asks, because 4 is enhancing tumour in one year and a cavity in another.",
+        "from --schema; auto goes by the file beside it (_dseg.json, _dseg.tsv, dataset.json), then by the values and\n"
+        "where each label lies, and asks where that is not certain, because 4 is enhancing tumour in one year and a\n"
+        "cavity in another. The name of a file decides only what these leave open.",
         epilog=f"schemas:\n{schemas}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,7 +43,11 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="auto (default) or one of those below",
     )
-    parser.add_argument("--id", metavar="NAME", help="name of the study in the tables (default: from the file's name)")
+    parser.add_argument(
+        "--id",
+        metavar="NAME",
+        help="name of the study in the tables (default: from the name of the file, or of its folder)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace tables written before")
     add_print_options(parser, verbose="every lesion, of every region")
     parser.set_defaults(run=run)
@@ -66,26 +72,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _numbers(name: str) -> str:
-    values = SCHEMAS[name].values
-    return ", ".join(f"{number} {values[number].abbreviation}" for number in sorted(values))
-
-
 def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dict[str, Any]:
     return {
         "study": measurements.study_id,
         "folder": str(folder),
         "schema": mask.segmentation.schema.name,
-        "volumes_ml": {row.region: round(row.volume_ml, 4) for row in measurements.volumes},
+        "volumes_ml": {row.region: volume_row("", row)["volume_ml"] for row in measurements.volumes},
         "lesions": {row.region: row.lesions for row in measurements.volumes},
         "warnings": list(mask.warnings),
     }
 
 
 def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbose: bool) -> str:
-    rows = [row for row in measurements.volumes if row.volume_ml > 0 or row.region in ("WT", "TC", "ET")]
     lines = [f"{measurements.study_id}: {decision}" for decision in mask.decisions]
-    lines += [volume_line(row) for row in rows]
+    lines += [f"  warning: {warning}" for warning in mask.warnings]
+    told = [row for row in measurements.volumes if row.is_told]
+    lines += [volume_line(row) for row in told if row.volume_ml > 0 or row.region in Region.__members__]
+    lines += [f"  {row.region}: {row.note}" for row in measurements.volumes if row not in told]
     listed = measurements.lesions if verbose else measurements.lesions_of("ET")
     shown = listed if verbose else listed[:_SHOWN]
     for lesion in shown:
@@ -95,7 +98,6 @@ def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbos
     if len(listed) > len(shown):
         rest = counted(len(listed) - len(shown), "smaller ET lesion")
         lines.append(f"  and {rest}: see the tables, or pass -v")
-    lines += [f"  warning: {warning}" for warning in mask.warnings]
     lines += [f"  note: {note}" for note in measurements.notes]
     lines.append(f"  tables: {folder}")
     return "\n".join(lines)

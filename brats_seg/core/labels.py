@@ -27,6 +27,8 @@ class Structure(Enum):
     CC = "cystic component"
     RC = "resection cavity"
     GTV = "gross tumour volume"
+    FA = "T2/FLAIR abnormality"
+    TU = "tumour, not divided"
 
     @property
     def abbreviation(self) -> str:
@@ -52,7 +54,7 @@ REGIONS: tuple[Region, ...] = (Region.WT, Region.TC, Region.ET)
 
 _S = Structure
 REGION_STRUCTURES: Mapping[Region, frozenset[Structure]] = {
-    Region.WT: frozenset({_S.NCR, _S.ED, _S.ET, _S.NET, _S.CC, _S.GTV}),
+    Region.WT: frozenset({_S.NCR, _S.ED, _S.ET, _S.NET, _S.CC, _S.GTV, _S.FA, _S.TU}),
     Region.TC: frozenset({_S.NCR, _S.ET, _S.NET, _S.CC, _S.GTV}),
     Region.ET: frozenset({_S.ET}),
 }
@@ -67,12 +69,19 @@ class LabelSchema:
         name: as typed on the command line, for example ``brats2023``.
         title: for people.
         values: number to structure; 0 is always background.
-        file_names: whether BraTS file names of that year identify it (see :func:`schema_of_name`).
+        silent: regions its numbers do not tell, although some of their structures are among them.
     """
 
     name: str
     title: str
     values: Mapping[int, Structure]
+    silent: frozenset[Region] = frozenset()
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions its numbers tell; an empty mask of any other says nothing about the patient."""
+        known = frozenset(self.values.values())
+        return tuple(r for r in REGIONS if r not in self.silent and REGION_STRUCTURES[r] & known)
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -99,11 +108,15 @@ class LabelSchema:
         found = present_values(labels)
         unknown = sorted(found - set(self.values))
         if unknown:
-            known = ", ".join(f"{n} {self.values[n].abbreviation}" for n in sorted(self.values))
             raise InputError(
-                f"the label map holds {unknown}, which {self.name} does not know (it knows {known}). "
+                f"the label map holds {unknown}, which {self.name} does not know (it knows {self.numbers}). "
                 f"Pass --schema with one of: {', '.join(SCHEMAS)}."
             )
+
+    @property
+    def numbers(self) -> str:
+        """For messages: ``1 NCR, 2 ED, 3 ET``."""
+        return ", ".join(f"{number} {self.values[number].abbreviation}" for number in sorted(self.values))
 
     def structure_mask(self, labels: Array, structure: Structure) -> NDArray[np.bool_]:
         """Boolean mask of one structure; all False if the schema has no such structure."""
@@ -143,8 +156,9 @@ class LabelSchema:
         return result
 
 
-def _schema(name: str, title: str, **numbers: Structure) -> LabelSchema:
-    return LabelSchema(name, title, {int(key[1:]): structure for key, structure in numbers.items()})
+def _schema(name: str, title: str, *, silent: Iterable[Region] = (), **numbers: Structure) -> LabelSchema:
+    values = {int(key[1:]): structure for key, structure in numbers.items()}
+    return LabelSchema(name, title, values, frozenset(silent))
 
 
 SCHEMAS: Mapping[str, LabelSchema] = {
@@ -155,9 +169,11 @@ SCHEMAS: Mapping[str, LabelSchema] = {
         _schema("brats2024", "BraTS 2024/25 glioma after treatment", _1=_S.NCR, _2=_S.ED, _3=_S.ET, _4=_S.RC),
         _schema("brats2024ped", "BraTS-PED 2024", _1=_S.ET, _2=_S.NET, _3=_S.CC, _4=_S.ED),
         _schema("brats2015", "BraTS 2012 to 2016", _1=_S.NCR, _2=_S.ED, _3=_S.NET, _4=_S.ET),
-        _schema("msd", "Medical Segmentation Decathlon Task01", _1=_S.ED, _2=_S.NET, _3=_S.ET),
         _schema("nnunet", "nnU-Net Dataset137 (internal order)", _1=_S.ED, _2=_S.NCR, _3=_S.ET),
+        _schema("msd", "Medical Segmentation Decathlon Task01", _1=_S.ED, _2=_S.NET, _3=_S.ET),
         _schema("menrt", "BraTS-MEN-RT 2024", _1=_S.GTV),
+        _schema("hdglio", "HD-GLIO", silent=[Region.TC], _1=_S.FA, _2=_S.ET),
+        _schema("whole", "mask of the whole tumour (0/1 or 0/255)", _1=_S.TU),
     )
 }
 """Every known schema by name (table of sources: ``docs`` of the data sets named in the titles)."""
@@ -189,53 +205,3 @@ def present_values(labels: Array) -> set[int]:
     if (values < 0).any():
         raise InputError(f"a label map holds no negative numbers, this one holds {values.min():g}")
     return {int(value) for value in values if value != 0}
-
-
-def guess_schema(values: Iterable[int], *, file_name: str = "") -> LabelSchema:
-    """The schema of a label map, only where it is certain.
-
-    A BraTS file name of 2017 to 2022 (``BraTS2021_…_seg``) or from 2023 on (``BraTS-GLI-…-seg``) decides if the
-    values agree with it; a glioma name of that pattern with a 4 is of 2024. Without such a name, exactly the
-    values {1, 2, 4} are of 2017 to 2022, and an empty label map means the same everywhere. Every other
-    combination means different things in different years: {2, 4} is edema with enhancing tumour, or edema
-    with a resection cavity.
-
-    Args:
-        values: the numbers present, without 0.
-        file_name: name of the file, without folders.
-
-    Raises:
-        InputError: if the schema is not certain, with the choices.
-    """
-    found = set(values)
-    named = schema_of_name(file_name)
-    if named is not None and found <= set(named.values):
-        return named
-    if not found:
-        return DEFAULT_SCHEMA
-    if file_name.lower().startswith("brats-gli-") and found <= set(SCHEMAS["brats2024"].values):
-        return SCHEMAS["brats2024"]
-    if found == {1, 2, 4} and not file_name.lower().startswith("brats-"):
-        return SCHEMAS["brats2021"]
-    shown = "{" + ", ".join(str(value) for value in sorted(found)) + "}"
-    fitting = [name for name, schema in SCHEMAS.items() if found <= set(schema.values)]
-    raise InputError(
-        f"label values {shown} mean different things in different years, and nothing beside the file says which. "
-        f"Pass --schema with one of: {', '.join(fitting) or 'none fits: ' + ', '.join(SCHEMAS)}."
-    )
-
-
-def schema_of_name(file_name: str) -> LabelSchema | None:
-    """The schema a BraTS file name stands for, or None.
-
-    Names of 2023 hold the task (``BraTS-GLI-00000-000-seg``). The post-treatment task of 2024 uses the same
-    pattern with timepoints from 100 on, and its label 4 shows in the values, so a name alone never yields it.
-    """
-    lowered = file_name.lower()
-    if lowered.startswith("brats-men-rt-"):
-        return SCHEMAS["menrt"]
-    if lowered.startswith(("brats-gli-", "brats-men-", "brats-met-", "brats-ssa-")):
-        return SCHEMAS["brats2023"]
-    if lowered.startswith(("brats17_", "brats18_", "brats19_", "brats20_", "brats2021_", "brats21_")):
-        return SCHEMAS["brats2021"]
-    return None

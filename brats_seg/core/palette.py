@@ -29,6 +29,8 @@ REGION_COLOURS: Mapping[str, str] = {
     "CC": BLUISH_GREEN,
     "RC": REDDISH_PURPLE,
     "GTV": BLUE,
+    "FA": SKY_BLUE,
+    "TU": SKY_BLUE,
 }
 """``#RRGGBB`` by the abbreviation of a region or structure."""
 

@@ -99,7 +99,7 @@ class RegionVolume:
 
     Attributes:
         region: ``WT``, ``TC``, ``ET``, or a structure such as ``NCR``, ``ED``, ``RC``.
-        volume_ml: voxels of the mask times their size.
+        volume_ml: voxels of the mask times their size; NaN where it is not told.
         volume_pv_ml: sum of probabilities times voxel size near the mask; None without probabilities.
         low_ml: lower end of the interval; None where nothing is known about the error.
         high_ml: upper end of the interval.
@@ -107,6 +107,7 @@ class RegionVolume:
         lesions: connected components (26-neighbourhood).
         touches_border: whether the mask reaches the edge of the image.
         note: a reservation in words, for example "estimate: not assessable without T1CE".
+        is_told: False where the label schema does not tell the region, so that nothing is known of it.
     """
 
     region: str
@@ -118,6 +119,7 @@ class RegionVolume:
     lesions: int
     touches_border: bool
     note: str = ""
+    is_told: bool = True
 
     def __repr__(self) -> str:
         known = self.low_ml is not None and self.high_ml is not None

@@ -45,6 +45,20 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs", "it is a Git LFS pointer and not the scan itself; run git lfs pull"),
     (0, b"<", "it is a web page or XML, often what a failed download leaves; download it again"),
 )
+_DICOM_HEAD_BYTES = 4096
+_DICOM_OBJECTS = (
+    (
+        b"1.2.840.10008.5.1.4.1.1.66.4",
+        "it is a DICOM segmentation (SEG), which dcm2niix does not convert; write it as .nii.gz with segimage2itkimage "
+        "of dcmqi, or with 3D Slicer",
+    ),
+    (
+        b"1.2.840.10008.5.1.4.1.1.481.3",
+        "it holds DICOM contours (RTSTRUCT), which dcm2niix does not convert; write them as a .nii.gz mask with "
+        "dcmrtstruct2nii, or with 3D Slicer",
+    ),
+)
+"""DICOM objects that are no series of images, by their class, which stands in the first bytes."""
 _SILENT = logging.getLogger("brats_seg.io.nifti.header")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -72,6 +86,10 @@ class SpatialForms:
     sform_code: int
     qform: Affine | None
     quaternion: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class VolumesError(InputError):
+    """A file holds several volumes where one is expected."""
 
 
 class NiftiFile:
@@ -139,6 +157,10 @@ class NiftiFile:
                 return self._checked(kind, raw[:size])
         if raw[344:348] == b"ni1\0":
             raise self.refuse("it is the header of a .hdr/.img pair. Convert the pair to one .nii.gz file.")
+        if raw[128:132] == b"DICM":
+            for uid, reason in _DICOM_OBJECTS:
+                if uid in raw[:_DICOM_HEAD_BYTES]:
+                    raise self.refuse(f"this is not a NIfTI file: {reason}.")
         for start, magic, reason in _FOREIGN:
             if raw[start : start + len(magic)] == magic:
                 raise self.refuse(f"this is not a NIfTI file: {reason}.")
@@ -183,10 +205,10 @@ class NiftiFile:
             raise self.refuse(f"it is {len(sizes)}D ({sizes_text(sizes)}). Pass a 3D scan, not a single slice.")
         if len(sizes) > 3:
             count = int(np.prod(sizes[3:]))
-            raise self.refuse(
-                f"it holds {count} volumes in one {len(sizes)}D file ({sizes_text(sizes)}), and brats_seg wants one "
-                "file per sequence, because the order inside differs between data sets. Split it (fslsplit, or "
-                "nibabel.funcs.four_to_three) and pass the parts with --t1, --t1ce, --t2 and --flair."
+            raise VolumesError(
+                f"{self.name}: it holds {count} volumes in one {len(sizes)}D file ({sizes_text(sizes)}), and one file "
+                "per sequence is wanted, because the order inside differs between data sets. Split it (fslsplit, or "
+                "nibabel.funcs.four_to_three) and name the parts by their sequences."
             )
         x, y, z = sizes
         return x, y, z
@@ -275,13 +297,19 @@ class NiftiFile:
         else:
             raise self.refuse(
                 "its header has no orientation (qform and sform codes are both 0), so left and right cannot be told "
-                "apart. Convert it again from the original, for example with dcm2niix, or allow a missing orientation "
-                "if you know that it is stored right to left, back to front, bottom to top."
+                "apart. Convert it again from the original, for example with dcm2niix; if you know how it is stored, "
+                "write that into the header (fslorient -setsform, or nibabel)."
             )
         try:
             grid = Grid(shape, affine)
         except InputError as error:
-            raise self.refuse(f"{error}. Its header is damaged: convert it again from the original.") from error
+            remedy = (
+                "Registrations with more than six degrees of freedom leave such headers: write it on a straight grid "
+                "(nearest neighbours for a label map), or convert it again from the original."
+                if "sheared" in str(error)
+                else "Its header is damaged: convert it again from the original."
+            )
+            raise self.refuse(f"{error}. {remedy}") from error
         self._check_spacing(np.asarray(grid.spacing_mm))
         self._compare_forms(grid, forms)
         return grid, forms
@@ -305,6 +333,12 @@ class NiftiFile:
         except InputError:
             self.notes.append("the qform in the header is damaged; the sform was used")
             return
+        if np.linalg.det(grid.affine[:3, :3]) * np.linalg.det(forms.qform[:3, :3]) < 0:
+            raise self.refuse(
+                "qform and sform in its header contradict each other: one is the mirror image of the other, so that "
+                "left and right cannot be told apart. Set both to the right one (fslorient -copysform2qform or "
+                "-copyqform2sform), or convert it again from the original."
+            )
         if apart_mm > FORM_TOLERANCE_MM:
             self.notes.append(f"qform and sform in the header place voxels up to {apart_mm:.1f} mm apart; sform used")
 

@@ -175,6 +175,11 @@ def scan_beside(reference: Path) -> Path | None:
     return None
 
 
+def label_id(path: Path) -> str:
+    """The id of the study a label map is of: its name without the ending, or its folder's where that is all."""
+    return _id_of(path.name, path.resolve().parent)
+
+
 def _id_of(name: str, folder: Path) -> str:
     text = stem(name)
     if text.lower().startswith("sub-") and "_" in text:

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from brats_seg.core.volume import Array, Volume
-from brats_seg.io.header import NiftiFile, SpatialForms, file_bytes, sizes_text
+from brats_seg.io.header import NiftiFile, SpatialForms, VolumesError, file_bytes, sizes_text
 
 MAX_LABEL_VALUES = 32
 """An image of whole numbers with no more distinct values than this is taken for a label map. Real scans reduced
 to 8 bits hold more than 100, label maps of tumours up to 6."""
+MIN_OUTSIDE = 0.01
+"""Least share of voxels without a number that is a background; fewer are damage."""
 WHOLE_TOLERANCE = 1e-3
 """How far a label may lie from a whole number: masks stored with a scale factor read back slightly off."""
 
@@ -82,7 +85,7 @@ def read_image(path: Path, *, allow_missing_orientation: bool = False) -> ReadRe
         raise file.refuse(_MASK_HINT.format(what="its header calls it a label map"))
     with np.errstate(over="ignore"):
         data = file.scaled(file.voxels(grid.shape)).astype(np.float32, order="C")
-    _check_finite(data, file)
+    data = _finite(data, file)
     low, high = float(data.min()), float(data.max())
     if low == high:
         what = "every voxel is 0" if low == 0 else f"every voxel holds the same value ({low:g})"
@@ -111,10 +114,19 @@ def read_label_result(path: Path, *, allow_missing_orientation: bool = False) ->
             from 0 to 32767.
     """
     file = NiftiFile.read(path)
-    grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
+    try:
+        grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
+    except VolumesError:
+        sizes = file.sizes()
+        raise file.refuse(
+            f"it holds {int(np.prod(sizes[3:]))} volumes ({sizes_text(sizes)}), one for each region or label (one-hot) "
+            "or probabilities. Make one 3D label map of it, for example with numpy of volumes WT, TC and ET: "
+            "labels = 2 * (WT > 0.5); labels[TC > 0.5] = 1; labels[ET > 0.5] = 3, which is schema brats2023; of one "
+            "volume for each label: labels = numpy.argmax(volumes, axis)."
+        ) from None
     data = file.scaled(file.voxels(grid.shape))
     if data.dtype.kind == "f":
-        _check_finite(data, file)
+        data = _finite(data, file)
         whole = np.rint(data)
         broken = np.abs(data - whole) > WHOLE_TOLERANCE
         if broken.any():
@@ -140,17 +152,30 @@ def read_forms(path: Path) -> SpatialForms:
     return NiftiFile.read(path, header_only=True).forms()
 
 
-def _check_finite(data: Array, file: NiftiFile) -> None:
+def _finite(data: Array, file: NiftiFile) -> Array:
+    """The values, 0 where NaN marks what lies outside the field of view; anything else without a number is refused."""
     finite = np.isfinite(data)
     if finite.all():
-        return
-    nan = int(np.isnan(data).sum())
+        return data
+    missing = np.isnan(data)
+    nan = int(np.count_nonzero(missing))
     infinite = int(data.size - np.count_nonzero(finite)) - nan
+    if not infinite and MIN_OUTSIDE <= nan / data.size < 1 and _reaches_edge(missing):
+        file.notes.append(f"{nan / data.size:.0%} of the voxels, all at the edge of the image, hold NaN; read as 0")
+        return np.where(missing, data.dtype.type(0), data)
     found = " and ".join(f"{n} {what}" for n, what in ((nan, "NaN"), (infinite, "infinite")) if n)
     raise file.refuse(
         f"{found} of {data.size} voxels hold no usable number. Set them to 0 "
         "(numpy.nan_to_num, or fslmaths IN -nan OUT) after finding out where they came from."
     )
+
+
+def _reaches_edge(mask: NDArray[np.bool_]) -> bool:
+    """Whether every connected part of a mask reaches the edge of the array."""
+    parts, count = ndimage.label(mask)
+    faces = [np.take(parts, place, axis) for axis in range(3) for place in (0, -1)]
+    touching = set(np.unique(np.concatenate([face.ravel() for face in faces]))) - {0}
+    return bool(len(touching) == count)
 
 
 def _few_whole_values(data: Array) -> NDArray[np.generic] | None:

@@ -105,17 +105,18 @@ def write_run(record: RunRecord, path: Path) -> None:
 
 def volume_row(measurements: Measurements, volume: RegionVolume) -> dict[str, Any]:
     """One row of the volumes table, rounded, in the order of :data:`VOLUME_COLUMNS`."""
+    is_told = volume.is_told
     return {
         "study": measurements.study_id,
         "scan_date": measurements.scan_date or None,
         "region": volume.region,
-        "volume_ml": _ml(volume.volume_ml),
+        "volume_ml": _ml(volume.volume_ml if is_told else None),
         "volume_pv_ml": _ml(volume.volume_pv_ml),
         "low_ml": _ml(volume.low_ml),
         "high_ml": _ml(volume.high_ml),
         "level": volume.level,
-        "lesions": int(volume.lesions),
-        "touches_border": bool(volume.touches_border),
+        "lesions": int(volume.lesions) if is_told else None,
+        "touches_border": bool(volume.touches_border) if is_told else None,
     }
 
 

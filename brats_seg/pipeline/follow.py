@@ -40,6 +40,7 @@ from brats_seg.longitudinal.rano import Disease, ResponseAssessment
 from brats_seg.pipeline.follow_kept import alignment_key, known_alignments, known_changes
 from brats_seg.pipeline.follow_paired import PAIRED_REGION, PairedChange, paired_changes
 from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit
+from brats_seg.pipeline.masks import schema_of_visits
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.preprocessing.register import resample
 from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
@@ -245,11 +246,12 @@ def _load(
     tick: Tick | None,
 ) -> list[VisitData]:
     loaded = []
+    schema = schema_of_visits({v.label: v.mask for v in patient.visits if v.mask is not None}, options.schema)
     for files in patient.visits:
         if tick is not None:
             tick(f"visit {files.label}")
         try:
-            loaded.append(load_visit(files, output, options=options.segment, schema=options.schema, model=model))
+            loaded.append(load_visit(files, output, options=options.segment, schema=schema, model=model))
         except InputError as error:
             stopped.append(Stopped(files.label, str(error), error))
         except DeviceError as error:

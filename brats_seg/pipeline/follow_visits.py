@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.labels import LabelSchema
 from brats_seg.core.results import Measurements, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Volume
@@ -117,7 +118,13 @@ def visit_key(files: VisitFiles) -> str:
 
 
 def load_visit(
-    files: VisitFiles, output: Path, *, options: SegmentOptions, schema: str, model: Model, tick: Tick | None = None
+    files: VisitFiles,
+    output: Path,
+    *,
+    options: SegmentOptions,
+    schema: str | LabelSchema,
+    model: Model,
+    tick: Tick | None = None,
 ) -> VisitData:
     """The visit's label map and measurements; segmented only where that was not done before with the same means.
 
@@ -125,7 +132,7 @@ def load_visit(
         files: of the visit.
         output: folder of the run; segmentations go into its :data:`SEGMENTATIONS`.
         options: how to segment.
-        schema: label schema of an existing label map, or ``auto``.
+        schema: label schema of an existing label map, or its name, or ``auto``.
         model: what segments.
         tick: called with each step of a segmentation.
 
@@ -157,7 +164,7 @@ def load_visit(
     )
 
 
-def _from_mask(files: VisitFiles, schema: str, key: str) -> VisitData:
+def _from_mask(files: VisitFiles, schema: str | LabelSchema, key: str) -> VisitData:
     assert files.mask is not None  # the caller asked
     reading = read_mask(files.mask, schema, files.study_id)
     return VisitData(

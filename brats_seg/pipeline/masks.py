@@ -14,19 +14,22 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from brats_seg.core.errors import OutputError
-from brats_seg.core.labels import guess_schema, present_values, schema_named, schema_of_name
+from brats_seg.core.errors import InputError, OutputError
+from brats_seg.core.labels import REGIONS, LabelSchema
+from brats_seg.core.meaning import shared_meaning
 from brats_seg.core.results import Measurements, RunRecord, Segmentation
 from brats_seg.io.discover import check_study_id
-from brats_seg.io.nifti import read_label_result
+from brats_seg.io.label_map import read_label_file
+from brats_seg.io.match_labels import label_id
 from brats_seg.io.output import ExistsPolicy, OutputFolder, file_hashes, read_run
 from brats_seg.io.write import (
     read_midplane,
     read_missing_sequences,
-    read_schema_sidecar,
     write_lesions_csv,
     write_lesions_json,
     write_run,
@@ -47,8 +50,8 @@ def measure(
 
     Args:
         mask: a label map file, or a segmentation in memory.
-        schema: name of its label schema; ``auto`` trusts a sidecar, a BraTS file name or the values {1, 2, 4}.
-        study_id: id in the tables; else the file's name without its endings.
+        schema: name of its label schema; ``auto`` goes by the file beside it, then by values, shape and name.
+        study_id: id in the tables; else the file's name without its endings, or that of its folder.
 
     Raises:
         InputError: if the file is no label map, or its schema is not certain.
@@ -83,30 +86,50 @@ class MaskReading:
     warnings: tuple[str, ...]
 
 
-def read_mask(path: Path, schema: str, study_id: str | None) -> MaskReading:
+def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None) -> MaskReading:
     """A label map file with its meaning; arguments and errors as for :func:`measure`."""
-    read = read_label_result(path)
-    labels = read.volume
-    if schema == "auto":
-        values = present_values(labels.data)
-        beside = read_schema_sidecar(path)
-        chosen = beside or guess_schema(values, file_name=path.name)
-        named = beside is None and schema_of_name(path.name) is chosen
-        why = "the file beside it says so" if beside else "its name says so" if named else "its values say so"
-    else:
-        chosen, why = schema_named(schema), "as asked"
-    chosen.check(labels.data)
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
-    for ending in ("_dseg", "_seg", "-seg"):
-        name = name.removesuffix(ending)
-    identity = study_id if study_id is not None else name
-    check_study_id(identity, source="the file's name" if study_id is None else "--id")
-    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {why}"
+    read = read_label_file(path, schema)
+    chosen = read.meaning.schema
+    identity = study_id if study_id is not None else label_id(path)
+    check_study_id(identity, source="the name of the label map or its folder" if study_id is None else "--id")
+    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {read.meaning.why}"
     # A result of this program says what it was made without, which its measurements must go on saying.
     segmentation = Segmentation(
-        identity, labels, chosen, missing=read_missing_sequences(path), midplane=read_midplane(path)
+        identity,
+        read.with_schema(chosen),
+        chosen,
+        missing=read_missing_sequences(path),
+        midplane=read_midplane(path),
     )
-    return MaskReading(segmentation, read.sha256, (decision,), read.notes)
+    doubts = (read.meaning.doubt,) if read.meaning.doubt else ()
+    return MaskReading(segmentation, read.sha256, (decision,), (*doubts, *read.notes))
+
+
+def schema_of_visits(masks: Mapping[str, Path], schema: str) -> str | LabelSchema:
+    """The one schema of a patient's label maps, where it is to be found out.
+
+    Args:
+        masks: label map by visit.
+        schema: what the user asked for.
+
+    Raises:
+        InputError: if the label maps do not follow one schema, it is not certain which, or it does not tell WT, TC
+            and ET apart, which a course needs.
+    """
+    if not masks or schema != "auto":
+        return schema
+    meanings = {}
+    for visit, path in masks.items():
+        with suppress(InputError):  # a visit that cannot be read is left out later, with its reason
+            meanings[visit] = read_label_file(path).meaning
+    chosen = shared_meaning(meanings)
+    if set(chosen.regions) != set(REGIONS):
+        lacking = ", ".join(region.abbreviation for region in REGIONS if region not in chosen.regions)
+        raise InputError(
+            f"the label maps are {chosen.name} ({chosen.title}), which do not tell {lacking}, and a course needs all "
+            "regions. Give label maps with necrosis, edema and enhancing tumour apart."
+        )
+    return chosen
 
 
 def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:

@@ -11,12 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.labels import guess_schema, present_values
+from brats_seg.core.labels import Region
 from brats_seg.core.volume import Volume
 from brats_seg.io.discover import StudyFiles, find_studies
+from brats_seg.io.label_map import read_label_file
 from brats_seg.io.load import load_study
-from brats_seg.io.nifti import read_label_map
-from brats_seg.io.write import read_schema_sidecar
 from brats_seg.preprocessing.prepare import PrepareConfig, prepare
 from brats_seg.training.data import (
     PackedStudy,
@@ -124,7 +123,10 @@ def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
     if files.labels is None:
         raise InputError("has no expert label map (…_seg.nii.gz) beside its scans")
     study = load_study(files)
-    labels = read_label_map(files.labels)
-    schema = read_schema_sidecar(files.labels) or guess_schema(present_values(labels.data), file_name=files.labels.name)
+    read = read_label_file(files.labels)
+    schema = read.meaning.schema
+    if Region.ET not in schema.regions or Region.TC not in schema.regions:
+        raise InputError(f"its label map is {schema.name} ({schema.title}), which does not tell the regions to learn")
+    labels = read.with_schema(schema)
     whole = Volume(labels.data.astype(np.uint8), labels.grid)
     return pack_study(prepare(study, config=config), whole, schema)

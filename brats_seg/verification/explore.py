@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import LabelSchema, guess_schema, schema_named, schema_of_name
+from brats_seg.core.labels import LabelSchema, schema_named
+from brats_seg.core.meaning import shared_meaning
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Array, Volume
 from brats_seg.io.discover import StudyFiles, find_studies
-from brats_seg.io.nifti import read_image, read_label_result
-from brats_seg.io.sidecar import read_schema_sidecar
+from brats_seg.io.label_map import read_label_file
+from brats_seg.io.nifti import read_image
 from brats_seg.preprocessing.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.verification.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.verification.findings import judge
@@ -137,8 +138,7 @@ def _read_labels(
     if files.labels is None:
         return None
     try:
-        result = read_label_result(files.labels)
-        stated = read_schema_sidecar(files.labels)
+        result = read_label_file(files.labels)
     except InputError as error:
         text = f"label map: {_without_folder(str(error), folder)}"
         findings.append(Finding(files.id, "broken", "damaged", text))
@@ -152,7 +152,7 @@ def _read_labels(
         findings.append(Finding(files.id, "broken", "geometry", text))
         first = None
     facts = label_facts(files.labels.name, labels, None if first is None else first[1])
-    return replace(facts, stated=stated)
+    return replace(facts, meaning=result.meaning)
 
 
 def label_facts(name: str, labels: Volume, head: NDArray[np.bool_] | None) -> LabelFacts:
@@ -181,42 +181,36 @@ def sample_cells(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def with_schemas(studies: list[StudyFacts], name: str, findings: list[Finding]) -> list[StudyFacts]:
     """Each study with the meaning of its label numbers.
 
-    With ``auto`` a file beside the label map or a BraTS name decides for its own file, and the values of all other
-    label maps together for those: a single one without enhancing tumour could be of any year. What does not fit goes
-    to ``findings``.
+    With ``auto`` a label map is read by itself where that is certain, and else by all others together: a single one
+    without enhancing tumour could be of any year. What does not fit goes to ``findings``.
     """
-    silent = [s.labels for s in studies if s.labels is not None and not _decides(s.labels, "auto")]
-    nameless = {n for labels in silent for n in labels.counts}
     common = None if name == "auto" else schema_named(name)
-    if name == "auto" and silent:
+    meanings = {s.id: s.labels.meaning for s in studies if s.labels is not None and s.labels.meaning is not None}
+    if name == "auto" and not all(meaning.is_certain for meaning in meanings.values()):
         try:
-            common = guess_schema(nameless)
+            common = shared_meaning(meanings)
         except InputError as error:
             findings.append(Finding(DATA_SET, "broken", "labels", f"all label maps together: {error}"))
     result = []
     for study in studies:
+        schema = _schema_of(study, common, by_itself=name == "auto")
         labels = study.labels
-        schema = None
-        if labels is not None:
-            try:
-                schema = _own_schema(labels) if _decides(labels, name) else common
-            except InputError as error:
-                findings.append(Finding(study.id, "broken", "labels", str(error)))
         if labels is not None and schema is not None and not labels.counts.keys() <= schema.values.keys():
             unknown = sorted(labels.counts.keys() - schema.values.keys())
             text = f"its label map holds {unknown}, which {schema.name} does not know. Correct it, or pass --schema."
             findings.append(Finding(study.id, "broken", "labels", text))
             schema = None
+        if schema is not None and labels is not None and labels.meaning is not None and labels.meaning.doubt:
+            findings.append(Finding(study.id, "look", "labels", labels.meaning.doubt))
         result.append(replace(study, schema=schema))
     return result
 
 
-def _decides(labels: LabelFacts, name: str) -> bool:
-    return name == "auto" and (labels.stated is not None or schema_of_name(labels.name) is not None)
-
-
-def _own_schema(labels: LabelFacts) -> LabelSchema:
-    return labels.stated or guess_schema(labels.counts, file_name=labels.name)
+def _schema_of(study: StudyFacts, common: LabelSchema | None, *, by_itself: bool) -> LabelSchema | None:
+    if study.labels is None:
+        return None
+    meaning = study.labels.meaning
+    return meaning.schema if by_itself and meaning is not None and meaning.is_certain else common
 
 
 def _without_folder(text: str, folder: Path) -> str:

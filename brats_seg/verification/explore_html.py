@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brats_seg.core.labels import REGIONS, SCHEMAS, Region
+from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.study import SEQUENCES
 from brats_seg.evaluation.evaluate import frame_to_csv
 from brats_seg.evaluation.report_html import page
@@ -185,7 +185,7 @@ def _inventory(found: Exploration) -> str:
 
 
 def _labels(found: Exploration) -> str:
-    schemas = [SCHEMAS[name] for name in dict.fromkeys(s.schema.name for s in found.studies if s.schema is not None)]
+    schemas = list({s.schema.name: s.schema for s in found.studies if s.schema is not None}.values())
     values = Counter(
         (study.schema.name, number)
         for study in found.studies

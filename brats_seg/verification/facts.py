@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.labels import REGIONS, LabelSchema, Region
+from brats_seg.core.meaning import LabelMeaning
 from brats_seg.core.study import SEQUENCES, MRSequence, patient_of
 from brats_seg.core.volume import Grid
 
@@ -89,7 +90,7 @@ class LabelFacts:
         outside_share: share of labelled voxels outside the head; NaN where no scan lies on the grid.
         places: uint8 of :data:`PLACE_SHAPE`, the number at the centre of each cell of the head's box; None where no
             scan lies on the grid.
-        stated: the schema that a file beside it names, if there is one.
+        meaning: what its numbers can mean; None where that was not asked.
     """
 
     name: str
@@ -97,7 +98,7 @@ class LabelFacts:
     voxel_ml: float
     outside_share: float
     places: NDArray[np.uint8] | None
-    stated: LabelSchema | None = None
+    meaning: LabelMeaning | None = None
 
     def volume_ml(self, region: Region, schema: LabelSchema) -> float:
         """Volume of a region."""
@@ -139,8 +140,8 @@ class StudyFacts:
         return next((self.scans[s] for s in SEQUENCES if s in self.scans), None)
 
     def volumes_ml(self) -> dict[Region, float]:
-        """Volume by region; empty without a label map or without knowing what its numbers mean."""
-        if self.labels is None or self.schema is None:
+        """Volume by region; empty without a label map, or where its numbers are not known to tell all regions."""
+        if self.labels is None or self.schema is None or self.schema.regions != REGIONS:
             return {}
         return {region: self.labels.volume_ml(region, self.schema) for region in REGIONS}
 

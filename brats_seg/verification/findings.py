@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from brats_seg.core.labels import SCHEMAS, Region
+from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.words import counted
 from brats_seg.verification.facts import DATA_SET, Finding, Likeness, ScanFacts, StudyFacts
@@ -157,8 +157,8 @@ def _labels(study: StudyFacts) -> list[Finding]:
 
 def _mixed_schemas(studies: Iterable[StudyFacts]) -> list[Finding]:
     """Numbers that mean different things in different studies; 2023 is a part of 2024 and no contradiction."""
-    counts = Counter(study.schema.name for study in studies if study.schema is not None)
-    used = [SCHEMAS[name] for name in counts]
+    schemas = [study.schema for study in studies if study.schema is not None]
+    counts, used = Counter(schema.name for schema in schemas), list({s.name: s for s in schemas}.values())
     clash = any(a.values.items() - b.values.items() and b.values.items() - a.values.items() for a in used for b in used)
     if not clash:
         return []

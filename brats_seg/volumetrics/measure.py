@@ -88,10 +88,10 @@ def measure_segmentation(
 ) -> Measurements:
     """Volumes, intervals, lesions and diameters of one study.
 
-    Rows are WT, TC and ET, then every other structure of the label schema; lesions are those of WT, TC, ET and
-    the resection cavity. Without probabilities there is no partial-volume-aware volume; without probabilities or
-    without ``intervals``, with a sequence missing, or for a row that was not fitted, there is no interval. Either is
-    said in the notes.
+    Rows are WT, TC and ET, then every other structure of the label schema; a region that the schema does not tell has
+    volume NaN and a note. Lesions are those of WT, TC, ET and the resection cavity. Without probabilities there is no
+    partial-volume-aware volume; without probabilities or without ``intervals``, with a sequence missing, or for a row
+    that was not fitted, there is no interval. Either is said in the notes.
 
     Args:
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
@@ -103,6 +103,9 @@ def measure_segmentation(
     rows: list[RegionVolume] = []
     lesions: list[Lesion] = []
     for target in targets_of(segmentation.schema):
+        if not target.is_known:
+            rows.append(_unknown_row(segmentation, target))
+            continue
         mask = window.mask_of(target.structures)
         if target.name in LESION_ROWS:
             found = _lesions(window, target, mask, plane)
@@ -234,9 +237,22 @@ def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals
     )
 
 
+def _unknown_row(segmentation: Segmentation, target: Target) -> RegionVolume:
+    return RegionVolume(
+        region=target.name,
+        volume_ml=float("nan"),
+        volume_pv_ml=None,
+        low_ml=None,
+        high_ml=None,
+        level=None,
+        lesions=0,
+        touches_border=False,
+        note=f"{NOTE_NOT_IN_SCHEMA} {segmentation.schema.name}",
+        is_told=False,
+    )
+
+
 def _row_note(segmentation: Segmentation, target: Target) -> str:
-    if not target.is_known:
-        return f"{NOTE_NOT_IN_SCHEMA} {segmentation.schema.name}"
     without_t1ce = MRSequence.T1CE in segmentation.missing
     return NOTE_WITHOUT_T1CE if without_t1ce and target.structures <= REGION_STRUCTURES[Region.TC] else ""
 

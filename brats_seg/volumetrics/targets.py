@@ -18,7 +18,7 @@ class Target:
     Attributes:
         name: abbreviation, such as ``WT`` or ``NCR``.
         structures: what it consists of.
-        schema_structures: everything the label schema can say.
+        schema_structures: everything the label schema can say; nothing for a region it does not tell.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Target:
 
     @property
     def is_known(self) -> bool:
-        """Whether the label schema has any of its structures; else an empty mask says nothing about the patient."""
+        """Whether the label schema tells it; else an empty mask says nothing about the patient."""
         return bool(self.structures & self.schema_structures)
 
     def probability(self, probabilities: Probabilities) -> NDArray[np.float32] | None:
@@ -53,7 +53,10 @@ class Target:
 def targets_of(schema: LabelSchema) -> tuple[Target, ...]:
     """WT, TC and ET, then every structure of a schema that is not one of them, in the order of its numbers."""
     known = frozenset(schema.structures)
-    regions = [Target(region.abbreviation, REGION_STRUCTURES[region], known) for region in REGIONS]
+    regions = [
+        Target(region.abbreviation, REGION_STRUCTURES[region], known if region in schema.regions else frozenset())
+        for region in REGIONS
+    ]
     taken = {target.name for target in regions}
     others = [Target(s.abbreviation, frozenset({s}), known) for s in schema.structures if s.abbreviation not in taken]
     return (*regions, *others)

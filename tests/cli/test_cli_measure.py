@@ -18,12 +18,16 @@ def mask(path: Path, *numbers: int) -> Path:
     return write_nifti(label_array(*numbers), AFFINE, path)
 
 
-def test_values_1_2_4_are_of_2021(cli, tmp_path: Path, out: Path) -> None:
-    outcome = cli("measure", mask(tmp_path / "p7_seg.nii.gz", 1, 2, 4), "-o", out)
+def test_values_1_2_4_are_asked_about(cli, tmp_path: Path, out: Path) -> None:
+    path = mask(tmp_path / "p7_seg.nii.gz", 1, 2, 4)
+    outcome = cli("measure", path, "-o", out)
+    assert outcome.code == 3 and entries(out) == []
+    assert "brats2021 (1 NCR, 2 ED, 4 ET)" in outcome.err and "4 RC" in outcome.err
+    outcome = cli("measure", path, "-o", out, "--schema", "brats2021")
     assert outcome.code == 0
     assert outcome.err == ""
     assert "brats2021" in outcome.out
-    assert "its values say so" in outcome.out
+    assert "as asked" in outcome.out
     assert entries(out) == [
         "p7",
         *(f"p7/p7_{name}" for name in ("lesions.csv", "lesions.json", "volumes.csv", "volumes.json")),
@@ -94,7 +98,7 @@ def test_an_empty_mask_is_no_error(cli, tmp_path: Path, out: Path) -> None:
 
 
 def test_existing_tables_and_results_of_segment(cli, segment, case: Path, tmp_path: Path, out: Path) -> None:
-    path = mask(tmp_path / "p.nii.gz", 1, 2, 4)
+    path = mask(tmp_path / "BraTS2021_7_seg.nii.gz", 1, 2, 4)
     assert cli("measure", path, "-o", out).code == 0
     assert cli("measure", path, "-o", out).code == 6
     assert cli("measure", path, "-o", out, "--overwrite").code == 0
@@ -110,15 +114,44 @@ def test_existing_tables_and_results_of_segment(cli, segment, case: Path, tmp_pa
 
 def test_names(cli, tmp_path: Path, out: Path) -> None:
     path = mask(tmp_path / "Doe Jane_seg.nii.gz", 1, 2, 4)
-    outcome = cli("measure", path, "-o", out)
+    outcome = cli("measure", path, "-o", out, "--schema", "brats2021")
     assert outcome.code == 3
     assert "--id" in outcome.err
-    assert cli("measure", path, "-o", out, "--id", "P1", "-q").out == ""
+    assert cli("measure", path, "-o", out, "--schema", "brats2021", "--id", "P1", "-q").out == ""
     assert cli("measure", tmp_path / "gone.nii.gz", "-o", out).code == 3
 
 
 def test_verbose_lists_every_lesion(cli, tmp_path: Path, out: Path) -> None:
-    path = mask(tmp_path / "p.nii.gz", 1, 2, 4)
+    path = mask(tmp_path / "BraTS2021_7_seg.nii.gz", 1, 2, 4)
     assert "WT lesion 1" not in cli("measure", path, "-o", out).out
     lines = cli("measure", path, "-o", out, "--overwrite", "-v").out.splitlines()
     assert sum("lesion " in line for line in lines) == 3 + 2 + 1
+
+
+def test_a_mask_of_the_whole_tumour_tells_nothing_else(cli, tmp_path: Path, out: Path) -> None:
+    path = write_nifti((label_array(1, 2, 4) > 0) * np.uint8(255), AFFINE, tmp_path / "BraTS2021_7_seg.nii.gz")
+    assert "nothing but 0 and 255" in cli("measure", path, "-o", out).err
+    outcome = cli("measure", path, "-o", out, "--schema", "whole")
+    assert outcome.code == 0 and "ET: not part of the label schema whole" in outcome.out
+    assert "0.00 ml" not in outcome.out
+    rows = {
+        row["region"]: row for row in json.loads((out / "BraTS2021_7/BraTS2021_7_volumes.json").read_text())["volumes"]
+    }
+    assert rows["WT"]["volume_ml"] == rows["TU"]["volume_ml"] == pytest.approx(3 * BLOCK_ML)
+    assert rows["ET"]["volume_ml"] is rows["TC"]["volume_ml"] is rows["ET"]["lesions"] is None
+    assert "BraTS2021_7,ET,,,,,,," in (out / "BraTS2021_7/BraTS2021_7_volumes.csv").read_text()
+
+
+def test_hd_glio(cli, tmp_path: Path, out: Path) -> None:
+    outcome = cli("measure", mask(tmp_path / "p.nii.gz", 1, 2), "-o", out, "--schema", "hdglio", "--json")
+    assert outcome.json["volumes_ml"] == pytest.approx(
+        {"WT": 2 * BLOCK_ML, "TC": None, "ET": BLOCK_ML, "FA": BLOCK_ML}, nan_ok=True
+    )
+
+
+def test_a_name_that_every_patient_has(cli, tmp_path: Path, out: Path) -> None:
+    for patient in ("P01", "P02"):
+        (tmp_path / patient).mkdir()
+        path = mask(tmp_path / patient / "seg.nii.gz", 1, 2, 4)
+        assert cli("measure", path, "-o", out, "--schema", "brats2021").code == 0
+    assert (out / "P01").is_dir() and (out / "P02").is_dir()

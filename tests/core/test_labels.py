@@ -14,10 +14,8 @@ from brats_seg.core.labels import (
     SCHEMAS,
     Region,
     Structure,
-    guess_schema,
     present_values,
     schema_named,
-    schema_of_name,
 )
 
 S, R = Structure, Region
@@ -79,6 +77,8 @@ def test_converting_keeps_every_structure(labels: np.ndarray, name: str) -> None
         ("msd", {1, 2, 3}, {2, 3}, {3}),
         ("nnunet", {1, 2, 3}, {2, 3}, {3}),
         ("menrt", {1}, {1}, set()),
+        ("hdglio", {1, 2}, {2}, {2}),  # the core is not told, see below
+        ("whole", {1}, set(), set()),
     ],
 )
 def test_regions_of_every_year(name: str, whole: set[int], core: set[int], enhancing: set[int]) -> None:
@@ -97,7 +97,17 @@ def test_no_schema_has_been_left_out_of_the_table_above() -> None:
         "msd",
         "nnunet",
         "menrt",
+        "hdglio",
+        "whole",
     }
+
+
+def test_regions_that_a_schema_does_not_tell() -> None:
+    told = {name: tuple(region.name for region in schema.regions) for name, schema in SCHEMAS.items()}
+    assert told.pop("whole") == ("WT",)
+    assert told.pop("hdglio") == ("WT", "ET")
+    assert told.pop("menrt") == ("WT", "TC")
+    assert set(told.values()) == {("WT", "TC", "ET")}
 
 
 def test_unknown_numbers_are_named() -> None:
@@ -109,58 +119,6 @@ def test_a_structure_the_target_lacks_is_refused() -> None:
     with pytest.raises(InputError, match="brats2023 has no number for resection cavity"):
         SCHEMAS["brats2024"].convert(np.array([0, 4]), SCHEMAS["brats2023"])
     assert SCHEMAS["brats2024"].convert(np.array([0, 3]), SCHEMAS["brats2021"]).tolist() == [0, 4]
-
-
-@pytest.mark.parametrize(
-    ("values", "file_name", "expected"),
-    [
-        ({1, 2, 4}, "", "brats2021"),
-        ({1, 2, 4}, "patient_7_labels.nii.gz", "brats2021"),
-        ({2, 4}, "Brats18_TCIA10_639_1_seg.nii.gz", "brats2021"),
-        ({1, 2}, "BraTS2021_00000_seg.nii.gz", "brats2021"),
-        ({1, 2, 3}, "BraTS-GLI-00000-000-seg.nii.gz", "brats2023"),
-        ({1, 3}, "BraTS-MET-00012-000-seg.nii.gz", "brats2023"),
-        ({1, 2, 3, 4}, "BraTS-GLI-02405-100-seg.nii.gz", "brats2024"),
-        ({1, 2, 4}, "BraTS-GLI-02405-100-seg.nii.gz", "brats2024"),  # 4 is a cavity here, not enhancing tumour
-        ({1}, "BraTS-MEN-RT-0001-1_gtv.nii.gz", "menrt"),
-        (set(), "anything.nii.gz", "brats2023"),  # an empty map means the same everywhere
-    ],
-)
-def test_schemas_that_are_certain(values: set[int], file_name: str, expected: str) -> None:
-    assert guess_schema(values, file_name=file_name).name == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "file_name"),
-    [
-        ({1, 2, 3}, ""),  # 2023, nnU-Net or MSD
-        ({1, 2, 3, 4}, ""),  # after treatment, paediatric, or before 2017
-        ({2, 4}, ""),  # edema with enhancing tumour, or edema with a cavity
-        ({4}, ""),
-        ({1}, ""),
-        ({1, 2, 4}, "BraTS-PED-00001-000-seg.nii.gz"),  # there 4 is edema and 1 enhances
-        ({1, 2, 4}, "BraTS-MEN-00001-000-seg.nii.gz"),
-        ({1, 2, 3}, "BraTS2021_00000_seg.nii.gz"),
-        ({1, 9}, ""),
-    ],
-)
-def test_schemas_that_are_not_certain_are_refused_with_choices(values: set[int], file_name: str) -> None:
-    with pytest.raises(InputError, match="--schema with one of: ") as caught:
-        guess_schema(values, file_name=file_name)
-    assert caught.value.exit_code == 3
-
-
-def test_choices_fit_the_values() -> None:
-    with pytest.raises(InputError) as caught:
-        guess_schema({1, 2, 3})
-    choices = str(caught.value).rpartition(": ")[2].rstrip(".").split(", ")
-    assert "brats2023" in choices
-    assert "brats2021" not in choices
-
-
-def test_names_that_say_nothing() -> None:
-    assert schema_of_name("patient_seg.nii.gz") is None
-    assert schema_of_name("BraTS-PED-00001-000-seg.nii.gz") is None
 
 
 @pytest.mark.parametrize("wrong", [np.array([0.5, 1.0]), np.array([np.nan]), np.array([-1, 2])])

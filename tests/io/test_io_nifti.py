@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +18,15 @@ from nifti_files import AFFINE, patched, save, scan
 from strategies import ORIENTATIONS, affine_of
 
 from brats_seg.core.errors import InputError
-from brats_seg.io.nifti import file_sha256, read_forms, read_image, read_label_map, read_label_result, read_volume
+from brats_seg.io.nifti import (
+    ReadResult,
+    file_sha256,
+    read_forms,
+    read_image,
+    read_label_map,
+    read_label_result,
+    read_volume,
+)
 
 
 def refused(path: Path, *words: str, reader=read_volume) -> str:
@@ -232,8 +241,8 @@ def test_damaged_headers(tmp_path: Path, offset: int, content: bytes, word: str)
 
 def test_a_real_4d_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii.gz", scan(shape=(9, 8, 7, 4)))
-    refused(path, "holds 4 volumes", "9x8x7x4", "one file per sequence", "--t1ce")
-    refused(path, "holds 4 volumes", reader=read_label_map)
+    refused(path, "holds 4 volumes", "9x8x7x4", "one file per sequence", "fslsplit")
+    refused(path, "holds 4 volumes", "one-hot", "labels[ET > 0.5] = 3", reader=read_label_map)
 
 
 def test_4d_with_one_volume_is_squeezed_and_noted(tmp_path: Path) -> None:
@@ -256,6 +265,31 @@ def test_nan_and_infinite_voxels_are_counted(tmp_path: Path) -> None:
     data = scan().astype(np.float32)
     data[0, 0, :3], data[1, 1, 1] = np.nan, -np.inf
     refused(save(tmp_path / "a.nii.gz", data), "3 NaN and 1 infinite of 504 voxels", "nan_to_num")
+
+
+@pytest.mark.parametrize("reader", [read_image, read_label_result])
+def test_nan_outside_the_field_of_view_is_read_as_0(tmp_path: Path, reader: Callable[[Path], ReadResult]) -> None:
+    data = (scan().astype(np.float32) if reader is read_image else np.ones((9, 8, 7), np.float32)).copy()
+    data[:2], data[:, :, -1] = np.nan, np.nan
+    result = reader(save(tmp_path / "a.nii.gz", data))
+    np.testing.assert_array_equal(result.volume.data, np.nan_to_num(data))
+    assert any("33% of the voxels" in note and "read as 0" in note for note in result.notes)
+    data[5, 4, 3] = np.nan  # a hole is damage
+    refused(save(tmp_path / "b.nii.gz", data), "NaN", "nan_to_num", reader=reader)
+
+
+@pytest.mark.parametrize(("uid", "word"), [("66.4", "segimage2itkimage"), ("481.3", "RTSTRUCT")])
+def test_dicom_objects_that_dcm2niix_does_not_convert(tmp_path: Path, uid: str, word: str) -> None:
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\2\0UI\x1c\0" + f"1.2.840.10008.5.1.4.1.1.{uid}\0".encode())
+    assert word in refused(path, "DICOM", reader=read_label_map)
+
+
+def test_forms_that_mirror_each_other_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", scan())
+    mirrored = AFFINE @ np.diag([-1, 1, 1, 1])
+    patched(path, 280, struct.pack("<12f", *mirrored[:3].ravel()))
+    refused(path, "mirror image", "left and right cannot be told apart")
 
 
 def test_values_beyond_float32_are_infinite(tmp_path: Path) -> None:
