@@ -77,7 +77,7 @@ def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dic
         "study": measurements.study_id,
         "folder": str(folder),
         "schema": mask.segmentation.schema.name,
-        "volumes_ml": {row.region: volume_row("", row)["volume_ml"] for row in measurements.volumes},
+        "volumes_ml": {row.region: volume_row(measurements, row)["volume_ml"] for row in measurements.volumes},
         "lesions": {row.region: row.lesions for row in measurements.volumes},
         "warnings": list(mask.warnings),
     }
