@@ -70,14 +70,14 @@ class Columns:
         needed: groups of which a table needs at least one column each.
         known: every column that is read.
         aliases: other names of columns; they count where the column itself is not there.
-        numbers: columns whose cells are numbers.
+        numbers: columns whose cells are numbers, and the largest each can hold.
     """
 
     expected: str
     needed: tuple[tuple[str, ...], ...]
     known: tuple[str, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
-    numbers: frozenset[str] = frozenset()
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,14 +207,14 @@ def _value(text: str) -> str:
 def _with_numbers(rows: Sequence[TableRow], columns: Columns, *, decimal_comma: bool) -> Iterator[TableRow]:
     """Rows whose numbers have decimal points.
 
-    ``1,250`` is a decimal only where the same table writes decimals of another length with commas.
+    ``1,250`` is a decimal only where a number of the same table cannot be read otherwise: ``4,5``, or ``12,345`` ml.
     """
-    numbers = [cell for row in rows for column in columns.numbers if (cell := row.get(column))]
-    points = any("." in cell for cell in numbers if cell != ".")
-    certain = any(re.fullmatch(r"[+-]?(?:0,\d+|\d{4,},\d+|\d+,(?:\d{1,2}|\d{4,}))", cell, re.ASCII) for cell in numbers)
+    numbers = [(cell, limit) for row in rows for column, limit in columns.numbers.items() if (cell := row.get(column))]
+    points = any("." in cell for cell, _ in numbers if cell != ".")
+    certain = any(_is_decimal(cell, limit) for cell, limit in numbers)
     for row in rows:
         changed = {}
-        for column in columns.numbers & set(row.cells):
+        for column in set(columns.numbers) & set(row.cells):
             cell = row.cells[column]
             if cell == ".":  # as statistics programs write what is missing
                 changed[column] = ""
@@ -229,6 +229,14 @@ def _with_numbers(rows: Sequence[TableRow], columns: Columns, *, decimal_comma: 
                     )
                 changed[column] = cell.replace(",", ".")
         yield TableRow(row.table, row.line, {**row.cells, **changed}) if changed else row
+
+
+def _is_decimal(cell: str, limit: float) -> bool:
+    """Whether a comma can be no separator of thousands."""
+    if not _COMMA_NUMBER.fullmatch(cell):
+        return False
+    thousands = re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", cell, re.ASCII)
+    return thousands is None or abs(int(cell.replace(",", ""))) > limit
 
 
 def number_in(row: TableRow, column: str) -> float | None:

@@ -27,6 +27,9 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.tables import DAY_ZERO, Columns, TableRow, number_in, when_in
 from brats_seg.longitudinal.criteria import Compartment
 from brats_seg.longitudinal.history import (
+    MAX_DIAMETER_MM,
+    MAX_STEROID_MG,
+    MAX_VOLUME_ML,
     Calendar,
     ClinicalEvent,
     ClinicalStatus,
@@ -54,13 +57,14 @@ MEASUREMENT_TABLE = Columns(
         **{"long_axis_mm": "long_mm", "short_axis_mm": "short_mm", "long_diameter_mm": "long_mm"},
         **{"short_diameter_mm": "short_mm"},
     },
-    numbers=frozenset(SIZES),
+    numbers={"long_mm": MAX_DIAMETER_MM, "short_mm": MAX_DIAMETER_MM, "volume_ml": MAX_VOLUME_ML},
 )
 CLINICAL_TABLE = Columns(
     expected="patient,date,event,value",
     needed=(("patient",), ("date", "days"), ("event",)),
     known=("patient", "date", "days", "event", "value"),
     aliases=_PLACE_ALIASES,
+    numbers={"value": MAX_STEROID_MG},
 )
 E = TypeVar("E", bound=StrEnum)
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False, "y": True, "n": False}

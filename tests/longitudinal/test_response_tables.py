@@ -251,6 +251,7 @@ def test_tables_as_spreadsheets_save_them(text: str) -> None:
     [
         (("30;20;1,250", "20;20;1,500"), r"line 2: volume_ml is '1,250', which could be 1.250 or 1250"),
         (("30;20;1,250", "20;20;2,5"), ""),  # the other shows that commas are decimal
+        (("30;20;1,250", "20;20;2,500\nA;v3;2024-05-01;L;enhancing;;;12,345"), ""),  # nothing holds 12,345 ml
         (("30;20;1,25", "20.5;20;2,5"), r"line 2: volume_ml is '1,25', which could be 1.25 or 125"),
         (("30;20;1.250,5", "20;20;2,5"), r"line 2: volume_ml is '1.250,5', which is not a number"),
     ],
@@ -262,7 +263,14 @@ def test_decimal_commas_are_read_where_they_can_mean_one_thing(cells: tuple[str,
         with pytest.raises(InputError, match=message):
             parse(text)
     else:
-        assert [visit.lesions[0].volume_ml for visit in parse(text)[0].visits] == [1.25, 2.5]
+        assert [visit.lesions[0].volume_ml for visit in parse(text)[0].visits][:2] == [1.25, 2.5]
+
+
+def test_doses_may_have_decimal_commas() -> None:
+    (first, _) = parse(
+        GOOD, "patient;date;event;value\nA;2024-01-01;Steroid mg;1,5\nA;2024-02-01;clinical status;Worse\n"
+    )
+    assert first.events[0].steroid_mg == 1.5
 
 
 def test_volumes_alone_are_judged_by_volume() -> None:
