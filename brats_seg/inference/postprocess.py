@@ -16,7 +16,7 @@ from scipy import ndimage
 from brats_seg.core.labels import REGIONS, LabelSchema, Region
 from brats_seg.core.results import Probabilities, Segmentation
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
-from brats_seg.core.volume import Volume
+from brats_seg.core.volume import Array, Volume
 from brats_seg.inference.enhancement import box_around, enhancement, risen
 from brats_seg.inference.predict import nest
 from brats_seg.models.bundle import PostprocessConfig
@@ -82,7 +82,7 @@ def segment(
         beside="T1" if MRSequence.T1 in prepared.present else "the tissue around the tumour",
     )
     native = to_native(Probabilities(settled.array, probabilities.grid), prepared)
-    labels = Volume(schema.compose(region_masks(native.array, config.thresholds)), native.grid)
+    labels = Volume(_labels(native, schema, config.thresholds), native.grid)
     missing = tuple(s for s in SEQUENCES if s not in prepared.present)
     found = Segmentation(prepared.id, labels, schema, native, missing)
     return Outcome(found, native, settled.decisions, settled.warnings)
@@ -92,7 +92,18 @@ def to_native(probabilities: Probabilities, prepared: PreparedStudy) -> Probabil
     """The same probabilities on the grid of the reference file, means over its voxels where those are larger."""
     native = prepared.record.native
     moved = move(probabilities.array, probabilities.grid, native, order=1)
-    return Probabilities(np.clip(moved, 0.0, 1.0), native)
+    if moved.max() > 1.0:  # by rounding; what lies outside the brain was never touched, and takes no memory
+        np.minimum(moved, 1.0, out=moved)
+    return Probabilities(moved, native)
+
+
+def _labels(probabilities: Probabilities, schema: LabelSchema, thresholds: tuple[float, float, float]) -> Array:
+    """The label map, composed inside the box of the whole tumour: native grids can be large."""
+    labels = np.zeros(probabilities.grid.shape, np.uint8)
+    whole = probabilities.region(Region.WT) >= thresholds[REGIONS.index(Region.WT)]
+    for box in ndimage.find_objects(whole.view(np.uint8)):
+        labels[box] = schema.compose(region_masks(probabilities.array[(slice(None), *box)], thresholds))
+    return labels
 
 
 def region_masks(array: NDArray[np.float32], thresholds: tuple[float, float, float]) -> dict[Region, NDArray[np.bool_]]:

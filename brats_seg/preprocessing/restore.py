@@ -8,12 +8,13 @@ mean over a voxel that is larger than those it is taken from.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.volume import Array, Grid
+from brats_seg.core.volume import Array, Grid, box_corners
 
 EXACT_TOLERANCE = 1e-3
 """Voxels whose centres agree to this fraction of a voxel are the same voxel."""
@@ -40,20 +41,50 @@ def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
     """
     parts = _parts(source, target) if order > 0 else (1, 1, 1)
     channels = array if array.ndim == 4 else array[None]
-    result = _sample(channels, source, _divided(target, parts), order)
-    if max(parts) > 1:
-        result = _block_means(result, parts)
+    result = np.zeros((len(channels), *target.shape), channels.dtype)
+    box = _reached(channels, source, target)
+    if box is not None:
+        fine = _divided(_cropped(target, box), parts)
+        for place, values in zip(result, _samples(channels, source, fine, order), strict=True):
+            place[box] = _block_means(values, parts) if max(parts) > 1 else values
     return result if array.ndim == 4 else result[0]
 
 
-def _sample(channels: Array, source: Grid, target: Grid, order: int) -> Array:
-    """Values at the voxel centres of another grid."""
+def _samples(channels: Array, source: Grid, target: Grid, order: int) -> Iterator[Array]:
+    """Values at the voxel centres of another grid, one channel after the other: fine grids are large."""
     matrix = np.linalg.inv(source.affine) @ target.affine  # target voxel -> source voxel
     exact = _as_copy(matrix)
     if exact is not None:
-        return _copy(channels, target, *exact)
+        yield from (_copy(channel[None], target, *exact)[0] for channel in channels)
+        return
     inside = _field_of_view(source, matrix, target)
-    return np.stack([_interpolate(channel, matrix, target, order) * inside for channel in channels])
+    for channel in channels:
+        values = _interpolate(channel, matrix, target, order)
+        values *= inside
+        yield values
+
+
+def _reached(channels: Array, source: Grid, target: Grid) -> tuple[slice, slice, slice] | None:
+    """The part of the target that anything but zero can reach; None if there is no such part."""
+    held = np.logical_or.reduce([channel != 0 for channel in channels])
+    found = ndimage.find_objects(held.view(np.uint8))
+    if not found:
+        return None
+    low, high = (np.array([getattr(side, end) for side in found[0]]) for end in ("start", "stop"))
+    corners = target.to_voxel(source.to_world(box_corners(low - 1.0, high)))  # a voxel more on every side
+    first = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+    last = np.minimum(np.ceil(corners.max(axis=0)), np.array(target.shape) - 1).astype(int)
+    if (last < first).any():
+        return None
+    x, y, z = (slice(int(start), int(stop) + 1) for start, stop in zip(first, last, strict=True))
+    return x, y, z
+
+
+def _cropped(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    shift = np.eye(4)
+    shift[:3, 3] = [side.start for side in box]
+    x, y, z = (side.stop - side.start for side in box)
+    return Grid((x, y, z), grid.affine @ shift)
 
 
 def _parts(source: Grid, target: Grid) -> tuple[int, int, int]:
@@ -72,10 +103,9 @@ def _divided(grid: Grid, parts: tuple[int, int, int]) -> Grid:
 
 
 def _block_means(array: Array, parts: tuple[int, int, int]) -> Array:
-    """``(C, X, Y, Z)`` means over blocks of ``parts`` voxels."""
-    (channels, x, y, z), (a, b, c) = array.shape, parts
-    blocks = array.reshape(channels, x // a, a, y // b, b, z // c, c)
-    means: Array = blocks.mean(axis=(2, 4, 6)).astype(array.dtype, copy=False)
+    """``(X, Y, Z)`` means over blocks of ``parts`` voxels."""
+    (x, y, z), (a, b, c) = array.shape, parts
+    means: Array = array.reshape(x // a, a, y // b, b, z // c, c).mean(axis=(1, 3, 5)).astype(array.dtype, copy=False)
     return means
 
 

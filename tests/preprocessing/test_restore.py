@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,3 +165,37 @@ def test_a_coarser_voxel_holds_the_mean_of_the_finer_ones(parts: tuple[int, int,
     target = Grid((2, 2, 2), affine_of("RAS", parts, ((x - 1) / 2, (y - 1) / 2, (z - 1) / 2)))
     blocks = array.reshape(2, 2, x, 2, y, 2, z).mean(axis=(2, 4, 6))
     np.testing.assert_allclose(move(array, source, target), blocks, atol=1e-9)
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.5, 0.6, 0.5), (0.7, 0.7, 4.0), (2.3, 1.0, 1.0)])
+@pytest.mark.parametrize("tilt", [(0.0, 0.0, 0.0), (14.0, -9.0, 21.0)])
+def test_only_what_can_be_reached_is_computed_and_nothing_else_changes(
+    spacing_mm: tuple[float, float, float], tilt: tuple[float, float, float]
+) -> None:
+    rng = np.random.default_rng(3)
+    array = np.zeros((3, 30, 28, 26), np.float32)
+    array[:2, 9:17, 4:15, 20:] = rng.random((2, 8, 11, 6))  # up to a face; the third channel stays empty
+    source = Grid((30, 28, 26), affine_of("LPS", (1.0, 1.0, 1.0), (3.0, -4.0, 5.0), (0.0, 0.0, 0.0)))
+    affine = affine_of("RAS", spacing_mm, (0.0, 0.0, 0.0), tilt)
+    affine[:3, 3] = source.to_world((13.0, 10.0, 23.0)) - affine[:3, :3] @ (20.0, 19.0, 6.0)
+    target = Grid((40, 38, 12), affine)
+    moved = move(array, source, target)
+    everything = array + np.float32(1e-30)  # nothing is 0, so nothing can be left out
+    assert np.abs(moved - move(everything, source, target)).max() < 1e-6
+    assert (moved[:2].reshape(2, -1).max(axis=1) > 0.2).all() and not moved[2].any()
+
+
+def test_large_grids_are_filled_channel_by_channel() -> None:
+    array = np.zeros((3, 60, 60, 40), np.float32)
+    array[:, 15:45, 15:45, 10:30] = 0.5
+    source = Grid((60, 60, 40), np.diag([1.0, 1.0, 1.0, 1.0]))
+    target = Grid((240, 240, 160), np.diag([0.25, 0.25, 0.25, 1.0]))
+    tracemalloc.start()
+    moved = move(array, source, target)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * moved.nbytes  # three channels at once, and their products, took twice that
+    beyond = move(
+        array, source, Grid((9, 9, 9), np.array([[1.0, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    )
+    assert not beyond.any()
