@@ -55,7 +55,11 @@ def add_parser(subparsers: Any) -> None:
     how.add_argument("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)")
     how.add_argument("--device", default="auto", type=device_name_or_auto, help="auto, cpu, cuda or cuda:N")
     how.add_argument("--engine", default="auto", choices=("auto", "openvino", "torch"), help="default: auto")
-    how.add_argument("--force", action="store_true", help="accept scans that do not look skull-stripped")
+    how.add_argument(
+        "--force",
+        action="store_true",
+        help="accept scans that do not look skull-stripped, and visits that do not look like one person's",
+    )
     how.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that work at once (default: 1)")
     how.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler that does the work (extra: cluster)")
     how.add_argument("--no-report", action="store_true", help="write no pages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +194,10 @@ def follow(
     timings["visits"] = time.perf_counter() - began
     began = time.perf_counter()
     visits, alignments = _align(loaded, output / patient.id, stopped, tick)
+    strangers = _strangers(visits, alignments)
+    if strangers and not options.segment.force:
+        visits, alignments = _without_strangers(visits, alignments, strangers, stopped)
+        strangers = {}
     timings["align"] = time.perf_counter() - began
     began = time.perf_counter()
     if tick is not None:
@@ -220,7 +225,7 @@ def follow(
         visits=tuple(visits),
         stopped=tuple(stopped),
         alignments=tuple(alignments),
-        warnings=tuple(filter(None, (plane_note,))),
+        warnings=tuple(filter(None, (*_on_identity(visits, alignments, strangers), plane_note))),
         plane=plane,
         common=common,
         measured=measured,
@@ -281,6 +286,44 @@ def _align(
         visits.append(visit)
         alignments.append(alignment)
     return visits, alignments
+
+
+def _strangers(visits: Sequence[VisitData], alignments: Sequence[Alignment]) -> dict[int, str]:
+    """Visits that do not show the brain of the first one, and why."""
+    first = visits[0].label
+    return {
+        index: f"it does not look like the person of visit {first}: the fine structure of the two brains agrees by "
+        f"{alignments[index].likeness:.2f}, {alignments[index].likeness_needed:g} is the least for one person"
+        for index in range(1, len(visits))
+        if not alignments[index].is_one_person
+    }
+
+
+def _without_strangers(
+    visits: Sequence[VisitData],
+    alignments: Sequence[Alignment],
+    strangers: Mapping[int, str],
+    stopped: list[Stopped],
+) -> tuple[list[VisitData], list[Alignment]]:
+    """Those that can be compared with the first; the others are stopped."""
+    for index, why in strangers.items():
+        reason = f"{why}. Look whether the scans of two patients were mixed up; --force compares them all the same."
+        stopped.append(Stopped(visits[index].label, reason, InputError(reason)))
+    kept = [index for index in range(len(visits)) if index not in strangers]
+    return [visits[index] for index in kept], [alignments[index] for index in kept]
+
+
+def _on_identity(
+    visits: Sequence[VisitData], alignments: Sequence[Alignment], strangers: Mapping[int, str]
+) -> Iterator[str]:
+    """What to say about whether the visits that are compared are of one person."""
+    for index, why in strangers.items():
+        yield f"visit {visits[index].label} is compared although {why}"
+    pairs = list(zip(visits, alignments, strict=True))[1:]
+    unknown = [visit.label for visit, alignment in pairs if math.isnan(alignment.likeness)]
+    if unknown:
+        names = ", ".join(unknown)
+        yield f"it could not be checked that {names} and {visits[0].label} show one person: no scans to compare"
 
 
 def alignment_table(course: Course) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import LabelSchema
+from brats_seg.core.labels import LabelSchema, Region
 from brats_seg.core.results import Measurements, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Volume
@@ -20,6 +20,7 @@ from brats_seg.inference.predict import Predictor
 from brats_seg.io.nifti import file_sha256, read_image
 from brats_seg.io.output import read_run
 from brats_seg.io.visits import VisitFiles
+from brats_seg.longitudinal.map_on_scan import RULES, check_map_on_scan
 from brats_seg.models.bundle import ModelBundle
 from brats_seg.pipeline.masks import read_mask
 from brats_seg.pipeline.options import SegmentOptions
@@ -167,6 +168,7 @@ def load_visit(
 def _from_mask(files: VisitFiles, schema: str | LabelSchema, key: str) -> VisitData:
     assert files.mask is not None  # the caller asked
     reading = read_mask(files.mask, schema, files.study_id)
+    doubts = _on_scan(files, reading.segmentation)
     return VisitData(
         files=files,
         segmentation=reading.segmentation,
@@ -174,8 +176,23 @@ def _from_mask(files: VisitFiles, schema: str | LabelSchema, key: str) -> VisitD
         by_model=False,
         key=hashlib.sha256((key + reading.segmentation.schema.name).encode()).hexdigest(),
         how=f"label map as given; {reading.decisions[0]}",
-        warnings=reading.warnings,
+        warnings=(*reading.warnings, *doubts),
     )
+
+
+def _on_scan(files: VisitFiles, segmentation: Segmentation) -> tuple[str, ...]:
+    """Doubts whether a label map that was given lies on its scans.
+
+    Raises:
+        InputError: if it certainly does not.
+    """
+    scans = {} if files.scans is None else files.scans.files
+    sequence = next((known for known in (*RULES, *MRSequence) if known in scans), None)
+    if sequence is None or files.mask is None:
+        return ()
+    region = segmentation.region_mask(Region.ET if sequence is MRSequence.T1CE else Region.WT)
+    tumour = segmentation.labels.with_data(region)
+    return check_map_on_scan(tumour, read_image(scans[sequence]).volume, sequence, name=files.mask.name)
 
 
 def _with_intervals(measured: Measurements, path: Path) -> Measurements:

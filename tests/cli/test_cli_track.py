@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cli_studies import Outcome, entries, write_nifti
 from heads import head_grid, head_image
+from scipy import ndimage
 
 from brats_seg.core.study import MRSequence
 from brats_seg.io.visits import find_patients
@@ -27,15 +28,20 @@ GROWTH = {"ses-1": 1.0, "ses-2": 0.6, "ses-3": 1.15}
 """Size of the head, and with it of its tumour, at each visit; a cheap way to known changes of a lesion."""
 
 
-def write_visit(patient: Path, visit: str, *, size: float, shift_mm: float = 0.0, scans: bool = True) -> None:
+def write_visit(
+    patient: Path, visit: str, *, size: float, shift_mm: float = 0.0, scans: bool = True, folds: int | None = None
+) -> None:
     grid = head_grid("LPS", spacing_mm=SPACING_MM, origin_mm=(shift_mm, 0.0, 0.0))
     seen = head_grid("LPS", spacing_mm=SPACING_MM)
     folder = patient / visit / "anat"
     name = f"{patient.name}_{visit}"
     for sequence in SEQUENCES if scans else ():
         word = {"t1ce": "ce-gadolinium_T1w", "flair": "FLAIR"}[sequence.value]
-        image = head_image(seen, sequence)
-        write_nifti(image.data, grid.affine, folder / f"{name}_{word}.nii.gz")
+        data = head_image(seen, sequence).data
+        if folds is not None:  # those of one person
+            pattern = ndimage.gaussian_filter(np.random.default_rng(folds).standard_normal(data.shape), 1.5)
+            data = data * np.float32(1 + 0.2 * pattern / pattern.std())
+        write_nifti(data, grid.affine, folder / f"{name}_{word}.nii.gz")
     points = np.linalg.norm(
         seen.to_world(np.stack(np.meshgrid(*[np.arange(n) for n in seen.shape], indexing="ij"), -1)) - (12, -9, 6),
         axis=-1,
@@ -218,6 +224,32 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert "sub-1: 3 visits" in done.out and "sub-3: 2 visits" in done.out
     page = (out / "cohort.html").read_text()
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
+
+
+def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
+    patient = tmp_path / "people" / "sub-1"
+    for visit, person, size in (("ses-1", 1, 1.0), ("ses-2", 2, 0.3), ("ses-3", 1, 1.0)):
+        write_visit(patient, visit, size=size, folds=person)
+    done = track(patient, "--segmentations", patient)
+    assert done.code == 3 and "visit ses-2 was left out: it does not look like the person of visit ses-1" in done.err
+    assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-3"]
+    page = (out / "sub-1" / "sub-1_timeline.html").read_text()
+    box = page[page.index('class="warnings"') : page.index('id="volumes"')]
+    assert "does not look like the person of visit ses-1" in box
+    forced = track(patient, "--segmentations", patient, "--overwrite", "--no-report", "--force")
+    assert forced.code == 0 and "warning: visit ses-2 is compared although it does not look like" in forced.out
+    assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-2", "ses-3"]
+    (warning,) = json.loads((out / "sub-1" / "course.json").read_text())["warnings"]
+    assert "ses-2" in warning
+
+
+def test_a_map_that_does_not_lie_on_its_scan_is_left_out(track: Callable[..., Outcome], patient: Path) -> None:
+    path = patient / "ses-2" / "anat" / "sub-1_ses-2_dseg.nii.gz"
+    image = nib.load(path)
+    away = image.affine + np.array([[0, 0, 0, 90.0], *[[0] * 4] * 3])
+    write_nifti(np.asarray(image.dataobj), away, path)
+    done = track(patient, "--segmentations", patient, "--no-report")
+    assert done.code == 3 and "visit ses-2 was left out" in done.err and "outside the head" in done.err
 
 
 def test_resume_does_not_forget_a_visit_that_was_left_out(

@@ -14,11 +14,14 @@ from scipy.spatial.transform import Rotation
 sys.path.append(str(Path(__file__).resolve().parents[1] / "preprocessing"))
 
 from heads import head_grid, head_image, head_labels
+from real_scans import read
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Grid, Volume
 from brats_seg.longitudinal.align import (
+    SAME_PERSON_ACROSS,
+    SAME_PERSON_FROM,
     Alignment,
     VisitScan,
     align_visits,
@@ -28,6 +31,7 @@ from brats_seg.longitudinal.align import (
     rotation_deg,
 )
 from brats_seg.longitudinal.align_refine import rigid_power
+from brats_seg.preprocessing.similarity import local_correlation
 
 GRID = head_grid(spacing_mm=(1.5, 1.5, 1.5))
 POINTS = np.random.default_rng(0).uniform(-35, 35, (500, 3))
@@ -130,3 +134,39 @@ def test_the_common_space_holds_the_head() -> None:
 def test_a_mask_of_another_shape_is_a_defect() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         replace(scan("1"), tumour=np.zeros((3, 3, 3), bool))
+
+
+def test_one_person_is_told_from_another(found: Alignment) -> None:
+    """The folds of a brain are its own: another scanner, contrast and tumour leave them; another brain has others."""
+    assert found.is_one_person and found.likeness > 0.5
+    rng = np.random.default_rng(2)
+    folds = [ndimage.gaussian_filter(rng.standard_normal(GRID.shape), 2.0) for _ in range(2)]
+    head = scan("1").volume.data
+
+    def folded(which: int, contrast: float = 1.0, noise: float = 0.0) -> Volume:
+        pattern = contrast * folds[which] / folds[which].std() + noise * rng.standard_normal(GRID.shape)
+        return Volume(np.where(head > 0, 300 + 60 * pattern, 0).astype(np.float32), GRID)
+
+    inside = head > 0
+    one = folded(0).data
+    assert local_correlation(one, folded(0, contrast=-0.6, noise=0.2).data, inside, 5) > SAME_PERSON_FROM
+    assert local_correlation(one, folded(1).data, inside, 5) < SAME_PERSON_ACROSS
+    assert np.isnan(local_correlation(one, one, np.zeros_like(inside), 5))
+    stranger = replace(found, likeness=0.1)
+    assert not stranger.is_one_person and replace(found, likeness=float("nan")).is_one_person
+
+
+def visits_of(study: str, sequence: str) -> list[VisitScan]:
+    root = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+    folders = sorted((root / "longitudinal" / study).glob("*")) or [root / study]
+    files = [next(iter(folder.glob(f"*_{sequence}.nii.gz")), None) for folder in folders]
+    if None in files:
+        pytest.skip("the shared data are not here")
+    return [VisitScan(f.parent.name, MRSequence(sequence), read(f, step=2)) for f in files if f is not None]
+
+
+def test_two_real_visits_are_one_person_and_two_people_are_not() -> None:
+    first, second = visits_of("MS-patient01", "flair")
+    assert align_visits(second, first).likeness > 0.45
+    one, other = (visits_of(f"studies/{name}", "t1ce")[0] for name in ("BraTS2021_01477", "BraTS2021_01481"))
+    assert not align_visits(other, one).is_one_person

@@ -26,7 +26,7 @@ from brats_seg.pipeline.follow_visits import VisitData
 from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
 
 GRID = Grid((56, 52, 52), np.array([[1, 0, 0, -27.5], [0, 1, 0, -25.5], [0, 0, 1, -25.5], [0, 0, 0, 1.0]]))
-STILL = Alignment(np.eye(4), 1.0, 1.0, 0.0, 0.0, 0.0, "brain")
+STILL = Alignment(np.eye(4), 1.0, 1.0, 0.3, 1.0, 0.0, 0.0, 0.0, "brain")
 INNER_MM = 12.0
 
 
