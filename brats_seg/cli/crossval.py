@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from brats_seg.cli.common import add_training_options, given_besides, say, train
 from brats_seg.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from brats_seg.training.crossval import CrossvalConfig, Jury
+    from brats_seg.training.crossval import Jury
     from brats_seg.training.data import PackedStudy
     from brats_seg.training.distributed import World
     from brats_seg.training.judge import Judgement
     from brats_seg.training.loop import Sources
+    from brats_seg.training.recipe import Recipe
     from brats_seg.training.splits import Split
 
 
@@ -38,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         "as they are.",
     )
     parser.add_argument(
-        "config", type=Path, metavar="CONFIG", help="YAML file, see configs/crossval.yaml; or a folder of fold models"
+        "config", type=Path, metavar="RECIPE", help="YAML file, see configs/; or a folder of fold models"
     )
     parser.add_argument("--folds", type=int, metavar="N", help="number of folds (default: 5)")
     parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
@@ -95,7 +96,7 @@ class _Job:
     arguments: argparse.Namespace
     packs: list[PackedStudy]
     beside: Sources
-    config: CrossvalConfig | None
+    config: Recipe | None
     split: Split
     progress: bool
 
@@ -118,24 +119,21 @@ def _crossval(arguments: argparse.Namespace) -> int:
     import torch
 
     from brats_seg.training.config import check_given
-    from brats_seg.training.crossval import check_models, read_crossval
+    from brats_seg.training.crossval import check_models
     from brats_seg.training.distributed import join
+    from brats_seg.training.recipe import read_recipe
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.config.is_dir():
         return _judge_models(arguments)
     if arguments.set:
-        raise UsageError("--set is for a folder of fold models; write settings into the configuration of each stage")
+        raise UsageError("--set is for a folder of fold models; write settings into the recipe")
     if arguments.folds is None:
         arguments.folds = 5
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
-    config = read_crossval(arguments.config)
-    if arguments.precision:
-        config = replace(
-            config,
-            stages={name: replace(stage, precision=arguments.precision) for name, stage in config.stages.items()},
-        )
+    config = read_recipe(arguments.config).with_precision(arguments.precision)
+    config.named_card  # noqa: B018 - said before hours of training
     check_given(list(config.stages.values()), **given_besides(arguments))
     _check_only(arguments)
     with join(arguments.device, os.environ) as world:
@@ -190,7 +188,7 @@ def _check_only(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
 
 
-def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -> _Job:
+def _open(arguments: argparse.Namespace, config: Recipe, world: World) -> _Job:
     """Pack the studies and draw the split where that is still to be done."""
     from brats_seg.training.crossval import open_split
     from brats_seg.training.pack import open_packs
@@ -213,7 +211,7 @@ def _open(arguments: argparse.Namespace, config: CrossvalConfig, world: World) -
     return _Job(arguments, packs, beside, config, split, shown)
 
 
-def _train(job: _Job, config: CrossvalConfig, world: World, until: float | None) -> bool:
+def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool:
     """Whether all folds are finished."""
     from brats_seg.training.crossval import train_fold
     from brats_seg.training.fold_models import fold_folder
@@ -229,7 +227,7 @@ def _train(job: _Job, config: CrossvalConfig, world: World, until: float | None)
             fold,
             job.run,
             start=job.arguments.init,
-            beside=job.beside,
+            sources=job.beside,
             world=world,
             until=until,
             progress=job.progress,

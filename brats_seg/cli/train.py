@@ -1,10 +1,11 @@
-"""``brats-seg train``: train one stage of a model from a YAML configuration; resumable."""
+"""``brats-seg train``: train a model's stages from one recipe; resumable."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,24 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "train",
-        help="train a network on labelled studies",
+        help="train the stages of a model on labelled studies",
         description="DATASET is a folder of labelled studies, which are packed into RUN/packs first, or a folder of "
-        "packs. A run that was stopped goes on with --resume and ends where an unbroken one ends.",
+        "packs. Each stage of RECIPE is trained in its folder of RUN, the fine one on what the coarse one finds. A run "
+        "that was stopped goes on with --resume and ends where an unbroken one ends.",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, see configs/")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, see configs/")
     parser.add_argument(
         "--set",
         action="append",
         metavar="KEY=VALUE",
-        help="replace a value of CONFIG, such as steps=300 or augment.transplant=0; repeatable",
+        help="replace a value of RECIPE in every stage, such as augment.transplant=0, or in one, such as "
+        "fine.steps=300; repeatable",
     )
-    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="safetensors file to start from")
     parser.add_argument(
-        "--coarse", type=Path, metavar="RUN", help="run folder of the coarse stage, for a fine stage that hears it"
+        "--init",
+        type=Path,
+        metavar="FOLDER",
+        help="start from weights of a run of train, of a fold (RUN/fold0), or of a folder with coarse.safetensors",
     )
     add_training_options(parser)
     parser.set_defaults(run=run)
@@ -37,48 +42,51 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack where needed, then train."""
-    with training_run(arguments.output, mark="config.yaml", resume=arguments.resume):
-        weights = _train(arguments)
-    say(f"weights: {weights}", quiet=arguments.quiet)
+    with training_run(arguments.output, mark="coarse/config.yaml", resume=arguments.resume):
+        _train(arguments)
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> Path:
+def _train(arguments: argparse.Namespace) -> None:
     import torch
 
-    from brats_seg.training.config import check_given, train_config
+    from brats_seg.training.config import check_given
     from brats_seg.training.distributed import join
-    from brats_seg.training.loop import train
     from brats_seg.training.pack import open_packs
-    from brats_seg.training.runs import read_yaml, with_settings
+    from brats_seg.training.recipe import read_recipe, train_stages
+    from brats_seg.training.runs import WEIGHTS
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    config = train_config(with_settings(read_yaml(arguments.config), arguments.set or ()))
-    if arguments.precision:
-        config = replace(config, precision=arguments.precision)
-    check_given([config], **given_besides(arguments))
+    until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
+    recipe = read_recipe(arguments.recipe, arguments.set or ()).with_precision(arguments.precision)
+    check_given(list(recipe.stages.values()), **given_besides(arguments))
     with join(arguments.device, os.environ) as world:
         shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
-        cache = arguments.output / "packs"
-        packs, beside = world.in_turn(
+        packs, sources = world.in_turn(
             lambda: open_packs(
                 arguments.data,
-                cache,
-                config.prepare,
+                arguments.output / "packs",
+                recipe.stages["coarse"].prepare,
                 auxiliary=arguments.auxiliary,
                 teacher=arguments.teacher,
                 cubes=arguments.cubes,
                 progress=shown,
             )
         )
-        return train(
+        is_done = train_stages(
             packs,
-            config,
+            recipe.stages,
             arguments.output,
-            sources=replace(beside, init=arguments.init, coarse=arguments.coarse),
+            start=arguments.init,
+            sources=replace(sources, phantoms=arguments.output / "phantoms"),
             world=world,
-            resume=arguments.resume,
-            stop_after_s=arguments.stop_after_s,
+            until=until,
+            tell=lambda text: say(text, quiet=arguments.quiet or not world.is_first),
             progress=shown,
         )
+        quiet = arguments.quiet or not world.is_first
+    for name in recipe.stages if is_done else ():
+        say(f"weights: {arguments.output / name / WEIGHTS}", quiet=quiet)
+    if not is_done:
+        say("not finished; go on with --resume", quiet=quiet)

@@ -24,7 +24,8 @@ from brats_seg.inference.postprocess import segment
 from brats_seg.inference.predict import Predictor
 from brats_seg.models.bundle import ModelBundle, card_from_dict
 from brats_seg.models.engines import NetworkEngine, in_project_order, stage_network
-from brats_seg.preprocessing.prepare import PrepareConfig, prepare
+from brats_seg.preprocessing.prepare import prepare
+from brats_seg.preprocessing.settings import PrepareConfig
 
 
 class StagedNetwork(nn.Module):

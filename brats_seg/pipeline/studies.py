@@ -29,7 +29,8 @@ from brats_seg.pipeline.masks import write_tables
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.pipeline.record import code_fingerprint, model_summary, peak_memory_mib, versions
 from brats_seg.preprocessing.midplane import find_midplane
-from brats_seg.preprocessing.prepare import PrepareConfig, images_on_reference, prepare
+from brats_seg.preprocessing.prepare import images_on_reference, prepare
+from brats_seg.preprocessing.settings import PrepareConfig
 from brats_seg.volumetrics.measure import measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel
 

@@ -9,9 +9,8 @@ MONAI's transforms on ``MetaTensor``, so that the affine follows the array throu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,46 +32,13 @@ from brats_seg.preprocessing.bias import without_bias
 from brats_seg.preprocessing.brain import background_value, brain_mask, check_skull_stripped
 from brats_seg.preprocessing.identify import check_identity
 from brats_seg.preprocessing.register import check_registration, register_rigid, resample
+from brats_seg.preprocessing.settings import PrepareConfig
 
 SPACING_TOLERANCE = 0.01
 """Voxels within 1 % of a millimetre are used as they are: resampling would cost more than it mends."""
 
 MIN_BRAIN_ML = 200.0
 """Less foreground than this is no head: a child's brain holds over 800 ml."""
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """Settings of :func:`prepare`; part of a model, for its weights only fit these.
-
-    Attributes:
-        spacing_mm: voxel size the network sees.
-        percentiles: intensities outside these, within the brain, are clipped before the z-score.
-        divisor: sides are padded to a multiple of this.
-        margin: voxels kept around the brain when cropping.
-        bias_corrected: sequences whose bias field is taken out, by their names in ``MRSequence``.
-    """
-
-    spacing_mm: float = 1.0
-    percentiles: tuple[float, float] = (0.1, 99.9)
-    divisor: int = 32
-    margin: int = 2
-    bias_corrected: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        low, high = self.percentiles
-        numbers = {int: (self.divisor, self.margin), float: (self.spacing_mm, low, high)}
-        if not all(type(n) in (int, kind) for kind, group in numbers.items() for n in group):
-            raise ValueError("spacing_mm and percentiles must be numbers, divisor and margin whole numbers")
-        if not 0 <= low < high <= 100:
-            raise ValueError(f"percentiles {self.percentiles} must rise within 0..100")
-        if not 0 < self.spacing_mm < math.inf or self.divisor < 1 or self.margin < 0:
-            raise ValueError("spacing_mm and divisor must be positive, margin not negative")
-        if isinstance(self.bias_corrected, str):
-            raise ValueError(f"bias_corrected is {self.bias_corrected!r}; write a list, such as [flair]")
-        unknown = sorted(set(self.bias_corrected) - {sequence.value for sequence in SEQUENCES})
-        if unknown:
-            raise ValueError(f"bias_corrected has {unknown}; choose from {', '.join(s.value for s in SEQUENCES)}")
 
 
 def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = False) -> PreparedStudy:

@@ -10,7 +10,7 @@ from brats_seg.core.errors import UsageError
 from brats_seg.core.labels import REGIONS
 from brats_seg.core.study import SEQUENCES
 from brats_seg.networks.configs import AttentionUNetConfig
-from brats_seg.preprocessing.prepare import PrepareConfig
+from brats_seg.preprocessing.settings import PrepareConfig
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class TrainConfig:
         spacing_mm: voxel size the network works at; a whole multiple of ``prepare.spacing_mm``.
         patches: voxel shapes samples are cut to; each step draws one.
         tumour_centred: share of samples centred on a tumour voxel instead of the brain.
-        steps: optimiser steps.
+        steps: optimiser steps; 0 for as many as fit into the time the command is given (``--stop-after-s``).
         batch: samples per step, over all processes.
         precision: of the network's arithmetic: ``bf16``, ``fp32``, or ``auto``, bf16 on a GPU and fp32 elsewhere. A
             processor with bf16 instructions (``avx512_bf16`` or ``amx_bf16``) takes half the time for a step with it.
@@ -177,7 +177,7 @@ class TrainConfig:
                 raise UsageError(f"{name} is {getattr(self, name):g}; choose a share, 0 or more and less than 1")
         if self.cubes < 0:
             raise UsageError(f"cubes is {self.cubes}; choose 0 or more")
-        if not 0 < self.warmup < self.steps:
+        if self.steps != 0 and not 0 < self.warmup < self.steps:
             raise UsageError(f"warmup {self.warmup} must lie between 0 and steps {self.steps}")
 
     def _check_network(self) -> None:

@@ -8,15 +8,14 @@ widths) is fitted for each fold on the other folds.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.errors import ModelError, UsageError
 from brats_seg.core.labels import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid
@@ -34,57 +33,19 @@ from brats_seg.training.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.training.distributed import ALONE, World
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.fold_models import fold_folder, held_model
-from brats_seg.training.loop import NOTHING_ELSE, Sources, train
-from brats_seg.training.runs import CONFIG, WEIGHTS, open_run, read_run_config, read_seen, read_yaml
+from brats_seg.training.loop import NOTHING_ELSE, Sources
+from brats_seg.training.recipe import STAGES, Recipe, train_stages
+from brats_seg.training.runs import CONFIG, read_seen, read_yaml
 from brats_seg.training.splits import SPLIT, Split, divide_split, draw_split, read_split, write_split
-from brats_seg.training.state import is_complete
 
-STAGES = ("coarse", "fine")
 KEPT_FROM = 0.02
 """Coarse probability from which a voxel is kept in a case; everything further out is certain background."""
 KEPT_MARGIN = 12
 """Voxels kept around, so that calibration can be judged 10 mm around the tumour."""
 
 
-@dataclass(frozen=True)
-class CrossvalConfig:
-    """What is cross-validated.
-
-    Attributes:
-        stages: training settings by stage, in the order they are trained.
-        card: YAML file with the words of the models' cards.
-        seed: of the split.
-    """
-
-    stages: Mapping[str, TrainConfig]
-    card: Path
-    seed: int = 0
-
-
-def read_crossval(path: Path) -> CrossvalConfig:
-    """Read a YAML file with ``stages`` (files beside it), ``card`` (likewise) and ``seed``.
-
-    Raises:
-        UsageError: if keys are unknown or missing, or the stages do not go together.
-        InputError: if a file cannot be read.
-    """
-    values = read_yaml(path)
-    unknown, missing = set(values) - {"stages", "card", "seed"}, {"stages", "card"} - set(values)
-    if unknown or missing:
-        raise UsageError(f"{path.name}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
-    if not isinstance(values["stages"], list) or not isinstance(values.get("seed", 0), int):
-        raise UsageError(f"{path.name}: stages must be a list of files, seed a whole number")
-    configs = [train_config(read_yaml(path.parent / str(name))) for name in values["stages"]]
-    stages = {config.stage: config for config in configs}
-    if tuple(stages) not in (STAGES[:1], STAGES) or len(stages) < len(configs):
-        raise UsageError(f"{path.name}: stages are {[c.stage for c in configs]}; coarse, or coarse and fine, work")
-    if len({config.prepare for config in configs}) > 1:
-        raise UsageError(f"{path.name}: its stages prepare studies differently and cannot work together")
-    return CrossvalConfig(stages, path.parent / str(values["card"]), int(values.get("seed", 0)))
-
-
 def open_split(
-    packs: Sequence[PackedStudy], config: CrossvalConfig, folds: int, run: Path, *, start: Path | None = None
+    packs: Sequence[PackedStudy], config: Recipe, folds: int, run: Path, *, start: Path | None = None
 ) -> Split:
     """The split of a run folder, drawn and written where there is none.
 
@@ -128,12 +89,12 @@ def open_split(
 
 
 def is_single_run(start: Path) -> bool:
-    """Whether a folder is the run of one stage, rather than of a cross-validation."""
-    return (start / CONFIG).is_file()
+    """Whether a folder is a run of ``brats-seg train``, rather than of a cross-validation."""
+    return any((start / stage / CONFIG).is_file() for stage in STAGES)
 
 
 def _check_unseen(packs: Sequence[PackedStudy], start: Path) -> None:
-    seen = read_seen(start)
+    seen = {fingerprint for stage in STAGES if (start / stage).is_dir() for fingerprint in read_seen(start / stage)}
     known = [pack.id for pack in packs if pack.fingerprint() in seen]
     if known:
         raise UsageError(
@@ -142,32 +103,24 @@ def _check_unseen(packs: Sequence[PackedStudy], start: Path) -> None:
         )
 
 
-def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str], stage: str) -> Path | None:
-    """Weights one stage of one fold starts from: of a model, a run of cross-validation, or a single run.
+def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str]) -> Path:
+    """Folder of the weights that a fold starts from: that of the fold which kept the same studies out, or of a run.
 
     Args:
-        start: fold models, a run of cross-validation, or a run of :func:`~brats_seg.training.loop.train`.
+        start: fold models, a run of cross-validation, or a run of ``brats-seg train``.
         packs: every study.
         kept_out: those the fold keeps out; of folds, the one that kept them all out is where it starts from.
-        stage: coarse or fine.
-
-    Returns:
-        None where a single run is of another stage, which then starts from chance.
 
     Raises:
-        InputError: if a fold has none.
+        InputError: if ``start`` has no split, or one of other studies.
         UsageError: if none of the folds kept the studies out.
     """
     if is_single_run(start):
-        return start / WEIGHTS if read_run_config(start).stage == stage else None
+        return start
     fold = read_split(start / SPLIT, packs).fold_around(kept_out)
     if fold is None:
         raise UsageError(f"no fold of {start} kept out all of {', '.join(kept_out)}; its networks have seen them")
-    folder = fold_folder(start, fold)
-    for path in (folder / f"{stage}.safetensors", folder / stage / WEIGHTS):
-        if path.is_file():
-            return path
-    raise InputError(f"{folder} holds neither {stage}.safetensors nor {stage}/{WEIGHTS} to start from")
+    return fold_folder(start, fold)
 
 
 def fold_config(config: TrainConfig, split: Split, fold: int) -> TrainConfig:
@@ -177,13 +130,13 @@ def fold_config(config: TrainConfig, split: Split, fold: int) -> TrainConfig:
 
 def train_fold(
     packs: Sequence[PackedStudy],
-    config: CrossvalConfig,
+    recipe: Recipe,
     split: Split,
     fold: int,
     run: Path,
     *,
     start: Path | None = None,
-    beside: Sources = NOTHING_ELSE,
+    sources: Sources = NOTHING_ELSE,
     world: World = ALONE,
     until: float | None = None,
     progress: bool = True,
@@ -192,51 +145,34 @@ def train_fold(
 
     Args:
         packs: every study.
-        config: what is cross-validated.
+        recipe: what is cross-validated.
         split: which studies this fold keeps out.
         fold: its number.
         run: the run folder of the cross-validation.
-        start: fold models, or another run, whose weights to start from instead of chance.
-        beside: what every fold trains on besides.
+        start: see :func:`fold_start`; None for chance.
+        sources: what every fold trains on besides.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
         progress: show progress bars.
     """
-    for name, stage in config.stages.items():
-        folder = fold_folder(run, fold) / name
-        settings = fold_config(stage, split, fold)
-        if is_complete(folder, stage):
-            open_run(folder, settings, resume=True)  # which refuses other settings; nothing else is to be done
-            continue
-        left = None if until is None else until - time.monotonic()
-        if world.decide(left is not None and left <= 0):
-            return False
-        train(
-            packs,
-            settings,
-            folder,
-            sources=replace(
-                beside,
-                init=None if start is None else fold_start(start, packs, split.folds[fold], name),
-                coarse=folder.with_name("coarse") if stage.hears_coarse else None,
-                phantoms=run / "phantoms",
-            ),
-            world=world,
-            resume=True,
-            stop_after_s=left,
-            progress=progress,
-        )
-        if not is_complete(folder, stage):
-            return False
-    return True
+    return train_stages(
+        packs,
+        {name: fold_config(stage, split, fold) for name, stage in recipe.stages.items()},
+        fold_folder(run, fold),
+        start=None if start is None else fold_start(start, packs, split.folds[fold]),
+        sources=replace(sources, phantoms=run / "phantoms"),
+        world=world,
+        until=until,
+        progress=progress,
+    )
 
 
-def fold_model(config: CrossvalConfig | None, fold: int, run: Path) -> ModelBundle:
+def fold_model(config: Recipe | None, fold: int, run: Path) -> ModelBundle:
     """The model of a finished fold, assembled where it is not yet; without a configuration it is there already."""
     folder = fold_folder(run, fold)
     target = folder / "model"
     if config is not None and not (target / CARD).is_file():
-        assemble_runs({name: folder / name for name in config.stages}, config.card, target, openvino=False)
+        assemble_runs({name: folder / name for name in config.stages}, config.named_card, target, openvino=False)
     return find_model(str(target))
 
 
@@ -302,7 +238,7 @@ class Jury:
         device: where the networks run.
     """
 
-    config: CrossvalConfig | None
+    config: Recipe | None
     split: Split
     run: Path
     beside: Path | None = None
@@ -411,7 +347,7 @@ def read_case(path: Path) -> Case:
     return Case(path.stem, StageOutputs(whole, close, box), brain, labels, rise)
 
 
-def check_models(config: CrossvalConfig, split: Split, run: Path) -> None:
+def check_models(config: Recipe, split: Split, run: Path) -> None:
     """Make sure that every fold's model kept out what the split says.
 
     Raises:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,12 +21,18 @@ from brats_seg.training.log import TrainLog
 from brats_seg.training.losses import RegionLoss
 from brats_seg.training.mixed import PhantomCase, draw_phantom_sample, open_phantoms
 from brats_seg.training.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, with_priors
-from brats_seg.training.runs import WEIGHTS, open_run, write_seen
+from brats_seg.training.runs import WEIGHTS, open_run, with_known_steps, write_seen
 from brats_seg.training.state import CHECKPOINT, TrainState, open_state, save_state, update_average
 from brats_seg.training.validate import validate
 
 LOG_EVERY = 20
 """Steps from row to row of the log."""
+TOLD_AFTER_S = 20.0
+"""When at the latest a run says how long a step takes."""
+TRIAL_STEPS, TRIAL_S = 20, 15.0
+"""How long steps are tried to find how many fit into a time."""
+USED_SHARE = 0.92
+"""Of a time that is filled with steps: the rest is for checkpoints and validation."""
 
 
 class DeepSupervision(nn.Module):
@@ -74,6 +80,7 @@ def train(
     world: World = ALONE,
     resume: bool = False,
     stop_after_s: float | None = None,
+    tell: Callable[[str], object] = lambda _: None,
     progress: bool = True,
 ) -> Path:
     """Train one network and write the weights it gives.
@@ -86,6 +93,7 @@ def train(
         world: where to train, and with which other processes.
         resume: go on from ``checkpoint.pt`` where there is one.
         stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
+        tell: gets a line for the user, how long a step takes.
         progress: show a progress bar.
 
     Returns:
@@ -105,9 +113,15 @@ def train(
     _check_leak(packs, sources.auxiliary)
     if config.keep > 0 and sources.init is None and not (run / CHECKPOINT).exists():
         raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
+    began = time.monotonic()
+    config = with_known_steps(config, run)
+    if config.steps == 0 and stop_after_s is None:
+        raise UsageError("steps is 0, as many as fit into the time; pass --stop-after-s, or set steps")
     stage = _coarse_stage(config, sources.coarse, world.device)
     if world.is_first:
-        open_run(run, config, resume=resume)
+        run.mkdir(parents=True, exist_ok=True)
+        if config.steps > 0:
+            open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
     chosen, kept_out = _divide(packs, config)
@@ -120,13 +134,20 @@ def train(
     )
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
-    state = open_state(config, world.device, run, sources.init)
-    network = world.wrap(DeepSupervision(state.network))
     placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
     bodies = _phantoms(config, world, sources.phantoms or run / "phantoms", progress=shown)
-    parts = _Parts(network, _loss(config).to(world.device), cases, beside, placed, bodies, kept_out, stage, world)
+    parts = _Parts(_loss(config).to(world.device), cases, beside, placed, bodies, kept_out, stage, world)
+    if config.steps == 0:
+        assert stop_after_s is not None
+        left = stop_after_s - (time.monotonic() - began)
+        config = replace(config, steps=_steps_in(left, parts, config, run, init=sources.init, tell=tell))
+        if world.is_first:
+            open_run(run, config, resume=resume)
+        world.wait()
+    state = open_state(config, world.device, run, sources.init)
+    left_s = None if stop_after_s is None else stop_after_s - (time.monotonic() - began)
     with TrainLog(run, config, step=state.step, writes=world.is_first, progress=shown) as log:
-        _steps(state, parts, config, run, log, stop_after_s=stop_after_s)
+        _steps(state, parts, config, run, log, stop_after_s=left_s, tell=tell)
     world.wait()
     return run / WEIGHTS
 
@@ -136,7 +157,6 @@ class _Parts:
     """What stays the same while training.
 
     Attributes:
-        network: gives all outputs of the decoder; averages gradients over processes.
         loss: what is made small.
         cases: studies to train on.
         auxiliary: studies to take in their place at times.
@@ -147,7 +167,6 @@ class _Parts:
         world: this process among the others.
     """
 
-    network: nn.Module
     loss: RegionLoss
     cases: Sequence[TrainingCase]
     auxiliary: Sequence[TrainingCase]
@@ -158,16 +177,56 @@ class _Parts:
     world: World
 
 
+def _steps_in(
+    seconds: float,
+    parts: _Parts,
+    config: TrainConfig,
+    run: Path,
+    *,
+    init: Path | None,
+    tell: Callable[[str], object],
+) -> int:
+    """How many steps fit into a time, by trying some; what they learn is thrown away."""
+    trial = replace(config, steps=1_000_000)
+    state = open_state(trial, parts.world.device, run, init)
+    network = parts.world.wrap(DeepSupervision(state.network))
+    float(_step(state, network, parts, trial))  # the first one also prepares kernels
+    began = time.monotonic()
+    while state.step < TRIAL_STEPS and time.monotonic() - began < TRIAL_S:
+        state.step += 1
+        float(_step(state, network, parts, trial))
+    # of the slowest process, so that all do the same number
+    took = float(parts.world.mean(torch.tensor((time.monotonic() - began) / state.step, device=parts.world.device)))
+    steps = int((seconds - (time.monotonic() - began)) * USED_SHARE / took)
+    tell(f"{config.stage}: {took:.3f} s a step, {steps} steps in {seconds / 60:.1f} min")
+    if steps <= config.warmup:
+        raise UsageError(
+            f"{config.stage}: {steps} steps of {took:.3g} s fit into the time, and the warm-up takes {config.warmup}; "
+            "pass a longer --stop-after-s"
+        )
+    return steps
+
+
 def _steps(
-    state: TrainState, parts: _Parts, config: TrainConfig, run: Path, log: TrainLog, *, stop_after_s: float | None
+    state: TrainState,
+    parts: _Parts,
+    config: TrainConfig,
+    run: Path,
+    log: TrainLog,
+    *,
+    stop_after_s: float | None,
+    tell: Callable[[str], object],
 ) -> None:
     """Step after step until all are done or time is up, with a checkpoint at the end and every ``checkpoint_s``."""
     world = parts.world
+    network = world.wrap(DeepSupervision(state.network))
+    first = state.step
     began = saved = time.monotonic()
     losses: list[torch.Tensor] = []
+    is_told = False
     while state.step < config.steps:
         tick = time.monotonic()
-        losses.append(_step(state, parts, config))
+        losses.append(_step(state, network, parts, config))
         state.step += 1
         log.advance()
         is_last = state.step == config.steps
@@ -181,6 +240,12 @@ def _steps(
             log.add(state.step, mean, rate=rate, seconds=state.seconds, scores=scores)
             losses.clear()
         now = time.monotonic()
+        if not is_told and (state.step - first == LOG_EVERY or now - began > TOLD_AFTER_S):
+            float(losses[-1] if losses else 0.0)  # waits for a GPU, which else has not done what it was told
+            took = (time.monotonic() - began) / (state.step - first)
+            left = (config.steps - state.step) * took
+            tell(f"{config.stage}: {took:.3f} s a step, {config.steps - state.step} steps left: {left / 60:.1f} min")
+            is_told = True
         state.seconds += now - tick
         is_stopping = world.decide(stop_after_s is not None and now - began > stop_after_s)
         if (is_last or is_stopping or now - saved > config.checkpoint_s) and world.is_first:
@@ -277,7 +342,7 @@ def step_seed(config: TrainConfig, step: int) -> int:
     return (config.seed * 1_000_003 + step) * 1_009
 
 
-def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor:
+def _step(state: TrainState, network: nn.Module, parts: _Parts, config: TrainConfig) -> torch.Tensor:
     """One step of the optimisers; the loss, still on the device."""
     device = parts.world.device
     seed = step_seed(config, state.step)
@@ -293,7 +358,7 @@ def _step(state: TrainState, parts: _Parts, config: TrainConfig) -> torch.Tensor
     rate = learning_rate(config, state.step)
     state.network.train()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.uses_bf16(device.type)):
-        outputs = parts.network(images)
+        outputs = network(images)
     loss = parts.loss(outputs, targets)
     for optimiser in state.optimisers:
         optimiser.zero_grad(set_to_none=True)

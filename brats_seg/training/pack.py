@@ -14,9 +14,7 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import Region
 from brats_seg.core.volume import Volume
 from brats_seg.io.discover import StudyFiles, find_studies
-from brats_seg.io.label_map import read_label_file
-from brats_seg.io.load import load_study
-from brats_seg.preprocessing.prepare import PrepareConfig, prepare
+from brats_seg.preprocessing.settings import PrepareConfig
 from brats_seg.training.data import (
     PackedStudy,
     load_packs,
@@ -120,6 +118,11 @@ def open_auxiliary(
 
 
 def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
+    # here, because a machine that trains on packs need not be able to read and prepare scans
+    from brats_seg.io.label_map import read_label_file  # noqa: PLC0415
+    from brats_seg.io.load import load_study  # noqa: PLC0415
+    from brats_seg.preprocessing.prepare import prepare  # noqa: PLC0415
+
     if files.labels is None:
         raise InputError("has no expert label map (…_seg.nii.gz) beside its scans")
     study = load_study(files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
     if before != config:
         changed = sorted(k for k, v in before.to_dict().items() if config.to_dict()[k] != v)
         raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
+
+
+def with_known_steps(config: TrainConfig, run: Path) -> TrainConfig:
+    """The settings with the steps of a run that was started already, where they are as many as fit into the time."""
+    held = run / CONFIG
+    if config.steps > 0 or not held.is_file():
+        return config
+    return replace(config, steps=train_config(read_yaml(held)).steps)
 
 
 def _plain(value: Any) -> Any:

@@ -134,13 +134,14 @@ def test_demo_without_a_model_says_so_before_it_works(
 
 
 CONFIG = f"""\
-stage: coarse
-spacing_mm: {SPACING_MM}
-patches: [[16, 16, 16]]
-steps: 3
-warmup: 1
-prepare: {{spacing_mm: {SPACING_MM}, divisor: 8}}
-network: {{widths: [8, 16], depths: [1, 1]}}
+stages:
+  coarse:
+    spacing_mm: {SPACING_MM}
+    patches: [[16, 16, 16]]
+    steps: 3
+    warmup: 1
+    prepare: {{spacing_mm: {SPACING_MM}, divisor: 8}}
+    network: {{widths: [8, 16], depths: [1, 1]}}
 """
 
 
@@ -164,23 +165,25 @@ def test_train_end_to_end_then_assemble_then_segment(
     outcome = cli("train", config, "--data", labelled, "-o", run, "--threads", "1")
     assert outcome.code == 0
     assert outcome.err == ""
-    assert outcome.out == f"weights: {run / 'weights.safetensors'}\n"
+    assert outcome.out == f"weights: {run / 'coarse' / 'weights.safetensors'}\n"
     (packs,) = (run / "packs").iterdir()  # one folder for each preprocessing
     assert sorted(path.name for path in packs.iterdir()) == ["one.npz", "two.npz"]
-    assert (run / "log.csv").read_text().splitlines()[-1].startswith("3,")
-    first = (run / "weights.safetensors").read_bytes()
+    assert (run / "coarse" / "log.csv").read_text().splitlines()[-1].startswith("3,")
+    first = (run / "coarse" / "weights.safetensors").read_bytes()
     refused = cli("train", config, "--data", labelled, "-o", run)
     assert refused.code == 6
     assert "--resume" in refused.err
     assert cli("train", config, "--data", packs, "-o", run, "--resume", "-q").out == ""
-    assert (run / "weights.safetensors").read_bytes() == first
+    assert (run / "coarse" / "weights.safetensors").read_bytes() == first
     config.write_text(CONFIG.replace("steps: 3", "steps: 4"))
     other = cli("train", config, "--data", packs, "-o", run, "--resume")
     assert other.code == 6
     assert "steps" in other.err
     card = tmp_path / "card.yaml"
     card.write_text((Path(__file__).parents[2] / "configs" / "glioma_card.yaml").read_text())
-    made = cli("models", "assemble", "--coarse", run, "--card", card, "-o", tmp_path / "made", "--no-openvino")
+    made = cli(
+        "models", "assemble", "--coarse", run / "coarse", "--card", card, "-o", tmp_path / "made", "--no-openvino"
+    )
     assert made.code == 0
     assert cli("segment", case, "-o", out, "--model", tmp_path / "made", "--engine", "torch", "--no-report").code == 0
 
@@ -188,10 +191,10 @@ def test_train_end_to_end_then_assemble_then_segment(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("stage: middle", (2, "middle")),
+        ("stages: {middle: {}}", (2, "middle")),
         ("colour: blue", (2, "colour")),
         ("[1, 2", (3, "YAML")),
-        (CONFIG + "validation: [nobody]", (3, "nobody")),
+        (CONFIG + "    validation: [nobody]", (3, "nobody")),
     ],
 )
 def test_train_refuses_bad_settings(
@@ -201,7 +204,7 @@ def test_train_refuses_bad_settings(
     outcome = cli("train", tmp_path / "c.yaml", "--data", drawn_packs, "-o", tmp_path / "run")
     assert outcome.code == expected[0]
     assert expected[1] in outcome.err
-    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    assert not (tmp_path / "run" / "coarse" / "weights.safetensors").exists()
 
 
 @pytest.fixture(scope="module")
@@ -229,12 +232,12 @@ def test_train_where_nothing_can_be_written(cli, drawn_packs: Path, tmp_path: Pa
 def test_train_stopped_says_how_to_go_on(
     cli, drawn_packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg.training import loop
+    from brats_seg.training import recipe
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "train", interrupt)
+    monkeypatch.setattr(recipe, "train", interrupt)
     (tmp_path / "c.yaml").write_text(CONFIG)
     outcome = cli("train", tmp_path / "c.yaml", "--data", drawn_packs, "-o", tmp_path / "run")
     assert outcome.code == 130

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, Study
 from brats_seg.preprocessing.bias import FLOOR, LIFT, without_bias
-from brats_seg.preprocessing.prepare import PrepareConfig, prepare
+from brats_seg.preprocessing.prepare import prepare
+from brats_seg.preprocessing.settings import PrepareConfig
 
 FLAIR = SEQUENCES[3]
 PLAIN = PrepareConfig(spacing_mm=2.0, divisor=8)

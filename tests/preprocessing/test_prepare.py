@@ -15,8 +15,9 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy, Study
 from brats_seg.core.volume import Grid, Volume
 from brats_seg.preprocessing import prepare as module
-from brats_seg.preprocessing.prepare import PrepareConfig, images_on_reference, prepare
+from brats_seg.preprocessing.prepare import images_on_reference, prepare
 from brats_seg.preprocessing.restore import move
+from brats_seg.preprocessing.settings import PrepareConfig
 
 TWO_MM = PrepareConfig(spacing_mm=2.0, divisor=8)
 """Full-size heads at a coarse spacing: the same code on an eighth of the voxels."""

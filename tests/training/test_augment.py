@@ -9,7 +9,7 @@ import torch
 from toy_packs import UNALTERED, toy_packs
 
 from brats_seg.networks.attention_unet import AttentionUNetConfig
-from brats_seg.preprocessing.prepare import PrepareConfig
+from brats_seg.preprocessing.settings import PrepareConfig
 from brats_seg.training import augment as module
 from brats_seg.training.augment import Chance, alter, draw_sample, drop_sequences
 from brats_seg.training.config import AugmentConfig, TrainConfig

@@ -6,28 +6,76 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from toy_packs import toy_packs
 
 from brats_seg.core.errors import UsageError
 from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
+from brats_seg.training.data import PackedStudy, with_teacher, write_taught
+from brats_seg.training.loop import Sources
+from brats_seg.training.recipe import read_recipe, train_stages
 from brats_seg.training.runs import read_yaml, with_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TRAINING = sorted(path for path in CONFIGS.glob("*.yaml") if "stage" in read_yaml(path))
+RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if "stages" in read_yaml(path))
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.name)
-def test_every_shipped_configuration_loads_and_survives_a_run_folder(path: Path) -> None:
-    values = read_yaml(path)
-    config = train_config(values)
-    assert config.to_dict() | {k: v for k, v in values.items() if k in ("stage", "steps", "seed")} == config.to_dict()
-    assert train_config(yaml.safe_load(yaml.safe_dump(_lists(config.to_dict())))) == config
-    assert config.prepare.divisor % (config.network.divisor * config.factor) == 0  # or inference could not pad
+TINY = ("steps=2", "warmup=1", "patches=[[32, 32, 32]]", "phantoms.share=0", "batch=1", "coarse_views=1")
 
 
-def test_there_are_configurations_to_test() -> None:
-    assert {"coarse.yaml", "smoke.yaml"} <= {path.name for path in TRAINING}
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_shipped_recipe_trains_both_stages(path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(path)
+    assert tuple(recipe.stages) == ("coarse", "fine")
+    assert recipe.named_card.is_file()
+    for config in recipe.stages.values():
+        assert train_config(yaml.safe_load(yaml.safe_dump(_lists(config.to_dict())))) == config
+        assert config.prepare.divisor % (config.network.divisor * config.factor) == 0  # or inference could not pad
+    stages = read_recipe(path, TINY).stages
+    packs = toy_packs()[:1]
+    write_taught(np.zeros((3, *packs[0].labels.shape), np.uint8), tmp_path / "a.npz")
+    cubes = [PackedStudy("c.0", packs[0].image[:, 12:32, 16:36, 10:30], packs[0].labels[12:32, 16:36, 10:30])]
+    taught = with_teacher(packs, tmp_path)
+    assert train_stages(taught, stages, tmp_path / "run", sources=Sources(cubes=cubes), progress=False)
+
+
+def test_there_are_recipes_to_test() -> None:
+    assert {path.name for path in RECIPES} == {"glioma.yaml", "gpu.yaml", "smoke.yaml"}
+
+
+def test_a_setting_is_for_every_stage_or_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "every: {steps: 9, warmup: 1, augment: {flip: 0.1}}\nstages:\n  coarse: {seed: 1}\n"
+        "  fine: {spacing_mm: 1, steps: 5}\n"
+    )
+    plain = read_recipe(path).stages
+    assert [(stage.steps, stage.seed, stage.augment.flip) for stage in plain.values()] == [(9, 1, 0.1), (5, 0, 0.1)]
+    made = read_recipe(path, ["fine.steps=7", "seed=3", "coarse.augment.flip=0.0"]).stages
+    assert [(stage.steps, stage.seed, stage.augment.flip) for stage in made.values()] == [(9, 3, 0.0), (7, 3, 0.1)]
+    with pytest.raises(UsageError, match="names no card"):
+        _ = read_recipe(path).named_card
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stages: {fine: {}}", r"stages are \['fine'\]; coarse, or coarse and fine, work"),
+        ("stages: [coarse.yaml]", "coarse, or coarse and fine, work"),
+        ("steps: 3", r"unknown keys \['steps'\]"),
+        ("card: c.yaml", "has no stages"),
+        ("stages: {coarse: {}}\nseed: x", "seed is 'x'"),
+        ("stages: {coarse: {}, fine: {spacing_mm: 1, prepare: {divisor: 16}}}", "prepare studies differently"),
+        ("stages: {coarse: {colour: blue}}", "unknown keys"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_recipe(path)
 
 
 def _lists(value: Any) -> Any:

@@ -23,8 +23,8 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.inference.postprocess import LEAST_ENHANCING
 from brats_seg.inference.predict import StageOutputs
 from brats_seg.models.bundle import PostprocessConfig, find_model, write_card
-from brats_seg.preprocessing.prepare import PrepareConfig
-from brats_seg.training import crossval as crossval_module
+from brats_seg.preprocessing.settings import PrepareConfig
+from brats_seg.training import recipe as recipe_module
 from brats_seg.training.calibrate import (
     MIN_ENHANCING_ML,
     USUAL_RISE,
@@ -46,13 +46,13 @@ from brats_seg.training.crossval import (
     fold_start,
     open_split,
     read_case,
-    read_crossval,
     without,
     write_case,
 )
 from brats_seg.training.data import load_packs, write_pack
 from brats_seg.training.judge import interval_summary, segmentation_of
 from brats_seg.training.pack import open_auxiliary
+from brats_seg.training.recipe import read_recipe, start_weights
 from brats_seg.training.runs import read_yaml
 from brats_seg.training.splits import draw_split, read_split, write_split
 from brats_seg.training.state import saved_step
@@ -69,19 +69,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, centre in enumerate(PLACES):
         write_pack(toy_pack(f"BraTS-GLI-{number:05d}-000", centre=centre, seed=number), folder / "packs")
     write_pack(toy_pack("BraTS-GLI-00000-001", centre=PLACES[0], seed=9), folder / "packs")
-    smoke = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
-    coarse = {**smoke, "steps": 40}
-    fine = {**smoke, "stage": "fine", "spacing_mm": 1.0, "steps": 4, "warmup": 1, "coarse_views": 2}
-    fine["network"] = {"in_channels": 7, "widths": [8, 16], "depths": [1, 1]}
-    for name, values in (("coarse", coarse), ("fine", fine)):
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
-    content = {"stages": ["coarse.yaml", "fine.yaml"], "card": str(CONFIGS / "glioma_card.yaml"), "seed": 4}
-    (folder / "crossval.yaml").write_text(yaml.safe_dump(content))
+    recipe = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
+    recipe["card"] = str(CONFIGS / "glioma_card.yaml")
+    recipe["stages"]["coarse"]["steps"] = 40
+    recipe["stages"]["fine"] |= {"steps": 4, "warmup": 1}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     return folder
 
 
 def command(place: Path, run: Path, *more: str) -> int:
-    start = ["crossval", str(place / "crossval.yaml"), "--data", str(place / "packs")]
+    start = ["crossval", str(place / "recipe.yaml"), "--data", str(place / "packs")]
     return main([*start, "--folds", "2", "-o", str(run), *more])
 
 
@@ -111,18 +108,17 @@ def test_every_study_is_judged_once_by_a_model_that_kept_it_out(place: Path, fin
 def test_folds_start_from_those_of_another_run(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
+    packs, config = load_packs(place / "packs"), read_recipe(place / "recipe.yaml")
     split = open_split(packs, config, 2, tmp_path / "more", start=finished)
     assert split == read_split(finished / "split.json", packs)
-    weights = finished / "fold1" / "coarse" / "weights.safetensors"
-    assert fold_start(finished, packs, split.folds[1], "coarse") == weights
+    assert fold_start(finished, packs, split.folds[1]) == finished / "fold1"
+    assert start_weights(finished / "fold1", "coarse") == finished / "fold1" / "coarse" / "weights.safetensors"
     assert command(place, tmp_path / "more", "--init", str(finished), "--only", "1", "--resume", "-q") == 0
     begun = read_log(tmp_path / "more" / "fold1" / "coarse")
     assert begun[0] < read_log(finished / "fold1" / "coarse")[0]  # the loss of the first steps
     (tmp_path / "bare").mkdir()
     shutil.copy(finished / "split.json", tmp_path / "bare" / "split.json")
-    with pytest.raises(InputError, match="neither"):
-        fold_start(tmp_path / "bare", packs, split.folds[1], "coarse")
+    assert command(place, tmp_path / "less", "--init", str(tmp_path / "bare"), "-q") == 3
     # networks of another split have seen what this one keeps out
     open_split(packs, replace(config, seed=5), 2, tmp_path / "other")
     assert command(place, tmp_path / "other", "--init", str(finished), "--resume", "-q") == 2
@@ -138,37 +134,38 @@ def test_folds_start_from_those_of_another_run(
 def test_folds_are_divided_and_go_on_from_the_one_that_kept_both_parts_out(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
+    packs, config = load_packs(place / "packs"), read_recipe(place / "recipe.yaml")
     before = read_split(finished / "split.json", packs)
     run = tmp_path / "more"
-    started = ["crossval", str(place / "crossval.yaml"), "--data", str(place / "packs"), "-o", str(run), "-q"]
+    started = ["crossval", str(place / "recipe.yaml"), "--data", str(place / "packs"), "-o", str(run), "-q"]
     assert main([*started, "--folds", "3", "--init", str(finished)]) == 2
     assert "multiple" in capsys.readouterr().err
     split = open_split(packs, config, 4, run, start=finished)
     for fold, ids in enumerate(split.folds):
         assert before.fold_around(ids) == fold // 2
-        assert (
-            fold_start(finished, packs, ids, "fine") == finished / f"fold{fold // 2}" / "fine" / "weights.safetensors"
-        )
+        assert fold_start(finished, packs, ids) == finished / f"fold{fold // 2}"
     assert main([*started, "--folds", "4", "--init", str(finished), "--only", "3", "--resume"]) == 0
     held = read_yaml(run / "fold3" / "coarse" / "config.yaml")["validation"]
     assert held == list(split.folds[3])
     assert set(held) < set(before.folds[1])  # trained on the other half besides
     assert read_log(run / "fold3" / "coarse")[0] < read_log(finished / "fold1" / "coarse")[0]
     with pytest.raises(UsageError, match="have seen them"):
-        fold_start(finished, packs, [before.folds[0][0], before.folds[1][0]], "coarse")
+        fold_start(finished, packs, [before.folds[0][0], before.folds[1][0]])
 
 
 def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = place / "coarse.yaml"
+    config = tmp_path / "start.yaml"
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text())
+    config.write_text(yaml.safe_dump({**recipe, "stages": {"coarse": recipe["stages"]["coarse"]}}))
     write_pack(toy_pack("phantom-1", centre=(12, 20, 14), seed=30), tmp_path / "phantoms")
     pretrain = ["train", str(config), "--set", "steps=30", "-q"]
     clean, leaking = tmp_path / "clean", tmp_path / "leaking"
     assert main([*pretrain, "--data", str(tmp_path / "phantoms"), "-o", str(clean)]) == 0
-    assert fold_start(clean, [], [], "coarse") == clean / "weights.safetensors"
-    assert fold_start(clean, [], [], "fine") is None
+    assert fold_start(clean, [], []) == clean
+    assert start_weights(clean, "coarse") == clean / "coarse" / "weights.safetensors"
+    assert start_weights(clean, "fine") is None
     run = tmp_path / "run"
     assert command(place, run, "--init", str(clean), "--only", "1", "--precision", "bf16", "-q") == 0
     assert read_yaml(run / "fold1" / "fine" / "config.yaml")["precision"] == "bf16"
@@ -179,7 +176,7 @@ def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
     assert main([*pretrain, "--data", str(tmp_path / "phantoms"), "-o", str(leaking)]) == 0
     assert command(place, tmp_path / "spoilt", "--init", str(leaking), "-q") == 2
     assert "was trained on BraTS-GLI" in capsys.readouterr().err
-    (clean / "seen.json").unlink()
+    (clean / "coarse" / "seen.json").unlink()
     assert command(place, tmp_path / "unknown", "--init", str(clean), "-q") == 4
     assert "does not say which studies" in capsys.readouterr().err
 
@@ -191,11 +188,11 @@ def read_log(run: Path) -> list[float]:
 
 def test_folds_train_on_auxiliary_studies_in_both_stages(place: Path, finished: Path, tmp_path: Path) -> None:
     write_pack(toy_pack("phantom-1", centre=(12, 20, 14), seed=30), tmp_path / "phantoms")
-    for stage in ("coarse", "fine"):
-        values = yaml.safe_load((place / f"{stage}.yaml").read_text())
-        (tmp_path / f"{stage}.yaml").write_text(yaml.safe_dump({**values, "steps": 4, "warmup": 1, "auxiliary": 0.5}))
-    (tmp_path / "crossval.yaml").write_text((place / "crossval.yaml").read_text())
-    start = ["crossval", str(tmp_path / "crossval.yaml"), "--data", str(place / "packs"), "--folds", "2", "--only", "1"]
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text())
+    recipe["every"]["auxiliary"] = 0.5
+    recipe["stages"]["coarse"] |= {"steps": 4, "warmup": 1}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    start = ["crossval", str(tmp_path / "recipe.yaml"), "--data", str(place / "packs"), "--folds", "2", "--only", "1"]
     run = tmp_path / "run"
     assert main([*start, "-o", str(run), "-q", "--auxiliary", str(tmp_path / "phantoms")]) == 0
     for fold in read_split(run / "split.json", load_packs(place / "packs")).folds:
@@ -235,7 +232,7 @@ def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_i
     weights = run / "fold1" / "coarse" / "weights.safetensors"
     assert saved_step(weights.parent) == 40
     with monkeypatch.context() as patched:
-        patched.setattr(crossval_module, "train", lambda *_, **__: pytest.fail("trained again"))
+        patched.setattr(recipe_module, "train", lambda *_, **__: pytest.fail("trained again"))
         assert command(place, run, "--only", "1", "--resume", "-q") == 0
     # killed after the last row of the log and before the weights: the log alone says that all is done
     state = torch.load(weights.with_name("checkpoint.pt"), weights_only=True)
@@ -259,7 +256,7 @@ def test_a_study_is_judged_by_the_mean_of_two_models_that_kept_it_out(
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     assert command(place, run, "--with", str(other), "--resume", "-q") == 0
-    config, split = read_crossval(place / "crossval.yaml"), read_split(run / "split.json", packs)
+    config, split = read_recipe(place / "recipe.yaml"), read_split(run / "split.json", packs)
     jury = Jury(config, split, run, beside=other)
     split_of_other = read_split(other / "split.json", packs)
     whom = {}
@@ -403,7 +400,7 @@ def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
 def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(place, tmp_path / "x", "--only", "2") == 2
     assert "numbered from 0 to 1" in capsys.readouterr().err
-    start = ["crossval", str(place / "crossval.yaml"), "--data", str(place / "packs")]
+    start = ["crossval", str(place / "recipe.yaml"), "--data", str(place / "packs")]
     assert main([*start, "--folds", "3", "-o", str(finished), "--resume"]) == 2
     assert "was started with 2 folds and seed 4, not 3 and 4" in capsys.readouterr().err
     assert main([*start, "--folds", "9", "-o", str(tmp_path / "y")]) == 3
@@ -413,28 +410,14 @@ def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, caps
     twice = [place / "packs", tmp_path / "packs"]
     with pytest.raises(UsageError, match="names of their folders, not packs, packs"):
         open_auxiliary(twice, tmp_path / "cache", PrepareConfig())
-    wrong = place / "wrong.yaml"
-    for content, words in (
-        ("stages: [fine.yaml]\ncard: c.yaml", "coarse, or coarse and fine, work"),
-        ("stages: [coarse.yaml]", "missing keys ['card']"),
-        ("stages: coarse.yaml\ncard: c", "must be a list"),
-        ("stages: [coarse.yaml, coarse.yaml]\ncard: c", "coarse, or coarse and fine, work"),
-    ):
-        wrong.write_text(content)
-        with pytest.raises(UsageError) as caught:
-            read_crossval(wrong)
-        assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("crossval*.yaml")))
-def test_shipped_cross_validations_load(name: str) -> None:
-    config = read_crossval(CONFIGS / name)
-    assert tuple(config.stages) == ("coarse", "fine")
-    assert config.card.is_file()
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text((place / "recipe.yaml").read_text().replace("card:", "# card:"))
+    assert main(["crossval", str(recipe), "--data", str(place / "packs"), "-o", str(tmp_path / "v")]) == 2
+    assert "names no card" in capsys.readouterr().err
 
 
 def test_a_model_of_another_split_is_noticed(place: Path, finished: Path, tmp_path: Path) -> None:
-    packs, config = load_packs(place / "packs"), read_crossval(place / "crossval.yaml")
+    packs, config = load_packs(place / "packs"), read_recipe(place / "recipe.yaml")
     split = read_split(finished / "split.json", packs)
     check_models(config, split, finished)
     turned = type(split)(split.seed, split.folds[::-1], split.strata)

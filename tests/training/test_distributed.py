@@ -16,18 +16,19 @@ from brats_seg.training.data import write_pack
 from brats_seg.training.distributed import World, join
 
 CONFIG = """
-stage: coarse
-spacing_mm: 2.0
-patches: [[16, 16, 16]]
-tumour_centred: 0.7
-steps: 4
-batch: 2
-warmup: 1
-learning_rate: 0.01
-ema: 0.9
-seed: 3
-prepare: {divisor: 8}
-network: {widths: [8, 16], depths: [1, 1]}
+stages:
+  coarse:
+    spacing_mm: 2.0
+    patches: [[16, 16, 16]]
+    tumour_centred: 0.7
+    steps: 4
+    batch: 2
+    warmup: 1
+    learning_rate: 0.01
+    ema: 0.9
+    seed: 3
+    prepare: {divisor: 8}
+    network: {widths: [8, 16], depths: [1, 1]}
 """
 
 
@@ -56,10 +57,10 @@ def test_two_processes_lose_what_one_does(tmp_path: Path) -> None:
         run = tmp_path / f"run{processes}"
         done = command(config, "--data", tmp_path / "packs", "-o", run, "-q", processes=processes)
         assert done.returncode == 0, done.stderr
-        rows = (run / "log.csv").read_text().splitlines()
+        rows = (run / "coarse" / "log.csv").read_text().splitlines()
         assert len(rows) == 2, "the second process wrote to the log too"
         logs.append(float(rows[1].split(",")[1]))
-        held = torch.load(run / "checkpoint.pt", weights_only=True)
+        held = torch.load(run / "coarse" / "checkpoint.pt", weights_only=True)
         assert held["step"] == 4
         weights.append(held["network"])
     assert logs[0] == pytest.approx(logs[1], abs=2e-5)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from toy_packs import toy_pack, toy_packs
 
 from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
 from brats_seg.models.engines import build_network
-from brats_seg.training.config import TrainConfig, check_given, train_config
-from brats_seg.training.data import PackedStudy, with_teacher, write_taught
+from brats_seg.training import loop
+from brats_seg.training.config import TrainConfig, check_given
+from brats_seg.training.data import PackedStudy, with_teacher, write_pack, write_taught
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.log import LOG_COLUMNS
 from brats_seg.training.loop import Sources, learning_rate, step_seed, train
 from brats_seg.training.losses import RegionLoss
+from brats_seg.training.recipe import read_recipe, train_stages
 from brats_seg.training.runs import read_run_config, read_seen
 from brats_seg.training.validate import predict_pack, validate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-SMOKE = train_config(yaml.safe_load((CONFIGS / "smoke.yaml").read_text()))
+SMOKE = read_recipe(CONFIGS / "smoke.yaml").stages["coarse"]
 SHORT = replace(SMOKE, steps=4, warmup=1)
 
 
@@ -36,7 +41,7 @@ def log_of(run: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``configs/smoke.yaml``, run as it is but for a validation study."""
+    """The coarse stage of ``configs/smoke.yaml`` as it is but for a validation study."""
     run = tmp_path_factory.mktemp("runs") / "smoke"
     config = replace(SMOKE, validation=("c",), validate_every=30)
     train([*toy_packs(), toy_pack("c", centre=(16, 30, 18), seed=2)], config, run, progress=False)
@@ -393,3 +398,66 @@ def test_a_network_for_fewer_sequences_never_sees_the_others(tmp_path: Path) -> 
         for name, held in zip("de", beside, strict=True)
     )
     assert fourth.read_bytes() == fifth.read_bytes()
+
+
+def test_as_many_steps_are_made_as_fit_into_the_time_and_a_resumed_run_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(loop.time, "monotonic", lambda: 0.1 * next(ticks))
+    told: list[str] = []
+    untold, run = replace(SHORT, steps=0), tmp_path / "run"
+    with pytest.raises(UsageError, match="pass --stop-after-s"):
+        train(toy_packs(), untold, run, progress=False)
+    with pytest.raises(UsageError, match="fit into the time, and the warm-up takes 1"):
+        train(toy_packs(), untold, run, stop_after_s=1.0, progress=False)
+    train(toy_packs(), untold, run, stop_after_s=5.0, tell=told.append, progress=False)
+    steps = read_run_config(run).steps
+    assert 15 < steps < 30  # 0.1 s each by this clock, in what trying them has left of the 5 s
+    assert told[0] == f"coarse: 0.105 s a step, {steps} steps in 0.1 min"
+    assert 0 < int(states(run)["step"]) < steps  # more than a tick of the clock for each
+    ends = train(toy_packs(), untold, run, resume=True, progress=False)
+    whole = train(toy_packs(), replace(untold, steps=steps), tmp_path / "whole", progress=False)
+    assert ends.read_bytes() == whole.read_bytes()
+
+
+def test_both_stages_of_a_recipe_are_trained_and_resumed_bit_for_bit(tmp_path: Path) -> None:
+    recipe = read_recipe(CONFIGS / "smoke.yaml", ["steps=4", "warmup=1"])
+    told: list[str] = []
+    assert train_stages(toy_packs(), recipe.stages, tmp_path / "whole", tell=told.append, progress=False)
+    while not train_stages(
+        toy_packs(), recipe.stages, tmp_path / "broken", until=time.monotonic() + 0.1, progress=False
+    ):
+        pass
+    for stage in ("coarse", "fine"):
+        whole, broken = (tmp_path / run / stage / "weights.safetensors" for run in ("whole", "broken"))
+        assert whole.read_bytes() == broken.read_bytes()
+    again = tmp_path / "again"
+    assert train_stages(toy_packs(), recipe.stages, again, start=tmp_path / "whole", progress=False)
+    assert log_of(again / "fine")[0]["loss"] != log_of(tmp_path / "whole" / "fine")[0]["loss"]
+    with pytest.raises(InputError, match="to start from"):
+        train_stages(toy_packs(), recipe.stages, tmp_path / "none", start=tmp_path, progress=False)
+
+
+WITHOUT_IMAGING = """
+import sys
+from importlib.machinery import PathFinder
+
+ABSENT = {"SimpleITK", "nibabel", "pandas", "cc3d", "openvino", "matplotlib", "jinja2", "nilearn", "sklearn", "PIL"}
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in ABSENT else find(name, *more)
+from brats_seg.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_training_on_packs_needs_no_library_that_reads_or_shows_images(tmp_path: Path) -> None:
+    """A machine with a GPU that is lent for minutes has PyTorch, NumPy, SciPy and MONAI, and little else."""
+    for pack in toy_packs():
+        write_pack(pack, tmp_path / "packs")
+    given = [CONFIGS / "smoke.yaml", "--data", tmp_path / "packs", "-o", tmp_path / "run", "--set", "steps=6"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_IMAGING, "train", *map(str, given)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "fine" / "weights.safetensors").is_file()

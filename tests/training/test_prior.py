@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from toy_packs import UNALTERED, toy_pack, toy_packs
 
 from brats_seg.core.errors import ModelError, UsageError
@@ -16,24 +15,19 @@ from brats_seg.inference.predict import Predictor
 from brats_seg.models.bundle import find_model
 from brats_seg.training import augment as augment_module
 from brats_seg.training.augment import Chance, draw_sample
-from brats_seg.training.config import AugmentConfig, TrainConfig, train_config
+from brats_seg.training.config import AugmentConfig, TrainConfig
 from brats_seg.training.crossval import as_prepared
 from brats_seg.training.data import LEVELS_PER_LOGIT, Prior, training_case
 from brats_seg.training.export import assemble_runs
 from brats_seg.training.loop import Sources, train
 from brats_seg.training.prior import PRIORS, open_coarse, with_priors
+from brats_seg.training.recipe import read_recipe
 from brats_seg.training.validate import predict_pack
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-SMOKE = train_config(yaml.safe_load((CONFIGS / "smoke.yaml").read_text()))
-COARSE = replace(SMOKE, steps=30)
-FINE = train_config(
-    {
-        **yaml.safe_load((CONFIGS / "smoke.yaml").read_text()),
-        **{"stage": "fine", "spacing_mm": 1.0, "steps": 3, "warmup": 1, "coarse_views": 3},
-        "network": {"in_channels": 7, "widths": [8, 16], "depths": [1, 1]},
-    }
-)
+SMOKE = read_recipe(CONFIGS / "smoke.yaml")
+COARSE = replace(SMOKE.stages["coarse"], steps=30)
+FINE = replace(SMOKE.stages["fine"], steps=3, warmup=1, coarse_views=3)
 CPU = torch.device("cpu")
 
 
