@@ -230,6 +230,7 @@ def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool
             sources=job.beside,
             world=world,
             until=until,
+            tell=lambda text: say(text, quiet=job.arguments.quiet or not world.is_first),
             progress=job.progress,
         ):
             break

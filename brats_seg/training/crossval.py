@@ -35,7 +35,7 @@ from brats_seg.training.export import assemble_runs
 from brats_seg.training.fold_models import fold_folder, held_model
 from brats_seg.training.loop import NOTHING_ELSE, Sources
 from brats_seg.training.recipe import STAGES, Recipe, train_stages
-from brats_seg.training.runs import CONFIG, read_seen, read_yaml
+from brats_seg.training.runs import CONFIG, read_seen, read_yaml, with_known_steps
 from brats_seg.training.splits import SPLIT, Split, divide_split, draw_split, read_split, write_split
 
 KEPT_FROM = 0.02
@@ -139,6 +139,7 @@ def train_fold(
     sources: Sources = NOTHING_ELSE,
     world: World = ALONE,
     until: float | None = None,
+    tell: Callable[[str], object] = lambda _: None,
     progress: bool = True,
 ) -> bool:
     """Train the stages of a fold, going on where they were left; True when all are finished.
@@ -153,6 +154,7 @@ def train_fold(
         sources: what every fold trains on besides.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
+        tell: gets a line for the user, how long a step takes.
         progress: show progress bars.
     """
     return train_stages(
@@ -163,6 +165,7 @@ def train_fold(
         sources=replace(sources, phantoms=run / "phantoms"),
         world=world,
         until=until,
+        tell=tell,
         progress=progress,
     )
 
@@ -355,6 +358,7 @@ def check_models(config: Recipe, split: Split, run: Path) -> None:
     """
     for fold, ids in enumerate(split.folds):
         for name, stage in config.stages.items():
-            held = train_config(read_yaml(fold_folder(run, fold) / name / CONFIG))
-            if held != fold_config(stage, split, fold) or set(held.validation) != set(ids):
+            folder = fold_folder(run, fold) / name
+            held, wanted = train_config(read_yaml(folder / CONFIG)), fold_config(stage, split, fold)
+            if held != with_known_steps(wanted, folder) or set(held.validation) != set(ids):
                 raise ModelError(f"{name} of fold {fold} in {run} was trained with other settings or another split")

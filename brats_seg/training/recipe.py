@@ -146,7 +146,7 @@ def train_stages(
     for name, asked in stages.items():
         folder = run / name
         stage = with_known_steps(asked, folder)
-        if stage.steps and is_complete(folder, stage):
+        if is_complete(folder, stage):
             open_run(folder, stage, resume=True)  # which refuses other settings; nothing else is to be done
             continue
         left = None if until is None else until - time.monotonic()
@@ -166,6 +166,6 @@ def train_stages(
             tell=tell,
             progress=progress,
         )
-        if not is_complete(folder, with_known_steps(stage, folder)):
+        if not is_complete(folder, stage):
             return False
     return True

@@ -17,7 +17,7 @@ from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.training.config import TrainConfig
 from brats_seg.training.log import is_finished
 from brats_seg.training.optimiser import optimisers
-from brats_seg.training.runs import WEIGHTS, load_weights
+from brats_seg.training.runs import WEIGHTS, load_weights, with_known_steps
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -120,7 +120,8 @@ def saved_step(run: Path) -> int:
 
 def is_complete(run: Path, config: TrainConfig) -> bool:
     """Whether a run is done, weights and all: its log says so a moment before they are written."""
-    return is_finished(run, config) and saved_step(run) == config.steps
+    config = with_known_steps(config, run)
+    return config.steps > 0 and is_finished(run, config) and saved_step(run) == config.steps
 
 
 def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
