@@ -230,8 +230,8 @@ def describe(result: StudyResult, *, seconds: float, ignored: tuple[str, ...] = 
     rows = [row for row in result.measurements.volumes if row.region in Region.__members__]
     found = "" if any(row.volume_ml > 0 for row in rows) else ", no tumour found"
     lines = [f"{name}: done in {seconds:.1f} s{found}"]
-    lines += [volume_line(row) for row in rows]
     lines += [f"  warning: {warning}" for warning in record.warnings]
+    lines += [volume_line(row) for row in rows]
     if verbose:
         lines += [f"  decided: {decision}" for decision in record.decisions]
         lines += [f"  not used: {file}" for file in ignored]

@@ -1,6 +1,6 @@
 """The model that is shipped, run: one phantom always, one real study where it lies beside the project.
 
-The bands are narrow on purpose: two sequences exchanged, a preprocessing step left out or a stage ignored fall out of them.
+The bands are narrow on purpose: two sequences exchanged or a preprocessing step left out fall out of them.
 """
 
 from __future__ import annotations
