@@ -1,18 +1,46 @@
 """What a file name says: which sequence, whose study, or that it is no input at all.
 
 Pure text; nothing here touches the disk. Conventions read: BraTS 2012 to 2025, BIDS (entities and suffixes), and
-the words people and scanners use. A name that says two things is not understood rather than guessed.
+the words people and scanners use (:mod:`brats_seg.io.name_words`). Words and the signs between them decide; a name
+that says two things, or leaves one open, is not understood rather than guessed.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from brats_seg.core.study import MRSequence
+from brats_seg.io.name_words import (
+    AFTER,
+    BEFORE,
+    CONTRAST,
+    CUT,
+    DASHES,
+    DERIVED,
+    DESCRIPTIVE,
+    DOUBTFUL,
+    EVENTS,
+    FLAIR_WORDS,
+    LABELS,
+    MASKS,
+    MODEL_WORDS,
+    NATIVE,
+    PIECE,
+    PLACED,
+    PLUS,
+    SEQUENCE_WORDS,
+    TARGETS,
+    WITH,
+    WITHOUT,
+    Word,
+    fold,
+    parts_of,
+    words_of,
+)
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 
@@ -41,62 +69,7 @@ class NameReading:
     prefix: str = ""
 
 
-_CONTRAST = frozenset(
-    (
-        *("ce", "gd", "gad", "gado", "gadolinium", "post", "km", "contrast", "postcontrast", "postgd", "postgad"),
-        *("enhanced", "mdc", "kontrast", "gadovist", "dotarem", "gadavist"),
-    )
-)
-"""Words that turn a T1 into a T1CE when they follow it anywhere."""
-_LEADING_CONTRAST = _CONTRAST - {"km", "mdc"}
-"""Those that do so directly before it; shorter ones there are rather a part of an id."""
-_NATIVE = frozenset({"pre", "precontrast", "native", "nativ", "non", "no", "noncontrast", "without"})
-_EVENTS = frozenset({"op", "operative", "surgery", "surgical", "resection", "rt", "radiotherapy", "treatment", "chemo"})
-"""After these, ``pre`` and ``post`` speak of a treatment and not of contrast."""
-_T1 = frozenset({"t1", "t1w", "t1n", "t1native", "t1pre", "t1mprage", "t1mpr", "t1tse", "t1se", "t1fse"})
-_T1CE = frozenset(
-    {f"{base}{word}" for base in ("t1", "t1w") for word in (*_CONTRAST, "c")}
-    | {f"{word}{base}" for base in ("t1", "t1w") for word in ("ce", "c", "gd", "gad", "post", "contrast")}
-    | {"t1cew", "t1cw", "t1gdw", "t1cegd", "t1wcegd", "t1mpragegd", "t1mpragepost", "t1mpragece", "t1mpragekm"}
-)
-_T2 = frozenset({"t2", "t2w", "t2tse", "t2fse", "t2se"})
-_FLAIR = frozenset(
-    {"flair", "fla", "t2flair", "flairt2", "t2f", "t2wflair", "t2fla", "flairw", "darkfluid", "tirm", "t2tirm"}
-)
-_WORDS: dict[str, MRSequence] = {
-    **dict.fromkeys(_T1, MRSequence.T1),
-    **dict.fromkeys(_T2, MRSequence.T2),
-    **dict.fromkeys(_T1CE, MRSequence.T1CE),
-    **dict.fromkeys(_FLAIR, MRSequence.FLAIR),
-}
-
-_LABEL_WORDS = frozenset(
-    ("seg", "dseg", "segmentation", "label", "labels", "gt", "groundtruth", "truth", "annotation", "annotations")
-)
-_MODEL_WORDS = frozenset(
-    (
-        *("probseg", "pred", "preds", "prediction", "predicted", "prob", "probs", "probability", "probabilities"),
-        *("softmax", "logits", "uncertainty", "roi", "aseg", "aparc", "parcellation", "tissue"),
-    )
-)
-_OTHER_IMAGES = frozenset(
-    (
-        *("adc", "dwi", "swi", "asl", "dti", "bold", "hardi", "rcbv", "cbv", "cbf", "mtt", "ktrans", "dsc", "dce"),
-        *("map", "ratio", "subtraction", "subtracted", "difference", "diff", "minus", "t1map", "t2map", "t2star"),
-        *("t2starw", "star", "localizer", "localiser", "scout", "warp", "field", "jacobian", "std"),
-    )
-)
-_TARGET_WORDS = frozenset({"to", "onto", "into", "reg2", "in", "2"})
-"""A sequence behind these is the target of a registration: ``flair_to_t1`` is a FLAIR."""
-_DESCRIPTIVE = frozenset(
-    (
-        *("ax", "axial", "tra", "sag", "sagittal", "cor", "coronal", "3d", "2d", "mr", "mri", "brain", "head", "dark"),
-        *("fluid", "se", "tse", "fse", "spin", "echo", "mprage", "mpr", "space", "cube", "vista", "fs", "iso"),
-    )
-)
-"""Words before the sequence that describe the scan and are no part of an id."""
-_BIDS_CONTRAST_KEYS = ("ce", "acq", "rec", "desc")
-_SEPARATORS = re.compile(r"[_\-. ]+")
+_BIDS_KEYS = ("ce", "acq", "rec", "desc", "part", "inv", "mt")
 
 
 def is_nifti(name: str) -> bool:
@@ -112,19 +85,15 @@ def stem(name: str) -> str:
     return name
 
 
-def tokens(text: str) -> list[str]:
-    """Lower-case words of a name, split at ``_``, ``-``, ``.`` and spaces."""
-    return [word for word in _SEPARATORS.split(text.lower()) if word]
-
-
 def read_names(names: Sequence[str]) -> dict[str, NameReading]:
     """What each NIfTI name of one folder says.
 
     Leading words that all names share (a patient's id) are left out where that does not lose a sequence, so that an
-    id such as ``fla-0012`` is not taken for a FLAIR.
+    id such as ``fla-0012`` is not taken for a FLAIR; so are time points called T1 and T2.
     """
-    shared = _shared_words(names)
-    return {name: read_name(name, skip=shared) for name in names}
+    shared = _shared_pieces(names)
+    times = _time_points(names, shared)
+    return {name: read_name(name, skip=times.get(name, shared)) for name in names}
 
 
 def read_name(name: str, *, skip: int = 0) -> NameReading:
@@ -137,11 +106,10 @@ def read_name(name: str, *, skip: int = 0) -> NameReading:
     text = stem(name)
     if text.lower().startswith("sub-") and "_" in text:
         return _read_bids(text)
-    words = tokens(text)
-    kept = words[skip:]
-    role = _role_of_other(kept)
-    found = _sequence(kept)
-    prefix = _prefix(text, skip + found.start if found else len(words))
+    words = [word for word in words_of(text) if word.piece >= skip]
+    found = _sequence(words)
+    role = _role_of_other(words, found)
+    prefix = _prefix(text, found.piece if found else len(PIECE.findall(text)))
     if role is not None:
         return NameReading(role, prefix=prefix)
     if found is None or found.sequence is None:
@@ -151,123 +119,241 @@ def read_name(name: str, *, skip: int = 0) -> NameReading:
 
 @dataclass(frozen=True)
 class _Match:
-    """Position of the first word of a sequence, and the sequence, or None if two are named."""
+    """Where the sequence begins (word, and piece of the name), and the sequence; None if it is not clear which."""
 
     start: int
+    piece: int
     sequence: MRSequence | None
 
 
-def _role_of_other(words: Sequence[str]) -> Role | None:
+def _role_of_other(words: Sequence[Word], found: _Match | None) -> Role | None:
     """The role of a file that is no scan of the four, or None."""
-    if any(word in _MODEL_WORDS or "mask" in word or word.endswith("lesions") for word in words):
+    texts = [word.text for word in words]
+    held = set(texts)
+    if held & {"tumor", "tumour"} and held & MASKS:
+        return Role.LABELS
+    if held & (MODEL_WORDS | MASKS) or any(t.endswith(("lesions", "mask")) and t not in LABELS for t in texts):
         return Role.NOT_INPUT
-    if any(word in _LABEL_WORDS or word.endswith("segmentation") for word in words):
-        return Role.NOT_INPUT if "brain" in words else Role.LABELS
-    if any(word in _OTHER_IMAGES for word in words):
-        return Role.NOT_INPUT
+    if held & LABELS or any(text.endswith("segmentation") for text in texts):
+        return Role.NOT_INPUT if "brain" in held and "ot" not in held else Role.LABELS
+    start = found.start if found else 0
+    for number, text in enumerate(texts):
+        following = texts[number + 1] if number + 1 < len(texts) else ""
+        # Before the sequence such words are rather a part of an id, unless they stand right before it.
+        near = number >= start or all(other in DESCRIPTIVE for other in texts[number + 1 : start])
+        if near and (text in DERIVED or (text == "sub" and not following[:1].isdigit())):
+            return Role.NOT_INPUT
     return None
 
 
-def _sequence(words: Sequence[str]) -> _Match | None:
-    """The sequence a list of words names."""
-    hits = [(i, _WORDS[word]) for i, word in enumerate(words) if word in _WORDS]
-    if not hits:
+def _sequence(words: Sequence[Word]) -> _Match | None:
+    """The sequence that words name."""
+    texts = ["mprage" if w.text == "rage" and n and words[n - 1].text == "mp" else w.text for n, w in enumerate(words)]
+    dark = {n for n, t in enumerate(texts) if t in ("dark", "da") and texts[n + 1 : n + 2] in (["fluid"], ["fl"])}
+    hits = [n for n, text in enumerate(texts) if text in SEQUENCE_WORDS and n - 1 not in dark]
+    if not hits and not dark:
         return None
-    first = hits[0][0]
-    for i in range(first + 1, len(words) - 1):
-        if words[i] in _TARGET_WORDS and words[i + 1] in _WORDS:
-            hits = [hit for hit in hits if hit[0] < i]
-            words = words[:i]
-            break
-    named = {sequence for _, sequence in hits}
-    if named == {MRSequence.T2, MRSequence.FLAIR}:
-        order = [sequence for _, sequence in hits]
-        adjacent = hits[1][0] - hits[0][0] == 1
-        return _Match(first, MRSequence.FLAIR if order[0] is MRSequence.T2 or adjacent else None)
-    if len(named) > 1:
-        return _Match(first, None)
-    sequence = named.pop()
-    if sequence is MRSequence.T2 and ("dark" in words and "fluid" in words):
-        return _Match(first, MRSequence.FLAIR)
-    if sequence is MRSequence.T1:
-        return _with_contrast(words, first)
-    return _Match(first, sequence)
-
-
-def _with_contrast(words: Sequence[str], first: int) -> _Match:
-    """T1, or T1CE where a word says contrast; a word such as ``pre`` says the opposite."""
-    after = _without_events(words[first + 1 :])
-    if any(word in _NATIVE for word in after):
-        return _Match(first, MRSequence.T1)
-    # A lone "c" counts only beside the sequence; elsewhere it is rather a part of an id.
-    if any(word in _CONTRAST for word in after) or after[:1] == ["c"]:
-        return _Match(first, MRSequence.T1CE)
-    start = first
-    while start and words[start - 1] in _LEADING_CONTRAST | _NATIVE:
-        start -= 1
-    lead = words[start:first]
-    if not lead or any(word in _NATIVE for word in lead):
-        return _Match(start, MRSequence.T1)
-    # "post_t1" may be after contrast or after surgery.
-    return _Match(start, None if list(lead) == ["post"] else MRSequence.T1CE)
-
-
-def _without_events(words: Sequence[str]) -> list[str]:
-    """Words without those that place a scan before or after a treatment (``post op``)."""
-    return [
-        word
-        for word, following in itertools.zip_longest(words, words[1:], fillvalue="")
-        if not (word in ("pre", "post") and following in _EVENTS)
+    first = hits[0] if hits else min(dark)
+    end = _target(words, texts, hits)
+    hits = [hit for hit in hits if hit < end]
+    kinds = [SEQUENCE_WORDS[texts[hit]] for hit in hits]
+    flair = [
+        n for n in (*dark, *(hit for hit, kind in zip(hits, kinds, strict=True) if kind is MRSequence.FLAIR)) if n < end
     ]
+    named = set(kinds) | ({MRSequence.FLAIR} if flair else set())
+    if set(texts[:end]) & DOUBTFUL:
+        return _Match(first, words[first].piece, None)
+    if MRSequence.T1 in named and MRSequence.T2 not in named:
+        base = next(hit for hit, kind in zip(hits, kinds, strict=True) if kind is MRSequence.T1)
+        # "T1 FLAIR" is a T1; "FLAIR T1" could be either.
+        between = texts[base + 1 : min(flair)] if flair and min(flair) > base else None
+        if flair and (between is None or not all(_describes(text) for text in between)):
+            return _Match(first, words[first].piece, None)
+        return _contrast(words, texts[:end], base, first)
+    if named == {MRSequence.T2, MRSequence.FLAIR}:
+        t2 = next(hit for hit, kind in zip(hits, kinds, strict=True) if kind is MRSequence.T2)
+        clear = t2 < max(flair) or t2 - min(flair) == 1 or bool(dark)
+        return _Match(first, words[first].piece, MRSequence.FLAIR if clear else None)
+    return _Match(first, words[first].piece, named.pop() if len(named) == 1 else None)
+
+
+def _describes(text: str) -> bool:
+    return text in DESCRIPTIVE or text in CONTRAST or text in WITHOUT or text in (PLUS, CUT, "c", *BEFORE, *AFTER)
+
+
+def _target(words: Sequence[Word], texts: Sequence[str], hits: Sequence[int]) -> int:
+    """Where the target of a registration begins; the number of words where there is none."""
+    for n in range(hits[0] + 1 if hits else 0, len(texts) - 1):
+        spaced = texts[n] == "space" and words[n + 1].gap == "-" and words[n].gap != "-"
+        if (texts[n] in TARGETS or spaced) and texts[n + 1] in SEQUENCE_WORDS:
+            return n
+    return len(texts)
+
+
+def _contrast(words: Sequence[Word], texts: Sequence[str], base: int, first: int) -> _Match:
+    """T1 or T1CE by every word that speaks of contrast, or neither where they disagree or leave it open."""
+    start = first
+    while start and _speaks(texts[start - 1]) and texts[start - 1] not in ("c", "km", "mdc", PLUS):
+        start -= 1
+    if first and texts[first - 1] == "c" and words[first - 1].piece == words[first].piece:
+        start = first - 1  # "ct1", in one word
+    said: set[bool | None] = set()
+    rest = list(texts[start:])
+    while rest:
+        verdict, used = _verdict(rest, base + len(rest) - len(texts))
+        said |= verdict
+        rest = rest[used:]
+    if {"w", "wo"} <= set(texts) or (set(texts) & (WITH - {"w"}) and set(texts) & (WITHOUT - {"minus"})):
+        said.add(None)
+    place = words[start].piece
+    spelt = {word.piece for word, text in zip(words, texts, strict=False) if text in ("t1", "t1w", "t1wi", "t1n")}
+    if len(spelt) > 1 and True in said:
+        said.add(None)
+    if not said:
+        return _Match(start, place, MRSequence.T1)
+    if len(said) > 1 or None in said:
+        return _Match(start, place, None)
+    return _Match(start, place, MRSequence.T1CE if True in said else MRSequence.T1)
+
+
+def _speaks(text: str) -> bool:
+    return text in CONTRAST | NATIVE | WITHOUT | BEFORE | AFTER | EVENTS or text in ("c", PLUS, CUT)
+
+
+def _verdict(rest: Sequence[str], base: int) -> tuple[set[bool | None], int]:
+    """What the first words say of contrast (True, False, None: unclear), and how many of them say it.
+
+    Args:
+        rest: words.
+        base: how far the sequence lies behind them; 0 at it, negative behind it.
+    """
+    word, following = rest[0], rest[1] if len(rest) > 1 else ""
+    agent = CONTRAST | {"c"}
+    said: set[bool | None] = set()
+    used = 1
+    if word in agent:
+        denied = following in (CUT, "minus", "free")
+        said, used = {not denied}, 2 if denied or following == PLUS else 1
+    elif word == PLUS:
+        if following in agent or (base == -1 and not following):  # "T1+" at the end
+            said, used = {True}, 2
+    elif word == CUT:
+        said, used = {False}, 2 if following in agent else 1
+    elif word in NATIVE:
+        said = {False}
+    elif word in WITHOUT or (word, following) == ("w", "o"):
+        used = 2 if word == "w" else 1
+        used += used < len(rest) and rest[used] in ("injection", "iv", "de", "any")
+        if used < len(rest) and rest[used] in agent:
+            said, used = {False}, used + 1
+        elif not following or base > 0:
+            said = {False}
+    elif word in BEFORE | AFTER:
+        said, used = _placed(word, following, base)
+    return said, used
+
+
+def _placed(word: str, following: str, base: int) -> tuple[set[bool | None], int]:
+    """What a word for before or after says of contrast: nothing of a treatment, and of an unknown word it is open."""
+    if following in EVENTS:
+        return set(), 2
+    if following in CONTRAST | {"c"}:
+        return {word in AFTER}, 2
+    if base > 0:  # "post_t1" may be after contrast or after surgery
+        return ({False} if word == "pre" else {None}), 1
+    is_end = not following or following in PLACED or following.isdigit() or following in FLAIR_WORDS
+    return ({word in AFTER} if word in ("pre", "post") and is_end else {None}), 1
 
 
 def _read_bids(text: str) -> NameReading:
     """A BIDS name: entities ``key-value``, then the suffix."""
-    plain_words: list[str] = []
+    plain: list[str] = []
     entities: dict[str, str] = {}
     for part in text.split("_"):
         key, dash, value = part.partition("-")
-        if dash and key.lower() not in _WORDS:
+        if dash and fold(key) not in SEQUENCE_WORDS:
             entities[key.lower()] = value
         else:
-            plain_words += tokens(part)
+            plain.append(part)
     session = f"_ses-{entities['ses']}" if "ses" in entities else ""
     prefix = f"sub-{entities.get('sub', '')}{session}"
-    for key in _BIDS_CONTRAST_KEYS:
-        for word in tokens(entities.get(key, "")):
-            if word in _CONTRAST | _NATIVE | _FLAIR | _T1CE or word in ("dark", "fluid"):
-                plain_words.append("ce" if word in _T1CE else word)
-        if key == "ce" and entities.get("ce", "").lower() not in ("", "none", "no", "pre"):
-            plain_words.append("ce")
-    role = _role_of_other(plain_words)
-    found = _sequence(plain_words)
+    suffix = words_of("_".join(plain))
+    extra: list[Word] = []
+    unclear = False
+    for key in _BIDS_KEYS:
+        said = [word.text for word in words_of(entities[key])] if key in entities else []
+        if key == "ce" and said:
+            agents = [word for word in said if word in CONTRAST]
+            denied = set(said) & (NATIVE | WITHOUT | BEFORE | {CUT, "0", "off", "false"})
+            unclear |= set(said) <= {"unknown", "unclear", "na", "mixed"}
+            extra.append(Word("native" if denied else agents[0] if agents else "ce", 99))
+        elif key == "part" and said and said[0] != "mag":
+            extra.append(Word("phase", 99))
+        elif key == "inv" or (key == "mt" and said != ["off"]):
+            extra += [Word("inv", 99)] if key in entities else []
+        else:
+            extra += [
+                Word("ce" if word == "c" else word, 99)
+                for word in said
+                if word not in SEQUENCE_WORDS or word in FLAIR_WORDS
+                if _speaks(word) or word in FLAIR_WORDS or word in DERIVED or word in ("dark", "fluid", "sub")
+            ]
+    found = _sequence([*suffix, *extra])
+    role = _role_of_other([*suffix, *extra], found)
     if role is not None:
         return NameReading(role, prefix=prefix)
-    if found is None or found.sequence is None:
+    if found is None or found.sequence is None or unclear:
         return NameReading(Role.UNCLEAR, prefix=prefix)
     return NameReading(Role.IMAGE, found.sequence, prefix)
 
 
-def _shared_words(names: Sequence[str]) -> int:
+def _pieces(name: str) -> list[str]:
+    return [fold(piece) for piece in PIECE.findall(stem(name).translate(DASHES))]
+
+
+def _shared_pieces(names: Sequence[str]) -> int:
     """Number of leading words all names share and that can be left out without losing a sequence."""
-    lists = [tokens(stem(name)) for name in names if not stem(name).lower().startswith("sub-")]
+    plain = [name for name in names if not stem(name).lower().startswith("sub-")]
+    lists = [_pieces(name) for name in plain]
     if len(lists) < 2:
         return 0
     length = 0
-    while all(len(words) > length for words in lists) and len({words[length] for words in lists}) == 1:
+    while all(len(pieces) > length for pieces in lists) and len({pieces[length] for pieces in lists}) == 1:
         length += 1
+    all_words = [words_of(stem(name)) for name in plain]
     for count in range(length, 0, -1):
         last = lists[0][count - 1]
-        if last in _WORDS or (last in _CONTRAST and last != "post"):
+        parts = parts_of(last)
+        if any(part in SEQUENCE_WORDS for part in parts) or (last in CONTRAST | {"sub"} | NATIVE | DERIVED | WITHOUT):
             continue
-        if all(_sequence(words) is None or _sequence(words[count:]) is not None for words in lists):
+        if all(_sequence(w) is None or _sequence([x for x in w if x.piece >= count]) is not None for w in all_words):
             return count
     return 0
 
 
+def _time_points(names: Sequence[str], shared: int) -> dict[str, int]:
+    """By name, the words up to and with a time point called T1 or T2, where what follows names the sequences."""
+    place: dict[str, int] = {}
+    rests: dict[tuple[str, ...], list[MRSequence]] = {}
+    images = [name for name in names if read_name(name).role not in (Role.LABELS, Role.NOT_INPUT)]
+    for name in images:
+        pieces = _pieces(name)
+        number = next((n for n, piece in enumerate(pieces) if n >= shared and re.fullmatch(r"t\d", piece)), None)
+        if number is None and shared and re.fullmatch(r"t\d", pieces[shared - 1]):
+            number = shared - 1
+        found = None if number is None else _sequence([w for w in words_of(stem(name)) if w.piece > number])
+        if number is None or found is None or found.sequence is None or found.piece != number + 1:
+            return {}
+        place[name] = number + 1
+        rests.setdefault(tuple(pieces[: number + 1]), []).append(found.sequence)
+    # Files of one time point name different sequences; "T1 FLAIR" and "T2 FLAIR" are a T1 and a FLAIR.
+    telling = all(set(rest) - {MRSequence.FLAIR} and max(Counter(rest).values()) == 1 for rest in rests.values())
+    return place if rests and telling else {}
+
+
 def _prefix(text: str, count: int) -> str:
     """The first ``count`` words of a name as written, without the descriptive ones at their end."""
-    pieces = list(re.finditer(r"[^_\-. ]+", text))[:count]
-    while pieces and pieces[-1].group().lower() in _DESCRIPTIVE:
+    pieces = list(PIECE.finditer(text))[:count]
+    while pieces and fold(pieces[-1].group()) in DESCRIPTIVE:
         pieces.pop()
     return text[pieces[0].start() : pieces[-1].end()] if pieces else ""

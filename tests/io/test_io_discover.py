@@ -13,6 +13,7 @@ from nifti_files import study
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.io.discover import check_study_id, find_studies, find_study, study_folders, study_from_files
+from brats_seg.io.name_words import CONTRAST, DERIVED, LABELS, MODEL_WORDS, NATIVE, SEQUENCE_WORDS
 from brats_seg.io.names import Role, read_name, read_names
 
 T1, T1CE, T2, FLAIR = SEQUENCES
@@ -80,7 +81,7 @@ def test_aliases(name: str, sequence: MRSequence) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["p_t1_flair", "p_t1_t2", "p_t1ce_t2", "p_t1_t1ce", "p_flair_space-t1", "p_post_t1", "p_flair_2mm_t2", "p", "p_pd"],
+    ["p_flair_t1", "p_t1_t2", "p_t1ce_t2", "p_t1_t1ce", "p_post_t1", "p_flair_2mm_t2", "p", "p_pd"],
 )
 def test_names_that_say_two_things_or_nothing_are_not_guessed(name: str) -> None:
     assert read_name(f"{name}.nii.gz").role is Role.UNCLEAR
@@ -225,9 +226,7 @@ def test_an_id_that_looks_like_a_sequence(tmp_path: Path) -> None:
     st.sampled_from(sorted(CONVENTIONS)),
 )
 def test_ids_never_change_what_is_found(words: list[str], separator: str, convention: str) -> None:
-    from brats_seg.io import names as n
-
-    reserved = set(n._WORDS) | n._CONTRAST | n._NATIVE | n._OTHER_IMAGES | n._LABEL_WORDS | n._MODEL_WORDS
+    reserved = set(SEQUENCE_WORDS) | CONTRAST | NATIVE | DERIVED | LABELS | MODEL_WORDS
     if reserved & set(words) or not any("X" in name for name in CONVENTIONS[convention]):
         return
     prefix = "P" + separator.join(words)
