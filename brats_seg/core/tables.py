@@ -187,10 +187,8 @@ def _row(line: int, cells: Sequence[str], header: Sequence[str], *, name: str) -
     while len(filled) > len(header) and not filled[-1].strip():
         filled.pop()
     if len(filled) != len(header):
-        raise InputError(
-            f"{name}, line {line}: {len(filled)} cells under {len(header)} columns. Quote cells that contain the "
-            "separator."
-        )
+        hint = "Quote cells that contain the separator" if len(filled) > len(header) else "Add the empty cells"
+        raise InputError(f"{name}, line {line}: {len(filled)} cells under {len(header)} columns. {hint}.")
     known = {column: _value(cell) for column, cell in zip(header, filled, strict=True) if column}
     return TableRow(name, line, known)
 

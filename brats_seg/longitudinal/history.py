@@ -345,7 +345,7 @@ def _folded(name: str) -> str:
     text = unicodedata.normalize("NFKC", name).casefold()
     text = re.sub(r"(?<!\d)[\s_-]+|[\s_-]+(?!\d)", "", text.strip())
     text = re.sub(r"[\s_-]+", "-", text)
-    text = re.sub(r"^(\d+)\.0+$", r"\1", text)
+    text = re.sub(r"^(\d+)[.,]0+$", r"\1", text)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
 
 

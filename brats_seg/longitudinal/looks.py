@@ -45,7 +45,7 @@ def looks_at(course: Course, index: int) -> tuple[Look, ...]:
                 words = f"new {name} {describe(lesion)} is not measurable by both diameters"
                 found.append(Look(f"{name} {lesion.lesion}", words))
         found += _specks(course, index, compartment)
-    if course.compartment is Compartment.ENHANCING:
+    if course.watch_flair:
         found += _flair(course, index)
     return tuple(found)
 

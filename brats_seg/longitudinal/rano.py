@@ -353,6 +353,7 @@ def _judge(
         earlier=history.visits[: episode.baseline],
         set_aside=frozenset(index for index, fact in enumerate(facts) if fact.raised),
         watch_enhancing=disease is Disease.NON_ENHANCING,
+        watch_flair=disease is Disease.ENHANCING,
     )
     readings = [_baseline_reading(course, episode)]
     for index in range(1, len(visits)):

@@ -144,6 +144,7 @@ class Course:
         set_aside: indices of visits that give no nadir, because they cannot be evaluated.
         watch_enhancing: whether enhancing lesions count although enhancement is not measured (non-enhancing disease:
             new enhancement is progression by the rule for new lesions).
+        watch_flair: whether growth of T2/FLAIR disease is for a reader, because only enhancement is measured.
     """
 
     criteria: Criteria
@@ -153,6 +154,7 @@ class Course:
     earlier: tuple[VisitMeasurements, ...] = ()
     set_aside: frozenset[int] = frozenset()
     watch_enhancing: bool = False
+    watch_flair: bool = False
 
     @property
     def targets(self) -> tuple[str, ...]:

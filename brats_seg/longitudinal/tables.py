@@ -69,8 +69,8 @@ CLINICAL_TABLE = Columns(
 E = TypeVar("E", bound=StrEnum)
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False, "y": True, "n": False}
 _SYNONYMS = {
-    **dict.fromkeys(("et", "ce", "cet", "contrastenhancing", "enhancingtumour", "enhancingtumor"), "enhancing"),
-    **dict.fromkeys(("wt", "flair", "t2flair", "nonenhancing", "nonenhancingtumour"), "non_enhancing"),
+    **dict.fromkeys(("et", "ce", "cet", "contrastenhancing"), "enhancing"),
+    **dict.fromkeys(("wt", "flair", "t2flair", "nce"), "non_enhancing"),
     **dict.fromkeys(("resection", "operation"), "surgery"),
     **{"rtend": "radiotherapy_end", "improved": "better", "deteriorated": "worse", "unchanged": "stable"},
 }
@@ -276,7 +276,7 @@ def _event(row: TableRow, calendar: Calendar) -> ClinicalEvent:
 
 def _choice(row: TableRow, column: str, kind: type[E]) -> E:
     text = row.get(column)
-    plain = re.sub(r"[^a-z0-9]", "", text.casefold())
+    plain = re.sub(r"[^a-z0-9]|(?:lesion|disease|tumou?r)$", "", text.casefold())
     plain = re.sub(r"[^a-z0-9]", "", _SYNONYMS.get(plain, plain))
     for member in kind:
         if plain == member.value.replace("_", ""):

@@ -278,6 +278,10 @@ def test_what_is_noted_about_the_whole_course(visits: str, events: str, words: l
     assert bool(notes) == bool(words), notes
 
 
+def test_in_mixed_disease_t2_flair_is_judged_and_not_for_a_reader() -> None:
+    assert judged("0 E1 30x30 N1 50x50 / 60 E1 30x30 N1 80x60", disease="mixed").reader_needed() == ()
+
+
 def test_criteria_whose_lesions_nobody_lists_say_so() -> None:
     assert "no enhancing lesion is listed" in judged("0 N1 20x20 / 60 N1 10x10", criteria=CRITERIA["mrano"]).notes[0]
     assert "no non_enhancing lesion is listed" in judged("0 E1 20x20", criteria=CRITERIA["rano-lgg"]).notes[0]
@@ -424,3 +428,45 @@ def test_a_further_visit_changes_no_earlier_category(history: PatientHistory, na
     for (old, status), (now, later) in zip(before, categories(whole, CRITERIA[name], disease), strict=False):
         assert old == now
         assert status in ("preliminary", later)
+
+
+def by_the_text(sizes: list[dict[str, int]]) -> list[str]:
+    """RANO 2.0 without any event, read from its text: square lesions, sizes in mm by visit, all of them listed."""
+    base = sizes[0]
+    large = sorted((name for name, size in base.items() if size >= 10), key=lambda name: (-base[name], name))
+    targets = large[:3] if len(large) >= 3 else large[:2]
+    sums = [sum(visit[name] ** 2 for name in targets) for visit in sizes]
+    found = ["B"]
+    for index, visit in enumerate(sizes[1:], start=1):
+        nadir = min(sums[:index])
+        measurable = any(visit[name] >= 10 for name in targets)
+        grown = sums[index] >= 1.25 * nadir if nadir else sums[index] > 0
+        new = any(size >= 10 and not base[name] for name, size in visit.items())
+        became = [
+            name
+            for name, size in visit.items()
+            if 0 < base[name] < 10 <= size
+            and size**2 >= 1.25 * min(earlier[name] ** 2 for earlier in sizes[:index] if earlier[name])
+        ]
+        if found[-1] == "PD" or new or (targets and measurable and grown) or (not targets and became):
+            found.append("PD")
+        elif not targets:
+            found.append("SD")
+        elif not any(visit.values()):
+            found.append("CR")
+        elif not nadir and sums[index]:
+            found.append("SD")
+        else:
+            found.append("PR" if sums[index] <= 0.5 * sums[0] else "SD")
+    return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes=st.lists(st.fixed_dictionaries(dict.fromkeys(("E1", "E2", "E3", "E4"), SIZE)), min_size=2, max_size=6))
+def test_categories_are_those_of_the_text(sizes: list[dict[str, int]]) -> None:
+    visits = " / ".join(
+        f"{60 * number} " + " ".join(f"{name} {size}x{size}" if size else f"{name} 0" for name, size in visit.items())
+        for number, visit in enumerate(sizes)
+    )
+    rows = rows_of(visits, disease="enhancing")
+    assert [short(row).rstrip("?!~") for row in rows] == by_the_text(sizes), visits
