@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +21,11 @@ _MAX_DEPTH = 3
 _NOT_STUDIES = frozenset({"derivatives", "sourcedata", "code", "stimuli", "phenotype"})
 _RESULT_MARK = "run.json"
 """A folder with this file and without a scan is a result of this program and no study."""
+_SERIES = re.compile(
+    r"(?:im|img|image|ser|series|scan)[_\- ]*\d+(?:[_\- ]+\d+)*|e\d+[_\- ]+s\d+|\d+[_\- ]+(?:ser|series|s)\d+",
+    re.IGNORECASE,
+)
+"""How scanners and dcm2niix number the series of an exam before their names: ``IM-0001-0004``, ``e7_s4``."""
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
@@ -56,13 +63,14 @@ def check_study_id(study_id: str, *, source: str = "--id") -> str:
     Raises:
         InputError: if it is empty, too long, or holds anything but letters, digits, ``.``, ``_`` and ``-``.
     """
+    study_id = unicodedata.normalize("NFC", study_id)  # macOS writes umlauts as two letters
     safe = bool(study_id) and all(c.isalnum() or c in "._-" for c in study_id)
     if safe and study_id[0] not in ".-" and study_id[-1] != "." and len(study_id) <= MAX_ID_LENGTH:
         return study_id
     raise InputError(
         f"{source} cannot be the study's id: an id has 1 to {MAX_ID_LENGTH} letters, digits, '.', '_' and '-' and "
         "begins with a letter or digit. Spaces, commas and carets are refused because they often belong to a person's "
-        "name, which must not get into results. Pass --id with a name free of personal data."
+        "name, which must not get into results. Rename it, or pass --id with a name free of personal data."
     )
 
 
@@ -77,15 +85,16 @@ def find_study(folder: Path, *, study_id: str | None = None) -> StudyFiles:
         InputError: if nothing is recognised, a sequence has two candidates, files of two studies are mixed, or the
             folder's name cannot be an id.
     """
-    place, names = _study_place(folder)
-    readings = read_names(names)
+    place, readings = _study_place(folder)
     images = {name: reading for name, reading in readings.items() if reading.role is Role.IMAGE}
     if not images:
         raise _nothing_found(place, readings)
-    _check_one_study(images)
+    series = _check_one_study(images)
     files = _one_file_each(place, images)
     labels, notes = _expert_label(place, readings)
-    used = {path.name for path in files.values()} | ({labels.name} if labels else set())
+    used = {path.relative_to(place).as_posix() for path in (*files.values(), *([labels] if labels else []))}
+    if series:
+        notes.append(f"the numbers before the sequences were taken for series of one exam: {', '.join(series)}")
     unclear = sum(reading.role is Role.UNCLEAR for reading in readings.values())
     if unclear:
         notes.append(f"{unclear} files were left out because their names say no sequence, or more than one")
@@ -93,7 +102,7 @@ def find_study(folder: Path, *, study_id: str | None = None) -> StudyFiles:
         identity = check_study_id(_folder_id(place, images), source="the folder's name")
     else:
         identity = check_study_id(study_id)
-    ignored = tuple(name for name in names if name not in used)
+    ignored = tuple(name for name in readings if name not in used)
     return StudyFiles(identity, files, labels, ignored, tuple(notes))
 
 
@@ -152,10 +161,22 @@ def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] |
             if on_error is None:
                 raise
             on_error(place, error)
-    counts = Counter(study.id for _, study in found)
-    for place, study in found:
-        # Folders such as "visit1" repeat from patient to patient.
-        yield study if counts[study.id] == 1 else replace(study, id=_longer_id(place, study.id))
+    ids = _told_apart([(place, study.id) for place, study in found])
+    for (_, study), study_id in zip(found, ids, strict=True):
+        yield study if study_id == study.id else replace(study, id=study_id)
+
+
+def _told_apart(found: Sequence[tuple[Path, str]]) -> list[str]:
+    """Ids with the names of as many folders above as it takes: ``visit1`` repeats from patient to patient."""
+    counts = Counter(study_id for _, study_id in found)
+    ids = [study_id for _, study_id in found]
+    for levels in range(1, _MAX_DEPTH + 2):
+        again = Counter(ids)
+        ids = [
+            longer_id(place, study_id, levels) if counts[study_id] > 1 and again[known] > 1 else known
+            for (place, study_id), known in zip(found, ids, strict=True)
+        ]
+    return ids
 
 
 def study_folders(folder: Path) -> tuple[Path, ...]:
@@ -164,26 +185,63 @@ def study_folders(folder: Path) -> tuple[Path, ...]:
     Raises:
         InputError: if there is none.
     """
-    found = tuple(_walk(folder, 0))
+    found = tuple(_walk(folder, 0, folder.resolve(), set()))
     if not found:
         raise _nothing_found(folder, {})
     return found
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
+def _walk(folder: Path, depth: int, root: Path, seen: set[Path]) -> Iterator[Path]:
     files, folders = _entries(folder)
     names = [path.name for path in files if is_nifti(path.name)]
     readings = read_names(names).values()
     if any(path.name == _RESULT_MARK for path in files) and not any(r.role is Role.IMAGE for r in readings):
         return
-    if names:
+    parts = {} if any(r.role is Role.IMAGE for r in readings) else _scans_in_folders(folder, folders)
+    if names or parts:
         yield folder
+    if names or depth >= _MAX_DEPTH:
         return
-    if depth >= _MAX_DEPTH:
-        return
+    taken = {folder / Path(name).parts[0] for name in parts}
     for child in folders:
-        if child.name.lower() not in _NOT_STUDIES:
-            yield from _walk(child, depth + 1)
+        if child.name.lower() in _NOT_STUDIES or child in taken:
+            continue
+        target = child.resolve()
+        # A link into the data set leads to what is found there anyway, or round in a circle.
+        inside = child.is_symlink() and (target == root or root in target.parents)
+        if not inside and target not in seen:
+            seen.add(target)
+            yield from _walk(child, depth + 1, root, seen)
+
+
+def _scans_in_folders(place: Path, folders: Sequence[Path]) -> dict[str, NameReading]:
+    """Scans that lie in a folder each, called by their sequences (``T1/T1.nii.gz``, ``CASE_t1.nii/x.nii``).
+
+    Returns:
+        What each file is, by its path from ``place``; empty where the folders are no sequences: time points called T1
+        and T2 hold other sequences, or several.
+    """
+    named = read_names([child.name for child in folders])
+    found: dict[str, NameReading] = {}
+    for child in folders:
+        reading = named[child.name]
+        inside = _nifti_below(child, 2)
+        if reading.role is Role.UNCLEAR or len(inside) != 1:
+            if reading.role is Role.IMAGE and len(inside) > 1:
+                return {}
+            continue
+        own = read_name(inside[0].name)
+        if reading.role is Role.IMAGE and own.role is Role.IMAGE and own.sequence is not reading.sequence:
+            return {}
+        prefix = reading.prefix if is_nifti(child.name) else ""
+        found[inside[0].relative_to(place).as_posix()] = replace(reading, prefix=prefix)
+    return found if any(reading.role is Role.IMAGE for reading in found.values()) else {}
+
+
+def _nifti_below(folder: Path, depth: int) -> list[Path]:
+    files, folders = _entries(folder)
+    deeper = [path for child in folders for path in _nifti_below(child, depth - 1)] if depth else []
+    return [path for path in files if is_nifti(path.name)] + deeper
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -205,25 +263,27 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
-def _study_place(folder: Path) -> tuple[Path, list[str]]:
-    """The folder the scans really lie in, and the names of the NIfTI files there."""
+def _study_place(folder: Path) -> tuple[Path, dict[str, NameReading]]:
+    """The folder the scans really lie in, and what the NIfTI files there are, by their paths from it."""
     files, folders = _entries(folder)
-    names = [path.name for path in files if is_nifti(path.name)]
-    if names:
-        return folder, names
+    readings = read_names([path.name for path in files if is_nifti(path.name)])
+    if not any(reading.role is Role.IMAGE for reading in readings.values()):
+        readings = {**readings, **_scans_in_folders(folder, folders)}
+    if readings:
+        return folder, readings
     children = {child.name.lower(): child for child in folders}
     if "anat" in children:
         return _study_place(children["anat"])
     sessions = [child for name, child in children.items() if name.startswith("ses-")]
     if len(sessions) == 1:
         return _study_place(sessions[0])
-    inside = list(_walk(folder, 0))
+    inside = list(_walk(folder, 0, folder.resolve(), set()))
     if len(inside) > 1:
         shown = ", ".join(str(place.relative_to(folder)) for place in inside[:4]) + (", …" if len(inside) > 4 else "")
         raise InputError(f"{folder} holds {len(inside)} studies ({shown}) and not the scans of one. Pass one of them.")
     if inside:
         return _study_place(inside[0])
-    return folder, []
+    return folder, {}
 
 
 def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputError:
@@ -267,9 +327,20 @@ def _holds_dicom(files: list[Path], folders: list[Path]) -> bool:
     return False
 
 
-def _check_one_study(images: Mapping[str, NameReading]) -> None:
-    """Refuse files whose ids differ; an id that continues another (``case`` and ``case_reg``) does not."""
-    ids = sorted({reading.prefix for reading in images.values() if reading.prefix}, key=lambda text: (len(text), text))
+def _check_one_study(images: Mapping[str, NameReading]) -> list[str]:
+    """Refuse files whose ids differ; an id that continues another (``case`` and ``case_reg``) does not.
+
+    Returns:
+        Numbers before the sequences that were taken for series of one exam, as scanners and dcm2niix write them.
+    """
+    prefixes = [reading.prefix for reading in images.values() if reading.prefix]
+    marked = [prefix for prefix in prefixes if _SERIES.fullmatch(prefix)]
+    numbers = [prefix for prefix in prefixes if re.fullmatch(r"\d{1,4}", prefix)]
+    # Bare numbers could be patients too; those of series differ from file to file.
+    if len(numbers) < len(images) or len(set(numbers)) < len(numbers) or len(numbers) < 3 > len(marked):
+        numbers = []
+    series = {*marked, *numbers}
+    ids = sorted(set(prefixes) - series, key=lambda text: (len(text), text))
     for i, one in enumerate(ids):
         for other in ids[i + 1 :]:
             same = other.lower().startswith(one.lower()) and not other[len(one) : len(one) + 1].isalnum()
@@ -278,6 +349,7 @@ def _check_one_study(images: Mapping[str, NameReading]) -> None:
                     f"files of two studies are mixed in one folder: {one} and {other}. "
                     "Give each its own folder, or pass the files with --t1, --t1ce, --t2 and --flair."
                 )
+    return sorted(series) if len(series) > 1 else []
 
 
 def _one_file_each(place: Path, images: Mapping[str, NameReading]) -> dict[MRSequence, Path]:
@@ -308,10 +380,11 @@ def _folder_id(place: Path, images: Mapping[str, NameReading]) -> str:
     return bids.pop() if len(bids) == 1 else _plain_folder_name(place)
 
 
-def _longer_id(place: Path, study_id: str) -> str:
-    """An id with the name of the folder above, for studies whose own folders are called alike."""
-    above = place.resolve().parents[1 if place.name.lower() == "anat" else 0].name
-    return check_study_id(f"{above}_{study_id}", source=f"the name of the folder above {study_id}")
+def longer_id(place: Path, study_id: str, levels: int = 1) -> str:
+    """An id with the names of folders above before it, for studies and patients whose own folders are called alike."""
+    start = 1 if place.name.lower() == "anat" else 0
+    names = [folder.name for folder in list(place.resolve().parents)[start : start + levels] if folder.name]
+    return check_study_id("_".join((*reversed(names), study_id)), source=f"the name of the folder above {study_id}")
 
 
 def _plain_folder_name(place: Path) -> str:

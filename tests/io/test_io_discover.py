@@ -388,3 +388,63 @@ def test_every_real_study_is_found_whole(real_data: Path) -> None:
     assert len(find_study(real_data / "native" / "TCGA-FG-6692").ignored) == 4
     assert find_study(real_data / "negatives" / "MS-patient26").labels is None
     assert find_study(real_data / "longitudinal" / "MS-patient01" / "study1").missing == (T1CE,)
+
+
+# A folder for each sequence, links, series numbers
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("T1/T1.nii.gz", "T1CE/T1CE.nii.gz", "T2/T2.nii.gz", "FLAIR/FLAIR.nii.gz"),
+        ("1_T1/NIFTI/T1.nii.gz", "2_T1GD/NIFTI/T1GD.nii.gz", "3_T2/NIFTI/T2.nii.gz", "4_FLAIR/NIFTI/FLAIR.nii.gz"),
+        ("S_t1.nii/S_t1.nii", "S_t1ce.nii/S_t1ce.nii", "S_t2.nii/S_t2.nii", "S_flair.nii/00000057_brain_flair.nii"),
+        ("5_AX T1/scan.nii", "9_AX T1 C+/scan.nii", "7_AX T2/scan.nii", "8_AX T2 FLAIR/scan.nii"),
+    ],
+)
+def test_a_folder_for_each_sequence_is_one_study(tmp_path: Path, names: tuple[str, ...]) -> None:
+    place = touch(tmp_path / "set" / "S", *names, "5_MASK/NIFTI/MASK.nii.gz", "DWI/dwi.nii.gz")
+    (files,) = find_studies(tmp_path / "set")
+    assert files.id == "S"
+    assert [path.relative_to(place).as_posix() for path in files.files.values()] == list(names)
+    assert find_study(place).files == files.files
+    touch(place, "T1_again/T1.nii.gz")
+    with pytest.raises(InputError, match="2 files could be T1"):
+        find_study(place)
+
+
+def test_time_points_called_like_sequences_are_studies(tmp_path: Path) -> None:
+    touch(tmp_path / "P", *[f"T{time}/{word}.nii.gz" for time in (1, 2) for word in ("t1n", "t1c", "t2w", "t2f")])
+    assert [s.id for s in find_studies(tmp_path / "P")] == ["T1", "T2"]
+    touch(tmp_path / "Q", "T1/flair.nii.gz", "T2/flair.nii.gz")
+    assert [list(s.files) for s in find_studies(tmp_path / "Q")] == [[FLAIR], [FLAIR]]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path / "set" / "case01", "case01_t1.nii.gz")
+    (tmp_path / "set" / "all").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "aa").symlink_to(tmp_path / "set" / "case01")
+    touch(tmp_path / "elsewhere", "case02_t1.nii.gz")
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert [s.id for s in find_studies(tmp_path / "set")] == ["case01", "elsewhere"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("IM-0001-0004-T1 AXIAL", "IM-0001-0005-T1 AXIAL POST CONTRAST", "IM-0001-0006-T2", "IM-0001-0007-FLAIR"),
+        ("5_T1_AX", "11_T1_AX_GD", "7_T2_TSE", "9_T2_FLAIR"),
+        ("e7_s3_T1W", "e7_s9_T1W_GD", "e7_s4_T2W_TSE", "e7_s5_T2W_FLAIR"),
+    ],
+)
+def test_series_numbers_are_no_studies(tmp_path: Path, names: tuple[str, ...]) -> None:
+    files = find_study(touch(tmp_path / "c", *[f"{name}.nii.gz" for name in names]))
+    assert list(files.files) == list(SEQUENCES)
+    assert not files.notes or "series of one exam" in files.notes[0]
+    with pytest.raises(InputError, match="two studies are mixed"):
+        find_study(touch(tmp_path / "d", "001_t1.nii.gz", "002_t1ce.nii.gz"))
+
+
+def test_equal_names_at_several_sites(tmp_path: Path) -> None:
+    touch(tmp_path, *[f"site{site}/001/visit1/t1.nii.gz" for site in "AB"])
+    assert [s.id for s in find_studies(tmp_path)] == ["siteA_001_visit1", "siteB_001_visit1"]
