@@ -73,8 +73,8 @@ def phantom() -> tuple[Study, np.ndarray]:
     return made.study, np.asarray(made.labels.data)
 
 
-PHANTOM = Found((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-REAL = Found((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+PHANTOM = Found((0.8965, 0.9377, 0.8049), (101.357, 35.215, 16.754))
+REAL = Found((0.8991, 0.8732, 0.8106), (48.184, 4.999, 3.717))
 BAND = {"dice": 0.004, "volume": 0.01}
 """Engines and processors differ by a hundredth of that."""
 
