@@ -128,7 +128,7 @@ def _flair(course: Course, index: int) -> list[Look]:
         return []
     unit = course.measure.unit
     words = f"T2/FLAIR disease grew from {totals[smallest]:g} to {now:g} {unit} since {course.visits[smallest].visit}"
-    return [Look(f"T2/FLAIR {course.measure.value}", words)]
+    return [Look("T2/FLAIR", words)]
 
 
 def _flair_total(course: Course, index: int) -> float | None:

@@ -14,6 +14,7 @@ from brats_seg.longitudinal.reading import (
     is_measurable,
     no_row,
     percent_of,
+    root_of,
     size_of,
 )
 
@@ -45,7 +46,7 @@ def read_visit(course: Course, index: int) -> Reading:
     elif gaps or value is None or base is None:
         category, reasons = Category.NE, gaps
     else:
-        category, rule = _without_percentage(course, index, value, nadir) or _by_decrease(course, value, base)
+        category, rule = _without_percentage(course, index, nadir) or _by_decrease(course, value, base)
         reasons = (rule,)
     return Reading(
         category,
@@ -68,9 +69,7 @@ def _is_absent(course: Course, index: int) -> bool:
     return not (seen or course.is_unread(index, course.compartment) or course.unlisted(index, course.compartment))
 
 
-def _without_percentage(
-    course: Course, index: int, value: float, nadir: tuple[float, int] | None
-) -> tuple[Category, str] | None:
+def _without_percentage(course: Course, index: int, nadir: tuple[float, int] | None) -> tuple[Category, str] | None:
     """The categories that need no percentage; None where the change against baseline decides."""
     visit = course.visits[index]
     if not course.targets:
@@ -80,8 +79,10 @@ def _without_percentage(
         if left:
             return Category.PR, f"PR: no {course.compartment} lesion is listed any more, but no CR: {left}"
         return Category.CR, f"CR: no {course.compartment} lesion is seen any more"
-    if nadir is not None and nadir[0] == 0 and value > 0:
-        return Category.SD, "a lesion is seen again after none was left: not measurable, follow"
+    if nadir is not None and nadir[0] == 0:
+        then = {root_of(lesion) for lesion in course.visits[nadir[1]].of(course.compartment)}
+        if any(root_of(lesion) not in then for lesion in visit.of(course.compartment)):
+            return Category.SD, "a lesion is seen after no target was left: not measurable, follow"
     return None
 
 

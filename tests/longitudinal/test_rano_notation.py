@@ -157,6 +157,8 @@ COURSES = [
     ("0 E1 12x12 / 60 E1 5x1 / 120 E1 5x2", "", "B PR! PR!", "rano2 mrano"),
     ("0 E1 12x12 / 60 E1 3x3 / 120 E1 10x10", "", "B PR~ PD", "rano2 rano-hgg"),
     ("0 E1 12x12 / 60 E1 0 / 120 E1 4x3", "", "B CR~ SD", "rano2 mrano"),
+    ("0 E1 30x30 / 60 E1 0 / 120 E1 0 E2 9x9", "", "B CR~ SD", "rano2 mrano"),
+    ("0 E1 30x30 E2 5x5 / 60 E1 0 E2 5x5 / 120 E1 0 E2 5x5", "", "B PR! PR!", ENHANCING),
     ("0 E1 12x12 / 60 E~0.033 / 120 E~0.033", "", "B PR! PR!", ENHANCING),  # specks are no CR
     ("0 E1 12x12 / 60 E1 0 E~1.98", "", "B PR?", ENHANCING),
     ("0 N1 12x12 / 60 N~0.033", "", "B PR?", "rano-lgg"),
@@ -454,7 +456,7 @@ def by_the_text(sizes: list[dict[str, int]]) -> list[str]:
             found.append("SD")
         elif not any(visit.values()):
             found.append("CR")
-        elif not nadir and sums[index]:
+        elif not nadir and any(size and not sizes[sums.index(0)][name] for name, size in visit.items()):
             found.append("SD")
         else:
             found.append("PR" if sums[index] <= 0.5 * sums[0] else "SD")
