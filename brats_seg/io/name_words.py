@@ -23,7 +23,21 @@ SEQUENCE_WORDS: dict[str, MRSequence] = {
 
 CONTRAST = frozenset(
     (
-        *("ce", "gd", "gad", "gado", "gadolinium", "km", "contrast", "contrasted", "enhanced", "enh", "mdc", "dtpa"),
+        *(
+            "ce",
+            "gd",
+            "gad",
+            "gado",
+            "gadolinium",
+            "km",
+            "contrast",
+            "contrasted",
+            "enhanced",
+            "enh",
+            "mdc",
+            "dtpa",
+            "gddtpa",
+        ),
         *(
             "kontrast",
             "kontrastmittel",
@@ -56,6 +70,10 @@ WITHOUT = frozenset(
     )
 )
 """Before a word for contrast, or at the end, they deny it."""
+DENYING = frozenset({"free", "frei", "neg", "negative", "negativ", "none", "minus"})
+"""Behind a word for contrast, they deny it."""
+FILLERS = frozenset({"injection", "iv", "de", "di", "any", "medio", "mezzo", "produit", "of", "von"})
+"""Stand between a denial and the word for contrast."""
 WITH = frozenset({"w", "with", "mit", "avec", "con", "com", "med", "met"})
 NATIVE = frozenset(
     (
@@ -180,7 +198,8 @@ DERIVED = frozenset(
             "mtc",
         ),
         *("mtsat", "mton", "rho", "r1", "r2", "r2star", "r1map", "b0", "b1", "qt1", "mip", "minip", "trace", "perf"),
-        *("mp2rage", "hemo", "fieldmap", "subtrahiert", "sustraccion", "soustraction", "zmap"),
+        *("mp2rage", "hemo", "fieldmap", "subtrahiert", "sustraccion", "soustraction", "zmap", "mapping", "t2s", "t1s"),
+        *("perfusion", "biasfield", "swan", "synthetic", "synthsr", "quotient"),
     )
 )
 """Images made from scans, and scans of another kind."""
@@ -281,8 +300,10 @@ def parts_of(word: str) -> list[str]:
     """A run-together word as its known parts where it is made of nothing else, around one sequence or treatment."""
     if word in _SIMPLE or len(word) > 40:
         return [word]
-    if word.endswith("free") and word[:-4] in CONTRAST:
+    if any(word.removesuffix(end) in CONTRAST for end in ("free", "frei") if word.endswith(end)):
         return [CUT]
+    if word.startswith("gado"):
+        return ["gado"]  # gadobutrol, gadoterate, and whatever comes
     found = _split(word, {})
     if found is None:
         return [word]

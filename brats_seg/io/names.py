@@ -20,10 +20,12 @@ from brats_seg.io.name_words import (
     CONTRAST,
     CUT,
     DASHES,
+    DENYING,
     DERIVED,
     DESCRIPTIVE,
     DOUBTFUL,
     EVENTS,
+    FILLERS,
     FLAIR_WORDS,
     LABELS,
     MASKS,
@@ -33,6 +35,7 @@ from brats_seg.io.name_words import (
     PLACED,
     PLUS,
     SEQUENCE_WORDS,
+    T2_WORDS,
     TARGETS,
     WITH,
     WITHOUT,
@@ -136,12 +139,18 @@ def _role_of_other(words: Sequence[Word], found: _Match | None) -> Role | None:
         return Role.NOT_INPUT
     if held & LABELS or any(text.endswith("segmentation") for text in texts):
         return Role.NOT_INPUT if "brain" in held and "ot" not in held else Role.LABELS
+    minus = texts.index("minus") if "minus" in held else 0
+    difference = all(any(text in SEQUENCE_WORDS for text in side) for side in (texts[:minus], texts[minus:]))
+    if difference or (held & {"gre", "ffe"} and held & T2_WORDS):
+        return Role.NOT_INPUT  # one image less another; a gradient echo, weighted by T2*
     start = found.start if found else 0
     for number, text in enumerate(texts):
         following = texts[number + 1] if number + 1 < len(texts) else ""
         # Before the sequence such words are rather a part of an id, unless they stand right before it.
         near = number >= start or all(other in DESCRIPTIVE for other in texts[number + 1 : start])
-        if near and (text in DERIVED or (text == "sub" and not following[:1].isdigit())):
+        if near and (
+            text in DERIVED or text.endswith(("map", "ratio")) or (text == "sub" and not following[:1].isdigit())
+        ):
             return Role.NOT_INPUT
     return None
 
@@ -232,7 +241,7 @@ def _verdict(rest: Sequence[str], base: int) -> tuple[set[bool | None], int]:
     said: set[bool | None] = set()
     used = 1
     if word in agent:
-        denied = following in (CUT, "minus", "free")
+        denied = following in DENYING | {CUT}
         said, used = {not denied}, 2 if denied or following == PLUS else 1
     elif word == PLUS:
         if following in agent or (base == -1 and not following):  # "T1+" at the end
@@ -241,9 +250,10 @@ def _verdict(rest: Sequence[str], base: int) -> tuple[set[bool | None], int]:
         said, used = {False}, 2 if following in agent else 1
     elif word in NATIVE:
         said = {False}
-    elif word in WITHOUT or (word, following) == ("w", "o"):
+    elif word in WITHOUT or (word, following) in (("w", "o"), ("free", "of"), ("frei", "von")):
         used = 2 if word == "w" else 1
-        used += used < len(rest) and rest[used] in ("injection", "iv", "de", "any")
+        while used < len(rest) and rest[used] in FILLERS:
+            used += 1
         if used < len(rest) and rest[used] in agent:
             said, used = {False}, used + 1
         elif not following or base > 0:

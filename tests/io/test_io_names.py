@@ -14,6 +14,7 @@ from brats_seg.io.names import Role, read_name, read_names
 T1, T1CE, T2, FLAIR = SEQUENCES
 
 NATIVE = """
+T1_KM-frei|T1_kontrastfrei|T1_sin_medio_de_contraste|T1_free_of_contrast|T1_ce_neg|T1_contrast-negative
 T1_wo_contrast|T1_wo_gd|T1_ohne_KM|T1 C-|T1-C
 P01_T1c-|T1_Gd-|T1_contrast_free|T1_no_gd|T1_without_contrast|T1 w_o contrast
 T1_sans_gado|T1_sans_injection_gado|T1_sin_contraste
@@ -32,6 +33,7 @@ T1W_SE|5_T1_AX|T1_reg_T2|T1-on-T2|T1_to_SRI_brain
 T1_to_flair|T1_brain_masked|t1_tirm_tra_dark-fluid|T1 без контраста|T1平扫
 """
 ENHANCED = """
+T1_GdDTPA|T1_Gd-DTPA|T1_gadobutrol|T1_gadoteridol_ax
 T1 C+|T1_plus_C|T1+C|T1+Gd|P01_T1c+|MPRAGE+C
 T1 +C|T1 (C+)|T1+|Ax FSPGR 3D +C|SAG T1 BRAVO +C|Ax T1 FLAIR +C|T1 FLAIR Gd
 t1_mprage_sag_KM|t1_mpr_tra_iso_KM|T1_nach_KM|T1_apres_gado
@@ -61,7 +63,7 @@ T1_no_foo_gd_native_plus_C|t1_t1ce|scan|T1_apres
 DERIVED = """
 t1ce_sub|T1_subtr|T1_T2ratio|R1map_t1|T1_MT|T1_inv2
 UNI_T1|t1ce_minus_t1_sub|T1_map|T1_phase|T1_ratio_T2|subtraction_T1
-sub_T1ce|T1_delta|T1_mtr|T1_mp2rage_uni|T2_star|X_adc|T1_brain_mask|T1_brainmask|brain_mask|X_mask
+sub_T1ce|t1ce_minus_t1|T2_mapping|T2s|T2_GRE|T1_perfusion|T1_biasfield|T1_T2quotient|T1_delta|T1_mtr|T1_mp2rage_uni|T2_star|X_adc|T1_brain_mask|T1_brainmask|brain_mask|X_mask
 """
 LABELS = """
 VSD.Brain_3more.XX.O.OT.54517|W39_1998.09.19_Segm|TCGA-02-0006_GlistrBoost_ManuallyCorrected
