@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from brats_seg.core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from brats_seg.longitudinal.rano import ResponseAssessment
+    from brats_seg.longitudinal.assessment import ResponseAssessment
     from brats_seg.longitudinal.reading import Measure
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
     from brats_seg.core.tables import read_table
     from brats_seg.io.output import write_text
     from brats_seg.io.visit_table import read_table_text
+    from brats_seg.longitudinal.assessment import Disease
     from brats_seg.longitudinal.criteria import criteria_named
-    from brats_seg.longitudinal.rano import Disease, assess
+    from brats_seg.longitudinal.rano import assess
     from brats_seg.longitudinal.response_tables import responses_csv, responses_json
     from brats_seg.longitudinal.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories
 

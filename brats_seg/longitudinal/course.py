@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from brats_seg.core.tables import DAY_ZERO
+from brats_seg.longitudinal.assessment import Disease, ResponseAssessment
 from brats_seg.longitudinal.criteria import Compartment, Criteria
 from brats_seg.longitudinal.history import (
     Calendar,
@@ -17,7 +18,7 @@ from brats_seg.longitudinal.history import (
     VisitMeasurements,
 )
 from brats_seg.longitudinal.lesion_course import COMPARTMENTS, RegionCourse
-from brats_seg.longitudinal.rano import Disease, ResponseAssessment, assess
+from brats_seg.longitudinal.rano import assess
 from brats_seg.longitudinal.reading import Category
 from brats_seg.longitudinal.repeatability import GIVEN, Change, Measured, change_between
 

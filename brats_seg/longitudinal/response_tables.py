@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from brats_seg.longitudinal.rano import ResponseAssessment, ResponseRow
+from brats_seg.longitudinal.assessment import ResponseAssessment, ResponseRow
 from brats_seg.longitudinal.reading import Measure
 from brats_seg.longitudinal.tables import dated
 

@@ -21,6 +21,7 @@ from brats_seg.core.tables import DAY_ZERO
 from brats_seg.core.volume import Grid
 from brats_seg.io.visits import Dating, PatientFiles
 from brats_seg.longitudinal.align import PREFERRED, Alignment, VisitScan, align_visits, common_grid
+from brats_seg.longitudinal.assessment import Disease, ResponseAssessment
 from brats_seg.longitudinal.course import (
     FOLLOWED,
     ChangeRow,
@@ -37,7 +38,6 @@ from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
 from brats_seg.longitudinal.criteria import Compartment, criteria_named
 from brats_seg.longitudinal.history import Calendar, ClinicalEvent, PatientHistory
 from brats_seg.longitudinal.lesion_course import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
-from brats_seg.longitudinal.rano import Disease, ResponseAssessment
 from brats_seg.pipeline.follow_kept import alignment_key, known_alignments, known_changes
 from brats_seg.pipeline.follow_paired import PAIRED_REGION, PairedChange, paired_changes
 from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit

@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from brats_seg.longitudinal.assessment import ResponseRow
 from brats_seg.longitudinal.course import ML_DECIMALS, MM_DECIMALS, ChangeRow
 from brats_seg.longitudinal.history import ClinicalEvent
 from brats_seg.longitudinal.lesion_course import COMPARTMENTS, LesionRow
-from brats_seg.longitudinal.rano import ResponseRow
 from brats_seg.longitudinal.reading import Measure
 from brats_seg.longitudinal.repeatability import error_words
 from brats_seg.longitudinal.response_tables import episode_record, response_record

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from brats_seg.longitudinal.assessment import OVERALL, ResponseAssessment, ResponseRow
 from brats_seg.longitudinal.criteria import RANO2, Compartment, Criteria
 from brats_seg.longitudinal.history import (
     ClinicalEvent,
@@ -20,7 +21,7 @@ from brats_seg.longitudinal.history import (
     PatientHistory,
     VisitMeasurements,
 )
-from brats_seg.longitudinal.rano import OVERALL, ResponseAssessment, ResponseRow, assess
+from brats_seg.longitudinal.rano import assess
 from brats_seg.longitudinal.reading import Category, Measure
 from brats_seg.longitudinal.settle import Status
 from brats_seg.phantom.tumour import TumourKind

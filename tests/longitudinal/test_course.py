@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from brats_seg.longitudinal.assessment import UNDATED, Disease
 from brats_seg.longitudinal.course import (
     NOT_VALIDATED,
     VisitVolumes,
@@ -24,7 +25,6 @@ from brats_seg.longitudinal.growth import Estimate, Refusal
 from brats_seg.longitudinal.history import ClinicalEvent, EventKind
 from brats_seg.longitudinal.lesion_course import LesionRow, RegionCourse
 from brats_seg.longitudinal.matching import Relation
-from brats_seg.longitudinal.rano import UNDATED, Disease
 from brats_seg.longitudinal.reading import Category, Measure
 
 START = date(2024, 1, 1)

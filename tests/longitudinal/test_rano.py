@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import UsageError
+from brats_seg.longitudinal.assessment import Disease, ResponseRow
 from brats_seg.longitudinal.criteria import (
     CRITERIA,
     MRANO,
@@ -27,7 +28,7 @@ from brats_seg.longitudinal.criteria import (
     criteria_named,
 )
 from brats_seg.longitudinal.history import LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.longitudinal.rano import Disease, ResponseRow, assess, combine
+from brats_seg.longitudinal.rano import assess, combine
 from brats_seg.longitudinal.reading import Category, Measure
 from brats_seg.longitudinal.settle import Answer, Status
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from courses import history
 
+from brats_seg.longitudinal.assessment import Disease
 from brats_seg.longitudinal.criteria import BENT_2011, CRITERIA, ELLINGSON_2017, WEN_2010, WEN_2023
-from brats_seg.longitudinal.rano import Disease, assess
+from brats_seg.longitudinal.rano import assess
 from brats_seg.longitudinal.reading import Measure
 
 B = "baseline"

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import UsageError
+from brats_seg.longitudinal.assessment import Disease, ResponseAssessment, ResponseRow
 from brats_seg.longitudinal.criteria import CRITERIA, RANO2, Compartment, Criteria, Mark
 from brats_seg.longitudinal.history import LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.longitudinal.rano import Disease, ResponseAssessment, ResponseRow, assess
+from brats_seg.longitudinal.rano import assess
 from brats_seg.longitudinal.reading import Category, Measure
 
 SIDES = {"E": Compartment.ENHANCING, "N": Compartment.NON_ENHANCING}
