@@ -208,6 +208,9 @@ def _open(arguments: argparse.Namespace, config: Recipe, world: World) -> _Job:
         )
     )
     split = world.in_turn(lambda: open_split(packs, config, arguments.folds, run, start=arguments.init))
+    if world.is_first:
+        for line in split.kept_together:
+            say(f"kept in one fold: {line}", quiet=arguments.quiet)
     return _Job(arguments, packs, beside, config, split, shown)
 
 

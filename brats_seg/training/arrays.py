@@ -18,15 +18,33 @@ from brats_seg.io.output import atomic_write
 MADE_AGAIN = "remove it, it is made again"
 """What to do about a damaged file that is only kept to save time."""
 
+_KEY = "key"
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], *, key: bytes = b"") -> None:
     """Write arrays by name, whole or not at all.
+
+    Args:
+        path: the file.
+        arrays: what it holds.
+        key: digest of all that the arrays were made of, so that a file made of something else is not taken for it.
 
     Raises:
         OutputError: if the file cannot be written.
     """
+    held = {**arrays, **({_KEY: np.frombuffer(key, np.uint8)} if key else {})}
     with atomic_write(path) as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # the stub knows no mapping of arrays
+        np.savez_compressed(stream, **held)  # type: ignore[arg-type]  # the stub knows no mapping of arrays
+
+
+def has_key(path: Path, key: bytes) -> bool:
+    """Whether a file of :func:`write_arrays` is there, whole, and of this key."""
+    try:
+        with np.load(path) as held:
+            return _KEY in held and bytes(held[_KEY]) == key
+    except _DAMAGE:
+        return False
 
 
 @contextmanager
@@ -48,6 +66,6 @@ def open_arrays(
     try:
         with np.load(path) as held:
             yield held
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as failure:
+    except _DAMAGE as failure:
         reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else failure
         raise error(f"{path} is missing or damaged ({reason}); {remedy}") from failure

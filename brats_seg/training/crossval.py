@@ -8,6 +8,7 @@ widths) is fitted for each fold on the other folds.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from brats_seg.inference.predict import Predictor, StageOutputs, combine
 from brats_seg.models.bundle import CARD, ModelBundle, find_model
 from brats_seg.models.engines import open_engine
 from brats_seg.models.ensemble import join_stages
-from brats_seg.training.arrays import open_arrays, write_arrays
+from brats_seg.training.arrays import has_key, open_arrays, write_arrays
 from brats_seg.training.calibrate import Case
 from brats_seg.training.card import JOINED
 from brats_seg.training.config import TrainConfig, train_config
@@ -267,8 +268,8 @@ class Jury:
             mark = "_" + hashlib.sha256(repr(held).encode()).hexdigest()[:12]
         return fold_folder(self.run, fold) / f"outputs{self.suffix}{mark}"
 
-    def predictors(self, fold: int, packs: Sequence[PackedStudy]) -> Iterator[tuple[Predictor, list[PackedStudy]]]:
-        """Who predicts which of the studies ``fold`` keeps out.
+    def models(self, fold: int, packs: Sequence[PackedStudy]) -> Iterator[tuple[list[ModelBundle], list[PackedStudy]]]:
+        """Which models predict which of the studies ``fold`` keeps out.
 
         Raises:
             InputError: if ``beside`` has no split, or one of other studies.
@@ -278,14 +279,32 @@ class Jury:
         kept_out = [by_id[study] for study in self.split.folds[fold]]
         own = fold_model(self.config, fold, self.run)
         if self.beside is None:
-            yield self._joined([own]), kept_out
+            yield [own], kept_out
             return
         for other, ids in enumerate(read_split(self.beside / SPLIT, packs).folds):
             both = [pack for pack in kept_out if pack.id in ids]
             if both:
-                yield self._joined([own, held_model(self.beside, other)]), both
+                yield [own, held_model(self.beside, other)], both
 
-    def _joined(self, bundles: Sequence[ModelBundle]) -> Predictor:
+    def predictors(self, fold: int, packs: Sequence[PackedStudy]) -> Iterator[tuple[Predictor, list[PackedStudy]]]:
+        """Who predicts which of the studies ``fold`` keeps out; errors as for :meth:`models`."""
+        for bundles, studies in self.models(fold, packs):
+            yield self.joined(bundles), studies
+
+    def key_of(self, bundles: Sequence[ModelBundle], pack: PackedStudy) -> bytes:
+        """Digest of all that decides what the models give for a study."""
+        first = bundles[0].card
+        deciding = {
+            "stages": [stage.decides() for bundle in bundles for stage in bundle.card.stages],
+            "roi": [first.postprocess.roi_threshold, first.postprocess.roi_margin_mm],
+            "divisor": first.prepare.get("divisor"),
+            "mirror": self.mirror,
+            "study": hashlib.sha256(pack.image.tobytes() + pack.labels.tobytes()).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).digest()
+
+    def joined(self, bundles: Sequence[ModelBundle]) -> Predictor:
+        """The mean of these models."""
         return joined_predictor(bundles, mirror=self.mirror, device=self.device)
 
 
@@ -304,24 +323,26 @@ def joined_predictor(bundles: Sequence[ModelBundle], *, mirror: bool = False, de
 def outputs_of(
     packs: Sequence[PackedStudy], jury: Jury, fold: int, *, tick: Callable[[], object] = lambda: None
 ) -> list[Path]:
-    """Files with what is said about the studies a fold keeps out; those that are there are kept."""
+    """Files with what is said about the studies a fold keeps out.
+
+    Those that are there are kept where the same models gave them for the same study.
+    """
     folder = jury.outputs(fold, packs)
     folder.mkdir(exist_ok=True)
-    ids = jury.split.folds[fold]
-    paths = {study: folder / f"{study}.npz" for study in ids}
-    missing = {study for study, path in paths.items() if not path.exists()}
-    for predictor, studies in jury.predictors(fold, packs) if missing else ():
+    paths = {study: folder / f"{study}.npz" for study in jury.split.folds[fold]}
+    for bundles, studies in jury.models(fold, packs):
+        digests = {pack.id: jury.key_of(bundles, pack) for pack in studies}
+        missing = [pack for pack in studies if not has_key(paths[pack.id], digests[pack.id])]
+        predictor = jury.joined(bundles) if missing else None
         for pack in studies:
-            if pack.id in missing:
-                write_case(predict_case(predictor, pack), paths[pack.id])
-                tick()
-    for _ in set(ids) - missing:
-        tick()
-    return [paths[study] for study in ids]
+            if predictor is not None and pack in missing:
+                write_case(predict_case(predictor, pack), paths[pack.id], key=digests[pack.id])
+            tick()
+    return list(paths.values())
 
 
-def write_case(case: Case, path: Path) -> None:
-    """Write a case, whole or not at all."""
+def write_case(case: Case, path: Path, *, key: bytes = b"") -> None:
+    """Write a case, whole or not at all; ``key`` as for :func:`~brats_seg.training.arrays.write_arrays`."""
     rise = np.empty(0, np.float16) if case.rise is None else case.rise
     arrays: dict[str, NDArray[np.generic]] = {"labels": case.labels, "brain": np.packbits(case.brain), "rise": rise}
     if case.outputs.whole is not None:
@@ -329,7 +350,7 @@ def write_case(case: Case, path: Path) -> None:
     if case.outputs.close is not None and case.outputs.box is not None:
         arrays["close"] = case.outputs.close
         arrays["box"] = np.array([[side.start, side.stop] for side in case.outputs.box])
-    write_arrays(path, arrays)
+    write_arrays(path, arrays, key=key)
 
 
 def read_case(path: Path) -> Case:

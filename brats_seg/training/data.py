@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, LabelSchema
 from brats_seg.core.study import SEQUENCES, PreparedStudy, patient_of
 from brats_seg.core.volume import Volume
 from brats_seg.evaluation.boxes import bounding_box
+from brats_seg.preprocessing.likeness import fingerprints
 from brats_seg.preprocessing.restore import move
 from brats_seg.training.arrays import open_arrays, write_arrays
 
@@ -54,6 +56,11 @@ class PackedStudy:
         """The patient a study belongs to."""
         return patient_of(self.id)
 
+    @cached_property
+    def heads(self) -> dict[str, str]:
+        """Fingerprint of the head in each sequence, by which scans are known again whatever they are called."""
+        return fingerprints(self.image.astype(np.float32), (self.image != 0).any(axis=0))
+
     def fingerprint(self) -> bytes:
         """The same for the same scans and label, whatever they are called; of the label and a slice of the scans."""
         middle = self.image[:, self.image.shape[1] // 2]
@@ -81,12 +88,18 @@ def pack_study(prepared: PreparedStudy, labels: Volume, schema: LabelSchema) -> 
     return PackedStudy(prepared.id, np.ascontiguousarray(image[(slice(None), *box)]), np.ascontiguousarray(moved[box]))
 
 
-def write_pack(pack: PackedStudy, folder: Path) -> Path:
-    """Write ``<id>.npz`` into ``folder``, whole or not at all."""
+def write_pack(pack: PackedStudy, folder: Path, *, key: bytes = b"") -> Path:
+    """Write ``<id>.npz`` into ``folder``, whole or not at all.
+
+    Args:
+        pack: the study.
+        folder: made where it is not there.
+        key: digest of the files and settings it was packed from, for :func:`~brats_seg.training.arrays.has_key`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pack.id}.npz"
     made_of = {"made_of": np.array(pack.made_of)} if pack.made_of else {}
-    write_arrays(path, {"image": pack.image, "labels": pack.labels, **made_of})
+    write_arrays(path, {"image": pack.image, "labels": pack.labels, **made_of}, key=key)
     return path
 
 

@@ -78,6 +78,6 @@ def _check_kept_out(sources: Sequence[ModelBundle], split: Split) -> None:
 
 
 def _check_same(held: ModelBundle, source: ModelBundle, prepare: Mapping[str, Any]) -> None:
-    files = [[dict(stage.files) for stage in bundle.card.stages] for bundle in (held, source)]
-    if files[0] != files[1] or settings_key(held.card.prepare) != settings_key(prepare):
+    stages = [[stage.decides() for stage in bundle.card.stages] for bundle in (held, source)]
+    if stages[0] != stages[1] or settings_key(held.card.prepare) != settings_key(prepare):
         raise ModelError(f"{held.folder} is another model than the one to be judged; choose another run folder")

@@ -13,6 +13,7 @@ from torch import nn
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.study import patient_of
+from brats_seg.preprocessing.likeness import same_head
 from brats_seg.training.augment import Chance, draw_sample
 from brats_seg.training.config import TrainConfig, check_wanted
 from brats_seg.training.data import PackedStudy, TrainingCase, only, training_case
@@ -22,6 +23,7 @@ from brats_seg.training.losses import RegionLoss
 from brats_seg.training.mixed import PhantomCase, draw_phantom_sample, open_phantoms
 from brats_seg.training.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, with_priors
 from brats_seg.training.runs import WEIGHTS, open_run, with_known_steps, write_seen
+from brats_seg.training.splits import find_patients
 from brats_seg.training.state import CHECKPOINT, TrainState, open_state, save_state, update_average
 from brats_seg.training.validate import validate
 
@@ -124,14 +126,10 @@ def train(
             open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
-    chosen, kept_out = _divide(packs, config)
-    others = without_made_of(sources.auxiliary if config.auxiliary > 0 else (), kept_out)
-    cubes = sources.cubes if config.cubes > 0 else ()
+    parted = _parted(packs, config, sources)
     if world.is_first:
-        write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *others, *cubes]})
-    chosen, kept_out, others, cubes = (
-        [only(pack, config.sequences) for pack in part] for part in (chosen, kept_out, others, cubes)
-    )
+        record_seen(packs, config, sources, run)
+    chosen, kept_out, others, cubes = ([only(pack, config.sequences) for pack in part] for part in parted)
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
     placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
@@ -266,18 +264,25 @@ def without_made_of(made: Sequence[PackedStudy], kept_out: Sequence[PackedStudy]
 
 
 def _check_leak(packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
-    """No auxiliary study may be one of the data set, which may be kept out."""
-    known = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
+    """No auxiliary study may be of a patient of the data set, who may be kept out."""
+    heads = {pack.id: pack.heads for pack in packs} if auxiliary else {}
+    exact = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
     for pack in auxiliary:
-        same = known.get(pack.fingerprint())
-        if same is not None:
+        # A volume made of studies names them, and is left out where one of them is kept out.
+        same = exact.get(pack.fingerprint()) or ("" if pack.made_of else same_head(pack.heads, heads))
+        if same:
             raise InputError(
-                f"auxiliary study {pack.id} is {same} of the data set; no study may be trained on and kept out"
+                f"auxiliary study {pack.id} is {same} of the data set, or shows the same head; no study may be trained "
+                "on and kept out"
             )
 
 
-def _divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[PackedStudy], list[PackedStudy]]:
-    """Studies to train on, and those kept out."""
+def divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[PackedStudy], list[PackedStudy]]:
+    """Studies to train on, and those kept out.
+
+    Raises:
+        InputError: if a study that is to be kept out is unknown, nothing is left to train on, or a patient is in both.
+    """
     kept_out = set(config.validation)
     unknown = sorted(kept_out - {pack.id for pack in packs})
     if unknown:
@@ -285,7 +290,32 @@ def _divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[Pac
     chosen = [pack for pack in packs if pack.id not in kept_out]
     if not chosen:
         raise InputError("no study is left to train on: the configuration validates on all of them")
+    patients = find_patients(packs).of if kept_out else {}
+    trained = {patients[pack.id]: pack.id for pack in chosen} if kept_out else {}
+    for study in sorted(kept_out):
+        if patients[study] in trained:
+            raise InputError(
+                f"the configuration validates on {study} and trains on {trained[patients[study]]} of the same patient; "
+                "keep out both"
+            )
     return chosen, [pack for pack in packs if pack.id in kept_out]
+
+
+def record_seen(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sources, run: Path) -> None:
+    """Write down what a run trains on.
+
+    Raises:
+        OutputError: if it was begun on other scans or labels.
+    """
+    chosen, _, others, cubes = _parted(packs, config, sources)
+    write_seen(run, {pack.id: pack.fingerprint() for pack in [*chosen, *others, *cubes]})
+
+
+def _parted(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sources) -> tuple[Sequence[PackedStudy], ...]:
+    """Studies to train on, those kept out, auxiliary ones and cubes."""
+    chosen, kept_out = divide(packs, config)
+    others = without_made_of(sources.auxiliary if config.auxiliary > 0 else (), kept_out)
+    return chosen, kept_out, others, sources.cubes if config.cubes > 0 else ()
 
 
 def _cases(

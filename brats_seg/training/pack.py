@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from brats_seg.core.labels import Region
 from brats_seg.core.volume import Volume
 from brats_seg.io.discover import StudyFiles, find_studies
 from brats_seg.preprocessing.settings import PrepareConfig
+from brats_seg.training.arrays import has_key
 from brats_seg.training.data import (
     PackedStudy,
     load_packs,
@@ -26,13 +28,17 @@ from brats_seg.training.data import (
 )
 from brats_seg.training.loop import Sources
 
+PACK_VERSION = 1
+"""Raised when studies are prepared or packed in another way than before, so that older packs are made again."""
+
 
 def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bool = True) -> list[PackedStudy]:
     """The packs of a data set, made where they are not there yet.
 
     Args:
         data: a folder of packs (``*.npz``), or of labelled studies.
-        cache: where packs of studies are kept, in a folder for each preprocessing; those that are there are reused.
+        cache: where packs of studies are kept, in a folder for each preprocessing; those that are there are reused
+            where they were made of the very same scans and label.
         config: preprocessing.
         progress: show a progress bar.
 
@@ -45,15 +51,22 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
     place = cache / hashlib.sha256(repr(config).encode()).hexdigest()[:12]
     packs: list[PackedStudy] = []
     wrong: list[str] = []
+    stale: list[str] = []
     studies = list(find_studies(data))
     for files in tqdm(studies, desc="pack studies", disable=not progress):
         held = place / f"{files.id}.npz"
         try:
-            if not held.exists():
-                write_pack(_pack(files, config), place)
+            key = _digest(files, config)
+            if not has_key(held, key):
+                stale += [files.id] if held.exists() else []
+                write_pack(_pack(files, config), place, key=key)
             packs.append(read_pack(held))
         except InputError as error:
             wrong.append(f"{files.id}: {error}")
+    if stale:
+        tqdm.write(
+            f"packed again, for scans, label or the way of packing have changed: {', '.join(stale)}", file=sys.stderr
+        )
     if wrong:
         raise InputError(
             f"{len(wrong)} of {len(studies)} studies cannot be used for training; mend or remove them:\n  "
@@ -115,6 +128,19 @@ def open_auxiliary(
         for name, data in zip(names, datasets, strict=True)
         for pack in with_teacher(open_dataset(data, cache / "auxiliary" / name, config, progress=progress), teacher)
     ]
+
+
+def _digest(files: StudyFiles, config: PrepareConfig) -> bytes:
+    """Of everything a pack is made of: the bytes of scans and label, what the label is called, and the preparation."""
+    from brats_seg.io.nifti import file_sha256  # noqa: PLC0415 - as for _pack
+    from brats_seg.io.sidecar import read_schema_sidecar  # noqa: PLC0415
+
+    parts = [f"pack {PACK_VERSION}", repr(config)]
+    parts += [f"{sequence.value} {file_sha256(path)}" for sequence, path in sorted(files.files.items())]
+    if files.labels is not None:
+        schema = read_schema_sidecar(files.labels)
+        parts += [files.labels.name, file_sha256(files.labels), "" if schema is None else schema.name]
+    return hashlib.sha256("\n".join(parts).encode()).digest()
 
 
 def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:

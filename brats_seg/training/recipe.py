@@ -16,7 +16,7 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.training.config import TrainConfig, train_config
 from brats_seg.training.data import PackedStudy
 from brats_seg.training.distributed import ALONE, World
-from brats_seg.training.loop import NOTHING_ELSE, Sources, train
+from brats_seg.training.loop import NOTHING_ELSE, Sources, record_seen, train
 from brats_seg.training.runs import WEIGHTS, open_run, read_yaml, with_known_steps, with_settings
 from brats_seg.training.state import is_complete
 
@@ -147,7 +147,8 @@ def train_stages(
         folder = run / name
         stage = with_known_steps(asked, folder)
         if is_complete(folder, stage):
-            open_run(folder, stage, resume=True)  # which refuses other settings; nothing else is to be done
+            open_run(folder, stage, resume=True)  # which refuses other settings
+            record_seen(packs, stage, sources, folder)  # and this other studies
             continue
         left = None if until is None else until - time.monotonic()
         if world.decide(left is not None and left <= 0):

@@ -69,7 +69,19 @@ def read_run_config(run: Path) -> TrainConfig:
 
 
 def write_seen(run: Path, studies: Mapping[str, bytes]) -> None:
-    """Record the studies a run trains on, by id and fingerprint."""
+    """Record the studies a run trains on, by id and fingerprint.
+
+    Raises:
+        OutputError: if the run was begun on others, whose weights it holds.
+    """
+    if (run / SEEN).exists():
+        before = {study: fingerprint for fingerprint, study in read_seen(run).items()}
+        changed = sorted(study for study in {*before, *studies} if before.get(study) != studies.get(study))
+        if changed:
+            raise OutputError(
+                f"{run} was begun on other scans or labels of {', '.join(changed[:5])} ({len(changed)} in all); its "
+                "weights are of those. Choose another run folder, or remove this one."
+            )
     held = {study: fingerprint.hex() for study, fingerprint in studies.items()}
     write_text(run / SEEN, json.dumps(held, indent=1) + "\n")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,17 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import DEFAULT_SCHEMA, Region
 from brats_seg.core.study import patient_of
 from brats_seg.io.output import write_text
+from brats_seg.preprocessing.likeness import SAME_HEAD_FROM, likeness
 from brats_seg.training.data import PackedStudy
 
 SPLIT = "split.json"
 """Name of the file beside the folds."""
 SIZE_LIMITS_ML = (50.0, 120.0)
 """Whole tumours are small below the first, large from the second; thirds of BraTS, roughly."""
+MAX_VISITS = 12
+"""More studies with a common name than this are a site's, and no patient's."""
+_VISIT = re.compile(r"(.*\d)[_\-. ]+(?=.)(?:(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d|[A-Za-z]{0,12}\d{0,3})$")
+"""An id that ends in what may be a visit: a date, a word, or a number of at most three digits, behind a number."""
 ENHANCING_LIMITS = (0.02, 0.15)
 """Enhancing share of the whole tumour: next to none (low grade as a rule), some, much (high grade)."""
 
@@ -34,11 +39,13 @@ class Split:
         seed: what the split was drawn from.
         folds: ids of the studies tested in each fold; every study is in one.
         strata: study id to what it was balanced by.
+        kept_together: why studies with ids of different patients are in one fold, in words.
     """
 
     seed: int
     folds: tuple[tuple[str, ...], ...]
     strata: dict[str, tuple[str, ...]]
+    kept_together: tuple[str, ...] = ()
 
     def fold_of(self, study_id: str) -> int:
         """Number of the fold in which a study is tested.
@@ -57,7 +64,72 @@ class Split:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to ``split.json``."""
-        return {"seed": self.seed, "folds": [list(ids) for ids in self.folds], "strata": self.strata}
+        together = list(self.kept_together)
+        return {
+            "seed": self.seed,
+            "folds": [list(ids) for ids in self.folds],
+            "strata": self.strata,
+            "kept_together": together,
+        }
+
+
+class Patients(NamedTuple):
+    """Which studies belong to one patient.
+
+    Attributes:
+        of: study id to the first id of its patient.
+        why: what else than the ids put studies together, in words.
+    """
+
+    of: dict[str, str]
+    why: tuple[str, ...]
+
+
+def find_patients(packs: Sequence[PackedStudy], *, at_least: int | None = None) -> Patients:
+    """Put the studies of one patient together: by their ids, by what ids have in common, and by their heads.
+
+    Names as ``P1_a`` and ``P1_b`` suggest one patient, and so do scans of one head, whatever they are called. Too much
+    kept together costs a little balance; too little makes every figure of a cross-validation too good.
+
+    Args:
+        packs: the studies.
+        at_least: patients that are wanted; names that would leave fewer are not read as visits. None leaves what names
+            only suggest out.
+    """
+    of = {pack.id: pack.patient for pack in sorted(packs, key=lambda p: p.id)}
+    why: list[str] = []
+    visits: dict[str, list[str]] = {}
+    for study, patient in of.items():
+        named = _VISIT.match(study)
+        if patient == study and named:
+            visits.setdefault(named.group(1), []).append(study)
+    suggested = {stem: ids for stem, ids in visits.items() if 2 <= len(ids) <= MAX_VISITS}
+    left = len(set(of.values())) - sum(len(ids) - 1 for ids in suggested.values())
+    if at_least is not None and left >= at_least:
+        for stem, ids in suggested.items():
+            _join(of, ids)
+            why.append(f"{', '.join(ids)}: taken for visits of one patient, {stem}, by their names")
+    for one, other in _alike(packs):
+        if of[one] != of[other]:
+            _join(of, [one, other])
+            why.append(f"{one}, {other}: their scans show the same head")
+    return Patients(of, tuple(why))
+
+
+def _join(of: dict[str, str], ids: Sequence[str]) -> None:
+    names = {of[study] for study in ids}
+    for study, patient in of.items():
+        if patient in names:
+            of[study] = min(names)
+
+
+def _alike(packs: Sequence[PackedStudy]) -> Iterator[tuple[str, str]]:
+    """Pairs of studies whose scans show the same head."""
+    ordered = sorted(packs, key=lambda p: p.id)
+    for k, pack in enumerate(ordered):
+        for other in ordered[k + 1 :]:
+            if likeness(pack.heads, other.heads) >= SAME_HEAD_FROM:
+                yield pack.id, other.id
 
 
 def stratum(pack: PackedStudy) -> tuple[str, str, str]:
@@ -75,7 +147,8 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
     """Deal patients out to folds.
 
     One after the other, those of the rarest kind first, goes where fewest of its kind are (after Sechidis et al.
-    2011, doi:10.1007/978-3-642-23808-6_10); chance decides between equals. A patient's visits stay together.
+    2011, doi:10.1007/978-3-642-23808-6_10); chance decides between equals. A patient's visits stay together
+    (:func:`find_patients`).
 
     Args:
         packs: the studies; order does not matter.
@@ -87,8 +160,9 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
         InputError: if there are fewer patients than folds, fewer than two folds, or ``dealt`` is of another number.
     """
     patients: dict[str, list[PackedStudy]] = {}
+    found = find_patients(packs, at_least=folds)
     for pack in sorted(packs, key=lambda p: p.id):
-        patients.setdefault(pack.patient, []).append(pack)
+        patients.setdefault(found.of[pack.id], []).append(pack)
     if folds < 2 or len(patients) < folds:
         raise InputError(f"{len(patients)} patients cannot be dealt out to {folds} folds; 2 to {len(patients)} work")
     if len(dealt) not in (0, folds):
@@ -106,7 +180,7 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
         counts[fold].update(kinds[patient])
         counts[fold]["studies"] += len(patients[patient])
 
-    fold_of = {patient_of(study): fold for fold, ids in enumerate(dealt) for study in ids}
+    fold_of = {found.of.get(study, patient_of(study)): fold for fold, ids in enumerate(dealt) for study in ids}
     for patient in filter(fold_of.__contains__, order):
         deal(patient, fold_of[patient])
     for patient in (patient for patient in order if patient not in fold_of):
@@ -119,8 +193,8 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
             range(folds), key=lambda f: (counts[f]["studies"] >= -(-len(packs) // folds), crowd[f], weights[f])
         )
         deal(patient, chosen)
-    strata = {pack.id: kinds[pack.patient] for pack in packs}
-    return Split(seed, tuple(tuple(sorted(ids)) for ids in held), dict(sorted(strata.items())))
+    strata = {pack.id: kinds[found.of[pack.id]] for pack in packs}
+    return Split(seed, tuple(tuple(sorted(ids)) for ids in held), dict(sorted(strata.items())), found.why)
 
 
 def divide_split(split: Split, packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:
@@ -146,7 +220,7 @@ def divide_split(split: Split, packs: Sequence[PackedStudy], folds: int, *, seed
         raise UsageError(f"{len(split.folds)} folds cannot be divided into {folds}; choose a multiple")
     by_id = {pack.id: pack for pack in packs}
     dealt = [draw_split([by_id[study] for study in ids], parts, seed=seed).folds for ids in split.folds]
-    return Split(seed, tuple(part for divided in dealt for part in divided), split.strata)
+    return Split(seed, tuple(part for divided in dealt for part in divided), split.strata, split.kept_together)
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -166,6 +240,7 @@ def read_split(path: Path, packs: Sequence[PackedStudy]) -> Split:
             int(held["seed"]),
             tuple(tuple(map(str, ids)) for ids in held["folds"]),
             {str(name): tuple(kind) for name, kind in held["strata"].items()},
+            tuple(map(str, held.get("kept_together", ()))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} is no split of brats-seg ({error}); remove it to draw a new one") from error
@@ -177,9 +252,13 @@ def read_split(path: Path, packs: Sequence[PackedStudy]) -> Split:
             f"{path.name} is not of this data set: it differs in {', '.join(changed[:5]) or 'doubled studies'}. "
             "Choose another run folder."
         )
-    fold_of_patient: dict[str, int] = {}
-    for pack in packs:
-        fold = split.fold_of(pack.id)
-        if fold_of_patient.setdefault(pack.patient, fold) != fold:
-            raise InputError(f"{path.name} tests visits of patient {pack.patient} in two folds; remove it")
+    first: dict[str, str] = {}
+    patients = find_patients(packs, at_least=len(split.folds)).of
+    for study, patient in sorted(patients.items()):
+        other = first.setdefault(patient, study)
+        if split.fold_of(study) != split.fold_of(other):
+            raise InputError(
+                f"{path.name} tests {other} and {study}, which are of one patient, in two folds; choose another run "
+                "folder, which gets a split of its own"
+            )
     return split

@@ -18,9 +18,10 @@ from brats_seg.io.discover import StudyFiles, find_studies
 from brats_seg.io.label_map import read_label_file
 from brats_seg.io.nifti import read_image
 from brats_seg.preprocessing.brain import background_value, check_skull_stripped, head_mask
+from brats_seg.preprocessing.likeness import signature
 from brats_seg.verification.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.verification.findings import judge
-from brats_seg.verification.signatures import likenesses, signature
+from brats_seg.verification.signatures import likenesses
 
 _STRIDE_MM = 2.0
 """Scans are looked at on voxels about this far apart; geometry and label counts are exact."""

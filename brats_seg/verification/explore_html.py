@@ -20,9 +20,9 @@ from brats_seg.evaluation.report_html import page
 from brats_seg.io.output import file_hashes, write_text
 from brats_seg.io.write import write_json
 from brats_seg.pipeline import versions
+from brats_seg.preprocessing.likeness import LIKE_FROM
 from brats_seg.verification.explore_figures import intensity_plots, place_plots, volume_plots
 from brats_seg.verification.facts import Exploration, StudyFacts, enhancing_share
-from brats_seg.verification.signatures import LIKE_FROM
 
 PAGE = "explore.html"
 DISCLAIMER = "Research software, not a medical device."

@@ -392,7 +392,10 @@ def test_a_network_for_fewer_sequences_never_sees_the_others(tmp_path: Path) -> 
     third = train(other, SHORT, tmp_path / "c", progress=False)
     assert third.read_bytes() != second.read_bytes()
     mixed = replace(config, auxiliary=0.9)
-    beside = [[replace(held[0], id="p", labels=held[0].labels[::-1].copy())] for held in (packs, other)]
+    stranger = toy_pack("p", centre=(12, 16, 14), seed=7)
+    image = stranger.image.copy()
+    image[0] = np.where(image.any(axis=0), 50, 0)
+    beside = [[stranger], [replace(stranger, image=image)]]
     fourth, fifth = (
         train(packs, mixed, tmp_path / name, sources=Sources(auxiliary=held), progress=False)
         for name, held in zip("de", beside, strict=True)
@@ -461,3 +464,28 @@ def test_training_on_packs_needs_no_library_that_reads_or_shows_images(tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "fine" / "weights.safetensors").is_file()
+
+
+def test_a_run_does_not_go_on_with_other_labels_than_it_was_begun_with(tmp_path: Path) -> None:
+    """Its weights, finished or not, are of those it had."""
+    packs = toy_packs()
+    train(packs, SHORT, tmp_path / "run", progress=False)
+    mended = replace(packs[1], labels=np.where(packs[1].labels == 1, 3, packs[1].labels).astype(np.uint8))
+    with pytest.raises(OutputError, match=r"begun on other scans or labels of b \(1 in all\)"):
+        train([packs[0], mended], SHORT, tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(OutputError, match="begun on other scans or labels of c"):
+        train([*packs, toy_pack("c", seed=4)], SHORT, tmp_path / "run", resume=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("kept_out", "other"),
+    [("BraTS-GLI-00001-000", "BraTS-GLI-00001-001"), ("BraTS2021_00000", "BraTS-GLI-00000-000")],
+    ids=["by the name", "by the head"],
+)
+def test_no_patient_is_trained_on_and_kept_out(tmp_path: Path, kept_out: str, other: str) -> None:
+    seed = 1 if kept_out[:9] == other[:9] else 0  # else the same scans, with another label
+    one = toy_pack(kept_out)
+    two = replace(toy_pack(other, seed=seed, centre=(30, 20, 24)) if seed else one, id=other, labels=one.labels // 2)
+    config = replace(SHORT, validation=(kept_out,))
+    with pytest.raises(InputError, match=f"validates on {kept_out} and trains on {other} of the same patient"):
+        train([one, two], config, tmp_path / "run", progress=False)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_packs import toy_pack
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.training.data import PackedStudy
-from brats_seg.training.splits import divide_split, draw_split, read_split, stratum, write_split
+from brats_seg.training.splits import divide_split, draw_split, find_patients, read_split, stratum, write_split
 
 
 def study(name: str, whole: int = 8, enhancing: int = 0) -> PackedStudy:
@@ -114,8 +115,71 @@ def test_a_split_is_read_back_and_held_against_its_data(tmp_path: Path) -> None:
     values["folds"][home].remove("BraTS-GLI-00001-000")
     values["folds"][(home + 1) % 3].append("BraTS-GLI-00001-000")
     path.write_text(json.dumps(values))
-    with pytest.raises(InputError, match="patient BraTS-GLI-00001 in two folds"):
+    with pytest.raises(
+        InputError, match="BraTS-GLI-00001-000 and BraTS-GLI-00001-001, which are of one patient, in two folds"
+    ):
         read_split(path, packs)
     path.write_text("{}")
     with pytest.raises(InputError, match="is no split"):
         read_split(path, packs)
+
+
+FEW_VOXELS = np.zeros((1, 1, 1), np.uint8)
+
+
+def named(*names: str) -> list[PackedStudy]:
+    return [PackedStudy(name, np.zeros((4, 1, 1, 1), np.int8), FEW_VOXELS) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("UCSD-PTGBM-0001_01", "UCSD-PTGBM-0001_02"), ("UPENN-GBM-00002_11", "UPENN-GBM-00002_21")),
+        *(("Patient-001_week-044", "Patient-001_week-002"), ("R001_S1", "R001_S2"), ("P1_v1", "P1_v2")),
+        *(("p1_fu1", "p1_base"), ("pat1_pre", "pat1_post"), ("P1-2019-01-01", "P1-2019-06-30"), ("P1_a", "P1_b")),
+    ],
+)
+def test_names_that_suggest_visits_keep_studies_together(one: str, other: str) -> None:
+    packs = named(one, other, *(f"Other{k}9" for k in "abcdefgh"))
+    for seed in range(6):
+        split = draw_split(packs, 3, seed=seed)
+        assert split.fold_of(one) == split.fold_of(other)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"BraTS2021_{n:05d}" for n in range(8)],
+        [f"Brats18_2013_{n}_1" for n in range(8)],
+        [f"BraTS20_Training_{n:03d}" for n in range(8)],
+        [f"TCGA-02-{n:04d}" for n in range(8)],
+        [f"site1_{n:02d}" for n in range(30)],
+        [f"site1_{n:02d}" for n in range(4)],  # as visits, they would leave one patient
+        [f"case{n}" for n in range(8)],
+    ],
+)
+def test_patients_of_one_data_set_are_not_taken_for_one(names: list[str]) -> None:
+    found = find_patients(named(*names), at_least=3)
+    assert len(set(found.of.values())) == len(names)
+    assert found.why == ()
+
+
+def test_one_head_under_two_names_stays_in_one_fold(tmp_path: Path) -> None:
+    places = [(22, 26, 20), (30, 20, 24), (14, 20, 14), (30, 34, 26), (16, 34, 28)]
+    packs = [toy_pack(f"case{k}x", centre=place, seed=k) for k, place in enumerate(places)]
+    again = PackedStudy("BraTS-GLI-00000-000", np.clip(packs[0].image + 1, -127, 127) * (packs[0].image != 0), FEW_VOXELS)
+    again = PackedStudy(again.id, again.image, np.zeros_like(packs[0].labels))
+    packs.append(again)
+    for seed in range(6):
+        split = draw_split(packs, 3, seed=seed)
+        assert split.fold_of("case0x") == split.fold_of(again.id)
+    assert split.kept_together == ("BraTS-GLI-00000-000, case0x: their scans show the same head",)
+    write_split(split, tmp_path / "split.json")
+    assert read_split(tmp_path / "split.json", packs) == split
+    values = json.loads((tmp_path / "split.json").read_text())
+    home = split.fold_of("case0x")
+    values["folds"][home].remove("case0x")
+    values["folds"][(home + 1) % 3].append("case0x")
+    (tmp_path / "split.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="which are of one patient, in two folds"):
+        read_split(tmp_path / "split.json", packs)

@@ -27,12 +27,12 @@ from brats_seg.core.study import SEQUENCES, MRSequence  # noqa: E402
 from brats_seg.core.volume import Volume  # noqa: E402
 from brats_seg.io.nifti import read_volume  # noqa: E402
 from brats_seg.preprocessing.brain import head_mask  # noqa: E402
+from brats_seg.preprocessing.likeness import LIKE_FROM, SIGNATURE_SIDE, signature  # noqa: E402
 from brats_seg.verification.explore import explore, head_box, sample_cells, scan_facts, thin  # noqa: E402
 from brats_seg.verification.explore_figures import place_shares  # noqa: E402
 from brats_seg.verification.explore_html import tables  # noqa: E402
 from brats_seg.verification.facts import PLACE_SHAPE, Exploration, enhancing_share  # noqa: E402
 from brats_seg.verification.findings import FAR_OUT, robust_z  # noqa: E402
-from brats_seg.verification.signatures import LIKE_FROM, SIGNATURE_SIDE, signature  # noqa: E402
 
 GRID = head_grid("LPS", spacing_mm=(3.0, 3.0, 3.0))
 TRUE_ML = {region: 4 / 3 * np.pi * mm**3 / 1000 for region, mm in ((Region.WT, 17), (Region.TC, 12))}
