@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import Failures, add_print_options, attempt, failures_as_json, progress, report_failures, say
 from brats_seg.core.errors import InputError, OutputError
-from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.labels import REGIONS, SCHEMAS
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brats_seg.core.volume import Volume
+    from brats_seg.core.results import Probabilities
+    from brats_seg.core.volume import Grid, Volume
     from brats_seg.evaluation.cases import CasePair
     from brats_seg.evaluation.evaluate import Evaluation
     from brats_seg.io.match_labels import LabelMatches, LabelPair
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 _EPILOG = f"""\
 A and B are matched by study id: results of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or
 ID-seg.nii.gz), or a folder of ID.nii.gz. Probabilities (ID_probseg.nii.gz beside a prediction) are judged where they
-lie. What cannot be evaluated is listed, the rest is evaluated, and the exit code is 3.
+lie. What cannot be evaluated is listed, the rest is evaluated, and the exit code is 3. Intervals need 5 patients, tests
+of --compare 6; a prediction by a model that was trained on the study is marked, and left out of a second mean.
 
 schemas: auto (default; trusts the .json beside a file, a BraTS name, or the values 1, 2, 4), or one of
 {", ".join(SCHEMAS)}
@@ -42,10 +44,18 @@ TABLES = "evaluation.json"
 
 @dataclass
 class _Gathered:
-    """What was read on the way through the pairs of one set of predictions."""
+    """What was read on the way through the pairs of one set of predictions.
+
+    Attributes:
+        inputs: by case, what was compared with what.
+        notes: what was done about a file and changes no score.
+        warnings: what a reader of the figures has to know.
+        failures: what could not be evaluated.
+    """
 
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     failures: Failures = field(default_factory=list)
 
 
@@ -99,9 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
         _write(arguments, folder.path, (first, second), comparison, failures)
     evaluation = first[0]
     if arguments.json:
-        say(json.dumps(_summary(evaluation, comparison, failures, folder.final), indent=1))
+        say(json.dumps(_summary(evaluation, comparison, failures, folder.final, first[1]), indent=1))
     else:
-        text = _text(evaluation, comparison, folder.final, verbose=arguments.verbose)
+        text = _text(evaluation, comparison, folder.final, first[1], verbose=arguments.verbose)
         say(text, quiet=arguments.quiet)
     return report_failures(failures, finished=len(evaluation.case_ids))
 
@@ -146,9 +156,29 @@ def _evaluate(
         opening = next(cases, None)
         if opening is not None:
             generator = np.random.default_rng(_SEED)
-            evaluation = evaluate_pairs(_again(opening, cases), generator=generator)
+            evaluation = evaluate_pairs(
+                _again(opening, cases), generator=generator, missing=lambda: _missing(matches, gathered)
+            )
+            gathered.warnings = [*_trained_on(evaluation), *gathered.warnings]
     failures += gathered.failures
     return None if evaluation is None else (evaluation, gathered)
+
+
+def _missing(matches: LabelMatches, gathered: _Gathered) -> list[str]:
+    """Studies with a reference and no prediction that could be judged."""
+    unread = (name for name, error in gathered.failures if not str(error).startswith("reference:"))
+    return sorted({*matches.only_references, *unread})
+
+
+def _trained_on(evaluation: Evaluation) -> list[str]:
+    """A warning where the model knew studies it is judged by."""
+    known = list(dict.fromkeys(evaluation.cases.loc[evaluation.cases["trained_on"].isin([True]), "case"]))
+    if not known:
+        return []
+    shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+    rest = len(evaluation.case_ids) - len(known)
+    means = f'means "not trained on" are of the other {rest}' if rest else "no case tells how accurate it is"
+    return [f"the model was trained on {len(known)} of {len(evaluation.case_ids)} cases ({shown}); {means}"]
 
 
 def _again(first: CasePair, rest: Iterator[CasePair]) -> Iterator[CasePair]:
@@ -171,30 +201,68 @@ def _cases(
 
 def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered) -> CasePair:
     from brats_seg.evaluation.cases import CasePair
+    from brats_seg.evaluation.placing import placed
     from brats_seg.io.match_labels import probabilities_beside, scan_beside
-    from brats_seg.io.probabilities import read_probabilities
+    from brats_seg.io.sidecar import read_trained_on
 
+    if pair.prediction.resolve() == pair.reference.resolve():
+        raise InputError("prediction and reference are one and the same file. Check --predictions and --references.")
     prediction = _mask(pair, "predictions", schemas[0])
     reference = _mask(pair, "references", schemas[1])
     beside = probabilities_beside(pair.prediction)
     scan = scan_beside(pair.reference)
+    grid = reference.segmentation.labels.grid
+    lying = placed(prediction.segmentation.labels, grid, "prediction")
     case = CasePair(
         case=pair.id,
-        prediction=prediction.segmentation.labels,
+        prediction=lying.volume,
         reference=reference.segmentation.labels,
         prediction_schema=prediction.segmentation.schema,
         reference_schema=reference.segmentation.schema,
-        probabilities=read_probabilities(beside) if beside else None,
+        probabilities=_probabilities(beside, grid) if beside else None,
         image=_background(scan, reference, pair.id, gathered) if scan else None,
+        trained_on=read_trained_on(pair.prediction),
     )
+    gathered.warnings += [f"{pair.id}: {words}" for words in _doubts(pair, case, (prediction, reference))]
+    gathered.notes += [f"{pair.id}: {lying.note}"] if lying.note else []
     gathered.inputs[pair.id] = {
         "prediction_sha256": prediction.sha256,
         "prediction_schema": prediction.segmentation.schema.name,
         "reference_sha256": reference.sha256,
         "reference_schema": reference.segmentation.schema.name,
         "probabilities": "judged" if beside else "none",
+        "trained_on_this_study": {True: "yes", False: "no", None: "not known"}[case.trained_on],
+        "paired": pair.why or "by their ids",
     }
     return case
+
+
+def _doubts(pair: LabelPair, case: CasePair, read: tuple[MaskReading, MaskReading]) -> Iterator[str]:
+    """What makes the scores of a case worth less than they look."""
+    if read[0].sha256 == read[1].sha256:
+        yield "prediction and reference are copies of one file, byte for byte"
+    if pair.why:
+        yield pair.why
+    left = [region.abbreviation for region in REGIONS if region not in case.regions]
+    if left:
+        names = " and ".join(dict.fromkeys(reading.segmentation.schema.name for reading in read))
+        yield f"{', '.join(left)} not scored: label maps of {names} do not both tell it"
+
+
+def _probabilities(path: Path, grid: Grid) -> Probabilities:
+    """The probabilities beside a prediction, on the grid of the reference."""
+    import numpy as np
+
+    from brats_seg.core.results import Probabilities
+    from brats_seg.core.volume import Volume
+    from brats_seg.evaluation.placing import placed
+    from brats_seg.io.probabilities import read_probabilities
+
+    found = read_probabilities(path)
+    if found.grid.same_as(grid):
+        return found
+    channels = [placed(Volume(channel, found.grid), grid, "probabilities").volume.data for channel in found.array]
+    return Probabilities(np.stack(channels), grid)
 
 
 def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
@@ -266,7 +334,12 @@ def _write(
     title = f"{_title(arguments.predictions)} against {_title(arguments.references)}"
     if second is not None:
         title += f"; second model: {_title(arguments.compare)}"
-    write_text(folder / REPORT, evaluation_html(evaluation, title=title, comparison=comparison))
+    left_out = [f"{name}: {error}" for name, error in failures]
+    warnings = [*gathered.warnings, *(second[1].warnings if second else ())]
+    page = evaluation_html(
+        evaluation, title=title, comparison=comparison, warnings=[*warnings, *gathered.notes], left_out=left_out
+    )
+    write_text(folder / REPORT, page)
     record = {
         "versions": versions(),
         "settings": {
@@ -275,6 +348,7 @@ def _write(
             "seed": _SEED,
         },
         "inputs": {"predictions": gathered.inputs, "compared": second[1].inputs if second else {}},
+        "warnings": warnings,
         "notes": gathered.notes,
         "failed": failures_as_json(failures),
         "outputs": file_hashes(folder),
@@ -287,14 +361,15 @@ def _title(place: Path) -> str:
 
 
 def _means(evaluation: Evaluation) -> list[dict[str, Any]]:
-    from brats_seg.evaluation.evaluate import frame_records
+    from brats_seg.evaluation.evaluate import ALL_CASES, MISSING_AS_ZERO, UNSEEN_CASES, frame_records
 
     table = evaluation.summary
-    return frame_records(table[(table["subset"] == "all") & table["metric"].isin([name for name, _, _ in _PRINTED])])
+    kept = table["subset"].isin([ALL_CASES, MISSING_AS_ZERO, UNSEEN_CASES])
+    return frame_records(table[kept & table["metric"].isin([name for name, _, _ in _PRINTED])])
 
 
 def _summary(
-    evaluation: Evaluation, comparison: pd.DataFrame | None, failures: Failures, folder: Path
+    evaluation: Evaluation, comparison: pd.DataFrame | None, failures: Failures, folder: Path, gathered: _Gathered
 ) -> dict[str, Any]:
     from brats_seg.evaluation.evaluate import frame_records
 
@@ -304,18 +379,35 @@ def _summary(
         "report": str(folder / REPORT),
         "summary": _means(evaluation),
         "comparison": None if comparison is None else frame_records(comparison),
+        "warnings": gathered.warnings,
         "failed": failures_as_json(failures),
     }
 
 
-def _text(evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, *, verbose: bool) -> str:
+def _text(
+    evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, gathered: _Gathered, *, verbose: bool
+) -> str:
+    from brats_seg.evaluation.evaluate import ALL_CASES
+    from brats_seg.evaluation.report_html import better_words, empty_words
+
     count = len(evaluation.case_ids)
-    lines = [f"{counted(count, 'case')}; mean (95 % interval), median"]
+    means = _means(evaluation)
+    has_intervals = any(row["low"] is not None for row in means)
+    words = "mean (95 % interval over patients), median" if has_intervals else "mean, median"
+    lines = [f"warning: {line}" for line in gathered.warnings]
+    lines += [f"note: {line}" for line in gathered.notes]
+    lines.append(f"{counted(count, 'case')}; {words}")
     decimals = {name: (title, places) for name, title, places in _PRINTED}
-    for row in _means(evaluation):
+    subset = ALL_CASES
+    for row in means:
+        if row["subset"] != subset:
+            subset = row["subset"]
+            lines.append(f"{subset}: {counted(row['cases'], 'case')}")
         title, places = decimals[row["metric"]]
         mean, low, high, median = (_number(row[key], places) for key in ("mean", "low", "high", "median"))
-        lines.append(f"  {row['region']} {title:17} {mean:>8} ({low} to {high}), {median}")
+        between = "" if row["low"] is None else f" ({low} to {high})"
+        lines.append(f"  {row['region']} {title:17} {mean:>8}{between}, {median}")
+    lines += [f"  {line}" for line in empty_words(evaluation.summary[evaluation.summary["subset"] == ALL_CASES])]
     if verbose:
         columns = [name for name, _, _ in _PRINTED]
         for _, case in evaluation.cases.iterrows():
@@ -325,9 +417,9 @@ def _text(evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path,
         lines.append("second model minus first, same cases:")
         for _, test in comparison.iterrows():
             title, places = decimals[test["metric"]]
-            better = f"{test['better']} is better" if test["better"] else "no difference shown"
             difference, p = _number(test["mean_difference"], places), _number(test["p_holm"], 4)
-            lines.append(f"  {test['region']} {title:17} {difference:>8}, p {p} (Holm): {better}")
+            tested = f", p {p} (Holm)" if math.isfinite(test["p_value"]) else ""
+            lines.append(f"  {test['region']} {title:17} {difference:>8}{tested}: {better_words(test)}")
     lines.append(f"  tables:  {folder}")
     lines.append(f"  look at: {folder / REPORT}")
     return "\n".join(lines)

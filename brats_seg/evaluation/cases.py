@@ -9,7 +9,7 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, LabelSchema, Region
 from brats_seg.core.results import Probabilities
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.volume import Volume
 from brats_seg.evaluation import overlap, surface
 from brats_seg.evaluation.boxes import Box, bounding_box
 from brats_seg.evaluation.calibration import CalibrationCounts, count_calibration, tumour_band
@@ -69,6 +69,7 @@ class CasePair:
         reference_schema: meaning of the reference's numbers.
         probabilities: on the same grid, if calibration is to be judged.
         image: background for pictures, on the same grid.
+        trained_on: whether the prediction is of a model that was trained on this study; None where nothing tells.
 
     Raises:
         InputError: if anything lies on another grid than the reference.
@@ -81,12 +82,25 @@ class CasePair:
     reference_schema: LabelSchema = DEFAULT_SCHEMA
     probabilities: Probabilities | None = None
     image: Volume | None = None
+    trained_on: bool | None = None
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions that both label maps tell; of any other an empty mask is no finding."""
+        return tuple(r for r in self.reference_schema.regions if r in self.prediction_schema.regions)
 
     def __post_init__(self) -> None:
+        if not self.regions:
+            raise InputError(
+                f"{self.prediction_schema.name} and {self.reference_schema.name} have no region in common to score"
+            )
         others = {"prediction": self.prediction, "probabilities": self.probabilities, "image": self.image}
         for name, value in others.items():
             if value is not None and not value.grid.same_as(self.reference.grid):
-                raise InputError(f"{self.case}: {_grids_differ(name, value.grid, self.reference.grid)}")
+                raise InputError(
+                    f"the {name} ({value.grid.describe()}) does not lie on the grid of the reference "
+                    f"({self.reference.grid.describe()})"
+                )
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class RegionScore:
     lesions_found: int
     lesions_missed: int
     lesions_false: int
+    trained_on: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +135,7 @@ class CaseScores:
     """All scores of one case.
 
     Attributes:
-        regions: one for each of WT, TC, ET.
+        regions: one for each of WT, TC, ET that both label maps tell.
         lesions: lesions of the reference by region.
         calibration: counts by region; empty without probabilities.
         snapshot: the slice where prediction and reference differ most.
@@ -148,7 +163,7 @@ def evaluate_case(pair: CasePair, *, settings: EvaluationSettings | None = None)
     expected = _region_masks(pair.reference, pair.reference_schema, box, f"{pair.case}, reference")
 
     scores, lesions = [], {}
-    for region in REGIONS:
+    for region in pair.regions:
         score, lesions[region] = _score_region(pair, region, (predicted[region], expected[region]), settings)
         scores.append(score)
     calibration = band_calibration(pair, settings.band_mm)
@@ -189,6 +204,7 @@ def _score_region(
         lesions_found=lesionwise.true_positives,
         lesions_missed=lesionwise.false_negatives,
         lesions_false=lesionwise.false_positives,
+        trained_on=pair.trained_on,
     )
     return score, lesionwise.lesions
 
@@ -212,7 +228,7 @@ def band_calibration(pair: CasePair, band_mm: float) -> dict[Region, Calibration
     labels = pair.reference.data[band]
     return {
         region: count_calibration(probabilities.region(region)[band], pair.reference_schema.region_mask(labels, region))
-        for region in REGIONS
+        for region in pair.regions
     }
 
 
@@ -220,11 +236,3 @@ def _uncropped(like: Volume, values: np.ndarray, box: Box) -> Volume:
     whole = np.zeros(like.data.shape, values.dtype)
     whole[box] = values
     return like.with_data(whole)
-
-
-def _grids_differ(name: str, grid: Grid, reference: Grid) -> str:
-    apart = "" if grid.shape != reference.shape else f", up to {grid.offset_mm(reference):.2f} mm apart"
-    return (
-        f"the {name} ({grid.describe()}) does not lie on the grid of the reference ({reference.describe()}){apart}. "
-        "Write it on the reference's grid first, with nearest-neighbour interpolation for label maps."
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import REGIONS, Region
+from brats_seg.core.study import patient_of
 from brats_seg.evaluation.agreement import bland_altman, icc_2_1
 from brats_seg.evaluation.calibration import (
     CalibrationCounts,
@@ -25,17 +26,28 @@ from brats_seg.evaluation.cases import CasePair, CaseScores, EvaluationSettings,
 from brats_seg.evaluation.detection import Detection, DetectionCounts, Rate, count_decisions, detection
 from brats_seg.evaluation.lesionwise import LesionScore
 from brats_seg.evaluation.snapshot import Snapshot
-from brats_seg.evaluation.statistics import bootstrap_interval, compare_paired, holm
+from brats_seg.evaluation.statistics import MIN_FOR_INTERVAL, bootstrap_interval, compare_paired, holm
 
 CASE_COLUMNS = tuple(field.name for field in dataclasses.fields(RegionScore))
 LESION_COLUMNS = ("case", "region", *(field.name for field in dataclasses.fields(LesionScore)))
 SUMMARY_METRICS = CASE_COLUMNS[2:16]
 """Columns of the table of cases that are averaged."""
 
+COUNTED_AS_MISSED = (
+    *("dice", "hd95_mm", "hd95_brats2023_mm", "nsd_1mm", "sensitivity", "lesionwise_dice", "lesionwise_hd95_mm"),
+)
+"""Metrics of a study without a prediction, as if nothing had been found in it."""
+
 LOWER_IS_BETTER = frozenset({"hd95_mm", "hd95_brats2023_mm", "average_distance_mm", "lesionwise_hd95_mm"})
 
 _RATES = ("accuracy", "precision", "recall", "specificity", "f1")
-_SUMMARY_COLUMNS = ("subset", "region", "metric", "cases", "mean", "low", "high", "median", "q1", "q3", "min", "max")
+_SUMMARY_COLUMNS = (
+    *("subset", "region", "metric", "cases", "patients", "both_empty", "mean", "low", "high"),
+    *("median", "q1", "q3", "min", "max"),
+)
+ALL_CASES = "all"
+UNSEEN_CASES = "not trained on"
+MISSING_AS_ZERO = "all, missing predictions as 0"
 _AGREEMENT_COLUMNS = (
     *("region", "cases", "bias_ml", "bias_low_ml", "bias_high_ml", "bias_percent", "deviation_ml"),
     *("lower_limit_ml", "upper_limit_ml", "icc", "icc_low", "icc_high"),
@@ -66,6 +78,7 @@ class Evaluation:
         reliability: points of the reliability curve; no rows without probabilities.
         snapshots: pictures of the worst cases, worst first.
         settings: what the evaluation depended on.
+        missing: studies with a reference and no prediction that could be judged.
     """
 
     cases: pd.DataFrame
@@ -77,6 +90,7 @@ class Evaluation:
     reliability: pd.DataFrame
     snapshots: tuple[Snapshot, ...]
     settings: EvaluationSettings
+    missing: tuple[str, ...] = ()
 
     @property
     def case_ids(self) -> list[str]:
@@ -95,12 +109,16 @@ class Evaluation:
     def to_json(self) -> str:
         """Settings and every table as JSON; what is not defined is null."""
         tables = {name: frame_records(frame) for name, frame in self.tables().items()}
-        content = {"settings": _plain(dataclasses.asdict(self.settings)), **tables}
+        content = {"settings": _plain(dataclasses.asdict(self.settings)), "missing": list(self.missing), **tables}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def evaluate_pairs(
-    pairs: Iterable[CasePair], *, generator: np.random.Generator, settings: EvaluationSettings | None = None
+    pairs: Iterable[CasePair],
+    *,
+    generator: np.random.Generator,
+    settings: EvaluationSettings | None = None,
+    missing: Callable[[], Sequence[str]] = tuple,
 ) -> Evaluation:
     """Score every case, one after the other, and summarise.
 
@@ -108,6 +126,7 @@ def evaluate_pairs(
         pairs: may be lazy: a case's volumes are let go before the next is asked for.
         generator: source of chance for the bootstrap; the same seed gives the same intervals.
         settings: what the evaluation depends on.
+        missing: studies with a reference and no prediction; asked for after the last pair.
 
     Raises:
         InputError: if there is no case, a case comes twice, or a label map does not fit its schema.
@@ -131,40 +150,65 @@ def evaluate_pairs(
     if not rows:
         raise InputError("there is no pair of prediction and reference to evaluate")
     cases = _frame([dataclasses.asdict(row) for row in rows], CASE_COLUMNS)
+    left_out = tuple(missing())
     return Evaluation(
         cases=cases,
         lesions=_frame(lesions, LESION_COLUMNS),
-        summary=summarise(cases, generator=generator, settings=settings),
+        summary=summarise(cases, generator=generator, settings=settings, missing=left_out),
         agreement=_agreement(cases, settings.level),
         detection=_detection(cases, settings),
         calibration=_calibration(calibration),
         reliability=_reliability(calibration),
         snapshots=tuple(snapshots),
         settings=settings,
+        missing=left_out,
     )
 
 
-def summarise(cases: pd.DataFrame, *, generator: np.random.Generator, settings: EvaluationSettings) -> pd.DataFrame:
-    """Mean with bootstrap interval, median, quartiles and range of each metric in each region.
+def summarise(
+    cases: pd.DataFrame, *, generator: np.random.Generator, settings: EvaluationSettings, missing: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Mean with bootstrap interval over patients, median, quartiles and range of each metric in each region.
 
-    Given for all cases, and for those with at least ``large_enhancing_ml`` of enhancing tumour in the reference:
-    a missed speck of enhancement counts as much as a missed tumour, so both means are worth knowing.
+    Given for all cases, and where these are others for those with at least ``large_enhancing_ml`` of enhancing tumour
+    in the reference (a missed speck of enhancement counts as much as a missed tumour), for those the model was not
+    trained on, and for all with what has no prediction counted as found empty, as the challenges do.
+    ``both_empty`` counts cases where neither map holds the region, each of which counts as a perfect score.
     """
-    enhancing = cases[cases["region"] == Region.ET.abbreviation].set_index("case")["reference_ml"]
-    large = set(enhancing.index[enhancing >= settings.large_enhancing_ml])
-    subsets = {
-        "all": cases,
-        f"enhancing >= {settings.large_enhancing_ml:g} ml": cases[cases["case"].isin(large)],
-    }
     rows = []
-    for subset, table in subsets.items():
-        for region in REGIONS:
+    for subset, table in _subsets(cases, settings, missing).items():
+        for region in _regions(table):
             part = table[table["region"] == region.abbreviation]
+            empty = (part["reference_ml"] == 0) & (part["predicted_ml"] == 0)
             for metric in SUMMARY_METRICS:
-                values = part[metric].to_numpy(np.float64)
-                row = _summary_row(values[np.isfinite(values)], generator, settings)
+                kept = part[np.isfinite(part[metric].to_numpy(np.float64))]
+                row = _summary_row(kept, metric, generator, settings) | {"both_empty": int(empty[kept.index].sum())}
                 rows.append({"subset": subset, "region": region.abbreviation, "metric": metric, **row})
     return _frame(rows, _SUMMARY_COLUMNS)
+
+
+def _regions(cases: pd.DataFrame) -> list[Region]:
+    """Regions that at least one case was judged in."""
+    found = set(cases["region"])
+    return [region for region in REGIONS if region.abbreviation in found]
+
+
+def _subsets(cases: pd.DataFrame, settings: EvaluationSettings, missing: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Tables of cases by name, all of them first; those that repeat it are left out."""
+    enhancing = cases[cases["region"] == Region.ET.abbreviation].set_index("case")["reference_ml"]
+    large = set(enhancing.index[enhancing >= settings.large_enhancing_ml])
+    trained_on = cases["trained_on"].isin([True])
+    some = {
+        f"enhancing >= {settings.large_enhancing_ml:g} ml": cases[cases["case"].isin(large)],
+        UNSEEN_CASES: cases[~trained_on],
+    }
+    subsets = {ALL_CASES: cases} | {name: part for name, part in some.items() if 0 < len(part) < len(cases)}
+    if missing:
+        nothing = settings.policy.overlap_one_empty, settings.policy.distance_one_empty_mm
+        scores = {m: nothing[m in LOWER_IS_BETTER] for m in COUNTED_AS_MISSED}
+        rows = [{"case": c, "region": r.abbreviation, **scores} for c in missing for r in _regions(cases)]
+        subsets[MISSING_AS_ZERO] = pd.DataFrame([*cases.to_dict("records"), *rows], columns=list(cases.columns))
+    return subsets
 
 
 def compare_evaluations(
@@ -200,7 +244,8 @@ def compare_evaluations(
         raise InputError(f"there is no metric {', '.join(unknown)}; choose from: {', '.join(SUMMARY_METRICS)}")
     rows = []
     for metric in metrics:
-        block = [_comparison_row(first, second, metric, region, generator) for region in REGIONS]
+        both = [region for region in _regions(first.cases) if region in _regions(second.cases)]
+        block = [_comparison_row(first, second, metric, region, generator) for region in both]
         tested = [row for row in block if math.isfinite(row["p_value"])]
         for row, corrected in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
             row["p_holm"] = corrected
@@ -242,17 +287,25 @@ def _lesion_rows(case: str, scores: CaseScores) -> list[dict[str, Any]]:
 
 
 def _summary_row(
-    values: np.ndarray, generator: np.random.Generator, settings: EvaluationSettings
+    cases: pd.DataFrame, metric: str, generator: np.random.Generator, settings: EvaluationSettings
 ) -> dict[str, float | int]:
-    interval = bootstrap_interval(values, generator=generator, resamples=settings.resamples, level=settings.level)
+    values, patients = cases[metric].to_numpy(np.float64), _patients(cases["case"])
+    interval = bootstrap_interval(
+        values, generator=generator, patients=patients, resamples=settings.resamples, level=settings.level
+    )
     points = np.quantile(values, [0.5, 0.25, 0.75, 0.0, 1.0]) if values.size else np.full(5, math.nan)
     numbers = dict(zip(("median", "q1", "q3", "min", "max"), map(float, points), strict=True))
-    return {"cases": values.size, "mean": interval.value, "low": interval.low, "high": interval.high, **numbers}
+    counts = {"cases": values.size, "patients": len(set(patients))}
+    return {**counts, "mean": interval.value, "low": interval.low, "high": interval.high, **numbers}
+
+
+def _patients(cases: Iterable[str]) -> list[str]:
+    return [patient_of(str(case)) for case in cases]
 
 
 def _agreement(cases: pd.DataFrame, level: float) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for region in REGIONS:
+    for region in _regions(cases):
         part = cases[cases["region"] == region.abbreviation]
         volumes = part[["reference_ml", "predicted_ml"]].to_numpy(np.float64)
         row: dict[str, Any] = {"region": region.abbreviation, "cases": len(volumes)}
@@ -271,13 +324,15 @@ def _agreement(cases: pd.DataFrame, level: float) -> pd.DataFrame:
                 "icc_low": icc.low,
                 "icc_high": icc.high,
             }
+            if len(set(_patients(part["case"]))) < MIN_FOR_INTERVAL:
+                row |= dict.fromkeys(("bias_low_ml", "bias_high_ml", "icc_low", "icc_high"), math.nan)
         rows.append(row)
     return _frame(rows, _AGREEMENT_COLUMNS)
 
 
 def _detection(cases: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
     rows = []
-    for region in REGIONS:
+    for region in _regions(cases):
         part = cases[cases["region"] == region.abbreviation]
         predicted = (part["predicted_ml"] > settings.tumour_from_ml).tolist()
         studies = count_decisions(predicted, (part["reference_ml"] > 0).tolist())
@@ -286,7 +341,10 @@ def _detection(cases: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFram
         )
         rows.append(_detection_row("study", region, detection(studies, level=settings.level)))
         rows.append(_detection_row("lesion", region, detection(lesions, level=settings.level, has_negatives=False)))
-    return _frame(rows, _DETECTION_COLUMNS)
+    table = _frame(rows, _DETECTION_COLUMNS)
+    if len(set(_patients(cases["case"]))) < MIN_FOR_INTERVAL:
+        table[[f"{rate}{end}" for rate in _RATES for end in ("_low", "_high")]] = math.nan
+    return table
 
 
 def _detection_row(what: str, region: Region, result: Detection) -> dict[str, Any]:
@@ -342,7 +400,10 @@ def _comparison_row(
         return row
     a, b = values[0][both], values[1][both]
     settings = first.settings
-    result = compare_paired(a, b, generator=generator, resamples=settings.resamples, level=settings.level)
+    patients = _patients(case for case, kept in zip(first.case_ids, both, strict=True) if kept)
+    result = compare_paired(
+        a, b, generator=generator, patients=patients, resamples=settings.resamples, level=settings.level
+    )
     return row | {
         "first_mean": float(a.mean()),
         "second_mean": float(b.mean()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,16 +30,17 @@ def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
     """
     figure = Figure(figsize=(3.3 * len(metrics), 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(metrics)))
+    regions = _regions(cases)
     # Dots are spread by their rank and not by chance, so that the same table gives the same picture.
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
-        values = [_finite(cases, region, metric) for region in REGIONS]
+        values = [_finite(cases, region, metric) for region in regions]
         boxes = axis.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": _INK})
-        for box, region in zip(boxes["boxes"], REGIONS, strict=True):
+        for box, region in zip(boxes["boxes"], regions, strict=True):
             box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=_SOFT)
         for place, column in enumerate(values, 1):
             spread = place + 0.16 * (np.arange(len(column)) * 0.618 % 1 - 0.5)
             axis.plot(spread, column, ".", color=_INK, markersize=3.5, alpha=0.6)
-        axis.set_xticks(range(1, len(REGIONS) + 1), [region.abbreviation for region in REGIONS])
+        axis.set_xticks(range(1, len(regions) + 1), [region.abbreviation for region in regions])
         axis.set_title(title, fontsize=10, color=_INK)
         if metric.endswith("_mm"):
             _stretch_small_distances(axis)
@@ -70,7 +71,7 @@ def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame) -> bytes:
         axis.set_xlabel("mean volume, ml", fontsize=8)
         axis.set_ylabel("predicted - reference, ml", fontsize=8)
 
-    return _by_region(draw)
+    return _by_region(draw, _regions(agreement))
 
 
 def reliability_plots(reliability: pd.DataFrame) -> bytes:
@@ -84,7 +85,7 @@ def reliability_plots(reliability: pd.DataFrame) -> bytes:
         axis.set_xlabel("predicted probability", fontsize=8)
         axis.set_ylabel("share in the reference", fontsize=8)
 
-    return _by_region(draw)
+    return _by_region(draw, _regions(reliability))
 
 
 def snapshot_picture(snapshot: Snapshot) -> bytes:
@@ -111,9 +112,14 @@ def snapshot_picture(snapshot: Snapshot) -> bytes:
     return png_of(figure)
 
 
-def _by_region(draw: Callable[[Axes, Region], None]) -> bytes:
-    figure = Figure(figsize=(9.9, 3.2), layout="constrained")
-    for axis, region in zip(figure.subplots(1, len(REGIONS)), REGIONS, strict=True):
+def _regions(table: pd.DataFrame) -> list[Region]:
+    """Regions a table has rows of."""
+    return [region for region in REGIONS if region.abbreviation in set(table["region"])]
+
+
+def _by_region(draw: Callable[[Axes, Region], None], regions: Sequence[Region]) -> bytes:
+    figure = Figure(figsize=(3.3 * len(regions), 3.2), layout="constrained")
+    for axis, region in zip(np.atleast_1d(figure.subplots(1, len(regions))), regions, strict=True):
         draw(axis, region)
         axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10, color=_INK)
         tidy(axis)

@@ -14,6 +14,7 @@ from brats_seg.core.labels import REGIONS
 from brats_seg.core.words import counted
 from brats_seg.evaluation.evaluate import Evaluation
 from brats_seg.evaluation.figures import bland_altman_plots, box_plots, reliability_plots, snapshot_picture
+from brats_seg.evaluation.statistics import MIN_FOR_INTERVAL, MIN_FOR_TEST
 
 DISCLAIMER = "Research software, not a medical device."
 
@@ -70,24 +71,33 @@ figcaption { font-size: .875rem; color: var(--soft); overflow-wrap: anywhere; }
 """
 
 
-def evaluation_html(evaluation: Evaluation, *, title: str, comparison: pd.DataFrame | None = None) -> str:
+def evaluation_html(
+    evaluation: Evaluation,
+    *,
+    title: str,
+    comparison: pd.DataFrame | None = None,
+    warnings: Sequence[str] = (),
+    left_out: Sequence[str] = (),
+) -> str:
     """The whole page.
 
     Args:
         evaluation: what :func:`brats_seg.evaluation.evaluate.evaluate_pairs` returned.
         title: heading, for example the names of the two folders.
         comparison: table of :func:`brats_seg.evaluation.evaluate.compare_evaluations`, if two models were compared.
+        warnings: what a reader has to know before the figures, one sentence each.
+        left_out: studies that are not in the figures, and why, one sentence each.
     """
     count = len(evaluation.case_ids)
     sections = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{counted(count, "case")}. {DISCLAIMER}</p>',
+        _listed("To know before reading the figures", warnings),
+        _listed("Left out", left_out),
         _summary(evaluation),
-        _section(
-            "Distribution", _plot(box_plots(evaluation.cases, _BOXES), "Box plots of Dice and distances by region")
-        ),
+        _distribution(evaluation) if count > 1 else "",
         _comparison(evaluation, comparison) if comparison is not None else "",
-        _agreement(evaluation),
+        _agreement(evaluation) if count > 1 else "",
         _detection(evaluation),
         _calibration(evaluation) if len(evaluation.calibration) else "",
         _worst(evaluation),
@@ -126,9 +136,11 @@ def number(value: Any, decimals: int = 3) -> str:
 
 
 def _with_interval(value: float, low: float, high: float, decimals: int) -> str:
-    """A number and its interval; one dash where there is none."""
+    """A number, and its interval where there is one; a dash where there is no number."""
     if not math.isfinite(value):
         return number(value)
+    if not math.isfinite(low):
+        return number(value, decimals)
     return f"{number(value, decimals)} <small>({number(low, decimals)} to {number(high, decimals)})</small>"
 
 
@@ -138,15 +150,19 @@ def _decimals(metric: str) -> int:
 
 def _summary(evaluation: Evaluation) -> str:
     """Mean with interval and median, metrics down and regions across, for each subset."""
-    parts = [_soft(f"Mean with its bootstrap {100 * evaluation.settings.level:g} % interval.")]
-    head = ["", *(f"{region.abbreviation} {what}" for region in REGIONS for what in ("mean", "median"))]
+    words = f"Mean with its {100 * evaluation.settings.level:g} % interval, from drawing patients again (bootstrap)."
+    if int(evaluation.summary["patients"].max()) < MIN_FOR_INTERVAL:
+        words = f"Mean; fewer than {MIN_FOR_INTERVAL} patients give no interval."
+    parts = [_soft(words)]
+    regions = [region.abbreviation for region in REGIONS if region.abbreviation in set(evaluation.summary["region"])]
+    head = ["", *(f"{region} {what}" for region in regions for what in ("mean", "median"))]
     for subset, table in evaluation.summary.groupby("subset", sort=False):
         count = int(table["cases"].max())
         if count == 0:
             continue
         rows = []
         for metric, block in table.groupby("metric", sort=False):
-            if metric in {"reference_ml", "predicted_ml"}:
+            if metric in {"reference_ml", "predicted_ml"} or not block["cases"].any():
                 continue
             decimals = _decimals(str(metric))
             cells = [METRIC_TITLES[str(metric)]]
@@ -155,8 +171,39 @@ def _summary(evaluation: Evaluation) -> str:
                 cells.append(_with_interval(row["mean"], row["low"], row["high"], decimals) + some)
                 cells.append(number(row["median"], decimals))
             rows.append(cells)
-        parts.append(f"<h3>{escape(str(subset))}: {counted(count, 'case')}</h3>{_table(head, rows)}")
+        parts.append(f"<h3>{escape(str(subset))}: {counted(count, 'case')}</h3>")
+        parts += [_table(head, rows), *map(_soft, empty_words(table))]
     return _section("Scores", *parts)
+
+
+def empty_words(summary: pd.DataFrame) -> list[str]:
+    """How much of a mean comes from cases without the region in both maps, which count as perfect.
+
+    Args:
+        summary: rows of one subset.
+    """
+    dice = summary[(summary["metric"] == "dice") & (summary["both_empty"] > 0)]
+    return [
+        f"{row['region']}: in {row['both_empty']} of {row['cases']} cases neither map holds any, which counts as "
+        f"Dice 1; without them the mean Dice is {number(_without_empty(row))}."
+        for _, row in dice.iterrows()
+    ]
+
+
+def _without_empty(row: pd.Series) -> float:
+    rest = row["cases"] - row["both_empty"]
+    return float((row["mean"] * row["cases"] - row["both_empty"]) / rest) if rest else math.nan
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    return _section(title, "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
+
+
+def _distribution(evaluation: Evaluation) -> str:
+    plot = _plot(box_plots(evaluation.cases, _BOXES), "Box plots of Dice and distances by region")
+    return _section("Distribution", plot)
 
 
 def _comparison(evaluation: Evaluation, comparison: pd.DataFrame) -> str:
@@ -164,21 +211,31 @@ def _comparison(evaluation: Evaluation, comparison: pd.DataFrame) -> str:
         [
             f"{METRIC_TITLES[row['metric']]}, {row['region']}",
             *(number(row[key], _decimals(row["metric"])) for key in ("first_mean", "second_mean", "mean_difference")),
-            f"{number(row['low'], _decimals(row['metric']))} to {number(row['high'], _decimals(row['metric']))}",
+            f"{number(row['low'], _decimals(row['metric']))} to {number(row['high'], _decimals(row['metric']))}"
+            if math.isfinite(row["low"])
+            else number(None),
             *(number(row[key], 4) for key in ("p_value", "p_holm")),
             number(row["effect_size"], 2),
             number(row["cases"]),
-            row["better"] or "no difference shown",
+            better_words(row),
         ]
         for _, row in comparison.iterrows()
     ]
     level = f"{100 * evaluation.settings.level:g} %"
     head = ["", "first", "second", "difference", f"{level} interval", "p", "p, Holm", "effect size", "cases", "better"]
     note = (
-        "Second minus first on the same cases. Wilcoxon signed-rank test, corrected over the regions (Holm); effect "
-        "size is the matched-pairs rank-biserial correlation, positive where the second model's numbers are larger."
+        "Second minus first on the same cases. Wilcoxon signed-rank test over patients, corrected over the regions "
+        "(Holm); effect size is the matched-pairs rank-biserial correlation, positive where the second model's numbers "
+        "are larger."
     )
     return _section("Two models compared", _soft(note), _table(head, rows))
+
+
+def better_words(row: pd.Series) -> str:
+    """Which of two models is better by one row of a comparison."""
+    if not math.isfinite(row["p_value"]):
+        return f"not tested: fewer than {MIN_FOR_TEST} patients"
+    return f"{row['better']} is better" if row["better"] else "no difference shown"
 
 
 def _agreement(evaluation: Evaluation) -> str:

@@ -33,7 +33,7 @@ class PairedComparison:
         difference_high: upper end.
         wins: cases where the second is larger.
         losses: cases where it is smaller.
-        p_value: two-sided Wilcoxon signed-rank test; 1 where no case differs.
+        p_value: two-sided Wilcoxon signed-rank test; 1 where none differs, NaN below :data:`MIN_FOR_TEST` patients.
         effect_size: matched-pairs rank-biserial correlation, -1 to 1; positive where the second is larger.
     """
 
@@ -47,19 +47,34 @@ class PairedComparison:
     effect_size: float
 
 
+MIN_FOR_INTERVAL = 5
+"""Patients below which a mean gets no interval: drawn again and again they give back themselves."""
+MIN_FOR_TEST = 6
+"""Patients below which two models are not tested: five that all agree give p 0.0625."""
+
+
 def bootstrap_interval(
-    values: ArrayLike, *, generator: np.random.Generator, resamples: int = 2000, level: float = 0.95
+    values: ArrayLike,
+    *,
+    generator: np.random.Generator,
+    patients: Sequence[str] | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
 ) -> Interval:
-    """Mean with its percentile bootstrap interval (Efron, Ann Stat 1979;7:1), cases drawn with replacement.
+    """Mean with its percentile bootstrap interval (Efron, Ann Stat 1979;7:1), patients drawn with replacement.
+
+    Visits of one patient are alike, so they are drawn together (the cluster bootstrap; Field & Welsh, J R Stat Soc B
+    2007;69:369).
 
     Args:
-        values: ``(N,)``, one for each independent case.
+        values: ``(N,)``, one for each case.
+        patients: whose each is; None where every case is a patient.
         generator: source of chance; the same seed gives the same interval.
         resamples: how many samples are drawn.
         level: coverage the interval aims at; it is a little too narrow for fewer than about 20 cases.
 
     Returns:
-        All NaN without values.
+        All NaN without values; no ends of fewer than :data:`MIN_FOR_INTERVAL` patients.
 
     Raises:
         InputError: if a value is not finite.
@@ -69,20 +84,40 @@ def bootstrap_interval(
         return Interval(math.nan, math.nan, math.nan)
     if sample.ndim != 1 or not np.isfinite(sample).all():
         raise InputError("a bootstrap interval needs a list of finite values; leave out cases without one")
-    means = np.concatenate(
-        [
-            sample[generator.integers(0, sample.size, (min(256, resamples - start), sample.size))].mean(axis=1)
-            for start in range(0, resamples, 256)
-        ]
-    )
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    sums, counts = _by_patient(sample, patients)
+    if sums.size < MIN_FOR_INTERVAL:
+        return Interval(float(sample.mean()), math.nan, math.nan)
+    means = []
+    for start in range(0, resamples, 256):
+        drawn = generator.integers(0, sums.size, (min(256, resamples - start), sums.size))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(sample.mean()), float(low), float(high))
 
 
+def _by_patient(
+    sample: NDArray[np.float64], patients: Sequence[str] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum of the values of each patient, and how many they are."""
+    if patients is None:
+        return sample, np.ones_like(sample)
+    if len(patients) != sample.size:
+        raise InputError(f"{sample.size} values of {len(patients)} patients; each value needs its patient")
+    _, group = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    counts: NDArray[np.float64] = np.bincount(group).astype(np.float64)
+    return np.bincount(group, weights=sample).astype(np.float64), counts
+
+
 def compare_paired(
-    first: ArrayLike, second: ArrayLike, *, generator: np.random.Generator, resamples: int = 2000, level: float = 0.95
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    generator: np.random.Generator,
+    patients: Sequence[str] | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
 ) -> PairedComparison:
-    """Compare two models case by case.
+    """Compare two models patient by patient; visits of one patient count by their mean difference.
 
     The test is Wilcoxon's signed-rank test (Biometrics Bull 1945;1:80), cases without a difference left out;
     the effect size is the matched-pairs rank-biserial correlation (Kerby 2014, doi:10.2466/11.IT.3.1):
@@ -91,6 +126,7 @@ def compare_paired(
     Args:
         first: ``(N,)`` scores of the first model.
         second: ``(N,)`` scores of the second model on the same cases.
+        patients: whose each case is; None where every case is a patient.
         generator: source of chance for the interval of the mean difference.
         resamples: how many bootstrap samples are drawn.
         level: coverage the interval aims at.
@@ -104,12 +140,14 @@ def compare_paired(
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError("a paired comparison needs finite scores; leave out cases where one has none")
     differences = b - a
-    interval = bootstrap_interval(differences, generator=generator, resamples=resamples, level=level)
-    changed = differences[differences != 0]
-    p_value, effect = 1.0, 0.0
+    interval = bootstrap_interval(differences, generator=generator, patients=patients, resamples=resamples, level=level)
+    sums, counts = _by_patient(differences, patients)
+    changed = (sums / counts)[sums != 0]
+    p_value, effect = (1.0, 0.0) if sums.size >= MIN_FOR_TEST else (math.nan, 0.0)
     if changed.size:
-        p_value = float(stats.wilcoxon(changed).pvalue)
         effect = _rank_biserial(changed)
+        if sums.size >= MIN_FOR_TEST:
+            p_value = float(stats.wilcoxon(changed).pvalue)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     return PairedComparison(a.size, interval.value, interval.low, interval.high, wins, losses, p_value, effect)
 

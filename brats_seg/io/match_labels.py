@@ -1,7 +1,8 @@
 """Pairing two sets of label maps, predictions and references, by the ids their file names and folders hold.
 
 Understood are results of this program (``<id>/<id>_dseg.nii.gz``), BraTS study folders (``<id>_seg``, ``<id>-seg``
-beside the scans), BIDS names, and folders of plain ``<id>.nii.gz``. No file is opened.
+beside the scans), BIDS names, and folders of plain ``<id>.nii.gz``. No image is read; where ids differ, results of
+this program are told by the checksums of the scans they were made of.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import counted
 from brats_seg.io.names import Role, is_nifti, read_name, read_names, stem
+from brats_seg.io.nifti import file_sha256
+from brats_seg.io.output import read_run
 
 _ENDING = re.compile(
     r"(?:^|[_\-. ]+)(?:dseg|seg|segmentation|labels?|mask|pred|prediction|gt|groundtruth)$", re.IGNORECASE
@@ -44,11 +47,19 @@ class LabelFile:
 
 @dataclass(frozen=True)
 class LabelPair:
-    """A prediction and the reference it is held against; the id is the reference's."""
+    """A prediction and the reference it is held against.
+
+    Attributes:
+        id: the reference's.
+        prediction: its file.
+        reference: its file.
+        why: what else than equal ids says that they belong together, in words; empty where ids do.
+    """
 
     id: str
     prediction: Path
     reference: Path
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ def match_places(predictions: Path, references: Path) -> LabelMatches:
     found, truth = find_label_files(predictions), find_label_files(references)
     if predictions.is_file() and references.is_file():
         return LabelMatches((LabelPair(truth[0].id, found[0].path, truth[0].path),), (), ())
-    matches = match_label_files(found, truth)
+    matches = _match_scans(match_label_files(found, truth), found, truth)
     if not matches.pairs:
         raise InputError(
             f"no prediction belongs to a reference: predictions are called {_some(f.id for f in found)}, references "
@@ -89,6 +100,37 @@ def match_places(predictions: Path, references: Path) -> LabelMatches:
     if references.is_file():
         return replace(matches, only_predictions=())
     return matches
+
+
+def _match_scans(
+    matches: LabelMatches, predictions: Sequence[LabelFile], references: Sequence[LabelFile]
+) -> LabelMatches:
+    """Pair what is left over where a result's record holds the checksums of the scans beside a reference."""
+    used: dict[str, list[LabelFile]] = {}
+    for file in predictions:
+        inputs = (read_run(file.path.parent) or {}).get("inputs") if file.id in matches.only_predictions else None
+        for entry in inputs.values() if isinstance(inputs, dict) else ():
+            if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):
+                used.setdefault(entry["sha256"], []).append(file)
+    pairs: list[LabelPair] = []
+    for file in references if used else ():
+        if file.id in matches.only_references:
+            scans = (path for path in sorted(file.path.parent.iterdir()) if path != file.path and is_nifti(path.name))
+            made = {other.id: other for scan in scans for other in used.get(file_sha256(scan), ())}
+            if len(made) == 1:
+                (other,) = made.values()
+                why = f"prediction {other.id} was made of the scans beside the reference"
+                pairs.append(LabelPair(file.id, other.path, file.path, why))
+    if not pairs:
+        return matches
+    taken, found = {pair.prediction for pair in pairs}, {pair.id for pair in pairs}
+    left = {file.id for file in predictions if file.path in taken}
+    order = [file.id for file in references]
+    return LabelMatches(
+        pairs=tuple(sorted([*matches.pairs, *pairs], key=lambda pair: order.index(pair.id))),
+        only_predictions=tuple(name for name in matches.only_predictions if name not in left),
+        only_references=tuple(name for name in matches.only_references if name not in found),
+    )
 
 
 def find_label_files(place: Path) -> tuple[LabelFile, ...]:
@@ -117,7 +159,20 @@ def find_label_files(place: Path) -> tuple[LabelFile, ...]:
             f"{place} holds no label map ({seen} seen). Label maps are called "
             "ID_seg.nii.gz, ID-seg.nii.gz, ID_dseg.nii.gz, or ID.nii.gz in a folder without scans."
         )
+    _refuse_copies(files, place)
     return tuple(sorted(_told_apart(files), key=lambda file: file.id))
+
+
+def _refuse_copies(files: Sequence[LabelFile], place: Path) -> None:
+    """Refuse a folder whose label maps lie in one of its folders again, as nnU-Net's ``postprocessed`` does."""
+    here = {file.path.name for file in files if file.path.parent == place}
+    for file in files:
+        if file.path.parent != place and file.path.name in here:
+            again = file.path.parent.relative_to(place)
+            raise InputError(
+                f"{place.name} holds {file.path.name} twice: in itself and in {again}. Which is meant? Pass "
+                f"{place / again}, or move {again} elsewhere."
+            )
 
 
 def label_names(names: Sequence[str]) -> list[str]:
@@ -137,6 +192,7 @@ def match_label_files(predictions: Sequence[LabelFile], references: Sequence[Lab
     """Pair by id; what is left over then by the name of the folder, on either side or both."""
     left = {file.id: file for file in predictions}
     partners: dict[str, LabelFile] = {}
+    why: dict[str, str] = {}
     for file in references:
         if file.id in left:
             partners[file.id] = left.pop(file.id)
@@ -147,8 +203,11 @@ def match_label_files(predictions: Sequence[LabelFile], references: Sequence[Lab
         partner = by_folder.get(file.id) or left.get(file.folder_id) or by_folder.get(file.folder_id)
         if partner is not None and partner.id in left:
             partners[file.id] = left.pop(partner.id)
+            why[file.id] = f"prediction {partner.id} and reference {file.id} belong together by their folders alone"
     return LabelMatches(
-        pairs=tuple(LabelPair(f.id, partners[f.id].path, f.path) for f in references if f.id in partners),
+        pairs=tuple(
+            LabelPair(f.id, partners[f.id].path, f.path, why.get(f.id, "")) for f in references if f.id in partners
+        ),
         only_predictions=tuple(left),
         only_references=tuple(f.id for f in references if f.id not in partners),
     )

@@ -22,6 +22,8 @@ from brats_seg.io.tables import write_json
 
 LESION = 7
 """BIDS standard label "Lesion (L)", the mapping of every tissue class of a tumour."""
+TRAINED_ON_KEY = "trained_on_this_study"
+"""Of what is said about the model; see :func:`read_trained_on`."""
 _SCHEMA_KEY = "LabelSchema"
 _MISSING_KEY = "MissingSequences"
 _MIDPLANE_KEY = "Midplane"
@@ -258,6 +260,20 @@ def _read_dseg_table(path: Path) -> dict[str, str]:
         return {}
     index, width = head.index("index"), max(column, head.index("index"))
     return {cells[index].strip(): cells[column].strip() for cells in lines[1:] if len(cells) > width}
+
+
+def read_trained_on(path: Path) -> bool | None:
+    """Whether the ``.json`` beside a label map says that its model was trained on the study; None where it is silent.
+
+    Args:
+        path: the label map.
+
+    Raises:
+        InputError: if the file beside it is damaged.
+    """
+    algorithm = _read_sidecar(path).get("Algorithm")
+    said = algorithm.get(TRAINED_ON_KEY) if isinstance(algorithm, dict) else None
+    return said if isinstance(said, bool) else None
 
 
 def _read_sidecar(path: Path) -> Mapping[str, Any]:

@@ -136,7 +136,7 @@ def _digest(files: StudyFiles, config: PrepareConfig) -> bytes:
     from brats_seg.io.sidecar import read_schema_sidecar  # noqa: PLC0415
 
     parts = [f"pack {PACK_VERSION}", repr(config)]
-    parts += [f"{sequence.value} {file_sha256(path)}" for sequence, path in sorted(files.files.items())]
+    parts += sorted(f"{sequence.value} {file_sha256(path)}" for sequence, path in files.files.items())
     if files.labels is not None:
         schema = read_schema_sidecar(files.labels)
         parts += [files.labels.name, file_sha256(files.labels), "" if schema is None else schema.name]

@@ -25,7 +25,11 @@ SIZE_LIMITS_ML = (50.0, 120.0)
 """Whole tumours are small below the first, large from the second; thirds of BraTS, roughly."""
 MAX_VISITS = 12
 """More studies with a common name than this are a site's, and no patient's."""
-_VISIT = re.compile(r"(.*\d)[_\-. ]+(?=.)(?:(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d|[A-Za-z]{0,12}\d{0,3})$")
+_VISIT = re.compile(
+    r"(.*?\d)[_\-. ]+(?:(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d|[a-z]{1,12}|"
+    r"(?:year|month|week|day|visit|scan|time|timepoint|tp|ses|session|fu|[a-z])?[-_]?\d{1,3})$",
+    re.IGNORECASE,
+)
 """An id that ends in what may be a visit: a date, a word, or a number of at most three digits, behind a number."""
 ENHANCING_LIMITS = (0.02, 0.15)
 """Enhancing share of the whole tumour: next to none (low grade as a rule), some, much (high grade)."""

@@ -15,6 +15,7 @@ from brats_seg.core.results import Probabilities
 from brats_seg.core.volume import Volume
 from brats_seg.evaluation import report_html
 from brats_seg.io.match_labels import LabelFile, find_label_files, label_names, match_label_files, probabilities_beside
+from brats_seg.io.nifti import file_sha256
 from brats_seg.io.probabilities import read_probabilities
 from brats_seg.io.write import write_probabilities
 
@@ -254,6 +255,11 @@ def test_probabilities_beside(tmp_path: Path) -> None:
 def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
     label = real_study / f"{real_study.name}_seg.nii.gz"
     outcome = evaluate(cli, label, real_study, out, "--json")
+    assert (outcome.code, "one and the same file" in outcome.err) == (3, True)
+    copy = out.with_name("copy") / label.name
+    copy.parent.mkdir()
+    copy.write_bytes(label.read_bytes())
+    outcome = evaluate(cli, copy, real_study, out, "--json")
     assert outcome.code == 0, outcome.err
     dice = [row["mean"] for row in outcome.json["summary"] if row["metric"] == "dice"]
     assert dice == [1.0, 1.0, 1.0]
@@ -278,3 +284,88 @@ def test_whatever_breaks_in_one_case_the_others_are_evaluated(
     assert [entry["study"] for entry in done.json["failed"]] == ["BraTS2021_00002"]
     assert "unforeseen RuntimeError" in done.json["failed"][0]["error"]
     assert done.json["cases"] == 1 and (out / "evaluation.html").is_file()
+
+
+    (warning,) = outcome.json["warnings"]
+    assert "copies of one file" in warning
+
+
+@pytest.mark.usefixtures("no_page")
+def test_the_same_folder_on_both_sides_is_refused(cli, references: Path, out: Path, tmp_path: Path) -> None:
+    assert evaluate(cli, references, references, out).code == 3
+    (tmp_path / "link").symlink_to(references)
+    refused = evaluate(cli, tmp_path / "link", references, out)
+    assert (refused.code, refused.err.count("one and the same file")) == (3, 2)
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_page")
+def test_what_changes_how_figures_are_read_is_said(cli, predictions: Path, references: Path, out: Path) -> None:
+    """Pairs by folder alone, a study the model knew, a prediction turned and cropped."""
+    other = label_map(references / "extra" / "name_seg.nii.gz", 1, 2, 4)
+    (other.with_name("name_seg.json")).write_text('{"LabelSchema": "brats2021"}')
+    paired = label_map(predictions / "extra" / "someone_dseg.nii.gz", 1, 2, 3, shift=1)
+    paired.with_name("someone_dseg.json").write_text('{"LabelSchema": "brats2023"}')
+    known = {"LabelSchema": "brats2023", "Algorithm": {"name": "m", "trained_on_this_study": True}}
+    (predictions / "BraTS2021_00001" / "BraTS2021_00001_dseg.json").write_text(json.dumps(known))
+    path = predictions / "BraTS2021_00002" / "BraTS2021_00002_dseg.nii.gz"
+    whole = Volume.from_affine(np.roll(label_array(1, 2, 3), 2, axis=1), AFFINE)
+    write_nifti((cut := whole.crop((1, 3, 2), (22, 19, 14)).flip(0)).data, cut.affine, path)
+    outcome = evaluate(cli, predictions, references, out)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "warning: the model was trained on 1 of 3 cases (BraTS2021_00001)" in outcome.out
+    assert "warning: name: prediction someone and reference name belong together by their folders alone" in outcome.out
+    assert "note: BraTS2021_00002: the prediction is stored along LAS" in outcome.out
+    assert "the rest counts as 0" in outcome.out
+    rows = {(r["case"], r["region"]): r for r in json.loads((out / "evaluation.json").read_text())["cases"]}
+    assert rows["BraTS2021_00002", "WT"]["dice"] == pytest.approx(0.8)
+    assert "not trained on: 2 cases" in outcome.out
+    assert "interval" not in outcome.out  # of three patients
+    record = json.loads((out / "run.json").read_text())
+    assert record["inputs"]["predictions"]["BraTS2021_00001"]["trained_on_this_study"] == "yes"
+    assert len(record["warnings"]) == 2
+
+
+def test_what_was_left_out_is_on_the_page(cli, predictions: Path, references: Path, out: Path) -> None:
+    (predictions / "BraTS2021_00002" / "BraTS2021_00002_dseg.nii.gz").write_bytes(b"damaged")
+    label_map(references / "BraTS2021_00003" / "BraTS2021_00003_seg.nii.gz", 1, 2, 4)
+    outcome = evaluate(cli, predictions, references, out, "--json")
+    assert outcome.code == 3
+    means = {(r["subset"], r["region"], r["metric"]): r for r in outcome.json["summary"]}
+    assert means["all", "WT", "dice"]["mean"] == 1.0
+    assert means["all, missing predictions as 0", "WT", "dice"]["mean"] == pytest.approx(1 / 3)
+    page = (out / "evaluation.html").read_text()
+    assert "BraTS2021_00002: prediction:" in page
+    assert "BraTS2021_00003: the reference has no label map among the predictions" in page
+    assert "all, missing predictions as 0: 3 cases" in page
+
+
+@pytest.mark.usefixtures("no_page")
+def test_own_results_are_found_by_the_scans_they_were_made_of(cli, tmp_path: Path, references: Path, out: Path) -> None:
+    scan_path = references / "BraTS2021_00001" / "BraTS2021_00001_t1ce.nii.gz"
+    write_scan(scan(), scan_path)
+    path = label_map(tmp_path / "mine" / "patient" / "patient_dseg.nii.gz", 1, 2, 3)
+    path.with_name("patient_dseg.json").write_text('{"LabelSchema": "brats2023"}')
+    inputs = {"t1ce": {"sha256": file_sha256(scan_path)}, "t2": {"sha256": "0" * 64}}
+    path.with_name("run.json").write_text(json.dumps({"inputs": inputs, "outputs": {}}))
+    outcome = evaluate(cli, tmp_path / "mine", references, out)
+    assert outcome.code == 3  # the other reference has no prediction
+    assert "prediction patient was made of the scans beside the reference" in outcome.out
+    assert json.loads((out / "evaluation.json").read_text())["cases"][0]["dice"] == 1.0
+
+
+def test_a_second_copy_of_all_label_maps_is_asked_about(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        label_map(tmp_path / "out" / f"{name}.nii.gz", 1)
+        label_map(tmp_path / "out" / "postprocessed" / f"{name}.nii.gz", 1)
+    with pytest.raises(InputError, match=r"out holds a.nii.gz twice: in itself and in postprocessed. Which is meant"):
+        find_label_files(tmp_path / "out")
+    assert [file.id for file in find_label_files(tmp_path / "out" / "postprocessed")] == ["a", "b"]
+
+
+@pytest.mark.usefixtures("no_page")
+def test_few_cases_are_not_tested(cli, predictions: Path, references: Path, out: Path) -> None:
+    outcome = evaluate(cli, predictions, references, out, "--compare", predictions)
+    assert outcome.code == 0
+    assert "not tested: fewer than 6 patients" in outcome.out
+    assert "p " not in outcome.out.split("second model minus first")[1].split("tables")[0].replace("lesion-wise", "")

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -23,7 +24,8 @@ from brats_seg.core.volume import Volume
 from brats_seg.evaluation.cases import CasePair, EvaluationSettings, evaluate_case
 from brats_seg.evaluation.evaluate import CASE_COLUMNS, compare_evaluations, evaluate_pairs
 from brats_seg.evaluation.figures import snapshot_picture
-from brats_seg.evaluation.report_html import evaluation_html, number
+from brats_seg.evaluation.placing import placed
+from brats_seg.evaluation.report_html import empty_words, evaluation_html, number
 from brats_seg.evaluation.snapshot import take_snapshot
 
 SCORER = Path(__file__).resolve().parents[3] / "shared" / "tools" / "score.py"
@@ -313,8 +315,10 @@ def test_bad_input_is_refused():
         judged([CasePair("mixed", MIXED.prediction, MIXED.reference)])
     with pytest.raises(InputError, match=r"32x36x28.*32x36x27"):
         CasePair("shape", label_map(CENTRE, 5), label_map(CENTRE, 5, shape=(32, 36, 27)))
-    with pytest.raises(InputError, match="mm apart"):
+    with pytest.raises(InputError, match="does not lie on the grid"):
         CasePair("flip", label_map(CENTRE, 5, orientation="LAS"), label_map(CENTRE, 5))
+    gtv = CasePair("gtv", PERFECT.prediction, PERFECT.reference, reference_schema=SCHEMAS["menrt"])
+    assert [region.abbreviation for region in gtv.regions] == ["WT", "TC"]
     for wrong in ({"level": 95}, {"resamples": 0}, {"worst_cases": -1}, {"band_mm": -1}):
         with pytest.raises(InputError):
             EvaluationSettings(**wrong)
@@ -364,3 +368,105 @@ def test_a_real_expert_label_moved_by_one_voxel(real_study):
         assert score.hd95_brats2023_mm <= 1.0
         assert score.volume_error_ml == 0
         assert score.lesions_missed == score.lesions_false == 0
+
+
+BLOCK = np.zeros((20, 24, 16), np.uint8)
+BLOCK[5:11, 6:14, 4:9], BLOCK[7:9, 8:11, 5:7] = 2, 3
+STORED = Volume.from_affine(BLOCK, np.array([[1, 0, 0, -9], [0, 1.2, 0, 7], [0, 0, 2.5, 30], [0, 0, 0, 1.0]]))
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flips", [(), (0,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("cropped", [False, True])
+def test_the_same_voxels_stored_otherwise_are_the_same(axes, flips, cropped):
+    """Turned, mirrored in storage, cropped to the tumour, with a header rounded by a fiftieth of a voxel."""
+    volume = STORED.crop((4, 5, 3), (12, 15, 10)) if cropped else STORED
+    for axis in flips:
+        volume = volume.flip(axis)
+    volume = volume.permute(axes)
+    rounded = volume.affine.copy()
+    rounded[:3, 3] += 0.02
+    found = placed(Volume.from_affine(volume.data, rounded), STORED.grid, "prediction")
+    np.testing.assert_array_equal(found.volume.data, STORED.data)
+    assert found.volume.grid is STORED.grid
+    assert ("the rest counts as 0" in found.note) is cropped
+    assert "counts as the same place" in found.note
+
+
+@pytest.mark.parametrize("shift_voxels", [0.2, 0.5])
+def test_voxels_between_those_of_the_reference_are_refused(shift_voxels):
+    affine = STORED.affine.copy()
+    affine[0, 3] += shift_voxels
+    for data in (STORED.data, STORED.data[1:]):
+        with pytest.raises(InputError, match="does not lie on the grid of the reference"):
+            placed(Volume.from_affine(data, affine), STORED.grid, "prediction")
+    doubled = Volume.from_affine(STORED.data, STORED.affine @ np.diag([2.0, 1, 1, 1]))
+    with pytest.raises(InputError, match="does not lie on the grid"):
+        placed(doubled, STORED.grid, "prediction")
+
+
+def test_a_tumour_outside_the_reference_is_not_cut_off():
+    with pytest.raises(InputError, match="labelled voxels of the prediction lie outside"):
+        placed(STORED, STORED.crop((0, 0, 0), (8, 24, 16)).grid, "prediction")
+    bare = Volume(np.zeros_like(BLOCK), STORED.grid)
+    assert not placed(bare, STORED.crop((0, 0, 0), (8, 24, 16)).grid, "prediction").volume.data.any()
+
+
+def test_regions_that_one_map_does_not_tell_are_not_scored():
+    mask = PERFECT.reference.with_data((PERFECT.reference.data > 0).astype(np.uint8))
+    whole = CasePair("a", PERFECT.prediction, mask, reference_schema=SCHEMAS["menrt"])
+    result = judged([whole])
+    assert set(result.cases["region"]) == {"WT", "TC"}
+    for table in (result.summary, result.agreement, result.detection):
+        assert set(table["region"]) == {"WT", "TC"}
+    page = evaluation_html(result, title="x")
+    assert "ET mean" not in page
+
+
+def test_cases_both_empty_are_counted_and_their_share_said():
+    result = judged([NOTHING, replace(NOTHING, case="b"), SHIFTED])
+    table = result.summary[(result.summary["metric"] == "dice") & (result.summary["subset"] == "all")]
+    assert dict(zip(table["region"], table["both_empty"], strict=True)) == {"WT": 2, "TC": 2, "ET": 2 + 1 * no_et()}
+    whole = table.set_index("region").loc["WT"]
+    shifted = row(result, "shifted").dice
+    assert whole["mean"] == pytest.approx((2 + shifted) / 3)
+    (words,) = [line for line in empty_words(result.summary[result.summary["subset"] == "all"]) if line[:2] == "WT"]
+    assert "in 2 of 3 cases neither map holds any, which counts as Dice 1" in words
+    assert f"without them the mean Dice is {shifted:.3f}" in words
+    assert words in re.sub("<[^>]+>", "", evaluation_html(result, title="x"))
+
+
+def no_et():
+    """Whether the pair SHIFTED holds no enhancing tumour in either map."""
+    return int(not (SHIFTED.prediction.data == 3).any() and not (SHIFTED.reference.data == 3).any())
+
+
+def test_missing_predictions_and_known_studies_get_means_of_their_own():
+    known = replace(PERFECT, case="known", trained_on=True)
+    result = judged_with([known, SHIFTED], missing=("x", "y"))
+    means = {r["subset"]: r for r in result.summary.to_dict("records") if (r["region"], r["metric"]) == ("WT", "dice")}
+    shifted = row(result, "shifted").dice
+    assert means["all"]["mean"] == pytest.approx((1 + shifted) / 2)
+    assert (means["not trained on"]["mean"], means["not trained on"]["cases"]) == (pytest.approx(shifted), 1)
+    missed = means["all, missing predictions as 0"]
+    assert (missed["mean"], missed["cases"]) == (pytest.approx((1 + shifted) / 4), 4)
+    distances = result.summary[(result.summary["metric"] == "hd95_mm") & (result.summary["subset"] == missed["subset"])]
+    assert distances.iloc[0]["max"] == 374.0
+    assert json.loads(result.to_json())["missing"] == ["x", "y"]
+
+
+def judged_with(pairs, missing):
+    return evaluate_pairs(pairs, generator=np.random.default_rng(1), settings=FEW, missing=lambda: missing)
+
+
+def test_one_case_gets_no_interval_no_box_and_no_second_table():
+    result = judged([SHIFTED])
+    assert result.summary[["low", "high"]].isna().all(axis=None)
+    assert list(result.summary["subset"].unique()) == ["all"]
+    assert result.detection[["recall_low", "recall_high"]].isna().all(axis=None)
+    page = evaluation_html(result, title="x", left_out=["b: no prediction"], warnings=["read me first"])
+    assert "Box plots" not in page
+    assert "Bland-Altman" not in page
+    assert "(" + " to " not in page
+    assert page.index("read me first") < page.index("b: no prediction") < page.index("Scores")
+    assert "95 % interval" not in page

@@ -27,8 +27,13 @@ def test_bootstrap_is_repeatable_and_near_theory():
 
 
 def test_bootstrap_of_few_values():
-    single = bootstrap_interval([0.5], generator=chance())
-    assert (single.value, single.low, single.high) == (0.5, 0.5, 0.5)
+    for count in (1, 2, 4):
+        few = bootstrap_interval([0.5] * count, generator=chance())
+        assert few.value == 0.5
+        assert math.isnan(few.low)
+        assert math.isnan(few.high)
+    enough = bootstrap_interval([0.1, 0.2, 0.3, 0.4, 0.5], generator=chance())
+    assert 0.1 < enough.low < enough.value < enough.high < 0.5
     assert math.isnan(bootstrap_interval([], generator=chance()).value)
     with pytest.raises(InputError, match="finite"):
         bootstrap_interval([0.1, math.nan], generator=chance())
@@ -43,7 +48,7 @@ def test_bootstrap_draws_as_many_samples_as_asked():
             return np.zeros(size, int)
 
     counting = Counting()
-    bootstrap_interval([1.0, 2.0], generator=counting, resamples=1000)
+    bootstrap_interval(np.arange(5.0), generator=counting, resamples=1000)
     assert counting.drawn == 1000
 
 
@@ -54,25 +59,50 @@ def test_level_widens_the_interval():
 
 
 def test_paired_comparison_known_answers():
-    result = compare_paired([0.5, 0.5, 0.5, 0.5], [0.6, 0.7, 0.8, 0.5], generator=chance())
-    assert (result.count, result.wins, result.losses) == (4, 3, 0)
-    assert result.mean_difference == pytest.approx(0.15)
+    result = compare_paired([0.5] * 6, [0.6, 0.7, 0.8, 0.5, 0.5, 0.5], generator=chance())
+    assert (result.count, result.wins, result.losses) == (6, 3, 0)
+    assert result.mean_difference == pytest.approx(0.1)
     assert result.effect_size == 1.0
     # Three differences of one sign: two of the eight sign patterns are as extreme.
     assert result.p_value == pytest.approx(2 / 8)
 
 
+def test_too_few_patients_are_not_tested():
+    """Whatever they score; and visits of one patient are no patients."""
+    first, second = np.zeros(5), np.linspace(0.1, 0.5, 5)
+    assert math.isnan(compare_paired(first, second, generator=chance()).p_value)
+    visits = [f"patient{k // 3}" for k in range(15)]
+    repeated = compare_paired(np.zeros(15), np.repeat(second, 3), generator=chance(), patients=visits)
+    assert math.isnan(repeated.p_value)
+    assert not math.isnan(repeated.difference_low)  # of five patients
+
+
+def test_intervals_are_over_patients():
+    """Ten visits of each patient, all alike, tell no more than one of each."""
+    values = chance(3).normal(0.8, 0.1, 12)
+    plain = bootstrap_interval(values, generator=chance())
+    patients = [f"p{k:02d}" for k in range(12) for _ in range(10)]
+    visits = bootstrap_interval(np.repeat(values, 10), generator=chance(), patients=patients)
+    assert (visits.value, visits.low, visits.high) == pytest.approx((plain.value, plain.low, plain.high))
+    taken_for_patients = bootstrap_interval(np.repeat(values, 10), generator=chance())
+    assert taken_for_patients.high - taken_for_patients.low < 0.5 * (plain.high - plain.low)
+    few = bootstrap_interval(np.repeat(values, 10), generator=chance(), patients=["one"] * 120)
+    assert math.isnan(few.low)
+    with pytest.raises(InputError, match="each value needs its patient"):
+        bootstrap_interval(values, generator=chance(), patients=["one"])
+
+
 def test_effect_size_is_the_difference_of_rank_sums():
     # Ranks 1, 2, 3, 4 with signs +, +, -, +: (1 + 2 + 4 - 3) / 10.
-    result = compare_paired(np.zeros(4), [0.1, 0.2, -0.3, 0.4], generator=chance())
+    result = compare_paired(np.zeros(6), [0.1, 0.2, -0.3, 0.4, 0, 0], generator=chance())
     assert result.effect_size == pytest.approx(0.4)
-    swapped = compare_paired([0.1, 0.2, -0.3, 0.4], np.zeros(4), generator=chance())
+    swapped = compare_paired([0.1, 0.2, -0.3, 0.4, 0, 0], np.zeros(6), generator=chance())
     assert swapped.effect_size == pytest.approx(-0.4)
     assert swapped.p_value == pytest.approx(result.p_value)
 
 
 def test_equal_models_do_not_differ():
-    result = compare_paired([0.3, 0.9], [0.3, 0.9], generator=chance())
+    result = compare_paired([0.3, 0.9] * 3, [0.3, 0.9] * 3, generator=chance())
     assert (result.p_value, result.effect_size, result.mean_difference) == (1.0, 0.0, 0.0)
 
 

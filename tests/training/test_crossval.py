@@ -45,11 +45,12 @@ from brats_seg.training.crossval import (
     fold_config,
     fold_start,
     open_split,
+    outputs_of,
     read_case,
     without,
     write_case,
 )
-from brats_seg.training.data import load_packs, write_pack
+from brats_seg.training.data import PackedStudy, load_packs, write_pack
 from brats_seg.training.judge import interval_summary, segmentation_of
 from brats_seg.training.pack import open_auxiliary
 from brats_seg.training.recipe import read_recipe, start_weights
@@ -612,3 +613,25 @@ def test_intervals_are_summed_up_by_region() -> None:
     assert (table.loc["WT", "covered"], table.loc["WT", "studies"]) == (1, 2)
     assert table.loc["WT", "median_width_percent"] == pytest.approx(45.0)
     assert np.isnan(table.loc["ET", "median_width_percent"])
+
+
+def test_outputs_follow_the_models_and_the_studies_they_are_of(place: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    packs = load_packs(place / "packs")
+    split = read_split(run / "split.json", packs)
+
+    def rewritten(held: list[PackedStudy]) -> set[str]:
+        paths = {study: run / "fold1" / "outputs" / f"{study}.npz" for study in split.folds[1]}
+        before = {study: path.stat().st_mtime_ns for study, path in paths.items()}
+        outputs_of(held, Jury(None, split, run), 1)
+        return {study for study, path in paths.items() if path.stat().st_mtime_ns != before[study]}
+
+    assert rewritten(packs) == set()
+    first = split.folds[1][0]
+    mended = [replace(p, labels=np.where(p.labels == 1, 3, p.labels)) if p.id == first else p for p in packs]
+    assert rewritten(mended) == {first}
+    assert not (read_case(run / "fold1" / "outputs" / f"{first}.npz").labels == 1).any()
+    card = run / "fold1" / "model" / "model.json"
+    card.write_text(card.read_text().replace('"axes": "RAS"', '"axes": "LAS"'))
+    assert rewritten(mended) == set(split.folds[1])

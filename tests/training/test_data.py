@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from toy_packs import toy_pack, toy_packs
 
+sys.path += [str(Path(__file__).parents[1] / room) for room in ("", "cli", "preprocessing")]
+
+from cli_studies import GRID, SPACING_MM, write_case, write_nifti
+
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, SCHEMAS
 from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy
 from brats_seg.core.volume import Grid, Volume
+from brats_seg.preprocessing.prepare import PrepareConfig
 from brats_seg.training.data import (
     LEVELS_PER_STD,
     PackedStudy,
@@ -27,6 +34,7 @@ from brats_seg.training.data import (
     write_pack,
     write_taught,
 )
+from brats_seg.training.pack import open_dataset
 
 CPU = torch.device("cpu")
 
@@ -211,3 +219,46 @@ def test_toys_differ() -> None:
     a, b = toy_packs()
     assert replace(a, id="b").image.shape == b.image.shape
     assert not np.array_equal(a.labels, b.labels)
+
+
+def test_packs_follow_the_files_they_were_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A label that was corrected, a scan that was replaced, a pack without a key: made again, and said."""
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    drawn, corrected = np.zeros(GRID.shape, np.uint8), np.zeros(GRID.shape, np.uint8)
+    drawn[12:20, 12:20, 12:20], corrected[12:20, 12:20, 12:20] = 3, 1
+    for name in ("one", "two"):
+        write_case(data / name)
+        write_nifti(drawn, GRID.affine, data / name / f"{name}_seg.nii.gz")
+        sidecar = data / name / f"{name}_seg.json"
+        sidecar.write_text('{"LabelSchema": "brats2023"}')
+    config = PrepareConfig(spacing_mm=SPACING_MM, divisor=8)
+
+    def pack() -> tuple[dict[str, PackedStudy], str]:
+        packs = {p.id: p for p in open_dataset(data, cache, config, progress=False)}
+        return packs, capsys.readouterr().err
+
+    first, said = pack()
+    assert "again" not in said
+    written = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
+    assert len(written) == 2
+    assert "again" not in pack()[1]
+    assert written == {path: path.stat().st_mtime_ns for path in cache.rglob("*.npz")}
+    write_nifti(corrected, GRID.affine, data / "one" / "one_seg.nii.gz")
+    second, said = pack()
+    assert "packed again" in said
+    assert "one" in said
+    assert "two" not in said
+    assert (first["one"].labels == 3).any()
+    assert not (second["one"].labels == 3).any()
+    brighter = data / "two" / "two_t2.nii.gz"
+    image = nib.load(brighter)
+    write_nifti(np.asarray(image.dataobj) ** 2, image.affine, brighter)
+    third, said = pack()
+    assert "two" in said
+    assert (third["two"].image != second["two"].image).any()
+    keyless = next(path for path in cache.rglob("two.npz"))
+    write_pack(third["one"], tmp_path / "other")
+    keyless.write_bytes((tmp_path / "other" / "one.npz").read_bytes())
+    fourth, said = pack()
+    assert "two" in said
+    np.testing.assert_array_equal(fourth["two"].image, third["two"].image)

@@ -167,7 +167,9 @@ def test_patients_of_one_data_set_are_not_taken_for_one(names: list[str]) -> Non
 def test_one_head_under_two_names_stays_in_one_fold(tmp_path: Path) -> None:
     places = [(22, 26, 20), (30, 20, 24), (14, 20, 14), (30, 34, 26), (16, 34, 28)]
     packs = [toy_pack(f"case{k}x", centre=place, seed=k) for k, place in enumerate(places)]
-    again = PackedStudy("BraTS-GLI-00000-000", np.clip(packs[0].image + 1, -127, 127) * (packs[0].image != 0), FEW_VOXELS)
+    again = PackedStudy(
+        "BraTS-GLI-00000-000", np.clip(packs[0].image + 1, -127, 127) * (packs[0].image != 0), FEW_VOXELS
+    )
     again = PackedStudy(again.id, again.image, np.zeros_like(packs[0].labels))
     packs.append(again)
     for seed in range(6):
