@@ -101,6 +101,9 @@ def test_bad_cases_are_listed_and_good_ones_evaluated(cli, predictions: Path, re
     for case in ("alone", "grid", "year", "damaged"):
         label_map(references / case / f"{case}_seg.nii.gz", 1, 2, 4)
     label_map(predictions / "grid" / "grid_dseg.nii.gz", 1, 2, 4, affine=np.diag([1.0, 1.0, 2.0, 1.0]))
+    known = [references / case / f"{case}_seg.json" for case in ("grid", "year")]
+    for place in (predictions / "grid" / "grid_dseg.json", *known):
+        place.write_text('{"LabelSchema": "brats2021"}')
     label_map(predictions / "year" / "year_dseg.nii.gz", 1, 2, 3)
     label_map(predictions / "damaged" / "damaged_dseg.nii.gz", 1, 2, 4).write_bytes(b"no")
     label_map(predictions / "extra" / "extra_dseg.nii.gz", 1, 2, 4)
@@ -196,6 +199,7 @@ def test_probabilities_read_back_in_whatever_order(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_page")
 def test_two_files_belong_together_whatever_they_are_called(cli, tmp_path: Path, references: Path, out: Path) -> None:
     mine = label_map(tmp_path / "mine.nii.gz", 1, 2, 4)
+    mine.with_name("mine.json").write_text('{"LabelSchema": "brats2021"}')
     theirs = references / "BraTS2021_00001" / "BraTS2021_00001_seg.nii.gz"
     outcome = evaluate(cli, mine, theirs, out, "--json")
     assert outcome.code == 0
@@ -263,6 +267,8 @@ def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
     assert outcome.code == 0, outcome.err
     dice = [row["mean"] for row in outcome.json["summary"] if row["metric"] == "dice"]
     assert dice == [1.0, 1.0, 1.0]
+    (warning,) = outcome.json["warnings"]
+    assert "copies of one file" in warning
 
 
 @pytest.mark.usefixtures("no_page")
@@ -284,10 +290,6 @@ def test_whatever_breaks_in_one_case_the_others_are_evaluated(
     assert [entry["study"] for entry in done.json["failed"]] == ["BraTS2021_00002"]
     assert "unforeseen RuntimeError" in done.json["failed"][0]["error"]
     assert done.json["cases"] == 1 and (out / "evaluation.html").is_file()
-
-
-    (warning,) = outcome.json["warnings"]
-    assert "copies of one file" in warning
 
 
 @pytest.mark.usefixtures("no_page")
