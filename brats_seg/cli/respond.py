@@ -123,7 +123,9 @@ def _summary(assessment: ResponseAssessment, measure: Measure, episode: int) -> 
 
 def _refuse_study_table(text: str, name: str) -> None:
     """Refuse the lesions of single studies, which ``segment`` and ``measure`` number anew, with what is missing."""
-    header = {column.strip().lower() for column in re.split("[,;\t]", text.removeprefix("\ufeff").split("\n", 1)[0])}
+    header = {
+        column.strip().lower() for column in re.split("[,;\t]", (text.removeprefix("\ufeff").splitlines() or [""])[0])
+    }
     if {"study", "region", "lesion"} <= header and "visit" not in header:
         raise InputError(
             f"{name} lists the lesions of single studies, numbered anew in each. Give lesions that keep their names "

@@ -105,7 +105,7 @@ def read_table(text: str, columns: Columns, *, name: str) -> Table:
         InputError: if columns are missing, twice there or misspelt, a row has too few or too many cells, or a number
             can be read in two ways.
     """
-    text = text.removeprefix("\ufeff")
+    text = re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff"))
     told = re.match(r"\s*\"?sep=(.)\"?[^\n]*\n", text, re.IGNORECASE)
     skipped = 0 if told is None else text[: told.end()].count("\n")
     text = text if told is None else text[told.end() :]

@@ -222,6 +222,8 @@ READ = [
     "\ufeff" + GOOD.replace("\n", "\r\n"),
     GOOD.replace("patient,visit,date", "Patient,VISIT, Date ").replace("long_mm", "Long [mm]"),
     GOOD.replace("\n", ",,\n"),
+    GOOD.replace("\n", "\r"),
+    "\n\n" + GOOD.replace("\n", "\n\n"),
     GOOD.replace("20,20,4.0", "20,20,4.0,,").replace("40,40,30", "40,40,30,"),
     GOOD.replace("-01,", "-01 00:00:00,"),
     GOOD.replace("2024-03-01", "20240301"),
