@@ -29,7 +29,7 @@ FOLLOWED = ("ET", "WT")
 
 MOST_DAYS_TO_SURGERY = 56
 """A scan further away shows growth, too, and not surgery alone. The program's choice."""
-TREATED_BY = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END)
+TREATED_BY = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END, EventKind.TREATMENT_START)
 ML_DECIMALS, MM_DECIMALS = 4, 2
 """As in tables, so that the response can be found again from the table of measurements."""
 
@@ -182,10 +182,26 @@ def judge(
 
 
 def treated_before(history: PatientHistory, day: date) -> str:
-    """The surgery or radiotherapy a visit comes after, in words; a visit on the day itself comes before it."""
+    """The treatment a visit comes after, in words; a visit on the day itself comes before it."""
     eve = day - timedelta(days=1)
     events = [event for kind in TREATED_BY if (event := history.last_before(kind, eve)) is not None]
     return ", ".join(f"{event.kind.value} {event.day}" for event in events)
+
+
+def untrained_for(visits: Sequence[VisitVolumes], history: PatientHistory) -> str:
+    """Which visits come after a treatment that the model was not trained on, as a warning; empty where none does."""
+    found = {
+        visit.label: history.spoken(after)
+        for visit in visits
+        if visit.day and visit.model and not visit.knows_treatment and (after := treated_before(history, visit.day))
+    }
+    if not found:
+        return ""
+    after = list(found.values())[-1]
+    return (
+        f"the model was trained on scans before treatment alone, and {', '.join(found)} came after it ({after}): look "
+        "at the outlines before you use these numbers"
+    )
 
 
 def _open_questions(

@@ -59,6 +59,7 @@ class LesionRow:
         pieces: number of components on the visit's own grid.
         centroid_mm: RAS+ mm of its largest piece in the visit's scanner; None where there is none.
         touches_border: whether it reaches the edge of the image.
+        side: of its largest piece, as :attr:`~brats_seg.core.results.Lesion.side` says it.
         components: numbers of its components in the visit's own table of lesions.
     """
 
@@ -75,6 +76,7 @@ class LesionRow:
     pieces: int
     centroid_mm: tuple[float, float, float] | None
     touches_border: bool
+    side: str = ""
     components: tuple[int, ...] = ()
 
 
@@ -283,6 +285,7 @@ def _row(
         pieces=len(found),
         centroid_mm=largest.centroid_mm if largest else None,
         touches_border=any(lesion.touches_border for lesion in found),
+        side=largest.side if largest else "",
         components=tuple(lesion.number for lesion in found),
     )
 

@@ -33,6 +33,7 @@ from brats_seg.longitudinal.course import (
     history_of,
     judge,
     resections_of,
+    untrained_for,
 )
 from brats_seg.longitudinal.course_growth import PhaseGrowth, growth_of
 from brats_seg.longitudinal.criteria import Compartment, criteria_named
@@ -225,7 +226,9 @@ def follow(
         visits=tuple(visits),
         stopped=tuple(stopped),
         alignments=tuple(alignments),
-        warnings=tuple(filter(None, (*_on_identity(visits, alignments, strangers), plane_note))),
+        warnings=tuple(
+            filter(None, (*_on_identity(visits, alignments, strangers), plane_note, untrained_for(measured, history)))
+        ),
         plane=plane,
         common=common,
         measured=measured,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.io.output import write_text
-from brats_seg.longitudinal.course import judged_region
+from brats_seg.longitudinal.course import FOLLOWED, judged_region
+from brats_seg.longitudinal.lesion_course import LesionRow
+from brats_seg.longitudinal.matching import Relation
 from brats_seg.pipeline.follow import Course
 from brats_seg.pipeline.follow_visits import VisitData
 from brats_seg.preprocessing.register import resample
@@ -24,6 +26,10 @@ from brats_seg.report.timeline_pictures import Slice, picture_of
 
 MOST_VISITS = 6
 """Columns of the aligned views; of more visits, these are spread evenly, first and last included."""
+MOST_PLACES = 3
+"""Slices that are shown."""
+APART_VOXELS = 6
+"""Slices nearer to each other than this show the same."""
 VIEW_PX_PER_MM = 1.7
 SLIDER_PX_PER_MM = 3.2
 MARGIN_MM = 6.0
@@ -48,28 +54,56 @@ def write_timeline(course: Course, summary: Mapping[str, Any], path: Path) -> No
 
 
 def pictures_of(course: Course) -> TimelinePictures:
-    """The same axial slice through every visit, and the first and the last one large."""
-    region = judged_region(course.assessment.disease)
-    height = _slice_index(course, region)
+    """The same axial slices through every visit, that of what decided first, and the first and the last one large."""
     chosen = spread(0, len(course.visits) - 1, MOST_VISITS)
     sequences = _sequences(course)
-    frame = _frame(course, height, sequences)
+    places = _places(course)
     rows = []
-    for sequence in sequences:
-        rows.append(
-            (
-                sequence.title if sequence else "label map",
-                tuple(_picture(course, index, sequence, frame, VIEW_PX_PER_MM) for index in chosen),
+    for number, (height, words) in enumerate(places):
+        frame = _frame(course, height, sequences)
+        for sequence in sequences if number == 0 else sequences[:1]:
+            name = sequence.title if sequence else "label map"
+            rows.append(
+                (
+                    f"{name}, {words}",
+                    tuple(_picture(course, index, sequence, frame, VIEW_PX_PER_MM) for index in chosen),
+                )
             )
-        )
     slider: tuple[Picture, ...] = ()
     if len(course.visits) > 1:
         ends = (course.baseline if course.baseline < len(course.visits) - 1 else 0, len(course.visits) - 1)
+        frame = _frame(course, places[0][0], sequences)
         slider = tuple(_picture(course, index, sequences[0], frame, SLIDER_PX_PER_MM) for index in ends)
-    z = float(course.common.to_world((0, 0, height))[2])
     for visit in course.visits:
         visit.forget_images()
-    return TimelinePictures(tuple(rows), slider, f"axial, z {z:.0f} mm in the space of {course.visits[0].label}")
+    return TimelinePictures(tuple(rows), slider, f"axial, heights z in the space of {course.visits[0].label}")
+
+
+def _places(course: Course) -> list[tuple[int, str]]:
+    """Slices to show and why: new lesions since the baseline, the most of the judged region, the most of WT at last."""
+    region = judged_region(course.assessment.disease)
+    last = len(course.visits) - 1
+    new = [
+        (row.volume_ml, _middle(course, row), f"new {row.lesion} at {course.visits[row.visit].label}")
+        for name in (region, *(name for name in FOLLOWED if name != region))
+        for row in course.rows(name)
+        if row.relation is Relation.NEW and row.measurable and row.visit > course.baseline and row.centroid_mm
+    ]
+    wanted = [(height, words) for _, height, words in sorted(new, key=lambda entry: -entry[0])[: MOST_PLACES - 1]]
+    wanted.append((_slice_index(course, region, range(last + 1)), f"most of {region}"))
+    wanted.append((_slice_index(course, "WT", (last,)), f"most of WT at {course.visits[last].label}"))
+    places: list[tuple[int, str]] = []
+    for height, words in wanted:
+        if all(abs(height - other) >= APART_VOXELS for other, _ in places):
+            z = float(course.common.to_world((0, 0, height))[2])
+            places.append((height, f"z {z:.0f} mm: {words}"))
+    return places[:MOST_PLACES]
+
+
+def _middle(course: Course, row: LesionRow) -> int:
+    """Height of a lesion in the common space."""
+    world = apply_affine(np.linalg.inv(course.alignments[row.visit].matrix), np.array([row.centroid_mm]))
+    return int(np.clip(np.rint(course.common.to_voxel(world)[0, 2]), 0, course.common.shape[2] - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +115,13 @@ class _Frame:
     stop: tuple[int, int]
 
 
-def _slice_index(course: Course, region: str) -> int:
-    """The slice with the most of a region over all visits; of the whole tumour, or the middle, where there is none."""
+def _slice_index(course: Course, region: str, visits: Iterable[int]) -> int:
+    """The slice with the most of a region over some visits; of the whole tumour, or the middle, where there is none."""
+    chosen = list(visits)
     for name in (region, "WT"):
         areas = np.zeros(course.common.shape[2])
-        for index, visit in enumerate(course.visits):
-            for lesion in visit.measurements.lesions_of(name):
+        for index in chosen:
+            for lesion in course.visits[index].measurements.lesions_of(name):
                 areas += _heights(course, index, lesion.box, lesion.volume_ml)
         if areas.any():
             return int(np.argmax(areas))

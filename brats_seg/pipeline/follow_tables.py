@@ -25,7 +25,7 @@ VOLUME_COLUMNS = (
 LESION_COLUMNS = (
     *("patient", "visit", "date", "days", "region", "lesion", "relation", "partner", "part_of", "volume_ml"),
     *("error_low_ml", "error_high_ml", "long_mm", "short_mm", "measurable", "pieces", "x_mm", "y_mm", "z_mm"),
-    "touches_border",
+    *("side", "touches_border"),
 )
 CHANGE_COLUMNS = (
     *("patient", "visit", "date", "days", "region", "lesion", "against", "reference", "reference_ml", "volume_ml"),
@@ -35,8 +35,8 @@ CHANGE_COLUMNS = (
 
 
 def response_rows(course: Course) -> list[dict[str, str]]:
-    """Rows of the responses table; date and days are left out where only the order is known."""
-    return [response_record(row) for row in course.assessment.rows]
+    """Rows of the responses table, and what decided each; date and days are left out where only the order is known."""
+    return [{**response_record(row), "decided_by": row.decided_by} for row in course.assessment.rows]
 
 
 def volume_rows(course: Course) -> list[dict[str, Any]]:
@@ -214,6 +214,7 @@ def _lesion(course: Course, row: LesionRow) -> dict[str, Any]:
         "measurable": row.measurable,
         "pieces": row.pieces,
         **{f"{axis}_mm": _rounded(value, MM_DECIMALS) for axis, value in zip("xyz", place, strict=True)},
+        "side": row.side,
         "touches_border": row.touches_border,
     }
 

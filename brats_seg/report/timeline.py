@@ -73,7 +73,7 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         TEMPLATE,
         patient=course["patient"],
         disclaimer=DISCLAIMER,
-        headline=headline(course),
+        headline=headline(course, leading),
         details=details(course, leading),
         warnings=warnings(course, leading),
         charts=_charts(course, growth, leading),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brats_seg.report.tables import ml
+from brats_seg.report.tables import ml, mm
 
 CATEGORY_WORDS = {
     "CR": "complete response",
@@ -27,6 +27,10 @@ VERDICT_WORDS = {
     "no": "not larger than measurement error",
     "not known": "measurement error not known",
 }
+REGION_WORDS = {"WT": "the whole tumour", "TC": "the tumour core", "ET": "the enhancing tumour"}
+MOST_NEW = 3
+TELLING_PERCENT = 40.0
+"""Growth of a region that is not judged, from which the first sentence names it: that of a progression by volume."""
 FACT_WORDS = {
     "radiotherapy_end": "end of radiotherapy",
     "steroid_mg": "steroid dose",
@@ -35,13 +39,41 @@ FACT_WORDS = {
 }
 
 
-def headline(course: Mapping[str, Any]) -> str:
-    """The last visit's answer in one sentence."""
+def headline(course: Mapping[str, Any], leading: str) -> str:
+    """The last visit's answer in one sentence: what decided it, and what grew all the same."""
     row = answers(course)[-1]
     words = CATEGORY_WORDS[row["category"]]
     status = f", {row['status']}" if row["status"] else ""
     way = "by volume" if row["measure"] == "volume" else "by two diameters"
-    return f"{row['visit']}: {words} ({row['category']}{status}) {way}"
+    reason = _with_side(course, row) if row["category"] != "baseline" else ""
+    line = f"{row['visit']}: {words} ({row['category']}{status})" + (f": {reason}" if reason else f" {way}")
+    grown = grown_beside(course, leading) if row["category"] != "PD" else []
+    return f"{line}; but {_listed(grown)}" if grown else line
+
+
+def _with_side(course: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """What decided an answer, with the side of the lesion it names."""
+    reason = str(row["decided_by"] or (row["reasons"].split("; ")[0] if row["category"] == "NE" else ""))
+    for lesion in course["lesions"]:
+        name = f"{lesion['lesion']} ("
+        if lesion["visit"] == row["visit"] and lesion["side"] and f" {name}" in f" {reason}":
+            side = "both sides" if lesion["side"] == "both" else lesion["side"]
+            return reason.replace(name, f"{name}{side}, ", 1)
+    return reason
+
+
+def grown_beside(course: Mapping[str, Any], leading: str) -> list[str]:
+    """Regions beside the judged one that certainly grew by :data:`TELLING_PERCENT` until the last visit, in words."""
+    found = []
+    for region in ("WT", "TC", "ET"):
+        row = change(course, answers(course)[-1]["visit"], region, "nadir")
+        if region == leading or row is None or row["larger_than_error"] == "no" or row["change_ml"] <= 0:
+            continue
+        if row["percent"] is None or row["percent"] >= TELLING_PERCENT:
+            size = f"{row['percent']:+.0f} %, " if row["percent"] is not None else ""
+            before, now = ml(row["reference_ml"]), ml(row["volume_ml"])
+            found.append(f"{REGION_WORDS[region]} grew ({size}{before} to {now} ml since {row['reference']})")
+    return found
 
 
 def answers(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -63,10 +95,24 @@ def details(course: Mapping[str, Any], leading: str) -> list[str]:
         lines.append(f"By {way}: {CATEGORY_WORDS[other['category']]} ({other['category']}{status}).")
     for row, against in _compared(course, last["visit"], leading):
         lines.append(f"{leading} {_change_words(row)} against {against}.")
+    lines += [f"New lesion {words}." for words in _new_lesions(course, last)]
     enhancing = change(course, last["visit"], "ET", "nadir")
     if leading != "ET" and enhancing is not None and enhancing["larger_than_error"] == "yes":
         lines.append(f"ET {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")
     return lines
+
+
+def _new_lesions(course: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
+    """Lesions that are new at the last visit and not named as what decided, the largest first."""
+    rows = [row for row in course["lesions"] if row["visit"] == last["visit"] and row["relation"] == "new"]
+    named = f" {_with_side(course, last)}"
+    rows = sorted((row for row in rows if f" {row['lesion']} (" not in named), key=lambda row: -row["volume_ml"])
+    words = []
+    for row in rows[:MOST_NEW]:
+        side = f", {'both sides' if row['side'] == 'both' else row['side']}" if row["side"] else ""
+        size = f"{mm(row['long_mm'])} × {mm(row['short_mm'])} mm, {ml(row['volume_ml'])} ml"
+        words.append(f"{row['lesion']} ({row['region']}{side}, {size})")
+    return words
 
 
 def _compared(
@@ -147,11 +193,10 @@ def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
     lines += _visit_warnings(course)
     lines += _doubt(course, leading)
-    treated = [row for row in answers(course) if "not validated after treatment" in row["missing"]]
-    if treated:
+    if leading == "ET" and answers(course)[-1]["category"] in ("CR", "PR") and grown_beside(course, leading):
         lines.append(
-            f"Segmentation not validated after treatment: {', '.join(row['visit'] for row in treated)}. Look at the "
-            "outlines before you use these numbers."
+            "Enhancement became less while the tumour grew: treatment against vessels and steroids can do that without "
+            "a response (pseudoresponse). Look at FLAIR."
         )
     last = answers(course)[-1]["missing"]
     facts = [

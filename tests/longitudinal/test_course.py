@@ -18,6 +18,7 @@ from brats_seg.longitudinal.course import (
     judge,
     judged_region,
     resections_of,
+    untrained_for,
 )
 from brats_seg.longitudinal.course_growth import growth_of
 from brats_seg.longitudinal.criteria import RANO2, Compartment
@@ -92,6 +93,17 @@ def test_what_the_scans_do_not_show_is_not_judged() -> None:
     history = history_of("P", measured, courses, ())
     found = judge(history, measured, courses, RANO2, disease=Disease.ENHANCING).overall(Measure.PLANAR)
     assert {row.category for row in found[1:]} <= {Category.NE}
+
+
+def test_a_model_that_does_not_know_treatment_is_a_warning_about_the_course() -> None:
+    chemo = ClinicalEvent(START + timedelta(days=30), EventKind.TREATMENT_START)
+    measured = visits(4.0, 0.9, 2.0)
+    history = history_of("P", measured, COURSES, (chemo,))
+    words = untrained_for(measured, history)
+    assert "v1, v2 came after it (treatment_start" in words and "v0" not in words
+    assert untrained_for(measured, history_of("P", measured, COURSES, ())) == ""
+    known = [replace(visit, knows_treatment=True) for visit in measured]
+    assert untrained_for(known, history) == ""
 
 
 def test_a_visit_on_the_day_of_surgery_comes_before_it() -> None:

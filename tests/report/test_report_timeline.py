@@ -33,6 +33,7 @@ def response(visit: str, measure: str, compartment: str, category: str) -> dict[
         "measure": measure, "category": category, "status": "confirmed" if category == "PR" else "",
         "percent_from_baseline": {"PR": "-75.00", "PD": "-25.00"}.get(category, ""),
         "percent_from_nadir": "", "reasons": f"{category} because <of the numbers>", "missing": "steroid_mg",
+        "decided_by": f"{category} because <of the numbers>",
     }  # fmt: skip
 
 
@@ -48,7 +49,15 @@ def change(visit: str, reference: str, against: str, before: float, now: float) 
 def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
     alignment = {"by": "brain", "translation_mm": 3.0, "rotation_deg": 2.0, "uncertainty_mm": 0.03, "overlap": 0.98,
                  "mutual_information": 0.5}  # fmt: skip
-    lesion = {"region": "ET", "partner": "", "part_of": "", "long_mm": 20.0, "short_mm": 18.0, "pieces": 1}
+    lesion = {
+        "region": "ET",
+        "partner": "",
+        "part_of": "",
+        "long_mm": 20.0,
+        "short_mm": 18.0,
+        "pieces": 1,
+        "side": "left",
+    }
     answer = {"visit": "v2", "category": "PR", "status": "confirmed", "days_since_first": 60}
     return {
         "patient": patient,
@@ -153,7 +162,7 @@ def check(page: str) -> None:
 def test_the_page_says_what_the_tables_say(pictures: TimelinePictures) -> None:
     page = render_timeline(course(), growth(), pictures)
     check(page)
-    assert headline(course()) == "v3: progression (PD) by two diameters"
+    assert headline(course(), "ET") == "v3: progression (PD): PD because <of the numbers>"
     for words in ("v3: progression (PD)", "steroid dose", "E2", "new", "end of radiotherapy", "not given: 2 visits",
                   "larger than measurement error", "&lt;of the numbers&gt;", "uncertain by 0.03 mm",
                   "v1, v2: T1CE &lt;is&gt; missing"):  # fmt: skip
@@ -248,7 +257,7 @@ def test_plots_of_a_cohort_without_dates_or_numbers_are_left_out() -> None:
 
 def test_references_that_are_one_visit_are_named_once() -> None:
     lines = details(course(), "ET")
-    assert len(lines) == 2
+    assert len(lines) == 3 and lines[2] == "New lesion E2 (ET, left, 20 × 18 mm, 0.50 ml)."
     assert lines[0].endswith("against baseline (v1).")
     assert lines[1].endswith("against the smallest so far and the visit before (v2).")
 
@@ -259,6 +268,34 @@ def test_an_answer_within_measurement_error_is_doubted() -> None:
     for row in doubtful["changes"]:
         row["larger_than_error"] = "no"
     assert any("v3 is called PD for a change of ET that is not larger" in line for line in warnings(doubtful, "ET"))
+
+
+def test_the_first_sentence_names_the_new_lesion_that_decided() -> None:
+    new = course()
+    for row in new["responses"]:
+        if row["visit"] == "v3":
+            row["decided_by"] = "new lesion E2 (20 x 18 mm, 0.5 ml); RANO 2.0: a measurable one"
+    assert headline(new, "ET").startswith("v3: progression (PD): new lesion E2 (left, 20 x 18 mm, 0.5 ml); RANO")
+    assert not any("E2" in line for line in details(new, "ET"))  # said once
+
+
+def test_a_response_beside_growth_is_said_in_the_first_sentence_and_doubted() -> None:
+    false = course()
+    for row in false["responses"]:
+        if row["visit"] == "v3" and row["compartment"] == "overall":
+            row |= {"category": "CR", "status": "preliminary", "decided_by": "no enhancing lesion is seen any more"}
+    false["changes"] += [
+        {**change("v3", "v1", "nadir", 48.0, 193.0), "region": "WT"},
+        {**change("v3", "v1", "nadir", 5.0, 5.5), "region": "TC"},
+    ]
+    words = headline(false, "ET")
+    assert words.startswith("v3: complete response (CR, preliminary): no enhancing lesion is seen any more; but ")
+    assert "the whole tumour grew (+302 %, 48.0 to 193 ml since v1)" in words and "core" not in words
+    assert any("pseudoresponse" in line for line in warnings(false, "ET"))
+    for row in false["changes"]:
+        row["larger_than_error"] = "no"
+    assert "but" not in headline(false, "ET")
+    assert not any("pseudoresponse" in line for line in warnings(false, "ET"))
 
 
 def test_measures_that_disagree_are_both_said() -> None:
