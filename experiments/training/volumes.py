@@ -62,10 +62,10 @@ def shape_at_1_mm(label_map: NDArray[np.uint8]) -> Tumour | None:
     if held is None:
         return None
     padded = np.pad(held.labels, 1)
-    masks = {
-        region: ndimage.zoom(DEFAULT_SCHEMA.region_mask(padded, region).astype(np.float32), MAP_MM, order=1) >= 0.5
-        for region in REGIONS
-    }
+    masks = {}
+    for region in REGIONS:
+        mask = DEFAULT_SCHEMA.region_mask(padded, region).astype(np.float32)
+        masks[region] = ndimage.zoom(mask, MAP_MM, order=1, mode="grid-constant", grid_mode=True) >= 0.5
     labels = DEFAULT_SCHEMA.compose(masks)[::-1, ::-1]
     first_mm = (held.start - 1) * np.array(MAP_MM) - np.array(BRAIN_CENTRE_MM)
     start = np.array([-first_mm[0] - labels.shape[0], -first_mm[1] - labels.shape[1], first_mm[2]])
