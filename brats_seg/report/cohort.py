@@ -171,7 +171,7 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
 def _headline(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
     count = len(courses)
     words = f"{counted(count, 'patient')} followed"
-    progressed = sum(course["progression"]["volume"] is not None for course in courses)
+    progressed = sum(any(episode["progression"]["volume"] for episode in course["episodes"]) for course in courses)
     words += f", {progressed} with progression by volume"
     return words + (f", {len(failed)} failed." if failed else ".")
 
@@ -184,16 +184,20 @@ def _row(course: Mapping[str, Any]) -> dict[str, Any]:
         "visits": len(course["visits"]),
         "days": "" if course["visits"][-1]["days_since_first"] is None else course["visits"][-1]["days_since_first"],
         "disease": course["disease"].replace("_", "-"),
-        "best": _answer(course["best"]["2d"]),
-        "best_volume": _answer(course["best"]["volume"]),
+        "best": _of_episodes(course, "best", "2d"),
+        "best_volume": _of_episodes(course, "best", "volume"),
         "change": "" if best_change is None else _signed(best_change),
-        "progression": _answer(course["progression"]["volume"] or course["progression"]["2d"], with_visit=True),
+        "progression": _of_episodes(course, "progression", "volume") or _of_episodes(course, "progression", "2d"),
     }
 
 
-def _answer(answer: Mapping[str, Any] | None, *, with_visit: bool = False) -> dict[str, str]:
-    if answer is None:
-        return {"category": "", "note": "", "colour": "", "ink": ""}
+def _of_episodes(course: Mapping[str, Any], what: str, measure: str) -> list[dict[str, str]]:
+    """An answer of each treatment episode that has one, with its visit where there are several or it is a date."""
+    found = [answer for episode in course["episodes"] if (answer := episode[what][measure])]
+    return [_answer(answer, with_visit=what == "progression" or len(found) > 1) for answer in found]
+
+
+def _answer(answer: Mapping[str, Any], *, with_visit: bool) -> dict[str, str]:
     words = [answer["visit"]] if with_visit else []
     words += [answer["status"]] if answer["status"] else []
     ink = "#fff" if answer["category"] in ("PD", "CR", "baseline") else _INK

@@ -59,6 +59,7 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
         "side": "left",
     }
     answer = {"visit": "v2", "category": "PR", "status": "confirmed", "days_since_first": 60}
+    progressed = {**answer, "visit": "v3", "category": "PD", "status": ""}
     return {
         "patient": patient,
         "dating": "dates" if dated else "no dates",
@@ -94,7 +95,12 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
             for compartment in ("enhancing", "non_enhancing", "overall")
         ],
         "best": {"2d": answer, "volume": answer},
-        "progression": {"2d": None, "volume": {**answer, "visit": "v3", "category": "PD", "status": ""}},
+        "progression": {"2d": None, "volume": progressed},
+        "episodes": [
+            {"best": {"2d": answer, "volume": answer}, "progression": {"2d": None, "volume": progressed}},
+            {"best": {"2d": None, "volume": {**answer, "visit": "v4", "category": "SD"}},
+             "progression": {"2d": None, "volume": None}},
+        ],
         "events": [{"date": "2024-01-20", "event": "radiotherapy_end", "days_since_first": 19}] if dated else [],
         "resections": [],
         "notes": [],
@@ -242,7 +248,8 @@ def test_the_cohort_page() -> None:
     courses[0]["stopped"] = [{"visit": "v9", "reason": "damaged"}]
     page = render_cohort(courses, [("C", "its scans <are> gone")])
     check(page)
-    for words in ("2 patients followed", "1 failed", "its scans &lt;are&gt; gone", "A, visit v9", "Waterfall",
+    for words in ("2 patients followed, 2 with progression", ">PR</span>", "v4, confirmed", "1 failed",
+                  "its scans &lt;are&gt; gone", "A, visit v9", "Waterfall",
                   "A/A_timeline.html", "\u221275 %"):  # fmt: skip
         assert words in page, words
 
