@@ -101,3 +101,18 @@ def test_a_real_study_is_segmented_as_it_was(predictor: Predictor, real_study: P
     labels = np.asarray(read(next(real_study.glob("*_seg.nii.gz"))).data, np.uint8)
     found = found_in(predictor, Study(real_study.name, images), labels, "brats2021")
     assert found.is_within(REAL, **BAND), found
+
+
+def test_a_real_study_cut_to_the_tumour_s_slices_measures_the_same(predictor: Predictor, real_study: Path) -> None:
+    """Slices without tumour are left away above and below, up to half of what there is."""
+    images = {sequence: scan_of(real_study, sequence) for sequence in SEQUENCES}
+    labels = np.asarray(read(next(real_study.glob("*_seg.nii.gz"))).data, np.uint8)
+    brain, tumour = ([int(i) for i in np.flatnonzero(m.any(axis=(0, 1)))] for m in (images[MRSequence.T1].data, labels))
+    low, high = (brain[0] + tumour[0]) // 2, (brain[-1] + tumour[-1]) // 2
+    x, y, _ = labels.shape
+    cut = {sequence: image.crop((0, 0, low), (x, y, high)) for sequence, image in images.items()}
+    found = found_in(predictor, Study(real_study.name, cut), labels[:, :, low:high], "brats2021")
+    for now, before, share, least_ml in zip(
+        found.volume_ml, REAL.volume_ml, (0.03, 0.06, 0.06), (0.2, 0.3, 0.3), strict=True
+    ):
+        assert abs(now - before) <= max(share * before, least_ml), found
