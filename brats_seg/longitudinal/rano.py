@@ -177,7 +177,10 @@ def _facts(history: PatientHistory, episodes: Sequence[Episode], number: int) ->
 
 
 def _baseline_reading(course: Course, episode: Episode) -> Reading:
-    targets = ", ".join(course.targets) or "no measurable disease"
+    unseen = course.visits[0].not_assessable.get(course.compartment)
+    if unseen is None and course.is_unread(0, course.compartment):
+        unseen = course.gaps(0)[0]
+    targets = ", ".join(course.targets) or (f"none ({unseen})" if unseen else "no measurable disease")
     value = course.sum_at(0)
     shown = f", {course.measure.words} {value:g} {course.measure.unit}" if value is not None and course.targets else ""
     reasons = [f"baseline: {episode.why}", f"targets: {targets}{shown}"]

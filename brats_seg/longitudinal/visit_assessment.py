@@ -27,7 +27,10 @@ def read_visit(course: Course, index: int) -> Reading:
     """
     for seen in (index, 0):
         if why := course.visits[seen].not_assessable.get(course.compartment):
-            return Reading(Category.NE, reasons=(why if seen else f"{why}, as at the baseline",))
+            elsewhere = (
+                "" if seen else ", at the baseline; a later visit can be marked as baseline in the clinical table"
+            )
+            return Reading(Category.NE, reasons=(f"{why}{elsewhere}",))
     if course.is_unread(0, course.compartment):
         return Reading(Category.NE, reasons=(f"no baseline: {course.gaps(0)[0]}",))
     if not course.is_measured(index):

@@ -301,6 +301,8 @@ def test_a_decline_that_passes_is_no_pseudoprogression() -> None:
 @pytest.mark.parametrize(("visits", "name"), [
     ("0 E1 30x30 E2 30x30 / 60 E1 30x30", "lesion E2 has no row at v2; write 0 and 0 if it is gone"),
     ("0 E1 30x30 N1 5x5 / 60 N1 5x5", "no row of enhancing disease at v2"),
+    ("0 E1 30x30 / 60 E!", "not assessable without T1CE"),
+    ("0 E! / 60 E1 30x30", "at the baseline; a later visit can be marked as baseline"),
 ])  # fmt: skip
 def test_what_was_not_measured_is_named(visits: str, name: str) -> None:
     row = rows_of(visits)[1]
