@@ -190,13 +190,14 @@ def failures_as_json(failures: Failures) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def progress(title: str, total: int, *, hidden: bool) -> Iterator[Callable[[str], None]]:
+def progress(title: str, total: int, *, hidden: bool, lines: bool = False) -> Iterator[Callable[[str], None]]:
     """A progress bar on standard error, shown on a terminal only and gone at the end.
 
     Args:
         title: what is worked on.
         total: number of steps.
         hidden: show nothing even on a terminal.
+        lines: without a terminal, write a line for each step: for a log of what takes long.
 
     Yields:
         A function to be called with the name of each step before it runs.
@@ -211,6 +212,8 @@ def progress(title: str, total: int, *, hidden: bool) -> Iterator[Callable[[str]
         def tick(step: str) -> None:
             bar.n = min(len(steps), total)
             steps.append(step)
+            if lines and not hidden and bar.disable:
+                log(f"[{min(len(steps), total)}/{total}] {title}: {STEP_WORDS.get(step, step)}")
             bar.set_description_str(f"{title}: {STEP_WORDS.get(step, step)}")
 
         yield tick
@@ -228,9 +231,14 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 
 def complain(text: str) -> None:
+    """What went wrong, as a line on standard error, if anybody reads it."""
+    log(f"brats-seg: {text}")
+
+
+def log(text: str) -> None:
     """A line on standard error, if anybody reads it."""
     with suppress(OSError):
-        print(f"brats-seg: {text}", file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)
 
 
 def flush() -> None:

@@ -144,7 +144,7 @@ def _evaluate(
 ) -> tuple[Evaluation, _Gathered] | None:
     """Evaluate one set of predictions; None if not one case could be read."""
     gathered = _Gathered()
-    with progress(f"evaluate {which}", len(matches.pairs), hidden=arguments.quiet) as tick:
+    with progress(f"evaluate {which}", len(matches.pairs) + 1, hidden=arguments.quiet, lines=True) as tick:
         tick("loading libraries")
         import numpy as np
 

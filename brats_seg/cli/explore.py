@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     exists = "overwrite" if arguments.overwrite else "refuse"
     with (
         OutputFolder(arguments.output, exists=exists) as folder,  # type: ignore[arg-type]
-        progress("explore", count + 3, hidden=arguments.quiet) as tick,
+        progress("explore", count + 3, hidden=arguments.quiet, lines=True) as tick,
     ):
         tick("loading libraries")
         from brats_seg.verification.explore import explore

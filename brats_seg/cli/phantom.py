@@ -154,7 +154,8 @@ def _patients(arguments: argparse.Namespace) -> int:
     defects, at_random = _defects(arguments.defects)
     options = DatasetOptions(seed=arguments.seed, defects=defects, defects_at_random=at_random, **given)
     jobs = 1 if arguments.jobs is None else arguments.jobs
-    with progress("phantoms", options.patients * options.visits + 1, hidden=arguments.quiet) as tick:
+    steps = options.patients * options.visits + 1
+    with progress("phantoms", steps, hidden=arguments.quiet, lines=True) as tick:
         done = write_dataset(options, arguments.output, jobs=jobs, resume=bool(arguments.resume), tick=tick)
     if arguments.json:
         counts = {"patients": options.patients, "written": done.written, "kept": done.kept}
@@ -222,7 +223,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         from brats_seg.verification.phantom_report import write_verification
 
         size = phantom_verify.QUICK if arguments.quick else phantom_verify.VerifySize()
-        with progress("verify", size.steps + 2, hidden=arguments.quiet) as tick:
+        with progress("verify", size.steps + 2, hidden=arguments.quiet, lines=True) as tick:
             tick("opening the model")
             predictor = open_predictor(SegmentOptions(**_given(arguments, "model")))
             found = phantom_verify.verify(size, predictor, seed=arguments.seed, tick=tick)

@@ -18,6 +18,7 @@ from brats_seg.cli.common import (
     complain,
     device_name_or_auto,
     failures_as_json,
+    log,
     progress,
     report_failures,
     say,
@@ -168,6 +169,8 @@ def _segment_all(
             row, text = done
             results.append(row)
             say(place + text, quiet=_is_silent(arguments))
+            if arguments.json and not arguments.quiet and place:
+                log(place + text.partition("\n")[0])  # what is printed comes last, and a log has to grow
         began = time.perf_counter()
 
 

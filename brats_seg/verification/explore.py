@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, explained
 from brats_seg.core.labels import LabelSchema, schema_named
 from brats_seg.core.meaning import shared_meaning
 from brats_seg.core.study import MRSequence
@@ -40,14 +40,17 @@ def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] |
     """
     findings: list[Finding] = []
 
-    def refused(place: Path, error: InputError) -> None:
+    def refused(place: Path, error: BratsSegError) -> None:
         findings.append(Finding(place.name, "broken", "study", _without_folder(str(error), folder)))
 
     studies = []
     for files in find_studies(folder, on_error=refused):
         if tick is not None:
             tick(files.id)
-        studies.append(read_study(files, findings, folder))
+        try:
+            studies.append(read_study(files, findings, folder))
+        except UNFORESEEN as error:
+            refused(folder / files.id, explained(error))
     if tick is not None:
         tick("comparing the studies")
     studies = with_schemas(studies, schema, findings)

@@ -57,7 +57,10 @@ def evaluate(cli, predictions: Path, references: Path, out: Path, *more: object)
 def test_scores_and_files(cli, predictions: Path, references: Path, out: Path) -> None:
     outcome = evaluate(cli, predictions, references, out)
     assert outcome.code == 0
-    assert outcome.err == ""
+    assert outcome.err.splitlines()[1:] == [
+        "[2/3] evaluate predictions: BraTS2021_00001",
+        "[3/3] evaluate predictions: BraTS2021_00002",
+    ]
     assert entries(out) == sorted([*TABLES, "evaluation.html", "evaluation.json", "run.json"])
     rows = {(row["case"], row["region"]): row for row in json.loads((out / "evaluation.json").read_text())["cases"]}
     assert rows["BraTS2021_00001", "WT"]["dice"] == 1.0

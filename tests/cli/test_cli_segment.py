@@ -407,7 +407,8 @@ def test_whatever_breaks_in_one_study_the_others_are_done(
     found = {entry["study"]: entry["exit_code"] for entry in done.json["failed"]}
     assert found == {name: code for name, (_, code) in ERRORS.items()}
     assert done.code == 1
-    assert len(done.err.splitlines()) == len(ERRORS) + 1 and "Traceback" not in done.err
+    assert [line.split(": done in")[0] for line in done.err.splitlines()[:2]] == ["[1/9] a", "[9/9] z"]
+    assert len(done.err.splitlines()) == len(ERRORS) + 3 and "Traceback" not in done.err
     assert "7 of 9 studies failed" in done.err
     assert "unforeseen RuntimeError in pipeline/studies.py, line" in done.err  # which called what the test broke
     assert "Exception thrown: ITK ERROR: image is empty. This is a defect" in done.err

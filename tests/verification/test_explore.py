@@ -25,9 +25,11 @@ from brats_seg.cli import main  # noqa: E402
 from brats_seg.core.labels import SCHEMAS, Region  # noqa: E402
 from brats_seg.core.study import SEQUENCES, MRSequence  # noqa: E402
 from brats_seg.core.volume import Volume  # noqa: E402
+from brats_seg.io.discover import StudyFiles  # noqa: E402
 from brats_seg.io.nifti import read_volume  # noqa: E402
 from brats_seg.preprocessing.brain import head_mask  # noqa: E402
 from brats_seg.preprocessing.likeness import LIKE_FROM, SIGNATURE_SIDE, signature  # noqa: E402
+from brats_seg.verification import explore as module  # noqa: E402
 from brats_seg.verification.explore import explore, head_box, sample_cells, scan_facts, thin  # noqa: E402
 from brats_seg.verification.explore_figures import place_shares  # noqa: E402
 from brats_seg.verification.explore_html import tables  # noqa: E402
@@ -248,7 +250,8 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     code, printed, error = command(capsys, dataset, "-o", out)
-    assert (code, error) == (0, "")
+    assert code == 0
+    assert error.splitlines()[1:4] == [f"[{n + 2}/6] explore: BraTS2021_0000{n}" for n in range(3)]
     assert printed.startswith("3 studies of 3 patients, 3 with a label map\n")
     names = ["explore.html", "findings.csv", "likenesses.csv", "run.json", "scans.csv", "studies.csv"]
     assert sorted(path.name for path in out.iterdir()) == names
@@ -276,6 +279,24 @@ def test_scans_without_labels_make_a_page_too(tmp_path: Path, capsys: pytest.Cap
     assert code == 0
     assert "1 study of 1 patient, 0 with" in printed
     assert "Labels and volumes" not in (tmp_path / "out" / "explore.html").read_text()
+
+
+def test_whatever_breaks_in_one_study_the_others_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("p1", "p2"):
+        person(tmp_path / "set" / name, int(name[1]), sequences=[MRSequence.FLAIR])
+    read = module.read_study
+
+    def breaks(files: StudyFiles, *rest: object) -> object:
+        if files.id == "p1":
+            raise RuntimeError("ITK ERROR:\nthe image is empty")
+        return read(files, *rest)
+
+    monkeypatch.setattr(module, "read_study", breaks)
+    code, printed, _ = command(capsys, tmp_path / "set", "-o", tmp_path / "out", "-q", "--json")
+    assert (code, json.loads(printed)["studies"]) == (3, 1)
+    assert "unforeseen RuntimeError" in json.loads(printed)["findings"][0]["text"]
 
 
 def _moved(volume: Volume) -> Volume:
