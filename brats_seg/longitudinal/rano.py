@@ -88,9 +88,12 @@ def _default_disease(history: PatientHistory, criteria: Criteria, episode: Episo
         if enhancing := visit.of(Compartment.ENHANCING):
             return Disease.ENHANCING, f"chosen: lesion {enhancing[0].lesion} enhances at {visit.visit}"
     until = history.visits[episode.last].visit
+    hidden = [v.visit for v in history.visits[: episode.last + 1] if Compartment.ENHANCING in v.not_assessable]
+    unseen = f", and enhancement is not assessable at {', '.join(hidden)}" if hidden else ""
     return (
         Disease.NON_ENHANCING,
-        f"{GUESS}: nothing enhances up to {until}; pass --disease enhancing if the tumour enhanced before treatment",
+        f"{GUESS}: nothing enhances up to {until}{unseen}; pass --disease enhancing if the tumour enhanced before "
+        "treatment",
     )
 
 

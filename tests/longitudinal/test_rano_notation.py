@@ -285,6 +285,12 @@ def test_in_mixed_disease_t2_flair_is_judged_and_not_for_a_reader() -> None:
     assert judged("0 E1 30x30 N1 50x50 / 60 E1 30x30 N1 80x60", disease="mixed").reader_needed() == ()
 
 
+def test_a_guessed_disease_is_named_with_what_hides_the_truth() -> None:
+    assessment = judged("0 N1 20x20 / 60 N1 20x20 E!")
+    assert "nothing enhances up to v2, and enhancement is not assessable at v2" in assessment.disease_reason
+    assert all("is a guess" in row.missing[0] for row in assessment.overall(Measure.PLANAR))
+
+
 def test_criteria_whose_lesions_nobody_lists_say_so() -> None:
     assert "no enhancing lesion is listed" in judged("0 N1 20x20 / 60 N1 10x10", criteria=CRITERIA["mrano"]).notes[0]
     assert "no non_enhancing lesion is listed" in judged("0 E1 20x20", criteria=CRITERIA["rano-lgg"]).notes[0]
