@@ -212,8 +212,11 @@ def _diameter_caption(result: StudyResult) -> str:
     lesion = measured_lesion(result)
     if lesion is None:
         return ""
-    size = f"{mm(lesion.diameters.long_mm)} × {mm(lesion.diameters.short_mm)} mm"
-    return f"{title(lesion.region).capitalize()}, lesion {lesion.number}: {size}, on the slice where it is longest"
+    found = lesion.diameters
+    size = f"{mm(found.long_mm)} × {mm(found.short_mm)} mm"
+    number = f"slice {found.slice_index + 1} of {result.segmentation.labels.data.shape[found.axis]}"
+    name = title(lesion.region).capitalize()
+    return f"{name}, lesion {lesion.number}: {size}, on the {found.plane} slice where it is longest ({number})"
 
 
 def model_rows(record: RunRecord, card: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from brats_seg.core.errors import DeviceError
+from brats_seg.core.errors import DeviceError, ModelError
+from brats_seg.io.visits import Dating, PatientFiles, VisitFiles
+from brats_seg.pipeline import follow_cohort
+from brats_seg.pipeline.follow import FollowOptions
 from brats_seg.pipeline.follow_workers import Done, Processes, Task, run_tasks
 
 
@@ -130,3 +133,28 @@ def test_processes_that_are_really_killed(tmp_path: Path) -> None:
         found = list(run_tasks(todo, workers))
     assert names(found) == {"once": False, "never": False, "always": True, "last": False}
     assert {done.task.patient: done.result for done in found}["once"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (RuntimeError("ITK ERROR:\nthe image is empty"), 1, "unforeseen RuntimeError"),
+        (ModelError("its weights are damaged."), 4, "its weights are damaged."),
+        (MemoryError(), 5, "ran out of memory"),
+    ],
+)
+def test_whatever_breaks_in_one_patient_is_its_outcome(
+    error: Exception, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(follow_cohort, "follow_patient", breaks)
+    monkeypatch.setattr(follow_cohort, "load_visit", breaks)
+    monkeypatch.setattr(follow_cohort, "_shared_model", lambda _: None)
+    files = PatientFiles("P1", (), Dating.NONE)
+    run = follow_cohort.CohortRun(tmp_path, FollowOptions())
+    outcome = follow_cohort.patient_task(follow_cohort.PatientJob(files), run)
+    assert (outcome.patient, outcome.exit_code) == ("P1", code)
+    assert words in outcome.error and "\n" not in outcome.error
+    assert words in follow_cohort.visit_task(cast(VisitFiles, None), run)
