@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,14 +132,23 @@ def _jobs(
     from brats_seg.core.tables import read_table
     from brats_seg.io.visit_table import read_table_text
     from brats_seg.longitudinal.tables import CLINICAL_TABLE
-    from brats_seg.pipeline.follow_cohort import jobs_of
+    from brats_seg.pipeline.follow_cohort import jobs_of, split_rows
 
     clinical: tuple[TableRow, ...] = ()
     if arguments.clinical is not None:
         clinical = read_table(read_table_text(arguments.clinical), CLINICAL_TABLE, name=arguments.clinical.name).rows
     failed = {name for name, _ in failures}
     rows = [row for row in clinical if row.cells["patient"] not in failed]
-    return jobs_of(patients, rows, on_error=lambda patient, error: failures.append((patient, error)))
+    own, others = split_rows(rows, [patient.id for patient in patients])
+    if others:
+        complain(f"{others[0].table}: {_of_others(others)}")
+    return jobs_of(patients, own, on_error=lambda patient, error: failures.append((patient, error)))
+
+
+def _of_others(rows: Sequence[TableRow]) -> str:
+    names = sorted({row.cells["patient"] for row in rows})
+    shown = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+    return f"{counted(len(rows), 'row')} not used, of patients who are not here ({shown})"
 
 
 def _run_of(arguments: argparse.Namespace) -> CohortRun:

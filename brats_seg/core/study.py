@@ -36,12 +36,20 @@ REFERENCE_PREFERENCE = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequ
 """Whose grid results are written on, unless the user says otherwise."""
 
 
+_VISIT_WORDS = (
+    r"(?:visit|time|timepoint|tp|scan|study|session|exam|day|week|month|year|fu|follow[_-]?up)[_-]?\d+(?:[_-]\d+)?"
+    r"|baseline|bl|pre|post|(?:pre|post|intra)[_-]?op(?:erative)?|ses-[A-Za-z0-9]+"
+    r"|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d"
+)
 _VISITS = (
     re.compile(r"^(BraTS-[A-Za-z-]+-\d{5})-\d{3}$"),
     re.compile(r"^(Brats1[2-9]_\w+_\w+)_\d+$", re.IGNORECASE),
-    re.compile(r"^(.+?)[_-](?:ses-[A-Za-z0-9]+|(?:visit|time|timepoint|tp|scan|study)[_-]?\d+)$", re.IGNORECASE),
+    re.compile(rf"^(.+?)[_-](?:{_VISIT_WORDS})$", re.IGNORECASE),
+    re.compile(r"^(.*\d)_[svtdwmy]\d{1,3}$", re.IGNORECASE),
+    re.compile(r"^(.*[_-]\d{4,})_\d{1,2}$"),
 )
-"""How ids name the visit behind the patient: BraTS 2023 on, BraTS 2012 to 2019, BIDS and words."""
+"""How ids name the visit behind the patient: BraTS 2023 on, BraTS 2012 to 2019, BIDS, words and dates, short forms
+behind a number (``R001_S1``), and a number of two digits behind one of four or more (``UPENN-GBM-00002_11``)."""
 
 
 def patient_of(study_id: str) -> str:

@@ -20,9 +20,12 @@ from brats_seg.io.names import Role, is_nifti, read_name, read_names, stem
 from brats_seg.io.nifti import file_sha256
 from brats_seg.io.output import read_run
 
-_ENDING = re.compile(
-    r"(?:^|[_\-. ]+)(?:dseg|seg|segmentation|labels?|mask|pred|prediction|gt|groundtruth)$", re.IGNORECASE
+LABEL_ENDING = re.compile(
+    r"(?:^|[_\-. ]+)(?:dseg|segm?|segs|segmentations?|labels?|labelmap|(?:tumou?r|lesion)?[_\- ]?mask|preds?|prediction"
+    r"|gt|groundtruth|gtv|glistrboost(?:[_\- ]manuallycorrected)?)$",
+    re.IGNORECASE,
 )
+"""How names of label maps end."""
 _NO_TUMOUR = re.compile(r"brain|probseg|softmax|skull|tissue", re.IGNORECASE)
 _MAX_DEPTH = 5
 """Deepest file below a set's folder: ``sub-X/ses-Y/anat/FILE``, and one folder above them."""
@@ -182,7 +185,7 @@ def label_names(names: Sequence[str]) -> list[str]:
     """
     readings = read_names(names)
     possible = [name for name in names if not _NO_TUMOUR.search(stem(name))]
-    ending = [name for name in possible if _ENDING.search(stem(name))]
+    ending = [name for name in possible if LABEL_ENDING.search(stem(name))]
     if ending or any(reading.role is Role.IMAGE for reading in readings.values()):
         return ending
     return [name for name in possible if readings[name].role in (Role.UNCLEAR, Role.LABELS)]
@@ -215,7 +218,7 @@ def match_label_files(predictions: Sequence[LabelFile], references: Sequence[Lab
 
 def probabilities_beside(prediction: Path) -> Path | None:
     """``<id>_probseg.nii.gz`` beside ``<id>_dseg.nii.gz`` (or beside ``<id>.nii.gz``), if it is there."""
-    base = _ENDING.sub("", stem(prediction.name))
+    base = LABEL_ENDING.sub("", stem(prediction.name))
     for ending in (".nii.gz", ".nii"):
         path = prediction.with_name(f"{base}_probseg{ending}")
         if path.is_file():
@@ -243,7 +246,7 @@ def _id_of(name: str, folder: Path) -> str:
     text = stem(name)
     if text.lower().startswith("sub-") and "_" in text:
         return read_name(name).prefix
-    return _ENDING.sub("", text) or _folder_name(folder)
+    return LABEL_ENDING.sub("", text) or _folder_name(folder)
 
 
 def _folder_name(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,7 +24,13 @@ COLUMNS = Columns(
         **{"participant_id": "patient"},
     },
 )
-_SESSIONS = Columns("session_id,acq_time", COLUMNS.needed, ("visit", "date", "days"), COLUMNS.aliases)
+_SESSIONS = Columns(
+    "session_id,acq_time",
+    COLUMNS.needed,
+    ("visit", "date", "days", "patient"),
+    {**COLUMNS.aliases, "days_since_baseline": "days"},
+)
+_SCANS = Columns("filename,acq_time", (("filename",),), ("filename", "date"), {"acq_time": "date"})
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,45 @@ def read_sessions(path: Path) -> dict[str, When]:
     """
     rows = read_table(read_table_text(path), _SESSIONS, name=path.name).rows
     return {row.get("visit"): when for row in rows if (when := _when(row)) is not None and row.get("visit")}
+
+
+def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | None]]) -> dict[str, When]:
+    """Dates by visit where BIDS and habit keep them.
+
+    Read are the first there of ``sub-X_sessions.tsv``, ``sessions.tsv`` and ``visits.csv`` in the patient's folder, a
+    ``sessions.tsv`` of the whole data set with ``participant_id``, and the ``scans.tsv`` of each session.
+
+    Args:
+        place: the data set, or the patient's folder.
+        patient: name of the patient.
+        visits: name and folder of each visit.
+
+    Raises:
+        InputError: if such a table is damaged, or a date is none.
+    """
+    homes = [place / patient, *(folder.parent for _, folder in visits if folder is not None), place]
+    own = [
+        home / name for home in dict.fromkeys(homes) for name in (f"{patient}_sessions.tsv", "sessions.tsv", TABLE_NAME)
+    ]
+    for path in own:
+        if not path.is_file() or path == place / TABLE_NAME:
+            continue
+        rows = read_table(read_table_text(path), _SESSIONS, name=path.name).rows
+        if any(row.get("patient") for row in rows):
+            rows = tuple(row for row in rows if row.get("patient").removeprefix("sub-") == patient.removeprefix("sub-"))
+        elif path.parent == place and place.resolve().name != patient and any((place / patient).glob("*")):
+            continue
+        found = {row.get("visit"): when for row in rows if (when := _when(row)) is not None and row.get("visit")}
+        if found:
+            return found
+    result = {}
+    for label, folder in visits:
+        for path in sorted(folder.glob("*_scans.tsv")) if folder is not None else ():
+            whens = [_when(row) for row in read_table(read_table_text(path), _SCANS, name=path.name).rows]
+            days = [when.day for when in whens if when is not None and when.day is not None]
+            if days:
+                result[label] = When(min(days), None)
+    return result
 
 
 def read_table_text(path: Path) -> str:

@@ -41,7 +41,7 @@ from brats_seg.longitudinal.history import Calendar, ClinicalEvent, PatientHisto
 from brats_seg.longitudinal.lesion_course import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
 from brats_seg.pipeline.follow_kept import alignment_key, known_alignments, known_changes
 from brats_seg.pipeline.follow_paired import PAIRED_REGION, PairedChange, paired_changes
-from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit
+from brats_seg.pipeline.follow_visits import Model, VisitData, load_visit, refuse_repeats
 from brats_seg.pipeline.masks import schema_of_visits
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.preprocessing.register import resample
@@ -254,6 +254,7 @@ def _load(
     tick: Tick | None,
 ) -> list[VisitData]:
     loaded = []
+    refuse_repeats(patient.id, patient.visits)
     schema = schema_of_visits({v.label: v.mask for v in patient.visits if v.mask is not None}, options.schema)
     for files in patient.visits:
         if tick is not None:

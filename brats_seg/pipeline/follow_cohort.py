@@ -6,6 +6,7 @@ whole or not at all, and find what is there already, so that one that was killed
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,33 @@ class CohortRun:
     exists: ExistsPolicy = "refuse"
     resume: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+def split_rows(clinical: Sequence[TableRow], patients: Sequence[str]) -> tuple[list[TableRow], list[TableRow]]:
+    """Rows of these patients, and rows of others, as a table of a whole cohort has them.
+
+    Raises:
+        InputError: if no row is of these patients, or a name is one of theirs but for its spelling.
+    """
+    keys = {_spelt(patient): patient for patient in patients}
+    own = [row for row in clinical if row.cells["patient"] in patients]
+    others = [row for row in clinical if row.cells["patient"] not in patients]
+    for row in others:
+        name = row.cells["patient"]
+        alike = keys.get(_spelt(name))
+        if alike is not None:
+            raise row.fail(f"patient {name!r} is called {alike!r} among the scans. Spell both alike.")
+        if not own:
+            raise row.fail(
+                f"the clinical table names patient {name!r} and none of those who are here "
+                f"({', '.join(patients[:4])}). Correct the names."
+            )
+    return own, others
+
+
+def _spelt(name: str) -> str:
+    """A name without what is mistyped most: case, separators, and zeros before numbers."""
+    return re.sub(r"\d+", lambda number: str(int(number.group())), re.sub(r"[\W_]+", "", name.lower()))
 
 
 def jobs_of(

@@ -136,7 +136,7 @@ def course_summary(course: Course) -> dict[str, Any]:
         "disease": assessment.disease.value,
         "disease_reason": assessment.disease_reason,
         "baselines": [why for _, why in assessment.baselines],
-        "warnings": list(course.warnings),
+        "warnings": [*course.warnings, *(note for note in course.patient.notes if "not used" in note)],
         "measuring_plane": course.plane,
         "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
         "response_notes": list(assessment.notes),

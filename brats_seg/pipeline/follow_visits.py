@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from brats_seg.core.results import Measurements, Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Affine, Volume
 from brats_seg.inference.predict import Predictor
-from brats_seg.io.nifti import file_sha256, read_image
+from brats_seg.io.nifti import file_sha256, read_image, read_label_map
 from brats_seg.io.output import read_run
 from brats_seg.io.visits import VisitFiles
 from brats_seg.longitudinal.map_on_scan import RULES, check_map_on_scan
@@ -116,6 +117,35 @@ def visit_key(files: VisitFiles) -> str:
     if files.mask is not None:
         shas["mask"] = file_sha256(files.mask)
     return hashlib.sha256(json.dumps(shas, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_repeats(patient: str, visits: Sequence[VisitFiles]) -> None:
+    """See that no scan, and no label map without scans, is given as two visits.
+
+    Raises:
+        InputError: naming the visits and what they share.
+    """
+    for one, other in itertools.combinations(visits, 2):
+        pairs: list[tuple[str, Path, Path | None]] = []
+        if one.scans is not None and other.scans is not None:
+            pairs = [(s.title, path, other.scans.files.get(s)) for s, path in one.scans.files.items()]
+        # The label map of an untouched brain is empty at every visit.
+        masks = None if one.mask is None or other.mask is None else (one.mask, other.mask)
+        if masks is not None and _same_file(*masks) and (read_label_map(masks[0]).data > 0).any():
+            pairs.append(("label map", *masks))
+        for what, path, twin in pairs:
+            if twin is not None and _same_file(path, twin):
+                raise InputError(
+                    f"visits {one.label} and {other.label} of patient {patient} have the very same {what} "
+                    f"({path.name} and {twin.name}), so that nothing can have changed. Give each visit its own."
+                )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_size == other.stat().st_size and file_sha256(one) == file_sha256(other)
+    except OSError:
+        return False  # said when it is read
 
 
 def load_visit(

@@ -247,3 +247,152 @@ def test_sessions_without_dates_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "sessions.tsv"
     path.write_text("session_id\tacq_time\nses-1\tn/a\nses-2\t2024-01-01\n")
     assert read_sessions(path) == {"ses-2": When(date(2024, 1, 1), None)}
+
+
+# Whose visits they are, and in which order
+
+
+def many(root: Path, *folders: str) -> Path:
+    return make(root, [name for folder in folders for name in scans(folder, "x")])
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("preop", "postop", "3months", "6months"), ["preop", "postop", "3months", "6months"]),
+        (("postop", "preop", "fu1", "fu2"), ["preop", "postop", "fu1", "fu2"]),
+        (("BL", "FU1", "FU2", "FU10"), ["BL", "FU1", "FU2", "FU10"]),
+        (("month1", "day3", "week2"), ["day3", "week2", "month1"]),
+        (("week-044", "week-000-2", "week-000-1", "week-053"), ["week-000-1", "week-000-2", "week-044", "week-053"]),
+        (("visit 2", "visit 1"), ["visit_1", "visit_2"]),
+        (("ses-pre", "ses-post"), ["ses-pre", "ses-post"]),
+        (("T2", "T1", "T0"), ["T0", "T1", "T2"]),
+    ],
+)
+def test_orders_that_names_tell(tmp_path: Path, folders: tuple[str, ...], expected: list[str]) -> None:
+    patient = one(many(tmp_path / "P01", *folders))
+    assert (patient.id, labels(patient), patient.dating) == ("P01", expected, Dating.NONE)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("fu1", "visit1"), ("postop", "day1"), ("fu1", "month3"), ("ses-alpha", "ses-beta"), ("pre", "baseline")],
+)
+def test_orders_that_names_do_not_tell(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="nothing says in which order"):
+        one(many(tmp_path / "P01", *folders))
+
+
+@pytest.mark.parametrize(
+    ("folders", "days"),
+    [
+        (("20240131_MRI", "20240430_MRI"), [date(2024, 1, 31), date(2024, 4, 30)]),
+        (("31-01-2024", "30-04-2024"), [date(2024, 1, 31), date(2024, 4, 30)]),
+        (("2024-01-31_preop", "2024-02-03_postop"), [date(2024, 1, 31), date(2024, 2, 3)]),
+        (("TP1_2024-01-31", "TP2_2024-04-30"), [date(2024, 1, 31), date(2024, 4, 30)]),
+        (("1996.11.02", "1997.01.15"), [date(1996, 11, 2), date(1997, 1, 15)]),
+    ],
+)
+def test_dates_in_the_names_of_folders(tmp_path: Path, folders: tuple[str, ...], days: list[date]) -> None:
+    patient = one(many(tmp_path / "P9", *folders))
+    assert (patient.id, labels(patient)) == ("P9", list(folders))
+    assert [visit.day for visit in patient.visits] == days
+
+
+@pytest.mark.parametrize("folder", ["03-04-2024", "ses-20241301", "2024-13-01"])
+def test_dates_that_are_two_or_none_are_refused(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(InputError, match=r"could be two dates|is no date"):
+        one(many(tmp_path / "P9", folder, "2024-05-30"))
+
+
+def test_equal_names_at_two_sites_are_two_patients(tmp_path: Path) -> None:
+    root = many(tmp_path / "in", *[f"site{s}/001/visit{v}" for s in "AB" for v in (1, 2)])
+    assert {p.id: labels(p) for p in find_patients(root)} == {
+        "siteA_001": ["visit1", "visit2"],
+        "siteB_001": ["visit1", "visit2"],
+    }
+
+
+def test_a_folder_that_is_not_understood_stops_its_patient(tmp_path: Path) -> None:
+    root = many(tmp_path / "in", "P1/visit1", "P1/visit2", "P1/extra", "P2/visit1", "P2/visit2")
+    wrong: dict[str, str] = {}
+    found = find_patients(root, on_error=lambda patient, error: wrong.update({patient: str(error)}))
+    assert [p.id for p in found] == ["P2"]
+    assert list(wrong) == ["P1"] and "extra" in wrong["P1"]
+
+
+def test_numbers_alone_are_no_visits(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing says which are visits of one patient"):
+        find_patients(many(tmp_path / "in", "001", "002"))
+
+
+def test_files_of_several_visits_in_one_folder(tmp_path: Path) -> None:
+    root = make(tmp_path / "a", ["P9-000_seg.nii.gz", "P9-001_seg.nii.gz"])
+    assert (one(root).id, labels(one(root))) == ("P9", ["000", "001"])
+    with pytest.raises(InputError):
+        find_patients(make(tmp_path / "b", ["patient-001_seg.nii.gz", "patient-002_seg.nii.gz"]))
+    words = ("t1n", "t1c", "t2w", "t2f")
+    root = make(tmp_path / "P01", [f"P01_T{time}_{word}.nii.gz" for time in (1, 2) for word in words])
+    assert (one(root).id, labels(one(root))) == ("P01", ["T1", "T2"])
+
+
+def test_a_folder_for_each_sequence_of_a_visit(tmp_path: Path) -> None:
+    names = [f"visit{v}/{word}/{word}.nii.gz" for v in (1, 2) for word in ("T1", "T1CE", "T2", "FLAIR")]
+    patient = one(make(tmp_path / "P1", names))
+    assert (patient.id, labels(patient)) == ("P1", ["visit1", "visit2"])
+    assert all(len(visit.scans.files) == 4 for visit in patient.visits)
+
+
+def test_label_maps_are_never_given_to_two_patients(tmp_path: Path) -> None:
+    root = many(tmp_path / "c", *[f"P{p}/v{v}" for p in (1, 2) for v in (1, 2)])
+    masks = make(tmp_path / "seg", ["v1_seg.nii.gz", "v2_seg.nii.gz"])
+    with pytest.raises(InputError, match="no label map of visit"):
+        find_patients(root, segmentations=masks)
+    assert len(find_patients(root / "P1", segmentations=masks)[0].visits) == 2
+
+
+def test_label_maps_of_no_visit_are_named(tmp_path: Path) -> None:
+    root = many(tmp_path / "P1", "v1", "v2")
+    masks = make(tmp_path / "seg", [f"P1_v{v}_tumorMask.nii.gz" for v in (1, 2, 3)])
+    assert "P1_v3_tumorMask.nii.gz" in one(root, segmentations=masks).notes[-1]
+
+
+def test_names_that_would_share_a_folder(tmp_path: Path) -> None:
+    root = make(tmp_path / "any", ["a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz"])
+    rows = ("A,1_2,0,a", "A,3,9,b", "A_1,2,0,c", "A_1,3,9,d")
+    text = "patient,visit,days,t1ce\n" + "".join(f"{row}.nii.gz\n" for row in rows)
+    (root / "visits.csv").write_text(text)
+    with pytest.raises(InputError, match="would be called A_1_2 too"):
+        find_patients(root)
+
+
+def test_a_table_without_patients_dates_one_patient_only(tmp_path: Path) -> None:
+    root = many(tmp_path / "c", *[f"P{p}/v{v}" for p in (1, 2) for v in (1, 2)])
+    (root / "visits.csv").write_text("visit,date\nv1,2024-01-01\nv2,2024-03-01\n")
+    with pytest.raises(InputError, match="no column patient, and there are 2 patients"):
+        find_patients(root)
+
+
+def test_one_damaged_sessions_table_stops_one_patient(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", bids("sub-01", "ses-1", "ses-2") + bids("sub-02", "ses-1", "ses-2"))
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text("session_id\tacq_time\nses-1\tJan 2024\n")
+    wrong: list[str] = []
+    found = find_patients(root, on_error=lambda patient, error: wrong.append(patient))
+    assert ([p.id for p in found], wrong) == (["sub-02"], ["sub-01"])
+
+
+def test_dates_where_bids_keeps_them(tmp_path: Path) -> None:
+    days = [date(2024, 1, 1), date(2024, 3, 1)]
+    root = make(tmp_path / "a", bids("sub-01", "ses-01", "ses-02"))
+    for number, day in enumerate(days, 1):
+        path = root / f"sub-01/ses-0{number}/sub-01_ses-0{number}_scans.tsv"
+        path.write_text(f"filename\tacq_time\nanat/x_T1w.nii.gz\t{day}T10:00:00\n")
+    assert [visit.day for visit in one(root).visits] == days
+    root = make(tmp_path / "b", bids("sub-01", "ses-01", "ses-02") + bids("sub-02", "ses-01", "ses-02"))
+    rows = "".join(f"sub-0{p}\tses-{v}\t{d}\n" for p in (1, 2) for v, d in ((1, 0), (2, 61)))
+    (root / "sessions.tsv").write_text("participant_id\tsession_id\tdays_since_baseline\n" + rows)
+    for patient in find_patients(root):  # ses-1 in the table is ses-01
+        assert [(visit.day - DAY_ZERO).days for visit in patient.visits] == [0, 61]
+    root = make(tmp_path / "c", bids("sub-01", "ses-20240101", "ses-20240301"))
+    (root / "sub-01" / "sessions.tsv").write_text("session_id\tacq_time\nses-20240101\t2024-01-01\n")
+    assert [visit.day for visit in one(root).visits] == days

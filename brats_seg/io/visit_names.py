@@ -1,0 +1,150 @@
+"""What the name of a visit says of its time: a date, or a place in an order that is known; never a guess.
+
+Pure text. ``preop`` comes before ``postop`` and that before ``fu1``; days, weeks, months and years count as such;
+``visit2`` comes before ``visit10``. What cannot be ordered with the others has no order.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from brats_seg.core.errors import InputError
+
+_YMD = re.compile(r"(?<!\d)((?:18|19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T_ -]?\d{4,6})?(?!\d)")
+_DMY = re.compile(r"(?<!\d)(\d\d)([-_.])(\d\d)\2((?:19|20)\d\d)(?!\d)")
+_BEFORE = {
+    "pre",
+    "preop",
+    "preoperative",
+    "presurgery",
+    "baseline",
+    "bl",
+    "initial",
+    "screening",
+    "diagnosis",
+    "before",
+}
+_BETWEEN = {"intraop", "intraoperative"}
+_AFTER = {"post", "postop", "postoperative", "postsurgery"}
+_FOLLOW = {"fu", "followup"}
+_DAYS = {
+    **dict.fromkeys(("h", "hour", "hours"), 1 / 24),
+    **dict.fromkeys(("d", "day", "days"), 1.0),
+    **dict.fromkeys(("w", "wk", "week", "weeks"), 7.0),
+    **dict.fromkeys(("m", "mo", "month", "months"), 30.4),
+    **dict.fromkeys(("y", "yr", "year", "years"), 365.25),
+}
+_COUNTED = {
+    *("visit", "time", "timepoint", "tp", "scan", "study", "session", "exam", "mri", "v", "t", "s"),
+}
+_FIRST_FOLLOW_DAYS = 7.0
+"""From here on a number of days or more comes after a scan called ``postop``."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a visit stands: a kind of naming, and numbers to sort by within it."""
+
+    kind: str
+    numbers: tuple[float, ...]
+
+
+def plain_label(label: str) -> str:
+    """A visit's name with composed letters and without spaces, where it names a visit; else as it is."""
+    composed = unicodedata.normalize("NFC", label)
+    joined = re.sub(r"\s+", "_", composed.strip())
+    return joined if is_visit_name(joined) else composed
+
+
+def date_in_name(name: str) -> date | None:
+    """The date in a name (``20240131_MRI``, ``31-01-2024``, ``TP1_2024-01-31``), or None.
+
+    Raises:
+        InputError: if it cannot be a date, or could be two.
+    """
+    found = _YMD.search(name)
+    if found:
+        year, month, day = (int(found.group(n)) for n in (1, 3, 4))
+    else:
+        found = _DMY.search(name)
+        if not found:
+            return None
+        day, month, year = (int(found.group(n)) for n in (1, 3, 4))
+        if day <= 12 and month <= 12 and day != month:
+            raise InputError(
+                f"{found.group()} could be two dates, as day or month comes first. Write it as {year}-MM-DD."
+            )
+        if month > 12:
+            day, month = month, day
+    try:
+        return date(year, month, day)
+    except ValueError:
+        is_all = re.sub(r"^ses-", "", name, flags=re.IGNORECASE) == found.group()
+        if is_all or found.group(2):
+            raise InputError(f"{found.group()} is no date. Correct the name, as in 2024-01-31.") from None
+        return None
+
+
+def is_visit_name(name: str) -> bool:
+    """Whether a name is that of a visit, and could not be a patient's."""
+    if name.lower().startswith("ses-") and re.fullmatch(r"ses-[A-Za-z0-9]+", name, re.IGNORECASE):
+        return True
+    try:
+        if date_in_name(name) is not None:
+            return True
+    except InputError:
+        return True
+    place = _place(name)
+    return place is not None and place.kind != "number" and not place.kind.startswith("letter")
+
+
+def in_order(labels: Sequence[str]) -> list[str] | None:
+    """Visits in the order their names tell, or None where they do not tell one."""
+    places = {label: _place(re.sub(r"^ses-", "", label, flags=re.IGNORECASE)) for label in labels}
+    known = {label: place for label, place in places.items() if place is not None}
+    if len(known) < len(labels):
+        return None
+    kinds = {place.kind for place in known.values()}
+    counted = kinds - {"stage 0", "stage 1", "stage 2", "follow", "unit"}
+    if len(counted) > 1 or (counted and kinds - counted - {"stage 0"}):
+        return None
+    if {"follow", "unit"} <= kinds or ("unit" in kinds and "stage 1" in kinds):
+        return None
+    early = [place for place in known.values() if place.kind == "unit" and place.numbers[0] < _FIRST_FOLLOW_DAYS]
+    if "stage 2" in kinds and early:
+        return None
+    rank = {"stage 0": 0, "stage 1": 1, "stage 2": 2}
+    keys = {label: (rank.get(place.kind, 3), place.numbers) for label, place in known.items()}
+    if len(set(keys.values())) < len(labels):
+        return None
+    return sorted(labels, key=lambda label: keys[label])
+
+
+def _place(name: str) -> _Place | None:
+    """What a name says of the order, or None."""
+    folded = re.sub(r"follow[-_ ]?up", "followup", name.lower())
+    folded = re.sub(r"(pre|post|intra)[-_ ]?(op|operative|surgery)\b", r"\1\2", folded)
+    parts: list[str] = re.findall(r"[a-z]+|\d+", folded)
+    if not parts or re.sub(r"[a-z\d]+|[-_. ]+", "", folded):
+        return None
+    words = [part for part in parts if part.isalpha()]
+    numbers = tuple(float(part) for part in parts if part.isdigit())
+    if len(words) > 1:
+        return None
+    return _place_of(words[0] if words else "", numbers)
+
+
+def _place_of(word: str, numbers: tuple[float, ...]) -> _Place | None:
+    """The place of one word with its numbers."""
+    kinds = [(f"stage {rank}", known) for rank, known in enumerate((_BEFORE, _BETWEEN, _AFTER))]
+    kinds += [("follow", _FOLLOW), (f"count {word}", _COUNTED), ("number", {""})]
+    for kind, known in kinds:
+        if word in known and not (word in _DAYS and numbers):
+            return _Place(kind, numbers or (0.0,))
+    if word in _DAYS and numbers:
+        return _Place("unit", (numbers[0] * _DAYS[word], *numbers[1:]))
+    return _Place("letter", (float(ord(word)),)) if len(word) == 1 and not numbers else None
