@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,8 +77,25 @@ def add_sequence_options(parser: argparse.ArgumentParser) -> None:
                 f"--{alias}", dest=sequence.value, type=Path, metavar="FILE", action=Once, help=argparse.SUPPRESS
             )
     group.add_argument(
+        "--channels",
+        type=channel_order,
+        metavar="ORDER",
+        help="sequences of STUDY's files CASE_0000 to CASE_0003, or of the volumes of 4D files: flair,t1,t1ce,t2",
+    )
+    group.add_argument(
         "--id", metavar="NAME", help="name of the study in all outputs, free of personal data (default: folder's name)"
     )
+
+
+def channel_order(text: str) -> tuple[MRSequence, ...]:
+    """Type of ``--channels``: each sequence once, by its name or an alias of its option."""
+    names = {name: sequence for sequence in SEQUENCES for name in (sequence.value, *ALIASES[sequence])}
+    words = [word.strip().lower() for word in text.split(",")]
+    unknown = [word for word in words if word not in names]
+    order = tuple(names[word] for word in words if word in names)
+    if unknown or len(set(order)) < len(order):
+        raise argparse.ArgumentTypeError(f"{text!r} is no order of sequences; name each once, as in flair,t1,t1ce,t2")
+    return order
 
 
 def add_print_options(parser: argparse.ArgumentParser, *, verbose: str) -> None:
@@ -118,12 +136,16 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyF
     from brats_seg.io.discover import find_studies, find_study, study_from_files
 
     named = {s: getattr(arguments, s.value) for s in SEQUENCES if getattr(arguments, s.value) is not None}
+    if named and arguments.channels is not None:
+        raise UsageError("--channels says what STUDY holds; files passed with --t1 and its like need it not")
     if named and arguments.studies:
         raise UsageError("pass folders, or single files with --t1, --t1ce, --t2 and --flair, not both")
     if named:
         return [study_from_files(named, study_id=arguments.id)]
     if not arguments.studies:
         raise UsageError("nothing to do: pass a study's folder, or its files with --t1, --t1ce, --t2 and --flair")
+    if arguments.channels is not None:
+        return _studies_by_channel(arguments)
     if arguments.id is not None:
         if len(arguments.studies) > 1:
             raise UsageError("--id names one study, and several folders were passed. Pass them one at a time.")
@@ -134,6 +156,18 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyF
             found.extend(find_studies(folder, on_error=lambda place, error: failures.append((place.name, error))))
         except InputError as error:
             failures.append((folder.name or str(folder), error))
+    _refuse_repeats(found)
+    return found
+
+
+def _studies_by_channel(arguments: argparse.Namespace) -> list[StudyFiles]:
+    from brats_seg.io.discover import check_study_id, studies_by_channel
+
+    found = [study for place in arguments.studies for study in studies_by_channel(place, arguments.channels)]
+    if arguments.id is not None:
+        if len(found) > 1:
+            raise UsageError(f"--id names one study, and {len(found)} were found. Pass them one at a time.")
+        found = [replace(found[0], id=check_study_id(arguments.id))]
     _refuse_repeats(found)
     return found
 

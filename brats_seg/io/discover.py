@@ -12,6 +12,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.io.header import NiftiFile, VolumesError
 from brats_seg.io.names import NameReading, Role, is_nifti, read_name, read_names, stem
 
 MAX_ID_LENGTH = 100
@@ -26,6 +27,13 @@ _SERIES = re.compile(
     re.IGNORECASE,
 )
 """How scanners and dcm2niix number the series of an exam before their names: ``IM-0001-0004``, ``e7_s4``."""
+_CHANNEL = re.compile(r"(.+)_(000[0-9])")
+_ORDERS = (
+    "t1,t1ce,t2,flair (nnU-Net BraTS 2021, HD-GLIO); t1ce,t1,t2,flair (MONAI brats_mri_segmentation); "
+    "flair,t1,t1ce,t2 (Medical Segmentation Decathlon); flair,t1ce,t1,t2 (3D Slicer MONAIAuto3DSeg); "
+    "t1ce,t1,flair,t2 (BraTS orchestrator)"
+)
+"""Orders of the four sequences in use."""
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
@@ -39,6 +47,7 @@ class StudyFiles:
         labels: an expert label map lying beside them; never an input.
         ignored: names of NIfTI files that were not used; for the terminal only, they may hold a person's name.
         notes: what was noticed, in words; never a name.
+        volumes: which volume of its file each sequence is, where one file holds them all; empty where each has its own.
     """
 
     id: str
@@ -46,6 +55,7 @@ class StudyFiles:
     labels: Path | None = None
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    volumes: Mapping[MRSequence, int] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[MRSequence, ...]:
@@ -140,6 +150,41 @@ def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None =
     else:
         identity = check_study_id(_plain_folder_name(first.parent), source="the name of the files' folder")
     return StudyFiles(identity, ordered, notes=tuple(notes))
+
+
+def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[StudyFiles, ...]:
+    """Studies whose scans are told by their order alone: ``CASE_0000`` to ``CASE_0003``, or the volumes of 4D files.
+
+    Args:
+        place: a folder of such files, or one 4D file.
+        channels: the sequence of each number or volume.
+
+    Raises:
+        InputError: if there is none, or a case has other numbers.
+    """
+    names = [place.name] if place.is_file() else [p.name for p in _entries(place)[0] if is_nifti(p.name)]
+    folder = place.parent if place.is_file() else place
+    cases: dict[str, dict[int, Path]] = {}
+    for name in names:
+        if numbered := _CHANNEL.fullmatch(stem(name)):
+            cases.setdefault(numbered.group(1), {})[int(numbered.group(2))] = folder / name
+    studies = []
+    for case, files in sorted(cases.items()):
+        if sorted(files) != list(range(len(channels))):
+            raise InputError(
+                f"{case} has the channels {', '.join(f'{n:04}' for n in sorted(files))}, and --channels names "
+                f"{len(channels)}. Name one sequence for each."
+            )
+        studies.append(StudyFiles(check_study_id(case), {c: files[n] for n, c in enumerate(channels)}))
+    if not cases:
+        whole = {channel: number for number, channel in enumerate(channels)}
+        readings = read_names(names)
+        for name in names if place.is_file() else [n for n in names if readings[n].role is Role.UNCLEAR]:
+            files_of = dict.fromkeys(channels, folder / name)
+            studies.append(StudyFiles(check_study_id(stem(name), source="the file's name"), files_of, volumes=whole))
+    if not studies:
+        raise InputError(f"{place} holds no files like CASE_0000.nii.gz and no 4D file, which --channels is for.")
+    return tuple(studies)
 
 
 def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] | None = None) -> Iterator[StudyFiles]:
@@ -305,11 +350,30 @@ def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputEr
         return InputError(
             f"{folder} holds {', '.join(others)} files and no NIfTI file (seen: {seen}). Save them as .nii.gz first."
         )
+    if any(_CHANNEL.fullmatch(stem(name)) for name in names) or any(_is_4d(path) for path in files[:3]):
+        return InputError(
+            f"{folder} holds channels by number (CASE_0000) or 4D files, and the order of sequences differs from tool "
+            f"to tool: {_ORDERS}. Pass --channels with the order of yours, as in --channels flair,t1,t1ce,t2, or name "
+            "files by their sequences."
+        )
     what = "no file name says T1, T1CE, T2 or FLAIR" if readings else "there is no NIfTI file (.nii or .nii.gz)"
     return InputError(
         f"nothing was recognised in {folder}: {what} (seen: {seen}). Name files like CASE_t1.nii.gz, CASE_t1ce.nii.gz, "
         "CASE_t2.nii.gz, CASE_flair.nii.gz, or pass them with --t1, --t1ce, --t2 and --flair."
     )
+
+
+def _is_4d(path: Path) -> bool:
+    """Whether a file is a NIfTI file of several volumes; False where it cannot be read."""
+    if not is_nifti(path.name):
+        return False
+    try:
+        NiftiFile.read(path, header_only=True).shape()
+    except VolumesError:
+        return True
+    except InputError:
+        return False
+    return False
 
 
 def _holds_dicom(files: list[Path], folders: list[Path]) -> bool:

@@ -99,12 +99,14 @@ class NiftiFile:
         name: the file's name without folders, for messages.
         sha256: checksum of its bytes.
         notes: what was noticed, in words; never a name or a path.
+        volume: which one of a 4D file is meant; None where the file has to be 3D.
     """
 
     def __init__(self, name: str, raw: bytes, sha256: str, notes: list[str]) -> None:
         self.name = name
         self.sha256 = sha256
         self.notes = notes
+        self.volume: int | None = None
         self.header = self._parse(raw)
         self.raw = raw
 
@@ -203,6 +205,10 @@ class NiftiFile:
             sizes = sizes[:3]
         if len(sizes) < 3:
             raise self.refuse(f"it is {len(sizes)}D ({sizes_text(sizes)}). Pass a 3D scan, not a single slice.")
+        if len(sizes) == 4 and self.volume is not None:
+            if self.volume >= sizes[3]:
+                raise self.refuse(f"it holds {sizes[3]} volumes ({sizes_text(sizes)}), too few for the channels named.")
+            sizes = sizes[:3]
         if len(sizes) > 3:
             count = int(np.prod(sizes[3:]))
             raise VolumesError(
@@ -236,14 +242,15 @@ class NiftiFile:
 
     def voxels(self, shape: tuple[int, int, int]) -> Array:
         """Stored values ``(X, Y, Z)``, a view into the file's bytes."""
-        expected, found = self.expected_bytes(shape), len(self.raw)
+        expected, found = self.expected_bytes(shape if self.volume is None else self.sizes()), len(self.raw)
         if found < expected:
             raise self.refuse(
                 f"it is cut short: {found} of {expected} bytes are there "
                 f"(the header says {sizes_text(shape)}). Copy or download it again."
             )
         count = int(np.prod(shape))
-        flat = np.frombuffer(self.raw, self._dtype(), count, self._offset())
+        start = self._offset() + (self.volume or 0) * count * self._dtype().itemsize
+        flat = np.frombuffer(self.raw, self._dtype(), count, start)
         return flat.reshape(shape, order="F")
 
     def slope_intercept(self) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Study
 from brats_seg.core.volume import Array
 from brats_seg.io.discover import StudyFiles
-from brats_seg.io.nifti import ReadResult, read_image
+from brats_seg.io.nifti import ReadResult, file_sha256, read_image, volume_sha256
 
 _READERS = 4
 
@@ -54,13 +54,24 @@ def load_files(files: StudyFiles, *, allow_missing_orientation: bool = False) ->
     def read(item: tuple[MRSequence, Path]) -> ReadResult:
         sequence, path = item
         try:
-            return read_image(path, allow_missing_orientation=allow_missing_orientation)
+            volume = files.volumes.get(sequence)
+            return read_image(path, allow_missing_orientation=allow_missing_orientation, volume=volume)
         except InputError as error:
             raise InputError(f"{sequence.title}: {error}") from error
 
     # Decompression releases the interpreter lock, so threads help where there is more than one core.
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         return dict(zip(files.files, pool.map(read, files.files.items()), strict=True))
+
+
+def scan_sha256(files: StudyFiles, sequence: MRSequence) -> str:
+    """Checksum of a scan's file, or of its volume of a file that holds several.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    sha256 = file_sha256(files.files[sequence])
+    return volume_sha256(sha256, files.volumes[sequence]) if sequence in files.volumes else sha256
 
 
 def _refuse_repeats(files: StudyFiles, results: dict[MRSequence, ReadResult]) -> None:

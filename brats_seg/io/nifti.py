@@ -66,18 +66,20 @@ def read_volume(path: Path, *, allow_missing_orientation: bool = False) -> Volum
     return read_image(path, allow_missing_orientation=allow_missing_orientation).volume
 
 
-def read_image(path: Path, *, allow_missing_orientation: bool = False) -> ReadResult:
+def read_image(path: Path, *, allow_missing_orientation: bool = False, volume: int | None = None) -> ReadResult:
     """An MRI volume with its checksum and what was noticed while reading.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
         allow_missing_orientation: where qform and sform are both absent, assume what nibabel assumes (rows run
             from right to left, the origin in the centre) and add a note, instead of refusing the file.
+        volume: which volume of a 4D file; None for a 3D file.
 
     Raises:
         InputError: if the file is anything but one readable 3D scan with an orientation.
     """
     file = NiftiFile.read(path)
+    file.volume = volume
     grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
     if min(grid.shape) < 2:
         raise file.refuse(f"it holds a single slice ({sizes_text(grid.shape)}). Pass the whole 3D scan.")
@@ -94,7 +96,13 @@ def read_image(path: Path, *, allow_missing_orientation: bool = False) -> ReadRe
     if few is not None:
         shown = ", ".join(f"{value:g}" for value in few[:8]) + (", …" if len(few) > 8 else "")
         raise file.refuse(_MASK_HINT.format(what=f"it holds only the whole numbers {shown}"))
-    return ReadResult(Volume(data, grid), file.sha256, forms, tuple(file.notes))
+    sha256 = file.sha256 if volume is None else volume_sha256(file.sha256, volume)
+    return ReadResult(Volume(data, grid), sha256, forms, tuple(file.notes))
+
+
+def volume_sha256(sha256: str, volume: int) -> str:
+    """Checksum of one volume of a file with this checksum."""
+    return hashlib.sha256(f"{sha256}:{volume}".encode()).hexdigest()
 
 
 def read_label_map(path: Path, *, allow_missing_orientation: bool = False) -> Volume:

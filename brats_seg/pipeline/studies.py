@@ -19,8 +19,8 @@ from brats_seg.inference.memory import require_memory, usable_processors, use_th
 from brats_seg.inference.postprocess import segment
 from brats_seg.inference.predict import Predictor
 from brats_seg.io.discover import StudyFiles, check_study_id, find_study
-from brats_seg.io.load import load_study
-from brats_seg.io.nifti import file_sha256, read_forms
+from brats_seg.io.load import load_study, scan_sha256
+from brats_seg.io.nifti import read_forms
 from brats_seg.io.output import OutputFolder, file_hashes, finished, read_run, write_text
 from brats_seg.io.scan_date import scan_date
 from brats_seg.io.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
@@ -256,7 +256,7 @@ def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bun
     if (made_by.get("brats_seg"), made_by.get("brats_seg_code")) != (brats_seg.__version__, code_fingerprint()):
         return "it was made by another version of the program"
     before = {role: entry.get("sha256") for role, entry in record.get("inputs", {}).items()}
-    if before != {sequence.value: file_sha256(path) for sequence, path in files.files.items()}:
+    if before != {sequence.value: scan_sha256(files, sequence) for sequence in files.files}:
         return "its scans have changed"
     return ""
 

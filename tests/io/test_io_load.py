@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from nifti_files import save, scan, study
 
+from brats_seg.cli.common import channel_order
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.io.discover import find_study, study_from_files
-from brats_seg.io.load import load_files, load_study
+from brats_seg.io.discover import find_study, studies_by_channel, study_from_files
+from brats_seg.io.load import load_files, load_study, scan_sha256
 
 
 def test_images_checksums_and_reference(tmp_path: Path) -> None:
@@ -93,3 +95,51 @@ def test_a_real_study_loads(real_study: Path) -> None:
     assert loaded.present == SEQUENCES and loaded.is_aligned and loaded.notes == ()
     assert loaded.reference_volume.grid.describe() == "240x240x155, 1 x 1 x 1 mm, LPS"
     assert len(set(loaded.sha256.values())) == 4
+
+
+ORDER = (MRSequence.FLAIR, MRSequence.T1, MRSequence.T1CE, MRSequence.T2)
+
+
+def _four(shape: tuple[int, int, int] = (9, 8, 7)) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 900, (*shape, 4)).astype(np.int16)
+
+
+def test_numbered_channels_are_asked_about_and_then_read(tmp_path: Path) -> None:
+    data = _four()
+    for number in range(4):
+        save(tmp_path / f"CASE_000{number}.nii.gz", data[..., number])
+    with pytest.raises(InputError) as caught:
+        find_study(tmp_path)
+    orders = ("t1,t1ce,t2,flair", "t1ce,t1,t2,flair", "flair,t1,t1ce,t2", "flair,t1ce,t1,t2", "t1ce,t1,flair,t2")
+    assert all(order in str(caught.value) for order in orders) and "--channels" in str(caught.value)
+    (files,) = studies_by_channel(tmp_path, ORDER)
+    study = load_study(files)
+    assert study.id == "CASE"
+    for number, sequence in enumerate(ORDER):
+        np.testing.assert_array_equal(study.images[sequence].data, data[..., number])
+    (tmp_path / "CASE_0003.nii.gz").unlink()
+    with pytest.raises(InputError, match="0000, 0001, 0002"):
+        studies_by_channel(tmp_path, ORDER)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_4d_file_is_asked_about_and_then_read(tmp_path: Path, whole: bool) -> None:
+    data = _four()
+    path = save(tmp_path / "BRATS_001.nii.gz", data)
+    with pytest.raises(InputError, match="--channels"):
+        find_study(tmp_path)
+    (files,) = studies_by_channel(tmp_path if whole else path, ORDER)
+    study = load_study(files)
+    assert study.id == "BRATS_001" and len(set(study.sha256.values())) == 4
+    for number, sequence in enumerate(ORDER):
+        np.testing.assert_array_equal(study.images[sequence].data, data[..., number])
+        assert study.sha256[sequence] == scan_sha256(files, sequence)
+    with pytest.raises(InputError, match="too few for the channels"):
+        load_study(studies_by_channel(save(tmp_path / "x" / "C.nii.gz", data[..., :3]), ORDER)[0])
+
+
+def test_channels_on_the_command_line() -> None:
+    assert channel_order("flair,T1n, t1c,t2w") == ORDER
+    for wrong in ("", "t1,t1,t2,flair", "a,b,c,d"):
+        with pytest.raises(argparse.ArgumentTypeError, match="no order of sequences"):
+            channel_order(wrong)
