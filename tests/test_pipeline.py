@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,10 @@ from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.results import Segmentation
 from brats_seg.core.study import MRSequence
 from brats_seg.core.volume import Volume
-from brats_seg.pipeline import STEPS, open_predictor, versions
+from brats_seg.io.sidecar import read_trained_on
+from brats_seg.pipeline import STEPS, open_predictor, prepare_config, versions
+from brats_seg.preprocessing.likeness import fingerprints
+from brats_seg.preprocessing.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +135,23 @@ def test_measuring_a_result_without_t1ce_still_says_that_it_is_an_estimate(
         row.region: row.note for row in result.measurements.volumes
     }
     assert "not assessable without T1CE" in found.volume("ET").note
+
+
+@pytest.mark.parametrize("knows", [True, False, None])
+def test_results_say_whether_the_model_was_trained_on_the_study(
+    options: SegmentOptions, tmp_path: Path, knows: bool | None
+) -> None:
+    """By its scans, since its name says nothing; where the card does not tell, neither does the result."""
+    folder = write_case(tmp_path / "patient")
+    shutil.copytree(options.model, tmp_path / "model")
+    values = json.loads((tmp_path / "model" / "model.json").read_text())
+    if knows is not None:
+        prepared = prepare(head_study(GRID), config=prepare_config(values["prepare"]))
+        marks = fingerprints(prepared.array, prepared.brain)
+        other = {sequence: f"{~int(mark, 16) & (2**256 - 1):064x}" for sequence, mark in marks.items()}
+        values |= {"seen": ["elsewhere"], "fingerprints": {"elsewhere": marks if knows else other}}
+        (tmp_path / "model" / "model.json").write_text(json.dumps(values))
+    result = segment_study(folder, tmp_path / "out", options=replace(options, model=str(tmp_path / "model")))
+    assert result.record.model.get("trained_on_this_study") is knows
+    assert read_trained_on(tmp_path / "out" / "patient" / "patient_dseg.nii.gz") is knows
+    assert any("trained on scans of this head (as elsewhere)" in w for w in result.record.warnings) is bool(knows)

@@ -260,7 +260,7 @@ def _judge(job: _Job) -> None:
     jury = job.jury
     if not jury.suffix:
         models = [fold_model(job.config, fold, job.run) for fold in range(len(job.split.folds))]
-        write_fold_cards(models, job.split, judgement.fits)
+        write_fold_cards(models, job.split, judgement.fits, job.packs)
     tables = _subsets(job, judgement) if job.arguments.subsets else {}
     folder = job.run / (RESULTS + jury.suffix)
     with OutputFolder(folder, exists="overwrite") as out:

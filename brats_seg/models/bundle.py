@@ -17,6 +17,7 @@ from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.checks import (
     check_files,
+    check_fingerprints,
     check_mapping,
     check_name,
     check_number,
@@ -39,7 +40,7 @@ CARD = "model.json"
 MAX_HEAD_ML = 3000.0
 """No head holds more."""
 CARD_FORMAT = 1
-OPTIONAL = frozenset({"seen", "subsets"})
+OPTIONAL = frozenset({"fingerprints", "seen", "subsets"})
 """Keys that a card may lack."""
 LISTS = ("held_out", "limits", "citations", "seen")
 """Keys that list texts."""
@@ -242,6 +243,8 @@ class ModelCard:
         intervals: keys of the volume intervals, or None where none were fitted.
         stages: its networks, coarse first; of an ensemble, member after member.
         seen: ids of the studies it was trained on, so that nobody measures its accuracy on them.
+        fingerprints: of the heads of these studies, by sequence, so that a study is known again by its scans whatever
+            it is called; hashes, from which no picture can be made.
         subsets: sequences such as ``t1+t2+flair`` to mean Dice by region on studies it was not trained on.
     """
 
@@ -260,6 +263,7 @@ class ModelCard:
     intervals: Mapping[str, Any] | None
     stages: tuple[Stage, ...] = field(default_factory=tuple)
     seen: tuple[str, ...] = ()
+    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -273,6 +277,7 @@ class ModelCard:
             if getattr(self, key) is not None or key != "intervals":
                 check_plain(check_mapping(getattr(self, key), key), key)
         check_scores(self.subsets, "subsets")
+        check_fingerprints(self.fingerprints, "fingerprints", self.seen)
         if not isinstance(self.knows_treated_brains, bool):
             raise ModelError(f"knows_treated_brains {self.knows_treated_brains!r} must be true or false")
         if self.intervals is not None:

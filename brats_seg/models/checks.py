@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -134,6 +134,20 @@ def check_scores(values: Any, what: str) -> None:
             if region not in REGION_NAMES:
                 raise ModelError(f"{what}.{key} has the region {_shown(region)}; there are {', '.join(REGION_NAMES)}")
             check_number(score, f"{what}.{key}.{region}", low=0, high=1)
+
+
+def check_fingerprints(values: Any, what: str, seen: Sequence[str]) -> None:
+    """Refuse what are no fingerprints of scans, by study and sequence, or are of a study that is not among ``seen``.
+
+    Raises:
+        ModelError: naming the study.
+    """
+    for study, marks in check_mapping(values, what).items():
+        if study not in seen:
+            raise ModelError(f"{what} are given of {_shown(study)}, which is not among seen")
+        for sequence, digest in check_mapping(marks, f"{what}.{study}").items():
+            if sequence not in SEQUENCE_NAMES or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+                raise ModelError(f"{what} of {study} hold {_shown({sequence: digest})}, not 64 digits for a sequence")
 
 
 def whole_factor(stage_mm: float, prepared_mm: float, *, largest: int) -> int | None:

@@ -69,6 +69,7 @@ def add_members(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:
             files[target.name] = file_sha256(target)
         stages.append(replace(stage, files=files))
     seen = tuple(sorted({*bundle.card.seen, *other.card.seen}))
-    card = replace(bundle.card, stages=tuple(stages), seen=seen)
+    marks = {**other.card.fingerprints, **bundle.card.fingerprints}
+    card = replace(bundle.card, stages=tuple(stages), seen=seen, fingerprints=marks)
     write_card(card, bundle.folder)
     return ModelBundle(card, bundle.folder)

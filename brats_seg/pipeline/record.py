@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import brats_seg
+from brats_seg.io.sidecar import TRAINED_ON_KEY
 from brats_seg.models.bundle import ModelBundle
 
 LIBRARIES = ("numpy", "scipy", "torch", "monai", "nibabel", "SimpleITK", "openvino", "connected-components-3d")
 
 
-def model_summary(bundle: ModelBundle) -> dict[str, Any]:
-    """What a result says of its model."""
+def model_summary(bundle: ModelBundle, *, trained_on_this_study: bool | None = None) -> dict[str, Any]:
+    """What a result says of its model.
+
+    Args:
+        bundle: the model.
+        trained_on_this_study: whether the study was among those it was trained on; None where the card does not tell.
+    """
     card = bundle.card
     return {
         "name": card.name,
@@ -24,6 +30,7 @@ def model_summary(bundle: ModelBundle) -> dict[str, Any]:
         "sha256": bundle.sha256,
         "trained_on": card.trained_on,
         "licence": card.licence,
+        **({} if trained_on_this_study is None else {TRAINED_ON_KEY: trained_on_this_study}),
     }
 
 

@@ -14,7 +14,7 @@ import brats_seg
 from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
 from brats_seg.core.labels import schema_named
 from brats_seg.core.results import RunRecord, StudyResult
-from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, Study
+from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study
 from brats_seg.inference.memory import require_memory, usable_processors, use_threads
 from brats_seg.inference.postprocess import segment
 from brats_seg.inference.predict import Predictor
@@ -24,10 +24,11 @@ from brats_seg.io.nifti import read_forms
 from brats_seg.io.output import OutputFolder, file_hashes, finished, read_run, write_text
 from brats_seg.io.scan_date import scan_date
 from brats_seg.io.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
-from brats_seg.models.bundle import ModelBundle, find_model
+from brats_seg.models.bundle import ModelBundle, ModelCard, find_model
 from brats_seg.pipeline.masks import write_tables
 from brats_seg.pipeline.options import SegmentOptions
 from brats_seg.pipeline.record import code_fingerprint, model_summary, peak_memory_mib, versions
+from brats_seg.preprocessing.likeness import fingerprints, same_head
 from brats_seg.preprocessing.midplane import find_midplane
 from brats_seg.preprocessing.prepare import images_on_reference, prepare
 from brats_seg.preprocessing.settings import PrepareConfig
@@ -156,12 +157,13 @@ def _compute(
     warned = [*found.warnings, *prepared.record.warnings, *of_study]
     if study.missing:
         warned.append(card.expected_loss(study.present))
-    if study.id in card.seen:
-        warned.append(f"the model was trained on a study called {study.id}: no accuracy can be measured on it")
+    known = _known_as(prepared, card)
+    if known:
+        warned.append(f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it")
     record = RunRecord(
         study_id=study.id,
         versions=versions(),
-        model=model_summary(predictor.bundle),
+        model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
         device=predictor.device,
         engine=predictor.engine,
         inputs={s.value: _input(study, s) for s in study.present},
@@ -175,6 +177,13 @@ def _compute(
         scan_date=measurements.scan_date,
     )
     return StudyResult(segmentation, measurements, record, images), predictor.bundle
+
+
+def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:
+    """The study a model was trained on that shows the same head or bears the same id; empty if there is none."""
+    if prepared.id in card.seen or not card.fingerprints:
+        return prepared.id if prepared.id in card.seen else ""
+    return same_head(fingerprints(prepared.array, prepared.brain), card.fingerprints)
 
 
 def _opening(study: Study, options: SegmentOptions, predictor: Predictor) -> list[str]:
@@ -203,7 +212,7 @@ def _write(
         write_dseg_sidecars(
             result.segmentation,
             dseg,
-            algorithm=model_summary(bundle),
+            algorithm=result.record.model,
             version=brats_seg.__version__,
             sources={s: sha for s, sha in sources.items() if sha},
         )

@@ -53,6 +53,12 @@ def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False
             raise ModelError(f"{run} cross-validated another {stage['name']} stage than the one this card is for")
     seen = sorted(study for ids in split["folds"] for study in ids)
     made = {**values, **fits, "seen": seen, "held_out": []}
+    made["fingerprints"] = {
+        study: marks
+        for fold in range(len(split["folds"]))
+        for study, marks in held_model(run, fold).card.fingerprints.items()
+        if study in seen
+    }
     subsets = folder / "subsets.csv"
     if subsets.exists():
         table = pd.read_csv(subsets).set_index("sequences")

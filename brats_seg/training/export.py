@@ -94,6 +94,7 @@ def renew(networks: ModelBundle, card_file: Path, crossval: Path, folder: Path) 
     }
     values = crossvalidated(values, crossval)
     values["seen"] = sorted({*values["seen"], *old.seen})
+    values["fingerprints"] = {**old.fingerprints, **values["fingerprints"]}
     card = card_from_dict(values, where=card_file.name)
     return copy_model(networks, card, folder)
 

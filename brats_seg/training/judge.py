@@ -21,6 +21,7 @@ from brats_seg.inference.postprocess import region_masks
 from brats_seg.models.bundle import ModelBundle, PostprocessConfig, write_card
 from brats_seg.training.calibrate import Case, fit_postprocess
 from brats_seg.training.crossval import read_case
+from brats_seg.training.data import PackedStudy
 from brats_seg.training.splits import Split
 from brats_seg.volumetrics.measure import ambiguous_volumes_ml, measure_segmentation
 from brats_seg.volumetrics.uncertainty import IntervalModel, fit_intervals
@@ -148,8 +149,11 @@ def _intervals(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def write_fold_cards(bundles: Sequence[ModelBundle], split: Split, fits: Sequence[Fit]) -> None:
+def write_fold_cards(
+    bundles: Sequence[ModelBundle], split: Split, fits: Sequence[Fit], packs: Sequence[PackedStudy]
+) -> None:
     """Give each fold's model what was fitted for it, and say which studies it has seen and which not."""
+    heads = {pack.id: pack.heads for pack in packs}
     for fold, (bundle, fitted) in enumerate(zip(bundles, fits, strict=True)):
         kept_out = split.folds[fold]
         card = replace(
@@ -160,6 +164,7 @@ def write_fold_cards(bundles: Sequence[ModelBundle], split: Split, fits: Sequenc
             "the others kept out",
             held_out=kept_out,
             seen=tuple(sorted(set(split.strata) - set(kept_out))),
+            fingerprints={study: heads[study] for study in sorted(set(split.strata) - set(kept_out)) if heads[study]},
             postprocess=fitted.postprocess,
             intervals=None if fitted.intervals is None else fitted.intervals.to_dict(),
         )

@@ -28,7 +28,7 @@ COMMON_SHARE = 0.6
 """A grid that so many studies share is the data set's grid, and others are named."""
 
 _FEATURES: Mapping[str, tuple[str, Callable[[ScanFacts], float]]] = {
-    "contrast": ("the 99th percentile divided by the median", lambda s: s.p99 / s.median),
+    "contrast": ("the 99th percentile divided by the median", lambda s: s.p99 / s.median if s.median else math.nan),
     "variation": ("the deviation divided by the mean inside the head", lambda s: s.variation),
     "scale": ("the largest value", lambda s: s.maximum - s.background),
     "head": ("the head's volume in ml", lambda s: s.head_ml),

@@ -177,6 +177,8 @@ def test_cards_that_describe_no_network_are_refused_when_read(copy: Path, change
         (lambda card: card.pop("licence"), r"missing \['licence'\]"),
         (lambda card: card.pop("knows_treated_brains"), r"missing \['knows_treated_brains'\]"),
         (lambda card: card.update(knows_treated_brains="no"), "must be true or false"),
+        (lambda card: card.update(fingerprints={"x": {"t1": "0" * 64}}), "which is not among seen"),
+        (lambda card: card.update(seen=["x"], fingerprints={"x": {"t1": "0"}}), "not 64 digits|64 digits from 0 to f"),
         (lambda card: card.update(format=99), "format 99"),
         (lambda card: card.pop("format"), "format None"),
         (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5]), "3 numbers"),
