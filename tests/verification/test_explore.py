@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -33,8 +35,15 @@ from brats_seg.verification import explore as module  # noqa: E402
 from brats_seg.verification.explore import explore, head_box, sample_cells, scan_facts, thin  # noqa: E402
 from brats_seg.verification.explore_figures import place_shares  # noqa: E402
 from brats_seg.verification.explore_html import tables  # noqa: E402
-from brats_seg.verification.facts import PLACE_SHAPE, Exploration, enhancing_share  # noqa: E402
-from brats_seg.verification.findings import FAR_OUT, robust_z  # noqa: E402
+from brats_seg.verification.facts import (  # noqa: E402
+    PLACE_SHAPE,
+    Exploration,
+    ScanFacts,
+    StudyFacts,
+    enhancing_share,
+)
+from brats_seg.verification.findings import FAR_OUT, judge, robust_z  # noqa: E402
+from brats_seg.verification.signatures import likenesses  # noqa: E402
 
 GRID = head_grid("LPS", spacing_mm=(3.0, 3.0, 3.0))
 TRUE_ML = {region: 4 / 3 * np.pi * mm**3 / 1000 for region, mm in ((Region.WT, 17), (Region.TC, 12))}
@@ -320,3 +329,29 @@ def test_real_heads_are_told_apart(real_data: Path) -> None:
 
 def _same(volume: Volume) -> Volume:
     return volume
+
+
+ODD = st.sampled_from([0.0, -1.0, 1.0, 1.0, 5.0, float("nan"), float("inf"), 1e-300])
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(st.tuples(*[ODD] * 5), min_size=1, max_size=10))
+def test_scans_of_any_brightness_can_be_compared(values: list[tuple[float, ...]]) -> None:
+    """Rounded z-scores have a median of 0, constant scans no spread, and a data set may hold one study."""
+    studies = [
+        StudyFacts(
+            id=f"case{k}",
+            scans={
+                MRSequence.T1: ScanFacts(
+                    *(MRSequence.T1, GRID, f"{k:064x}", 0.0, 0.0, maximum, median, p99, variation, 100, 0.0, head_ml),
+                    signature=np.zeros(SIGNATURE_SIDE**3, np.float32),
+                )
+            },
+            missing=(),
+            labels=None,
+            skull_stripped=True,
+            skull_evidence="",
+        )
+        for k, (maximum, median, p99, variation, head_ml) in enumerate(values)
+    ]
+    assert all(finding.text for finding in judge(studies, likenesses(studies)[0]))
