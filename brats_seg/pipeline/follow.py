@@ -296,7 +296,7 @@ def _strangers(visits: Sequence[VisitData], alignments: Sequence[Alignment]) -> 
     """Visits that do not show the brain of the first one, and why."""
     first = visits[0].label
     return {
-        index: f"it does not look like the person of visit {first}: the fine structure of the two brains agrees by "
+        index: f"it does not look like the person of {first}: the fine structure of the two brains agrees by "
         f"{alignments[index].likeness:.2f}, {alignments[index].likeness_needed:g} is the least for one person"
         for index in range(1, len(visits))
         if not alignments[index].is_one_person
@@ -322,7 +322,7 @@ def _on_identity(
 ) -> Iterator[str]:
     """What to say about whether the visits that are compared are of one person."""
     for index, why in strangers.items():
-        yield f"visit {visits[index].label} is compared although {why}"
+        yield f"{visits[index].label} is compared although {why}"
     pairs = list(zip(visits, alignments, strict=True))[1:]
     unknown = [visit.label for visit, alignment in pairs if math.isnan(alignment.likeness)]
     if unknown:

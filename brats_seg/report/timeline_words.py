@@ -45,7 +45,10 @@ def headline(course: Mapping[str, Any], leading: str) -> str:
     words = CATEGORY_WORDS[row["category"]]
     status = f", {row['status']}" if row["status"] else ""
     way = "by volume" if row["measure"] == "volume" else "by two diameters"
-    reason = _with_side(course, row) if row["category"] != "baseline" else ""
+    if row["category"] == "baseline":
+        alone = len(course["visits"]) == 1
+        return f"{row['visit']}: baseline" + (", and no other visit to compare with it" if alone else "")
+    reason = _with_side(course, row)
     line = f"{row['visit']}: {words} ({row['category']}{status})" + (f": {reason}" if reason else f" {way}")
     grown = grown_beside(course, leading) if row["category"] != "PD" else []
     return f"{line}; but {_listed(grown)}" if grown else line

@@ -231,13 +231,13 @@ def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path:
     for visit, person, size in (("ses-1", 1, 1.0), ("ses-2", 2, 0.3), ("ses-3", 1, 1.0)):
         write_visit(patient, visit, size=size, folds=person)
     done = track(patient, "--segmentations", patient)
-    assert done.code == 3 and "visit ses-2 was left out: it does not look like the person of visit ses-1" in done.err
+    assert done.code == 3 and "visit ses-2 was left out: it does not look like the person of ses-1" in done.err
     assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-3"]
     page = (out / "sub-1" / "sub-1_timeline.html").read_text()
     box = page[page.index('class="warnings"') : page.index('id="volumes"')]
-    assert "does not look like the person of visit ses-1" in box
+    assert "does not look like the person of ses-1" in box
     forced = track(patient, "--segmentations", patient, "--overwrite", "--no-report", "--force")
-    assert forced.code == 0 and "warning: visit ses-2 is compared although it does not look like" in forced.out
+    assert forced.code == 0 and "warning: ses-2 is compared although it does not look like" in forced.out
     assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-2", "ses-3"]
     (warning,) = json.loads((out / "sub-1" / "course.json").read_text())["warnings"]
     assert "ses-2" in warning

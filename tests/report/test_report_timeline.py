@@ -286,6 +286,13 @@ def test_the_first_sentence_names_the_new_lesion_that_decided() -> None:
     assert not any("E2" in line for line in details(new, "ET"))  # said once
 
 
+def test_a_baseline_alone_is_called_so() -> None:
+    alone = course()
+    for name in ("visits", "responses"):
+        alone[name] = [entry for entry in alone[name] if entry["visit"] == "v1"]
+    assert headline(alone, "ET") == "v1: baseline, and no other visit to compare with it"
+
+
 def test_a_response_beside_growth_is_said_in_the_first_sentence_and_doubted() -> None:
     false = course()
     for row in false["responses"]:
