@@ -99,6 +99,8 @@ def details(course: Mapping[str, Any], leading: str) -> list[str]:
     for row, against in _compared(course, last["visit"], leading):
         lines.append(f"{leading} {_change_words(row)} against {against}.")
     lines += [f"New lesion {words}." for words in _new_lesions(course, last)]
+    looks = [look for episode in course["episodes"][-1:] for look in episode["reader_needed"]]
+    lines += [f"A reader is needed: {look['words']}." for look in looks if look["visit"] == last["visit"]]
     enhancing = change(course, last["visit"], "ET", "nadir")
     if leading != "ET" and enhancing is not None and enhancing["larger_than_error"] == "yes":
         lines.append(f"ET {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")

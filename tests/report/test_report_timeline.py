@@ -97,8 +97,10 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
         "best": {"2d": answer, "volume": answer},
         "progression": {"2d": None, "volume": progressed},
         "episodes": [
-            {"best": {"2d": answer, "volume": answer}, "progression": {"2d": None, "volume": progressed}},
-            {"best": {"2d": None, "volume": {**answer, "visit": "v4", "category": "SD"}},
+            {"best": {"2d": answer, "volume": answer}, "progression": {"2d": None, "volume": progressed},
+             "reader_needed": []},
+            {"reader_needed": [{"visit": "v3", "words": "lesion E9 grew"}, {"visit": "v2", "words": "gone"}],
+             "best": {"2d": None, "volume": {**answer, "visit": "v4", "category": "SD"}},
              "progression": {"2d": None, "volume": None}},
         ],
         "events": [{"date": "2024-01-20", "event": "radiotherapy_end", "days_since_first": 19}] if dated else [],
@@ -264,7 +266,8 @@ def test_plots_of_a_cohort_without_dates_or_numbers_are_left_out() -> None:
 
 def test_references_that_are_one_visit_are_named_once() -> None:
     lines = details(course(), "ET")
-    assert len(lines) == 3 and lines[2] == "New lesion E2 (ET, left, 20 × 18 mm, 0.50 ml)."
+    assert lines[2] == "New lesion E2 (ET, left, 20 × 18 mm, 0.50 ml)."
+    assert lines[3:] == ["A reader is needed: lesion E9 grew."]
     assert lines[0].endswith("against baseline (v1).")
     assert lines[1].endswith("against the smallest so far and the visit before (v2).")
 
