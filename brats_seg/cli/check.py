@@ -103,8 +103,8 @@ def check(files: StudyFiles, tick: Any) -> dict[str, Any]:
 
 def _look(study: Study, row: dict[str, Any]) -> None:
     """Grids, intensities and what the images show."""
-    from brats_seg.preprocessing.brain import brain_mask, check_skull_stripped
-    from brats_seg.preprocessing.identify import check_identity
+    from brats_seg.preprocessing.brain import check_skull_stripped
+    from brats_seg.preprocessing.placing import check_where_placed
 
     with_skull: dict[str, str] = {}
     for sequence in study.present:
@@ -124,8 +124,12 @@ def _look(study: Study, row: dict[str, Any]) -> None:
             f"{', '.join(with_skull)} {'does' if len(with_skull) == 1 else 'do'} not look skull-stripped ({first}). "
             "Remove the skull first (for example with HD-BET or SynthStrip), or segment with --force."
         )
-    if study.is_aligned and not row["problems"]:
-        row["warnings"] += [str(warning) for warning in check_identity(study.images, brain_mask(study.images))]
+    if row["problems"]:
+        return
+    measured = check_where_placed(study)
+    row["consistency"] = measured.to_dict()
+    row["problems"] += [f"{study.id}: {entry}" for entry in measured.found if entry.is_fatal]
+    row["warnings"] = [*(str(entry) for entry in measured.found if not entry.is_fatal), *row["warnings"]]
 
 
 def text_of(row: dict[str, Any], *, verbose: bool = False) -> str:

@@ -162,6 +162,7 @@ class PreparationRecord:
         registrations: by sequence, for those that were not on the reference grid.
         resampled: sequences that were on another grid and were interpolated once.
         intensity: by sequence, ``low, high`` (clipping) and ``mean, std`` (z-score) in the file's units.
+        consistency: what was measured on whether the sequences belong together, plain values.
         decisions: every automatic decision, in words.
         warnings: what the user should know, in words.
     """
@@ -171,6 +172,7 @@ class PreparationRecord:
     registrations: Mapping[MRSequence, RegistrationRecord] = field(default_factory=dict)
     resampled: tuple[MRSequence, ...] = ()
     intensity: Mapping[MRSequence, Mapping[str, float]] = field(default_factory=dict)
+    consistency: Mapping[str, Any] = field(default_factory=dict)
     decisions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -191,6 +193,7 @@ class PreparationRecord:
             "registrations": {s.value: r.to_dict() for s, r in self.registrations.items()},
             "resampled": [s.value for s in self.resampled],
             "intensity": {s.value: dict(values) for s, values in self.intensity.items()},
+            "consistency": dict(self.consistency),
             "decisions": list(self.decisions),
             "warnings": list(self.warnings),
         }

@@ -155,8 +155,8 @@ def _compute(
     decided += found.decisions
     of_study = [note for note in measurements.notes if "reaches the edge" in note or "not known without" in note]
     warned = [*found.warnings, *prepared.record.warnings, *of_study]
-    if study.missing:
-        warned.append(card.expected_loss(study.present))
+    if segmentation.missing:
+        warned.append(card.expected_loss(prepared.present))
     known = _known_as(prepared, card)
     if known:
         warned.append(f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it")

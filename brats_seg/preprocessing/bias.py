@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from brats_seg.core.errors import InputError
+from brats_seg.preprocessing.pooling import block_means
 
 STEP_MM = 8.0
 """The field is estimated on voxels of about this size: it bends over centimetres, and time goes with their number."""
@@ -40,13 +41,14 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
         InputError: if there is too little to estimate a field from, or none is found.
     """
     factor = max(round(STEP_MM / spacing_mm), 1)
+    factors = (factor, factor, factor)
     lifted = np.where(inside, np.maximum(scores + np.float32(LIFT), np.float32(FLOOR)), np.float32(0))
-    share = _pooled(inside.astype(np.float32), factor)
+    share = block_means(inside.astype(np.float32), factors)
     mask = share >= 0.5
     sides = [int(mask.any(axis=tuple(a for a in range(3) if a != axis)).sum()) for axis in range(3)]
     if min(sides) < CONTROL_POINTS:
         raise InputError("it shows too little of the brain to estimate it")
-    small = np.where(mask, _pooled(lifted, factor) / np.maximum(share, 1e-6), FLOOR)
+    small = np.where(mask, block_means(lifted, factors) / np.maximum(share, 1e-6), FLOOR)
     image, region = (sitk.GetImageFromArray(array) for array in (small.astype(np.float32), mask.astype(np.uint8)))
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetNumberOfControlPoints([CONTROL_POINTS] * 3)
@@ -57,13 +59,6 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
         raise InputError("no field was found; has it hardly any grey levels?")
     field = _stretched(logarithm, factor, scores.shape)
     return np.where(inside, lifted / np.exp(field) - np.float32(LIFT), scores).astype(np.float32)
-
-
-def _pooled(array: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Means over blocks of ``factor`` cubed voxels, zeros after the last voxel where a block is not full."""
-    padded = torch.from_numpy(np.pad(array, [(0, -n % factor) for n in array.shape]))
-    means: NDArray[np.float32] = functional.avg_pool3d(padded[None], factor)[0].numpy()
-    return means
 
 
 def _stretched(field: NDArray[np.float32], factor: int, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ from scipy.stats import rankdata
 
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.volume import Volume
-from brats_seg.preprocessing.brain import foreground
+from brats_seg.preprocessing.brain import foreground, mask_box
 
 MIN_GAIN = 0.6
 """By how much other names must score better than the given ones; one number that turns from -1 to 1 gains 2."""
@@ -114,20 +114,27 @@ def check_identity(images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_]
 def _sample(
     images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_], present: list[MRSequence]
 ) -> dict[MRSequence, _Values] | None:
-    """Values of every sequence at the same voxels, inside the brain, away from its rim; None if there are too few."""
-    grid = images[present[0]].grid
-    steps = [max(round(SAMPLE_SPACING_MM / spacing), 1) for spacing in grid.spacing_mm]
-    every = tuple(slice(None, None, step) for step in steps)
-    inside = brain[every]
-    for axis, (step, spacing) in enumerate(zip(steps, grid.spacing_mm, strict=True)):
+    """Values of every sequence at the same voxels, inside the brain, away from its rim; None if there are too few.
+
+    Voxels are counted from the box around the brain, right, anterior and superior, so that the field of view and the
+    order of storage do not matter.
+    """
+    frame = images[present[0]].with_data(brain).to_ras()
+    box = mask_box(frame.data)
+    if box is None:
+        return None
+    steps = [max(round(SAMPLE_SPACING_MM / spacing), 1) for spacing in frame.grid.spacing_mm]
+    every = tuple(slice(span.start, span.stop, step) for span, step in zip(box, steps, strict=True))
+    inside = frame.data[every]
+    for axis, (step, spacing) in enumerate(zip(steps, frame.grid.spacing_mm, strict=True)):
         width = 2 * max(round(EDGE_MM / (step * spacing)), 1) + 1
         inside = ndimage.minimum_filter1d(inside, width, axis=axis, mode="constant", cval=0)
-    thinned = {sequence: Volume.from_affine(images[sequence].data[every], grid.affine) for sequence in present}
-    for volume in thinned.values():
-        inside = inside & foreground(volume)  # a slab covers part of the brain
+    values = {sequence: images[sequence].to_ras().data[every] for sequence in present}
+    for sequence in present:  # a slab covers part of the brain
+        inside = inside & images[sequence].with_data(foreground(images[sequence])).to_ras().data[every]
     if int(inside.sum()) < MIN_VOXELS:
         return None
-    return {sequence: volume.data[inside].astype(np.float64) for sequence, volume in thinned.items()}
+    return {sequence: data[inside].astype(np.float64) for sequence, data in values.items()}
 
 
 class _Look:

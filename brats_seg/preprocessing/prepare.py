@@ -29,8 +29,15 @@ from brats_seg.core.study import (
 )
 from brats_seg.core.volume import Grid, Volume
 from brats_seg.preprocessing.bias import without_bias
-from brats_seg.preprocessing.brain import background_value, brain_mask, check_skull_stripped
-from brats_seg.preprocessing.identify import check_identity
+from brats_seg.preprocessing.brain import (
+    background_value,
+    brain_mask,
+    check_skull_stripped,
+    foreground,
+    measure_background,
+)
+from brats_seg.preprocessing.consistency import check_consistency
+from brats_seg.preprocessing.placing import coincides, place_by_header
 from brats_seg.preprocessing.register import check_registration, register_rigid, resample
 from brats_seg.preprocessing.settings import PrepareConfig
 
@@ -39,6 +46,14 @@ SPACING_TOLERANCE = 0.01
 
 MIN_BRAIN_ML = 200.0
 """Less foreground than this is no head: a child's brain holds over 800 ml."""
+
+
+MAX_TAIL = 40.0
+"""Clipping percentiles lie within so many distances from the median to the 95th (5th) percentile. Measured in the 196
+sequences of 49 studies: at most 8.9 above and 3.9 below; a few hot voxels in a thousand reach hundreds."""
+
+USUAL_TAIL = 4.0
+"""Where they do not, this many distances stand for the percentile, as in most scans."""
 
 
 def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = False) -> PreparedStudy:
@@ -70,8 +85,12 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
             f"only {found_ml:.0f} ml of {study.id} is not background, which is too little for a head. "
             "Are these whole-brain scans, and are their voxel sizes right?"
         )
-    warnings.extend(str(warning) for warning in check_identity(images, brain))
-    array, intensity = _normalise(images, brain, config, backgrounds)
+    consistency = check_consistency(images, brain)
+    consistency.refuse(study.id)
+    warnings = [*(str(entry) for entry in consistency.found), *warnings]
+    decisions.append(consistency.summary())
+    used = {sequence: image for sequence, image in images.items() if sequence not in consistency.left_out}
+    array, intensity = _normalise(used, brain, config, backgrounds, warnings)
     array, brain, grid = _crop_and_pad(array, brain, target.grid, config)
     _take_out_bias(array, config, decisions, warnings)
     if study.missing:
@@ -83,10 +102,11 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
         registrations=registrations,
         resampled=resampled,
         intensity=intensity,
+        consistency=consistency.to_dict(),
         decisions=tuple(decisions),
         warnings=tuple(warnings),
     )
-    return PreparedStudy(study.id, array, brain, study.present, record)
+    return PreparedStudy(study.id, array, brain, tuple(used), record)
 
 
 def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSequence, Volume]:
@@ -97,6 +117,8 @@ def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSeque
         volume = study.images[sequence]
         if volume.grid.same_as(reference.grid):
             images[sequence] = reference.with_data(volume.data)
+        elif sequence not in record.registrations:
+            images[sequence] = place_by_header(volume, reference.grid)
         else:
             matrix = record.registrations[sequence].matrix
             images[sequence] = resample(volume, reference.grid, matrix=matrix, fill=background_value(volume))
@@ -129,12 +151,19 @@ def _shift_background(study: Study, decisions: list[str]) -> tuple[Study, dict[M
     images: dict[MRSequence, Volume] = {}
     backgrounds: dict[MRSequence, float] = {}
     for sequence in study.present:
-        volume = study.images[sequence]
-        backgrounds[sequence] = background_value(volume)
-        images[sequence] = volume
-        if backgrounds[sequence] != 0:
-            images[sequence] = volume.with_data(volume.data.astype(np.float32) - np.float32(backgrounds[sequence]))
-            decisions.append(f"{sequence.title} is {backgrounds[sequence]:g} outside the head, which was taken as 0")
+        volume = images[sequence] = study.images[sequence]
+        background = measure_background(volume)
+        backgrounds[sequence] = background.value
+        if background.spread > 0:
+            data = volume.data.astype(np.float32) - np.float32(background.value)
+            images[sequence] = volume.with_data(np.where(foreground(volume), data, np.float32(0)))
+            decisions.append(
+                f"{sequence.title} has noise around the head ({background.value:.3g}, spread {background.spread:.2g}), "
+                "which was taken as 0"
+            )
+        elif background.value != 0:
+            images[sequence] = volume.with_data(volume.data.astype(np.float32) - np.float32(background.value))
+            decisions.append(f"{sequence.title} is {background.value:g} outside the head, which was taken as 0")
     return replace(study, images=images), backgrounds
 
 
@@ -158,31 +187,47 @@ def _bring_to(
     reference = study.reference_volume
     images: dict[MRSequence, Volume] = {}
     registrations: dict[MRSequence, RegistrationRecord] = {}
+    placed: list[MRSequence] = []
     for sequence in study.present:
         volume = study.images[sequence]
         if sequence is study.reference_sequence:
             images[sequence] = target
-        elif volume.grid.same_as(reference.grid):
+        elif coincides(volume.grid, reference.grid):
             images[sequence] = _same_steps(volume, target)
+            if not volume.grid.same_as(reference.grid):
+                placed.append(sequence)
+                decisions.append(
+                    f"{sequence.title} ({volume.grid.describe()}) lies on the voxels of "
+                    f"{study.reference_sequence.title}, as the headers have it: placed by them, not registered"
+                )
         else:
-            found = register_rigid(volume, reference)
+            found = register_rigid(volume, reference, trust_header=True)
             check_registration(found, sequence, study.reference_sequence, volume.grid, reference.grid)
             registrations[sequence] = found
             images[sequence] = resample(volume, target.grid, matrix=found.matrix)
-            decisions.append(
-                f"{sequence.title} ({volume.grid.describe()}) registered to {study.reference_sequence.title}: "
-                f"moved {found.translation_mm:.1f} mm, turned {found.rotation_deg:.1f} degrees, "
-                f"overlap {found.overlap:.2f}"
-            )
-    return images, registrations, tuple(registrations)
+            decisions.append(f"{sequence.title} ({volume.grid.describe()}) {_how(found, study.reference_sequence)}")
+    return images, registrations, (*placed, *registrations)
+
+
+def _how(found: RegistrationRecord, reference: MRSequence) -> str:
+    """In words, how a sequence was brought to the reference."""
+    if np.array_equal(found.matrix, np.eye(4)):
+        return (
+            f"resampled onto {reference.title} where its header puts it: registration found nothing better, "
+            f"overlap {found.overlap:.2f}"
+        )
+    return (
+        f"registered to {reference.title}: moved {found.translation_mm:.1f} mm, turned {found.rotation_deg:.1f} "
+        f"degrees, overlap {found.overlap:.2f}"
+    )
 
 
 def _same_steps(volume: Volume, target: Volume) -> Volume:
-    """A volume on the reference's grid, taken through the reference's own steps."""
+    """A volume in the reference's space, taken through the reference's own steps."""
     ras = volume.to_ras()
     if ras.grid.same_as(target.grid):
         return target.with_data(ras.data.astype(np.float32, copy=False))
-    return resample(volume, target.grid)
+    return place_by_header(volume, target.grid)
 
 
 def _normalise(
@@ -190,6 +235,7 @@ def _normalise(
     brain: NDArray[np.bool_],
     config: PrepareConfig,
     backgrounds: Mapping[MRSequence, float],
+    warnings: list[str],
 ) -> tuple[NDArray[np.float32], dict[MRSequence, dict[str, float]]]:
     """``(4, X, Y, Z)`` z-scores within the brain, and what was subtracted and divided by."""
     array = np.zeros((len(SEQUENCES), *brain.shape), np.float32)
@@ -202,13 +248,33 @@ def _normalise(
         values = data[inside]
         if values.size == 0 or values.min() == values.max():
             raise InputError(f"{sequence.title} holds a single value inside the brain; is the file damaged?")
-        low, high = (float(v) for v in np.percentile(values[:: max(values.size // 400_000, 1)], config.percentiles))
+        low, high, usual = _clip_at(values[:: max(values.size // 400_000, 1)], config.percentiles)
+        if high < usual:
+            share = float(np.mean(values > high))
+            warnings.append(
+                f"{sequence.title} is far brighter than tissue in {share:.2%} of the brain, as from damaged voxels: "
+                "they were cut off"
+            )
         values = np.clip(values, low, high)
         mean, std = float(values.mean()), float(values.std())
         array[channel][inside] = (values - mean) / max(std, 1e-6)
         was = backgrounds[sequence]
         intensity[sequence] = {"low": low + was, "high": high + was, "mean": mean + was, "std": std}
     return array, intensity
+
+
+def _clip_at(values: NDArray[np.float32], percentiles: tuple[float, float]) -> tuple[float, float, float]:
+    """Where intensities are clipped: at the percentiles, unless more voxels than those are far too bright or dark;
+    and the upper percentile."""
+    low, dark, middle, bright, usual = (
+        float(v) for v in np.percentile(values, (percentiles[0], 5, 50, 95, percentiles[1]))
+    )
+    high = usual
+    if high - middle > MAX_TAIL * (bright - middle) > 0:
+        high = middle + USUAL_TAIL * (bright - middle)
+    if middle - low > MAX_TAIL * (middle - dark) > 0:
+        low = middle - USUAL_TAIL * (middle - dark)
+    return low, high, usual
 
 
 def _take_out_bias(

@@ -58,6 +58,12 @@ scans with skull and 5.5 mm slices; 0.000 to 0.001 for noise and for voxels shuf
 smooth noise. Other people's heads reach 0.02 to 0.24, so the number does not tell people apart."""
 
 
+HEADER_SHARE = 0.98
+"""Share of the mutual information and overlap found that headers must reach to be trusted. Measured on two studies,
+three sequences each, resampled to 1 x 1 x 3 and 2 mm: 0.984 and more where they lay right (the search moved them by 0.1
+to 0.3 mm and up to 0.6 degrees), 0.97 to 1.01 at 0.5 mm off, 0.976 and less at 1 mm, 0.83 and less at 2 mm."""
+
+
 @dataclass(frozen=True)
 class RegistrationConfig:
     """Settings of :func:`register_rigid`.
@@ -126,6 +132,7 @@ def register_rigid(
     config: RegistrationConfig | None = None,
     fixed_mask: NDArray[np.bool_] | None = None,
     moving_mask: NDArray[np.bool_] | None = None,
+    trust_header: bool = False,
 ) -> RegistrationRecord:
     """Find the rigid motion that lays one scan on another of the same head.
 
@@ -140,6 +147,8 @@ def register_rigid(
         config: levels, samples, iterations.
         fixed_mask: ``(X, Y, Z)`` of ``fixed``; only voxels in it are compared (a brain without its tumour).
         moving_mask: ``(X, Y, Z)`` of ``moving``, likewise.
+        trust_header: keep the scans where their headers have them if what was found is hardly better
+            (:data:`HEADER_SHARE`): scans of one space, resampled, are not to be moved by the search's own error.
 
     Returns:
         The transform and how well it went; pass it to :func:`check_registration` before use.
@@ -156,11 +165,14 @@ def register_rigid(
     with _one_thread():
         pair = _Pair(_side(fixed, fixed_mask, finest), _side(moving, moving_mask, finest), config)
         coarse = pair.level(0)
-        found = [_optimise(pair, start, 0) for start in _best_starts(pair, coarse)]
-        transform = max(found, key=lambda candidate: _agreement(coarse, candidate, config.bins))
+        tried = [_optimise(pair, start, 0) for start in _best_starts(pair, coarse)]
+        transform = max(tried, key=lambda candidate: _agreement(coarse, candidate, config.bins))
         for level in range(1, len(config.levels_mm)):
             transform = _optimise(pair, transform, level)
-        return _record(pair, _matrix_of(transform))
+        found = _record(pair, _matrix_of(transform))
+        header = _record(pair, np.eye(4)) if trust_header else found
+        as_good = header.mutual_information >= HEADER_SHARE * found.mutual_information
+        return header if as_good and header.overlap >= HEADER_SHARE * found.overlap else found
 
 
 @contextmanager

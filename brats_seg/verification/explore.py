@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, explained
 from brats_seg.core.labels import LabelSchema, schema_named
 from brats_seg.core.meaning import shared_meaning
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, Study
 from brats_seg.core.volume import Array, Volume
 from brats_seg.io.discover import StudyFiles, find_studies
 from brats_seg.io.label_map import read_label_file
 from brats_seg.io.nifti import read_image
 from brats_seg.preprocessing.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.preprocessing.likeness import signature
+from brats_seg.preprocessing.placing import check_where_placed
 from brats_seg.verification.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.verification.findings import judge
 from brats_seg.verification.signatures import likenesses
@@ -65,6 +66,7 @@ def read_study(files: StudyFiles, findings: list[Finding], folder: Path) -> Stud
     scans: dict[MRSequence, ScanFacts] = {}
     first: tuple[Volume, Array] | None = None
     skull = None
+    volumes: dict[MRSequence, Volume] = {}
     for note in files.notes:
         findings.append(Finding(files.id, "look", "files", note))
     for sequence, path in files.files.items():
@@ -78,9 +80,13 @@ def read_study(files: StudyFiles, findings: list[Finding], folder: Path) -> Stud
         thinned = thin(result.volume)
         head = head_mask(thinned)
         scans[sequence] = scan_facts(sequence, result.volume, thinned, head, result.sha256)
+        volumes[sequence] = result.volume
         if first is None:
             first = (result.volume, head)
+        if skull is None or skull.is_stripped:
             skull = check_skull_stripped(result.volume, sequence)
+    if skull is not None and skull.is_stripped:
+        findings += _inconsistencies(files.id, volumes)
     labels = _read_labels(files, first, findings, folder)
     return StudyFacts(
         id=files.id,
@@ -90,6 +96,15 @@ def read_study(files: StudyFiles, findings: list[Finding], folder: Path) -> Stud
         skull_stripped=skull.is_stripped if skull else None,
         skull_evidence=skull.evidence if skull else "",
     )
+
+
+def _inconsistencies(study_id: str, volumes: Mapping[MRSequence, Volume]) -> list[Finding]:
+    """What does not fit among the scans of a study, by the measures that ``check`` and ``segment`` take."""
+    try:
+        found = check_where_placed(Study(study_id, volumes)).found
+    except InputError as error:  # no brain at all
+        return [Finding(study_id, "broken", "consistency", str(error))]
+    return [Finding(study_id, "broken" if f.is_fatal else "look", "consistency", f.text) for f in found]
 
 
 def thin(volume: Volume) -> Volume:

@@ -116,7 +116,7 @@ class StudyFacts:
         scans: those that could be read.
         missing: sequences without a file.
         labels: the expert's label map, if there is one that could be read.
-        skull_stripped: of the first scan; None without a scan.
+        skull_stripped: whether all scans look so; None without a scan.
         skull_evidence: what that rests on, in words.
         schema: what the numbers of the label map mean; None where that is not certain.
     """

@@ -42,10 +42,12 @@ def test_check_says_what_is_missing_and_what_would_be_registered(cli, case: Path
 
 
 def test_check_warns_of_exchanged_sequences(cli, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brats_seg.preprocessing import identify
+    from brats_seg.preprocessing import consistency
+    from brats_seg.preprocessing.identify import IdentityWarning
 
-    monkeypatch.setattr(identify, "check_identity", lambda *_: ["T1 and T1CE look exchanged (evidence 0.9)"])
-    assert "warning: T1 and T1CE look exchanged (evidence 0.9)" in cli("check", case).out
+    exchanged = IdentityWarning({MRSequence.T1: MRSequence.T1CE, MRSequence.T1CE: MRSequence.T1}, "evidence 0.9")
+    monkeypatch.setattr(consistency, "check_identity", lambda *_: (exchanged,))
+    assert "warning: T1 and T1CE look exchanged: evidence 0.9" in cli("check", case).out
 
 
 def test_check_json_of_good_and_bad(cli, case: Path, tmp_path: Path) -> None:

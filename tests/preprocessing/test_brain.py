@@ -18,6 +18,7 @@ from brats_seg.preprocessing.brain import (
     check_skull_stripped,
     foreground,
     head_mask,
+    measure_background,
     solid,
 )
 
@@ -163,13 +164,36 @@ def test_a_small_head_on_a_clean_background_is_seen_by_its_bone_alone(background
     assert not check.is_stripped
 
 
-def test_noise_around_the_head_is_seen() -> None:
-    clean = head_image(head_grid(), T1)
-    rng = np.random.default_rng(5)
-    noise = rng.rayleigh(5, clean.data.shape).astype(np.float32)
-    check = check_skull_stripped(clean.with_data(np.where(clean.data == 0, noise, clean.data)), T1)
-    assert not check.is_stripped
-    assert "noise" in check.evidence
+def in_noise(volume: Volume, share: float, seed: int = 5) -> Volume:
+    """The magnitude of a complex signal with noise in both channels, a share of the brightest tissue."""
+    rng = np.random.default_rng(seed)
+    sigma = share * float(np.percentile(volume.data, 98))
+    real, imaginary = (rng.normal(0, sigma, volume.data.shape) for _ in range(2))
+    return volume.with_data(np.hypot(volume.data + real, imaginary).astype(np.float32))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.05])
+def test_noise_around_a_brain_is_background_and_around_a_head_hides_no_skull(share: float) -> None:
+    clean = {s: head_image(head_grid(), s) for s in SEQUENCES}
+    noisy = {s: in_noise(volume, share, seed) for seed, (s, volume) in enumerate(clean.items())}
+    assert measure_background(noisy[T1]).spread > 0
+    assert dice(brain_mask(noisy), brain_mask(clean)) > 0.97
+    for sequence, volume in noisy.items():
+        check = check_skull_stripped(volume, sequence)
+        assert check.is_stripped and "with noise" in check.evidence
+    for scale in (1.0, 0.8):
+        assert not check_skull_stripped(in_noise(skull_head(BIG, scale=scale), share), T1).is_stripped
+
+
+def test_a_standardised_brain_on_its_own_mean_is_stripped() -> None:
+    """What other programs' preprocessing writes: scores with 0 outside, on both sides of it inside."""
+    for sequence in SEQUENCES:
+        image = head_image(head_grid(), sequence)
+        inside = image.data > 0
+        scores = (image.data - image.data[inside].mean()) / image.data[inside].std()
+        assert check_skull_stripped(image.with_data(np.where(inside, scores, 0)), sequence).is_stripped
+        on_mean = image.with_data(np.where(inside, image.data, image.data[inside].mean()))
+        assert check_skull_stripped(on_mean, sequence).is_stripped
 
 
 def test_an_empty_image_is_not_stripped() -> None:

@@ -29,6 +29,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence  # noqa: E402
 from brats_seg.core.volume import Volume  # noqa: E402
 from brats_seg.io.discover import StudyFiles  # noqa: E402
 from brats_seg.io.nifti import read_volume  # noqa: E402
+from brats_seg.preprocessing import consistency  # noqa: E402
 from brats_seg.preprocessing.brain import head_mask  # noqa: E402
 from brats_seg.preprocessing.likeness import LIKE_FROM, SIGNATURE_SIDE, signature  # noqa: E402
 from brats_seg.verification import explore as module  # noqa: E402
@@ -69,6 +70,14 @@ def person(folder: Path, seed: int, *, sequences: Iterable[MRSequence] = SEQUENC
 def save_labels(numbers_2023: np.ndarray, folder: Path, affine: np.ndarray = GRID.affine) -> None:
     numbers = np.where(numbers_2023 == 3, 4, numbers_2023).astype(np.uint8)
     nib.save(nib.Nifti1Image(numbers, affine), folder / f"{folder.name}_seg.nii")
+
+
+@pytest.fixture(autouse=True)
+def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heads of these tests are small, and their sequences differ in little but scale."""
+    monkeypatch.setattr(consistency, "BRAIN_ML", (200.0, 300.0))
+    monkeypatch.setattr(consistency, "ALMOST_SAME_IMAGE", 0.9995)
+    monkeypatch.setattr(consistency, "check_identity", lambda images, brain: ())
 
 
 @pytest.fixture
