@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -14,7 +15,6 @@ from tqdm import tqdm
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import Region
 from brats_seg.core.volume import Volume
-from brats_seg.io.discover import StudyFiles, find_studies
 from brats_seg.preprocessing.settings import PrepareConfig
 from brats_seg.training.arrays import has_key
 from brats_seg.training.data import (
@@ -27,6 +27,9 @@ from brats_seg.training.data import (
     write_pack,
 )
 from brats_seg.training.loop import Sources
+
+if TYPE_CHECKING:
+    from brats_seg.io.discover import StudyFiles
 
 PACK_VERSION = 1
 """Raised when studies are prepared or packed in another way than before, so that older packs are made again."""
@@ -47,6 +50,9 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
     """
     if any(data.glob("*.npz")):
         return load_packs(data)
+    # here, as for _pack
+    from brats_seg.io.discover import find_studies  # noqa: PLC0415
+
     # By its settings, so that packs of another preprocessing are never taken for these.
     place = cache / hashlib.sha256(repr(config).encode()).hexdigest()[:12]
     packs: list[PackedStudy] = []
