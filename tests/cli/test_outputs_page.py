@@ -40,8 +40,8 @@ def written(tmp_path_factory: pytest.TempPathFactory, model: Path, drawn_case: P
     root = tmp_path_factory.mktemp("outputs")
     place, out = root / "in", root / "out"
     mask = write_nifti(label_array(1, 2, 4), np.eye(4), place / "masks" / "p_seg.nii.gz")
-    for visit, size in GROWTH.items():
-        write_visit(place / "cohort" / "sub-1", visit, size=size)
+    for number, (visit, size) in enumerate(GROWTH.items()):
+        write_visit(place / "cohort" / "sub-1", visit, size=size, shift_mm=4.0 * number)
     write_dates(place / "cohort" / "sub-1", list(GROWTH))
     runs: list[tuple[object, ...]] = [
         ("segment", drawn_case, "--model", model, "--engine", "torch"),
@@ -62,7 +62,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, model: Path, drawn_case: P
                     shutil.copytree(result.parent, target)
                     (target / "run.json").unlink()
                     change(target / result.name, lambda labels: np.roll(labels, 2, axis=0))
-        assert main([str(command), *map(str, arguments), "-o", str(out / str(command))]) in (0, 3), command
+        assert main([str(command), *map(str, arguments), "-o", str(out / str(command))]) == 0, command
     return out
 
 
