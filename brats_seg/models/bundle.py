@@ -334,7 +334,8 @@ class ModelCard:
         names = " and ".join(missing)
         keys = ["+".join(s.value for s in SEQUENCES if s in kept) for kept in (present, SEQUENCES)]
         if not all(key in self.subsets for key in keys):
-            return f"how much is lost without {names} was not measured for this model"
+            alone = " alone, which is one of a cross-validation" if self.held_out else ""
+            return f"how much is lost without {names} was not measured for this model{alone}"
         less, whole = (
             ", ".join(f"{region} {value:.2f}" for region, value in self.subsets[key].items()) for key in keys
         )

@@ -163,6 +163,10 @@ def write_fold_cards(
             trained_on=f"{len(split.strata) - len(kept_out)} of the {len(split.strata)} studies of a cross-validation, "
             "the others kept out",
             held_out=kept_out,
+            accuracy={
+                "not measured of this model alone": f"one of {len(bundles)} of a cross-validation, which together were "
+                f"judged on {len(split.strata)} studies, each by the model that kept it out"
+            },
             seen=tuple(sorted(set(split.strata) - set(kept_out))),
             fingerprints={study: heads[study] for study in sorted(set(split.strata) - set(kept_out)) if heads[study]},
             postprocess=fitted.postprocess,

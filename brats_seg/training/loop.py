@@ -220,7 +220,7 @@ def _steps(
     network = world.wrap(DeepSupervision(state.network))
     first = state.step
     began = saved = time.monotonic()
-    losses: list[torch.Tensor] = []
+    losses = state.losses
     is_told = False
     while state.step < config.steps:
         tick = time.monotonic()

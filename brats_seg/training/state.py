@@ -33,6 +33,7 @@ class TrainState:
         start: weights it started from, where a share of them is kept; none otherwise.
         step: how many are done.
         seconds: spent so far.
+        losses: of the steps since the last row of the log, of which the next row gives the mean.
     """
 
     network: nn.Module
@@ -41,6 +42,7 @@ class TrainState:
     start: dict[str, torch.Tensor] = field(default_factory=dict)
     step: int = 0
     seconds: float = 0.0
+    losses: list[torch.Tensor] = field(default_factory=list)
 
     def kept(self, config: TrainConfig) -> nn.Module:
         """The network a run gives: the moving average, with its share of what it started from."""
@@ -94,6 +96,7 @@ def save_state(state: TrainState, config: TrainConfig, run: Path) -> None:
             "optimisers": [optimiser.state_dict() for optimiser in state.optimisers],
             "step": state.step,
             "seconds": state.seconds,
+            "losses": [float(loss) for loss in state.losses],
         },
         partial,
     )
@@ -133,6 +136,7 @@ def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
         for optimiser, values in zip(state.optimisers, held["optimisers"], strict=True):
             optimiser.load_state_dict(values)
         state.step, state.seconds = int(held["step"]), float(held["seconds"])
+        state.losses = [torch.tensor(loss, device=device) for loss in held.get("losses", ())]
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{checkpoint.name} is damaged ({reason}); remove it to start again") from error

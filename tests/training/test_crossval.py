@@ -222,6 +222,9 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert card.trained_on == f"{len(card.seen)} of the 7 studies of a cross-validation, the others kept out"
     assert list(card.held_out) == json.loads((finished / "split.json").read_text())["folds"][1]
     assert not set(card.seen) & set(card.held_out)
+    assert set(card.fingerprints) == set(card.seen)
+    assert card.accuracy["not measured of this model alone"].startswith("one of 2 of a cross-validation")
+    assert card.expected_loss(()).endswith("was not measured for this model alone, which is one of a cross-validation")
     assert list(card.postprocess.thresholds) == fits["folds"][1]["postprocess"]["thresholds"]
 
 

@@ -117,6 +117,8 @@ def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(tmp_path: Path)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert path.read_bytes() == (whole / "weights.safetensors").read_bytes()
+    logs = [[{k: v for k, v in row.items() if k != "seconds"} for row in log_of(run)] for run in (whole, broken)]
+    assert logs[0] == logs[1]  # the loss of a row is of all steps since the last, those before the stop included
 
 
 def test_a_killed_run_logs_no_step_twice(tmp_path: Path) -> None:
