@@ -228,8 +228,8 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
 
 def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "people" / "sub-1"
-    for visit, person, size in (("ses-1", 1, 1.0), ("ses-2", 2, 0.3), ("ses-3", 1, 1.0)):
-        write_visit(patient, visit, size=size, folds=person)
+    for number, (visit, person, size) in enumerate((("ses-1", 1, 1.0), ("ses-2", 2, 0.3), ("ses-3", 1, 1.0))):
+        write_visit(patient, visit, size=size, folds=person, shift_mm=3.0 * number)
     done = track(patient, "--segmentations", patient)
     assert done.code == 3 and "visit ses-2 was left out: it does not look like the person of ses-1" in done.err
     assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-3"]

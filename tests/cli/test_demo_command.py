@@ -27,8 +27,8 @@ def write_heads(options: DatasetOptions, output: Path, *, resume: bool, tick: Ca
     if patient.exists():
         assert resume
         return
-    for visit, size in GROWTH.items():
-        write_visit(patient, visit, size=size)
+    for number, (visit, size) in enumerate(GROWTH.items()):
+        write_visit(patient, visit, size=size, shift_mm=4.0 * number)
         truth = {"truth_ml": dict(TRUTH_ML), "date": "2024-01-10"}
         (patient / visit / "phantom.json").write_text(json.dumps(truth))
     write_dates(patient, list(GROWTH))
