@@ -31,7 +31,7 @@ from brats_seg.training.loop import Sources
 if TYPE_CHECKING:
     from brats_seg.io.discover import StudyFiles
 
-PACK_VERSION = 1
+PACK_VERSION = 2
 """Raised when studies are prepared or packed in another way than before, so that older packs are made again."""
 
 
