@@ -164,4 +164,7 @@ def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
         raise InputError(f"its label map is {schema.name} ({schema.title}), which does not tell the regions to learn")
     labels = read.with_schema(schema)
     whole = Volume(labels.data.astype(np.uint8), labels.grid)
-    return pack_study(prepare(study, config=config), whole, schema)
+    prepared = prepare(study, config=config)
+    for entry in prepared.record.consistency["found"]:
+        tqdm.write(f"warning: {files.id}: {entry['text']}", file=sys.stderr)
+    return pack_study(prepared, whole, schema)

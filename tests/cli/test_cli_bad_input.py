@@ -429,9 +429,12 @@ def test_too_little_brain(segment, tmp_path: Path, out: Path) -> None:
 
 
 def test_scan_with_skull_is_refused_unless_forced(segment, cli, case: Path, out: Path) -> None:
-    noise = np.random.default_rng(3).uniform(5, 60, GRID.shape)
+    points = GRID.to_world(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
+    radius = np.linalg.norm(points / (50, 55, 48), axis=-1)
+    scalp = 300.0 * ((radius < 1) & (radius > 0.9))  # bone between it and the brain gives no signal
+    noise = np.random.default_rng(3).uniform(0, 10, GRID.shape)
     for sequence in SEQUENCES:
-        change(case / f"case_{sequence.value}.nii.gz", lambda d: (d + noise).astype(np.float32))
+        change(case / f"case_{sequence.value}.nii.gz", lambda d: (d + scalp + noise).astype(np.float32))
     refused(segment(case), 3, "skull-stripped", "--force")
     assert entries(out) == []
     outcome = cli("check", case)
