@@ -57,6 +57,8 @@ def run(*arguments: object, program: list[str] = PROGRAM, **options: object) -> 
 
 @pytest.fixture
 def mask(tmp_path: Path) -> Path:
+    """A label map, with the file beside it that says what its numbers mean."""
+    (tmp_path / "p_seg.json").write_text(json.dumps({"LabelSchema": "brats2021"}))
     return write_nifti(label_array(1, 2, 4), np.eye(4), tmp_path / "p_seg.nii.gz")
 
 
