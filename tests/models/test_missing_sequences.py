@@ -29,7 +29,9 @@ def test_nothing_is_lost_with_all_four(card: ModelCard) -> None:
 
 
 def test_what_was_not_measured_is_not_claimed(card: ModelCard) -> None:
-    assert card.expected_loss(WITHOUT_FLAIR) == "how much is lost without FLAIR was not measured for this model"
+    words = "how much is lost without FLAIR was not measured for this model"
+    assert replace(card, held_out=()).expected_loss(WITHOUT_FLAIR) == words
+    assert card.expected_loss(WITHOUT_FLAIR) == f"{words} alone, which is one of a cross-validation"
 
 
 def test_what_was_measured_is_said_and_kept(card: ModelCard, folder: Path) -> None:
