@@ -10,8 +10,8 @@ about 4 mm and measures
 * the brain: its volume, plane faces, and how it lies along its axes (:mod:`brats_seg.preprocessing.shape`);
 * names: whether the images show what they are called (:mod:`brats_seg.preprocessing.identify`).
 
-Limits were set on 30 BraTS studies and the mixed-up ones made of them; ``tests/preprocessing/mixed_scans.py`` makes
-such studies, ``docs`` has what the limits do on others.
+Limits were set on 30 BraTS studies and the mixed-up ones made of them, as ``tests/preprocessing/mixed_scans.py`` makes
+them. On 10 others 90 of 90 mixed-up studies were named; of 49 studies as they are, one: its FLAIR covers two thirds.
 """
 
 from __future__ import annotations
