@@ -104,11 +104,11 @@ def find_patients(packs: Sequence[PackedStudy], *, at_least: int | None = None) 
     why: list[str] = []
     visits: dict[str, list[str]] = {}
     for study, patient in of.items():
-        named = _VISIT.match(study)
-        if patient == study and named:
-            visits.setdefault(named.group(1), []).append(study)
-    suggested = {stem: ids for stem, ids in visits.items() if 2 <= len(ids) <= MAX_VISITS}
-    left = len(set(of.values())) - sum(len(ids) - 1 for ids in suggested.values())
+        named = _VISIT.match(study) if patient == study else None
+        visits.setdefault(named.group(1) if named else patient, []).append(study)
+    apart = {stem: len({of[study] for study in ids}) for stem, ids in visits.items()}
+    suggested = {stem: ids for stem, ids in visits.items() if apart[stem] > 1 and len(ids) <= MAX_VISITS}
+    left = len(set(of.values())) - sum(apart[stem] - 1 for stem in suggested)
     if at_least is not None and left >= at_least:
         for stem, ids in suggested.items():
             _join(of, ids)
