@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +75,11 @@ def segment(cli: Callable[..., Outcome], model: Path, out: Path) -> Callable[...
         return cli("segment", *arguments, "-o", out, *rest)
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="package")
+def small_brains_are_whole() -> Iterator[None]:
+    """The brains of these tests measure 250 ml, a quarter of a real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("brats_seg.preprocessing.consistency.BRAIN_ML", (200.0, 2000.0))
+        yield
