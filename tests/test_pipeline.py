@@ -94,7 +94,7 @@ def test_label_schemas_that_cannot_be_written() -> None:
 def test_measure_takes_a_file_or_a_value(tmp_path: Path) -> None:
     labels = label_array(1, 2, 4)
     path = write_nifti(labels, np.diag([1.0, 1.0, 2.0, 1.0]), tmp_path / "p_seg.nii.gz")
-    from_file = measure(path)
+    from_file = measure(path, schema="brats2021")
     assert from_file.study_id == "p"
     value = Segmentation("q", Volume.from_affine(labels, np.diag([1.0, 1.0, 2.0, 1.0])), SCHEMAS["brats2021"])
     assert measure(value).volume("TC") == from_file.volume("TC")
