@@ -401,7 +401,7 @@ def _check_one_study(images: Mapping[str, NameReading]) -> list[str]:
     marked = [prefix for prefix in prefixes if _SERIES.fullmatch(prefix)]
     numbers = [prefix for prefix in prefixes if re.fullmatch(r"\d{1,4}", prefix)]
     # Bare numbers could be patients too; those of series differ from file to file.
-    if len(numbers) < len(images) or len(set(numbers)) < len(numbers) or len(numbers) < 3 > len(marked):
+    if len(numbers) + len(marked) < max(len(images), 3) or len(set(numbers)) < len(numbers):
         numbers = []
     series = {*marked, *numbers}
     ids = sorted(set(prefixes) - series, key=lambda text: (len(text), text))

@@ -434,6 +434,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     [
         ("IM-0001-0004-T1 AXIAL", "IM-0001-0005-T1 AXIAL POST CONTRAST", "IM-0001-0006-T2", "IM-0001-0007-FLAIR"),
         ("5_T1_AX", "11_T1_AX_GD", "7_T2_TSE", "9_T2_FLAIR"),
+        ("5_T1_AX", "IM-0001-0004-T1 AXIAL POST CONTRAST", "7_T2_TSE", "e8_s4_T2W_FLAIR"),
         ("e7_s3_T1W", "e7_s9_T1W_GD", "e7_s4_T2W_TSE", "e7_s5_T2W_FLAIR"),
     ],
 )
