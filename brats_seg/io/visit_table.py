@@ -63,6 +63,7 @@ class TableVisit:
         scans: path by sequence; may be empty.
         segmentation: path of a label map, or None.
         unused: columns of the table that are not read.
+        fault: what is wrong with the row, where it stops its own patient alone.
     """
 
     table: str
@@ -72,6 +73,7 @@ class TableVisit:
     scans: Mapping[MRSequence, Path]
     segmentation: Path | None
     unused: tuple[str, ...] = ()
+    fault: InputError | None = None
 
     @property
     def has_files(self) -> bool:
@@ -94,36 +96,48 @@ def parse_when(text: str) -> When | None:
 def read_visit_table(path: Path) -> tuple[TableVisit, ...]:
     """The rows of ``visits.csv``; files are looked for beside the table.
 
+    In a table of several patients, a row that is wrong keeps its fault, so that it stops no other patient.
+
     Raises:
         InputError: naming the line of what is wrong: a file that is not there, a date that is none, a visit twice.
     """
     table = read_table(read_table_text(path), COLUMNS, name=path.name)
+    several = len({row.get("patient") for row in table.rows}) > 1
     result: list[TableVisit] = []
     seen: dict[tuple[str, str], int] = {}
     for row in table.rows:
-        visit, patient = row.get("visit"), row.get("patient")
-        if not visit:
-            raise row.fail("the visit has no name. Give each visit one, such as ses-01.")
-        if (patient, visit) in seen:
-            raise row.fail(f"visit {visit} is there twice (first in line {seen[patient, visit]}). Keep one.")
-        seen[patient, visit] = row.line
-        result.append(
-            TableVisit(
-                table=path.name,
-                visit=visit,
-                patient=patient,
-                when=_when(row),
-                scans={s: _file(path, row, s.value) for s in SEQUENCES if row.get(s.value)},
-                segmentation=_file(path, row, "segmentation") if row.get("segmentation") else None,
-                unused=table.unused,
-            )
-        )
-    without = [visit.visit for visit in result if not visit.has_files]
-    if without and len(without) < len(result):
+        try:
+            result.append(_visit(path, row, seen, table.unused))
+        except InputError as error:
+            if not several or not row.get("patient"):
+                raise
+            visit, patient = row.get("visit"), row.get("patient")
+            result.append(TableVisit(path.name, visit, patient, None, {}, None, table.unused, error))
+    sound = [visit for visit in result if visit.fault is None]
+    without = [visit.visit for visit in sound if not visit.has_files]
+    if without and len(without) < len(sound):
         raise InputError(f"{path.name}: visit {without[0]} names no file, and others do. Fill in its scans.")
     if len({bool(row.patient) for row in result}) > 1:
         raise InputError(f"{path.name}: some rows name a patient and some do not. Fill in the column for all.")
     return tuple(result)
+
+
+def _visit(path: Path, row: TableRow, seen: dict[tuple[str, str], int], unused: tuple[str, ...]) -> TableVisit:
+    visit, patient = row.get("visit"), row.get("patient")
+    if not visit:
+        raise row.fail("the visit has no name. Give each visit one, such as ses-01.")
+    if (patient, visit) in seen:
+        raise row.fail(f"visit {visit} is there twice (first in line {seen[patient, visit]}). Keep one.")
+    seen[patient, visit] = row.line
+    return TableVisit(
+        table=path.name,
+        visit=visit,
+        patient=patient,
+        when=_when(row),
+        scans={s: _file(path, row, s.value) for s in SEQUENCES if row.get(s.value)},
+        segmentation=_file(path, row, "segmentation") if row.get("segmentation") else None,
+        unused=unused,
+    )
 
 
 def read_sessions(path: Path) -> dict[str, When]:

@@ -116,6 +116,9 @@ def find_patients(
     patients = []
     for patient, visits in found.items():
         try:
+            for row in rows:
+                if row.fault is not None and row.patient == patient:
+                    raise row.fault
             dated = visits if any(row.has_files for row in rows) else _dated(patient, visits, rows, place)
             files = _finish(patient, dated, masks, alone=len(found) == 1)
             patients.append(replace(files, notes=(*unused, *files.notes)))

@@ -381,6 +381,18 @@ def test_one_damaged_sessions_table_stops_one_patient(tmp_path: Path) -> None:
     assert ([p.id for p in found], wrong) == (["sub-02"], ["sub-01"])
 
 
+@pytest.mark.parametrize("wrong", ["sub-01,ses-2,Jan 2024", "sub-01,ses-1,2024-02-01", "sub-01,,2024-02-01"])
+def test_one_damaged_row_of_a_table_stops_its_patient_alone(tmp_path: Path, wrong: str) -> None:
+    root = make(tmp_path / "d", bids("sub-01", "ses-1", "ses-2") + bids("sub-02", "ses-1", "ses-2"))
+    rows = ["sub-01,ses-1,2024-01-01", wrong, "sub-02,ses-1,2024-01-01", "sub-02,ses-2,2024-03-01"]
+    (root / "visits.csv").write_text("patient,visit,date\n" + "\n".join(rows) + "\n")
+    stopped: list[tuple[str, str]] = []
+    found = find_patients(root, on_error=lambda patient, error: stopped.append((patient, str(error))))
+    assert [p.id for p in found] == ["sub-02"]
+    assert [patient for patient, _ in stopped] == ["sub-01"]
+    assert "line 3" in stopped[0][1]
+
+
 def test_dates_where_bids_keeps_them(tmp_path: Path) -> None:
     days = [date(2024, 1, 1), date(2024, 3, 1)]
     root = make(tmp_path / "a", bids("sub-01", "ses-01", "ses-02"))
