@@ -77,7 +77,7 @@ def segment(cli: Callable[..., Outcome], model: Path, out: Path) -> Callable[...
     return run
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def small_brains_are_whole() -> Iterator[None]:
     """The brains of these tests measure 250 ml, a quarter of a real one."""
     with pytest.MonkeyPatch.context() as patch:
