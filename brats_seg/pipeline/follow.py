@@ -150,11 +150,6 @@ class Course:
         """Index of the visit that counts as baseline."""
         return baseline_index(self.assessment, self.history)
 
-    @property
-    def is_dated(self) -> bool:
-        """Whether it is known when the visits were."""
-        return self.patient.dating is not Dating.NONE
-
     def rows(self, region: str) -> tuple[LesionRow, ...]:
         """Lesions of a region, by visit."""
         return self.lesions[region].rows
