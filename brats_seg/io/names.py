@@ -72,6 +72,9 @@ class NameReading:
     prefix: str = ""
 
 
+_CONTRARY = {"t1": {MRSequence.T2}, "t2": {MRSequence.T1}}
+"""What a scan called so is not; t0 and t3 are no scans at all."""
+
 _BIDS_KEYS = ("ce", "acq", "rec", "desc", "part", "inv", "mt")
 
 
@@ -342,9 +345,14 @@ def _shared_pieces(names: Sequence[str]) -> int:
 
 
 def _time_points(names: Sequence[str], shared: int) -> dict[str, int]:
-    """By name, the words up to and with a time point called T1 or T2, where what follows names the sequences."""
+    """By name, the words up to and with a time point called T1 or T2, where what follows names the sequences.
+
+    One name at least has to name a sequence that the T1 or T2 before it contradicts (``T1_t2w``, ``T2_t1c``): a T1
+    FLAIR beside a T1 MPRAGE with contrast is two scans and no time point.
+    """
     place: dict[str, int] = {}
     rests: dict[tuple[str, ...], list[MRSequence]] = {}
+    is_contradicted = False
     images = [name for name in names if read_name(name).role not in (Role.LABELS, Role.NOT_INPUT)]
     for name in images:
         pieces = _pieces(name)
@@ -355,10 +363,12 @@ def _time_points(names: Sequence[str], shared: int) -> dict[str, int]:
         if number is None or found is None or found.sequence is None or found.piece != number + 1:
             return {}
         place[name] = number + 1
+        said = {SEQUENCE_WORDS.get(word.text) for word in words_of(stem(name)) if word.piece > number}
+        is_contradicted |= bool(said & _CONTRARY.get(pieces[number], set(MRSequence)))
         rests.setdefault(tuple(pieces[: number + 1]), []).append(found.sequence)
     # Files of one time point name different sequences; "T1 FLAIR" and "T2 FLAIR" are a T1 and a FLAIR.
     telling = all(set(rest) - {MRSequence.FLAIR} and max(Counter(rest).values()) == 1 for rest in rests.values())
-    return place if rests and telling else {}
+    return place if telling and is_contradicted else {}
 
 
 def _prefix(text: str, count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.study import SEQUENCES, MRSequence
@@ -142,6 +142,8 @@ def test_case_ids_and_accents_do_not_change_the_reading(entry, prefix: str, sepa
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(_listed(NATIVE)), st.sampled_from(_listed(ENHANCED)))
+@example("T1_FLAIR", "t1_mprage_sag_KM")
+@example("T1_FLAIR", "T1_Gd_AX")
 def test_a_pair_is_never_exchanged(native: str, enhanced: str) -> None:
     readings = read_names([f"{native}.nii.gz", f"{enhanced}.nii.gz"])
     assert readings[f"{native}.nii.gz"].sequence in (T1, None)
@@ -164,5 +166,7 @@ def test_time_points_called_t1_and_t2_are_no_sequences() -> None:
         readings = read_names(chosen)
         assert [reading.sequence for reading in readings.values()] == list(SEQUENCES) * (len(chosen) // 4)
         assert {reading.prefix for reading in readings.values()} <= {"P01_T1", "P01_T2"}
+    with_both = read_names(["T1_T2_FLAIR.nii", "T1_MPRAGE_KM.nii"])
+    assert [reading.sequence for reading in with_both.values()] == [FLAIR, T1CE]
     readings = read_names(["Ax T1 FLAIR.nii", "Ax T2 FLAIR.nii", "Ax T1 FLAIR Gd.nii", "Ax T2.nii"])
     assert [reading.sequence for reading in readings.values()] == [T1, FLAIR, T1CE, T2]
