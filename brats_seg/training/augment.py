@@ -20,6 +20,12 @@ from brats_seg.training.data import LEVELS_PER_LOGIT, LEVELS_PER_STD, TrainingCa
 
 CUBE_BORDER = 2.0
 """Voxels over which a cube of another patient passes into what surrounds it."""
+SLAB_SHARE = (0.4, 0.9)
+"""Range of the share of a head that a narrow field of view shows."""
+SLAB_ODDS = (1.0, 1.0, 2.0)
+"""Of the axes to be the one it is narrow along: most scans are axial, and lack slices at the top or the bottom."""
+BACKGROUND_LOGIT = -127 / LEVELS_PER_LOGIT
+"""Log-odds that stand for what the coarse stage says of air."""
 
 
 class Chance:
@@ -86,11 +92,14 @@ def draw_sample(
     centre = _centre(focus, config, rng)
     grid = _sampling_grid(patch, config, rng)
     view, blank = _choose_view(case, rng)
-    sample = _cut(case, grid, centre + _shift_between(focus, case), view)
+    middle = centre + _shift_between(focus, case)
+    sample = _cut(case, grid, middle, view)
     if donor is not None:
         sample = _transplant(sample, _cut(donor, grid, centre, view), rng)
     for _ in range(rng.below(config.cubes + 1) if cubes else 0):
         sample = _place(sample, cubes[rng.below(len(cubes))], grid, rng)
+    if rng.happens(augment.field_of_view):
+        sample = _narrowed(sample, case, grid, middle, rng)
     image = alter(sample.image, (sample.image != 0).any(dim=0), augment, rng)
     if sample.prior is None:
         return drop_sequences(image, augment, rng), sample.target
@@ -275,6 +284,31 @@ def _place(sample: _Sample, cube: TrainingCase, offsets: torch.Tensor, rng: Chan
         prior = prior.clone()
         prior[box] = prior[box] * (1 - soft)
     return _Sample(image, target, prior)
+
+
+def _narrowed(sample: _Sample, case: TrainingCase, offsets: torch.Tensor, centre: torch.Tensor, rng: Chance) -> _Sample:
+    """The sample as if only a slab of the head about its centre had been scanned.
+
+    Preparation takes mean and standard deviation over the brain that is there, so that without the slices beside a
+    tumour everything else looks darker; those of the slab take the place of those of the whole.
+    """
+    axis = rng.choose(1, SLAB_ODDS)[0]
+    whole = case.shape[axis]
+    thickness = max(round(rng.uniform(*SLAB_SHARE) * whole), 1)
+    middle = min(max(float(centre[axis]), 0.0), whole - 1.0)
+    low = round(rng.uniform(max(middle - thickness, 0.0), min(middle, whole - thickness)))
+    count, total, squares = case.slice_sums[axis][:, :, low + thickness] - case.slice_sums[axis][:, :, low]
+    mean = total / count.clamp(min=1)
+    std = (squares / count.clamp(min=1) - mean.square()).clamp(min=1e-6).sqrt()
+    along = offsets[..., axis] + float(centre[axis])
+    inside = (along >= low - 0.5) & (along < low + thickness - 0.5)
+    mean, std = (value.float().to(along.device)[:, None, None, None] for value in (mean, std))
+    head = (sample.image != 0).any(dim=0)
+    image = (sample.image - mean) / std * (inside & head)
+    prior = sample.prior
+    if prior is not None:
+        prior = torch.where(inside, prior, BACKGROUND_LOGIT)
+    return _Sample(image, sample.target * inside, prior)
 
 
 def alter(image: torch.Tensor, head: torch.Tensor, augment: AugmentConfig, rng: Chance) -> torch.Tensor:

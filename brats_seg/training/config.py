@@ -30,6 +30,8 @@ class AugmentConfig:
         noise: probability of Gaussian noise, per sequence.
         blur: probability of blurring, per sequence.
         thick_slices: probability of simulating thick slices, per sequence.
+        field_of_view: probability that only a slab of the head was scanned, such as half of it or no vertex; what is
+            left is normalised anew, as preparation would.
         drop_sequence: probability that at least one sequence is missing.
         drop_odds: of T1, T1CE, T2 and FLAIR to be the one that is missing, relative to one another.
         transplant: probability that another patient's lesion is placed into the sample (CarveMix).
@@ -49,6 +51,7 @@ class AugmentConfig:
     noise: float = 0.2
     blur: float = 0.15
     thick_slices: float = 0.1
+    field_of_view: float = 0.15
     drop_sequence: float = 0.15
     drop_odds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     transplant: float = 0.25

@@ -223,3 +223,44 @@ def test_what_the_coarse_stage_would_find_in_a_cube_is_even_odds() -> None:
     found = [draw_sample([case], 0, PATCH, config, rng(seed), cubes=[cube(100)])[0] for seed in range(8)]
     assert any(torch.isclose(image[4:], torch.tensor(0.5)).any() for image in found)
     assert all(image[4:].min() >= 0.5 - 1e-6 for image in found)
+
+
+def narrowed(case: TrainingCase, seed: int, share: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_centre", lambda *_: (torch.tensor(case.shape) - 1) / 2.0)
+        return draw_sample([case], 0, case.shape, settings(certain(field_of_view=share)), rng(seed))
+
+
+def test_a_narrow_field_of_view_shows_a_slab_normalised_by_itself() -> None:
+    case = CASES[0]
+    head = (narrowed(case, 0, share=0.0)[0] != 0).any(dim=0)
+    axes = set()
+    for seed in range(12):
+        image, target = narrowed(case, seed)
+        shown = (image != 0).any(dim=0)
+        box = [torch.nonzero(shown.any(dim=a).any(dim=b)).flatten() for a, b in ((1, 1), (0, 1), (0, 0))]
+        within = torch.zeros_like(head)
+        within[tuple(slice(int(side.min()), int(side.max()) + 1) for side in box)] = True
+        assert torch.equal(shown, head & within)
+        assert 0.2 < shown.sum() / head.sum() < 0.99
+        assert image[:, shown].mean(dim=1).abs().max() < 0.05
+        assert (image[:, shown].std(dim=1) - 1).abs().max() < 0.05
+        torch.testing.assert_close(target, case.regions / 255.0 * within, atol=1e-4, rtol=0)
+        axes |= {axis for axis, side in enumerate(box) if len(side) < 0.95 * case.shape[axis]}
+    assert axes == {0, 1, 2}
+
+
+def test_a_missing_sequence_stays_missing_in_a_narrow_field_of_view() -> None:
+    image = CASES[0].image.clone()
+    image[1] = 0
+    narrow, _ = narrowed(replace(CASES[0], image=image), 0)
+    assert not narrow[1].any()
+    assert narrow[0].any()
+
+
+def test_the_coarse_stage_finds_nothing_outside_a_narrow_field_of_view() -> None:
+    logits = torch.full((1, 3, *CASES[0].shape), 64, dtype=torch.int8)
+    image, _ = narrowed(replace(CASES[0], prior=Prior(logits, ((),), 1.0)), 0)
+    shown = (image[:4] != 0).any(dim=0)
+    assert image[4:, shown].min() > 0.9
+    assert image[4:].min() < 0.01
