@@ -1,7 +1,7 @@
 """Brain tumour regions, volumes and their course from four MRI sequences.
 
 ``segment_study`` and ``measure`` are the whole of the Python interface for most uses; both return the values
-of :mod:`brats_seg.core.results`. Importing the package loads no heavy library; calling a function does.
+of :mod:`brats_seg.core.visit`. Importing the package loads no heavy library; calling a function does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # not from typing, whose import takes longer than all els
 if TYPE_CHECKING:
     from typing import Any
 
-    from brats_seg.pipeline import SegmentOptions, measure, segment_study
+    from brats_seg.run import SegmentOptions, measure, segment_study
 
 __version__ = "0.2.0"
 
@@ -19,7 +19,7 @@ __all__ = ["SegmentOptions", "__version__", "measure", "segment_study"]
 
 def __getattr__(name: str) -> Any:
     if name in ("SegmentOptions", "measure", "segment_study"):
-        from brats_seg import pipeline  # noqa: PLC0415 - heavy, so only when used
+        from brats_seg import run  # noqa: PLC0415 - heavy, so only when used
 
-        return getattr(pipeline, name)
+        return getattr(run, name)
     raise AttributeError(f"module 'brats_seg' has no attribute {name!r}")

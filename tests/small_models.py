@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from brats_seg.models.assemble import assemble
-from brats_seg.models.bundle import ModelBundle, ModelCard, PostprocessConfig, Stage
+from brats_seg.models.card import ModelBundle, ModelCard, PostprocessConfig, Stage
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 
 NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 
 ORIENTATIONS = [
     "".join(codes) for axes in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*axes)

@@ -12,70 +12,82 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "brats_seg"
 
-EVERYTHING = {
-    "core",
-    "io",
-    "preprocessing",
-    "networks",
-    "models",
-    "inference",
-    "volumetrics",
-    "longitudinal",
-    "report",
-    "evaluation",
-    "phantom",
-    "training",
-    "pipeline",
-    "verification",
-    "cli",
-}
-
 ALLOWED: dict[str, set[str]] = {
+    # the road: from a scan to a report
     "core": set(),
-    "io": {"core"},
-    "preprocessing": {"core"},
-    "volumetrics": {"core"},
+    "files": {"core"},
+    "imaging": {"core"},
+    "volumetrics": {"core", "imaging"},
+    "response": {"core"},
     "report": {"core"},
-    "evaluation": {"core"},
-    "phantom": {"core"},
-    "longitudinal": {"core", "preprocessing"},  # registration: one implementation
+    "models": {
+        "core",
+        "networks",
+        "volumetrics",
+        "files",
+    },  # volumetrics: a card's interval model is checked as it is read
+    "segment": {"core", "imaging", "models", "volumetrics"},
+    "track": {"core", "imaging", "response", "volumetrics"},
+    "run": {"core", "files", "models", "segment", "track", "response", "volumetrics", "report", "imaging"},
+    # wings: they may use the road, which never imports one of them
     "networks": set(),
-    "models": {"core", "networks", "volumetrics"},  # volumetrics: a card's interval model is checked as it is read
-    "inference": {"core", "models", "preprocessing"},  # preprocessing: to undo what it did
-    # volumetrics: widths of volume intervals are fitted on what cross-validation predicts
-    "training": EVERYTHING - {"longitudinal", "report", "pipeline", "verification", "cli", "training"},
-    "pipeline": EVERYTHING - {"training", "evaluation", "phantom", "verification", "cli", "pipeline"},
-    "verification": EVERYTHING - {"training", "cli", "verification"},
-    "cli": EVERYTHING - {"cli"},
-    "__init__": {"pipeline"},  # the Python interface: brats_seg.segment_study
+    "evaluate": {"core", "files", "imaging", "report"},
+    "explore": {"core", "files", "imaging", "models", "report", "evaluate", "run"},
+    "phantom": {"core", "files", "report", "models", "evaluate", "run"},
+    "exchange": {"core", "models", "networks", "segment", "files", "imaging"},
+    "train": {
+        *("core", "files", "imaging", "models", "networks", "segment", "volumetrics", "phantom", "evaluate", "report"),
+        "exchange",
+    },
+    # doors
+    "cli": {
+        *(
+            "core",
+            "files",
+            "imaging",
+            "models",
+            "networks",
+            "segment",
+            "volumetrics",
+            "track",
+            "response",
+            "report",
+            "run",
+        ),
+        *("evaluate", "explore", "phantom", "exchange", "train"),
+    },
+    "__init__": {"run"},  # the Python interface: brats_seg.segment_study
     "__main__": {"cli"},
 }
 """Rooms of the project each room may import, besides itself."""
 
-CORE_ORDER = ("words", "errors", "tables", "volume", "study", "labels", "meaning", "results", "palette")
+ROAD = {"core", "files", "imaging", "volumetrics", "response", "report", "models", "segment", "track", "run"}
+
+NAME_THE_VERSION = {"cli", "models", "run", "phantom"}
+"""Rooms that may read ``brats_seg.__version__``."""
+
+CORE_ORDER = ("words", "errors", "tables", "grid", "study", "regions", "meaning", "visit", "palette")
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {
-    "torch": {"preprocessing", "networks", "models", "inference", "training"},
-    "monai": {"preprocessing", "networks", "models", "inference", "training"},
-    "openvino": {"models"},
-    "onnx": {"models"},
-    "onnxruntime": {"models"},
-    "safetensors": {"models", "training"},
-    "SimpleITK": {"preprocessing", "longitudinal", "io"},
-    "pydicom": {"io"},
-    "highdicom": {"io"},
-    "nibabel": {"io"},
+    "torch": {"imaging", "networks", "models", "segment", "train", "exchange"},
+    "monai": {"imaging", "networks", "models", "segment", "train", "exchange"},
+    "openvino": {"models", "exchange"},
+    "onnx": {"models", "exchange"},
+    "onnxruntime": {"models", "exchange"},
+    "safetensors": {"models", "train", "exchange"},
+    "SimpleITK": {"imaging"},
+    "pydicom": {"files"},
+    "highdicom": {"files"},
+    "nibabel": {"files"},
     "nilearn": {"phantom"},
-    "matplotlib": {"report", "evaluation", "verification"},
-    "jinja2": {"report", "evaluation"},
+    "matplotlib": {"report", "evaluate", "explore", "phantom"},
+    "jinja2": {"report", "evaluate"},
 }
 """Rooms that may import a third-party library, inside functions or not."""
 
-FOR_A_LOOK = {("cli", "torch"), ("pipeline", "torch")}
+FOR_A_LOOK = {("cli", "torch"), ("run", "torch")}
 """May import it inside a function: to set the number of threads, to name a version."""
-
-FORMATS_ONLY_IN_IO = {"nibabel", "pydicom", "highdicom"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ def imports_of(file: Path, source: str | None = None) -> list[Import]:
 
 
 def _import_from(file: Path, node: ast.ImportFrom, is_at_top: bool) -> list[Import]:
-    """``from brats_seg import pipeline`` imports a room; ``from brats_seg.io.write import x`` imports a file."""
+    """``from brats_seg import run`` imports a room; ``from brats_seg.files.write import x`` imports a file."""
     module = node.module or ""
     if module == "brats_seg" or module.startswith("brats_seg."):
         path = PACKAGE.joinpath(*module.split(".")[1:])
@@ -147,23 +159,31 @@ def target_room(module: str) -> str:
 
 
 def test_the_table_names_every_room_there_is() -> None:
-    assert {room_of(file) for file in FILES} <= set(ALLOWED)
-    assert set(ALLOWED) - {"__init__", "__main__"} == EVERYTHING
+    assert {room_of(file) for file in FILES} == set(ALLOWED)
+    assert set().union(*ALLOWED.values()) <= set(ALLOWED)
+
+
+def test_the_road_imports_no_wing() -> None:
+    assert [
+        str(entry)
+        for entry in OWN
+        if room_of(entry.file) in ROAD and target_room(entry.module) not in {*ROAD, "networks", "__init__"}
+    ] == []
 
 
 def test_the_reader_finds_imports_wherever_they_hide() -> None:
     source = (
-        "import torch\nfrom brats_seg import pipeline\nif TYPE_CHECKING:\n    import monai\n"
-        "class A:\n    import a.b\n    def f(self):\n        from brats_seg.io.write import x\n"
+        "import torch\nfrom brats_seg import run\nif TYPE_CHECKING:\n    import monai\n"
+        "class A:\n    import a.b\n    def f(self):\n        from brats_seg.files.write import x\n"
         "try:\n    import c\nexcept ImportError:\n    pass\n"
     )
     found = [(entry.module, entry.is_at_top) for entry in imports_of(PACKAGE / "x.py", source)]
     assert found == [
         ("torch", True),
-        ("brats_seg.pipeline", True),
+        ("brats_seg.run", True),
         ("monai", False),
         ("a.b", True),
-        ("brats_seg.io.write", False),
+        ("brats_seg.files.write", False),
         ("c", True),
     ]
 
@@ -172,7 +192,7 @@ def test_rooms_import_only_what_the_table_allows() -> None:
     wrong = []
     for entry in OWN:
         room, target = room_of(entry.file), target_room(entry.module)
-        is_version = target == "__init__" and room in {"cli", "pipeline", "verification"}  # brats_seg.__version__
+        is_version = target == "__init__" and room in NAME_THE_VERSION
         if target != room and target not in ALLOWED[room] and not is_version:
             wrong.append(str(entry))
     assert wrong == []
@@ -205,15 +225,6 @@ def test_heavy_libraries_stay_in_their_rooms() -> None:
         if not ((room, library) in FOR_A_LOOK and not entry.is_at_top):
             wrong.append(str(entry))
     assert wrong == []
-
-
-def test_only_io_knows_file_formats_of_scans() -> None:
-    assert all(HEAVY[library] == {"io"} for library in FORMATS_ONLY_IN_IO)
-
-
-def test_only_one_file_of_longitudinal_registers() -> None:
-    files = {e.file.stem for e in IMPORTS if e.module.startswith("SimpleITK") and room_of(e.file) == "longitudinal"}
-    assert files <= {"align"}
 
 
 def test_rooms_do_not_import_each_other_in_a_circle() -> None:
@@ -305,7 +316,7 @@ def test_light_commands_load_no_heavy_library(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["brats_seg.io.discover", "brats_seg.io.write", "brats_seg.models.bundle"])
+@pytest.mark.parametrize("module", ["brats_seg.files.find", "brats_seg.files.write", "brats_seg.models.card"])
 def test_reading_files_and_cards_loads_no_torch(module: str) -> None:
     script = f"import sys, {module}\nassert not {{'torch', 'monai', 'openvino'}} & set(sys.modules)"
     done = subprocess.run(

@@ -6,29 +6,25 @@ import doctest
 import importlib
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path += [str(Path(__file__).parent / room) for room in ("cli", "preprocessing")]
-
 from cli_studies import GRID, label_array, write_case, write_model, write_nifti
 from heads import head_study
 
 import brats_seg
 from brats_seg import SegmentOptions, measure, segment_study
 from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.core.labels import SCHEMAS
-from brats_seg.core.results import Segmentation
+from brats_seg.core.grid import Volume
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Volume
-from brats_seg.io.sidecar import read_trained_on
-from brats_seg.pipeline import STEPS, open_predictor, prepare_config, versions
-from brats_seg.preprocessing.likeness import fingerprints
-from brats_seg.preprocessing.prepare import prepare
+from brats_seg.core.visit import Segmentation
+from brats_seg.files.sidecar import read_trained_on
+from brats_seg.imaging.likeness import fingerprints
+from brats_seg.run import STEPS, open_predictor, prepare_config, versions
+from brats_seg.segment.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +107,16 @@ def test_versions_name_the_program_and_every_library() -> None:
 
 @pytest.mark.parametrize("module", ["masks", "options"])
 def test_examples_in_the_documentation_run(module: str) -> None:
-    outcome = doctest.testmod(importlib.import_module(f"brats_seg.pipeline.{module}"))
+    outcome = doctest.testmod(importlib.import_module(f"brats_seg.run.{module}"))
     assert outcome.attempted > 0
     assert outcome.failed == 0
 
 
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="nothing"):
-        _ = brats_seg.pipeline.nothing  # type: ignore[attr-defined]
-    for name in brats_seg.pipeline.__all__:
-        assert getattr(brats_seg.pipeline, name) is not None
+        _ = brats_seg.run.nothing  # type: ignore[attr-defined]
+    for name in brats_seg.run.__all__:
+        assert getattr(brats_seg.run, name) is not None
 
 
 def test_measuring_a_result_without_t1ce_still_says_that_it_is_an_estimate(

@@ -24,7 +24,7 @@ from brats_seg.core.study import SEQUENCES
 
 if TYPE_CHECKING:
     from brats_seg.core.study import Study
-    from brats_seg.io.discover import StudyFiles
+    from brats_seg.files.find import StudyFiles
 
 _EPILOG = """\
 exit codes: 0 every study can be segmented, 3 something is wrong with one. Nothing is written.
@@ -73,7 +73,7 @@ def check(files: StudyFiles, tick: Any) -> dict[str, Any]:
         files: the study.
         tick: called with the name of each step.
     """
-    from brats_seg.io.load import load_study
+    from brats_seg.files.load import load_study
 
     tick("read")
     row: dict[str, Any] = {
@@ -103,8 +103,8 @@ def check(files: StudyFiles, tick: Any) -> dict[str, Any]:
 
 def _look(study: Study, row: dict[str, Any]) -> None:
     """Grids, intensities and what the images show."""
-    from brats_seg.preprocessing.brain import check_skull_stripped
-    from brats_seg.preprocessing.placing import check_where_placed
+    from brats_seg.imaging.brain import check_skull_stripped
+    from brats_seg.imaging.placing import check_where_placed
 
     with_skull: dict[str, str] = {}
     for sequence in study.present:

@@ -65,7 +65,7 @@ class _Version(argparse.Action):
 
 
 def _model_version() -> str:
-    from brats_seg.models.bundle import DEFAULT_MODEL, find_model
+    from brats_seg.models.card import DEFAULT_MODEL, find_model
 
     try:
         card = find_model().card

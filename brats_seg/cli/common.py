@@ -17,7 +17,7 @@ from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, OutputE
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
-    from brats_seg.io.discover import StudyFiles
+    from brats_seg.files.find import StudyFiles
 
 Result = TypeVar("Result")
 Failures = list[tuple[str, BratsSegError]]
@@ -133,7 +133,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyF
         UsageError: if none is named, folders and single files are mixed, or one study is named twice.
         InputError: if a study named by its files or with ``--id`` is wrong.
     """
-    from brats_seg.io.discover import find_studies, find_study, study_from_files
+    from brats_seg.files.find import find_studies, find_study, study_from_files
 
     named = {s: getattr(arguments, s.value) for s in SEQUENCES if getattr(arguments, s.value) is not None}
     if named and arguments.channels is not None:
@@ -161,7 +161,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyF
 
 
 def _studies_by_channel(arguments: argparse.Namespace) -> list[StudyFiles]:
-    from brats_seg.io.discover import check_study_id, studies_by_channel
+    from brats_seg.files.find import check_study_id, studies_by_channel
 
     found = [study for place in arguments.studies for study in studies_by_channel(place, arguments.channels)]
     if arguments.id is not None:
@@ -362,6 +362,6 @@ def training_run(folder: Path, *, mark: str, resume: bool) -> Iterator[None]:
         complain("stopped; the last checkpoint is whole, go on with --resume")
         raise
     except OSError as error:
-        from brats_seg.io.output import explain
+        from brats_seg.files.output import explain
 
         raise explain(error, f"the run folder {folder}") from error

@@ -18,13 +18,13 @@ from brats_seg.cli.common import add_training_options, given_besides, say, train
 from brats_seg.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from brats_seg.training.crossval import Jury
-    from brats_seg.training.data import PackedStudy
-    from brats_seg.training.distributed import World
-    from brats_seg.training.judge import Judgement
-    from brats_seg.training.loop import Sources
-    from brats_seg.training.recipe import Recipe
-    from brats_seg.training.splits import Split
+    from brats_seg.train.crossval import Jury
+    from brats_seg.train.data import PackedStudy
+    from brats_seg.train.distributed import World
+    from brats_seg.train.judge import Judgement
+    from brats_seg.train.loop import Sources
+    from brats_seg.train.recipe import Recipe
+    from brats_seg.train.splits import Split
 
 
 def add_parser(subparsers: Any) -> None:
@@ -74,7 +74,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train what is missing, then judge."""
-    from brats_seg.training.splits import SPLIT
+    from brats_seg.train.splits import SPLIT
 
     with training_run(arguments.output, mark=SPLIT, resume=arguments.resume):
         return _crossval(arguments)
@@ -109,7 +109,7 @@ class _Job:
     @property
     def jury(self) -> Jury:
         """Who judges the studies."""
-        from brats_seg.training.crossval import Jury
+        from brats_seg.train.crossval import Jury
 
         given = self.arguments
         return Jury(self.config, self.split, self.run, given.beside, given.tta, given.device)
@@ -118,10 +118,10 @@ class _Job:
 def _crossval(arguments: argparse.Namespace) -> int:
     import torch
 
-    from brats_seg.training.config import check_given
-    from brats_seg.training.crossval import check_models
-    from brats_seg.training.distributed import join
-    from brats_seg.training.recipe import read_recipe
+    from brats_seg.train.config import check_given
+    from brats_seg.train.crossval import check_models
+    from brats_seg.train.distributed import join
+    from brats_seg.train.recipe import read_recipe
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -147,12 +147,12 @@ def _crossval(arguments: argparse.Namespace) -> int:
 
 def _judge_models(arguments: argparse.Namespace) -> int:
     """Judge the models of a folder, which are copied to the run folder, whose cards get what is fitted."""
-    from brats_seg.pipeline.studies import prepare_config
-    from brats_seg.training.fold_models import copy_models, prepared_as
-    from brats_seg.training.loop import NOTHING_ELSE
-    from brats_seg.training.pack import open_dataset
-    from brats_seg.training.runs import with_settings
-    from brats_seg.training.splits import SPLIT, read_split, write_split
+    from brats_seg.run.segment import prepare_config
+    from brats_seg.train.fold_models import copy_models, prepared_as
+    from brats_seg.train.loop import NOTHING_ELSE
+    from brats_seg.train.pack import open_dataset
+    from brats_seg.train.runs import with_settings
+    from brats_seg.train.splits import SPLIT, read_split, write_split
 
     given = {f"--{name}": is_given for name, is_given in given_besides(arguments).items()}
     given |= {"--init": arguments.init, "--precision": arguments.precision}
@@ -190,8 +190,8 @@ def _check_only(arguments: argparse.Namespace) -> None:
 
 def _open(arguments: argparse.Namespace, config: Recipe, world: World) -> _Job:
     """Pack the studies and draw the split where that is still to be done."""
-    from brats_seg.training.crossval import open_split
-    from brats_seg.training.pack import open_packs
+    from brats_seg.train.crossval import open_split
+    from brats_seg.train.pack import open_packs
 
     shown = world.is_first and not arguments.quiet and sys.stderr.isatty()
     run = arguments.output
@@ -216,9 +216,9 @@ def _open(arguments: argparse.Namespace, config: Recipe, world: World) -> _Job:
 
 def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool:
     """Whether all folds are finished."""
-    from brats_seg.training.crossval import train_fold
-    from brats_seg.training.fold_models import fold_folder
-    from brats_seg.training.state import is_complete
+    from brats_seg.train.crossval import train_fold
+    from brats_seg.train.fold_models import fold_folder
+    from brats_seg.train.state import is_complete
 
     for fold in job.arguments.only or range(len(job.split.folds)):
         if world.is_first:
@@ -250,11 +250,11 @@ def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool
 
 
 def _judge(job: _Job) -> None:
-    from brats_seg.io.output import OutputFolder
-    from brats_seg.models.bundle import PostprocessConfig
-    from brats_seg.training.card import RESULTS
-    from brats_seg.training.crossval import fold_model
-    from brats_seg.training.judge import judge, write_fold_cards
+    from brats_seg.files.output import OutputFolder
+    from brats_seg.models.card import PostprocessConfig
+    from brats_seg.train.card import RESULTS
+    from brats_seg.train.crossval import fold_model
+    from brats_seg.train.judge import judge, write_fold_cards
 
     judgement = judge(_outputs(job), PostprocessConfig())
     jury = job.jury
@@ -272,7 +272,7 @@ def _outputs(job: _Job) -> list[list[Path]]:
     """By fold, files with what its model says about the studies it did not see."""
     from tqdm import tqdm
 
-    from brats_seg.training.crossval import outputs_of
+    from brats_seg.train.crossval import outputs_of
 
     with tqdm(total=len(job.packs), desc="predict", disable=not job.progress) as bar:
         folds = range(len(job.split.folds))
@@ -280,7 +280,7 @@ def _outputs(job: _Job) -> list[list[Path]]:
 
 
 def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
-    from brats_seg.training.subsets import subset_scores, subset_table
+    from brats_seg.train.subsets import subset_scores, subset_table
 
     scores = subset_scores(job.packs, job.jury, judgement.fits, folds=job.arguments.only, progress=job.progress)
     return {"subset_cases": scores, "subsets": subset_table(scores)}
@@ -288,12 +288,12 @@ def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
 
 def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Tables, page, what a card needs; the record comes last, because it makes the folder count as finished."""
-    from brats_seg.evaluation.evaluate import frame_to_csv
-    from brats_seg.evaluation.report_html import evaluation_html
-    from brats_seg.io.output import file_hashes, write_text
-    from brats_seg.io.write import write_json
-    from brats_seg.pipeline import versions
-    from brats_seg.training.judge import interval_summary
+    from brats_seg.evaluate.evaluate import frame_to_csv
+    from brats_seg.evaluate.page import evaluation_html
+    from brats_seg.files.output import file_hashes, write_text
+    from brats_seg.files.write import write_json
+    from brats_seg.run import versions
+    from brats_seg.train.judge import interval_summary
 
     evaluation = judgement.evaluation
     for name, text in evaluation.to_csv().items():
@@ -316,7 +316,7 @@ def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments
 
 
 def _text(judgement: Judgement, folder: Path) -> str:
-    from brats_seg.training.judge import interval_summary
+    from brats_seg.train.judge import interval_summary
 
     summary = judgement.evaluation.summary
     lines = [f"{len(judgement.evaluation.case_ids)} studies, each judged by a model that did not see it"]

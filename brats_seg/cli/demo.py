@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import progress, say
-from brats_seg.core.labels import Region
+from brats_seg.core.regions import Region
 
 if TYPE_CHECKING:
-    from brats_seg.verification.demo import DemoVisit
+    from brats_seg.phantom.demo import DemoVisit
 
 
 _CLOSE, _CLOSE_ML = 0.2, 0.1
@@ -37,10 +37,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo."""
-    from brats_seg.models.bundle import find_model
+    from brats_seg.models.card import find_model
 
     find_model()  # before the phantom is made, which takes longer
-    from brats_seg.verification.demo import STEPS, run_demo
+    from brats_seg.phantom.demo import STEPS, run_demo
 
     with progress("demo", STEPS, hidden=arguments.quiet) as tick:
         exists = "overwrite" if arguments.overwrite else "refuse"

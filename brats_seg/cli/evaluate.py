@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import Failures, add_print_options, attempt, failures_as_json, progress, report_failures, say
 from brats_seg.core.errors import InputError, OutputError
-from brats_seg.core.labels import REGIONS, SCHEMAS
+from brats_seg.core.regions import REGIONS, SCHEMAS
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brats_seg.core.results import Probabilities
-    from brats_seg.core.volume import Grid, Volume
-    from brats_seg.evaluation.cases import CasePair
-    from brats_seg.evaluation.evaluate import Evaluation
-    from brats_seg.io.match_labels import LabelMatches, LabelPair
-    from brats_seg.pipeline import MaskReading
+    from brats_seg.core.grid import Grid, Volume
+    from brats_seg.core.visit import Probabilities
+    from brats_seg.evaluate.cases import CasePair
+    from brats_seg.evaluate.evaluate import Evaluation
+    from brats_seg.files.match_labels import LabelMatches, LabelPair
+    from brats_seg.run import MaskReading
 
 _EPILOG = f"""\
 A and B are matched by study id: results of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or
@@ -89,8 +89,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, compare where asked for, write, print."""
-    from brats_seg.io.match_labels import match_places
-    from brats_seg.io.output import OutputFolder
+    from brats_seg.files.match_labels import match_places
+    from brats_seg.files.output import OutputFolder
 
     matches = match_places(arguments.predictions, arguments.references)
     compared = match_places(arguments.compare, arguments.references) if arguments.compare else None
@@ -122,7 +122,7 @@ def refuse_other_results(folder: Path, page: str) -> None:
     Raises:
         OutputError: if the folder is a whole result of this program without the page named.
     """
-    from brats_seg.io.output import read_run
+    from brats_seg.files.output import read_run
 
     outputs = (read_run(folder) or {}).get("outputs")
     if isinstance(outputs, dict) and page not in outputs:
@@ -148,7 +148,7 @@ def _evaluate(
         tick("loading libraries")
         import numpy as np
 
-        from brats_seg.evaluation.evaluate import evaluate_pairs
+        from brats_seg.evaluate.evaluate import evaluate_pairs
 
         schemas = (arguments.schema_predictions, arguments.schema_references)
         cases = _cases(matches, schemas, gathered, tick)
@@ -200,10 +200,10 @@ def _cases(
 
 
 def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered) -> CasePair:
-    from brats_seg.evaluation.cases import CasePair
-    from brats_seg.evaluation.placing import placed
-    from brats_seg.io.match_labels import probabilities_beside, scan_beside
-    from brats_seg.io.sidecar import read_trained_on
+    from brats_seg.evaluate.cases import CasePair
+    from brats_seg.evaluate.placing import placed
+    from brats_seg.files.match_labels import probabilities_beside, scan_beside
+    from brats_seg.files.sidecar import read_trained_on
 
     if pair.prediction.resolve() == pair.reference.resolve():
         raise InputError("prediction and reference are one and the same file. Check --predictions and --references.")
@@ -253,10 +253,10 @@ def _probabilities(path: Path, grid: Grid) -> Probabilities:
     """The probabilities beside a prediction, on the grid of the reference."""
     import numpy as np
 
-    from brats_seg.core.results import Probabilities
-    from brats_seg.core.volume import Volume
-    from brats_seg.evaluation.placing import placed
-    from brats_seg.io.probabilities import read_probabilities
+    from brats_seg.core.grid import Volume
+    from brats_seg.core.visit import Probabilities
+    from brats_seg.evaluate.placing import placed
+    from brats_seg.files.probabilities import read_probabilities
 
     found = read_probabilities(path)
     if found.grid.same_as(grid):
@@ -266,8 +266,8 @@ def _probabilities(path: Path, grid: Grid) -> Probabilities:
 
 
 def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
-    from brats_seg.io.discover import check_study_id
-    from brats_seg.pipeline import read_mask
+    from brats_seg.files.find import check_study_id
+    from brats_seg.run import read_mask
 
     check_study_id(pair.id, source="the file's name")
     try:
@@ -279,7 +279,7 @@ def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
 
 def _background(scan: Path, reference: MaskReading, case: str, gathered: _Gathered) -> Volume | None:
     """The scan for pictures; one that cannot serve is noted, for no score depends on it."""
-    from brats_seg.io.nifti import read_volume
+    from brats_seg.files.nifti import read_volume
 
     try:
         image = read_volume(scan)
@@ -298,7 +298,7 @@ def _compare(first: Evaluation, second: Evaluation) -> pd.DataFrame:
     """Both models on the cases that both have."""
     import numpy as np
 
-    from brats_seg.evaluation.evaluate import compare_evaluations
+    from brats_seg.evaluate.evaluate import compare_evaluations
 
     common = set(first.case_ids) & set(second.case_ids)
     if not common:
@@ -315,11 +315,11 @@ def _write(
     failures: Failures,
 ) -> None:
     """Tables, page and record; the record comes last, because it makes the folder count as finished."""
-    from brats_seg.evaluation.evaluate import frame_records, frame_to_csv
-    from brats_seg.evaluation.report_html import evaluation_html
-    from brats_seg.io.output import file_hashes, write_text
-    from brats_seg.io.write import write_json
-    from brats_seg.pipeline import versions
+    from brats_seg.evaluate.evaluate import frame_records, frame_to_csv
+    from brats_seg.evaluate.page import evaluation_html
+    from brats_seg.files.output import file_hashes, write_text
+    from brats_seg.files.write import write_json
+    from brats_seg.run import versions
 
     (evaluation, gathered), second = results
     content = json.loads(evaluation.to_json())
@@ -361,7 +361,7 @@ def _title(place: Path) -> str:
 
 
 def _means(evaluation: Evaluation) -> list[dict[str, Any]]:
-    from brats_seg.evaluation.evaluate import ALL_CASES, MISSING_AS_ZERO, UNSEEN_CASES, frame_records
+    from brats_seg.evaluate.evaluate import ALL_CASES, MISSING_AS_ZERO, UNSEEN_CASES, frame_records
 
     table = evaluation.summary
     kept = table["subset"].isin([ALL_CASES, MISSING_AS_ZERO, UNSEEN_CASES])
@@ -371,7 +371,7 @@ def _means(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _summary(
     evaluation: Evaluation, comparison: pd.DataFrame | None, failures: Failures, folder: Path, gathered: _Gathered
 ) -> dict[str, Any]:
-    from brats_seg.evaluation.evaluate import frame_records
+    from brats_seg.evaluate.evaluate import frame_records
 
     return {
         "cases": len(evaluation.case_ids),
@@ -387,8 +387,8 @@ def _summary(
 def _text(
     evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, gathered: _Gathered, *, verbose: bool
 ) -> str:
-    from brats_seg.evaluation.evaluate import ALL_CASES
-    from brats_seg.evaluation.report_html import better_words, empty_words
+    from brats_seg.evaluate.evaluate import ALL_CASES
+    from brats_seg.evaluate.page import better_words, empty_words
 
     count = len(evaluation.case_ids)
     means = _means(evaluation)

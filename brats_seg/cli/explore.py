@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import add_print_options, progress, say
 from brats_seg.cli.evaluate import refuse_other_results
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
-    from brats_seg.verification.facts import Exploration
+    from brats_seg.explore.facts import Exploration
 
 _EPILOG = f"""\
 exit codes: 0 nothing is broken (what deserves a look is listed all the same), 3 something is: a damaged file, a
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0, or 3 where something is broken.
     """
-    from brats_seg.io.discover import study_folders
-    from brats_seg.io.output import OutputFolder
+    from brats_seg.files.find import study_folders
+    from brats_seg.files.output import OutputFolder
 
     refuse_other_results(arguments.output, "explore.html")
     count = len(study_folders(arguments.dataset))
@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress("explore", count + 3, hidden=arguments.quiet, lines=True) as tick,
     ):
         tick("loading libraries")
-        from brats_seg.verification.explore import explore
-        from brats_seg.verification.explore_html import write_exploration
+        from brats_seg.explore.explore import explore
+        from brats_seg.explore.page import write_exploration
 
         found = explore(arguments.dataset, schema=arguments.schema, tick=tick)
         tick("drawing the page")

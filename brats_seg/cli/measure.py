@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import add_print_options, progress, say
 from brats_seg.cli.segment import volume_line
-from brats_seg.core.labels import SCHEMAS, Region
+from brats_seg.core.regions import SCHEMAS, Region
 from brats_seg.core.words import counted
-from brats_seg.io.tables import volume_row
+from brats_seg.files.tables import volume_row
 
 if TYPE_CHECKING:
-    from brats_seg.core.results import Measurements
-    from brats_seg.pipeline import MaskReading
+    from brats_seg.core.visit import Measurements
+    from brats_seg.run import MaskReading
 
 _SHOWN = 5
 """Lesions printed; all are in the tables."""
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure one label map."""
     with progress(arguments.mask.name, 3, hidden=arguments.quiet) as tick:
         tick("read")
-        from brats_seg.pipeline import measure, read_mask, write_measurements
+        from brats_seg.run import measure, read_mask, write_measurements
 
         mask = read_mask(arguments.mask, arguments.schema, arguments.id)
         tick("measure")

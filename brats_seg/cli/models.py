@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _installed() -> tuple[list[dict[str, Any]], list[tuple[str, ModelError]]]:
     """Cards of the models whose files are whole, and what is wrong with the others."""
-    from brats_seg.models import bundle
+    from brats_seg.models import card as bundle
 
     cards: list[dict[str, Any]] = []
     damaged: list[tuple[str, ModelError]] = []
@@ -160,8 +160,8 @@ def run_assemble(arguments: argparse.Namespace) -> int:
     runs = {name: getattr(arguments, name) for name in ("coarse", "fine") if getattr(arguments, name) is not None}
     if bool(runs) == bool(arguments.networks):
         raise UsageError("pass at least one of --coarse RUN and --fine RUN, or --networks MODEL")
-    from brats_seg.models.bundle import find_model
-    from brats_seg.training.export import assemble_runs, renew
+    from brats_seg.models.card import find_model
+    from brats_seg.train.export import assemble_runs, renew
 
     if arguments.networks:
         if arguments.crossval is None or arguments.beside is not None:
@@ -193,11 +193,11 @@ def run_import(arguments: argparse.Namespace) -> int:
             f"{source.name} does not say what network it is: add --card YAML (see: brats-seg models import --help), "
             "or pass the folder of the MONAI bundle it belongs to"
         )
-    from brats_seg.io.output import OutputFolder
-    from brats_seg.models.importing import import_weights
-    from brats_seg.models.zoo import import_bundle
-    from brats_seg.pipeline.studies import prepare_config
-    from brats_seg.training.runs import read_yaml
+    from brats_seg.exchange.importing import import_weights
+    from brats_seg.exchange.zoo import import_bundle
+    from brats_seg.files.output import OutputFolder
+    from brats_seg.run.segment import prepare_config
+    from brats_seg.train.runs import read_yaml
 
     with OutputFolder(arguments.output) as folder:
         if card is None:
@@ -217,10 +217,10 @@ def run_import(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write a model for other programs."""
-    from brats_seg.io.output import OutputFolder
-    from brats_seg.models.bundle import find_model
-    from brats_seg.models.exporting import export_onnx, export_openvino
-    from brats_seg.models.monai_bundle import export_monai
+    from brats_seg.exchange.exporting import export_onnx, export_openvino
+    from brats_seg.exchange.monai_bundle import export_monai
+    from brats_seg.files.output import OutputFolder
+    from brats_seg.models.card import find_model
 
     bundle = find_model(arguments.model)
     with OutputFolder(arguments.output) as folder:

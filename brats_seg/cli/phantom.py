@@ -1,4 +1,4 @@
-"""``brats-seg phantom``: made-up patients and objects whose truth is known, and a report of measurements against it."""
+"""``brats-seg phantom``: made-up patients and objects whose truth is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.phantom.defects import DefectKind
-    from brats_seg.verification.phantom_verify import Check
 
 OBJECTS = ("sphere", "ellipsoid", "shell", "box", "pair")
 KINDS = ("glioma", "high_grade", "low_grade", "metastases", "meningioma", "resected", "none", "mixed")
@@ -24,7 +23,6 @@ _OBJECT_OPTIONS = (
     *("diameter_mm", "second_mm", "hollow_mm", "sides_mm", "distance_mm", "spacing_mm", "orientation", "turn_deg"),
     *("object_turn_deg", "offset_mm", "noise", "contrast"),
 )
-_VERIFY_OPTIONS = ("quick", "model")
 _SHAPE_OPTIONS = {
     "sphere": ("diameter_mm",),
     "ellipsoid": ("sides_mm", "object_turn_deg"),
@@ -40,7 +38,6 @@ examples:
   brats-seg segment phantoms -o results                                any command reads it as it is
   brats-seg phantom -o bad --patients 6 --visits 1 --defects all       does my pipeline notice?
   brats-seg phantom sphere -o ball --diameter-mm 20 --spacing-mm 1 1 5
-  brats-seg phantom verify -o report                                   how far can a volume be trusted?
 
 The same seed gives the same files, whatever --jobs is. Nothing here is a real person's.
 """
@@ -50,26 +47,23 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "phantom",
-        help="made-up patients and objects whose truth is known; verify measures against them",
+        help="made-up patients and objects whose truth is known",
         description="Without a word: phantom patients over several visits. sphere, ellipsoid, shell, box and pair: a\n"
-        "digital reference object with its exact volume. verify: how far measurements can be trusted.",
+        "digital reference object with its exact volume.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", nargs="?", choices=("patients", *OBJECTS, "verify"), default="patients", metavar="WHAT",
-        help=f"patients (default), {', '.join(OBJECTS)}, or verify",
+        "what", nargs="?", choices=("patients", *OBJECTS), default="patients", metavar="WHAT",
+        help=f"patients (default), {', '.join(OBJECTS)}",
     )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
     parser.add_argument("--seed", type=int, default=1, help="other patients, noise and places for each (default: 1)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier object or report in OUT")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier object in OUT")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
     _add_patient_options(parser.add_argument_group("patients"))
     _add_object_options(parser.add_argument_group("sphere, ellipsoid, shell, box, pair (lengths are whole extents)"))
-    verify = parser.add_argument_group("verify")
-    verify.add_argument("--quick", action="store_true", default=None, help="few samples: a look, no measurement")
-    verify.add_argument("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)")
     parser.set_defaults(run=run)
 
 
@@ -110,15 +104,14 @@ def _add_object_options(group: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make patients, an object, or the report."""
+    """Make patients or an object."""
     what = arguments.what
-    own = {"patients": _PATIENT_OPTIONS, "verify": _VERIFY_OPTIONS}.get(what, _OBJECT_OPTIONS)
-    _refuse_others(arguments, own)
+    _refuse_others(arguments, _PATIENT_OPTIONS if what == "patients" else _OBJECT_OPTIONS)
     if arguments.seed < 0:
         raise UsageError(f"--seed {arguments.seed} is negative; any whole number from 0 on will do")
     if what == "patients":
         return _patients(arguments)
-    return _verify(arguments) if what == "verify" else _object(arguments)
+    return _object(arguments)
 
 
 def _refuse_others(arguments: argparse.Namespace, own: tuple[str, ...]) -> None:
@@ -128,14 +121,14 @@ def _refuse_others(arguments: argparse.Namespace, own: tuple[str, ...]) -> None:
         UsageError: naming it.
     """
     what = arguments.what
-    for name in (*_PATIENT_OPTIONS, *_OBJECT_OPTIONS, *_VERIFY_OPTIONS):
+    for name in (*_PATIENT_OPTIONS, *_OBJECT_OPTIONS):
         if getattr(arguments, name) is None:
             continue
         shape = {option for options in _SHAPE_OPTIONS.values() for option in options}
         if name not in own or (what in OBJECTS and name in shape and name not in _SHAPE_OPTIONS[what]):
             raise UsageError(f"--{name.replace('_', '-')} does nothing for {what}. See: brats-seg phantom --help")
     if what == "patients" and arguments.overwrite:
-        raise UsageError("--overwrite is for objects and reports; patients are gone on with by --resume")
+        raise UsageError("--overwrite is for objects; patients are gone on with by --resume")
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -146,7 +139,7 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def _patients(arguments: argparse.Namespace) -> int:
     from brats_seg.phantom.course import PatientKind
-    from brats_seg.verification.phantom_dataset import DatasetOptions, write_dataset
+    from brats_seg.phantom.dataset import DatasetOptions, write_dataset
 
     given = _given(arguments, "patients", "visits", "space", "skull")
     if arguments.kind is not None:
@@ -182,7 +175,7 @@ def _defects(text: str | None) -> tuple[tuple[DefectKind, ...], bool]:
 
 def _object(arguments: argparse.Namespace) -> int:
     from brats_seg.cli.evaluate import refuse_other_results
-    from brats_seg.verification.phantom_objects import ObjectOptions, ObjectScan, write_object
+    from brats_seg.phantom.reference import ObjectOptions, ObjectScan, write_object
 
     options = ObjectOptions(
         arguments.what, **_given(arguments, "diameter_mm", "second_mm", "hollow_mm", "sides_mm", "distance_mm")
@@ -204,41 +197,3 @@ def _object(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
     )
     return 0
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from brats_seg.cli.evaluate import refuse_other_results
-    from brats_seg.io.output import OutputFolder
-    from brats_seg.models.bundle import find_model
-
-    refuse_other_results(arguments.output, "phantom_verify.html")
-    if arguments.model is None:
-        find_model()  # before the libraries, which take longer
-    else:
-        find_model(arguments.model)
-    exists = "overwrite" if arguments.overwrite else "refuse"
-    with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
-        from brats_seg.pipeline import SegmentOptions, open_predictor
-        from brats_seg.verification import phantom_verify
-        from brats_seg.verification.phantom_report import write_verification
-
-        size = phantom_verify.QUICK if arguments.quick else phantom_verify.VerifySize()
-        with progress("verify", size.steps + 2, hidden=arguments.quiet, lines=True) as tick:
-            tick("opening the model")
-            predictor = open_predictor(SegmentOptions(**_given(arguments, "model")))
-            found = phantom_verify.verify(size, predictor, seed=arguments.seed, tick=tick)
-            tick("drawing the page")
-            write_verification(found, folder.path)
-    checks = found.checks()
-    if arguments.json:
-        say(json.dumps({"folder": str(folder.final), "checks": [vars(check) for check in checks]}, indent=1))
-        return 0
-    lines = [_check_line(check) for check in checks]
-    lines += [f"  tables:  {folder.final}", f"  look at: {folder.final / 'phantom_verify.html'}"]
-    say("\n".join(lines), quiet=arguments.quiet)
-    return 0
-
-
-def _check_line(check: Check) -> str:
-    verdict = {True: "met", False: "NOT MET", None: "-"}[check.is_met]
-    return f"{verdict:>7}  {check.what}\n         target {check.target}; {check.measured}"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from brats_seg.core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from brats_seg.longitudinal.assessment import ResponseAssessment
-    from brats_seg.longitudinal.reading import Measure
+    from brats_seg.response.assessment import ResponseAssessment
+    from brats_seg.response.reading import Measure
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
 DISEASES = ("enhancing", "non_enhancing", "mixed")
@@ -60,13 +60,13 @@ def run(args: argparse.Namespace) -> int:
         0; everything that goes wrong is raised as an error of the program's family.
     """
     from brats_seg.core.tables import read_table
-    from brats_seg.io.output import write_text
-    from brats_seg.io.visit_table import read_table_text
-    from brats_seg.longitudinal.assessment import Disease
-    from brats_seg.longitudinal.criteria import criteria_named
-    from brats_seg.longitudinal.rano import assess
-    from brats_seg.longitudinal.response_tables import responses_csv, responses_json
-    from brats_seg.longitudinal.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories
+    from brats_seg.files.output import write_text
+    from brats_seg.files.visit_table import read_table_text
+    from brats_seg.response.assess import assess
+    from brats_seg.response.assessment import Disease
+    from brats_seg.response.criteria import criteria_named
+    from brats_seg.response.response_tables import responses_csv, responses_json
+    from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories
 
     _check_output(args.output, overwrite=args.overwrite)
     text = read_table_text(args.measurements)
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(assessment: ResponseAssessment) -> Iterator[str]:
     """What a person reads of a patient: each baseline, what was judged, the verdicts, and what a reader must see."""
-    from brats_seg.longitudinal.reading import Measure
+    from brats_seg.response.reading import Measure
 
     yield f"{assessment.patient}: {assessment.criteria.title}"
     yield from (f"  note: {note}" for note in assessment.notes)

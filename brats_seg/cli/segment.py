@@ -25,14 +25,14 @@ from brats_seg.cli.common import (
     studies_of,
 )
 from brats_seg.core.errors import OutputError
-from brats_seg.core.labels import Region
+from brats_seg.core.regions import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
-    from brats_seg.core.results import RegionVolume, StudyResult
-    from brats_seg.inference.predict import Predictor
-    from brats_seg.io.discover import StudyFiles
-    from brats_seg.pipeline import SegmentOptions
+    from brats_seg.core.visit import RegionVolume, StudyResult
+    from brats_seg.files.find import StudyFiles
+    from brats_seg.run import SegmentOptions
+    from brats_seg.segment.predict import Predictor
 
 _EPILOG = """\
 examples:
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     if studies:
         with progress("starting", 2, hidden=arguments.quiet) as tick:
             tick("loading libraries")
-            from brats_seg.pipeline import open_predictor
+            from brats_seg.run import open_predictor
 
             options = _options(arguments)
             tick("opening the model")
@@ -136,7 +136,7 @@ def _is_silent(arguments: argparse.Namespace) -> bool:
 
 
 def _options(arguments: argparse.Namespace) -> SegmentOptions:
-    from brats_seg.pipeline import SegmentOptions
+    from brats_seg.run import SegmentOptions
 
     return SegmentOptions(
         **({"model": arguments.model} if arguments.model is not None else {}),
@@ -188,7 +188,7 @@ def _segment_one(
     The result itself is given up here: its images are large, and the next study needs the room. The seconds told are
     what the user waited since ``began``: for the first study, the loading of libraries and model too.
     """
-    from brats_seg.pipeline import STEPS, reason_to_redo, segment_study
+    from brats_seg.run import STEPS, reason_to_redo, segment_study
 
     folder = arguments.output / study.id
     if arguments.resume and folder.exists():

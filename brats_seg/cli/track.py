@@ -15,8 +15,8 @@ from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.core.tables import TableRow
-    from brats_seg.io.visits import PatientFiles
-    from brats_seg.pipeline.follow_cohort import CohortRun, Outcome, PatientJob
+    from brats_seg.files.visits import PatientFiles
+    from brats_seg.run.cohort import CohortRun, Outcome, PatientJob
 
 COHORT_PAGE = "cohort.html"
 
@@ -111,7 +111,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
 
 
 def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[PatientFiles, ...]:
-    from brats_seg.io.visits import find_patients
+    from brats_seg.files.visits import find_patients
 
     wrong: list[tuple[str, InputError]] = []
     found = find_patients(
@@ -130,9 +130,9 @@ def _jobs(
     arguments: argparse.Namespace, patients: tuple[PatientFiles, ...], failures: Failures
 ) -> tuple[PatientJob, ...]:
     from brats_seg.core.tables import read_table
-    from brats_seg.io.visit_table import read_table_text
-    from brats_seg.longitudinal.tables import CLINICAL_TABLE
-    from brats_seg.pipeline.follow_cohort import jobs_of, split_rows
+    from brats_seg.files.visit_table import read_table_text
+    from brats_seg.response.tables import CLINICAL_TABLE
+    from brats_seg.run.cohort import jobs_of, split_rows
 
     clinical: tuple[TableRow, ...] = ()
     if arguments.clinical is not None:
@@ -152,9 +152,9 @@ def _of_others(rows: Sequence[TableRow]) -> str:
 
 
 def _run_of(arguments: argparse.Namespace) -> CohortRun:
-    from brats_seg.pipeline import SegmentOptions
-    from brats_seg.pipeline.follow import FollowOptions
-    from brats_seg.pipeline.follow_cohort import CohortRun
+    from brats_seg.run import SegmentOptions
+    from brats_seg.run.cohort import CohortRun
+    from brats_seg.run.track import FollowOptions
 
     segment = SegmentOptions(
         **({"model": arguments.model} if arguments.model is not None else {}),
@@ -175,7 +175,7 @@ def _run_of(arguments: argparse.Namespace) -> CohortRun:
 
 
 def _follow(arguments: argparse.Namespace, jobs: tuple[PatientJob, ...], whole: CohortRun) -> list[Outcome]:
-    from brats_seg.pipeline.follow_cohort import follow_all
+    from brats_seg.run.cohort import follow_all
 
     outcomes: list[Outcome] = []
     visits = sum(len(job.files.visits) for job in jobs)
@@ -227,7 +227,7 @@ def _verdict(episode: Any, measure: str) -> str:
 
 
 def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
-    from brats_seg.io.output import write_text
+    from brats_seg.files.output import write_text
     from brats_seg.report.cohort import render_cohort
 
     failed = [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]

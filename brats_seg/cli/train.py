@@ -50,11 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> None:
     import torch
 
-    from brats_seg.training.config import check_given
-    from brats_seg.training.distributed import join
-    from brats_seg.training.pack import open_packs
-    from brats_seg.training.recipe import read_recipe, train_stages
-    from brats_seg.training.runs import WEIGHTS
+    from brats_seg.train.config import check_given
+    from brats_seg.train.distributed import join
+    from brats_seg.train.pack import open_packs
+    from brats_seg.train.recipe import read_recipe, train_stages
+    from brats_seg.train.runs import WEIGHTS
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import REGION_STRUCTURES, SCHEMAS, LabelSchema, Region, Structure, present_values
-from brats_seg.core.volume import Array
+from brats_seg.core.grid import Array
+from brats_seg.core.regions import REGION_STRUCTURES, SCHEMAS, LabelSchema, Region, Structure, present_values
 
 OUTER_SHARE = 0.7
 """Least share of the tumour's surface that the label outside makes up."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from brats_seg.core.labels import Structure
+from brats_seg.core.regions import Structure
 
 SKY_BLUE = "#56B4E9"
 YELLOW = "#F0E442"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Affine, Grid, Volume
+from brats_seg.core.grid import Affine, Grid, Volume
 
 
 class MRSequence(Enum):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import OutputError
-from brats_seg.models.bundle import ModelBundle, ModelCard, Stage, file_sha256, write_card
-from brats_seg.models.engines import build_network, convert_network
+from brats_seg.models.card import ModelBundle, ModelCard, Stage, file_sha256, write_card
+from brats_seg.models.engine import build_network, convert_network
 
 
 def assemble(

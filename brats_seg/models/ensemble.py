@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from brats_seg.core.errors import ModelError
 from brats_seg.models.assemble import copy_file
-from brats_seg.models.bundle import ModelBundle, Stage, file_sha256, write_card
+from brats_seg.models.card import ModelBundle, Stage, file_sha256, write_card
 
 
 class Joined(NamedTuple):

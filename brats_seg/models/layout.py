@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.labels import REGIONS
+from brats_seg.core.regions import REGIONS
 from brats_seg.core.study import SEQUENCES
 
 SEQUENCE_NAMES = tuple(sequence.value for sequence in SEQUENCES)

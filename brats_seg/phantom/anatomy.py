@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise, support
 
 Floats = NDArray[np.float64]

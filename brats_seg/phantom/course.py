@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.acquire import AcquisitionConfig, draw_texture
 from brats_seg.phantom.anatomy import Person, draw_person
 from brats_seg.phantom.grown import GrownTumour, describe

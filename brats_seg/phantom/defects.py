@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import MRSequence, Study
-from brats_seg.core.volume import Grid, Volume
 from brats_seg.phantom.fields import Field
 
 

@@ -23,7 +23,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.anatomy import Anatomy, Push
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.volume import Grid, box_corners
+from brats_seg.core.grid import Grid, box_corners
 from brats_seg.phantom.acquire import Body, Texture
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.contrast import Tissue

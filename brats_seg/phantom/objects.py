@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.volume import Grid, box_corners
+from brats_seg.core.grid import Grid, box_corners
 
 Floats = NDArray[np.float64]
 Point = tuple[float, float, float]

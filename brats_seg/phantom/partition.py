@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.fields import Field, Span, support
 
 SIDE = 5

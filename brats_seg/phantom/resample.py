@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.volume import Affine, Grid, apply_affine, box_corners
+from brats_seg.core.grid import Affine, Grid, apply_affine, box_corners
 from brats_seg.phantom.fields import Field, Span, support
 
 Floats = NDArray[np.float64]

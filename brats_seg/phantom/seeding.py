@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.flow import BrainSpace

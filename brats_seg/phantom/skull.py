@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
-from brats_seg.core.volume import Grid, Volume
 from brats_seg.phantom.fields import Field, expand, lattice_shape, support
 from brats_seg.phantom.objects import Waves
 from brats_seg.phantom.tumour import draw_waves

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.labels import Region, Structure
+from brats_seg.core.grid import Grid
 from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.results import Lesion, StudyResult
+from brats_seg.core.regions import Region, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Grid
+from brats_seg.core.visit import Lesion, StudyResult
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines, png_bytes
 from brats_seg.report.scene import Scene, measured_lesion, scene_of
 from brats_seg.report.slices import AXIAL, PLANES, Plane, View, cut, nearest_voxel, spread

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.results import Lesion, RegionVolume, RunRecord, StudyResult
 from brats_seg.core.study import MRSequence
+from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, StudyResult
 from brats_seg.core.words import counted
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.labels import REGIONS, LabelSchema, Region, Structure
-from brats_seg.core.results import Lesion, StudyResult
+from brats_seg.core.grid import Array, Grid, Volume
+from brats_seg.core.regions import REGIONS, LabelSchema, Region, Structure
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
-from brats_seg.core.volume import Array, Grid, Volume
+from brats_seg.core.visit import Lesion, StudyResult
 from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of
 
 PANEL_PX = 580

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brats_seg.core.volume import Array
+from brats_seg.core.grid import Array
 
 WINDOW_PERCENTILES = (1.0, 99.7)
 """Grey levels run from black to white between these percentiles of the voxels that are not background."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brats_seg.core.labels import REGION_STRUCTURES, LabelSchema, Region, Structure
-from brats_seg.core.results import Lesion, Measurements, RegionVolume
+from brats_seg.core.regions import REGION_STRUCTURES, LabelSchema, Region, Structure
+from brats_seg.core.visit import Lesion, Measurements, RegionVolume
 
 NOT_KNOWN = "not known"
 LESION_ROWS = 10

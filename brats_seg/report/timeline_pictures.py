@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brats_seg.core.labels import REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.grid import Volume
 from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.volume import Volume
+from brats_seg.core.regions import REGIONS, LabelSchema, Region, Structure
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines
 from brats_seg.report.figures import LINE_PX, Picture
 from brats_seg.report.slices import AXIAL, View, Window, cut

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.results import Diameters
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
+from brats_seg.core.visit import Diameters
 from brats_seg.volumetrics.outline import (
     TIE_MM,
     Chord,

@@ -14,8 +14,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.results import Diameters, Lesion, Midplane
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
+from brats_seg.core.visit import Diameters, Lesion, Midplane
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border, widen_box
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import REGION_STRUCTURES, REGIONS, Region, Structure
-from brats_seg.core.results import Diameters, Lesion, Measurements, RegionVolume, Segmentation
+from brats_seg.core.grid import Grid
+from brats_seg.core.regions import REGION_STRUCTURES, REGIONS, Region, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Grid
+from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, Segmentation
 from brats_seg.volumetrics.diameters import measure_diameters
+from brats_seg.volumetrics.intervals import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
 from brats_seg.volumetrics.targets import Target, targets_of
-from brats_seg.volumetrics.uncertainty import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.volumes import (
     Box,
     Mask,

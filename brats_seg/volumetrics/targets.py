@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.labels import REGION_STRUCTURES, REGIONS, LabelSchema, Region, Structure
-from brats_seg.core.results import Probabilities
+from brats_seg.core.regions import REGION_STRUCTURES, REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.visit import Probabilities
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from programs import load_function
 from scipy import ndimage
 
-from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, SCHEMAS
-from brats_seg.training.arrays import write_arrays
-from brats_seg.training.data import LEVELS_PER_STD
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, SCHEMAS
+from brats_seg.train.arrays import write_arrays
+from brats_seg.train.data import LEVELS_PER_STD
 
 VOXEL_MM = (1.875, 1.875, 1.211)
 

@@ -9,8 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
-from brats_seg.training.data import load_packs
-from brats_seg.training.splits import draw_split, write_split
+from brats_seg.train.data import load_packs
+from brats_seg.train.splits import draw_split, write_split
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from brats_seg.models.bundle import find_model
-from brats_seg.training.crossval import joined_predictor, predict_case, write_case
-from brats_seg.training.data import read_pack
+from brats_seg.models.card import find_model
+from brats_seg.train.crossval import joined_predictor, predict_case, write_case
+from brats_seg.train.data import read_pack
 
 
 def main() -> None:

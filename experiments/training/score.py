@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
 from brats_seg.networks.attention_unet import AttentionUNet
-from brats_seg.training.data import load_packs
-from brats_seg.training.prior import open_coarse
-from brats_seg.training.runs import WEIGHTS, load_weights, read_run_config
-from brats_seg.training.state import saved_step
-from brats_seg.training.validate import validate
+from brats_seg.train.data import load_packs
+from brats_seg.train.prior import open_coarse
+from brats_seg.train.runs import WEIGHTS, load_weights, read_run_config
+from brats_seg.train.state import saved_step
+from brats_seg.train.validate import validate
 
 CPU = torch.device("cpu")
 ENHANCING_ML = 2.0

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from programs import load_function
 
 from brats_seg.core.study import SEQUENCES
-from brats_seg.training.data import LEVELS_PER_STD, PackedStudy, read_pack, write_taught
+from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, read_pack, write_taught
 
 Teacher = Callable[..., NDArray[np.float32]]
 ABOVE = 10.0

@@ -24,11 +24,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS, SCHEMAS
-from brats_seg.evaluation.boxes import bounding_box
-from brats_seg.training.data import LEVELS_PER_STD, PackedStudy, load_packs, write_pack
-from brats_seg.training.mixed import KINDS, make_shares
-from brats_seg.training.phantoms import draw_phantoms
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, SCHEMAS
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, load_packs, write_pack
+from brats_seg.train.mixed import KINDS, make_shares
+from brats_seg.train.phantoms import draw_phantoms
 
 MAP_MM = (1.875, 1.875, 155 / 128)
 BRAIN_CENTRE_MM = (119.0, 127.5, 71.0)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cli_studies import Outcome, write_case, write_model
 
-TESTS = Path(__file__).resolve().parents[1]
-for helpers in (".", "preprocessing"):
-    if str(TESTS / helpers) not in sys.path:
-        sys.path.append(str(TESTS / helpers))
-
-from cli_studies import Outcome, write_case, write_model  # noqa: E402
-
-from brats_seg.cli import main  # noqa: E402
+from brats_seg.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -81,5 +74,5 @@ def segment(cli: Callable[..., Outcome], model: Path, out: Path) -> Callable[...
 def small_brains_are_whole() -> Iterator[None]:
     """The brains of these tests measure 250 ml, a quarter of a real one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brats_seg.preprocessing.consistency.BRAIN_ML", (200.0, 2000.0))
+        patch.setattr("brats_seg.imaging.consistency.BRAIN_ML", (200.0, 2000.0))
         yield

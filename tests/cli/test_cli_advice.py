@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "brats_seg"
 OPTIONS = options_by_command(build_parser())
 EVERY = frozenset().union(*OPTIONS.values())
 FOREIGN = frozenset({"--bundle_path", "--motions", "--least"})
-"""Options of other programs, and of ``python -m brats_seg.verification.…``, that messages name."""
+"""Options of other programs that messages name."""
 MODULES = {module.__name__.rpartition(".")[2]: module for module in COMMANDS}
 
 

@@ -25,8 +25,8 @@ from cli_studies import (
 )
 from heads import head_grid
 
+from brats_seg.core.grid import Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.core.volume import Volume
 
 
 def refused(outcome: Outcome, code: int, *words: str) -> None:
@@ -268,7 +268,7 @@ def test_disk_full_or_read_only(segment, case: Path, out: Path, monkeypatch: pyt
 def test_interrupted_in_the_middle_leaves_nothing(
     segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg.pipeline import studies
+    from brats_seg.run import segment as studies
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -284,10 +284,10 @@ def test_interrupted_in_the_middle_leaves_nothing(
 def test_interrupted_between_studies_says_how_to_go_on(
     segment, case: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg import pipeline
+    from brats_seg import run
 
     second = shutil.copytree(case, tmp_path / "second")
-    real = pipeline.segment_study
+    real = run.segment_study
     calls = []
 
     def once(*arguments: Any, **options: Any) -> Any:
@@ -296,7 +296,7 @@ def test_interrupted_between_studies_says_how_to_go_on(
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "segment_study", once, raising=False)
+    monkeypatch.setattr(run, "segment_study", once, raising=False)
     outcome = segment(case, second)
     assert outcome.code == 130
     assert "1 of 2 studies are finished; go on with --resume" in outcome.err
@@ -328,7 +328,7 @@ def test_unknown_model(segment, case: Path, out: Path) -> None:
 
 
 def test_a_device_that_is_not_there(segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brats_seg.models import engines
+    from brats_seg.models import engine as engines
 
     monkeypatch.setattr(engines, "_cuda_count", lambda: 0)
     refused(segment(case, "--device", "cuda"), 5, "--device cpu")
@@ -337,7 +337,7 @@ def test_a_device_that_is_not_there(segment, case: Path, out: Path, monkeypatch:
 
 
 def test_out_of_memory(segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brats_seg.pipeline import studies
+    from brats_seg.run import segment as studies
 
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")):
 

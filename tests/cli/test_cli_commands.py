@@ -11,8 +11,8 @@ from cli_studies import GRID, SPACING_MM, change, entries, scan, write_case, wri
 from heads import head_grid, head_labels
 
 from brats_seg.core.study import MRSequence
-from brats_seg.io.discover import StudyFiles
-from brats_seg.models import bundle
+from brats_seg.files.find import StudyFiles
+from brats_seg.models import card as bundle
 
 
 def test_check_describes_and_writes_nothing(cli, case: Path) -> None:
@@ -42,8 +42,8 @@ def test_check_says_what_is_missing_and_what_would_be_registered(cli, case: Path
 
 
 def test_check_warns_of_exchanged_sequences(cli, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brats_seg.preprocessing import consistency
-    from brats_seg.preprocessing.identify import IdentityWarning
+    from brats_seg.imaging import consistency
+    from brats_seg.imaging.identify import IdentityWarning
 
     exchanged = IdentityWarning({MRSequence.T1: MRSequence.T1CE, MRSequence.T1CE: MRSequence.T1}, "evidence 0.9")
     monkeypatch.setattr(consistency, "check_identity", lambda *_: (exchanged,))
@@ -67,7 +67,7 @@ def test_check_json_of_good_and_bad(cli, case: Path, tmp_path: Path) -> None:
 def test_whatever_breaks_in_one_study_the_others_are_checked(
     cli, case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg.io import load
+    from brats_seg.files import load
 
     read = load.load_study
 
@@ -211,7 +211,7 @@ def test_train_refuses_bad_settings(
 
 @pytest.fixture(scope="module")
 def drawn_packs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from brats_seg.training.data import PackedStudy, write_pack
+    from brats_seg.train.data import PackedStudy, write_pack
 
     folder = tmp_path_factory.mktemp("packs")
     rng = np.random.default_rng(0)
@@ -234,7 +234,7 @@ def test_train_where_nothing_can_be_written(cli, drawn_packs: Path, tmp_path: Pa
 def test_train_stopped_says_how_to_go_on(
     cli, drawn_packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg.training import recipe
+    from brats_seg.train import recipe
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

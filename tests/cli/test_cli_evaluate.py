@@ -10,14 +10,20 @@ import pytest
 from cli_studies import entries, label_array, scan, write_nifti, write_scan
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import DEFAULT_SCHEMA, REGIONS
-from brats_seg.core.results import Probabilities
-from brats_seg.core.volume import Volume
-from brats_seg.evaluation import report_html
-from brats_seg.io.match_labels import LabelFile, find_label_files, label_names, match_label_files, probabilities_beside
-from brats_seg.io.nifti import file_sha256
-from brats_seg.io.probabilities import read_probabilities
-from brats_seg.io.write import write_probabilities
+from brats_seg.core.grid import Volume
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.visit import Probabilities
+from brats_seg.evaluate import page as report_html
+from brats_seg.files.match_labels import (
+    LabelFile,
+    find_label_files,
+    label_names,
+    match_label_files,
+    probabilities_beside,
+)
+from brats_seg.files.nifti import file_sha256
+from brats_seg.files.probabilities import read_probabilities
+from brats_seg.files.write import write_probabilities
 
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
 TABLES = ("agreement.csv", "cases.csv", "detection.csv", "lesions.csv", "summary.csv")
@@ -278,7 +284,7 @@ def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
 def test_whatever_breaks_in_one_case_the_others_are_evaluated(
     cli, predictions: Path, references: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg.pipeline import masks
+    from brats_seg.run import masks
 
     read = masks.read_mask
 

@@ -30,7 +30,7 @@ INTERRUPTED = (
     "import os, signal, sys\n"
     # a shell starts what runs in its background with the signal ignored
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from brats_seg.io import write\n"
+    "from brats_seg.files import write\n"
     "whole = write.write_run\n"
     "def stop(value, path):\n"
     "    assert path.parent.name.startswith('.case.part-') and len(list(path.parent.iterdir())) > 2\n"

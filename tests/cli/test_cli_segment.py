@@ -17,10 +17,10 @@ from heads import head_grid
 
 from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.io.discover import StudyFiles
-from brats_seg.io.output import OutputFolder
-from brats_seg.models.engines import ENGINES
-from brats_seg.pipeline import studies
+from brats_seg.files.find import StudyFiles
+from brats_seg.files.output import OutputFolder
+from brats_seg.models.engine import ENGINES
+from brats_seg.run import segment as studies
 
 FILES = (
     "{0}_dseg.json {0}_dseg.nii.gz {0}_dseg.tsv {0}_lesions.csv {0}_overlay.png {0}_probseg.json {0}_probseg.nii.gz "
@@ -410,7 +410,7 @@ def test_whatever_breaks_in_one_study_the_others_are_done(
     assert [line.split(": done in")[0] for line in done.err.splitlines()[:2]] == ["[1/9] a", "[9/9] z"]
     assert len(done.err.splitlines()) == len(ERRORS) + 3 and "Traceback" not in done.err
     assert "7 of 9 studies failed" in done.err
-    assert "unforeseen RuntimeError in pipeline/studies.py, line" in done.err  # which called what the test broke
+    assert "unforeseen RuntimeError in run/segment.py, line" in done.err  # which called what the test broke
     assert "Exception thrown: ITK ERROR: image is empty. This is a defect" in done.err
     assert sorted(path.name for path in out.iterdir()) == ["a", "z"]
 

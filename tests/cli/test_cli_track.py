@@ -16,10 +16,10 @@ from heads import head_grid, head_image
 from scipy import ndimage
 
 from brats_seg.core.study import MRSequence
-from brats_seg.io.visits import find_patients
-from brats_seg.pipeline import SegmentOptions
-from brats_seg.pipeline.follow import FollowOptions
-from brats_seg.pipeline.follow_cohort import CohortRun, PatientJob, patient_task
+from brats_seg.files.visits import find_patients
+from brats_seg.run import SegmentOptions
+from brats_seg.run.cohort import CohortRun, PatientJob, patient_task
+from brats_seg.run.track import FollowOptions
 
 SEQUENCES = (MRSequence.T1CE, MRSequence.FLAIR)
 SPACING_MM = (3.0, 3.0, 3.0)

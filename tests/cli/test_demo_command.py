@@ -12,9 +12,9 @@ from cli_studies import Outcome
 from test_cli_track import GROWTH, write_dates, write_visit
 
 from brats_seg.cli.demo import comparison
-from brats_seg.models import bundle
-from brats_seg.verification import demo
-from brats_seg.verification.phantom_dataset import DatasetOptions
+from brats_seg.models import card as bundle
+from brats_seg.phantom import demo
+from brats_seg.phantom.dataset import DatasetOptions
 
 Cli = Callable[..., Outcome]
 TRUTH_ML: Mapping[str, float] = {"WT": 20.6, "TC": 7.2, "ET": 5.8}

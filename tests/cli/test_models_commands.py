@@ -21,7 +21,7 @@ from small_models import NETWORK, small_card
 
 from brats_seg.core.study import MRSequence
 from brats_seg.models.assemble import assemble
-from brats_seg.models.bundle import PostprocessConfig
+from brats_seg.models.card import PostprocessConfig
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 
 HEARS = replace(NETWORK, in_channels=7)
@@ -152,7 +152,7 @@ def test_the_bundle_is_what_monai_specifies(monai_bundle: Path) -> None:
     ports = metadata["network_data_format"]
     assert list(ports["inputs"]["image"]["channel_def"].values()) == ["T1", "T1CE", "T2", "FLAIR"]
     assert "random weights" in (monai_bundle / "docs" / "README.md").read_text()
-    for room in ("core", "io", "preprocessing", "networks", "models", "inference"):
+    for room in ("core", "files", "imaging", "networks", "models", "segment", "exchange"):
         for source in (Path(__file__).parents[2] / "brats_seg" / room).glob("*.py"):
             assert (monai_bundle / "brats_seg" / room / source.name).read_bytes() == source.read_bytes()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,33 +82,6 @@ def test_patients_are_the_same_with_one_process_and_with_two(cli: Cli, tmp_path:
     assert "0 visits made, 2 were there" in kept.out
 
 
-def test_the_report_is_written(cli: Cli, out: Path, blind_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brats_seg.verification import phantom_bench, phantom_verify
-    from brats_seg.verification.phantom_bench import BenchSize
-    from brats_seg.verification.phantom_objects import ObjectOptions
-    from brats_seg.verification.phantom_trials import Condition, TrialSize
-
-    monkeypatch.setattr(phantom_bench, "OBJECTS", (ObjectOptions("sphere", diameter_mm=8),))
-    tiny = phantom_verify.VerifySize(
-        BenchSize(samples=4, pairs=2),
-        TrialSize(patients=1, repeated=1, conditions=(Condition("3 mm", 3.0),)),
-        1,
-        "quick",
-    )
-    monkeypatch.setattr(phantom_verify, "CHANGE_CONDITIONS", ("standard",))
-    monkeypatch.setattr(phantom_verify, "QUICK", tiny)
-    ended = cli("phantom", "verify", "-o", out, "--quick", "--model", blind_model, "--json")
-    assert ended.code == 0, ended.err
-    checks = ended.json["checks"]
-    assert checks[1]["is_met"] is True and "partial-volume-aware" in checks[1]["what"]
-    assert {"phantom_verify.html", "phantom_results.md", "objects.csv", "repeatability.csv", "run.json"} <= set(
-        entries(out)
-    )
-    assert "1 fresh phantoms" in (out / "phantom_results.md").read_text()
-    assert "<img" in (out / "phantom_verify.html").read_text()
-    assert json.loads((out / "run.json").read_text())["outputs"]
-
-
 def test_help_names_every_object_and_defect(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli("phantom", "--help")
@@ -117,7 +89,7 @@ def test_help_names_every_object_and_defect(cli: Cli, capsys: pytest.CaptureFixt
     from brats_seg.cli.phantom import DEFECTS, KINDS, OBJECTS
     from brats_seg.phantom.course import PatientKind
     from brats_seg.phantom.defects import ALL
-    from brats_seg.verification.phantom_objects import KINDS as OBJECT_KINDS
+    from brats_seg.phantom.reference import KINDS as OBJECT_KINDS
 
     assert tuple(kind.value for kind in ALL) == DEFECTS
     assert {kind.value for kind in PatientKind} == set(KINDS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import (
+from brats_seg.core.regions import (
     REGIONS,
     SCHEMAS,
     Region,

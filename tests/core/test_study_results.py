@@ -11,8 +11,8 @@ from strategies import affine_of
 
 from brats_seg.core import errors
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, Region
-from brats_seg.core.results import Measurements, Probabilities, RegionVolume, Segmentation
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, Region
 from brats_seg.core.study import (
     MRSequence,
     PreparationRecord,
@@ -20,7 +20,7 @@ from brats_seg.core.study import (
     RegistrationRecord,
     Study,
 )
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.visit import Measurements, Probabilities, RegionVolume, Segmentation
 from brats_seg.core.words import counted
 
 GRID = Grid((3, 4, 5), np.eye(4))

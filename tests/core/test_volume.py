@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import ORIENTATIONS, affine_of, grids
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.grid import Grid, Volume
 
 FEW = settings(max_examples=25, deadline=None)
 SMALL = grids(min_side=2, max_side=6)

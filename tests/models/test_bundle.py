@@ -14,7 +14,7 @@ from small_models import small_model
 
 from brats_seg.core.errors import ModelError, OutputError
 from brats_seg.models.assemble import copy_model
-from brats_seg.models.bundle import (
+from brats_seg.models.card import (
     CARD,
     ModelBundle,
     PostprocessConfig,
@@ -24,7 +24,7 @@ from brats_seg.models.bundle import (
     installed_models,
     read_bundle,
 )
-from brats_seg.models.engines import build_network
+from brats_seg.models.engine import build_network
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 from small_models import small_model
 
 from brats_seg.core.errors import DeviceError, ModelError, UsageError
-from brats_seg.models import engines
-from brats_seg.models.bundle import ModelBundle, read_bundle
-from brats_seg.models.engines import OpenVINOEngine, TorchEngine, choose_engine, open_engine
+from brats_seg.models import engine as engines
+from brats_seg.models.card import ModelBundle, read_bundle
+from brats_seg.models.engine import OpenVINOEngine, TorchEngine, choose_engine, open_engine
 
 
 @pytest.fixture(scope="module")

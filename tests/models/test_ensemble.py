@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from small_models import small_model
 
 from brats_seg.core.errors import ModelError
-from brats_seg.inference.monai_parts import StagedNetwork
+from brats_seg.exchange.exporting import export_onnx
+from brats_seg.exchange.monai_parts import StagedNetwork
 from brats_seg.models.assemble import write_model
-from brats_seg.models.bundle import CARD, ModelBundle, read_bundle, write_card
-from brats_seg.models.engines import build_network
+from brats_seg.models.card import CARD, ModelBundle, read_bundle, write_card
+from brats_seg.models.engine import build_network
 from brats_seg.models.ensemble import add_members, join_stages
-from brats_seg.models.exporting import export_onnx
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from small_models import small_model
 
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.models.bundle import ModelCard, read_bundle, write_card
+from brats_seg.models.card import ModelCard, read_bundle, write_card
 
 WITHOUT_FLAIR = (MRSequence.T1, MRSequence.T1CE, MRSequence.T2)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, Study
-from brats_seg.core.volume import Grid, Volume
-from brats_seg.io.discover import find_study
-from brats_seg.io.load import load_study
-from brats_seg.io.write import write_volume
+from brats_seg.files.find import find_study
+from brats_seg.files.load import load_study
+from brats_seg.files.write import write_volume
 from brats_seg.phantom import AcquisitionConfig, AnatomyConfig, PhantomConfig, TumourConfig, make_phantom
 from brats_seg.phantom.defects import (
     ALL,
@@ -27,7 +27,7 @@ from brats_seg.phantom.defects import (
     kinds_named,
     slice_axis,
 )
-from brats_seg.preprocessing.prepare import prepare
+from brats_seg.segment.prepare import prepare
 from tests.strategies import affine_of
 
 T1, T1CE, T2, FLAIR = SEQUENCES

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.flow import BrainSpace, Mass, exponential, least_determinant
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import DEFAULT_SCHEMA, Region, Structure
+from brats_seg.core.grid import Grid
+from brats_seg.core.regions import DEFAULT_SCHEMA, Region, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Grid
 from brats_seg.phantom import (
     AcquisitionConfig,
     AnatomyConfig,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom import Blob, Box, Ellipsoid, Pair, Shape, Shell, pair_of_spheres, sphere
 from brats_seg.phantom.objects import NO_WAVES, Waves, inside_shares
 from tests.strategies import affine_of

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.phantom.partition import CELLS, Level, Partition
 
 SHAPE = (40, 36, 32)

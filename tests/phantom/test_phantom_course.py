@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.labels import DEFAULT_SCHEMA, Region, Structure
+from brats_seg.core.grid import Grid
+from brats_seg.core.regions import DEFAULT_SCHEMA, Region, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Grid
 from brats_seg.phantom import (
     AcquisitionConfig,
     AnatomyConfig,

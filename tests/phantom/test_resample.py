@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import expand, smooth_noise
 from brats_seg.phantom.resample import cropped, reached_box, resample_box

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.imaging.brain import check_skull_stripped
 from brats_seg.phantom.skull import Layer, Skull, add_skull, draw_skull, head_layers
-from brats_seg.preprocessing.brain import check_skull_stripped
-from brats_seg.preprocessing.prepare import prepare
+from brats_seg.segment.prepare import prepare
 
 SPACING_MM = 3.0
 RADII_MM = np.array([66.0, 84.0, 60.0])

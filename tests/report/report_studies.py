@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema, Region
-from brats_seg.core.results import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, StudyResult
+from brats_seg.core.grid import Volume
+from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.core.volume import Volume
+from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, StudyResult
 
 CARD = {
     "name": "unit-test net",

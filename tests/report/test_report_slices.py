@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brats_seg.core.volume import Volume
+from brats_seg.core.grid import Volume
 from brats_seg.report.canvas import Canvas, outlines
 from brats_seg.report.slices import (
     AXIAL,

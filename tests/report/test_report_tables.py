@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_studies import make_result
 
-from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, Structure
 from brats_seg.core.palette import REGION_COLOURS, structure_colour
-from brats_seg.core.results import RegionVolume
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, Structure
+from brats_seg.core.visit import RegionVolume
 from brats_seg.report import tables
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brats_seg.core.labels import SCHEMAS
-from brats_seg.core.volume import Volume
+from brats_seg.core.grid import Volume
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
 from brats_seg.report.slices import window_of
 from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, render_timeline

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from tests.strategies import affine_of
 
 Inside = Callable[[np.ndarray], np.ndarray]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from brats_seg.core.results import Diameters
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.visit import Diameters
 from brats_seg.volumetrics.diameters import measure_diameters, measuring_axis, measuring_plane
 from brats_seg.volumetrics.outline import CAVITY_EDGE, crosses, outline_segments
 from tests.strategies import grids

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brats_seg.core.results import Diameters
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.visit import Diameters
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
 from tests.strategies import grids

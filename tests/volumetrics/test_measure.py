@@ -11,12 +11,12 @@ import pytest
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.labels import REGIONS, SCHEMAS, Region
-from brats_seg.core.results import Probabilities, Segmentation
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.regions import REGIONS, SCHEMAS, Region
 from brats_seg.core.study import MRSequence
-from brats_seg.core.volume import Grid, Volume
+from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.volumetrics.intervals import IntervalModel
 from brats_seg.volumetrics.measure import NOTE_WITHOUT_T1CE, ambiguous_volumes_ml, joined_measure, measure_segmentation
-from brats_seg.volumetrics.uncertainty import IntervalModel
 from tests.volumetrics.objects import grid_of, sphere, world_points
 
 GRID = grid_of("LPS", (1, 1, 2), (6, -4, 9), extent_mm=56)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError, ModelError
-from brats_seg.volumetrics.uncertainty import (
+from brats_seg.volumetrics.intervals import (
     IntervalModel,
     ambiguous_volume_ml,
     conformal_quantile,

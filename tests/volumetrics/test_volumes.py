@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brats_seg.core.volume import Grid
+from brats_seg.core.grid import Grid
 from brats_seg.volumetrics.volumes import (
     bounding_box,
     dilate_box,

@@ -1,0 +1,195 @@
+"""Do probabilities mean what they say: reliability curve, ECE, Brier score, temperature scaling.
+
+Counts are kept in bins that add up, so a whole data set is judged without holding its voxels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from brats_seg.core.errors import InputError
+from brats_seg.evaluate.overlap import Mask
+from brats_seg.evaluate.surface import Spacing
+from brats_seg.imaging.boxes import bounding_box
+
+BINS = 15
+"""Bins of equal width between 0 and 1 (Guo et al., ICML 2017, use 15)."""
+
+TEMPERATURE_RANGE = (0.02, 50.0)
+"""Temperatures tried. One at either end means that there is none to find."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationCounts:
+    """Voxels by predicted probability.
+
+    Attributes:
+        voxels: ``(B,)`` voxels in each bin.
+        probability_sum: ``(B,)`` sum of their probabilities.
+        positives: ``(B,)`` how many are in the reference.
+        squared_error_sum: sum of (probability - truth)^2 over all voxels.
+    """
+
+    voxels: NDArray[np.int64]
+    probability_sum: NDArray[np.float64]
+    positives: NDArray[np.int64]
+    squared_error_sum: float
+
+    def __add__(self, other: CalibrationCounts) -> CalibrationCounts:
+        return CalibrationCounts(
+            self.voxels + other.voxels,
+            self.probability_sum + other.probability_sum,
+            self.positives + other.positives,
+            self.squared_error_sum + other.squared_error_sum,
+        )
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """One point of a reliability curve.
+
+    Attributes:
+        low: lower edge of the bin.
+        high: upper edge.
+        voxels: in the bin.
+        mean_probability: what was predicted; NaN if the bin is empty.
+        observed: share that is in the reference; NaN if the bin is empty.
+    """
+
+    low: float
+    high: float
+    voxels: int
+    mean_probability: float
+    observed: float
+
+
+def count_calibration(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -> CalibrationCounts:
+    """Sort voxels into bins of equal width.
+
+    Args:
+        probability: any shape, 0 to 1.
+        truth: the same shape, boolean.
+        bins: number of bins; a probability of exactly 1 belongs to the last.
+
+    Raises:
+        InputError: if the shapes differ or a probability is not between 0 and 1.
+    """
+    p = np.asarray(probability, np.float64).ravel()
+    y = np.asarray(truth, np.bool_).ravel()
+    if p.shape != y.shape:
+        raise InputError(f"{p.size} probabilities do not fit {y.size} truths")
+    if p.size and not (p.min() >= 0 and p.max() <= 1):
+        raise InputError(f"probabilities lie in 0..1, not in {p.min():g}..{p.max():g}")
+    index = np.minimum((p * bins).astype(np.int64), bins - 1)
+    return CalibrationCounts(
+        voxels=np.bincount(index, minlength=bins).astype(np.int64),
+        probability_sum=np.bincount(index, weights=p, minlength=bins).astype(np.float64),
+        positives=np.bincount(index[y], minlength=bins).astype(np.int64),
+        squared_error_sum=float(np.square(p - y).sum()),
+    )
+
+
+def expected_calibration_error(counts: CalibrationCounts) -> float:
+    """Mean gap between predicted probability and observed share, each bin weighted by its voxels (ECE).
+
+    Naeini et al., AAAI 2015. NaN without voxels.
+    """
+    total = int(counts.voxels.sum())
+    if total == 0:
+        return math.nan
+    return float(np.abs(counts.probability_sum - counts.positives).sum()) / total
+
+
+def brier_score(counts: CalibrationCounts) -> float:
+    """Mean squared gap between probability and truth, 0 to 1 (Brier, Mon Weather Rev 1950;78:1). NaN without voxels."""
+    total = int(counts.voxels.sum())
+    return counts.squared_error_sum / total if total else math.nan
+
+
+def reliability_curve(counts: CalibrationCounts) -> list[ReliabilityBin]:
+    """Predicted probability against observed share, bin by bin."""
+    bins = len(counts.voxels)
+    curve = []
+    for i, (n, total, positives) in enumerate(
+        zip(counts.voxels, counts.probability_sum, counts.positives, strict=True)
+    ):
+        mean, observed = (float(total / n), float(positives / n)) if n else (math.nan, math.nan)
+        curve.append(ReliabilityBin(i / bins, (i + 1) / bins, int(n), mean, observed))
+    return curve
+
+
+def tumour_band(reference: Mask, spacing_mm: Spacing, *, width_mm: float = 10.0) -> Mask:
+    """The tumour and everything up to ``width_mm`` around it, measured between voxel centres.
+
+    Over a whole head nearly all voxels are trivially right, and any network looks calibrated.
+
+    Args:
+        reference: ``(X, Y, Z)`` bool.
+        spacing_mm: distance of voxel centres along each array axis.
+        width_mm: how far the band reaches.
+
+    Returns:
+        ``(X, Y, Z)`` bool; empty for an empty reference.
+    """
+    band = np.zeros(reference.shape, np.bool_)
+    box = bounding_box(reference, margin=math.ceil(width_mm / min(spacing_mm)))
+    if box is not None:
+        band[box] = ndimage.distance_transform_edt(~reference[box], sampling=spacing_mm) <= width_mm
+    return band
+
+
+def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
+    """The temperature T for which ``sigmoid(logit / T)`` fits the truth best (Guo et al., ICML 2017).
+
+    Minimises the mean negative log-likelihood over log T; it is convex in 1 / T, so there is one minimum.
+    Fit it on cases that the network was not trained on and that are not scored with it.
+
+    Args:
+        logits: any shape, not infinite.
+        truth: the same shape, boolean.
+
+    Raises:
+        InputError: if the shapes differ, a logit is not finite, only one class is there, or the logits
+            separate the classes perfectly or not at all, so that no temperature is best.
+    """
+    x = np.asarray(logits, np.float64).ravel()
+    y = np.asarray(truth, np.bool_).ravel()
+    if x.shape != y.shape:
+        raise InputError(f"{x.size} logits do not fit {y.size} truths")
+    if not np.isfinite(x).all():
+        raise InputError("a temperature needs finite logits; clip probabilities before taking their logit")
+    if y.all() or not y.any():
+        raise InputError("a temperature needs voxels inside and outside the tumour; take cases that have both")
+    # -log p(truth) = log(1 + exp(-margin / T)) with the margin positive where the logit has the right sign.
+    margin = np.where(y, x, -x)
+
+    def loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0.0, -margin / math.exp(log_temperature)).mean())
+
+    low, high = (math.log(t) for t in TEMPERATURE_RANGE)
+    best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x)
+    if best - low < 1e-3 or high - best < 1e-3:
+        raise InputError(
+            f"no temperature between {TEMPERATURE_RANGE[0]:g} and {TEMPERATURE_RANGE[1]:g} is best: the logits "
+            "separate tumour and background perfectly, or not at all. Fit on more cases that were not trained on."
+        )
+    return math.exp(best)
+
+
+def apply_temperature(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities ``sigmoid(logit / T)``.
+
+    Raises:
+        InputError: if the temperature is not positive.
+    """
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise InputError(f"a temperature is positive, not {temperature:g}")
+    probabilities: NDArray[np.float64] = expit(np.asarray(logits, np.float64) / temperature)
+    return probabilities

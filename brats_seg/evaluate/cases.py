@@ -1,0 +1,238 @@
+"""Every score of one case: a predicted label map against an expert's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Volume
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, LabelSchema, Region
+from brats_seg.core.visit import Probabilities
+from brats_seg.evaluate import overlap, surface
+from brats_seg.evaluate.calibration import CalibrationCounts, count_calibration, tumour_band
+from brats_seg.evaluate.lesionwise import LESIONWISE_SETTINGS, LesionScore, LesionWiseSettings, score_lesions
+from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, Mask
+from brats_seg.evaluate.snapshot import Snapshot, region_bits, take_snapshot
+from brats_seg.imaging.boxes import Box, bounding_box
+
+NSD_TOLERANCE_MM = 1.0
+"""Tolerance of the column ``nsd_1mm``."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What an evaluation depends on; printed in its report.
+
+    Attributes:
+        lesionwise: the challenge task whose lesion-wise settings are used.
+        policy: what empty masks count.
+        level: coverage of every interval.
+        resamples: bootstrap samples.
+        band_mm: how far around the tumour calibration is judged.
+        tumour_from_ml: a study is called a tumour if more than this was predicted.
+        large_enhancing_ml: means are given for all cases, and for those with at least this much enhancing tumour.
+        worst_cases: how many cases get a picture.
+
+    Raises:
+        InputError: if a value makes no sense.
+    """
+
+    lesionwise: LesionWiseSettings = LESIONWISE_SETTINGS["GLI"]
+    policy: EmptyMaskPolicy = BRATS_2023
+    level: float = 0.95
+    resamples: int = 2000
+    band_mm: float = 10.0
+    tumour_from_ml: float = 0.0
+    large_enhancing_ml: float = 2.0
+    worst_cases: int = 6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise InputError(f"the level of an interval lies between 0 and 1, not {self.level:g}")
+        if self.resamples < 1 or self.worst_cases < 0:
+            raise InputError(f"resamples ({self.resamples}) and worst cases ({self.worst_cases}) cannot be negative")
+        if min(self.band_mm, self.tumour_from_ml, self.large_enhancing_ml) < 0:
+            raise InputError("band_mm, tumour_from_ml and large_enhancing_ml cannot be negative")
+
+
+@dataclass(frozen=True, eq=False)
+class CasePair:
+    """A prediction and its reference on one grid.
+
+    Attributes:
+        case: id, unique in an evaluation.
+        prediction: label map.
+        reference: label map on the same grid.
+        prediction_schema: meaning of the prediction's numbers.
+        reference_schema: meaning of the reference's numbers.
+        probabilities: on the same grid, if calibration is to be judged.
+        image: background for pictures, on the same grid.
+        trained_on: whether the prediction is of a model that was trained on this study; None where nothing tells.
+
+    Raises:
+        InputError: if anything lies on another grid than the reference.
+    """
+
+    case: str
+    prediction: Volume
+    reference: Volume
+    prediction_schema: LabelSchema = DEFAULT_SCHEMA
+    reference_schema: LabelSchema = DEFAULT_SCHEMA
+    probabilities: Probabilities | None = None
+    image: Volume | None = None
+    trained_on: bool | None = None
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Regions that both label maps tell; of any other an empty mask is no finding."""
+        return tuple(r for r in self.reference_schema.regions if r in self.prediction_schema.regions)
+
+    def __post_init__(self) -> None:
+        if not self.regions:
+            raise InputError(
+                f"{self.prediction_schema.name} and {self.reference_schema.name} have no region in common to score"
+            )
+        others = {"prediction": self.prediction, "probabilities": self.probabilities, "image": self.image}
+        for name, value in others.items():
+            if value is not None and not value.grid.same_as(self.reference.grid):
+                raise InputError(
+                    f"the {name} ({value.grid.describe()}) does not lie on the grid of the reference "
+                    f"({self.reference.grid.describe()})"
+                )
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """One region of one case; one row of the table of cases. Units are in the names."""
+
+    case: str
+    region: str
+    dice: float
+    hd95_mm: float
+    hd95_brats2023_mm: float
+    nsd_1mm: float
+    average_distance_mm: float
+    sensitivity: float
+    specificity: float
+    precision: float
+    reference_ml: float
+    predicted_ml: float
+    volume_error_ml: float
+    volume_error_percent: float
+    lesionwise_dice: float
+    lesionwise_hd95_mm: float
+    lesions: int
+    lesions_found: int
+    lesions_missed: int
+    lesions_false: int
+    trained_on: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CaseScores:
+    """All scores of one case.
+
+    Attributes:
+        regions: one for each of WT, TC, ET that both label maps tell.
+        lesions: lesions of the reference by region.
+        calibration: counts by region; empty without probabilities.
+        snapshot: the slice where prediction and reference differ most.
+    """
+
+    regions: tuple[RegionScore, ...]
+    lesions: dict[Region, tuple[LesionScore, ...]]
+    calibration: dict[Region, CalibrationCounts]
+    snapshot: Snapshot
+
+
+def evaluate_case(pair: CasePair, *, settings: EvaluationSettings | None = None) -> CaseScores:
+    """Score one case.
+
+    Everything is computed inside the box that holds both tumours, so the cost follows the tumour and not
+    the image.
+
+    Raises:
+        InputError: if a label map holds numbers its schema does not know.
+    """
+    settings = settings or EvaluationSettings()
+    found, truth = pair.prediction.data, pair.reference.data
+    box = bounding_box((found != 0) | (truth != 0)) or tuple(slice(0, 1) for _ in found.shape)
+    predicted = _region_masks(pair.prediction, pair.prediction_schema, box, f"{pair.case}, prediction")
+    expected = _region_masks(pair.reference, pair.reference_schema, box, f"{pair.case}, reference")
+
+    scores, lesions = [], {}
+    for region in pair.regions:
+        score, lesions[region] = _score_region(pair, region, (predicted[region], expected[region]), settings)
+        scores.append(score)
+    calibration = band_calibration(pair, settings.band_mm)
+    mean_dice = float(np.mean([score.dice for score in scores]))
+    bits = [_uncropped(pair.reference, region_bits(masks), box) for masks in (predicted, expected)]
+    return CaseScores(
+        tuple(scores), lesions, calibration, take_snapshot(pair.case, mean_dice, bits[0], bits[1], pair.image)
+    )
+
+
+def _score_region(
+    pair: CasePair, region: Region, masks: tuple[Mask, Mask], settings: EvaluationSettings
+) -> tuple[RegionScore, tuple[LesionScore, ...]]:
+    """Scores of one region inside the cropped box, ``masks`` being prediction and reference."""
+    grid, policy = pair.reference.grid, settings.policy
+    counts = overlap.count_voxels(*masks, outside=pair.reference.data.size - masks[0].size)
+    voxels = surface.voxel_surface_distances(*masks, grid.spacing_mm)
+    areas = surface.area_surface_distances(*masks, grid.spacing_mm)
+    lesionwise = score_lesions(*masks, grid.spacing_mm, settings=settings.lesionwise, policy=policy)
+    score = RegionScore(
+        case=pair.case,
+        region=region.abbreviation,
+        dice=overlap.dice(counts, policy=policy),
+        hd95_mm=surface.hd95_mm(voxels, policy=policy),
+        hd95_brats2023_mm=surface.hd95_brats2023_mm(areas, policy=policy),
+        nsd_1mm=surface.normalised_surface_distance(areas, tolerance_mm=NSD_TOLERANCE_MM, policy=policy),
+        average_distance_mm=surface.average_surface_distance_mm(voxels, policy=policy),
+        sensitivity=overlap.sensitivity(counts, policy=policy),
+        specificity=overlap.specificity(counts, policy=policy),
+        precision=overlap.precision(counts, policy=policy),
+        reference_ml=counts.reference * grid.voxel_ml,
+        predicted_ml=counts.predicted * grid.voxel_ml,
+        volume_error_ml=overlap.volume_error_ml(counts, grid.voxel_ml),
+        volume_error_percent=overlap.volume_error_percent(counts, policy=policy),
+        lesionwise_dice=lesionwise.dice,
+        lesionwise_hd95_mm=lesionwise.hd95_mm,
+        lesions=len(lesionwise.kept),
+        lesions_found=lesionwise.true_positives,
+        lesions_missed=lesionwise.false_negatives,
+        lesions_false=lesionwise.false_positives,
+        trained_on=pair.trained_on,
+    )
+    return score, lesionwise.lesions
+
+
+def _region_masks(labels: Volume, schema: LabelSchema, box: Box, where: str) -> dict[Region, Mask]:
+    cropped = labels.data[box]
+    try:
+        schema.check(cropped)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return {region: schema.region_mask(cropped, region) for region in REGIONS}
+
+
+def band_calibration(pair: CasePair, band_mm: float) -> dict[Region, CalibrationCounts]:
+    """Counts of each region in the band around the reference's whole tumour; empty without probabilities."""
+    probabilities = pair.probabilities
+    if probabilities is None:
+        return {}
+    whole = pair.reference_schema.region_mask(pair.reference.data, Region.WT)
+    band = tumour_band(whole, pair.reference.grid.spacing_mm, width_mm=band_mm)
+    labels = pair.reference.data[band]
+    return {
+        region: count_calibration(probabilities.region(region)[band], pair.reference_schema.region_mask(labels, region))
+        for region in pair.regions
+    }
+
+
+def _uncropped(like: Volume, values: np.ndarray, box: Box) -> Volume:
+    whole = np.zeros(like.data.shape, values.dtype)
+    whole[box] = values
+    return like.with_data(whole)

@@ -1,0 +1,197 @@
+"""Reading scans and label maps from NIfTI files.
+
+Every way a file can be wrong is an :class:`InputError` that says what to do; see also :mod:`brats_seg.files.header`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.grid import Array, Volume
+from brats_seg.files.header import NiftiFile, SpatialForms, VolumesError, file_bytes, sizes_text
+
+MAX_LABEL_VALUES = 32
+"""An image of whole numbers with no more distinct values than this is taken for a label map. Real scans reduced
+to 8 bits hold more than 100, label maps of tumours up to 6."""
+MIN_OUTSIDE = 0.01
+"""Least share of voxels without a number that is a background; fewer are damage."""
+WHOLE_TOLERANCE = 1e-3
+"""How far a label may lie from a whole number: masks stored with a scale factor read back slightly off."""
+
+_MASK_HINT = "{what}: it looks like a label map (mask) and not like a scan. Pass the scan; masks go to measure."
+
+
+@dataclass(frozen=True, eq=False)
+class ReadResult:
+    """A file that was read.
+
+    Attributes:
+        volume: voxels and grid.
+        sha256: checksum of the file's bytes.
+        forms: the file's own statement of its geometry.
+        notes: what was noticed, in words; never a name or a path.
+    """
+
+    volume: Volume
+    sha256: str
+    forms: SpatialForms
+    notes: tuple[str, ...] = ()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    return hashlib.sha256(file_bytes(path)).hexdigest()
+
+
+def read_volume(path: Path, *, allow_missing_orientation: bool = False) -> Volume:
+    """An MRI volume, float32 with the header's scaling applied.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        allow_missing_orientation: accept a file without qform and sform (see :func:`read_image`).
+
+    Raises:
+        InputError: if the file is anything but one readable 3D scan with an orientation.
+    """
+    return read_image(path, allow_missing_orientation=allow_missing_orientation).volume
+
+
+def read_image(path: Path, *, allow_missing_orientation: bool = False, volume: int | None = None) -> ReadResult:
+    """An MRI volume with its checksum and what was noticed while reading.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        allow_missing_orientation: where qform and sform are both absent, assume what nibabel assumes (rows run
+            from right to left, the origin in the centre) and add a note, instead of refusing the file.
+        volume: which volume of a 4D file; None for a 3D file.
+
+    Raises:
+        InputError: if the file is anything but one readable 3D scan with an orientation.
+    """
+    file = NiftiFile.read(path)
+    file.volume = volume
+    grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
+    if min(grid.shape) < 2:
+        raise file.refuse(f"it holds a single slice ({sizes_text(grid.shape)}). Pass the whole 3D scan.")
+    if str(file.header.get_intent("code")[0]) == "1002":
+        raise file.refuse(_MASK_HINT.format(what="its header calls it a label map"))
+    with np.errstate(over="ignore"):
+        data = file.scaled(file.voxels(grid.shape)).astype(np.float32, order="C")
+    data = _finite(data, file)
+    low, high = float(data.min()), float(data.max())
+    if low == high:
+        what = "every voxel is 0" if low == 0 else f"every voxel holds the same value ({low:g})"
+        raise file.refuse(f"{what}, so there is nothing to see. Export the scan again.")
+    few = _few_whole_values(data)
+    if few is not None:
+        shown = ", ".join(f"{value:g}" for value in few[:8]) + (", …" if len(few) > 8 else "")
+        raise file.refuse(_MASK_HINT.format(what=f"it holds only the whole numbers {shown}"))
+    sha256 = file.sha256 if volume is None else volume_sha256(file.sha256, volume)
+    return ReadResult(Volume(data, grid), sha256, forms, tuple(file.notes))
+
+
+def volume_sha256(sha256: str, volume: int) -> str:
+    """Checksum of one volume of a file with this checksum."""
+    return hashlib.sha256(f"{sha256}:{volume}".encode()).hexdigest()
+
+
+def read_label_map(path: Path, *, allow_missing_orientation: bool = False) -> Volume:
+    """A label map: uint8, or int16 where a number is above 255.
+
+    Raises:
+        InputError: as :func:`read_label_result`.
+    """
+    return read_label_result(path, allow_missing_orientation=allow_missing_orientation).volume
+
+
+def read_label_result(path: Path, *, allow_missing_orientation: bool = False) -> ReadResult:
+    """A label map with its checksum and notes. A map without any label is valid: nothing was found.
+
+    Raises:
+        InputError: if the file cannot be read as one 3D volume, or its values are not whole numbers
+            from 0 to 32767.
+    """
+    file = NiftiFile.read(path)
+    try:
+        grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
+    except VolumesError:
+        sizes = file.sizes()
+        raise file.refuse(
+            f"it holds {int(np.prod(sizes[3:]))} volumes ({sizes_text(sizes)}), one for each region or label (one-hot) "
+            "or probabilities. Make one 3D label map of it, for example with numpy of volumes WT, TC and ET: "
+            "labels = 2 * (WT > 0.5); labels[TC > 0.5] = 1; labels[ET > 0.5] = 3, which is schema brats2023; of one "
+            "volume for each label: labels = numpy.argmax(volumes, axis)."
+        ) from None
+    data = file.scaled(file.voxels(grid.shape))
+    if data.dtype.kind == "f":
+        data = _finite(data, file)
+        whole = np.rint(data)
+        broken = np.abs(data - whole) > WHOLE_TOLERANCE
+        if broken.any():
+            raise file.refuse(
+                f"{int(broken.sum())} voxels are not whole numbers (for example {data[broken][0]:.4g}), so it is an "
+                "image or a probability map, or a label map that was resampled with interpolation. "
+                "Pass the label map itself; to resample one, use nearest neighbours."
+            )
+        data = whole
+    low, high = int(data.min()), int(data.max())
+    if low < 0 or high > np.iinfo(np.int16).max:
+        raise file.refuse(f"its values run from {low} to {high}; labels are 0 to 32767. Is it an image?")
+    labels = np.ascontiguousarray(data, dtype=np.uint8 if high <= 255 else np.int16)
+    return ReadResult(Volume(labels, grid), file.sha256, forms, tuple(file.notes))
+
+
+def read_forms(path: Path) -> SpatialForms:
+    """The geometry statement of a file's header, without its voxels; for writing results the same way.
+
+    Raises:
+        InputError: if it is not a readable NIfTI file.
+    """
+    return NiftiFile.read(path, header_only=True).forms()
+
+
+def _finite(data: Array, file: NiftiFile) -> Array:
+    """The values, 0 where NaN marks what lies outside the field of view; anything else without a number is refused."""
+    finite = np.isfinite(data)
+    if finite.all():
+        return data
+    missing = np.isnan(data)
+    nan = int(np.count_nonzero(missing))
+    infinite = int(data.size - np.count_nonzero(finite)) - nan
+    if not infinite and MIN_OUTSIDE <= nan / data.size < 1 and _reaches_edge(missing):
+        file.notes.append(f"{nan / data.size:.0%} of the voxels, all at the edge of the image, hold NaN; read as 0")
+        return np.where(missing, data.dtype.type(0), data)
+    found = " and ".join(f"{n} {what}" for n, what in ((nan, "NaN"), (infinite, "infinite")) if n)
+    raise file.refuse(
+        f"{found} of {data.size} voxels hold no usable number. Set them to 0 "
+        "(numpy.nan_to_num, or fslmaths IN -nan OUT) after finding out where they came from."
+    )
+
+
+def _reaches_edge(mask: NDArray[np.bool_]) -> bool:
+    """Whether every connected part of a mask reaches the edge of the array."""
+    parts, count = ndimage.label(mask)
+    faces = [np.take(parts, place, axis) for axis in range(3) for place in (0, -1)]
+    touching = set(np.unique(np.concatenate([face.ravel() for face in faces]))) - {0}
+    return bool(len(touching) == count)
+
+
+def _few_whole_values(data: Array) -> NDArray[np.generic] | None:
+    """The distinct values if they are few and all whole numbers, else None."""
+    # Most images show many values in a small sample, which spares sorting all voxels.
+    flat = data.ravel()
+    for sample in (flat[:: max(1, flat.size // 4096)], flat[:: max(1, flat.size // 262144)], flat):
+        values = np.unique(sample)
+        if len(values) > MAX_LABEL_VALUES or not np.equal(np.rint(values), values).all():
+            return None
+    return values

@@ -1,0 +1,208 @@
+"""Tables and records: volumes, lesions, ``run.json``.
+
+Millilitres are written with 4 decimals, millimetres with 2, booleans as true and false, what is not known as an
+empty field (CSV) or null (JSON). Study ids are checked where studies are found, so no field needs quoting.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from brats_seg.core.visit import Lesion, Measurements, RegionVolume, RunRecord
+from brats_seg.files.output import write_text
+
+VOLUME_COLUMNS = (
+    *("study", "scan_date", "region", "volume_ml", "volume_pv_ml", "low_ml", "high_ml"),
+    *("level", "lesions", "touches_border"),
+)
+LESION_COLUMNS = (
+    *("study", "scan_date", "region", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm", "side"),
+    *("long_mm", "short_mm", "plane", "slice", "measurable", "touches_border"),
+)
+_ML_DECIMALS = 4
+_MM_DECIMALS = 2
+
+
+def write_volumes_csv(measurements: Measurements | Iterable[Measurements], path: Path) -> None:
+    """One row per region, of one study or of several.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    rows = [volume_row(m, volume) for m in _several(measurements) for volume in m.volumes]
+    write_text(path, _csv(VOLUME_COLUMNS, rows))
+
+
+def write_lesions_csv(measurements: Measurements | Iterable[Measurements], path: Path) -> None:
+    """One row per lesion, of one study or of several; centroids in RAS+ scanner millimetres.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    rows = [lesion_row(m, lesion) for m in _several(measurements) for lesion in m.lesions]
+    write_text(path, _csv(LESION_COLUMNS, rows))
+
+
+def write_volumes_json(measurements: Measurements, path: Path) -> None:
+    """The volumes of one study with their notes.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    rows = [{**volume_row(measurements, volume), "note": volume.note or None} for volume in measurements.volumes]
+    write_json({**_head(measurements), "volumes": rows}, path)
+
+
+def write_lesions_json(measurements: Measurements, path: Path) -> None:
+    """The lesions of one study, with the axis and the ends of their diameters.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    rows = []
+    for lesion in measurements.lesions:
+        found = lesion.diameters
+        ends = {
+            "long_ends_mm": [[_mm(v) for v in end] for end in found.long_ends_mm],
+            "short_ends_mm": [[_mm(v) for v in end] for end in found.short_ends_mm],
+        }
+        extra = {"axis": found.axis, "slices": found.slices, "box": lesion.box, **ends}
+        rows.append({**lesion_row(measurements, lesion), **extra})
+    write_json({**_head(measurements), "lesions": rows}, path)
+
+
+def write_json(value: object, path: Path) -> None:
+    """Any plain value as indented JSON; enumerations become their value, numpy numbers plain ones.
+
+    Raises:
+        OutputError: if it cannot be written.
+        TypeError: if it holds a path (outputs name no folder of this computer) or what JSON cannot hold.
+    """
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_run(record: RunRecord, path: Path) -> None:
+    """The run record; write it last, because it makes the result folder count as finished.
+
+    Raises:
+        OutputError: if it cannot be written.
+        TypeError: if it holds a path.
+    """
+    content = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
+    write_json(content, path)
+
+
+def volume_row(measurements: Measurements, volume: RegionVolume) -> dict[str, Any]:
+    """One row of the volumes table, rounded, in the order of :data:`VOLUME_COLUMNS`."""
+    is_told = volume.is_told
+    return {
+        "study": measurements.study_id,
+        "scan_date": measurements.scan_date or None,
+        "region": volume.region,
+        "volume_ml": _ml(volume.volume_ml if is_told else None),
+        "volume_pv_ml": _ml(volume.volume_pv_ml),
+        "low_ml": _ml(volume.low_ml),
+        "high_ml": _ml(volume.high_ml),
+        "level": volume.level,
+        "lesions": int(volume.lesions) if is_told else None,
+        "touches_border": bool(volume.touches_border) if is_told else None,
+    }
+
+
+def lesion_row(measurements: Measurements, lesion: Lesion) -> dict[str, Any]:
+    """One row of the lesions table, rounded, in the order of :data:`LESION_COLUMNS`."""
+    x, y, z = lesion.centroid_mm
+    return {
+        "study": measurements.study_id,
+        "scan_date": measurements.scan_date or None,
+        "region": lesion.region,
+        "lesion": int(lesion.number),
+        "volume_ml": _ml(lesion.volume_ml),
+        "x_mm": _mm(x),
+        "y_mm": _mm(y),
+        "z_mm": _mm(z),
+        "side": lesion.side or None,
+        "long_mm": _mm(lesion.diameters.long_mm),
+        "short_mm": _mm(lesion.diameters.short_mm),
+        "plane": lesion.diameters.plane,
+        "slice": int(lesion.diameters.slice_index),
+        "measurable": bool(lesion.measurable),
+        "touches_border": bool(lesion.touches_border),
+    }
+
+
+def plain(value: object) -> Any:
+    """A value made of dictionaries, lists, text, numbers, booleans and None only.
+
+    A number that is not finite becomes None, because JSON has none.
+
+    Raises:
+        TypeError: if it holds a path, or anything else that has no plain form.
+    """
+    if isinstance(value, Enum | np.generic | np.ndarray):
+        return plain(value.value if isinstance(value, Enum) else value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [plain(item) for item in value]
+        return sorted(items) if isinstance(value, set | frozenset) else items
+    if isinstance(value, PurePath):
+        raise TypeError("a record holds no path; write the name or the checksum instead")
+    raise TypeError(f"{type(value).__name__} has no plain form for JSON")
+
+
+def _several(measurements: Measurements | Iterable[Measurements]) -> Iterable[Measurements]:
+    return (measurements,) if isinstance(measurements, Measurements) else measurements
+
+
+def _head(measurements: Measurements) -> dict[str, Any]:
+    return {
+        "study": measurements.study_id,
+        "spacing_mm": [round(float(s), 6) for s in measurements.spacing_mm],
+        "notes": list(measurements.notes),
+    }
+
+
+def _csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_field(row[column]) for column in columns])
+    return stream.getvalue()
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _ml(value: float | None) -> float | None:
+    return None if value is None else _rounded(value, _ML_DECIMALS)
+
+
+def _mm(value: float) -> float:
+    return _rounded(value, _MM_DECIMALS)
+
+
+def _rounded(value: float, decimals: int) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"a measurement is {value}, which no table can hold")
+    # Adding zero turns -0.0 into 0.0.
+    return round(float(value), decimals) + 0.0

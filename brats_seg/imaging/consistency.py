@@ -1,0 +1,430 @@
+"""Whether the sequences of a study belong together and show a whole brain.
+
+One function, :func:`check_consistency`, for every command that looks at a study. It works on means over cells of
+about 4 mm and measures
+
+* agreement: whether borders inside the brain have the same direction in every sequence, better than where one is
+  shifted or mirrored (:mod:`brats_seg.imaging.structure`);
+* outline and coverage: which part of the brain each sequence shows, and what it shows beyond the others;
+* likeness: whether one image is a copy of another;
+* the brain: its volume, plane faces, and how it lies along its axes (:mod:`brats_seg.imaging.shape`);
+* names: whether the images show what they are called (:mod:`brats_seg.imaging.identify`).
+
+Limits were set on 30 BraTS studies and the mixed-up ones made of them, as ``tests/imaging/mixed_scans.py`` makes
+them. On 10 others 90 of 90 mixed-up studies were named; of 49 studies as they are, one: its FLAIR covers two thirds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Array, Volume
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.imaging.brain import background_value, foreground, mask_box, solid
+from brats_seg.imaging.identify import check_identity
+from brats_seg.imaging.pooling import block_means
+from brats_seg.imaging.shape import BRAIN_ML, Cells, plane_faces, wrong_axes
+from brats_seg.imaging.structure import Agreement, Borders, compare, compare_flips, directions
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Pair = tuple[MRSequence, MRSequence]
+Kind = Literal["other", "mirrored", "shifted", "outline", "coverage", "copy", "volume", "cut", "axes", "names"]
+
+CELL_MM = 4.0
+
+MIN_AGREEMENT = 0.14
+"""Least excess of agreement (:class:`Agreement`) of sequences of one head with the one it agrees with best. Measured
+on 30 studies: 0.15 and more, for another patient's sequence up to 0.17, below 0.14 in 97 of 100."""
+
+SURE_AGREEMENT = 0.25
+"""From here on mirror images need not be tried: brains are symmetric, but mirrored ones reach 0.22 only."""
+
+MIRRORED_GAIN = 1.2
+"""A mirror image must agree so many times as well. Measured: at most 0.75 times, for sequences stored right."""
+
+MAX_SHIFT_MM = 4.0
+"""Displacement of the best agreement that counts. Measured: 2.4 mm at most, 1.5 in all studies but one; scans moved by
+5 mm show 4.3 and more."""
+
+MAX_OUTLINE_SHARE = 0.05
+"""Share of the brain by which two outlines may differ both ways. Of one head it is 0.00 to 0.02, turned by 10 degrees
+0.05, moved by 5 mm 0.06."""
+
+DOUBTFUL_OUTLINE_SHARE = 0.03
+"""And so much where agreement is below :data:`SURE_AGREEMENT` too."""
+
+WARN_COVERAGE = 0.95
+MIN_COVERAGE = 0.60
+"""A sequence that covers less of the brain counts as missing."""
+
+SAME_IMAGE = 0.999
+ALMOST_SAME_IMAGE = 0.98
+"""Correlation, of values or ranks, between two sequences inside the brain. Measured: at most 0.87."""
+
+_FLIPPED_WORDS: Mapping[tuple[int, ...], str] = {
+    (0,): "mirrored left to right",
+    (1,): "mirrored back to front",
+    (2,): "upside down (mirrored bottom to top)",
+    (0, 1): "turned by 180 degrees, left to right and back to front",
+    (0, 2): "turned by 180 degrees, left to right and upside down",
+    (1, 2): "turned by 180 degrees, back to front and upside down",
+    (0, 1, 2): "mirrored along all three axes",
+}
+
+
+@dataclass(frozen=True)
+class Inconsistency:
+    """Something about a study that does not fit.
+
+    Attributes:
+        kind: for grouping.
+        sequences: which are concerned; empty for the brain as a whole.
+        text: what was measured, and what to do.
+        is_fatal: whether an answer would be worthless.
+    """
+
+    kind: Kind
+    sequences: tuple[MRSequence, ...]
+    text: str
+    is_fatal: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """What was measured on a study.
+
+    Attributes:
+        brain_ml: volume of the brain that the sequences show together.
+        coverage: share of it that each sequence shows.
+        agreement: excess of agreement by pair of sequences, for pairs with enough brain in common.
+        likeness: correlation by pair of sequences, the larger of values and ranks.
+        found: what does not fit.
+    """
+
+    brain_ml: float
+    coverage: Mapping[MRSequence, float] = field(default_factory=dict)
+    agreement: Mapping[Pair, float] = field(default_factory=dict)
+    likeness: Mapping[Pair, float] = field(default_factory=dict)
+    found: tuple[Inconsistency, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[MRSequence, ...]:
+        """Sequences that cover too little of the brain to be used."""
+        low = tuple(s for s, share in self.coverage.items() if share < MIN_COVERAGE)
+        return low if len(low) < len(self.coverage) else ()
+
+    def refuse(self, study_id: str) -> None:
+        """Stop where an answer would be worthless.
+
+        Raises:
+            InputError: naming what does not fit.
+        """
+        for entry in self.found:
+            if entry.is_fatal:
+                raise InputError(f"{study_id}: {entry.text}")
+
+    def summary(self) -> str:
+        """In one line, for the record."""
+        words = f"the brain measures {self.brain_ml:.0f} ml"
+        if self.coverage:
+            shares = ", ".join(f"{s.title} {share:.0%}" for s, share in self.coverage.items())
+            words += f"; of it is covered by {shares}"
+        if self.agreement:
+            low, high = min(self.agreement.values()), max(self.agreement.values())
+            words += f"; borders inside it agree between sequences by {low:.2f} to {high:.2f}"
+        return words
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``."""
+
+        def named(values: Mapping[Pair, float]) -> dict[str, float]:
+            return {f"{a.value}-{b.value}": round(value, 3) for (a, b), value in values.items()}
+
+        return {
+            "brain_ml": round(self.brain_ml, 1),
+            "coverage": {s.value: round(share, 3) for s, share in self.coverage.items()},
+            "agreement": named(self.agreement),
+            "likeness": named(self.likeness),
+            "found": [{"kind": entry.kind, "text": entry.text} for entry in self.found],
+        }
+
+
+def check_consistency(images: Mapping[MRSequence, Volume], brain: Mask) -> Consistency:
+    """Measure whether sequences on one grid belong together and show a whole brain.
+
+    Args:
+        images: sequences on one grid, at least one.
+        brain: ``(X, Y, Z)`` of that grid, as :func:`brats_seg.imaging.brain.brain_mask` finds it.
+
+    Returns:
+        What was measured and what does not fit. Nothing is raised for it: see :meth:`Consistency.refuse`.
+    """
+    small = _Small(images, brain)
+    joined = _join(small)
+    found = list(joined.found)
+    whole = small.union(joined.main)
+    covered = {s: float((small.outline[s] & whole).sum() / max(whole.sum(), 1)) for s in small.present}
+    if len(small.present) > 1:
+        found += _coverage(covered, joined.main)
+        found += _outlines(small, joined)
+    likeness = _likeness(small)
+    found += _copies(likeness)
+    brain_ml = float(whole.sum()) * small.cell_ml
+    found += _whole_brain(whole, brain_ml, small.cell_mm)
+    if not any(entry.kind in {"other", "copy"} for entry in found):
+        found += [Inconsistency("names", tuple(w.looks_like), str(w)) for w in check_identity(images, brain)]
+    return Consistency(
+        brain_ml=brain_ml,
+        coverage=covered,
+        agreement={pair: agreement.excess for pair, agreement in joined.edges.items()},
+        likeness=likeness,
+        found=tuple(found),
+    )
+
+
+class _Small:
+    """Every sequence as means over cells along right, anterior and superior axes, cut to the box around the brain."""
+
+    def __init__(self, images: Mapping[MRSequence, Volume], brain: Mask) -> None:
+        self.present = [sequence for sequence in SEQUENCES if sequence in images]
+        frame = images[self.present[0]].with_data(brain).to_ras()
+        spacing = frame.grid.spacing_mm
+        x, y, z = (max(round(CELL_MM / size), 1) for size in spacing)
+        self.cell_mm: Cells = (x * spacing[0], y * spacing[1], z * spacing[2])
+        self.cell_ml = float(np.prod(self.cell_mm)) / 1000
+        self.outline: dict[MRSequence, Mask] = {}
+        self.values: dict[MRSequence, Floats] = {}
+        box = mask_box(frame.data) or (slice(None),) * 3
+        for sequence in self.present:
+            volume = images[sequence]
+            there = volume.with_data(foreground(volume)).to_ras().data[box]
+            share = block_means(there.astype(np.float32), (x, y, z))
+            self.outline[sequence] = solid(share > 0.5)
+            values = _clipped(volume.to_ras().data[box], there, background_value(volume))
+            means = block_means(values, (x, y, z)) / np.maximum(share, np.float32(0.05))
+            self.values[sequence] = means.astype(np.float32, copy=False)
+
+    def union(self, sequences: Iterable[MRSequence]) -> Mask:
+        """Cells that any of the sequences shows."""
+        result: Mask = np.any([self.outline[sequence] for sequence in sequences], axis=0)
+        return result
+
+    def borders(self) -> dict[MRSequence, Borders]:
+        """Directions of borders of every sequence."""
+        return {
+            s: Borders(directions(self.values[s], self.outline[s], self.cell_mm), self.cell_mm) for s in self.present
+        }
+
+
+def _clipped(data: Array, there: Mask, background: float) -> Floats:
+    """Values above the background, 0 outside; a few hot voxels must not spoil the means of their cells."""
+    values: Floats = np.where(there, np.asarray(data, np.float32) - np.float32(background), np.float32(0))
+    inside = values[there][::17]
+    if inside.size == 0:
+        return values
+    low, middle, high = (float(v) for v in np.percentile(inside, (2, 50, 98)))
+    np.clip(values, min(3 * low - 2 * middle, 0), max(3 * high - 2 * middle, 0), out=values)
+    return values
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Which sequences show one head.
+
+    Attributes:
+        main: the largest group of sequences that agree.
+        edges: agreement of every pair with enough brain in common.
+        found: what is wrong with the other sequences.
+    """
+
+    main: tuple[MRSequence, ...]
+    edges: Mapping[Pair, Agreement]
+    found: tuple[Inconsistency, ...]
+
+
+def _join(small: _Small) -> _Joined:
+    """Link the sequences by the pairs that agree best (a maximum spanning tree), and cut where even those do not."""
+    borders = small.borders() if len(small.present) > 1 else {}
+    every = {pair: compare(borders[pair[0]], borders[pair[1]]) for pair in combinations(borders, 2)}
+    edges = {pair: agreement for pair, agreement in every.items() if agreement is not None}
+    # A pair with too little brain in common says nothing: it links, after all others.
+    order = sorted(edges, key=lambda pair: -edges[pair].excess) + [pair for pair in every if pair not in edges]
+    tree = _spanning(order, small.present)
+    kept = [pair for pair in tree if pair not in edges or not _fault(edges[pair], pair, borders)]
+    groups = _groups(kept, small.present)
+    main = max(groups, key=len)
+    found = []
+    for other in groups:
+        if other is main:
+            continue
+        across = [pair for pair in edges if len({pair[0] in main, pair[1] in main}) == 2 and set(pair) & set(other)]
+        found.append(_described(other, main, edges, borders, across))
+    return _Joined(main, edges, tuple(found))
+
+
+def _spanning(order: Sequence[Pair], present: Sequence[MRSequence]) -> list[Pair]:
+    """The first pairs, in an order, that link everything without a circle."""
+    tree: list[Pair] = []
+    for a, b in order:
+        if not any(a in group and b in group for group in _groups(tree, present)):
+            tree.append((a, b))
+    return tree
+
+
+def _groups(links: Sequence[Pair], present: Sequence[MRSequence]) -> list[tuple[MRSequence, ...]]:
+    """Sequences that are linked, each group in the usual order."""
+    group = {sequence: {sequence} for sequence in present}
+    for a, b in links:
+        merged = group[a] | group[b]
+        group.update(dict.fromkeys(merged, merged))
+    return list(dict.fromkeys(tuple(s for s in present if s in group[sequence]) for sequence in present))
+
+
+def _fault(agreement: Agreement, pair: Pair, borders: Mapping[MRSequence, Borders]) -> tuple[Kind, str] | None:
+    """Why two scans are not of one head in one place, with numbers; None if they are."""
+    if agreement.excess < SURE_AGREEMENT:
+        mirrored = list(compare_flips(borders[pair[0]], borders[pair[1]]))
+        axes, best = max(mirrored, key=lambda entry: entry[1].best, default=((), agreement))
+        if best.best >= max(MIRRORED_GAIN * agreement.best, MIN_AGREEMENT):
+            words = _FLIPPED_WORDS[axes]
+            return (
+                "mirrored",
+                f"{words}: borders agree by {best.best:.2f} then, and by {agreement.excess:.2f} as stored",
+            )
+    if agreement.distance_mm >= MAX_SHIFT_MM and agreement.best >= MIN_AGREEMENT:
+        return "shifted", (
+            f"{agreement.distance_mm:.0f} mm off: borders agree by {agreement.best:.2f} there, and by "
+            f"{agreement.excess:.2f} as stored"
+        )
+    if agreement.excess < MIN_AGREEMENT:
+        return "other", f"borders agree by {agreement.excess:.2f}, {MIN_AGREEMENT:g} is the least for one head"
+    return None
+
+
+def _described(
+    other: tuple[MRSequence, ...],
+    main: tuple[MRSequence, ...],
+    edges: Mapping[Pair, Agreement],
+    borders: Mapping[MRSequence, Borders],
+    across: Sequence[Pair],
+) -> Inconsistency:
+    """What is wrong with sequences that do not belong to the others."""
+    pair = max(across, key=lambda entry: edges[entry].best)
+    kind, words = _fault(edges[pair], pair, borders) or ("other", f"borders agree by {edges[pair].excess:.2f} at most")
+    names, others = _listed(other), _listed(main)
+    do, lie = ("do", "lie") if len(other) > 1 else ("does", "lies")
+    if kind == "other":
+        text = f"{names} {do} not show the same anatomy as {others} ({words}). Another patient's, turned, or no scan?"
+    else:
+        text = f"{names} {lie} against {others} {words}."
+    return Inconsistency(kind, other, f"{text} Look at the images, and take the right files, before using the result.")
+
+
+def _coverage(covered: Mapping[MRSequence, float], main: Sequence[MRSequence]) -> list[Inconsistency]:
+    found = []
+    for sequence, share in covered.items():
+        # Of a scan that lies elsewhere it is no news that it covers less of the brain.
+        if share >= (WARN_COVERAGE if sequence in main else MIN_COVERAGE):
+            continue
+        text = f"{sequence.title} covers {share:.0%} of the brain that the sequences show together"
+        enough = any(other >= MIN_COVERAGE for other in covered.values())
+        if share < MIN_COVERAGE and enough:
+            text += f", less than {MIN_COVERAGE:.0%}: it is left out, as if it were missing."
+        else:
+            text += ": what it would show in the rest is missing from the result."
+        found.append(Inconsistency("coverage", (sequence,), text))
+    return found
+
+
+def _outlines(small: _Small, joined: _Joined) -> list[Inconsistency]:
+    """Sequences whose outline differs from that of the others both ways, as coverage alone does not make it."""
+    worst: list[tuple[float, MRSequence]] = []
+    for sequence in joined.main:
+        rest = small.union(s for s in joined.main if s is not sequence) if len(joined.main) > 1 else None
+        if rest is None or not rest.any():
+            continue
+        mine = small.outline[sequence]
+        both_ways = min(float((mine & ~rest).sum()), float((rest & ~mine).sum())) / float(rest.sum())
+        best = max((e.excess for pair, e in joined.edges.items() if sequence in pair), default=SURE_AGREEMENT)
+        if both_ways >= (MAX_OUTLINE_SHARE if best >= SURE_AGREEMENT else DOUBTFUL_OUTLINE_SHARE):
+            worst.append((both_ways, sequence))
+    if not worst:
+        return []
+    share, sequence = max(worst, key=lambda entry: entry[0])
+    text = (
+        f"{sequence.title} and the other sequences outline different brains: each shows {share:.0%} or more that the "
+        "other does not. Is one of them moved, turned or of somebody else? Look at the images before using the result."
+    )
+    return [Inconsistency("outline", (sequence,), text)]
+
+
+def _likeness(small: _Small) -> dict[Pair, float]:
+    """The larger of the correlations of values and of ranks, for every pair with enough cells in common."""
+    result = {}
+    for a, b in combinations(small.present, 2):
+        common = small.outline[a] & small.outline[b]
+        if int(common.sum()) < 1000:
+            continue
+        x, y = (small.values[s][common].astype(np.float64) for s in (a, b))
+        if min(x.std(), y.std()) > 0:
+            straight = np.corrcoef(x, y)[0, 1]
+            ranked = np.corrcoef(rankdata(x), rankdata(y))[0, 1]
+            result[a, b] = float(max(abs(straight), abs(ranked)))
+    return result
+
+
+def _copies(likeness: Mapping[Pair, float]) -> list[Inconsistency]:
+    found = []
+    for pair, value in likeness.items():
+        if value < ALMOST_SAME_IMAGE:
+            continue
+        is_same = value >= SAME_IMAGE
+        text = (
+            f"{_listed(pair)} {'are' if is_same else 'look like'} one image (correlation {value:.4f} inside the brain; "
+            "real pairs reach 0.9). Give each sequence its own file, or leave one out."
+        )
+        found.append(Inconsistency("copy", pair, text, is_fatal=is_same))
+    return found
+
+
+def _whole_brain(whole: Mask, brain_ml: float, cell_mm: Cells) -> list[Inconsistency]:
+    found: list[Inconsistency] = []
+    low, high = BRAIN_ML
+    if not low <= brain_ml <= high:
+        text = (
+            f"the brain measures {brain_ml:.0f} ml; whole brains have {low:.0f} to {high:.0f} ml. Is it whole, are the "
+            "voxel sizes right, and do the sequences lie on one another?"
+        )
+        found.append(Inconsistency("volume", (), text))
+    for face in plane_faces(whole, cell_mm):
+        text = (
+            f"the brain ends at its {face.side} in a plane of {face.area_cm2:.0f} cm² ({face.share:.0%} of its largest "
+            "cross-section): it is not whole, and tumour beyond is not seen. The cut itself can be taken for tumour."
+        )
+        found.append(Inconsistency("cut", (), text))
+    if not found:
+        words = wrong_axes(whole, cell_mm)
+        if words:
+            text = (
+                f"the brain does not lie along its axes as heads do: {words}. Does the file's header name left, front "
+                "and top rightly?"
+            )
+            found.append(Inconsistency("axes", (), text))
+    return found
+
+
+def _listed(sequences: Sequence[MRSequence]) -> str:
+    names = [sequence.title for sequence in sequences]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,43 @@
+"""Volumes as SimpleITK images and back: the only place that knows LPS+ millimetres and ``zyx`` arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from brats_seg.core.grid import Grid, Volume
+
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""RAS+ to LPS+ millimetres, and back."""
+
+
+def to_itk(volume: Volume) -> Any:
+    """The volume as a SimpleITK image: same voxels at the same places."""
+    data = volume.data
+    if data.dtype == np.bool_:
+        data = data.astype(np.uint8)
+    elif data.dtype == np.float16:
+        data = data.astype(np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
+    return place(image, volume.grid)
+
+
+def from_itk(image: Any) -> Volume:
+    """A SimpleITK image as a volume: same voxels at the same places."""
+    data = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    lps = np.eye(4)
+    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    lps[:3, 3] = image.GetOrigin()
+    return Volume.from_affine(data, FLIP @ lps)
+
+
+def place(image: Any, grid: Grid) -> Any:
+    """Give a SimpleITK image the origin, spacing and directions of a grid; returns the image."""
+    lps = FLIP @ grid.affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image

@@ -1,0 +1,118 @@
+"""The demonstration: three visits of a phantom patient go through the whole program, the truth beside the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brats_seg.core.regions import REGIONS
+from brats_seg.files.find import find_study
+from brats_seg.files.output import ExistsPolicy
+from brats_seg.files.visits import find_patients
+from brats_seg.models.card import find_model
+from brats_seg.phantom.course import PatientKind
+from brats_seg.phantom.dataset import DatasetOptions, write_dataset
+from brats_seg.phantom.files import read_truth
+from brats_seg.run import STEPS as SEGMENT_STEPS
+from brats_seg.run import SegmentOptions, open_predictor, segment_study
+from brats_seg.run.track import FollowOptions
+from brats_seg.run.visits import Model
+from brats_seg.run.write import follow_patient
+
+VISITS = 3
+STEPS = VISITS + 1 + len(SEGMENT_STEPS) + 2 * VISITS + 1
+"""Steps named on the way: phantoms and their page, segmenting, following."""
+
+Tick = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DemoVisit:
+    """One visit, as it was made and as it was found.
+
+    Attributes:
+        label: name of the visit.
+        date: when it was.
+        truth_ml: true volume by region.
+        found_ml: segmented volume by region.
+    """
+
+    label: str
+    date: str
+    truth_ml: Mapping[str, float]
+    found_ml: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the demonstration put things, and what it found.
+
+    Attributes:
+        scans: data set with the phantom's scans and true label maps.
+        results: folder of everything found in them.
+        report: HTML report of the first visit.
+        timeline: HTML report of the course.
+        visits: in order of time.
+    """
+
+    scans: Path
+    results: Path
+    report: Path
+    timeline: Path
+    visits: tuple[DemoVisit, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        paths = {name: str(getattr(self, name)) for name in ("scans", "results", "report", "timeline")}
+        return {**paths, "visits": [{**vars(visit)} for visit in self.visits]}
+
+
+def run_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", tick: Tick | None = None) -> Demo:
+    """Make a phantom patient, write its scans as files, segment the first visit and follow all of them.
+
+    Args:
+        output: folder for everything.
+        seed: another patient for each.
+        exists: what to do where an earlier demonstration lies; phantoms that are whole are never made again.
+        tick: called with the name of each step before it runs.
+
+    Raises:
+        ModelError: if the model is missing or damaged.
+        OutputError: if results exist already or cannot be written.
+    """
+    scans = output / "scans" / f"seed-{seed}"
+    phantoms = DatasetOptions(patients=1, visits=VISITS, seed=seed, kind=PatientKind.HIGH_GRADE)
+    write_dataset(phantoms, scans, resume=exists == "overwrite", tick=tick)
+    results = output / "results"
+    predictor = open_predictor(SegmentOptions())
+    patient = find_patients(scans)[0]
+    first = find_study(sorted(scans.glob("sub-*/ses-*"))[0])
+    options = SegmentOptions(exists=exists)
+    segmented = segment_study(first, results, options=options, predictor=predictor, tick=tick)
+    assert segmented.folder is not None  # an output folder was passed
+    model = Model(find_model(), lambda: predictor)
+    followed = follow_patient(patient, results, options=FollowOptions(), model=model, exists=exists, tick=tick)
+    return Demo(
+        scans,
+        results,
+        results / segmented.folder.name / f"{first.id}_report.html",
+        results / followed.folder.name / f"{patient.id}_timeline.html",
+        _visits(scans / patient.id, followed.summary),
+    )
+
+
+def _visits(patient: Path, summary: Mapping[str, Any]) -> tuple[DemoVisit, ...]:
+    """What was found at each visit that could be followed, beside the truth file of that visit."""
+    found: dict[str, dict[str, float]] = {}
+    for row in summary["volumes"]:
+        found.setdefault(row["visit"], {})[row["region"]] = float(row["volume_ml"])
+    names = [region.abbreviation for region in REGIONS]
+    visits = []
+    for label, volumes in found.items():
+        truth = read_truth(patient / f"ses-{label.removeprefix('ses-')}")
+        assert truth is not None  # it was written a minute ago
+        truth_ml = {name: float(truth["truth_ml"].get(name, 0.0)) for name in names}
+        visits.append(DemoVisit(label, truth["date"], truth_ml, {name: volumes[name] for name in names}))
+    return tuple(visits)

@@ -1,0 +1,222 @@
+"""The answers for one patient: rows by visit, episodes, best response, progression, what a reader has to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+
+from brats_seg.response.confirm import Status
+from brats_seg.response.criteria import Compartment, Criteria
+from brats_seg.response.history import Calendar, say
+from brats_seg.response.reading import Category, Look, Measure
+
+OVERALL = "overall"
+"""Name of the row that combines the compartments."""
+UNDATED = "dates of the visits"
+GUESS = "a guess"
+
+BEST_FIRST = (Category.CR, Category.PR, Category.MR, Category.SD, Category.PD)
+"""Categories of visits that could be judged."""
+
+
+class Disease(StrEnum):
+    """Which compartments are judged."""
+
+    ENHANCING = "enhancing"
+    NON_ENHANCING = "non_enhancing"
+    MIXED = "mixed"
+
+    @property
+    def compartments(self) -> tuple[Compartment, ...]:
+        """Compartments that are judged."""
+        if self is Disease.MIXED:
+            return (Compartment.ENHANCING, Compartment.NON_ENHANCING)
+        return (Compartment(self.value),)
+
+
+@dataclass(frozen=True)
+class ResponseRow:
+    """The answer for one visit, measure and compartment; one row of the responses table.
+
+    Attributes:
+        patient: the patient's id.
+        visit: name of the visit.
+        day: its date.
+        criteria: label of the criteria.
+        compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
+        measure: two-dimensional or volume.
+        category: the answer.
+        status: preliminary, confirmed, refuted, or none where no confirmation applies.
+        percent_from_baseline: signed; None where undefined and in overall rows.
+        percent_from_nadir: signed, against the smallest sum of the visits before; None likewise.
+        reasons: which rule and which numbers, in words.
+        missing: facts that were not known.
+        looks: what a reader has to look at.
+        calendar: what the day is.
+    """
+
+    patient: str
+    visit: str
+    day: date
+    criteria: str
+    compartment: str
+    measure: Measure
+    category: Category
+    status: Status
+    percent_from_baseline: float | None
+    percent_from_nadir: float | None
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...]
+    looks: tuple[Look, ...] = ()
+    calendar: Calendar = Calendar.DATES
+
+    @property
+    def when(self) -> str:
+        """Its date or day offset, or the visit where neither is known."""
+        return say(self.day, self.calendar) or self.visit
+
+    @property
+    def decided_by(self) -> str:
+        """The first rule that was met, without the category; empty where none is named."""
+        found = [reason for reason in self.reasons if f"{self.category}: " in reason]
+        return found[0].split(f"{self.category}: ", 1)[1] if found else ""
+
+
+@dataclass(frozen=True)
+class JudgedEpisode:
+    """Visits judged against one baseline, and how.
+
+    Attributes:
+        baseline: index of the baseline visit.
+        last: index of the last visit judged against it.
+        day: of the baseline.
+        when: the same in words.
+        visit: name of the baseline visit.
+        why: how it was chosen, in words.
+        disease: which compartments were judged.
+        disease_reason: given, or how it was chosen, in words.
+    """
+
+    baseline: int
+    last: int
+    day: date
+    when: str
+    visit: str
+    why: str
+    disease: Disease
+    disease_reason: str
+
+
+@dataclass(frozen=True)
+class ResponseAssessment:
+    """All answers for one patient.
+
+    Attributes:
+        patient: the patient's id.
+        criteria: the table in force.
+        episodes: in order of time; at least one.
+        rows: by visit, measure and compartment.
+        notes: what was decided or could not be judged about the whole course, in words.
+    """
+
+    patient: str
+    criteria: Criteria
+    episodes: tuple[JudgedEpisode, ...]
+    rows: tuple[ResponseRow, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def disease(self) -> Disease:
+        """Which compartments are judged in the latest episode."""
+        return self.episodes[-1].disease
+
+    @property
+    def disease_reason(self) -> str:
+        """How that was chosen, in words."""
+        return self.episodes[-1].disease_reason
+
+    @property
+    def baselines(self) -> tuple[tuple[date, str], ...]:
+        """Date of each baseline, and how it was chosen."""
+        return tuple((episode.day, episode.why) for episode in self.episodes)
+
+    def overall(self, measure: Measure, episode: int | None = None) -> tuple[ResponseRow, ...]:
+        """Overall rows of one measure, in order of time; of one episode those after its baseline."""
+        rows = tuple(row for row in self.rows if row.compartment == OVERALL and row.measure is measure)
+        if episode is None:
+            return rows
+        chosen = self.episodes[episode]
+        return rows[chosen.baseline + 1 : chosen.last + 1]
+
+    def latest(self, measure: Measure) -> int:
+        """Index of the latest episode in which any visit got a category; the last one if none did."""
+        judged = [
+            number
+            for number in range(len(self.episodes))
+            if any(row.category in BEST_FIRST for row in self.overall(measure, number))
+        ]
+        return judged[-1] if judged else len(self.episodes) - 1
+
+    def best(self, measure: Measure, episode: int | None = None) -> ResponseRow | None:
+        """The best overall answer of an episode, of the latest judged one where None; None if there was none.
+
+        A confirmed response goes before one that waits for its confirmation; among equals the earliest. One that was
+        not kept, or that no scan of its episode confirmed, counts as stable disease where the criteria say so.
+        """
+        number = self.latest(measure) if episode is None else episode
+        rows = [row for row in self.overall(measure, number) if row.category in BEST_FIRST]
+        is_open = number == len(self.episodes) - 1
+        counted = [self._as_counted(row, is_open) for row in rows]
+        counted = [row for row in counted if row.status is not Status.REFUTED]
+        return min(counted, key=_rank) if counted else None
+
+    def _as_counted(self, row: ResponseRow, is_open: bool) -> ResponseRow:
+        """A row as the best response counts it."""
+        unconfirmed = row.status is Status.REFUTED or (row.status is Status.PRELIMINARY and not is_open)
+        response = row.category in (Category.CR, Category.PR)
+        if not (response and unconfirmed and self.criteria.unconfirmed_response_is_stable.value):
+            return row
+        reason = f"{row.category} that no later scan confirmed counts as stable disease"
+        return replace(row, category=Category.SD, status=Status.NONE, reasons=(reason, *row.reasons))
+
+    def progression(self, measure: Measure, episode: int | None = None) -> ResponseRow | None:
+        """The first overall progression of an episode that was not refuted: its date is the date of progression.
+
+        Of the latest judged episode where None. One that is still preliminary is returned only if no other follows.
+        """
+        number = self.latest(measure) if episode is None else episode
+        found = [
+            row
+            for row in self.overall(measure, number)
+            if row.category is Category.PD and row.status is not Status.REFUTED
+        ]
+        certain = [row for row in found if row.status is not Status.PRELIMINARY]
+        return certain[0] if certain else (found[0] if found else None)
+
+    def why_unjudged(self, measure: Measure, episode: int) -> str:
+        """Why no visit of an episode got a category; empty where one did, or none follows the baseline."""
+        rows = self.overall(measure, episode)
+        if not rows or any(row.category in BEST_FIRST for row in rows):
+            return ""
+        return f"cannot be judged: {rows[0].reasons[0]}"
+
+    def reader_needed(self, episode: int | None = None) -> tuple[tuple[ResponseRow, Look], ...]:
+        """What a reader has to look at, each thing once, as it was at the latest visit of an episode; all if None."""
+        numbers = range(len(self.episodes)) if episode is None else (episode,)
+        latest: dict[tuple[int, str], tuple[ResponseRow, Look]] = {}
+        for number in numbers:
+            for measure in Measure:
+                for row in self.overall(measure, number):
+                    for look in row.looks:
+                        known = latest.get((number, look.about))
+                        if known is None or known[0].day < row.day:
+                            latest[number, look.about] = (row, look)
+        return tuple(latest.values())
+
+
+def _rank(row: ResponseRow) -> tuple[int, date]:
+    """Confirmed complete and partial responses, then those that wait, then the rest."""
+    order = BEST_FIRST.index(row.category)
+    waits = row.category in (Category.CR, Category.PR) and row.status is Status.PRELIMINARY
+    return (order + 2 if waits else order if order < 2 else order + 2, row.day)

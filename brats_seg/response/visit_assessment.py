@@ -1,0 +1,213 @@
+"""Category of one visit by its numbers, in one compartment and one measure, before any clinical fact."""
+
+from __future__ import annotations
+
+from brats_seg.response.criteria import Compartment, EnhancementRule, NewLesionRule
+from brats_seg.response.looks import grown_lesions, looks_at, unmeasured_before
+from brats_seg.response.reading import (
+    TOLERANCE_PERCENT,
+    Category,
+    Course,
+    Measure,
+    Reading,
+    describe,
+    is_measurable,
+    no_row,
+    percent_of,
+    root_of,
+    size_of,
+)
+
+
+def read_visit(course: Course, index: int) -> Reading:
+    """Category of one visit after baseline by numbers alone.
+
+    Order: progression (new lesion, growth against nadir), complete, partial and minor response against baseline,
+    stable. Against a nadir of zero only a new measurable lesion is progression (any size where the criteria allow it).
+    """
+    for seen in (index, 0):
+        if why := course.visits[seen].not_assessable.get(course.compartment):
+            elsewhere = (
+                "" if seen else ", at the baseline; a later visit can be marked as baseline in the clinical table"
+            )
+            return Reading(Category.NE, reasons=(f"{why}{elsewhere}",))
+    if course.is_unread(0, course.compartment):
+        return Reading(Category.NE, reasons=(f"no baseline: {course.gaps(0)[0]}",))
+    if not course.is_measured(index):
+        return Reading(Category.NE, reasons=(f"not measured by {course.measure.words}",))
+    value, base, nadir = course.sum_at(index), course.sum_at(0), course.nadir_before(index)
+    from_baseline = percent_of(value, base)
+    from_nadir = percent_of(value, nadir[0] if nadir else None)
+    grown, follow = _growth(course, index)
+    new, also = _new_disease(course, index)
+    follow += also
+    if course.measure is Measure.VOLUME and not course.criteria.volume_published.value:
+        follow.append("volume thresholds: not in the published criteria")
+    gaps = (*course.gaps(index), *(() if base is not None else course.gaps(0)))
+    if new or grown:
+        category, reasons = Category.PD, (*new, *grown)
+    elif gaps or value is None or base is None:
+        category, reasons = Category.NE, gaps
+    else:
+        category, rule = _without_percentage(course, index, nadir) or _by_decrease(course, value, base)
+        reasons = (rule,)
+    return Reading(
+        category,
+        from_baseline,
+        from_nadir,
+        (*reasons, *follow),
+        looks=tuple(look for look in looks_at(course, index) if not any(look.words in item for item in new)),
+        size=value,
+        nadir=nadir[1] if nadir else None,
+        grown=bool(grown) and not new,
+        growth_percent=course.growth_percent,
+        absent=_is_absent(course, index),
+    )
+
+
+def _is_absent(course: Course, index: int) -> bool:
+    """Whether nothing of the compartment was seen since baseline, though it was looked at."""
+    visits = course.visits[: index + 1]
+    seen = any(visit.of(course.compartment) or visit.specks_in(course.compartment) for visit in visits)
+    return not (seen or course.is_unread(index, course.compartment) or course.unlisted(index, course.compartment))
+
+
+def _without_percentage(course: Course, index: int, nadir: tuple[float, int] | None) -> tuple[Category, str] | None:
+    """The categories that need no percentage; None where the change against baseline decides."""
+    visit = course.visits[index]
+    if not course.targets:
+        return Category.SD, f"no measurable {course.compartment} disease at baseline: the best category is SD"
+    if not visit.of(course.compartment):
+        left = _what_is_left(course, index)
+        if left:
+            return Category.PR, f"PR: no {course.compartment} lesion is listed any more, but no CR: {left}"
+        return Category.CR, f"CR: no {course.compartment} lesion is seen any more"
+    if nadir is not None and nadir[0] == 0:
+        then = {root_of(lesion) for lesion in course.visits[nadir[1]].of(course.compartment)}
+        if any(root_of(lesion) not in then for lesion in visit.of(course.compartment)):
+            return Category.SD, "a lesion is seen after no target was left: not measurable, follow"
+    return None
+
+
+def _what_is_left(course: Course, index: int) -> str:
+    """What forbids a complete response although no lesion of the compartment is listed; empty if nothing does."""
+    visit = course.visits[index]
+    found = []
+    for compartment in (course.compartment, *([Compartment.ENHANCING] if course.watch_enhancing else [])):
+        found += [visit.not_assessable.get(compartment, "")]
+        found += [f"lesion {describe(lesion)} enhances" for lesion in visit.of(compartment)]
+        if specks_ml := visit.specks_in(compartment):
+            found.append(f"{specks_ml:.3g} ml of {compartment} disease in specks too small to be lesions")
+        found += [no_row(lesion, visit) for lesion in course.unlisted(index, compartment)]
+    return next(filter(None, found), "")
+
+
+def _by_decrease(course: Course, value: float, base: float) -> tuple[Category, str]:
+    """Partial, minor or stable by the change against baseline; progression was asked before."""
+    criteria = course.criteria
+    planar = course.measure is Measure.PLANAR
+    partial = criteria.partial_2d_percent if planar else criteria.partial_volume_percent
+    minor = criteria.minor_2d_percent if planar else criteria.minor_volume_percent
+    has_minor = minor.value is not None and course.compartment in criteria.minor_compartments.value
+    percent = percent_of(value, base)
+    first = minor.value if has_minor and minor.value is not None else partial.value
+    rule = f"SD between {first:+g} % against baseline and {course.growth_percent:+g} % against nadir"
+    category = Category.SD
+    if percent is not None and percent <= partial.value + TOLERANCE_PERCENT:
+        category, rule = Category.PR, f"PR from {partial.value:+g} % against baseline"
+    elif percent is not None and has_minor and percent <= first + TOLERANCE_PERCENT:
+        category, rule = Category.MR, f"MR from {first:+g} %, PR from {partial.value:+g} % against baseline"
+    return category, f"{category}: {_numbers(course, value, base, at=0, name='baseline')}; {criteria.title}: {rule}"
+
+
+def _growth(course: Course, index: int) -> tuple[list[str], list[str]]:
+    """Reasons for progression by growth of the sum against nadir, and what is only to be followed.
+
+    Where a lesion of the sum was not measured, the others decide if they alone have grown enough.
+    """
+    nadir, value = course.nadir_before(index), course.sum_at(index)
+    if nadir is None:
+        return [], []
+    known = course.least_sum_at(index) if value is None else value
+    if nadir[0] == 0:
+        return (_back_from_zero(course, index) if known else []), []
+    if not course.is_growth(percent_of(known, nadir[0])):
+        return [], []
+    numbers = _numbers(course, known, nadir[0], at=nadir[1], name="nadir")
+    if value is None:
+        numbers = f"without what was not measured ({'; '.join(course.gaps(index))}), {numbers}"
+    if _is_worth_measuring(course, index):
+        rule = f"{course.criteria.title}: PD from {course.growth_percent:+g} % against nadir"
+        return [f"PD: {numbers}{_most_grown(course, index)}; {rule}"], []
+    return [], [f"{numbers}, but no lesion of it is measurable: not measurable, follow"]
+
+
+def _most_grown(course: Course, index: int) -> str:
+    """The lesion of a sum of several that added most to it, in words."""
+    gains = []
+    for lesion in course.counted(index):
+        size, grown = course.measure.size(lesion), course.own_growth(index, lesion)
+        before = course.measure.size(grown[0]) if grown is not None else 0.0
+        if size is not None and before is not None and size > before:
+            since = f"grew from {size_of(grown[0])} to {size_of(lesion)}" if grown else f"is new, {size_of(lesion)}"
+            gains.append((size - before, f", most by lesion {lesion.lesion}, which {since}"))
+    return max(gains)[1] if gains and len(course.summed(index)) > 1 else ""
+
+
+def _is_worth_measuring(course: Course, index: int) -> bool:
+    """Whether growth of the sum can be progression: a lesion of it is measurable, or any size is where it is new."""
+    if course.criteria.new_lesion.value is NewLesionRule.ANY_SIZE:
+        return True
+    least_ml = course.criteria.measurable_volume_ml.value
+    by_volume = course.measure is Measure.VOLUME
+    return any(
+        is_measurable(lesion, course.criteria) or (by_volume and (lesion.volume_ml or 0.0) >= least_ml)
+        for lesion in course.counted(index)
+    )
+
+
+def _new_disease(course: Course, index: int) -> tuple[list[str], list[str]]:
+    """Progression by lesions that were not there at baseline; the second list is what is too small for it."""
+    criteria, rule = course.criteria, course.criteria.new_lesion.value
+    reasons: list[str] = []
+    follow: list[str] = []
+    for lesion in course.new_lesions(index, course.compartment):
+        measurable = is_measurable(lesion, criteria)
+        if rule is NewLesionRule.ANY_SIZE or (measurable and rule is NewLesionRule.MEASURABLE):
+            reasons.append(f"PD: new lesion {describe(lesion)}; {criteria.title}: {rule.value}")
+        elif not measurable:
+            follow.append(f"new lesion {describe(lesion)}: not measurable, follow")
+        else:
+            follow.append(f"new lesion {describe(lesion)} added to the sum")
+    if course.watch_enhancing:
+        for lesion in course.new_lesions(index, Compartment.ENHANCING):
+            if rule is NewLesionRule.ANY_SIZE or is_measurable(lesion, criteria):
+                reasons.append(f"PD: new enhancing lesion {describe(lesion)} in non-enhancing disease")
+            else:
+                follow.append(f"new enhancing lesion {describe(lesion)}: not measurable, follow")
+        if criteria.enhancement_increase.value is EnhancementRule.PROGRESSION:
+            reasons += [f"PD: enhancing {lesion.words}; {criteria.title}: all but PD ask for no more enhancement"
+                        for lesion in grown_lesions(course, index, Compartment.ENHANCING)]  # fmt: skip
+    if not course.targets:
+        became = grown_lesions(course, index, course.compartment)
+        reasons += [f"PD: {lesion.words}, and was not measurable at baseline" for lesion in became]
+        unmeasured = unmeasured_before(course, index, course.compartment)
+        reasons += [f"PD: {lesion.words}, where no lesion was measurable" for lesion in unmeasured if lesion.listed]
+    return reasons, follow
+
+
+def _back_from_zero(course: Course, index: int) -> list[str]:
+    """Progression by a lesion of the sum that is seen again after all were gone (a percentage is undefined)."""
+    any_size = course.criteria.new_lesion.value is NewLesionRule.ANY_SIZE
+    return [
+        f"PD: lesion {describe(lesion)} after a nadir of zero (new disease; a percentage is undefined)"
+        for lesion in course.counted(index)
+        if any_size or is_measurable(lesion, course.criteria)
+    ]
+
+
+def _numbers(course: Course, value: float, reference: float, *, at: int, name: str) -> str:
+    percent = percent_of(value, reference)
+    change = f"{percent:+.2f} %" if percent is not None else "no percentage"
+    unit, day = course.measure.unit, course.visits[at].day
+    return f"{course.measure.words} {value:g} {unit} is {change} against {name} {reference:g} {unit} of {day}"

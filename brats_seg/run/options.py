@@ -1,0 +1,61 @@
+"""How to segment, and the names of the steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from brats_seg.core.errors import UsageError
+from brats_seg.core.study import MRSequence
+from brats_seg.files.output import ExistsPolicy
+from brats_seg.models.card import DEFAULT_MODEL
+
+STEPS = ("read", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
+"""Names of the steps of :func:`~brats_seg.run.segment_study`, in order; keys of the timings."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment; the same for every study of a run.
+
+    Example:
+        >>> SegmentOptions(reference=MRSequence.FLAIR, report=False).labels
+        'brats2023'
+
+    Attributes:
+        model: name of an installed model or path of a model folder.
+        engine: ``auto``, ``openvino`` or ``torch``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        labels: label schema of the label map that is written.
+        reference: sequence on whose grid results are written; None takes T1CE, FLAIR, T2, T1 in that order.
+        mirror: average with the prediction of the mirrored study (``--tta``).
+        report: write the HTML report and the overlay picture.
+        force: accept scans that do not look skull-stripped.
+        exists: what to do where results exist already.
+    """
+
+    model: str = DEFAULT_MODEL
+    engine: str = "auto"
+    device: str = "auto"
+    labels: str = "brats2023"
+    reference: MRSequence | None = None
+    mirror: bool = False
+    report: bool = True
+    force: bool = False
+    exists: ExistsPolicy = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("brats2023", "brats2021"):
+            raise UsageError(f"label maps are written as brats2023 or brats2021, not {self.labels!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options in force for ``run.json``, without paths: a model outside the package shows by its checksum."""
+        return {
+            "engine": self.engine,
+            "device": self.device,
+            "labels": self.labels,
+            "reference": self.reference.value if self.reference else "auto",
+            "mirror": self.mirror,
+            "report": self.report,
+            "force": self.force,
+        }

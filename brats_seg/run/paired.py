@@ -1,0 +1,112 @@
+"""Change of each enhancing lesion from both images at once, beside the difference of its two volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.regions import Region
+from brats_seg.core.study import MRSequence
+from brats_seg.run.resume import change_key
+from brats_seg.run.visits import VisitData
+from brats_seg.track.align import Alignment
+from brats_seg.track.boundary_shift.change import LesionChange, measure_change
+from brats_seg.track.boundary_shift.frame import VisitScan
+from brats_seg.track.course import ChangeRow
+from brats_seg.track.lesions import LesionRow, RegionCourse, component_numbers
+
+PAIRED_REGION = "ET"
+SEQUENCE = MRSequence.T1CE
+"""The method needs a border that stands out: enhancement after contrast, against edema and necrosis alike. The border
+of edema does not."""
+
+SMALLEST_ML = 0.5
+"""Smaller lesions have too little border to compare; a 10 mm sphere, the least that is measurable."""
+
+MOST_LESIONS = 5
+"""The largest so many of a visit are compared, as many as any criteria follow."""
+
+
+@dataclass(frozen=True)
+class PairedChange:
+    """A change, and the name of everything it comes from.
+
+    Attributes:
+        key: see :func:`~brats_seg.run.resume.change_key`.
+        change: as measured.
+    """
+
+    key: str
+    change: LesionChange
+
+
+def paired_changes(
+    visits: Sequence[VisitData],
+    alignments: Sequence[Alignment],
+    course: RegionCourse,
+    changes: Sequence[ChangeRow],
+    *,
+    known: Mapping[str, LesionChange] | None = None,
+) -> dict[tuple[str, int, int], PairedChange]:
+    """Measure every change of an enhancing lesion that both images can show.
+
+    Args:
+        visits: in order of time.
+        alignments: of each visit to the first.
+        course: enhancing lesions.
+        changes: what was compared; gives lesion, reference and visit.
+        known: measured before, by key.
+
+    Returns:
+        By lesion, index of the reference visit and of the visit. Pairs without T1CE on the grid of both label maps,
+        and small lesions, are left out.
+    """
+    rows = {(row.visit, row.lesion): row for row in course.rows}
+    numbers: dict[int, NDArray[np.int32]] = {}
+    found: dict[tuple[str, int, int], PairedChange] = {}
+    for change in changes:
+        key = (change.lesion, change.reference, change.visit)
+        if change.region != PAIRED_REGION or not change.lesion or key in found:
+            continue
+        pair = [(index, rows[index, change.lesion]) for index in (change.reference, change.visit)]
+        if not all(_large(row, course) for _, row in pair) or not all(_usable(visits[index]) for index, _ in pair):
+            continue
+        matrix = np.asarray(
+            alignments[change.visit].matrix @ np.linalg.inv(alignments[change.reference].matrix), dtype=np.float64
+        )
+        name = change_key([visits[index].key for index, _ in pair], [row.components for _, row in pair], matrix)
+        if known is not None and name in known:
+            found[key] = PairedChange(name, known[name])
+            continue
+        scans = []
+        for index, row in pair:
+            if index not in numbers:
+                mask = visits[index].segmentation.region_mask(Region.ET)
+                numbers[index] = component_numbers(mask, visits[index].measurements.lesions_of(PAIRED_REGION))
+            scans.append(_lesion_scan(visits[index], np.isin(numbers[index], row.components)))
+        found[key] = PairedChange(name, measure_change(scans[0], scans[1], matrix=matrix))
+    return found
+
+
+def _lesion_scan(visit: VisitData, own: NDArray[np.bool_]) -> VisitScan:
+    """One enhancing lesion in its scan.
+
+    Only what enhances could be taken for it. Edema is darker, a surround like any other; so are necrosis,
+    non-enhancing core and cavity, but they belong to the lesion's inner border, and their brightness to themselves.
+    """
+    enhancing, core, whole = (visit.segmentation.region_mask(region) for region in (Region.ET, Region.TC, Region.WT))
+    dark = visit.tumour & ~enhancing & ~(whole & ~core)
+    return VisitScan(visit.image(SEQUENCE), own, others=enhancing & ~own, core=dark)
+
+
+def _large(row: LesionRow, course: RegionCourse) -> bool:
+    """Whether a lesion is one of the larger ones of its visit, and large enough."""
+    larger = [other for other in course.at(row.visit) if other.volume_ml > row.volume_ml]
+    return row.volume_ml >= SMALLEST_ML and len(larger) < MOST_LESIONS
+
+
+def _usable(visit: VisitData) -> bool:
+    return SEQUENCE in visit.sequences and visit.on_grid(SEQUENCE)

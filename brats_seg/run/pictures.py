@@ -1,0 +1,197 @@
+"""The timeline page of a patient: what it shows, cut from the visits in the common space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
+from brats_seg.core.study import MRSequence
+from brats_seg.files.output import write_text
+from brats_seg.imaging.register import resample
+from brats_seg.report.figures import Picture
+from brats_seg.report.slices import head_box, spread, window_of
+from brats_seg.report.timeline import TimelinePictures, render_timeline
+from brats_seg.report.timeline_pictures import Slice, picture_of
+from brats_seg.run.track import Course
+from brats_seg.run.visits import VisitData
+from brats_seg.track.course import FOLLOWED, judged_region
+from brats_seg.track.lesions import LesionRow
+from brats_seg.track.match import Relation
+
+MOST_VISITS = 6
+"""Columns of the aligned views; of more visits, these are spread evenly, first and last included."""
+MOST_PLACES = 3
+"""Slices that are shown."""
+APART_VOXELS = 6
+"""Slices nearer to each other than this show the same."""
+VIEW_PX_PER_MM = 1.7
+SLIDER_PX_PER_MM = 3.2
+MARGIN_MM = 6.0
+SHOWN = (MRSequence.T1CE, MRSequence.FLAIR)
+"""Rows of the aligned views, where any visit has the sequence; else the first there is."""
+
+
+def write_timeline(course: Course, summary: Mapping[str, Any], path: Path) -> None:
+    """Draw and write the page.
+
+    Args:
+        course: what was found.
+        summary: of the course, as :data:`~brats_seg.run.write.COURSE_FILE` holds it.
+        path: of the page.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    labels = [visit.label for visit in course.visits]
+    growth = [{**entry.to_dict(labels), "curve": [list(point) for point in entry.curve]} for entry in course.growth]
+    write_text(path, render_timeline(summary, growth, pictures_of(course)))
+
+
+def pictures_of(course: Course) -> TimelinePictures:
+    """The same axial slices through every visit, that of what decided first, and the first and the last one large."""
+    chosen = spread(0, len(course.visits) - 1, MOST_VISITS)
+    sequences = _sequences(course)
+    places = _places(course)
+    rows = []
+    for number, (height, words) in enumerate(places):
+        frame = _frame(course, height, sequences)
+        for sequence in sequences if number == 0 else sequences[:1]:
+            name = sequence.title if sequence else "label map"
+            rows.append(
+                (
+                    f"{name}, {words}",
+                    tuple(_picture(course, index, sequence, frame, VIEW_PX_PER_MM) for index in chosen),
+                )
+            )
+    slider: tuple[Picture, ...] = ()
+    if len(course.visits) > 1:
+        ends = (course.baseline if course.baseline < len(course.visits) - 1 else 0, len(course.visits) - 1)
+        frame = _frame(course, places[0][0], sequences)
+        slider = tuple(_picture(course, index, sequences[0], frame, SLIDER_PX_PER_MM) for index in ends)
+    for visit in course.visits:
+        visit.forget_images()
+    return TimelinePictures(tuple(rows), slider, f"axial, heights z in the space of {course.visits[0].label}")
+
+
+def _places(course: Course) -> list[tuple[int, str]]:
+    """Slices to show and why: new lesions since the baseline, the most of the judged region, the most of WT at last."""
+    region = judged_region(course.assessment.disease)
+    last = len(course.visits) - 1
+    new = [
+        (row.volume_ml, _middle(course, row), f"new {row.lesion} at {course.visits[row.visit].label}")
+        for name in (region, *(name for name in FOLLOWED if name != region))
+        for row in course.rows(name)
+        if row.relation is Relation.NEW and row.measurable and row.visit > course.baseline and row.centroid_mm
+    ]
+    wanted = [(height, words) for _, height, words in sorted(new, key=lambda entry: -entry[0])[: MOST_PLACES - 1]]
+    wanted.append((_slice_index(course, region, range(last + 1)), f"most of {region}"))
+    wanted.append((_slice_index(course, "WT", (last,)), f"most of WT at {course.visits[last].label}"))
+    places: list[tuple[int, str]] = []
+    for height, words in wanted:
+        if all(abs(height - other) >= APART_VOXELS for other, _ in places):
+            z = float(course.common.to_world((0, 0, height))[2])
+            places.append((height, f"z {z:.0f} mm: {words}"))
+    return places[:MOST_PLACES]
+
+
+def _middle(course: Course, row: LesionRow) -> int:
+    """Height of a lesion in the common space."""
+    world = apply_affine(np.linalg.inv(course.alignments[row.visit].matrix), np.array([row.centroid_mm]))
+    return int(np.clip(np.rint(course.common.to_voxel(world)[0, 2]), 0, course.common.shape[2] - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """The slice that is shown, and the part of it."""
+
+    grid: Grid
+    start: tuple[int, int]
+    stop: tuple[int, int]
+
+
+def _slice_index(course: Course, region: str, visits: Iterable[int]) -> int:
+    """The slice with the most of a region over some visits; of the whole tumour, or the middle, where there is none."""
+    chosen = list(visits)
+    for name in (region, "WT"):
+        areas = np.zeros(course.common.shape[2])
+        for index in chosen:
+            for lesion in course.visits[index].measurements.lesions_of(name):
+                areas += _heights(course, index, lesion.box, lesion.volume_ml)
+        if areas.any():
+            return int(np.argmax(areas))
+    return course.common.shape[2] // 2
+
+
+def _heights(
+    course: Course, index: int, box: tuple[tuple[int, int, int], tuple[int, int, int]], volume_ml: float
+) -> NDArray[np.float64]:
+    """A lesion's extent along the common z axis, weighted by its mean area."""
+    grid = course.visits[index].segmentation.labels.grid
+    corners = box_corners(*box)
+    world = apply_affine(np.linalg.inv(course.alignments[index].matrix), grid.to_world(corners))
+    heights = course.common.to_voxel(world)[:, 2]
+    low, high = (float(np.clip(value, 0, course.common.shape[2] - 1)) for value in (heights.min(), heights.max()))
+    places = np.arange(course.common.shape[2])
+    middle, half = (low + high) / 2, max((high - low) / 2, 0.5)
+    # Widest in the middle, as lesions mostly are.
+    return np.asarray(volume_ml / half * np.maximum(1 - ((places - middle) / half) ** 2, 0), dtype=np.float64)
+
+
+def _sequences(course: Course) -> tuple[MRSequence | None, ...]:
+    there = {sequence for visit in course.visits for sequence in visit.sequences}
+    shown = [sequence for sequence in SHOWN if sequence in there] or sorted(there, key=lambda s: s.value)[:1]
+    return tuple(shown) or (None,)
+
+
+def _frame(course: Course, height: int, sequences: tuple[MRSequence | None, ...]) -> _Frame:
+    affine = np.array(course.common.affine)
+    affine[:3, 3] = course.common.to_world((0, 0, height))
+    x, y, _ = course.common.shape
+    grid = Grid((x, y, 1), affine)
+    first = course.visits[0]
+    own = next((sequence for sequence in sequences if sequence in first.sequences), None)
+    if own is None:
+        filled = _labels(course, 0, grid).data
+        for index in range(1, len(course.visits)):
+            filled = filled + _labels(course, index, grid).data
+        start, stop = head_box(filled, 0, margin_mm=30.0, spacing_mm=grid.spacing_mm)
+    else:
+        image = _image(course, 0, own, grid)
+        above = window_of(first.image(own).data).head_above
+        start, stop = head_box(image.data, above, margin_mm=MARGIN_MM, spacing_mm=grid.spacing_mm)
+    return _Frame(grid, start[:2], stop[:2])
+
+
+def _picture(course: Course, index: int, sequence: MRSequence | None, frame: _Frame, px_per_mm: float) -> Picture:
+    visit = course.visits[index]
+    there = sequence is not None and sequence in visit.sequences
+    shown = Slice(
+        visit=visit.label,
+        sequence=sequence.title if there and sequence is not None else "",
+        image=_image(course, index, sequence, frame.grid) if there and sequence is not None else None,
+        window=window_of(visit.image(sequence).data) if there and sequence is not None else None,
+        labels=_labels(course, index, frame.grid),
+        schema=visit.segmentation.schema,
+    )
+    return picture_of(shown, start=frame.start, stop=frame.stop, px_per_mm=px_per_mm)
+
+
+def _labels(course: Course, index: int, grid: Grid) -> Volume:
+    labels = course.visits[index].segmentation.labels
+    return resample(labels, grid, matrix=course.alignments[index].matrix, order="nearest")
+
+
+def _image(course: Course, index: int, sequence: MRSequence, grid: Grid) -> Volume:
+    visit = course.visits[index]
+    return resample(visit.image(sequence), grid, matrix=_to_scan(visit, sequence) @ course.alignments[index].matrix)
+
+
+def _to_scan(visit: VisitData, sequence: MRSequence) -> Affine:
+    """RAS+ mm of the label map to RAS+ mm of a scan, which a registration within the visit may have moved."""
+    return np.asarray(visit.registrations.get(sequence, np.eye(4)), dtype=np.float64)

@@ -1,0 +1,291 @@
+"""Segmenting one study, from its files to a folder of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import brats_seg
+from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
+from brats_seg.core.regions import schema_named
+from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study
+from brats_seg.core.visit import RunRecord, StudyResult
+from brats_seg.files.find import StudyFiles, check_study_id, find_study
+from brats_seg.files.load import load_study, scan_sha256
+from brats_seg.files.nifti import read_forms
+from brats_seg.files.output import OutputFolder, file_hashes, finished, read_run, write_text
+from brats_seg.files.scan_date import scan_date
+from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
+from brats_seg.imaging.likeness import fingerprints, same_head
+from brats_seg.imaging.midplane import find_midplane
+from brats_seg.imaging.settings import PrepareConfig
+from brats_seg.models.card import ModelBundle, ModelCard, find_model
+from brats_seg.models.record import code_fingerprint, model_summary, peak_memory_mib, versions
+from brats_seg.run.masks import write_tables
+from brats_seg.run.options import SegmentOptions
+from brats_seg.segment.memory import require_memory, usable_processors, use_threads
+from brats_seg.segment.postprocess import segment
+from brats_seg.segment.predict import Predictor
+from brats_seg.segment.prepare import images_on_reference, prepare
+from brats_seg.volumetrics.intervals import IntervalModel
+from brats_seg.volumetrics.measure import measure_segmentation
+
+Tick = Callable[[str], None]
+_PREPARED_BYTES = 5.0
+"""What preparation adds at least for each voxel that was read, and the networks find in use: one channel of float32 and
+a share of the brain mask."""
+
+
+@dataclass
+class _Run:
+    """What is gathered while a study runs."""
+
+    timings_s: dict[str, float] = field(default_factory=dict)
+    tick: Tick | None = None
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        if self.tick is not None:
+            self.tick(name)
+        began = time.perf_counter()
+        yield
+        self.timings_s[name] = time.perf_counter() - began
+
+
+def open_predictor(options: SegmentOptions) -> Predictor:
+    """The model of the options on its engine, to be shared by several calls of :func:`segment_study`.
+
+    Raises:
+        ModelError: if the model is missing or damaged.
+        DeviceError: if the device is not there.
+    """
+    use_threads(usable_processors())
+    return Predictor(find_model(options.model), engine=options.engine, device=options.device, mirror=options.mirror)
+
+
+def segment_study(
+    study: Study | StudyFiles | str | Path,
+    output: str | Path | None = None,
+    *,
+    options: SegmentOptions | None = None,
+    predictor: Predictor | None = None,
+    tick: Tick | None = None,
+) -> StudyResult:
+    """Tumour regions, volumes and a report of one study.
+
+    Args:
+        study: a folder with the sequences, files that were discovered, or a study in memory.
+        output: folder that gets a folder ``<id>`` with all results; None writes nothing.
+        options: see :class:`SegmentOptions`.
+        predictor: a model opened before with :func:`open_predictor`, to save opening it again.
+        tick: called with the name of each step (:data:`STEPS`) before it runs.
+
+    Returns:
+        Label map and probabilities on the reference file's grid, measurements, and the run's record.
+
+    Raises:
+        BratsSegError: the family of :mod:`brats_seg.core.errors`; nothing is left half-written.
+
+    Example:
+        Several studies with one model, nothing written::
+
+            from brats_seg.run import SegmentOptions, open_predictor, segment_study
+
+            options = SegmentOptions(device="cpu")
+            predictor = open_predictor(options)
+            for folder in ("patients/a", "patients/b"):
+                result = segment_study(folder, options=options, predictor=predictor)
+                print(result.segmentation.study_id, result.measurements.volume("ET").volume_ml)
+    """
+    options = options or SegmentOptions()
+    run = _Run(tick=tick)
+    files = find_study(Path(study)) if isinstance(study, str | Path) else study
+    if output is None:
+        with _memory_explained():
+            return _compute(files, options, predictor, run)[0]
+    check_study_id(files.id)
+    final = (Path(output) / files.id).resolve()
+    if isinstance(files, StudyFiles) and any(final in path.resolve().parents for path in files.files.values()):
+        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
+    with OutputFolder(final, exists=options.exists) as folder, _memory_explained():
+        result = _write(files, folder.path, options, predictor, run)
+        final = folder.final
+    return replace(result, folder=final)
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise explained(error) from error
+        raise
+
+
+def _compute(
+    files: Study | StudyFiles, options: SegmentOptions, predictor: Predictor | None, run: _Run
+) -> tuple[StudyResult, ModelBundle]:
+    require_memory(0)
+    with run.step("read"):
+        study = files if isinstance(files, Study) else load_study(files, reference=options.reference)
+        if options.reference is not None and study.reference is not options.reference:
+            study = replace(study, reference=options.reference)
+    require_memory(_PREPARED_BYTES * sum(image.data.size for image in study.images.values()))
+    predictor = predictor or open_predictor(options)
+    card = predictor.bundle.card
+    with run.step("prepare"):
+        prepared = prepare(study, config=prepare_config(card.prepare), force=options.force)
+    prediction = predictor.predict(prepared, tick=run.tick)
+    run.timings_s.update(prediction.timings_s)
+    with run.step("restore"):
+        found = segment(prediction.probabilities, prepared, schema_named(options.labels), card.postprocess)
+        segmentation = replace(found.segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
+        images = images_on_reference(study, prepared.record)
+    with run.step("measure"):
+        intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
+        measured = measure_segmentation(segmentation, intervals=intervals)
+        measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, StudyFiles) else "")
+    decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
+    decided += found.decisions
+    of_study = [note for note in measurements.notes if "reaches the edge" in note or "not known without" in note]
+    warned = [*found.warnings, *prepared.record.warnings, *of_study]
+    if segmentation.missing:
+        warned.append(card.expected_loss(prepared.present))
+    known = _known_as(prepared, card)
+    if known:
+        warned.append(f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it")
+    record = RunRecord(
+        study_id=study.id,
+        versions=versions(),
+        model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
+        device=predictor.device,
+        engine=predictor.engine,
+        inputs={s.value: _input(study, s) for s in study.present},
+        preparation=prepared.record.to_dict(),
+        settings=options.to_dict(),
+        timings_s=run.timings_s,
+        peak_memory_mib=peak_memory_mib(),
+        decisions=tuple(decided),
+        warnings=tuple(dict.fromkeys(warned)),
+        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        scan_date=measurements.scan_date,
+    )
+    return StudyResult(segmentation, measurements, record, images), predictor.bundle
+
+
+def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:
+    """The study a model was trained on that shows the same head or bears the same id; empty if there is none."""
+    if prepared.id in card.seen or not card.fingerprints:
+        return prepared.id if prepared.id in card.seen else ""
+    return same_head(fingerprints(prepared.array, prepared.brain), card.fingerprints)
+
+
+def _opening(study: Study, options: SegmentOptions, predictor: Predictor) -> list[str]:
+    chosen = "as asked" if options.reference else "the first there of T1CE, FLAIR, T2, T1"
+    lines = [f"results are written on the grid of {study.reference_sequence.title}: {chosen}"]
+    if study.missing:
+        lines.append(f"not there: {', '.join(s.title for s in study.missing)}")
+    if "auto" in (options.engine, options.device):
+        lines.append(f"the network runs in {predictor.engine} on {predictor.device}")
+    return lines
+
+
+def _write(
+    files: Study | StudyFiles, folder: Path, options: SegmentOptions, predictor: Predictor | None, run: _Run
+) -> StudyResult:
+    result, bundle = _compute(files, options, predictor, run)
+    name = result.segmentation.study_id
+    with run.step("write"):
+        forms = None
+        if isinstance(files, StudyFiles):
+            reference = _reference_of(files, options)
+            forms = read_forms(files.files[reference])
+        dseg = folder / f"{name}_dseg.nii.gz"
+        write_label_map(result.segmentation, dseg, forms=forms)
+        sources = {MRSequence(role): entry["sha256"] for role, entry in result.record.inputs.items()}
+        write_dseg_sidecars(
+            result.segmentation,
+            dseg,
+            algorithm=result.record.model,
+            version=brats_seg.__version__,
+            sources={s: sha for s, sha in sources.items() if sha},
+        )
+        if result.segmentation.probabilities is not None:
+            write_probabilities(result.segmentation.probabilities, folder / f"{name}_probseg.nii.gz", forms=forms)
+        write_tables(result.measurements, folder)
+    if options.report:
+        with run.step("report"):
+            _write_report(result, bundle, folder)
+    record = replace(
+        result.record, timings_s=dict(run.timings_s), peak_memory_mib=peak_memory_mib(), outputs=file_hashes(folder)
+    )
+    write_run(record, folder / "run.json")
+    return replace(result, record=record)
+
+
+def _write_report(result: StudyResult, bundle: ModelBundle, folder: Path) -> None:
+    from brats_seg.report.figures import overlay_png  # noqa: PLC0415 - matplotlib is not needed with --no-report
+    from brats_seg.report.html import render_report  # noqa: PLC0415
+
+    name = result.segmentation.study_id
+    write_text(folder / f"{name}_report.html", render_report(result, model_card=bundle.card.to_dict()))
+    (folder / f"{name}_overlay.png").write_bytes(overlay_png(result))
+
+
+def _reference_of(files: StudyFiles, options: SegmentOptions) -> MRSequence:
+    return options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
+
+
+def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bundle: ModelBundle) -> str:
+    """Why an earlier result cannot stand for what would be computed now; empty if it can.
+
+    Args:
+        folder: the result folder of the study.
+        files: its scans; they are read to compare checksums.
+        options: the options now.
+        bundle: the model now.
+
+    Raises:
+        InputError: if a scan cannot be read.
+    """
+    if not finished(folder):
+        return "its results are not whole"
+    record = read_run(folder) or {}
+    if record.get("settings") != options.to_dict():
+        return "it was made with other options"
+    if record.get("model", {}).get("sha256") != bundle.sha256:
+        return "it was made with another model"
+    made_by = record.get("versions", {})
+    if (made_by.get("brats_seg"), made_by.get("brats_seg_code")) != (brats_seg.__version__, code_fingerprint()):
+        return "it was made by another version of the program"
+    before = {role: entry.get("sha256") for role, entry in record.get("inputs", {}).items()}
+    if before != {sequence.value: scan_sha256(files, sequence) for sequence in files.files}:
+        return "its scans have changed"
+    return ""
+
+
+def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
+    """Preprocessing settings as a card holds them.
+
+    Raises:
+        ModelError: if there is no such setting, or a value does not fit.
+    """
+    known = [entry.name for entry in fields(PrepareConfig)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ModelError(f"prepare: there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
+    plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    try:
+        return PrepareConfig(**plain)
+    except (TypeError, ValueError, AttributeError) as error:  # from a file a value can be of any type
+        raise ModelError(f"prepare: {error}") from error
+
+
+def _input(study: Study, sequence: MRSequence) -> dict[str, Any]:
+    return {"sha256": study.sha256.get(sequence, ""), "grid": study.images[sequence].grid.describe()}

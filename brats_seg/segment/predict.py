@@ -1,0 +1,293 @@
+"""From a prepared study to tumour probabilities: the whole brain at 2 mm, then around the tumour at 1 mm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import expit, logit
+from torch.nn import functional
+
+from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.study import PreparedStudy
+from brats_seg.core.visit import Probabilities
+from brats_seg.models.card import ModelBundle, Stage
+from brats_seg.models.engine import Engine, choose_engine, open_engine
+from brats_seg.segment.memory import available_bytes, largest_window, pass_bytes
+
+Box = tuple[slice, slice, slice]
+WINDOW_OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class _Log:
+    """What a prediction keeps of its own course, and whom it tells."""
+
+    tick: Callable[[str], None] | None
+    decisions: list[str] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Prediction:
+    """Probabilities on the network's grid, and how they came about.
+
+    Attributes:
+        probabilities: WT, TC, ET; nested.
+        decisions: in words.
+        timings_s: seconds by stage.
+    """
+
+    probabilities: Probabilities
+    decisions: list[str] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class StageOutputs:
+    """Probabilities of each stage of a model, before they are combined.
+
+    Attributes:
+        whole: ``(3, X, Y, Z)`` of the whole brain, or None for a model without that stage.
+        close: ``(3, x, y, z)`` inside ``box``, or None where nothing was looked at closer.
+        box: where ``close`` lies.
+    """
+
+    whole: NDArray[np.float32] | None
+    close: NDArray[np.float32] | None
+    box: Box | None
+
+
+class Predictor:
+    """A model opened on an engine; made once, used for any number of studies.
+
+    Args:
+        bundle: the model.
+        engine: ``auto``, ``openvino`` or ``torch``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        mirror: also predict the study mirrored left-right and average (``--tta``).
+        engines: by key of a stage, where they are open already; else they are opened from the model's files.
+
+    Raises:
+        ModelError: if a weights file is damaged.
+        DeviceError: if the device is not there.
+        UsageError: if the names make no sense.
+    """
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        mirror: bool = False,
+        engines: Mapping[str, Engine] | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.engine, self.device = choose_engine(engine, device)
+        self.mirror = mirror
+        self._engines: Mapping[str, Engine] = engines or {
+            stage.key: open_engine(bundle, stage, engine=self.engine, device=self.device)
+            for stage in bundle.card.stages
+        }
+
+    def predict(self, prepared: PreparedStudy, *, tick: Callable[[str], None] | None = None) -> Prediction:
+        """Tumour probabilities of a study on the network's grid.
+
+        Args:
+            prepared: output of ``prepare`` with the card's settings.
+            tick: called with the name of each stage before it runs, for a progress bar.
+
+        Raises:
+            DeviceError: if memory does not suffice for the smallest window.
+        """
+        log = _Log(tick)
+        outputs = self._stages(prepared, log)
+        post = self.bundle.card.postprocess
+        nested = calibrated(combine(outputs, prepared.brain, post.fine_weight), post.temperature)
+        return Prediction(Probabilities(nested, prepared.grid), log.decisions, log.timings_s)
+
+    def stages(self, prepared: PreparedStudy) -> StageOutputs:
+        """What each stage says on its own, for fitting how they are combined; see :meth:`predict`."""
+        return self._stages(prepared, _Log(None))
+
+    def _stages(self, prepared: PreparedStudy, log: _Log) -> StageOutputs:
+        members, post = self.bundle.card.members, self.bundle.card.postprocess
+        if len(members) > 1:
+            log.decisions.append(f"mean of {len(members)} networks for each stage")
+        coarse = [member.coarse for member in members if member.coarse is not None]
+        fine = [member.fine for member in members if member.fine is not None]
+        wholes = self._timed("coarse", coarse, [prepared.array] * len(coarse), prepared, log)
+        whole = _mean(wholes)
+        if not fine:
+            return StageOutputs(whole, None, None)
+        x, y, z = prepared.grid.shape
+        box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
+        if whole is not None:
+            divisor = max(stage.divisor for stage in fine)
+            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, divisor)
+        if box is None:
+            log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
+            return StageOutputs(whole, None, None)
+        size = "x".join(str(side.stop - side.start) for side in box)
+        log.decisions.append(f"looked closer at {size} voxels, where the whole-brain pass found signs of a tumour")
+        seen = [prepared.array[(slice(None), *box)]] * len(fine)
+        for n, stage in enumerate(fine):
+            if stage.hears_coarse and wholes:
+                seen[n] = np.concatenate([seen[n], wholes[n][(slice(None), *box)]])
+        return StageOutputs(whole, _mean(self._timed("fine", fine, seen, prepared, log)), box)
+
+    def _timed(
+        self,
+        name: str,
+        stages: Sequence[Stage],
+        arrays: Sequence[NDArray[np.float32]],
+        prepared: PreparedStudy,
+        log: _Log,
+    ) -> list[NDArray[np.float32]]:
+        """What the stages of one name say, each about its own array."""
+        if not stages:
+            return []
+        if log.tick is not None:
+            log.tick(name)
+        began = time.perf_counter()
+        results = []
+        for stage, array in zip(stages, arrays, strict=True):
+            factor = round(stage.spacing_mm / min(prepared.grid.spacing_mm))
+            result = self._run(stage, array, factor, log.decisions)
+            if self.mirror:
+                flipped = self._run(stage, np.ascontiguousarray(array[:, ::-1]), factor, [])
+                result = (result + flipped[:, ::-1]) / np.float32(2)
+            results.append(result)
+        log.timings_s[name] = time.perf_counter() - began
+        return results
+
+    def _run(self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]) -> NDArray[np.float32]:
+        """Probabilities of one stage at the spacing of ``array``."""
+        engine = self._engines[stage.key]
+        tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
+        if factor > 1:
+            tensor = functional.avg_pool3d(tensor, factor)
+        x, y, z = (int(n) for n in tensor.shape[2:])
+        free = available_bytes(self.device)
+        scale = stage.relative_memory
+        window = largest_window((x, y, z), stage.divisor, engine=self.engine, free_bytes=free, scale=scale)
+        need = pass_bytes((x, y, z), self.engine, scale=scale) / 2**20
+        if window == (x, y, z):
+            decisions.append(f"{stage.key}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
+            logits = torch.from_numpy(engine.logits(tensor[0].numpy()))[None]
+        else:
+            size = "x".join(str(n) for n in window)
+            decisions.append(
+                f"{stage.key}: windows of {size} voxels, since {x}x{y}x{z} need {need:.0f} MiB "
+                f"and {free / 2**20:.0f} MiB are free"
+            )
+            logits = sliding_window_inference(
+                tensor,
+                roi_size=window,
+                sw_batch_size=1,
+                predictor=lambda part: torch.from_numpy(engine.logits(part[0].numpy()))[None],
+                overlap=WINDOW_OVERLAP,
+                mode="gaussian",
+            )
+        if factor > 1:
+            logits = functional.interpolate(logits, scale_factor=factor, mode="trilinear", align_corners=False)
+        probabilities: NDArray[np.float32] = torch.sigmoid(logits)[0].numpy()
+        return probabilities
+
+
+def _mean(results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    """Mean over the members of an ensemble; None of none."""
+    if not results:
+        return None
+    return results[0] if len(results) == 1 else np.mean(results, axis=0, dtype=np.float32)
+
+
+def combine(outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float) -> NDArray[np.float32]:
+    """Nested probabilities ``(3, X, Y, Z)``: the weighted mean of both stages, 0 outside the brain.
+
+    Args:
+        outputs: of :meth:`Predictor.stages`.
+        brain: ``(X, Y, Z)``.
+        fine_weight: share of the close look inside its box; all of it where there is no other.
+    """
+    if outputs.whole is None:
+        array = np.zeros((len(REGIONS), *brain.shape), np.float32)
+        if outputs.close is not None and outputs.box is not None:
+            array[(slice(None), *outputs.box)] = outputs.close
+    else:
+        array = outputs.whole.copy()
+        if outputs.close is not None and outputs.box is not None:
+            inside = (slice(None), *outputs.box)
+            array[inside] = blend(array[inside], outputs.close, fine_weight)
+    return nest(array * brain)
+
+
+def calibrated(array: NDArray[np.float32], temperature: Sequence[float]) -> NDArray[np.float32]:
+    """Nested probabilities whose log-odds were divided by a temperature for each region (Guo et al. 2017).
+
+    Args:
+        array: ``(3, X, Y, Z)``; what is exactly 0, such as everything outside the brain, stays 0.
+        temperature: of WT, TC and ET; above 1 makes less sure.
+    """
+    if all(value == 1.0 for value in temperature):
+        return array
+    cooled = array.copy()
+    for region, value in zip(cooled, temperature, strict=True):
+        inside = region > 0
+        sure = np.clip(region[inside], 1e-6, 1 - 1e-6)
+        region[inside] = expit(logit(sure) / np.float32(value))
+    return nest(cooled)
+
+
+def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, divisor: int) -> Box | None:
+    """The box around everything that may be tumour, with sides that are multiples of ``divisor``.
+
+    Args:
+        whole: ``(X, Y, Z)`` coarse WT probability at 1 mm.
+        threshold: probability from which a voxel counts.
+        margin_mm: added on every side.
+        divisor: of the network that will look at the box.
+
+    Returns:
+        Slices inside the volume, or None if nothing counts.
+    """
+    found = ndimage.find_objects((whole >= threshold).astype(np.uint8))
+    if not found:
+        return None
+    margin = round(margin_mm)
+    sides = []
+    for inner, size in zip(found[0], whole.shape, strict=True):
+        length = min(-(-(inner.stop - inner.start + 2 * margin) // divisor) * divisor, size)
+        start = (inner.start + inner.stop - length) // 2
+        start = min(max(start, 0), size - length)
+        sides.append(slice(start, start + length))
+    return sides[0], sides[1], sides[2]
+
+
+def blend(
+    coarse: NDArray[np.float32], fine: NDArray[np.float32], weight: float, *, ramp: int = 8
+) -> NDArray[np.float32]:
+    """Mean of both stages with ``weight`` on the fine one, fading to the coarse one at the box's faces."""
+    ramps = []
+    for size in fine.shape[1:]:
+        distance = np.minimum(np.arange(size), np.arange(size)[::-1]) + 1
+        ramps.append(np.minimum(distance / ramp, 1.0).astype(np.float32))
+    fade = weight * np.einsum("i,j,k->ijk", *ramps)
+    mixed: NDArray[np.float32] = coarse + fade * (fine - coarse)
+    return mixed
+
+
+def nest(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make TC no more probable than WT and ET no more than TC, in the order of :data:`REGIONS`."""
+    order = [REGIONS.index(region) for region in (Region.WT, Region.TC, Region.ET)]
+    nested = np.clip(array, 0.0, 1.0)
+    for outer, inner in zip(order, order[1:], strict=False):
+        nested[inner] = np.minimum(nested[inner], nested[outer])
+    return nested

@@ -1,0 +1,258 @@
+"""The change of one lesion between two visits, measured in both images at once.
+
+The difference of two volumes carries the errors of two borders. Here only the difference of the two images counts:
+where nothing changed it is noise, so that the errors of the masks, the lesion's texture and the anatomy around it
+drop out. The method, symmetric in the two visits throughout:
+
+1. Both images are resampled once into the space half-way between them (:mod:`.change_frame`).
+2. The shift that registration left is found in the tissue around the lesion, and removed (:mod:`.change_match`).
+3. The border, taken from both masks, is moved to half height of the mean image. The difference of the images,
+   integrated across the border above its own level on either side, and divided by the contrast between lesion and
+   surround, is the displacement of the border; displacement times area is the change of volume
+   (:mod:`.change_border`). Brightness of lesion and surround may differ between visits.
+
+A lesion that enhances in a rim around a core has two borders, and both are measured (:mod:`.change_rim`): its change is
+that of the volume that enhances, what the outer border gained and what the inner one gained.
+
+Step 3 is a boundary shift integral (Freeborough and Fox, IEEE Trans Med Imaging 1997;16:623,
+doi:10.1109/42.640753) with a local contrast instead of one intensity window; the half-way space follows Leung et al.,
+NeuroImage 2012;59:3995 (doi:10.1016/j.neuroimage.2011.10.068).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Affine
+from brats_seg.imaging.register import MIN_MUTUAL_INFORMATION, MIN_OVERLAP, register_rigid
+from brats_seg.track.boundary_shift.border import Border, find_border
+from brats_seg.track.boundary_shift.config import DEFAULT, ChangeConfig
+from brats_seg.track.boundary_shift.frame import Frame, VisitScan, make_frame, mean_motion
+from brats_seg.track.boundary_shift.match import Match, match
+from brats_seg.track.boundary_shift.rim import find_rim
+from brats_seg.track.growth import sphere_diameter_mm
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A number and the range it lies in with 95 % confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LesionChange:
+    """How much a lesion changed from the first to the second visit; growth is positive.
+
+    Attributes:
+        change_ml: change of volume, of a rim without its core; None where it could not be measured at all.
+        diameter_change_mm: change of the diameter of a ball of the same volume; None with ``change_ml``.
+        first_ml: volume at the first visit, such that both together are the mean volume by partial-volume edges.
+        second_ml: the same at the second visit.
+        masks_ml: difference of the two masks' volumes, each on its own grid, for comparison.
+        masks_mm: the same as a change of diameter.
+        area_mm2: border that was compared.
+        contrast_to_noise: mean contrast across the border over the noise of one voxel of one image.
+        shift_mm: length of the shift that remained after registration, and was removed.
+        reasons: why the result cannot be trusted, in words; empty if it can.
+        rim_mm: mean thickness of a lesion that enhances in a rim around a core; None for a solid one.
+    """
+
+    change_ml: Interval | None
+    diameter_change_mm: Interval | None
+    first_ml: float | None
+    second_ml: float | None
+    masks_ml: float
+    masks_mm: float
+    area_mm2: float = 0.0
+    contrast_to_noise: float = 0.0
+    shift_mm: float = 0.0
+    reasons: tuple[str, ...] = ()
+    rim_mm: float | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing speaks against the result."""
+        return not self.reasons
+
+
+def measure_change(
+    first: VisitScan, second: VisitScan, *, matrix: Affine | None = None, config: ChangeConfig = DEFAULT
+) -> LesionChange:
+    """Measure the change of one lesion between two visits.
+
+    Args:
+        first: image of the sequence on which the lesion stands out, and the lesion's mask.
+        second: the same sequence at the other visit, on any grid.
+        matrix: 4x4, RAS+ mm of the first scan to RAS+ mm of the second, as ``register_rigid(second, first).matrix``
+            of :mod:`brats_seg.imaging.register`. None registers both ways and takes the mean.
+        config: widths and limits.
+
+    Returns:
+        The change with its interval. With the visits exchanged (and ``matrix`` inverted) the same with the other sign.
+
+    Raises:
+        InputError: if the matrix is not a rigid motion.
+    """
+    masks_ml, masks_mm = _masks_change(first, second)
+    refused = _unmatched(first, second)
+    if not refused and matrix is None:
+        matrix, refused = _register(first, second)
+    if refused:
+        return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=refused)
+    assert matrix is not None  # or it was refused
+    _check_rigid(matrix)
+    frame = make_frame(first, second, matrix)
+    if frame.surround.sum() < config.min_surround_voxels:
+        reason = (
+            f"only {int(frame.surround.sum())} voxels of brain around the lesion are seen at both visits; "
+            f"{config.min_surround_voxels} are needed to match the images"
+        )
+        return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=(reason,))
+    matched = match(frame)
+    border = _border(frame, matched, config)
+    return _result(frame, matched, border, (masks_ml, masks_mm), config)
+
+
+def edge_volume_ml(scan: VisitScan, *, config: ChangeConfig = DEFAULT) -> float:
+    """Volume of a lesion in one scan alone, with its border at half height of partial volume.
+
+    The difference of two of these is the independent measurement that :func:`measure_change` is compared with.
+
+    Raises:
+        InputError: if the mask is empty.
+    """
+    if not scan.mask.any():
+        raise InputError("the mask is empty; there is no lesion to measure")
+    frame = make_frame(scan, scan, np.eye(4))
+    return _border(frame, match(frame), config).volume_mm3 / 1000
+
+
+def _border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
+    """Of a solid lesion, or both borders of a rim."""
+    if matched.rim is None:
+        return find_border(frame, matched, config)
+    return find_rim(frame, matched, matched.rim, config)
+
+
+def _masks_change(first: VisitScan, second: VisitScan) -> tuple[float, float]:
+    volumes = [float(scan.mask.sum()) * scan.image.grid.voxel_ml for scan in (first, second)]
+    return volumes[1] - volumes[0], sphere_diameter_mm(volumes[1]) - sphere_diameter_mm(volumes[0])
+
+
+def _unmatched(first: VisitScan, second: VisitScan) -> tuple[str, ...]:
+    there = (bool(first.mask.any()), bool(second.mask.any()))
+    if there == (False, False):
+        return ("no lesion at either visit: both masks are empty",)
+    if not there[0]:
+        return ("the lesion is new: the first mask is empty, so there is no border to compare",)
+    if not there[1]:
+        return ("the lesion vanished: the second mask is empty, so there is no border to compare",)
+    return ()
+
+
+def _register(first: VisitScan, second: VisitScan) -> tuple[Affine | None, tuple[str, ...]]:
+    """Motion from first to second, the mean of registering each to the other; or why there is none."""
+    forth = register_rigid(second.image, first.image, fixed_mask=~first.mask, moving_mask=~second.mask)
+    back = register_rigid(first.image, second.image, fixed_mask=~second.mask, moving_mask=~first.mask)
+    for record in (forth, back):
+        if record.overlap < MIN_OVERLAP or record.mutual_information < MIN_MUTUAL_INFORMATION:
+            return None, (
+                f"the registration is poor: the heads overlap {max(record.overlap, 0):.0%} (at least {MIN_OVERLAP:.0%})"
+                f" and share {max(record.mutual_information, 0):.3f} nats (at least {MIN_MUTUAL_INFORMATION:g})",
+            )
+    return mean_motion(forth.matrix, np.asarray(np.linalg.inv(back.matrix), np.float64)), ()
+
+
+def _check_rigid(matrix: Affine) -> None:
+    turn = np.asarray(matrix, dtype=np.float64)
+    if turn.shape != (4, 4) or not np.isfinite(turn).all():
+        raise InputError(f"the motion between the visits is not a finite 4x4 matrix: {turn.tolist()}")
+    off = float(np.abs(turn[:3, :3].T @ turn[:3, :3] - np.eye(3)).max())
+    if off > 1e-3 or np.linalg.det(turn[:3, :3]) < 0:
+        raise InputError(
+            f"the motion between the visits is not rigid (off by {off:.2g}); pass the matrix of register_rigid, from "
+            "RAS+ millimetres of the first scan to those of the second"
+        )
+
+
+def _result(
+    frame: Frame, matched: Match, border: Border, masks: tuple[float, float], config: ChangeConfig
+) -> LesionChange:
+    change, volume = border.change_mm3, border.volume_mm3
+    half = config.z_score * border.deviation_mm3
+    reasons = _doubts(frame, matched, border, masks, config)
+    if volume <= abs(change) / 2 + half:
+        reasons = (*reasons, f"the change ({change / 1000:.2f} ml) is as large as the lesion ({volume / 1000:.2f} ml)")
+        return LesionChange(None, None, None, None, *masks, border.area_mm2, matched.contrast_to_noise(border.contrast),
+                            matched.shift_length_mm, reasons, border.rim_mm)  # fmt: skip
+
+    def diameter(value: float) -> float:
+        ends = (volume + value / 2) / 1000, (volume - value / 2) / 1000
+        return sphere_diameter_mm(ends[0]) - sphere_diameter_mm(ends[1])
+
+    ends = change, change - half, change + half
+    return LesionChange(
+        Interval(*(value / 1000 for value in ends)),
+        Interval(*(diameter(value) for value in ends)),
+        (volume - change / 2) / 1000,
+        (volume + change / 2) / 1000,
+        *masks,
+        border.area_mm2,
+        matched.contrast_to_noise(border.contrast),
+        matched.shift_length_mm,
+        reasons,
+        border.rim_mm,
+    )
+
+
+def _doubts(
+    frame: Frame, matched: Match, border: Border, masks: tuple[float, float], config: ChangeConfig
+) -> tuple[str, ...]:
+    """Everything that speaks against the result, in words."""
+    ratio = matched.contrast_to_noise(border.contrast)
+    uncertain = matched.shift_deviation_mm
+    level = abs(border.level / border.contrast) if border.contrast else np.inf
+    found_mm = 2 * border.change_mm3 / max(border.area_mm2, 1.0)
+    # a rim's volume says nothing about its diameter: what the masks gained is spread over both borders, too
+    masks_mm = masks[1] if matched.rim is None else 2000 * masks[0] / max(border.area_mm2, 1.0)
+    rim_mm = np.inf if border.rim_mm is None else border.rim_mm
+    core_dice = 1.0 if matched.rim is None else matched.rim.core_dice
+    shift_mm = matched.shift_length_mm
+    doubts = {
+        f"the registration is poor: {shift_mm:.1f} mm of shift remain, {config.max_shift_mm:g} at most": (
+            shift_mm > config.max_shift_mm
+        ),
+        f"the registration cannot be checked: the tissue around fixes it to {uncertain:.2f} mm only": (
+            uncertain > config.max_shift_mm / 2
+        ),
+        f"the contrast between lesion and surround is {ratio:.1f} times the noise, {config.min_contrast:g} at least": (
+            ratio < config.min_contrast
+        ),
+        f"the lesion's brightness changed by {level:.0%} of its contrast, {config.max_level:.0%} at most": (
+            level > config.max_level
+        ),
+        f"only {border.seen:.0%} of the border lies in brain seen at both visits, {config.min_seen:.0%} at least": (
+            border.seen < config.min_seen
+        ),
+        f"the lesion changed beyond recognition: the masks overlap {frame.dice:.0%}, {config.min_dice:.0%} at least": (
+            frame.dice < config.min_dice
+        ),
+        f"the core changed beyond recognition: its masks overlap {core_dice:.0%}, {config.min_dice:.0%} at least": (
+            core_dice < config.min_dice
+        ),
+        f"the rim is {rim_mm:.1f} mm thick, {config.min_rim_mm:g} mm at least": rim_mm < config.min_rim_mm,
+        f"the border moved {abs(border.moved_mm):.1f} mm on average; beyond {config.max_move_mm:g} mm this method "
+        "misses a part": abs(border.moved_mm) > config.max_move_mm,
+        f"the masks say {masks_mm:+.1f} mm of diameter, the images {found_mm:+.1f} mm; more than "
+        f"{config.max_disagreement_mm:g} mm apart": abs(masks_mm - found_mm) > config.max_disagreement_mm,
+    }
+    return tuple(reason for reason, holds in doubts.items() if holds)

@@ -1,0 +1,294 @@
+"""One table of lesions over all visits: components measured on each visit's own grid, named in the common space.
+
+Components are found where they were measured, on the visit's own grid, and carried to the common space by their
+numbers. There a lesion is what hangs together within :data:`JOIN_MM`, so that a rim that voxels break here and join
+there stays one lesion; volumes and diameters remain those of the visit's own grid, where its pieces are measured
+together. Components up to :data:`SPECK_ML` that stand alone are counted in the volumes and are no lesions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
+from brats_seg.core.visit import Diameters, Lesion
+from brats_seg.imaging.register import resample
+from brats_seg.response.criteria import Compartment
+from brats_seg.track.match import LesionState, Relation, match_lesions
+
+Mask = NDArray[np.bool_]
+
+SPECK_ML = 0.05
+"""The size up to which the lesion-wise evaluation of BraTS 2023 leaves glioma lesions out (50 mm3)."""
+
+JOIN_MM = 2.0
+"""Components this close in the common space are one lesion: two voxels, what alignment and resampling leave open."""
+
+ROOM_VOXELS = 3
+"""Around the region in the common space, so that it can be widened and nothing is lost to rounding."""
+
+REGION_LETTERS = {"ET": "E", "WT": "W"}
+"""First letter of a lesion's name, so that enhancing and T2/FLAIR lesions are not confused."""
+
+COMPARTMENTS = {"ET": Compartment.ENHANCING, "WT": Compartment.NON_ENHANCING}
+"""Enhancing disease is ET; T2/FLAIR disease is the whole tumour."""
+
+
+@dataclass(frozen=True)
+class LesionRow:
+    """One lesion at one visit.
+
+    Attributes:
+        visit: index of the visit.
+        region: ``ET`` or ``WT``.
+        lesion: name, kept over all visits.
+        relation: what became of it since the visit before.
+        partner: the lesion it merged into or split from.
+        part_of: the lesion whose sum it belongs to.
+        volume_ml: on the visit's own grid; 0 where it is gone or merged into another.
+        long_mm: longest diameter of all its pieces together.
+        short_mm: the longest perpendicular one.
+        measurable: whether RANO calls it measurable.
+        pieces: number of components on the visit's own grid.
+        centroid_mm: RAS+ mm of its largest piece in the visit's scanner; None where there is none.
+        touches_border: whether it reaches the edge of the image.
+        side: of its largest piece, as :attr:`~brats_seg.core.visit.Lesion.side` says it.
+        components: numbers of its components in the visit's own table of lesions.
+    """
+
+    visit: int
+    region: str
+    lesion: str
+    relation: Relation
+    partner: str
+    part_of: str
+    volume_ml: float
+    long_mm: float
+    short_mm: float
+    measurable: bool
+    pieces: int
+    centroid_mm: tuple[float, float, float] | None
+    touches_border: bool
+    side: str = ""
+    components: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RegionVisit:
+    """One region of one visit, as matching needs it.
+
+    Attributes:
+        mask: ``(X, Y, Z)`` on ``grid``.
+        grid: the visit's own.
+        lesions: its components as measured.
+        matrix: 4x4, RAS+ mm of the common space to RAS+ mm of the visit.
+        measure: diameters of pieces that are one lesion, a mask like ``mask``, and whether they are measurable.
+    """
+
+    mask: Mask
+    grid: Grid
+    lesions: tuple[Lesion, ...]
+    matrix: Affine
+    measure: Callable[[Mask], tuple[Diameters, bool]]
+
+
+@dataclass(frozen=True)
+class RegionCourse:
+    """One region through all visits.
+
+    Attributes:
+        rows: by visit, every lesion known by then.
+        specks_ml: by visit, what stands alone and is too small to be a lesion.
+    """
+
+    rows: tuple[LesionRow, ...]
+    specks_ml: tuple[float, ...]
+
+    def at(self, visit: int) -> tuple[LesionRow, ...]:
+        """Rows of one visit."""
+        return tuple(row for row in self.rows if row.visit == visit)
+
+
+def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> RegionCourse:
+    """Name the lesions of a region over all visits.
+
+    Args:
+        region: ``ET`` or ``WT``.
+        visits: in order of time.
+        common: the space to match in.
+    """
+    common = _part_with_lesions(visits, common)
+    numbered = [component_numbers(visit.mask, visit.lesions) for visit in visits]
+    carried = [_carry(visit, own, common) for visit, own in zip(visits, numbered, strict=True)]
+    matching = match_lesions([mask for mask, _ in carried], common.spacing_mm)
+    rows: list[LesionRow] = []
+    specks = []
+    for index, (visit, (mask, numbers)) in enumerate(zip(visits, carried, strict=True)):
+        pieces = _pieces(numbers, matching.labels[index], mask)
+        used = {number for found in pieces.values() for number in found}
+        specks.append(sum(lesion.volume_ml for lesion in visit.lesions if lesion.number not in used))
+        by_number = {lesion.number: lesion for lesion in visit.lesions}
+        for state in matching.at(index):
+            found = [by_number[number] for number in sorted(pieces.get(state.component, ()))]
+            together = _together(visit, numbered[index], found) if found else None
+            rows.append(_row(index, region, state, found, together))
+    return RegionCourse(tuple(rows), tuple(specks))
+
+
+def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32]:
+    """Each voxel's lesion number, as in the measured table; 0 outside.
+
+    Args:
+        mask: ``(X, Y, Z)``.
+        lesions: every component (26-neighbourhood) of the mask.
+    """
+    result = np.zeros(mask.shape, np.int32)
+    if not lesions:
+        return result
+    start, last = _box_of(lesions)
+    x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(start, last, strict=True))
+    labels: NDArray[Any] = cc3d.connected_components(np.array(mask[x, y, z], order="C"), connectivity=26)
+    statistics = cc3d.statistics(labels)
+    by_box: dict[tuple[int, ...], list[int]] = {}
+    for component, box in enumerate(statistics["bounding_boxes"]):
+        if component:
+            by_box.setdefault(tuple(n for side in box for n in (side.start, side.stop - 1)), []).append(component)
+    numbers = np.zeros(len(statistics["voxel_counts"]), np.int32)
+    for lesion in lesions:
+        low, high = np.array(lesion.box) - start
+        same = by_box[low[0], high[0], low[1], high[1], low[2], high[2]]
+        # Components with one box between them come largest first, as lesions do.
+        same.sort(key=lambda component: -int(statistics["voxel_counts"][component]))
+        numbers[same.pop(0)] = lesion.number
+    result[x, y, z] = numbers[labels]
+    return result
+
+
+def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
+    """The part of the common space that holds the region at any visit, with room to widen it: a tenth of a head."""
+    points = []
+    for visit in visits:
+        if not visit.lesions:
+            continue
+        low, high = _box_of(visit.lesions)
+        corners = box_corners(low - 0.5, high + 0.5)
+        points.append(common.to_voxel(apply_affine(np.linalg.inv(visit.matrix), visit.grid.to_world(corners))))
+    if not points:
+        return Grid((1, 1, 1), common.affine)
+    places = np.concatenate(points)
+    # Beyond the space itself, too, which is as large as the first visit's field of view.
+    start = np.floor(places.min(axis=0)).astype(int) - ROOM_VOXELS
+    stop = np.ceil(places.max(axis=0)).astype(int) + ROOM_VOXELS + 1
+    affine = np.array(common.affine)
+    affine[:3, 3] = common.to_world(start)
+    x, y, z = (int(n) for n in stop - start)
+    return Grid((x, y, z), affine)
+
+
+def _box_of(lesions: Sequence[Lesion]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """First and last voxel of everything."""
+    low = np.min([lesion.box[0] for lesion in lesions], axis=0)
+    high = np.max([lesion.box[1] for lesion in lesions], axis=0)
+    return low, high
+
+
+def _carry(visit: RegionVisit, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask, NDArray[np.int32]]:
+    """The region in the common space, widened by half of :data:`JOIN_MM`, and the components' numbers."""
+    moved = resample(Volume(numbers, visit.grid), common, matrix=visit.matrix, order="nearest").data.astype(np.int32)
+    moved = _whole_pieces(moved)
+    wide = _joined(moved > 0)
+    labels, count = ndimage.label(wide, structure=np.ones((3, 3, 3)))
+    volumes = {lesion.number: lesion.volume_ml for lesion in visit.lesions}
+    keep = np.zeros(count + 1, bool)
+    for component, found in _pieces(moved, labels, wide).items():
+        keep[component] = sum(volumes[number] for number in found) > SPECK_ML
+    keep[0] = False
+    mask = keep[labels]
+    return mask, np.where(mask, moved, 0).astype(np.int32)
+
+
+def _joined(mask: Mask) -> Mask:
+    """The mask widened by half of :data:`JOIN_MM`, which is one voxel."""
+    if not mask.any():
+        return mask
+    corners = np.argwhere(mask)
+    low, high = np.maximum(corners.min(axis=0) - 1, 0), np.minimum(corners.max(axis=0) + 2, mask.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    wide = np.zeros(mask.shape, np.bool_)
+    wide[box] = ndimage.binary_dilation(mask[box], np.ones((3, 3, 3), bool))
+    return wide
+
+
+def _whole_pieces(moved: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Numbers in the common space, each in one piece: where resampling broke one, its largest piece stays."""
+    labels: NDArray[Any] = cc3d.connected_components(np.array(moved, order="C"), connectivity=26)
+    if not labels.any():
+        return moved
+    inside = labels > 0
+    counts = np.bincount(labels[inside])
+    number_of = np.zeros(len(counts), np.int32)
+    number_of[labels[inside]] = moved[inside]
+    largest: dict[int, int] = {}
+    for component in np.argsort(counts[1:])[::-1] + 1:
+        largest.setdefault(int(number_of[component]), int(component))
+    keep = np.zeros(len(counts), bool)
+    keep[list(largest.values())] = True
+    keep[0] = False
+    return np.where(keep[labels], moved, 0).astype(np.int32)
+
+
+def _pieces(numbers: NDArray[np.int32], labels: NDArray[np.int32], mask: Mask) -> dict[int, set[int]]:
+    """Numbers of the visit's own components inside each component of the common space."""
+    inside = mask & (numbers > 0)
+    result: dict[int, set[int]] = {}
+    if inside.any():
+        pairs = np.unique(np.stack([labels[inside], numbers[inside]], axis=1), axis=0)
+        for component, number in pairs.tolist():
+            if component:
+                result.setdefault(component, set()).add(number)
+    return result
+
+
+def _together(visit: RegionVisit, numbers: NDArray[np.int32], found: Sequence[Lesion]) -> tuple[Diameters, bool]:
+    """Diameters of the pieces of one lesion; specks that belong to it make no difference, and cost nothing."""
+    large = [lesion for lesion in found if lesion.volume_ml > SPECK_ML] or found
+    return visit.measure(np.isin(numbers, [lesion.number for lesion in large]))
+
+
+def _row(
+    index: int,
+    region: str,
+    state: LesionState,
+    found: Sequence[Lesion],
+    together: tuple[Diameters, bool] | None,
+) -> LesionRow:
+    largest = max(found, key=lambda lesion: lesion.volume_ml, default=None)
+    letter = REGION_LETTERS[region]
+    return LesionRow(
+        visit=index,
+        region=region,
+        lesion=_renamed(state.lesion, letter),
+        relation=state.relation,
+        partner=_renamed(state.partner, letter),
+        part_of=_renamed(state.part_of, letter),
+        volume_ml=sum(lesion.volume_ml for lesion in found),
+        long_mm=together[0].long_mm if together else 0.0,
+        short_mm=together[0].short_mm if together else 0.0,
+        measurable=together is not None and together[1],
+        pieces=len(found),
+        centroid_mm=largest.centroid_mm if largest else None,
+        touches_border=any(lesion.touches_border for lesion in found),
+        side=largest.side if largest else "",
+        components=tuple(lesion.number for lesion in found),
+    )
+
+
+def _renamed(name: str, letter: str) -> str:
+    return letter + name[1:] if name else ""

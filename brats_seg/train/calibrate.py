@@ -1,0 +1,278 @@
+"""Fitting what turns the outputs of a model's stages into labels, on studies the model has not seen.
+
+What is fitted: how the stages are combined, a temperature for each region, what rises from T1 to T1CE like
+enhancement, the thresholds, and the sizes that are believed. Everything is chosen by mean Dice over regions and
+studies of what :func:`~brats_seg.segment.postprocess.settle` makes of the outputs, but for the temperature, which
+is chosen by likelihood near the tumour, and the rise, which the experts' masks tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import logit
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.evaluate.calibration import fit_temperature, tumour_band
+from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.models.card import PostprocessConfig
+from brats_seg.segment.enhancement import risen
+from brats_seg.segment.postprocess import region_masks, settle_enhancing, settle_whole
+from brats_seg.segment.predict import StageOutputs, calibrated, combine
+
+VOXEL_ML = 0.001
+"""Cases lie on voxels of 1 mm."""
+WEIGHTS = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+MIN_ENHANCING_ML = (0.1, 0.2, 0.3, 0.5)
+"""None below 0.1 ml: what is smaller is a speck, a vessel as a rule, and in the 38 BraTS studies never a tumour."""
+MIN_CORE = (0.5, 0.3, 0.2, 0.1, 0.0)
+"""From what is taken without any data to the most unusual, as the sizes above."""
+MIN_CORELESS_ML = 5.0
+"""Not fitted: no data set of tumours holds a brain without one. Of 19 phantoms without a tumour, five showed up to
+4.5 ml of edema and no core; the least any of the 38 BraTS studies shows is 25 ml, always with a core."""
+APART_VOXELS = 3
+"""Tumour so far from enhancement does not enhance."""
+FAINT = 0.05
+"""Share of studies whose enhancement rises less than from where on nothing is doubted."""
+MIN_RISES = 5
+"""Studies of either kind below which the rise is not fitted."""
+USUAL_RISE = (1.0, 5.0)
+"""Taken where it is not fitted: what the 38 BraTS studies give."""
+BAND_MM = 10.0
+"""Temperatures are fitted this far around the tumour; further away everything is trivially right."""
+TEMPERATURE_SAMPLES = 20_000
+"""Voxels of each study that a temperature is fitted on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a model's stages say about one study, and the truth, on the network's grid.
+
+    Attributes:
+        id: the study's id.
+        outputs: of the stages; half precision will do.
+        brain: ``(X, Y, Z)``.
+        labels: uint8 ``(X, Y, Z)`` in the default schema.
+        rise: ``(X, Y, Z)`` of :func:`~brats_seg.segment.enhancement.enhancement`; half precision will do.
+    """
+
+    id: str
+    outputs: StageOutputs
+    brain: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    rise: NDArray[np.floating[Any]] | None = None
+
+    def truth(self, region: Region) -> NDArray[np.bool_]:
+        """The expert's mask of a region."""
+        return DEFAULT_SCHEMA.region_mask(self.labels, region)
+
+    def probabilities(self, config: PostprocessConfig) -> NDArray[np.float32]:
+        """Combined, calibrated, nested probabilities ``(3, X, Y, Z)``."""
+        whole, close = (
+            None if part is None else part.astype(np.float32) for part in (self.outputs.whole, self.outputs.close)
+        )
+        mixed = combine(StageOutputs(whole, close, self.outputs.box), self.brain, config.fine_weight)
+        return calibrated(mixed, config.temperature)
+
+    def settled(self, config: PostprocessConfig) -> NDArray[np.float32]:
+        """The same after every doubt, as they are written and measured in use."""
+        whole = settle_whole(self.probabilities(config), VOXEL_ML, config)[0]
+        return settle_enhancing(whole, VOXEL_ML, config, rise=self.rise).array
+
+    def masks(self, config: PostprocessConfig) -> dict[Region, NDArray[np.bool_]]:
+        """What is called tumour in the end."""
+        return region_masks(self.settled(config), config.thresholds)
+
+    def scores(self, config: PostprocessConfig) -> list[float]:
+        """Dice of each region."""
+        found = self.masks(config)
+        return [score(found[region], self.truth(region)) for region in REGIONS]
+
+
+def score(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Dice; both empty 1, one empty 0."""
+    return dice(count_voxels(found, truth))
+
+
+def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> PostprocessConfig:
+    """The settings that serve these cases best; one dial after the other.
+
+    Args:
+        cases: by a model that did not see them.
+        start: keeps what is not fitted.
+    """
+    config = replace(
+        start,
+        temperature=(1.0, 1.0, 1.0),
+        enhancement_rise=fit_rise(cases),
+        min_core_probability=MIN_CORE[0],
+        min_coreless_ml=MIN_CORELESS_ML,
+        min_enhancing_ml=MIN_ENHANCING_ML[0],
+    )
+    if all(case.outputs.whole is not None and case.outputs.close is not None for case in cases[:1]):
+        config = replace(config, fine_weight=fit_weight(cases, config))
+    config = replace(config, temperature=fit_temperatures(cases, config))
+    config = replace(config, thresholds=fit_thresholds(cases, config))
+    return fit_sizes(cases, config)
+
+
+def fit_rise(cases: Sequence[Case]) -> tuple[float, float]:
+    """From where to where the rise from T1 to T1CE goes over from that of tumour without enhancement to that with it.
+
+    Half of the studies' tumour that lies apart from enhancement rises by more than the first, all but :data:`FAINT` of
+    the studies' enhancement by more than the second; experts' masks, whatever a model makes of them.
+    """
+    without: list[float] = []
+    enhancing: list[float] = []
+    for case in cases:
+        whole, bright = case.truth(Region.WT), case.truth(Region.ET)
+        if case.rise is None or not whole.any():
+            continue
+        rise = case.rise.astype(np.float32)
+        apart = whole & ~ndimage.maximum_filter(bright, 2 * APART_VOXELS + 1)
+        if apart.any():
+            without.append(risen(apart, whole & ~bright, rise))
+        if bright.any():
+            enhancing.append(risen(bright, whole & ~bright, rise))
+    if min(len(without), len(enhancing)) < MIN_RISES:
+        return USUAL_RISE
+    low, high = float(np.median(without)), float(np.quantile(enhancing, FAINT))
+    return (round(low, 2), round(high, 2)) if low < high else USUAL_RISE
+
+
+class Sweep(NamedTuple):
+    """What each of several thresholds of one region gives, ``(cases, thresholds)``.
+
+    Attributes:
+        dice: against the expert.
+        excess: voxels found, less those of the expert.
+    """
+
+    dice: NDArray[np.float64]
+    excess: NDArray[np.float64]
+
+
+def sweep(
+    cases: Sequence[Case], config: PostprocessConfig, region: Region, thresholds: Sequence[float] = THRESHOLDS
+) -> Sweep:
+    """Every case at every threshold of one region, those of the others as in ``config``, after every doubt."""
+    found = Sweep(*np.zeros((2, len(cases), len(thresholds))))
+    for c, case in enumerate(cases):
+        truth, array = case.truth(region), case.probabilities(config)
+        if region is not Region.WT:
+            array = settle_whole(array, VOXEL_ML, config)[0]
+        for t, threshold in enumerate(thresholds):
+            held = with_threshold(config, region, threshold)
+            settled = array
+            if region is Region.WT:
+                settled = settle_whole(array, VOXEL_ML, held)[0]
+            elif region is Region.ET:
+                settled = settle_enhancing(array, VOXEL_ML, held, rise=case.rise).array
+            mask = region_masks(settled, held.thresholds)[region]
+            found.dice[c, t] = score(mask, truth)
+            found.excess[c, t] = float(mask.sum()) - float(truth.sum())
+    return found
+
+
+def with_threshold(config: PostprocessConfig, region: Region, threshold: float) -> PostprocessConfig:
+    """The settings with another threshold of one region."""
+    x, y, z = (threshold if r is region else t for r, t in zip(REGIONS, config.thresholds, strict=True))
+    return replace(config, thresholds=(x, y, z))
+
+
+def as_good(scores: NDArray[np.float64]) -> list[int]:
+    """Columns that are no worse than the best one by more than a standard error of their difference.
+
+    A few studies cannot tell two thresholds apart, and what they prefer is chance (Breiman et al. 1984, section 3.4.3,
+    "1 SE rule").
+
+    Args:
+        scores: ``(cases, choices)``, more is better.
+    """
+    best = int(scores.mean(axis=0).argmax())
+    worse = scores[:, [best]] - scores
+    return [c for c in range(scores.shape[1]) if worse[:, c].mean() <= _standard_error(worse[:, c])]
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    """Of the mean; without end where a single value tells nothing."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
+
+
+def simplest_as_good(scores: NDArray[np.float64]) -> int:
+    """The first of :func:`as_good`; columns go from what would be taken without any data to the most unusual."""
+    return as_good(scores)[0]
+
+
+def fit_weight(cases: Sequence[Case], config: PostprocessConfig) -> float:
+    """Share of the fine stage: all of it, unless less is better beyond chance."""
+    held = [replace(config, fine_weight=w) for w in WEIGHTS]
+    return held[simplest_as_good(_mean_scores(cases, held))].fine_weight
+
+
+def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
+    """Threshold of each region, the outer ones first: of those as good in Dice, the one nearest one half without a bias
+    of the volume.
+
+    Dice hardly minds where a blurred border is cut, and volumes do: at one half, what is unsure altogether is lost.
+    A bias within a standard error is none; where every threshold has one, the least is taken.
+    """
+    order = sorted(range(len(THRESHOLDS)), key=lambda t: abs(THRESHOLDS[t] - 0.5))
+    for region in REGIONS:
+        found = sweep(cases, config, region, [THRESHOLDS[t] for t in order])
+        good = as_good(found.dice)
+        excess = {column: found.excess[:, column] for column in good}
+        unbiased = [column for column in good if abs(excess[column].mean()) <= _standard_error(excess[column])]
+        least = min(good, key=lambda column: abs(float(excess[column].mean())))
+        config = with_threshold(config, region, THRESHOLDS[order[unbiased[0] if unbiased else least]])
+    return config.thresholds
+
+
+def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
+    """Temperature of each region near the tumour; 1 where none is best, as with too few cases."""
+    rng = np.random.default_rng(0)
+    logits: list[list[NDArray[np.float64]]] = [[] for _ in REGIONS]
+    truths: list[list[NDArray[np.bool_]]] = [[] for _ in REGIONS]
+    for case in cases:
+        array = case.probabilities(config)
+        near = np.flatnonzero(tumour_band(case.truth(Region.WT), (1.0, 1.0, 1.0), width_mm=BAND_MM) & case.brain)
+        chosen = rng.choice(near, min(len(near), TEMPERATURE_SAMPLES), replace=False) if len(near) else near
+        for r, region in enumerate(REGIONS):
+            values = np.clip(array[r].ravel()[chosen].astype(np.float64), 1e-6, 1 - 1e-6)
+            logits[r].append(logit(values))
+            truths[r].append(case.truth(region).ravel()[chosen])
+    found = []
+    for r in range(len(REGIONS)):
+        try:
+            found.append(round(fit_temperature(np.concatenate(logits[r]), np.concatenate(truths[r])), 3))
+        except InputError:
+            found.append(1.0)  # nothing to fit on: probabilities stay as they are, which the card shows
+    return found[0], found[1], found[2]
+
+
+def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
+    """What core makes a tumour, and how much enhancement is believed.
+
+    The strictest for WT, the least for enhancement, unless others are better beyond chance.
+    """
+    for choices in (
+        [replace(config, min_core_probability=core) for core in MIN_CORE],
+        [replace(config, min_enhancing_ml=size_ml) for size_ml in MIN_ENHANCING_ML],
+    ):
+        chosen = choices[simplest_as_good(_mean_scores(cases, choices))]
+        config = replace(
+            config, min_core_probability=chosen.min_core_probability, min_enhancing_ml=chosen.min_enhancing_ml
+        )
+    return config
+
+
+def _mean_scores(cases: Sequence[Case], choices: Sequence[PostprocessConfig]) -> NDArray[np.float64]:
+    """``(cases, choices)`` mean Dice over the regions."""
+    return np.array([[float(np.mean(case.scores(choice))) for choice in choices] for case in cases])

@@ -1,0 +1,211 @@
+"""Judging out-of-fold outputs: fitted on the other folds, scored on this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.evaluate.calibration import expected_calibration_error
+from brats_seg.evaluate.cases import CasePair, EvaluationSettings, band_calibration
+from brats_seg.evaluate.evaluate import Evaluation, evaluate_pairs
+from brats_seg.models.card import ModelBundle, PostprocessConfig, write_card
+from brats_seg.segment.postprocess import region_masks
+from brats_seg.train.calibrate import Case, fit_postprocess
+from brats_seg.train.crossval import read_case
+from brats_seg.train.data import PackedStudy
+from brats_seg.train.splits import Split
+from brats_seg.volumetrics.intervals import IntervalModel, fit_intervals
+from brats_seg.volumetrics.measure import ambiguous_volumes_ml, measure_segmentation
+
+FIT_CASES = 150
+"""Fitting uses at most as many cases, evenly taken; a handful of numbers needs no more, and memory is finite."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted on some cases.
+
+    Attributes:
+        postprocess: combination, temperature, thresholds, sizes.
+        intervals: widths of volume intervals; None where there were too few cases.
+    """
+
+    postprocess: PostprocessConfig
+    intervals: IntervalModel | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as a model card holds them."""
+        widths = None if self.intervals is None else self.intervals.to_dict()
+        return {"postprocess": asdict(self.postprocess), "intervals": widths}
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What cross-validation found.
+
+    Attributes:
+        evaluation: every study, by the model that did not see it.
+        fits: by fold, fitted on the other folds.
+        final: fitted on all studies out of fold, for a model trained on all of them.
+        intervals: one row a study and region: true and measured volume, interval, whether it covers.
+        calibration: by region, expected calibration error near the tumour with and without temperature.
+    """
+
+    evaluation: Evaluation
+    fits: tuple[Fit, ...]
+    final: Fit
+    intervals: pd.DataFrame
+    calibration: pd.DataFrame
+
+
+def segmentation_of(case: Case, config: PostprocessConfig) -> Segmentation:
+    """The label map of a case, with its probabilities, on a grid of 1 mm."""
+    array = case.settled(config)
+    x, y, z = case.labels.shape
+    grid = Grid((x, y, z), np.eye(4))
+    labels = Volume(DEFAULT_SCHEMA.compose(region_masks(array, config.thresholds)), grid)
+    return Segmentation(case.id, labels, DEFAULT_SCHEMA, Probabilities(array, grid))
+
+
+def fit(paths: Sequence[Path], start: PostprocessConfig) -> Fit:
+    """Fit on files of cases."""
+    kept = paths[:: -(-len(paths) // FIT_CASES)]
+    postprocess = fit_postprocess([read_case(path) for path in kept], start)
+    volumes = pd.concat([volume_rows(read_case(path), postprocess) for path in paths])
+    columns = ("true_ml", "volume_ml", "doubt_ml")
+    by_region = {name: {str(r): t[name].tolist() for r, t in volumes.groupby("region")} for name in columns}
+    try:
+        intervals = fit_intervals(*(by_region[name] for name in columns))
+    except InputError:
+        intervals = None  # too few studies for any finite interval, which a card without intervals says
+    return Fit(postprocess, intervals)
+
+
+def volume_rows(case: Case, config: PostprocessConfig) -> pd.DataFrame:
+    """True and measured volume and the doubt of every region and structure of a case, in millilitres."""
+    found = segmentation_of(case, config)
+    truth = Segmentation(case.id, Volume(case.labels, found.labels.grid), DEFAULT_SCHEMA)
+    doubt = ambiguous_volumes_ml(found)
+    true = {row.region: row.volume_ml for row in measure_segmentation(truth).volumes}
+    rows = [
+        {"case": case.id, "region": row.region, "true_ml": true[row.region], "volume_ml": row.volume_ml}
+        | {"doubt_ml": doubt[row.region]}
+        for row in measure_segmentation(found).volumes
+        if row.region in doubt
+    ]
+    return pd.DataFrame(rows)
+
+
+def judge(files: Sequence[Sequence[Path]], start: PostprocessConfig, *, seed: int = 0) -> Judgement:
+    """Fit for each fold on the others, score each study once.
+
+    Args:
+        files: by fold, files of cases.
+        start: keeps what is not fitted.
+        seed: of the bootstrap.
+    """
+    others = [[path for k, paths in enumerate(files) if k != fold for path in paths] for fold in range(len(files))]
+    fits = tuple(fit(paths, start) for paths in others)
+    evaluation = evaluate_pairs(
+        _pairs(files, fits), generator=np.random.default_rng(seed), settings=EvaluationSettings()
+    )
+    return Judgement(
+        evaluation,
+        fits,
+        fit([path for paths in files for path in paths], start),
+        _intervals(files, fits),
+        _calibration(files, fits, evaluation),
+    )
+
+
+def _pairs(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> Iterator[CasePair]:
+    for paths, fitted in zip(files, fits, strict=True):
+        for path in paths:
+            case = read_case(path)
+            found = segmentation_of(case, fitted.postprocess)
+            reference = Volume(case.labels, found.labels.grid)
+            yield CasePair(case.id, found.labels, reference, probabilities=found.probabilities)
+
+
+def _intervals(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataFrame:
+    rows = []
+    for paths, fitted in zip(files, fits, strict=True):
+        for path in paths:
+            for row in volume_rows(read_case(path), fitted.postprocess).to_dict("records"):
+                ends = None
+                if fitted.intervals is not None:
+                    ends = fitted.intervals.interval(str(row["region"]), row["volume_ml"], row["doubt_ml"])
+                low, high = ends or (np.nan, np.nan)
+                rows.append({**row, "low_ml": low, "high_ml": high, "covers": low <= row["true_ml"] <= high})
+    return pd.DataFrame(rows)
+
+
+def write_fold_cards(
+    bundles: Sequence[ModelBundle], split: Split, fits: Sequence[Fit], packs: Sequence[PackedStudy]
+) -> None:
+    """Give each fold's model what was fitted for it, and say which studies it has seen and which not."""
+    heads = {pack.id: pack.heads for pack in packs}
+    for fold, (bundle, fitted) in enumerate(zip(bundles, fits, strict=True)):
+        kept_out = split.folds[fold]
+        card = replace(
+            bundle.card,
+            name=f"{bundle.card.name.removesuffix(f'-fold{fold}')}-fold{fold}",
+            # The card's own words are about the model of all studies.
+            trained_on=f"{len(split.strata) - len(kept_out)} of the {len(split.strata)} studies of a cross-validation, "
+            "the others kept out",
+            held_out=kept_out,
+            accuracy={
+                "not measured of this model alone": f"one of {len(bundles)} of a cross-validation, which together were "
+                f"judged on {len(split.strata)} studies, each by the model that kept it out"
+            },
+            seen=tuple(sorted(set(split.strata) - set(kept_out))),
+            fingerprints={study: heads[study] for study in sorted(set(split.strata) - set(kept_out)) if heads[study]},
+            postprocess=fitted.postprocess,
+            intervals=None if fitted.intervals is None else fitted.intervals.to_dict(),
+        )
+        write_card(card, bundle.folder)
+
+
+def interval_summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """By region: how many studies are covered, and how wide the intervals are."""
+    table = rows[rows["region"].isin([region.abbreviation for region in REGIONS])]
+    made = []
+    for region in REGIONS:
+        part = table[table["region"] == region.abbreviation]
+        width = part["high_ml"] - part["low_ml"]
+        large = part["volume_ml"] >= 1.0  # relative widths of next to nothing say nothing
+        made.append(
+            {"region": region.abbreviation, "studies": len(part), "covered": int(part["covers"].sum())}
+            | {"median_width_ml": float(width.median())}
+            | {"median_width_percent": float((100 * width / part["volume_ml"])[large].median())}
+        )
+    return pd.DataFrame(made)
+
+
+def _calibration(files: Sequence[Sequence[Path]], fits: Sequence[Fit], evaluation: Evaluation) -> pd.DataFrame:
+    """ECE in the band around the tumour, as fitted, and with temperature 1."""
+    plain = [replace(f, postprocess=replace(f.postprocess, temperature=(1.0, 1.0, 1.0))) for f in fits]
+    counts: dict[Region, Any] = {}
+    for pair in _pairs(files, plain):
+        for region, count in band_calibration(pair, EvaluationSettings().band_mm).items():
+            counts[region] = counts[region] + count if region in counts else count
+    fitted: Mapping[str, float] = dict(
+        zip(evaluation.calibration["region"], evaluation.calibration["ece"], strict=True)
+    )
+    return pd.DataFrame(
+        {
+            "region": region.abbreviation,
+            "ece": fitted[region.abbreviation],
+            "ece_without_temperature": expected_calibration_error(counts[region]),
+        }
+        for region in REGIONS
+    )

@@ -1,0 +1,109 @@
+"""Phantom patients among the studies a network is trained on.
+
+Bodies are made once, on the processor, and kept as tissue maps; every sample scans one anew on the device that trains
+(:mod:`.phantoms`), turned, scaled and bent like a real study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from brats_seg.core.grid import Grid
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.phantom.make import PhantomConfig, make_patient
+from brats_seg.phantom.tumour import TumourConfig, TumourKind
+from brats_seg.train.arrays import open_arrays, write_arrays
+from brats_seg.train.augment import Chance, alter, drop_sequences, read_at, sample_points
+from brats_seg.train.config import PhantomMixConfig, TrainConfig
+from brats_seg.train.data import coarser
+from brats_seg.train.phantoms import draw_phantoms, pack_tissues
+
+KINDS = (
+    TumourKind.HIGH_GRADE,
+    TumourKind.HIGH_GRADE,
+    TumourKind.LOW_GRADE,
+    TumourKind.MULTIFOCAL,
+    TumourKind.METASTASES,
+    TumourKind.NONE,
+)
+"""Taken in turn; the high-grade tumour twice, as most studies show one."""
+CORE_ML = (0.5, 60.0)
+"""Range of the tumour core, wider than a phantom's default, so that small ones are seen as well."""
+SPACE = Grid((240, 240, 240), np.eye(4))
+"""Axes and voxel size of a body: RAS and 1 mm, as prepared studies have them."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomCase:
+    """A body to scan, at the spacing a network works at, on the training device.
+
+    Attributes:
+        id: its number and kind.
+        shares: uint8 ``(T, X, Y, Z)``, see :func:`~brats_seg.train.phantoms.pack_tissues`.
+    """
+
+    id: str
+    shares: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        x, y, z = self.shares.shape[1:]
+        return int(x), int(y), int(z)
+
+
+def open_phantoms(
+    mix: PhantomMixConfig, cache: Path, *, factor: int, device: torch.device, progress: bool = True
+) -> list[PhantomCase]:
+    """The bodies of a configuration, made where they are not there yet.
+
+    Args:
+        mix: how many, from which seed.
+        cache: where their tissue maps are kept.
+        factor: voxels of 1 mm that one voxel of the network spans along each axis.
+        device: where they are to be.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: if a file in ``cache`` is damaged.
+    """
+    place = cache / sha256(repr((mix.seed, CORE_ML, [kind.value for kind in KINDS])).encode()).hexdigest()[:12]
+    place.mkdir(parents=True, exist_ok=True)
+    cases = []
+    for number in tqdm(range(mix.count), desc="make phantoms", disable=not progress):
+        kind = KINDS[number % len(KINDS)]
+        path = place / f"{number:04d}_{kind.value}.npz"
+        if not path.exists():
+            write_arrays(path, {"shares": make_shares(kind, [mix.seed, number])})
+        with open_arrays(path) as held:
+            shares = coarser(torch.from_numpy(held["shares"]).float(), factor)
+        cases.append(PhantomCase(path.stem, shares.round().to(torch.uint8).to(device)))
+    return cases
+
+
+def make_shares(kind: TumourKind, seed: Sequence[int]) -> NDArray[np.uint8]:
+    """Tissue map ``(T, X, Y, Z)`` of a patient at 1 mm, RAS, cut to the brain."""
+    config = PhantomConfig(grid=SPACE, tumour=TumourConfig(kind=kind, core_volume_ml=CORE_ML))
+    shares = pack_tissues(make_patient(config, np.random.default_rng(seed)).body.tissues())
+    box = bounding_box(shares.max(axis=0)) or ()
+    return np.ascontiguousarray(shares[(slice(None), *box)])
+
+
+def draw_phantom_sample(
+    cases: Sequence[PhantomCase], patch: tuple[int, int, int], config: TrainConfig, rng: Chance
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One newly scanned, augmented sample: image ``(4, *patch)`` and target ``(3, *patch)``."""
+    case = cases[rng.below(len(cases))]
+    points = sample_points(case.shape, patch, config, rng).to(case.shares.device)
+    shares = read_at(case.shares.float(), points).round().to(torch.uint8)
+    image, target = draw_phantoms(shares[None], [rng.below(2**31)])
+    altered = alter(image[0], (image[0] != 0).any(dim=0), config.augment, rng)
+    return drop_sequences(altered, config.augment, rng), target[0]

@@ -1,0 +1,156 @@
+"""A run folder: opened for training, and its configuration and weights read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
+from brats_seg.files.output import write_text
+from brats_seg.train.config import TrainConfig, train_config
+
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+SEEN = "seen.json"
+"""Which studies a run trains on, so that nobody judges its network by one of them."""
+
+
+def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Create a run folder, or make sure it holds the same run.
+
+    Raises:
+        OutputError: if it holds another run, or any and ``resume`` is not given.
+    """
+    held = run / CONFIG
+    if not held.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(held, yaml.safe_dump(_plain(config.to_dict()), sort_keys=False))
+        return
+    if not resume:
+        raise OutputError(f"{run} holds a run already; pass --resume to go on with it, or choose another folder")
+    before = train_config(yaml.safe_load(held.read_text(encoding="utf-8")))
+    if before != config:
+        changed = sorted(k for k, v in before.to_dict().items() if config.to_dict()[k] != v)
+        raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
+
+
+def with_known_steps(config: TrainConfig, run: Path) -> TrainConfig:
+    """The settings with the steps of a run that was started already, where they are as many as fit into the time."""
+    held = run / CONFIG
+    if config.steps > 0 or not held.is_file():
+        return config
+    return replace(config, steps=train_config(read_yaml(held)).steps)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def read_run_config(run: Path) -> TrainConfig:
+    """Configuration of a run folder.
+
+    Raises:
+        ModelError: if the folder is no run, or it has no weights yet.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (run / name).is_file():
+            raise ModelError(f"{run} is no run folder with trained weights: {name} is not there")
+    return train_config(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
+
+
+def write_seen(run: Path, studies: Mapping[str, bytes]) -> None:
+    """Record the studies a run trains on, by id and fingerprint.
+
+    Raises:
+        OutputError: if the run was begun on others, whose weights it holds.
+    """
+    if (run / SEEN).exists():
+        before = {study: fingerprint for fingerprint, study in read_seen(run).items()}
+        changed = sorted(study for study in {*before, *studies} if before.get(study) != studies.get(study))
+        if changed:
+            raise OutputError(
+                f"{run} was begun on other scans or labels of {', '.join(changed[:5])} ({len(changed)} in all); its "
+                "weights are of those. Choose another run folder, or remove this one."
+            )
+    held = {study: fingerprint.hex() for study, fingerprint in studies.items()}
+    write_text(run / SEEN, json.dumps(held, indent=1) + "\n")
+
+
+def read_seen(run: Path) -> dict[bytes, str]:
+    """The studies a run was trained on: fingerprint to id.
+
+    Raises:
+        ModelError: if the run does not say, or cannot be read.
+    """
+    try:
+        held = json.loads((run / SEEN).read_text(encoding="utf-8"))
+        return {bytes.fromhex(fingerprint): study for study, fingerprint in held.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{run} does not say which studies it was trained on ({SEEN}): {error}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds one mapping.
+
+    Raises:
+        InputError: if it cannot be read or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path.name} must hold keys and values")
+    return values
+
+
+def with_settings(values: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The values of a configuration with some of them replaced, for an experiment without a file of its own.
+
+    Args:
+        values: as read from YAML.
+        settings: such as ``steps=300`` or ``augment.transplant=0``; what follows the ``=`` is YAML.
+
+    Raises:
+        UsageError: if a setting is not of that form.
+    """
+    made = dict(values)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {setting}: {text!r} is not a YAML value") from error
+        outer, dot, inner = name.strip().partition(".")
+        if not equals or not outer or (dot and not inner):
+            raise UsageError(f"--set {setting}: write KEY=VALUE, such as steps=300 or augment.transplant=0")
+        made[outer] = {**(made.get(outer) or {}), inner: value} if dot else value
+    return made
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a network of the same shape.
+
+    Raises:
+        ModelError: if the file is damaged or its tensors do not fit.
+    """
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path.name} cannot be read as weights: {error}") from error
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise ModelError(f"{path.name} does not fit the network of the configuration: {error}") from error

@@ -1,0 +1,78 @@
+"""What missing sequences cost: every study judged again with each of the 15 sets of sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pandas as pd
+from tqdm import tqdm
+
+from brats_seg.core.regions import REGIONS
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.models.card import PostprocessConfig
+from brats_seg.segment.predict import Predictor
+from brats_seg.train.crossval import Jury, predict_case
+from brats_seg.train.data import PackedStudy
+from brats_seg.train.judge import Fit
+
+
+def subsets() -> list[tuple[MRSequence, ...]]:
+    """The 15 sets of sequences a study can consist of, the whole one first."""
+    return [kept for count in range(len(SEQUENCES), 0, -1) for kept in combinations(SEQUENCES, count)]
+
+
+def subset_name(sequences: Sequence[MRSequence]) -> str:
+    """Short name of a set of sequences, such as ``t1+flair``; also the key in a model card."""
+    return "+".join(sequence.value for sequence in sequences)
+
+
+def subset_scores(
+    packs: Sequence[PackedStudy],
+    jury: Jury,
+    fits: Sequence[Fit],
+    *,
+    folds: Sequence[int] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Dice of every study and set of sequences by the model that did not see the study.
+
+    Args:
+        packs: every study.
+        jury: who judges.
+        fits: by fold, how outputs become labels; fitted with all sequences.
+        folds: only these; None takes all.
+        progress: show a progress bar.
+
+    Returns:
+        Columns ``case``, ``sequences``, ``region``, ``dice``.
+    """
+    split = jury.split
+    chosen = range(len(split.folds)) if folds is None else folds
+    rows = []
+    with tqdm(total=sum(len(split.folds[k]) for k in chosen), desc="subsets", disable=not progress) as bar:
+        for fold in chosen:
+            for predictor, studies in jury.predictors(fold, packs):
+                for pack in studies:
+                    rows += _scores(predictor, pack, fits[fold].postprocess)
+                    bar.update()
+    return pd.DataFrame(rows)
+
+
+def _scores(predictor: Predictor, pack: PackedStudy, post: PostprocessConfig) -> list[dict[str, str | float]]:
+    rows: list[dict[str, str | float]] = []
+    for kept in subsets():
+        missing = [sequence for sequence in SEQUENCES if sequence not in kept]
+        case = predict_case(predictor, pack, missing=missing)
+        rows += [
+            {"case": pack.id, "sequences": subset_name(kept), "region": region.abbreviation, "dice": dice}
+            for region, dice in zip(REGIONS, case.scores(post), strict=True)
+        ]
+    return rows
+
+
+def subset_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean Dice of each set of sequences: columns ``sequences``, ``WT``, ``TC``, ``ET``; the whole set first."""
+    table = scores.pivot_table(index="sequences", columns="region", values="dice", aggfunc="mean", sort=False)
+    order = [subset_name(kept) for kept in subsets()]
+    return table.loc[order, [region.abbreviation for region in REGIONS]].reset_index().rename_axis(columns=None)

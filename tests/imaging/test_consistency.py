@@ -1,0 +1,147 @@
+"""Sequences that do not belong together, or do not show a whole brain, are named; those that do are left in peace."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from heads import head_grid, head_study
+from mixed_scans import Images, changed, flagged_share, mix_ups, moved, part
+from real_scans import study_of
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.imaging.brain import brain_mask
+from brats_seg.imaging.consistency import Consistency, check_consistency
+from brats_seg.imaging.placing import coincides, place_by_header
+from brats_seg.imaging.settings import PrepareConfig
+from brats_seg.phantom import PhantomConfig, TumourConfig, TumourKind, make_phantom
+from brats_seg.phantom.make import BRATS_CENTRE_MM
+from brats_seg.segment.prepare import prepare
+
+T1, T1CE, T2, FLAIR = SEQUENCES
+
+
+def judged(images: Images) -> Consistency:
+    return check_consistency(images, brain_mask(images))
+
+
+def kinds(images: Images) -> set[str]:
+    return {entry.kind for entry in judged(images).found}
+
+
+@cache
+def phantom(seed: int, kind: TumourKind = TumourKind.HIGH_GRADE) -> Images:
+    """A whole brain on voxels of 2 mm."""
+    affine = np.diag([-2.0, -2.0, 2.0, 1.0])
+    affine[1, 3] = 239.0
+    config = PhantomConfig(
+        grid=Grid((120, 120, 78), affine), brain_centre_mm=BRATS_CENTRE_MM, tumour=TumourConfig(kind=kind)
+    )
+    return dict(make_phantom(config, np.random.default_rng(seed)).study.images)
+
+
+def test_a_phantom_is_consistent_and_every_mix_up_of_it_is_named() -> None:
+    images, donor = phantom(1), phantom(2)
+    assert not judged(images).found
+    for mixed in mix_ups(images, donor, np.random.default_rng(3), voxel_mm=2):
+        assert judged(mixed.make()).found, mixed.name
+
+
+@pytest.mark.parametrize(
+    ("mixed", "kind", "words"),
+    [
+        (lambda i: changed(i, [FLAIR], lambda d: np.flip(d, 0)), "mirrored", "FLAIR lies against T1, T1CE and T2 mirr"),
+        (
+            lambda i: changed(i, [T2], lambda d: moved(d, 1, 6)),
+            "shifted",
+            "T2 lies against T1, T1CE and FLAIR 12 mm off",
+        ),
+        (lambda i: changed(i, [T1], lambda d: part(d, 0, 0.45, low=True)), "coverage", "as if it were missing"),
+        (lambda i: changed(i, SEQUENCES, lambda d: part(d, 0, 0.5, low=True)), "cut", "in a plane of"),
+        (
+            lambda i: {s: Volume.from_affine(v.data, v.affine @ np.diag([0.7, 0.7, 0.7, 1.0])) for s, v in i.items()},
+            "volume",
+            "voxel sizes",
+        ),
+        (lambda i: {**i, T1: i[T1CE].with_data(i[T1CE].data * 1.01)}, "copy", "T1 and T1CE are one image"),
+        (lambda i: {s: v.with_data(v.data[:, ::-1]) for s, v in i.items()}, "axes", "broader in front"),
+        (lambda i: {s: v.with_data(v.data[..., ::-1]) for s, v in i.items()}, "axes", "front lies lower"),
+    ],
+)
+def test_what_is_wrong_is_said(mixed: object, kind: str, words: str) -> None:
+    images = mixed(phantom(1))  # type: ignore[operator]
+    found = [entry for entry in judged(images).found if entry.kind == kind]
+    assert found and words in found[0].text
+
+
+def test_a_sequence_of_half_a_brain_is_left_out_and_one_of_two_thirds_used() -> None:
+    for share, present in ((0.45, (T1CE, T2, FLAIR)), (0.8, SEQUENCES)):
+        images = changed(phantom(1), [T1], lambda d, share=share: part(d, 2, share, low=False))
+        prepared = prepare(Study("half", images), config=PrepareConfig(spacing_mm=2.0))
+        assert prepared.present == present
+        assert bool(prepared.array[0].any()) == (T1 in present)
+        assert "T1 covers" in prepared.record.warnings[0]
+        assert prepared.record.consistency["coverage"]["t1"] < 0.95
+
+
+def test_one_image_under_two_names_is_refused_naming_both() -> None:
+    images = head_study(head_grid()).images
+    copied = images[T1CE].with_data(np.round(images[T1CE].data / 2))
+    with pytest.raises(InputError, match=r"T1 and T1CE are one image \(correlation"):
+        prepare(Study("copy", {**images, T1: copied}), config=PrepareConfig(spacing_mm=2.0))
+
+
+def test_hot_voxels_hardly_move_the_scores_and_are_said() -> None:
+    images = head_study(head_grid()).images
+    config = PrepareConfig(spacing_mm=2.0)
+    clean = prepare(Study("a", images), config=config)
+    hot = images[T2].data.copy()
+    places = np.argwhere(hot > 0)
+    hot[tuple(np.random.default_rng(0).choice(places, len(places) // 300, replace=False).T)] *= 100
+    prepared = prepare(Study("a", {**images, T2: images[T2].with_data(hot)}), config=config)
+    assert np.median(np.abs(prepared.array[2] - clean.array[2])[clean.brain]) < 0.15
+    assert any("T2 is far brighter than tissue" in words for words in prepared.record.warnings)
+
+
+def test_scans_of_one_space_are_copied_by_their_headers_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brats_seg.segment.prepare.register_rigid", None)
+    images = head_study(head_grid("LPS")).images
+    nx, ny, nz = images[T2].grid.shape
+    nudged = images[FLAIR].affine.copy()
+    nudged[0, 3] += 0.02
+    other: dict[MRSequence, Volume] = {
+        **images,
+        T2: images[T2].crop((3, 2, 1), (nx - 2, ny - 3, nz - 1)).flip(0).permute((2, 0, 1)),
+        FLAIR: Volume.from_affine(images[FLAIR].data, nudged),
+    }
+    assert not other[T2].grid.same_as(images[T2].grid)
+    config = PrepareConfig(spacing_mm=2.0)
+    plain, placed = (prepare(Study("a", entry), config=config) for entry in (images, other))
+    np.testing.assert_allclose(placed.array, plain.array, atol=1e-5)
+    assert set(placed.record.resampled) == {T2, FLAIR} and not placed.record.registrations
+    np.testing.assert_array_equal(place_by_header(other[T2], images[T2].grid).data, images[T2].data)
+
+
+@pytest.mark.parametrize(("voxels", "expected"), [(0.02, True), (0.4, True), (0.6, False), (7.0, True), (7.3, False)])
+def test_grids_coincide_by_whole_voxels_or_less_than_half_of_one(voxels: float, expected: bool) -> None:
+    grid = head_grid("LPS")
+    moved_by = grid.affine.copy()
+    moved_by[:3, 3] += grid.affine[:3, 1] * voxels
+    assert coincides(Volume.from_affine(np.zeros(grid.shape), moved_by).grid, grid) is expected
+
+
+def test_real_studies_and_their_mix_ups(real_data: Path) -> None:
+    """Two studies that chose no limit; every kind of mix-up once."""
+    names = ("Brats18_CBICA_ATB_1", "BraTS2021_01477")
+    first, second = (study_of(real_data / "studies" / name) for name in names)
+    rows = [("good", bool(judged(images).found)) for images in (first, second)]
+    rows += [
+        (m.kind, bool(judged(m.make()).found)) for m in mix_ups(first, second, np.random.default_rng(1), voxel_mm=2)
+    ]
+    shares = flagged_share(rows)
+    assert shares.pop("good") == (0, 2)
+    assert sum(flagged for flagged, _ in shares.values()) >= sum(count for _, count in shares.values()) - 1, shares

@@ -1,0 +1,256 @@
+"""The paired measurement of change: known changes, symmetry, transitivity, and what it refuses to be trusted with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.phantom import sphere
+from brats_seg.phantom.fields import smooth_noise
+from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
+from brats_seg.track.boundary_shift.config import ChangeConfig
+from brats_seg.track.boundary_shift.frame import VisitScan, half_motion, mean_motion, signed_depth
+from brats_seg.track.growth import sphere_diameter_mm
+
+SIDE = 52
+CONTRAST, NOISE = 40.0, 4.0
+
+
+def motion(turn_deg=(0.0, 0.0, 0.0), shift_mm=(0.0, 0.0, 0.0)) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(np.deg2rad(turn_deg)).as_matrix()
+    matrix[:3, 3] = shift_mm
+    return matrix
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one visit is like; texture belongs to the patient and stays."""
+
+    diameter_mm: float = 20.0
+    place: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    contrast: float = CONTRAST
+    noise: float = NOISE
+    gain: float = 1.0
+    slice_mm: float = 1.0
+    mask_mm: float = 0.0
+    centre_mm: tuple[float, float, float] = (0.3, -0.4, 0.2)
+
+
+def visit(look: Look, seed: int) -> VisitScan:
+    """A ball in textured tissue, seen by a scanner in whose frame the patient lies shifted by ``place``."""
+    fine = Grid((2 * SIDE, 2 * SIDE, 2 * SIDE), np.diag([0.5, 0.5, 0.5, 1.0]) @ motion(shift_mm=[-SIDE + 0.5] * 3))
+    inside = sphere(look.centre_mm, look.diameter_mm).sample_fractions(fine, supersampling=3)
+    patient = np.random.default_rng(0)
+    tissue = 100 + 6 * smooth_noise(fine.shape, 5.0, patient) + 10 * smooth_noise(fine.shape, 16.0, patient)
+    signal = tissue + inside * (look.contrast + 8 * smooth_noise(fine.shape, 3.0, patient))
+    shape = (SIDE, SIDE, round(SIDE / look.slice_mm))
+    spacing = (1.0, 1.0, look.slice_mm)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
+    grid = Grid(shape, affine)
+    seen = Grid(shape, motion(shift_mm=-np.array(look.place)) @ affine)  # the scanner's voxels in the patient
+    signal = ndimage.uniform_filter(signal, [2 * s for s in (1, 1, round(look.slice_mm))])
+    voxels = np.moveaxis(fine.to_voxel(seen.to_world(np.moveaxis(np.indices(shape), 0, -1))), -1, 0)
+    image = ndimage.map_coordinates(signal, voxels, order=1, mode="nearest")
+    image += look.noise * np.random.default_rng(seed).standard_normal(shape)
+    mask = sphere(look.centre_mm, max(look.diameter_mm + look.mask_mm, 1.0)).sample_mask(seen)
+    return VisitScan(Volume((look.gain * image).astype(np.float32), grid), mask, np.ones(shape, np.bool_))
+
+
+SMALL = Look(20.0, place=(0.3, -0.2, 0.45))
+LARGE = Look(21.0, place=(-0.4, 0.1, -0.3), gain=3.7, mask_mm=0.6)
+BETWEEN = motion(shift_mm=np.subtract(LARGE.place, SMALL.place))
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[VisitScan, VisitScan]:
+    return visit(SMALL, 1), visit(LARGE, 2)
+
+
+@pytest.fixture(scope="module")
+def change(pair):
+    return measure_change(*pair, matrix=BETWEEN)
+
+
+def true_ml(first: Look, second: Look) -> float:
+    return np.pi / 6000 * (second.diameter_mm**3 - first.diameter_mm**3)
+
+
+def test_a_millimetre_is_measured_to_a_tenth_although_the_masks_are_off(change):
+    assert change.trusted, change.reasons
+    assert abs(change.masks_mm - 1.0) > 0.3  # the masks were made so
+    assert change.diameter_change_mm.value == pytest.approx(1.0, abs=0.1)
+    assert change.change_ml.low <= true_ml(SMALL, LARGE) <= change.change_ml.high
+    assert change.diameter_change_mm.low <= 1.0 <= change.diameter_change_mm.high
+    assert change.second_ml - change.first_ml == pytest.approx(change.change_ml.value, rel=1e-9)
+    assert sphere_diameter_mm(change.first_ml) == pytest.approx(20, abs=0.5)
+    assert change.area_mm2 == pytest.approx(np.pi * 20.5**2, rel=0.1)
+    assert change.contrast_to_noise == pytest.approx(CONTRAST / NOISE, rel=0.4)
+
+
+def test_exchanging_the_visits_changes_the_sign_and_nothing_else(pair, change):
+    back = measure_change(pair[1], pair[0], matrix=np.linalg.inv(BETWEEN))
+    assert back.change_ml.value == pytest.approx(-change.change_ml.value, rel=1e-4)
+    assert back.change_ml.low == pytest.approx(-change.change_ml.high, rel=1e-4)
+    assert back.diameter_change_mm.value == pytest.approx(-change.diameter_change_mm.value, rel=1e-4)
+    assert back.first_ml == pytest.approx(change.second_ml, rel=1e-4)
+    assert back.masks_ml == -change.masks_ml
+
+
+def test_steps_add_up_to_the_whole(pair, change):
+    last_look = Look(22.0, place=(0.1, 0.4, 0.2), gain=0.2, mask_mm=-0.5)
+    last = visit(last_look, 3)
+    onwards = motion(shift_mm=np.subtract(last_look.place, LARGE.place))
+    step = measure_change(pair[1], last, matrix=onwards).change_ml
+    whole = measure_change(pair[0], last, matrix=onwards @ BETWEEN).change_ml
+    allowed = np.linalg.norm([(found.high - found.low) / 2 for found in (change.change_ml, step, whole)])
+    assert change.change_ml.value + step.value == pytest.approx(whole.value, abs=allowed)
+    assert whole.value == pytest.approx(true_ml(SMALL, last_look), rel=0.1)
+
+
+def test_a_small_error_of_the_registration_is_found_and_removed(pair, change):
+    off = motion(shift_mm=(0.3, -0.2, 0.25)) @ BETWEEN
+    found = measure_change(*pair, matrix=off)
+    assert found.trusted, found.reasons
+    assert found.shift_mm == pytest.approx(np.linalg.norm((0.3, -0.2, 0.25)), abs=0.12)
+    assert found.diameter_change_mm.value == pytest.approx(change.diameter_change_mm.value, abs=0.05)
+
+
+def test_nothing_happened_is_within_the_interval(pair):
+    again = visit(Look(20.0, place=LARGE.place, gain=0.01, mask_mm=0.5), 4)
+    found = measure_change(pair[0], again, matrix=BETWEEN)
+    assert found.change_ml.low < 0 < found.change_ml.high
+    assert found.diameter_change_mm.value == pytest.approx(0, abs=0.1)
+
+
+def test_three_millimetre_slices(pair):
+    thick = visit(Look(20.0, slice_mm=3.0), 5), visit(Look(21.0, place=LARGE.place, slice_mm=3.0), 6)
+    found = measure_change(*thick, matrix=motion(shift_mm=LARGE.place))
+    assert found.trusted, found.reasons
+    assert found.diameter_change_mm.value == pytest.approx(1.0, abs=0.2)
+
+
+def test_more_noise_makes_a_wider_interval(pair, change):
+    noisy = measure_change(visit(Look(20.0, noise=12.0), 1), visit(Look(21.0, noise=12.0), 2), matrix=np.eye(4))
+    width = change.change_ml.high - change.change_ml.low
+    assert noisy.change_ml.high - noisy.change_ml.low > 1.3 * width
+    assert noisy.change_ml.low <= true_ml(SMALL, LARGE) <= noisy.change_ml.high
+
+
+def test_one_scan_alone(pair):
+    assert edge_volume_ml(pair[0]) == pytest.approx(np.pi / 6 * 8, rel=0.05)
+    with pytest.raises(InputError, match="mask is empty"):
+        edge_volume_ml(VisitScan(pair[0].image, np.zeros_like(pair[0].mask)))
+
+
+def test_the_registration_is_done_where_none_is_given():
+    """Whole heads on coarse voxels: a bright ball in a textured ellipsoid, shifted and turned."""
+    matrix = motion((0, 0, 3.0), (2.0, -1.0, 1.5))
+    scans = [_head(20.0, np.eye(4), 1), _head(22.0, matrix, 2)]
+    found = measure_change(*scans)
+    assert found.trusted, found.reasons
+    assert found.diameter_change_mm.value == pytest.approx(2.0, abs=0.4)
+    assert found.diameter_change_mm.low <= 2.0 <= found.diameter_change_mm.high
+
+
+def _head(diameter_mm: float, matrix: np.ndarray, seed: int) -> VisitScan:
+    shape = (56, 64, 56)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1.0)
+    grid = Grid(shape, affine)
+    points = grid.to_world(np.moveaxis(np.indices(shape), 0, -1))
+    body = points @ np.linalg.inv(matrix)[:3, :3].T + np.linalg.inv(matrix)[:3, 3]
+    pattern = 100 + 25 * smooth_noise(shape, 2.5, np.random.default_rng(0))
+    tissue = ndimage.map_coordinates(pattern, np.moveaxis(grid.to_voxel(body), -1, 0), order=3, mode="nearest")
+    lesion = sphere((14.0, -9.0, 6.0), diameter_mm)
+    seen = Grid(shape, np.linalg.inv(matrix) @ affine)
+    brain = np.linalg.norm(body / (46.0, 54.0, 44.0), axis=-1) < 1
+    image = tissue + 80 * lesion.sample_fractions(seen) + 3 * np.random.default_rng(seed).standard_normal(shape)
+    return VisitScan(Volume(np.where(brain, image, 0).astype(np.float32), grid), lesion.sample_mask(seen))
+
+
+def reasons(first: VisitScan, second: VisitScan, matrix=BETWEEN, **settings) -> str:
+    found = measure_change(first, second, matrix=matrix, config=ChangeConfig(**settings))
+    assert not found.trusted
+    return "; ".join(found.reasons)
+
+
+def test_new_and_vanished_lesions_are_not_compared(pair):
+    first, second = pair
+    empty_first, empty_second = (VisitScan(scan.image, np.zeros_like(scan.mask)) for scan in pair)
+    assert "is new" in reasons(empty_first, second)
+    assert "vanished" in reasons(first, empty_second)
+    assert "no lesion" in reasons(empty_first, empty_second)
+    found = measure_change(first, empty_second)
+    assert found.change_ml is None
+    assert found.masks_ml == pytest.approx(-first.mask.sum() / 1000)
+
+
+def test_a_poor_registration_is_said(pair):
+    assert "registration is poor" in reasons(*pair, matrix=motion(shift_mm=(1.8, 1.5, -1.0)) @ BETWEEN)
+
+
+def test_too_little_contrast_is_said():
+    faint = visit(Look(20.0, contrast=1.5), 1), visit(Look(21.0, contrast=1.5), 2)
+    assert "contrast" in reasons(*faint, matrix=np.eye(4))
+
+
+def test_a_lesion_that_changed_its_brightness_is_said(pair):
+    darker = visit(Look(20.0, place=LARGE.place, contrast=0.3 * CONTRAST), 7)
+    assert "brightness changed" in reasons(pair[0], darker)
+
+
+def test_a_lesion_changed_beyond_recognition_is_said(pair):
+    assert "beyond recognition" in reasons(pair[0], visit(Look(10.0, place=LARGE.place), 8))
+
+
+def test_masks_that_contradict_the_images_are_said(pair):
+    wrong = visit(Look(20.0, place=LARGE.place, mask_mm=5.0), 9)
+    assert "the masks say" in reasons(pair[0], wrong)
+
+
+def test_a_lesion_without_surround_cannot_be_matched(pair):
+    alone = [VisitScan(scan.image, scan.mask, scan.mask) for scan in pair]
+    assert "voxels of brain around the lesion" in reasons(*alone)
+
+
+def test_inputs_that_do_not_belong_together_are_refused(pair):
+    first, second = pair
+    with pytest.raises(InputError, match="must lie on the image's own grid"):
+        VisitScan(first.image, first.mask[:-1])
+    with pytest.raises(InputError, match="not finite"):
+        VisitScan(first.image.with_data(np.full(first.image.grid.shape, np.nan)), first.mask)
+    with pytest.raises(InputError, match="not rigid"):
+        measure_change(first, second, matrix=np.diag([1.1, 1, 1, 1]))
+    with pytest.raises(InputError, match="finite 4x4"):
+        measure_change(first, second, matrix=np.eye(3))
+    with pytest.raises(InputError, match="must be positive"):
+        ChangeConfig(patch_mm=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.floats(-60, 60)] * 3), st.tuples(*[st.floats(-30, 30)] * 3), st.tuples(*[st.floats(-20, 20)] * 3))
+def test_half_a_motion_done_twice_is_the_motion(turn, shift, other):
+    matrix = motion(turn, shift)
+    assert np.allclose(half_motion(matrix) @ half_motion(matrix), matrix, atol=1e-9)
+    assert np.allclose(half_motion(np.linalg.inv(matrix)), np.linalg.inv(half_motion(matrix)), atol=1e-9)
+    near = motion(np.array(turn) + other, shift) @ motion(shift_mm=other)
+    mean, back = mean_motion(matrix, near), mean_motion(np.linalg.inv(near), np.linalg.inv(matrix))
+    assert np.allclose(back, np.linalg.inv(mean), atol=1e-8)
+    assert np.allclose(mean_motion(matrix, matrix), matrix, atol=1e-9)
+
+
+def test_the_depth_is_zero_on_the_border():
+    inside = np.zeros((9, 9, 9), np.bool_)
+    inside[3:6] = True
+    depth = signed_depth(inside, 2.0)
+    assert depth[:, 4, 4].tolist() == [-5, -3, -1, 1, 3, 1, -1, -3, -5]
