@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
 from brats_seg.networks.attention_unet import AttentionUNet
-from brats_seg.train.data import load_packs
-from brats_seg.train.prior import open_coarse
+from brats_seg.train.config import TrainConfig
+from brats_seg.train.data import PackedStudy, load_packs
+from brats_seg.train.prior import CoarseStage, open_coarse
 from brats_seg.train.runs import WEIGHTS, load_weights, read_run_config
 from brats_seg.train.state import saved_step
 from brats_seg.train.validate import validate
@@ -28,13 +29,18 @@ CPU = torch.device("cpu")
 ENHANCING_ML = 2.0
 
 
-def scores_of(run: Path, data: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Of the studies a run kept out: which have 2 ml of enhancement or more, and their Dice ``(studies, 3)``."""
+def open_scored(run: Path, data: Path) -> tuple[AttentionUNet, CoarseStage | None, TrainConfig, list[PackedStudy]]:
+    """A run's network, the coarse stage it hears, its settings, and the studies it kept out."""
     config = read_run_config(run)
     network = AttentionUNet(config.network).eval()
     load_weights(network, run / WEIGHTS)
     coarse = open_coarse(run.with_name("coarse"), config, CPU) if config.hears_coarse else None
-    packs = [pack for pack in load_packs(data) if pack.id in config.validation]
+    return network, coarse, config, [pack for pack in load_packs(data) if pack.id in config.validation]
+
+
+def scores_of(run: Path, data: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Of the studies a run kept out: which have 2 ml of enhancement or more, and their Dice ``(studies, 3)``."""
+    network, coarse, config, packs = open_scored(run, data)
     rows = [validate(network, [pack], config, CPU, coarse=coarse) for pack in packs]
     large = [DEFAULT_SCHEMA.region_mask(pack.labels, Region.ET).sum() / 1000 >= ENHANCING_ML for pack in packs]
     lines = [f"{pack.id},{','.join(f'{value:.4f}' for value in row)}" for pack, row in zip(packs, rows, strict=True)]

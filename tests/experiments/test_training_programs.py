@@ -5,9 +5,12 @@ from __future__ import annotations
 import cubes
 import numpy as np
 import pytest
+import slabs
 import teach
 import volumes
 from toy_packs import toy_pack
+
+from brats_seg.train.data import LEVELS_PER_STD
 
 
 def test_a_cube_is_turned_and_resampled_to_1_mm() -> None:
@@ -81,3 +84,15 @@ def test_a_label_maps_tumour_lies_on_its_own_side() -> None:
     left_mm, posterior_mm, superior_mm = 85 * 1.875 - 119.0, 45 * 1.875 - 127.5, 65 * 155 / 128 - 71.0
     assert middle == pytest.approx([-left_mm, -posterior_mm, superior_mm], abs=2.0)
     assert (tumour.labels == 3).sum() == pytest.approx(1000 * 1.875**2 * 155 / 128, rel=0.1)
+
+
+def test_the_slices_about_a_tumour_are_normalised_by_themselves() -> None:
+    pack = toy_pack("x", centre=(22, 26, 24))
+    slab, kept = slabs.near_tumour(pack, 2)
+    held = np.flatnonzero((pack.labels > 0).any(axis=(0, 1)))
+    assert (kept.start, kept.stop) == (held[0] - 2, held[-1] + 3)
+    assert slab.image.shape == (4, *slab.labels.shape)
+    assert (slab.labels > 0).sum() == (pack.labels > 0).sum()
+    inside = slab.image[:, (slab.image != 0).any(axis=0)] / LEVELS_PER_STD
+    assert inside.mean(axis=1) == pytest.approx(np.zeros(4), abs=0.02)
+    assert inside.std(axis=1) == pytest.approx(np.ones(4), abs=0.02)
