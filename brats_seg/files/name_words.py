@@ -296,6 +296,11 @@ _GLUED = (
 _SIMPLE = _GLUED | DESCRIPTIVE | PLACED | TARGETS | WITH | MODEL_WORDS | DOUBTFUL
 
 
+def known_words(text: str) -> str:
+    """The words of a text that are listed here; what else a scanner's operator typed may be a person's name."""
+    return " ".join(word.text for word in words_of(text) if word.text in _SIMPLE or word.text in (PLUS, CUT))
+
+
 def parts_of(word: str) -> list[str]:
     """A run-together word as its known parts where it is made of nothing else, around one sequence or treatment."""
     if word in _SIMPLE or len(word) > 40:

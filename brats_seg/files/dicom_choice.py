@@ -1,0 +1,134 @@
+"""Which series of a DICOM exam are used, of all that could be a sequence; what stays open is asked about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.files.dicom import DicomSeries, stack_of
+from brats_seg.files.dicom_identify import Confidence, SeriesReading, read_exam
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which series of an exam are used.
+
+    Attributes:
+        chosen: by sequence; the best where several could be it.
+        readings: of every series.
+        question: what stays open and has to be asked, in words; empty where nothing does.
+        notes: what was decided, in words.
+        day: Study Date, or None.
+    """
+
+    chosen: Mapping[MRSequence, SeriesReading]
+    readings: tuple[SeriesReading, ...]
+    question: str = ""
+    notes: tuple[str, ...] = ()
+    day: date | None = None
+
+
+def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str], *, day: date | None = None) -> Choice:
+    """The series to be used for each sequence.
+
+    Of several that could be it, those that make no volume come last, originals go before derived images, 3D before
+    2D, finer before coarser, later before earlier.
+
+    Args:
+        series: of one exam.
+        asked: by sequence, the series number (with the part, as in ``5-echo2``), the end of its UID, or ``none``.
+        day: when it was.
+
+    Raises:
+        InputError: if a series that was asked for is not there, or none is any of the four sequences.
+    """
+    given = {sequence: _asked(series, sequence, text) for sequence, text in asked.items() if text != "none"}
+    readings = [
+        next(
+            (SeriesReading(r.series, s, Confidence.GIVEN, ()) for s, one in given.items() if one is r.series),
+            r,
+        )
+        for r in read_exam(series)
+    ]
+    chosen: dict[MRSequence, SeriesReading] = {}
+    notes: list[str] = []
+    for sequence in (s for s in SEQUENCES if asked.get(s) != "none"):
+        candidates = sorted((r for r in readings if r.sequence is sequence), key=_rank)
+        if sequence in given:
+            candidates = [r for r in candidates if r.confidence is Confidence.GIVEN]
+        if not candidates:
+            continue
+        best = chosen[sequence] = candidates[0]
+        fault = fault_of(best.series)
+        if fault:
+            raise InputError(f"{sequence.title}: {fault}")
+        notes.append(
+            f"{sequence.title} is {best.series.title}: {best.confidence}" + f" ({best.words})" * bool(best.words)
+        )
+        if len(candidates) > 1:
+            notes[-1] += f"; chosen of {len(candidates)} (original, 3D, finer and later ones first)"
+    notes += [f"{r.series.title} {r.words}" for r in readings if not r.series.planes]
+    if not chosen and not any(r.could_be for r in readings):
+        raise InputError(
+            f"no series is a T1, T1CE, T2 or FLAIR: {_listed(readings)}. Choose with --sequence t1ce=SERIES."
+        )
+    return Choice(chosen, tuple(readings), _question(readings, chosen, asked), tuple(notes), day)
+
+
+def _asked(series: Sequence[DicomSeries], sequence: MRSequence, text: str) -> DicomSeries:
+    fitting = [one for one in series if one.key == text] or [one for one in series if one.uid.endswith(text)]
+    if len(fitting) != 1:
+        seen = ", ".join(one.key for one in series)
+        what = "no series" if not fitting else f"{len(fitting)} series"
+        raise InputError(f"--sequence {sequence.value}={text} names {what}; there are {seen}. Name one of them.")
+    return fitting[0]
+
+
+def _rank(reading: SeriesReading) -> tuple[bool, bool, bool, float, float]:
+    fault = fault_of(reading.series)
+    volume_ml = 0.0 if fault else stack_of(reading.series)[0].voxel_ml
+    return bool(fault), reading.is_derived, not reading.how.is_3d, round(volume_ml, 4), -_seconds(reading.how.acquired)
+
+
+def _seconds(acquired: str) -> float:
+    """Date and time as a number that grows."""
+    return float(re.sub(r"[^\d.]", "", acquired)[:18] or 0)
+
+
+def _question(
+    readings: Sequence[SeriesReading], chosen: Mapping[MRSequence, SeriesReading], asked: Mapping[MRSequence, str]
+) -> str:
+    """What has to be asked: series that could be a sequence which no other series is."""
+    settled = {*chosen, *asked}
+    pending = [r for r in readings if set(r.could_be) - settled]
+    if not pending:
+        return ""
+    said = "; ".join(
+        f"{r.series.title} could be {' or '.join(s.title for s in r.could_be)}: {r.words}" for r in pending
+    )
+    first = pending[0]
+    return (
+        f"{said}. Say which with --sequence, as in --sequence {first.could_be[-1].value}={first.series.key}, or "
+        f"--sequence {first.could_be[-1].value}=none to do without."
+    )
+
+
+def _listed(readings: Sequence[SeriesReading]) -> str:
+    return "; ".join(f"{r.series.title} {r.words}" for r in readings[:_SHOWN]) + (
+        "; …" if len(readings) > _SHOWN else ""
+    )
+
+
+def fault_of(series: DicomSeries) -> str:
+    """Why a series makes no volume; empty where it does."""
+    try:
+        stack_of(series)
+    except InputError as error:
+        return str(error)
+    return ""
