@@ -34,7 +34,8 @@ def add_parser(subparsers: Any) -> None:
         "--init",
         type=Path,
         metavar="FOLDER",
-        help="start from weights of a run of train, of a fold (RUN/fold0), or of a folder with coarse.safetensors",
+        help="start from the weights of a run of train, of a fold (RUN/fold0), or of a model, such as glioma: the "
+        "first of each stage; the recipe must keep out no study that these know",
     )
     add_training_options(parser)
     parser.set_defaults(run=run)
@@ -55,6 +56,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from brats_seg.train.pack import open_packs
     from brats_seg.train.recipe import read_recipe, train_stages
     from brats_seg.train.runs import WEIGHTS
+    from brats_seg.train.start import start_folder
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -78,7 +80,7 @@ def _train(arguments: argparse.Namespace) -> None:
             packs,
             recipe.stages,
             arguments.output,
-            start=arguments.init,
+            start=None if arguments.init is None else start_folder(arguments.init),
             sources=replace(sources, phantoms=arguments.output / "phantoms"),
             world=world,
             until=until,

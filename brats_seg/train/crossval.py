@@ -35,9 +35,10 @@ from brats_seg.train.distributed import ALONE, World
 from brats_seg.train.export import assemble_runs
 from brats_seg.train.fold_models import fold_folder, held_model
 from brats_seg.train.loop import NOTHING_ELSE, Sources
-from brats_seg.train.recipe import STAGES, Recipe, train_stages
-from brats_seg.train.runs import CONFIG, read_seen, read_yaml, with_known_steps
+from brats_seg.train.recipe import Recipe, train_stages
+from brats_seg.train.runs import CONFIG, STAGES, read_yaml, with_known_steps
 from brats_seg.train.splits import SPLIT, Split, divide_split, draw_split, read_split, write_split
+from brats_seg.train.start import known_among, known_by
 
 KEPT_FROM = 0.02
 """Coarse probability from which a voxel is kept in a case; everything further out is certain background."""
@@ -95,8 +96,7 @@ def is_single_run(start: Path) -> bool:
 
 
 def _check_unseen(packs: Sequence[PackedStudy], start: Path) -> None:
-    seen = {fingerprint for stage in STAGES if (start / stage).is_dir() for fingerprint in read_seen(start / stage)}
-    known = [pack.id for pack in packs if pack.fingerprint() in seen]
+    known = known_among(packs, known_by(start))
     if known:
         raise UsageError(
             f"{start} was trained on {known[0]} (of this data set {len(known)} studies in all); no fold could be "

@@ -16,6 +16,7 @@ from brats_seg.train.config import TrainConfig
 from brats_seg.train.fold_models import held_model
 from brats_seg.train.prior import PRIORS, heard_by
 from brats_seg.train.runs import WEIGHTS, read_run_config, read_yaml
+from brats_seg.train.start import card_marks, known_before
 
 
 def assemble_runs(
@@ -61,6 +62,8 @@ def assemble_runs(
     }
     if crossval is not None:
         values = crossvalidated(values, crossval, joined=beside is not None)
+        own = {study: values["fingerprints"].get(study, {}) for study in values["seen"]}
+        values |= card_marks(own, known_before(runs.values()))
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / WEIGHTS for name, run in runs.items()}
     bundle = assemble(weights, stages, card, folder, openvino=openvino)

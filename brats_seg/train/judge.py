@@ -22,7 +22,9 @@ from brats_seg.segment.postprocess import region_masks
 from brats_seg.train.calibrate import Case, fit_postprocess
 from brats_seg.train.crossval import read_case
 from brats_seg.train.data import PackedStudy
+from brats_seg.train.runs import STAGES
 from brats_seg.train.splits import Split
+from brats_seg.train.start import Known, card_marks, known_before
 from brats_seg.volumetrics.intervals import IntervalModel, fit_intervals
 from brats_seg.volumetrics.measure import ambiguous_volumes_ml, measure_segmentation
 
@@ -156,23 +158,34 @@ def write_fold_cards(
     heads = {pack.id: pack.heads for pack in packs}
     for fold, (bundle, fitted) in enumerate(zip(bundles, fits, strict=True)):
         kept_out = split.folds[fold]
+        trained_on = sorted(set(split.strata) - set(kept_out))
+        marks = card_marks({study: heads[study] for study in trained_on}, _known_besides(bundle, split))
         card = replace(
             bundle.card,
             name=f"{bundle.card.name.removesuffix(f'-fold{fold}')}-fold{fold}",
             # The card's own words are about the model of all studies.
-            trained_on=f"{len(split.strata) - len(kept_out)} of the {len(split.strata)} studies of a cross-validation, "
+            trained_on=f"{len(trained_on)} of the {len(split.strata)} studies of a cross-validation, "
             "the others kept out",
             held_out=kept_out,
             accuracy={
                 "not measured of this model alone": f"one of {len(bundles)} of a cross-validation, which together were "
                 f"judged on {len(split.strata)} studies, each by the model that kept it out"
             },
-            seen=tuple(sorted(set(split.strata) - set(kept_out))),
-            fingerprints={study: heads[study] for study in sorted(set(split.strata) - set(kept_out)) if heads[study]},
+            seen=tuple(marks["seen"]),
+            fingerprints=marks["fingerprints"],
             postprocess=fitted.postprocess,
             intervals=None if fitted.intervals is None else fitted.intervals.to_dict(),
         )
         write_card(card, bundle.folder)
+
+
+def _known_besides(bundle: ModelBundle, split: Split) -> Known | None:
+    """What a fold's model knows of other data sets, from where it started or by its card if it was there already."""
+    before = known_before(bundle.folder.parent / stage for stage in STAGES)
+    if before is None:
+        return None
+    held = {study: bundle.card.fingerprints.get(study, {}) for study in bundle.card.seen}
+    return {study: marks for study, marks in {**held, **before}.items() if study not in split.strata}
 
 
 def interval_summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,16 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.train.config import TrainConfig, train_config
 from brats_seg.train.data import PackedStudy
 from brats_seg.train.distributed import ALONE, World
 from brats_seg.train.loop import NOTHING_ELSE, Sources, record_seen, train
-from brats_seg.train.runs import WEIGHTS, open_run, read_yaml, with_known_steps, with_settings
+from brats_seg.train.runs import STAGES, WEIGHTS, open_run, read_yaml, with_known_steps, with_settings
+from brats_seg.train.start import BEFORE, Known, known_among, known_by, record_start, start_weights
 from brats_seg.train.state import is_complete
-
-STAGES = ("coarse", "fine")
-"""In the order they are trained; the name of each is that of its folder in a run."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,6 @@ def _is_of(setting: str, stages: set[str]) -> bool:
     return setting.partition(".")[0].strip() in stages
 
 
-def start_weights(start: Path, stage: str) -> Path | None:
-    """Weights of a stage in a run folder, or in a folder with a model's weights; None where there are none of it."""
-    for path in (start / f"{stage}.safetensors", start / stage / WEIGHTS):
-        if path.is_file():
-            return path
-    return None
-
-
 def train_stages(
     packs: Sequence[PackedStudy],
     stages: Mapping[str, TrainConfig],
@@ -125,7 +115,8 @@ def train_stages(
         packs: every study, those that are kept out included.
         stages: settings by stage, in order.
         run: the run folder.
-        start: folder with weights to start from instead of chance; a stage it does not have starts from chance.
+        start: folder with weights to start from instead of chance, a run or a model; a stage it does not have starts
+            from chance.
         sources: what the run builds on besides.
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
@@ -137,12 +128,14 @@ def train_stages(
 
     Raises:
         InputError: if ``start`` has weights of none of the stages.
+        UsageError: if these know a study that a stage keeps out.
         ModelError: if a stage that is finished built on another coarse stage than there is.
     """
     init = {name: None if start is None else start_weights(start, name) for name in stages}
     if start is not None and not any(init.values()):
         names = " or ".join(f"{name}.safetensors, {name}/{WEIGHTS}" for name in stages)
         raise InputError(f"{start} holds no {names} to start from")
+    known = None if start is None else _known_to(start, packs, stages, tell)
     for name, asked in stages.items():
         folder = run / name
         stage = with_known_steps(asked, folder)
@@ -156,6 +149,8 @@ def train_stages(
         if left is not None and stage.steps == 0:
             left /= len(stages) - list(stages).index(name)  # the stages to come get as much
         coarse = run / STAGES[0] if stage.hears_coarse else None
+        if init[name] is not None and world.is_first and not (folder / BEFORE).exists():
+            record_start(known, folder)
         train(
             packs,
             stage,
@@ -170,3 +165,23 @@ def train_stages(
         if not is_complete(folder, stage):
             return False
     return True
+
+
+def _known_to(
+    start: Path, packs: Sequence[PackedStudy], stages: Mapping[str, TrainConfig], tell: Callable[[str], object]
+) -> Known | None:
+    """The studies that weights to start from know, none of which may be kept out; None where they do not say."""
+    kept_out = {study for stage in stages.values() for study in stage.validation}
+    try:
+        known = known_by(start)
+    except ModelError as error:
+        if kept_out:
+            tell(f"warning: {error}; what is found in the studies that are kept out may be too good")
+        return None
+    seen = known_among([pack for pack in packs if pack.id in kept_out], known)
+    if seen:
+        raise UsageError(
+            f"{start} was trained on {seen[0]}, which the recipe keeps out to validate on ({len(seen)} such studies in "
+            "all); start from other weights, or keep out others"
+        )
+    return known

@@ -17,6 +17,8 @@ from brats_seg.core.errors import InputError, ModelError, OutputError, UsageErro
 from brats_seg.files.output import write_text
 from brats_seg.train.config import TrainConfig, train_config
 
+STAGES = ("coarse", "fine")
+"""In the order they are trained; the name of each is that of its folder in a run."""
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 SEEN = "seen.json"

@@ -51,11 +51,12 @@ from brats_seg.train.crossval import (
     write_case,
 )
 from brats_seg.train.data import PackedStudy, load_packs, write_pack
-from brats_seg.train.judge import interval_summary, segmentation_of
+from brats_seg.train.judge import Fit, interval_summary, segmentation_of, write_fold_cards
 from brats_seg.train.pack import open_auxiliary
-from brats_seg.train.recipe import read_recipe, start_weights
+from brats_seg.train.recipe import read_recipe
 from brats_seg.train.runs import read_yaml
 from brats_seg.train.splits import draw_split, read_split, write_split
+from brats_seg.train.start import record_start, start_weights
 from brats_seg.train.state import saved_step
 from brats_seg.train.subsets import subsets
 
@@ -180,6 +181,19 @@ def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
     (clean / "coarse" / "seen.json").unlink()
     assert command(place, tmp_path / "unknown", "--init", str(clean), "-q") == 4
     assert "does not say which studies" in capsys.readouterr().err
+
+
+def test_a_folds_card_lists_what_the_weights_knew_that_it_started_from(
+    place: Path, finished: Path, tmp_path: Path
+) -> None:
+    packs, split = load_packs(place / "packs"), read_split(finished / "split.json", load_packs(place / "packs"))
+    shutil.copytree(finished, tmp_path / "run")
+    record_start({"phantom-1": {}, split.folds[0][0]: {}}, tmp_path / "run" / "fold0" / "coarse")
+    bundles = [find_model(str(tmp_path / "run" / f"fold{fold}" / "model")) for fold in range(2)]
+    write_fold_cards(bundles, split, [Fit(bundle.card.postprocess, None) for bundle in bundles], packs)
+    cards = [find_model(str(bundle.folder)).card for bundle in bundles]
+    assert set(cards[0].seen) == {"phantom-1", *split.folds[1]}  # another's study by the name of one it kept out is not
+    assert set(cards[1].seen) == set(split.folds[0])
 
 
 def read_log(run: Path) -> list[float]:
