@@ -23,8 +23,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES
 
 if TYPE_CHECKING:
-    from brats_seg.core.study import Study
-    from brats_seg.files.find import StudyFiles
+    from brats_seg.core.study import Study, Timepoint
 
 _EPILOG = """\
 exit codes: 0 every study can be segmented, 3 something is wrong with one. Nothing is written.
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     return report_failures(failures, finished=sum(not row["problems"] for row in rows))
 
 
-def check(files: StudyFiles, tick: Any) -> dict[str, Any]:
+def check(files: Timepoint, tick: Any) -> dict[str, Any]:
     """Everything found out about one study, as plain values.
 
     Args:

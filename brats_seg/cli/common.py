@@ -17,7 +17,7 @@ from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, OutputE
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
-    from brats_seg.files.find import StudyFiles
+    from brats_seg.core.study import Timepoint
 
 Result = TypeVar("Result")
 Failures = list[tuple[str, BratsSegError]]
@@ -126,7 +126,7 @@ def device_name_or_auto(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error).replace("choose cpu", "choose auto, cpu")) from None
 
 
-def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyFiles]:
+def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepoint]:
     """The studies a command line names; folders that are wrong go to ``failures``.
 
     Raises:
@@ -150,7 +150,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyF
         if len(arguments.studies) > 1:
             raise UsageError("--id names one study, and several folders were passed. Pass them one at a time.")
         return [find_study(arguments.studies[0], study_id=arguments.id)]
-    found: list[StudyFiles] = []
+    found: list[Timepoint] = []
     for folder in arguments.studies:
         try:
             found.extend(find_studies(folder, on_error=lambda place, error: failures.append((place.name, error))))
@@ -160,7 +160,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[StudyF
     return found
 
 
-def _studies_by_channel(arguments: argparse.Namespace) -> list[StudyFiles]:
+def _studies_by_channel(arguments: argparse.Namespace) -> list[Timepoint]:
     from brats_seg.files.find import check_study_id, studies_by_channel
 
     found = [study for place in arguments.studies for study in studies_by_channel(place, arguments.channels)]
@@ -172,8 +172,8 @@ def _studies_by_channel(arguments: argparse.Namespace) -> list[StudyFiles]:
     return found
 
 
-def _refuse_repeats(found: Sequence[StudyFiles]) -> None:
-    seen: dict[str, StudyFiles] = {}
+def _refuse_repeats(found: Sequence[Timepoint]) -> None:
+    seen: dict[str, Timepoint] = {}
     for study in found:
         other = seen.setdefault(study.id, study)
         if other is study:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from brats_seg.core.grid import Grid, Volume
-    from brats_seg.core.visit import Probabilities
+    from brats_seg.core.visit import RegionMaps
     from brats_seg.evaluate.cases import CasePair
     from brats_seg.evaluate.evaluate import Evaluation
     from brats_seg.files.match_labels import LabelMatches, LabelPair
@@ -249,12 +249,12 @@ def _doubts(pair: LabelPair, case: CasePair, read: tuple[MaskReading, MaskReadin
         yield f"{', '.join(left)} not scored: label maps of {names} do not both tell it"
 
 
-def _probabilities(path: Path, grid: Grid) -> Probabilities:
+def _probabilities(path: Path, grid: Grid) -> RegionMaps:
     """The probabilities beside a prediction, on the grid of the reference."""
     import numpy as np
 
     from brats_seg.core.grid import Volume
-    from brats_seg.core.visit import Probabilities
+    from brats_seg.core.visit import RegionMaps
     from brats_seg.evaluate.placing import placed
     from brats_seg.files.probabilities import read_probabilities
 
@@ -262,7 +262,7 @@ def _probabilities(path: Path, grid: Grid) -> Probabilities:
     if found.grid.same_as(grid):
         return found
     channels = [placed(Volume(channel, found.grid), grid, "probabilities").volume.data for channel in found.array]
-    return Probabilities(np.stack(channels), grid)
+    return RegionMaps(np.stack(channels), grid)
 
 
 def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:

@@ -29,8 +29,8 @@ from brats_seg.core.regions import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
-    from brats_seg.core.visit import RegionVolume, StudyResult
-    from brats_seg.files.find import StudyFiles
+    from brats_seg.core.study import Timepoint
+    from brats_seg.core.visit import RegionVolume, Visit
     from brats_seg.run import SegmentOptions
     from brats_seg.segment.predict import Predictor
 
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     return report_failures(failures, finished=len(results))
 
 
-def _check_place(arguments: argparse.Namespace, studies: list[StudyFiles]) -> None:
+def _check_place(arguments: argparse.Namespace, studies: list[Timepoint]) -> None:
     """Results among the scans are refused, and those in a folder below are pointed out.
 
     Raises:
@@ -152,7 +152,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
 
 
 def _segment_all(
-    studies: list[StudyFiles],
+    studies: list[Timepoint],
     arguments: argparse.Namespace,
     options: SegmentOptions,
     predictor: Predictor,
@@ -175,7 +175,7 @@ def _segment_all(
 
 
 def _segment_one(
-    study: StudyFiles,
+    study: Timepoint,
     arguments: argparse.Namespace,
     options: SegmentOptions,
     predictor: Predictor,
@@ -205,7 +205,7 @@ def _segment_one(
     return summary(result, seconds=seconds), text
 
 
-def summary(result: StudyResult, *, seconds: float) -> dict[str, Any]:
+def summary(result: Visit, *, seconds: float) -> dict[str, Any]:
     """What ``--json`` prints of a study."""
     measurements = result.measurements
     return {
@@ -220,7 +220,7 @@ def summary(result: StudyResult, *, seconds: float) -> dict[str, Any]:
     }
 
 
-def describe(result: StudyResult, *, seconds: float, ignored: tuple[str, ...] = (), verbose: bool = False) -> str:
+def describe(result: Visit, *, seconds: float, ignored: tuple[str, ...] = (), verbose: bool = False) -> str:
     """What a person reads of a study, in a few lines.
 
     Args:

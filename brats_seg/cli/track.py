@@ -15,7 +15,7 @@ from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     from brats_seg.core.tables import TableRow
-    from brats_seg.files.visits import PatientFiles
+    from brats_seg.files.visits import Patient
     from brats_seg.run.cohort import CohortRun, Outcome, PatientJob
 
 COHORT_PAGE = "cohort.html"
@@ -110,7 +110,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
         )
 
 
-def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[PatientFiles, ...]:
+def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patient, ...]:
     from brats_seg.files.visits import find_patients
 
     wrong: list[tuple[str, InputError]] = []
@@ -126,9 +126,7 @@ def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patien
     return found
 
 
-def _jobs(
-    arguments: argparse.Namespace, patients: tuple[PatientFiles, ...], failures: Failures
-) -> tuple[PatientJob, ...]:
+def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures: Failures) -> tuple[PatientJob, ...]:
     from brats_seg.core.tables import read_table
     from brats_seg.files.visit_table import read_table_text
     from brats_seg.response.tables import CLINICAL_TABLE

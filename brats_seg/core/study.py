@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,38 @@ def patient_of(study_id: str) -> str:
         if found:
             return found.group(1)
     return study_id
+
+
+@dataclass(frozen=True)
+class Timepoint:
+    """One visit as it lies on disk; nothing of it is read.
+
+    Attributes:
+        id: name in outputs, safe as a file name; ``<patient>_<label>`` for a visit of a patient.
+        files: scan by sequence; none where there is a label map alone.
+        labels: an expert label map lying beside them; never an input.
+        ignored: names of NIfTI files that were not used; for the terminal only, they may hold a person's name.
+        notes: what was noticed, in words; never a name.
+        volumes: which volume of its file each sequence is, where one file holds them all; empty where each has its own.
+        label: name of the visit within its patient; empty where the patient has no other.
+        mask: a label map to be used instead of segmenting the scans.
+        day: date, or :data:`~brats_seg.core.tables.DAY_ZERO` and the days since; None where neither is known.
+    """
+
+    id: str
+    files: Mapping[MRSequence, Path]
+    labels: Path | None = None
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    volumes: Mapping[MRSequence, int] = field(default_factory=dict)
+    label: str = ""
+    mask: Path | None = None
+    day: date | None = None
+
+    @property
+    def missing(self) -> tuple[MRSequence, ...]:
+        """Sequences that were not found."""
+        return tuple(sequence for sequence in SEQUENCES if sequence not in self.files)
 
 
 @dataclass(frozen=True, eq=False)

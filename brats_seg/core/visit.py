@@ -16,7 +16,7 @@ from brats_seg.core.study import MRSequence
 
 
 @dataclass(frozen=True, eq=False)
-class Probabilities:
+class RegionMaps:
     """Tumour probability per region.
 
     Attributes:
@@ -79,7 +79,7 @@ class Segmentation:
     study_id: str
     labels: Volume
     schema: LabelSchema
-    probabilities: Probabilities | None = None
+    probabilities: RegionMaps | None = None
     missing: tuple[MRSequence, ...] = ()
     midplane: Midplane | None = None
 
@@ -272,7 +272,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True, eq=False)
-class StudyResult:
+class Visit:
     """Everything :func:`brats_seg.segment_study` returns for one study.
 
     Attributes:

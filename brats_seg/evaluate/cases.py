@@ -9,7 +9,7 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, LabelSchema, Region
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import overlap, surface
 from brats_seg.evaluate.calibration import CalibrationCounts, count_calibration, tumour_band
 from brats_seg.evaluate.lesionwise import LESIONWISE_SETTINGS, LesionScore, LesionWiseSettings, score_lesions
@@ -80,7 +80,7 @@ class CasePair:
     reference: Volume
     prediction_schema: LabelSchema = DEFAULT_SCHEMA
     reference_schema: LabelSchema = DEFAULT_SCHEMA
-    probabilities: Probabilities | None = None
+    probabilities: RegionMaps | None = None
     image: Volume | None = None
     trained_on: bool | None = None
 

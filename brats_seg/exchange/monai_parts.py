@@ -19,7 +19,7 @@ from torch import nn
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import REGIONS, schema_named
 from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy, Study
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, card_from_dict
 from brats_seg.models.engine import NetworkEngine, in_project_order, stage_network
@@ -101,7 +101,7 @@ class RestoreStudy:
         prepared: PreparedStudy = data["prepared"]
         array = torch.as_tensor(data["pred"]).detach().cpu().numpy().reshape(len(REGIONS), *prepared.grid.shape)
         inside = (array * prepared.brain).astype(np.float32)
-        found = segment(Probabilities(inside, prepared.grid), prepared, self.schema, self.post)
+        found = segment(RegionMaps(inside, prepared.grid), prepared, self.schema, self.post)
         labels, grid = found.segmentation.labels, found.segmentation.labels.grid
         return {
             **data,

@@ -13,11 +13,11 @@ from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, explain
 from brats_seg.core.grid import Array, Volume
 from brats_seg.core.meaning import shared_meaning
 from brats_seg.core.regions import LabelSchema, schema_named
-from brats_seg.core.study import MRSequence, Study
+from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.explore.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.explore.findings import judge
 from brats_seg.explore.signatures import likenesses
-from brats_seg.files.find import StudyFiles, find_studies
+from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_label_file
 from brats_seg.files.nifti import read_image
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
@@ -61,7 +61,7 @@ def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] |
     return Exploration(folder.resolve().name, tuple(studies), tuple(ordered), top)
 
 
-def read_study(files: StudyFiles, findings: list[Finding], folder: Path) -> StudyFacts:
+def read_study(files: Timepoint, findings: list[Finding], folder: Path) -> StudyFacts:
     """Read one study and keep its facts; what cannot be read goes to ``findings``."""
     scans: dict[MRSequence, ScanFacts] = {}
     first: tuple[Volume, Array] | None = None
@@ -152,7 +152,7 @@ def head_box(head: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def _read_labels(
-    files: StudyFiles, first: tuple[Volume, Array] | None, findings: list[Finding], folder: Path
+    files: Timepoint, first: tuple[Volume, Array] | None, findings: list[Finding], folder: Path
 ) -> LabelFacts | None:
     if files.labels is None:
         return None

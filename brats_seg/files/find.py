@@ -7,11 +7,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.header import NiftiFile, VolumesError
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 
@@ -37,32 +37,6 @@ _ORDERS = (
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
-@dataclass(frozen=True)
-class StudyFiles:
-    """The files of one visit.
-
-    Attributes:
-        id: name of the study, safe as a file name.
-        files: scan by sequence, at least one.
-        labels: an expert label map lying beside them; never an input.
-        ignored: names of NIfTI files that were not used; for the terminal only, they may hold a person's name.
-        notes: what was noticed, in words; never a name.
-        volumes: which volume of its file each sequence is, where one file holds them all; empty where each has its own.
-    """
-
-    id: str
-    files: Mapping[MRSequence, Path]
-    labels: Path | None = None
-    ignored: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    volumes: Mapping[MRSequence, int] = field(default_factory=dict)
-
-    @property
-    def missing(self) -> tuple[MRSequence, ...]:
-        """Sequences that were not found."""
-        return tuple(sequence for sequence in SEQUENCES if sequence not in self.files)
-
-
 def check_study_id(study_id: str, *, source: str = "--id") -> str:
     """The id itself, if it is safe as a file name and is unlikely to be a person's name.
 
@@ -84,7 +58,7 @@ def check_study_id(study_id: str, *, source: str = "--id") -> str:
     )
 
 
-def find_study(folder: Path, *, study_id: str | None = None) -> StudyFiles:
+def find_study(folder: Path, *, study_id: str | None = None) -> Timepoint:
     """The scans of one visit in a folder, or in its ``anat`` or only ``ses-*`` folder (BIDS).
 
     Args:
@@ -113,10 +87,10 @@ def find_study(folder: Path, *, study_id: str | None = None) -> StudyFiles:
     else:
         identity = check_study_id(study_id)
     ignored = tuple(name for name in readings if name not in used)
-    return StudyFiles(identity, files, labels, ignored, tuple(notes))
+    return Timepoint(identity, files, labels, ignored, tuple(notes))
 
 
-def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None = None) -> StudyFiles:
+def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None = None) -> Timepoint:
     """A study of files that were named one by one.
 
     Args:
@@ -142,17 +116,17 @@ def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None =
         if said not in (None, sequence):
             notes.append(f"the file given as {sequence.title} is named like a {said.title}; taken as given")
     if study_id is not None:
-        return StudyFiles(check_study_id(study_id), ordered, notes=tuple(notes))
+        return Timepoint(check_study_id(study_id), ordered, notes=tuple(notes))
     prefixes = {reading.prefix for reading in readings.values()}
     first = next(iter(ordered.values()))
     if len(prefixes) == 1 and (prefix := prefixes.pop()):
         identity = check_study_id(prefix, source="what the file names have in common")
     else:
         identity = check_study_id(_plain_folder_name(first.parent), source="the name of the files' folder")
-    return StudyFiles(identity, ordered, notes=tuple(notes))
+    return Timepoint(identity, ordered, notes=tuple(notes))
 
 
-def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[StudyFiles, ...]:
+def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[Timepoint, ...]:
     """Studies whose scans are told by their order alone: ``CASE_0000`` to ``CASE_0003``, or the volumes of 4D files.
 
     Args:
@@ -175,19 +149,19 @@ def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[Stu
                 f"{case} has the channels {', '.join(f'{n:04}' for n in sorted(files))}, and --channels names "
                 f"{len(channels)}. Name one sequence for each."
             )
-        studies.append(StudyFiles(check_study_id(case), {c: files[n] for n, c in enumerate(channels)}))
+        studies.append(Timepoint(check_study_id(case), {c: files[n] for n, c in enumerate(channels)}))
     if not cases:
         whole = {channel: number for number, channel in enumerate(channels)}
         readings = read_names(names)
         for name in names if place.is_file() else [n for n in names if readings[n].role is Role.UNCLEAR]:
             files_of = dict.fromkeys(channels, folder / name)
-            studies.append(StudyFiles(check_study_id(stem(name), source="the file's name"), files_of, volumes=whole))
+            studies.append(Timepoint(check_study_id(stem(name), source="the file's name"), files_of, volumes=whole))
     if not studies:
         raise InputError(f"{place} holds no files like CASE_0000.nii.gz and no 4D file, which --channels is for.")
     return tuple(studies)
 
 
-def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] | None = None) -> Iterator[StudyFiles]:
+def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] | None = None) -> Iterator[Timepoint]:
     """Every study in a folder: the folder itself, or its subfolders (BIDS ``sub-X/[ses-Y/]anat`` included).
 
     Args:
@@ -198,7 +172,7 @@ def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] |
     Raises:
         InputError: if there is no study at all, or one is wrong and ``on_error`` is None.
     """
-    found: list[tuple[Path, StudyFiles]] = []
+    found: list[tuple[Path, Timepoint]] = []
     for place in study_folders(folder):
         try:
             found.append((place, find_study(place)))

@@ -10,15 +10,14 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
-from brats_seg.core.study import MRSequence, Study
-from brats_seg.files.find import StudyFiles
+from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.files.nifti import ReadResult, file_sha256, read_image, volume_sha256
 
 _READERS = 4
 
 
 def load_study(
-    files: StudyFiles, *, reference: MRSequence | None = None, allow_missing_orientation: bool = False
+    files: Timepoint, *, reference: MRSequence | None = None, allow_missing_orientation: bool = False
 ) -> Study:
     """The scans of one visit, checked.
 
@@ -44,7 +43,7 @@ def load_study(
     )
 
 
-def load_files(files: StudyFiles, *, allow_missing_orientation: bool = False) -> dict[MRSequence, ReadResult]:
+def load_files(files: Timepoint, *, allow_missing_orientation: bool = False) -> dict[MRSequence, ReadResult]:
     """Each file with its own notes and geometry statement, read side by side.
 
     Raises:
@@ -64,7 +63,7 @@ def load_files(files: StudyFiles, *, allow_missing_orientation: bool = False) ->
         return dict(zip(files.files, pool.map(read, files.files.items()), strict=True))
 
 
-def scan_sha256(files: StudyFiles, sequence: MRSequence) -> str:
+def scan_sha256(files: Timepoint, sequence: MRSequence) -> str:
     """Checksum of a scan's file, or of its volume of a file that holds several.
 
     Raises:
@@ -74,7 +73,7 @@ def scan_sha256(files: StudyFiles, sequence: MRSequence) -> str:
     return volume_sha256(sha256, files.volumes[sequence]) if sequence in files.volumes else sha256
 
 
-def _refuse_repeats(files: StudyFiles, results: dict[MRSequence, ReadResult]) -> None:
+def _refuse_repeats(files: Timepoint, results: dict[MRSequence, ReadResult]) -> None:
     for (one, a), (other, b) in itertools.combinations(results.items(), 2):
         if a.sha256 == b.sha256 or _same_voxels(a.volume.data, b.volume.data):
             raise InputError(

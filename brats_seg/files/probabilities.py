@@ -10,12 +10,12 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import REGIONS
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.files.header import NiftiFile, sizes_text
 from brats_seg.files.sidecar import sidecar_path
 
 
-def read_probabilities(path: Path) -> Probabilities:
+def read_probabilities(path: Path) -> RegionMaps:
     """Probabilities of WT, TC and ET, whatever order the file has them in.
 
     Args:
@@ -44,7 +44,7 @@ def read_probabilities(path: Path) -> Probabilities:
     low, high = float(array.min()), float(array.max())
     if not (low >= 0.0 and high <= 1.0):
         raise file.refuse(f"its values run from {low:g} to {high:g}; probabilities are 0 to 1.")
-    return Probabilities(array, Grid((x, y, z), affine))
+    return RegionMaps(array, Grid((x, y, z), affine))
 
 
 def _label_map(path: Path) -> list[str]:

@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.files.find import StudyFiles
+from brats_seg.core.study import Timepoint
 from brats_seg.files.sidecar import sidecar_path
 from brats_seg.files.visit_table import parse_when, read_sessions
 
 _SIDECAR_KEYS = ("AcquisitionDateTime", "AcquisitionDate", "StudyDate", "SeriesDate")
 
 
-def scan_date(files: StudyFiles) -> str:
+def scan_date(files: Timepoint) -> str:
     """``2024-01-31``, ``day 35`` where only an offset is known, or nothing.
 
     Looked for in the ``.json`` beside the scans (as dcm2niix writes it), the sessions table of BIDS and the name of the

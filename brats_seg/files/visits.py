@@ -17,9 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import MRSequence, patient_of
+from brats_seg.core.study import MRSequence, Timepoint, patient_of
 from brats_seg.core.tables import DAY_ZERO
-from brats_seg.files.find import StudyFiles, check_study_id, find_study, longer_id, study_folders
+from brats_seg.files.find import check_study_id, find_study, longer_id, study_folders
 from brats_seg.files.match_labels import LABEL_ENDING, LabelFile, find_label_files, label_names
 from brats_seg.files.names import Role, is_nifti, read_names, stem
 from brats_seg.files.visit_names import date_in_name, in_order, is_visit_name, plain_label
@@ -40,26 +40,7 @@ class Dating(StrEnum):
 
 
 @dataclass(frozen=True)
-class VisitFiles:
-    """The files of one visit.
-
-    Attributes:
-        label: name of the visit within its patient.
-        study_id: name in outputs, ``<patient>_<visit>``.
-        scans: None where there is a label map alone.
-        mask: an existing label map that is to be used; None to segment the scans.
-        day: date, or :data:`DAY_ZERO` and the days since; None where neither is known.
-    """
-
-    label: str
-    study_id: str
-    scans: StudyFiles | None
-    mask: Path | None = None
-    day: date | None = None
-
-
-@dataclass(frozen=True)
-class PatientFiles:
+class Patient:
     """All visits of one patient.
 
     Attributes:
@@ -70,7 +51,7 @@ class PatientFiles:
     """
 
     id: str
-    visits: tuple[VisitFiles, ...]
+    visits: tuple[Timepoint, ...]
     dating: Dating
     notes: tuple[str, ...] = ()
 
@@ -84,7 +65,7 @@ def find_patients(
     table: Path | None = None,
     segmentations: Path | None = None,
     on_error: OnError | None = None,
-) -> tuple[PatientFiles, ...]:
+) -> tuple[Patient, ...]:
     """Every patient in a folder; a folder of visits is one patient.
 
     Args:
@@ -134,7 +115,7 @@ class _Found:
     """One visit before dates and masks are settled."""
 
     label: str
-    scans: StudyFiles | None
+    scans: Timepoint | None
     mask: Path | None = None
     when: When | None = None
     error: InputError | None = None
@@ -145,7 +126,7 @@ def _from_table(place: Path, rows: Sequence[TableVisit]) -> dict[str, list[_Foun
     found: dict[str, list[_Found]] = {}
     for row in rows:
         patient = row.patient or place.resolve().name
-        files = StudyFiles(f"{patient}_{row.visit}", row.scans) if row.scans else None
+        files = Timepoint(f"{patient}_{row.visit}", row.scans) if row.scans else None
         found.setdefault(patient, []).append(_Found(plain_label(row.visit), files, row.segmentation, row.when))
     return found
 
@@ -230,7 +211,7 @@ def _visits_in(folder: Path, root: Path, beside: Sequence[str]) -> list[tuple[st
     return [("", _Found(study_id, scans, mask, None, error, own))]
 
 
-def _visit(label: str, scans: StudyFiles | None, mask: Path | None, error: InputError | None, folder: Path) -> _Found:
+def _visit(label: str, scans: Timepoint | None, mask: Path | None, error: InputError | None, folder: Path) -> _Found:
     """A visit with the date in its name, or what is wrong with that."""
     try:
         day = date_in_name(label)
@@ -288,7 +269,7 @@ def _split(study_id: str, beside: Sequence[str] = ()) -> tuple[str, str]:
     return study_id, ""
 
 
-def _one_study(folder: Path, names: Sequence[str]) -> tuple[StudyFiles | None, Path | None, InputError | None]:
+def _one_study(folder: Path, names: Sequence[str]) -> tuple[Timepoint | None, Path | None, InputError | None]:
     """The scans of a folder, or its label map where there are no scans; or what is wrong."""
     readings = read_names(names)
     try:
@@ -316,7 +297,7 @@ def _several_in_one(folder: Path, prefix: str, label: str, names: Sequence[str])
         files[sequence] = folder / name
     masks = label_names([name for name in names if readings[name].role is not Role.IMAGE])
     if files:
-        return _visit(label, StudyFiles(prefix, files), None, None, folder)
+        return _visit(label, Timepoint(prefix, files), None, None, folder)
     if len(masks) == 1:
         return _visit(label, None, folder / masks[0], None, folder)
     return _Found(label, None, error=InputError(f"{prefix} has {len(masks)} label maps and no scan. Keep one."))
@@ -361,7 +342,7 @@ def _key(label: str) -> str:
     return re.sub(r"\s+", "_", unicodedata.normalize("NFC", label)).lower().removeprefix("ses-")
 
 
-def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, alone: bool) -> PatientFiles:
+def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, alone: bool) -> Patient:
     """A patient's visits in order, checked."""
     patient = check_study_id(patient, source="the name of the patient")
     for visit in visits:
@@ -381,16 +362,16 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
     files = []
     for visit, day in zip(visits, days, strict=True):
         study_id = f"{patient}_{visit.label}"
-        scans = None if visit.scans is None else replace(visit.scans, id=study_id)
         mask = visit.mask or _mask_of(patient, visit.label, masks, len(visits) if alone else 0)
         if masks and mask is None:
             raise InputError(
                 f"there is no label map of visit {visit.label} of patient {patient} among the segmentations. Call it "
                 f"{study_id}_seg.nii.gz, or leave --segmentations out to have every visit segmented."
             )
-        files.append(VisitFiles(visit.label, study_id, scans, mask, day))
+        known = visit.scans or Timepoint(study_id, {})
+        files.append(replace(known, id=study_id, label=visit.label, mask=mask, day=day))
     _one_kind(patient, files)
-    notes = list(dict.fromkeys(note for visit in files if visit.scans for note in visit.scans.notes))
+    notes = list(dict.fromkeys(note for visit in files for note in visit.notes))
     order = in_order(labels)
     if dating is Dating.NONE:
         if order is None:
@@ -403,16 +384,16 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
             "no dates are known: visits are taken in the order of their names "
             f"({', '.join(order)}), and nothing that needs days is given"
         )
-        return PatientFiles(patient, tuple(by_name), dating, tuple(notes))
+        return Patient(patient, tuple(by_name), dating, tuple(notes))
     in_time = sorted(files, key=lambda visit: visit.day or DAY_ZERO)
     if [visit.label for visit in in_time] != (order or sorted(labels)):
         notes.append(f"visits are taken in the order of their dates: {', '.join(visit.label for visit in in_time)}")
-    return PatientFiles(patient, tuple(in_time), dating, tuple(notes))
+    return Patient(patient, tuple(in_time), dating, tuple(notes))
 
 
-def _one_kind(patient: str, files: Sequence[VisitFiles]) -> None:
+def _one_kind(patient: str, files: Sequence[Timepoint]) -> None:
     """Label maps without scans lie in one space by agreement, which scans at other visits would contradict."""
-    without = [visit.label for visit in files if visit.scans is None]
+    without = [visit.label for visit in files if not visit.files]
     if without and len(without) < len(files):
         raise InputError(
             f"visit {without[0]} of patient {patient} has a label map and no scans, while others have scans, so that "
@@ -460,7 +441,7 @@ def _mask_of(patient: str, label: str, masks: Sequence[LabelFile], visits: int) 
     return whole[0].path if whole else None
 
 
-def _without_collisions(patients: Sequence[PatientFiles], on_error: OnError | None) -> list[PatientFiles]:
+def _without_collisions(patients: Sequence[Patient], on_error: OnError | None) -> list[Patient]:
     """Patients whose results would not lie in one another's folder, also where names are equal but for case."""
     taken = Counter(name.lower() for patient in patients for name in _folders_of(patient))
     left = []
@@ -479,13 +460,13 @@ def _without_collisions(patients: Sequence[PatientFiles], on_error: OnError | No
     return left
 
 
-def _folders_of(patient: PatientFiles) -> set[str]:
-    return {f"patient {patient.id}", *(visit.study_id for visit in patient.visits)}
+def _folders_of(patient: Patient) -> set[str]:
+    return {f"patient {patient.id}", *(visit.id for visit in patient.visits)}
 
 
 def _with_unused(
-    patients: Sequence[PatientFiles], masks: Sequence[LabelFile], place: Path | None, *, alone: bool
-) -> tuple[PatientFiles, ...]:
+    patients: Sequence[Patient], masks: Sequence[LabelFile], place: Path | None, *, alone: bool
+) -> tuple[Patient, ...]:
     """Patients with a note on label maps of theirs that belong to no visit.
 
     Raises:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import OutputError
 from brats_seg.core.grid import Affine, Array, Grid, Volume
-from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.output import OutputFolder, atomic_write, file_hashes, finished, read_run
 from brats_seg.files.sidecar import (
@@ -96,7 +96,7 @@ def write_volume(volume: Volume, path: Path) -> None:
     _write_gzip(path, header, [values], level=1, strategy=zlib.Z_DEFAULT_STRATEGY)
 
 
-def write_probabilities(probabilities: Probabilities, path: Path, *, forms: SpatialForms | None = None) -> None:
+def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: SpatialForms | None = None) -> None:
     """Probabilities as a 4D NIfTI ``(X, Y, Z, 3)`` in the order WT, TC, ET, and the JSON file that BIDS wants.
 
     Values are stored as uint16 multiples of :data:`PROBABILITY_STEP`, so they read back within half a step.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume, box_corners
 from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region, Structure
-from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.files.write import write_dseg_sidecars, write_json, write_label_map, write_probabilities, write_volume
 from brats_seg.phantom.grids import Triple, directions_of, grid_around, rotation_of
@@ -206,7 +206,7 @@ class ReferenceObject:
     @property
     def segmentation(self) -> Segmentation:
         """Label map and exact shares as probabilities, as a perfect method would find them."""
-        probabilities = Probabilities(self.fractions, self.labels.grid)
+        probabilities = RegionMaps(self.fractions, self.labels.grid)
         return Segmentation(self.options.kind, self.labels, DEFAULT_SCHEMA, probabilities)
 
 
@@ -279,7 +279,7 @@ def write_object(
         write_dseg_sidecars(
             made.segmentation, labels, algorithm={"name": "reference object"}, version=versions()["brats_seg"]
         )
-        write_probabilities(Probabilities(made.fractions, made.labels.grid), folder.path / f"{name}_probseg.nii.gz")
+        write_probabilities(RegionMaps(made.fractions, made.labels.grid), folder.path / f"{name}_probseg.nii.gz")
         truth = truth_of(made, seed)
         write_json(truth, folder.path / "truth.json")
         run = {"versions": {"brats_seg": versions()["brats_seg"]}, "truth": truth, "outputs": file_hashes(folder.path)}

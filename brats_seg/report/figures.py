@@ -11,7 +11,7 @@ from brats_seg.core.grid import Grid
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.regions import Region, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.core.visit import Lesion, StudyResult
+from brats_seg.core.visit import Lesion, Visit
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines, png_bytes
 from brats_seg.report.scene import Scene, measured_lesion, scene_of
 from brats_seg.report.slices import AXIAL, PLANES, Plane, View, cut, nearest_voxel, spread
@@ -79,7 +79,7 @@ class _Shot:
     sequence: MRSequence | None
 
 
-def overlay_png(result: StudyResult) -> bytes:
+def overlay_png(result: Visit) -> bytes:
     """Three planes through the largest lesion by the four sequences, as one PNG with legend and scale.
 
     Args:
@@ -103,7 +103,7 @@ def overlay_png(result: StudyResult) -> bytes:
     return png_bytes(canvas.render())
 
 
-def report_pictures(result: StudyResult) -> ReportPictures:
+def report_pictures(result: Visit) -> ReportPictures:
     """The pictures of the page, each cut from a sheet that is drawn once.
 
     Raises:
@@ -251,7 +251,7 @@ def _strip_pictures(scene: Scene, sequence: MRSequence | None) -> tuple[Picture,
     )
 
 
-def _diameter_picture(result: StudyResult, scene: Scene, lesion: Lesion) -> Picture:
+def _diameter_picture(result: Visit, scene: Scene, lesion: Lesion) -> Picture:
     """The slice a lesion was measured on, enlarged, with both diameters."""
     measured = lesion.diameters
     normal = result.segmentation.labels.grid.axis_order[measured.axis][0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.study import MRSequence
-from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, StudyResult
+from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, Visit
 from brats_seg.core.words import counted
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page
@@ -82,7 +82,7 @@ class Verdict:
     details: tuple[str, ...]
 
 
-def render_report(result: StudyResult, *, model_card: Mapping[str, Any] | None = None) -> str:
+def render_report(result: Visit, *, model_card: Mapping[str, Any] | None = None) -> str:
     """The whole page for one study.
 
     Args:
@@ -99,7 +99,7 @@ def render_report(result: StudyResult, *, model_card: Mapping[str, Any] | None =
     return page(TEMPLATE, **_context(result, pictures, model_card))
 
 
-def _context(result: StudyResult, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:
+def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:
     segmentation, record = result.segmentation, result.record
     measurements = result.measurements
     doubtful = doubtful_regions(result)
@@ -138,7 +138,7 @@ def made_of(record: RunRecord) -> str:
     return f"{scan}; {page_words}{model}".rstrip() + "."
 
 
-def verdict_of(result: StudyResult) -> Verdict:
+def verdict_of(result: Visit) -> Verdict:
     """What was found, in one sentence and a few more."""
     measurements = result.measurements
     rows = {row.region: row for row in measurements.volumes}
@@ -172,7 +172,7 @@ def _count_sentence(whole: RegionVolume, lesions: Sequence[Lesion]) -> str:
     return f"{', and '.join(words)}."
 
 
-def _part_sentence(row: RegionVolume, result: StudyResult) -> str:
+def _part_sentence(row: RegionVolume, result: Visit) -> str:
     name = title(row.region).capitalize()
     doubt = ", an estimate without T1CE" if row.region in doubtful_regions(result) else ""
     if row.volume_ml == 0:
@@ -187,7 +187,7 @@ def _volume_text(row: RegionVolume) -> str:
     return f"{ml(row.volume_ml)} ml ({percent(row.level)} interval {interval(row)} ml)"
 
 
-def warnings_of(result: StudyResult) -> tuple[str, ...]:
+def warnings_of(result: Visit) -> tuple[str, ...]:
     """Everything to know before trusting the numbers: missing sequences first, each said once."""
     own = [_SEQUENCE_LOSS[sequence] for sequence in result.segmentation.missing]
     noted = (*result.record.warnings, *result.measurements.notes)
@@ -200,7 +200,7 @@ def _level_text(volumes: Sequence[RegionVolume]) -> str:
     return " or ".join(percent(level) for level in sorted(levels))
 
 
-def _legend_names(result: StudyResult) -> tuple[str, ...]:
+def _legend_names(result: Visit) -> tuple[str, ...]:
     """Regions that may have lines in the pictures; none where nothing was found."""
     if not result.segmentation.labels.data.any():
         return ()
@@ -208,7 +208,7 @@ def _legend_names(result: StudyResult) -> tuple[str, ...]:
     return ("WT", "TC", "ET", *(("RC",) if "RC" in structures else ()))
 
 
-def _diameter_caption(result: StudyResult) -> str:
+def _diameter_caption(result: Visit) -> str:
     lesion = measured_lesion(result)
     if lesion is None:
         return ""
@@ -266,7 +266,7 @@ def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _run_rows(result: StudyResult) -> tuple[tuple[str, str], ...]:
+def _run_rows(result: Visit) -> tuple[tuple[str, str], ...]:
     """Versions, device and timings."""
     record = result.record
     rows = [("Label numbers", _schema_text(result)), ("Versions", _versions_text(record))]
@@ -285,7 +285,7 @@ def _versions_text(record: RunRecord) -> str:
     return ", ".join(f"{name} {version}" for name, version in record.versions.items()) or plain(None)
 
 
-def _schema_text(result: StudyResult) -> str:
+def _schema_text(result: Visit) -> str:
     schema = result.segmentation.schema
     numbers = ", ".join(f"{number} {schema.values[number].abbreviation}" for number in sorted(schema.values))
     return f"{schema.name} ({numbers})"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brats_seg.core.grid import Array, Grid, Volume
 from brats_seg.core.regions import REGIONS, LabelSchema, Region, Structure
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
-from brats_seg.core.visit import Lesion, StudyResult
+from brats_seg.core.visit import Lesion, Visit
 from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of
 
 PANEL_PX = 580
@@ -67,7 +67,7 @@ class Scene:
         return next((s for s in (*preferred, *REFERENCE_PREFERENCE) if s in self.images), None)
 
 
-def scene_of(result: StudyResult) -> Scene:
+def scene_of(result: Visit) -> Scene:
     """Turn a result to RAS order and decide what its pictures show.
 
     Raises:
@@ -117,17 +117,17 @@ def _include(
     return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
-def doubtful_regions(result: StudyResult) -> frozenset[str]:
+def doubtful_regions(result: Visit) -> frozenset[str]:
     """Regions that a sequence is missing for: without T1CE enhancement cannot be seen."""
     return frozenset({"TC", "ET"}) if MRSequence.T1CE in result.segmentation.missing else frozenset()
 
 
-def main_lesion(result: StudyResult) -> Lesion | None:
+def main_lesion(result: Visit) -> Lesion | None:
     """The largest lesion of the whole tumour, else the largest cavity; None where nothing was found."""
     return next((found[0] for name in ("WT", "RC") if (found := result.measurements.lesions_of(name))), None)
 
 
-def measured_lesion(result: StudyResult) -> Lesion | None:
+def measured_lesion(result: Visit) -> Lesion | None:
     """The lesion whose diameters are drawn: the largest enhancing one, else the largest of the whole tumour."""
     names = ("WT",) if "ET" in doubtful_regions(result) else ("ET", "WT")
     lesions = (lesion for name in names for lesion in result.measurements.lesions_of(name)[:1])

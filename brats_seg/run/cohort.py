@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, InputError, OutputError, explained
+from brats_seg.core.study import Timepoint
 from brats_seg.core.tables import TableRow, rows_of
 from brats_seg.files.output import ExistsPolicy
-from brats_seg.files.visits import Dating, PatientFiles, VisitFiles
+from brats_seg.files.visits import Dating, Patient
 from brats_seg.models.card import find_model
 from brats_seg.response.history import Calendar, ClinicalEvent
 from brats_seg.response.tables import MEASUREMENT_COLUMNS, MEASUREMENT_TABLE, dated, histories
@@ -40,7 +41,7 @@ class PatientJob:
         events: its clinical events.
     """
 
-    files: PatientFiles
+    files: Patient
     events: tuple[ClinicalEvent, ...] = ()
 
 
@@ -112,7 +113,7 @@ def _spelt(name: str) -> str:
 
 
 def jobs_of(
-    patients: Sequence[PatientFiles],
+    patients: Sequence[Patient],
     clinical: Sequence[TableRow],
     *,
     on_error: Callable[[str, InputError], None] | None = None,
@@ -146,7 +147,7 @@ def jobs_of(
     return tuple(jobs)
 
 
-def _events(patient: PatientFiles, clinical: Sequence[TableRow]) -> tuple[ClinicalEvent, ...]:
+def _events(patient: Patient, clinical: Sequence[TableRow]) -> tuple[ClinicalEvent, ...]:
     """Events of one patient from the rows about it."""
     calendar = Calendar.DAYS if patient.dating is Dating.DAYS else Calendar.DATES
     records = [
@@ -237,7 +238,7 @@ def patient_task(job: PatientJob, run: CohortRun) -> Outcome:
     return _follow_one(job, run, _shared_model(run.options))
 
 
-def visit_task(visit: VisitFiles, run: CohortRun) -> str:
+def visit_task(visit: Timepoint, run: CohortRun) -> str:
     """The segmentation of one visit, in a process of its own; what goes wrong is said again by its patient's task."""
     try:
         load_visit(

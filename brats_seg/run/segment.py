@@ -13,9 +13,9 @@ from typing import Any
 import brats_seg
 from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
 from brats_seg.core.regions import schema_named
-from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study
-from brats_seg.core.visit import RunRecord, StudyResult
-from brats_seg.files.find import StudyFiles, check_study_id, find_study
+from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study, Timepoint
+from brats_seg.core.visit import RunRecord, Visit
+from brats_seg.files.find import check_study_id, find_study
 from brats_seg.files.load import load_study, scan_sha256
 from brats_seg.files.nifti import read_forms
 from brats_seg.files.output import OutputFolder, file_hashes, finished, read_run, write_text
@@ -69,13 +69,13 @@ def open_predictor(options: SegmentOptions) -> Predictor:
 
 
 def segment_study(
-    study: Study | StudyFiles | str | Path,
+    study: Study | Timepoint | str | Path,
     output: str | Path | None = None,
     *,
     options: SegmentOptions | None = None,
     predictor: Predictor | None = None,
     tick: Tick | None = None,
-) -> StudyResult:
+) -> Visit:
     """Tumour regions, volumes and a report of one study.
 
     Args:
@@ -110,7 +110,7 @@ def segment_study(
             return _compute(files, options, predictor, run)[0]
     check_study_id(files.id)
     final = (Path(output) / files.id).resolve()
-    if isinstance(files, StudyFiles) and any(final in path.resolve().parents for path in files.files.values()):
+    if isinstance(files, Timepoint) and any(final in path.resolve().parents for path in files.files.values()):
         raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
     with OutputFolder(final, exists=options.exists) as folder, _memory_explained():
         result = _write(files, folder.path, options, predictor, run)
@@ -129,8 +129,8 @@ def _memory_explained() -> Iterator[None]:
 
 
 def _compute(
-    files: Study | StudyFiles, options: SegmentOptions, predictor: Predictor | None, run: _Run
-) -> tuple[StudyResult, ModelBundle]:
+    files: Study | Timepoint, options: SegmentOptions, predictor: Predictor | None, run: _Run
+) -> tuple[Visit, ModelBundle]:
     require_memory(0)
     with run.step("read"):
         study = files if isinstance(files, Study) else load_study(files, reference=options.reference)
@@ -150,7 +150,7 @@ def _compute(
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
         measured = measure_segmentation(segmentation, intervals=intervals)
-        measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, StudyFiles) else "")
+        measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, Timepoint) else "")
     decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
     decided += found.decisions
     of_study = [note for note in measurements.notes if "reaches the edge" in note or "not known without" in note]
@@ -176,7 +176,7 @@ def _compute(
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
         scan_date=measurements.scan_date,
     )
-    return StudyResult(segmentation, measurements, record, images), predictor.bundle
+    return Visit(segmentation, measurements, record, images), predictor.bundle
 
 
 def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:
@@ -197,13 +197,13 @@ def _opening(study: Study, options: SegmentOptions, predictor: Predictor) -> lis
 
 
 def _write(
-    files: Study | StudyFiles, folder: Path, options: SegmentOptions, predictor: Predictor | None, run: _Run
-) -> StudyResult:
+    files: Study | Timepoint, folder: Path, options: SegmentOptions, predictor: Predictor | None, run: _Run
+) -> Visit:
     result, bundle = _compute(files, options, predictor, run)
     name = result.segmentation.study_id
     with run.step("write"):
         forms = None
-        if isinstance(files, StudyFiles):
+        if isinstance(files, Timepoint):
             reference = _reference_of(files, options)
             forms = read_forms(files.files[reference])
         dseg = folder / f"{name}_dseg.nii.gz"
@@ -229,7 +229,7 @@ def _write(
     return replace(result, record=record)
 
 
-def _write_report(result: StudyResult, bundle: ModelBundle, folder: Path) -> None:
+def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
     from brats_seg.report.figures import overlay_png  # noqa: PLC0415 - matplotlib is not needed with --no-report
     from brats_seg.report.html import render_report  # noqa: PLC0415
 
@@ -238,11 +238,11 @@ def _write_report(result: StudyResult, bundle: ModelBundle, folder: Path) -> Non
     (folder / f"{name}_overlay.png").write_bytes(overlay_png(result))
 
 
-def _reference_of(files: StudyFiles, options: SegmentOptions) -> MRSequence:
+def _reference_of(files: Timepoint, options: SegmentOptions) -> MRSequence:
     return options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
 
 
-def reason_to_redo(folder: Path, files: StudyFiles, options: SegmentOptions, bundle: ModelBundle) -> str:
+def reason_to_redo(folder: Path, files: Timepoint, options: SegmentOptions, bundle: ModelBundle) -> str:
     """Why an earlier result cannot stand for what would be computed now; empty if it can.
 
     Args:

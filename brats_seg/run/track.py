@@ -19,7 +19,7 @@ from brats_seg.core.grid import Grid
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import MRSequence
 from brats_seg.core.tables import DAY_ZERO
-from brats_seg.files.visits import Dating, PatientFiles
+from brats_seg.files.visits import Dating, Patient
 from brats_seg.imaging.register import resample
 from brats_seg.response.assessment import Disease, ResponseAssessment
 from brats_seg.response.criteria import Compartment, criteria_named
@@ -127,7 +127,7 @@ class Course:
         timings_s: seconds by step.
     """
 
-    patient: PatientFiles
+    patient: Patient
     visits: tuple[VisitData, ...]
     stopped: tuple[Stopped, ...]
     alignments: tuple[Alignment, ...]
@@ -156,7 +156,7 @@ class Course:
 
 
 def follow(
-    patient: PatientFiles,
+    patient: Patient,
     output: Path,
     *,
     options: FollowOptions,
@@ -240,7 +240,7 @@ def follow(
 
 
 def _load(
-    patient: PatientFiles,
+    patient: Patient,
     output: Path,
     options: FollowOptions,
     *,

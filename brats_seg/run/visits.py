@@ -15,11 +15,10 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Volume
 from brats_seg.core.regions import LabelSchema, Region
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import Measurements, Segmentation
 from brats_seg.files.nifti import file_sha256, read_image, read_label_map
 from brats_seg.files.output import read_run
-from brats_seg.files.visits import VisitFiles
 from brats_seg.models.card import ModelBundle
 from brats_seg.run.masks import read_mask
 from brats_seg.run.options import SegmentOptions
@@ -65,7 +64,7 @@ class VisitData:
         warnings: what to know before its numbers are used.
     """
 
-    files: VisitFiles
+    files: Timepoint
     segmentation: Segmentation
     measurements: Measurements
     by_model: bool
@@ -83,7 +82,7 @@ class VisitData:
     @property
     def sequences(self) -> tuple[MRSequence, ...]:
         """Scans that are there."""
-        return tuple(self.files.scans.files) if self.files.scans is not None else ()
+        return tuple(self.files.files)
 
     @property
     def tumour(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -93,9 +92,7 @@ class VisitData:
     def image(self, sequence: MRSequence) -> Volume:
         """A scan, read once."""
         if sequence not in self._images:
-            if self.files.scans is None:
-                raise KeyError(sequence)
-            self._images[sequence] = read_image(self.files.scans.files[sequence]).volume
+            self._images[sequence] = read_image(self.files.files[sequence]).volume
         return self._images[sequence]
 
     def forget_images(self) -> None:
@@ -107,28 +104,26 @@ class VisitData:
         return self.image(sequence).grid.same_as(self.segmentation.labels.grid)
 
 
-def visit_key(files: VisitFiles) -> str:
+def visit_key(files: Timepoint) -> str:
     """Checksum of a visit's input files.
 
     Raises:
         InputError: if one cannot be read.
     """
-    shas = {} if files.scans is None else {s.value: file_sha256(path) for s, path in files.scans.files.items()}
+    shas = {s.value: file_sha256(path) for s, path in files.files.items()}
     if files.mask is not None:
         shas["mask"] = file_sha256(files.mask)
     return hashlib.sha256(json.dumps(shas, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_repeats(patient: str, visits: Sequence[VisitFiles]) -> None:
+def refuse_repeats(patient: str, visits: Sequence[Timepoint]) -> None:
     """See that no scan, and no label map without scans, is given as two visits.
 
     Raises:
         InputError: naming the visits and what they share.
     """
     for one, other in itertools.combinations(visits, 2):
-        pairs: list[tuple[str, Path, Path | None]] = []
-        if one.scans is not None and other.scans is not None:
-            pairs = [(s.title, path, other.scans.files.get(s)) for s, path in one.scans.files.items()]
+        pairs = [(s.title, path, other.files.get(s)) for s, path in one.files.items()]
         # The label map of an untouched brain is empty at every visit.
         masks = None if one.mask is None or other.mask is None else (one.mask, other.mask)
         if masks is not None and _same_file(*masks) and (read_label_map(masks[0]).data > 0).any():
@@ -149,7 +144,7 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def load_visit(
-    files: VisitFiles,
+    files: Timepoint,
     output: Path,
     *,
     options: SegmentOptions,
@@ -173,16 +168,16 @@ def load_visit(
     key = visit_key(files)
     if files.mask is not None:
         return _from_mask(files, schema, key)
-    if files.scans is None:
+    if not files.files:
         raise InputError(f"visit {files.label} has neither scans nor a label map")
-    folder = output / SEGMENTATIONS / files.study_id
-    reason = reason_to_redo(folder, files.scans, options, model.bundle) if folder.exists() else "new"
+    folder = output / SEGMENTATIONS / files.id
+    reason = reason_to_redo(folder, files, options, model.bundle) if folder.exists() else "new"
     if reason:
         again = replace(options, exists="overwrite", report=False)
-        segment_study(files.scans, output / SEGMENTATIONS, options=again, predictor=model.predictor, tick=tick)
+        segment_study(files, output / SEGMENTATIONS, options=again, predictor=model.predictor, tick=tick)
     how = "segmented" if reason == "new" else f"segmented again, because {reason}" if reason else "kept from before"
-    reading = read_mask(folder / f"{files.study_id}_dseg.nii.gz", "auto", files.study_id)
-    measured = _with_intervals(measure_segmentation(reading.segmentation), folder / f"{files.study_id}_volumes.json")
+    reading = read_mask(folder / f"{files.id}_dseg.nii.gz", "auto", files.id)
+    measured = _with_intervals(measure_segmentation(reading.segmentation), folder / f"{files.id}_volumes.json")
     return VisitData(
         files=files,
         segmentation=reading.segmentation,
@@ -195,9 +190,9 @@ def load_visit(
     )
 
 
-def _from_mask(files: VisitFiles, schema: str | LabelSchema, key: str) -> VisitData:
+def _from_mask(files: Timepoint, schema: str | LabelSchema, key: str) -> VisitData:
     assert files.mask is not None  # the caller asked
-    reading = read_mask(files.mask, schema, files.study_id)
+    reading = read_mask(files.mask, schema, files.id)
     doubts = _on_scan(files, reading.segmentation)
     return VisitData(
         files=files,
@@ -210,19 +205,18 @@ def _from_mask(files: VisitFiles, schema: str | LabelSchema, key: str) -> VisitD
     )
 
 
-def _on_scan(files: VisitFiles, segmentation: Segmentation) -> tuple[str, ...]:
+def _on_scan(files: Timepoint, segmentation: Segmentation) -> tuple[str, ...]:
     """Doubts whether a label map that was given lies on its scans.
 
     Raises:
         InputError: if it certainly does not.
     """
-    scans = {} if files.scans is None else files.scans.files
-    sequence = next((known for known in (*RULES, *MRSequence) if known in scans), None)
+    sequence = next((known for known in (*RULES, *MRSequence) if known in files.files), None)
     if sequence is None or files.mask is None:
         return ()
     region = segmentation.region_mask(Region.ET if sequence is MRSequence.T1CE else Region.WT)
     tumour = segmentation.labels.with_data(region)
-    return check_map_on_scan(tumour, read_image(scans[sequence]).volume, sequence, name=files.mask.name)
+    return check_map_on_scan(tumour, read_image(files.files[sequence]).volume, sequence, name=files.mask.name)
 
 
 def _with_intervals(measured: Measurements, path: Path) -> Measurements:

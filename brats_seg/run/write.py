@@ -12,9 +12,10 @@ from typing import Any
 
 import brats_seg
 from brats_seg.core.errors import InputError
+from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, finished, read_run, write_text
-from brats_seg.files.visits import Dating, PatientFiles, VisitFiles
+from brats_seg.files.visits import Dating, Patient
 from brats_seg.files.write import write_json, write_run
 from brats_seg.models.record import code_fingerprint, model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent
@@ -61,7 +62,7 @@ class Followed:
 
 
 def follow_patient(
-    patient: PatientFiles,
+    patient: Patient,
     output: Path,
     *,
     options: FollowOptions,
@@ -145,7 +146,7 @@ def write_course(course: Course, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _key(patient: PatientFiles, options: FollowOptions, model: Model, events: Sequence[ClinicalEvent]) -> str:
+def _key(patient: Patient, options: FollowOptions, model: Model, events: Sequence[ClinicalEvent]) -> str:
     """Checksum of everything that decides the result."""
     content = {
         "patient": patient.id,
@@ -158,7 +159,7 @@ def _key(patient: PatientFiles, options: FollowOptions, model: Model, events: Se
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _readable_key(visit: VisitFiles) -> str:
+def _readable_key(visit: Timepoint) -> str:
     """A visit's checksum; one that cannot be read is stopped later, with its reason."""
     try:
         return visit_key(visit)

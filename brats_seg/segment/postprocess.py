@@ -16,7 +16,7 @@ from scipy import ndimage
 from brats_seg.core.grid import Array, Volume
 from brats_seg.core.regions import REGIONS, LabelSchema, Region
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
-from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.imaging.restore import move
 from brats_seg.models.card import PostprocessConfig
 from brats_seg.segment.enhancement import box_around, enhancement, risen
@@ -55,13 +55,13 @@ class Outcome(NamedTuple):
     """A label map and the probabilities it is the threshold of, which it holds as well; what was doubted, in words."""
 
     segmentation: Segmentation
-    probabilities: Probabilities
+    probabilities: RegionMaps
     decisions: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def segment(
-    probabilities: Probabilities, prepared: PreparedStudy, schema: LabelSchema, config: PostprocessConfig
+    probabilities: RegionMaps, prepared: PreparedStudy, schema: LabelSchema, config: PostprocessConfig
 ) -> Outcome:
     """A label map on the grid of the reference file.
 
@@ -81,23 +81,23 @@ def segment(
         rise=enhancement(prepared, whole),
         beside="T1" if MRSequence.T1 in prepared.present else "the tissue around the tumour",
     )
-    native = to_native(Probabilities(settled.array, probabilities.grid), prepared)
+    native = to_native(RegionMaps(settled.array, probabilities.grid), prepared)
     labels = Volume(_labels(native, schema, config.thresholds), native.grid)
     missing = tuple(s for s in SEQUENCES if s not in prepared.present)
     found = Segmentation(prepared.id, labels, schema, native, missing)
     return Outcome(found, native, settled.decisions, settled.warnings)
 
 
-def to_native(probabilities: Probabilities, prepared: PreparedStudy) -> Probabilities:
+def to_native(probabilities: RegionMaps, prepared: PreparedStudy) -> RegionMaps:
     """The same probabilities on the grid of the reference file, means over its voxels where those are larger."""
     native = prepared.record.native
     moved = move(probabilities.array, probabilities.grid, native, order=1)
     if moved.max() > 1.0:  # by rounding; what lies outside the brain was never touched, and takes no memory
         np.minimum(moved, 1.0, out=moved)
-    return Probabilities(moved, native)
+    return RegionMaps(moved, native)
 
 
-def _labels(probabilities: Probabilities, schema: LabelSchema, thresholds: tuple[float, float, float]) -> Array:
+def _labels(probabilities: RegionMaps, schema: LabelSchema, thresholds: tuple[float, float, float]) -> Array:
     """The label map, composed inside the box of the whole tumour: native grids can be large."""
     labels = np.zeros(probabilities.grid.shape, np.uint8)
     whole = probabilities.region(Region.WT) >= thresholds[REGIONS.index(Region.WT)]

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import PreparedStudy
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.models.card import ModelBundle, Stage
 from brats_seg.models.engine import Engine, choose_engine, open_engine
 from brats_seg.segment.memory import available_bytes, largest_window, pass_bytes
@@ -44,7 +44,7 @@ class Prediction:
         timings_s: seconds by stage.
     """
 
-    probabilities: Probabilities
+    probabilities: RegionMaps
     decisions: list[str] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class Predictor:
         outputs = self._stages(prepared, log)
         post = self.bundle.card.postprocess
         nested = calibrated(combine(outputs, prepared.brain, post.fine_weight), post.temperature)
-        return Prediction(Probabilities(nested, prepared.grid), log.decisions, log.timings_s)
+        return Prediction(RegionMaps(nested, prepared.grid), log.decisions, log.timings_s)
 
     def stages(self, prepared: PreparedStudy) -> StageOutputs:
         """What each stage says on its own, for fitting how they are combined; see :meth:`predict`."""

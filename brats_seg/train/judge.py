@@ -13,7 +13,7 @@ import pandas as pd
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
-from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.evaluate.calibration import expected_calibration_error
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, band_calibration
 from brats_seg.evaluate.evaluate import Evaluation, evaluate_pairs
@@ -75,7 +75,7 @@ def segmentation_of(case: Case, config: PostprocessConfig) -> Segmentation:
     x, y, z = case.labels.shape
     grid = Grid((x, y, z), np.eye(4))
     labels = Volume(DEFAULT_SCHEMA.compose(region_masks(array, config.thresholds)), grid)
-    return Segmentation(case.id, labels, DEFAULT_SCHEMA, Probabilities(array, grid))
+    return Segmentation(case.id, labels, DEFAULT_SCHEMA, RegionMaps(array, grid))
 
 
 def fit(paths: Sequence[Path], start: PostprocessConfig) -> Fit:

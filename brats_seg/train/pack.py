@@ -29,7 +29,7 @@ from brats_seg.train.data import (
 from brats_seg.train.loop import Sources
 
 if TYPE_CHECKING:
-    from brats_seg.files.find import StudyFiles
+    from brats_seg.core.study import Timepoint
 
 PACK_VERSION = 2
 """Raised when studies are prepared or packed in another way than before, so that older packs are made again."""
@@ -136,7 +136,7 @@ def open_auxiliary(
     ]
 
 
-def _digest(files: StudyFiles, config: PrepareConfig) -> bytes:
+def _digest(files: Timepoint, config: PrepareConfig) -> bytes:
     """Of everything a pack is made of: the bytes of scans and label, what the label is called, and the preparation."""
     from brats_seg.files.nifti import file_sha256  # noqa: PLC0415 - as for _pack
     from brats_seg.files.sidecar import read_schema_sidecar  # noqa: PLC0415
@@ -149,7 +149,7 @@ def _digest(files: StudyFiles, config: PrepareConfig) -> bytes:
     return hashlib.sha256("\n".join(parts).encode()).digest()
 
 
-def _pack(files: StudyFiles, config: PrepareConfig) -> PackedStudy:
+def _pack(files: Timepoint, config: PrepareConfig) -> PackedStudy:
     # here, because a machine that trains on packs need not be able to read and prepare scans
     from brats_seg.files.label_map import read_label_file  # noqa: PLC0415
     from brats_seg.files.load import load_study  # noqa: PLC0415

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.regions import REGION_STRUCTURES, REGIONS, LabelSchema, Region, Structure
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Target:
         """Whether the label schema tells it; else an empty mask says nothing about the patient."""
         return bool(self.structures & self.schema_structures)
 
-    def probability(self, probabilities: Probabilities) -> NDArray[np.float32] | None:
+    def probability(self, probabilities: RegionMaps) -> NDArray[np.float32] | None:
         """``(X, Y, Z)`` probability, or None where the channels WT, TC and ET do not tell it.
 
         They tell a structure that is alone between two nested regions in its schema, by their difference:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
-from brats_seg.core.visit import StudyResult
+from brats_seg.core.visit import Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.phantom import (
     BRATS_GRID,
@@ -177,7 +177,7 @@ def _scan(
     return [{**head, **row} for row in _regions(phantom, result)]
 
 
-def _regions(phantom: Phantom, result: StudyResult) -> list[dict[str, Any]]:
+def _regions(phantom: Phantom, result: Visit) -> list[dict[str, Any]]:
     truth = phantom.labels
     rows = []
     for region in REGIONS:

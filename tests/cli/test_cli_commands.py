@@ -10,8 +10,7 @@ import pytest
 from cli_studies import GRID, SPACING_MM, change, entries, scan, write_case, write_nifti, write_scan
 from heads import head_grid, head_labels
 
-from brats_seg.core.study import MRSequence
-from brats_seg.files.find import StudyFiles
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.models import card as bundle
 
 
@@ -71,7 +70,7 @@ def test_whatever_breaks_in_one_study_the_others_are_checked(
 
     read = load.load_study
 
-    def breaks(files: StudyFiles) -> object:
+    def breaks(files: Timepoint) -> object:
         if files.id == "odd":
             raise RuntimeError("ITK ERROR:\nthe image is empty")
         return read(files)

@@ -12,7 +12,7 @@ from cli_studies import entries, label_array, scan, write_nifti, write_scan
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import page as report_html
 from brats_seg.files.match_labels import (
     LabelFile,
@@ -172,7 +172,7 @@ def test_compare(cli, predictions: Path, references: Path, tmp_path: Path, out: 
 def test_probabilities_are_judged_and_damaged_ones_refused(cli, predictions: Path, references: Path, out: Path) -> None:
     volume = Volume.from_affine(label_array(1, 2, 3), AFFINE)
     masks = [DEFAULT_SCHEMA.region_mask(volume.data, region) for region in REGIONS]
-    probabilities = Probabilities(np.stack(masks).astype(np.float32) * np.float32(0.9), volume.grid)
+    probabilities = RegionMaps(np.stack(masks).astype(np.float32) * np.float32(0.9), volume.grid)
     path = predictions / "BraTS2021_00001" / "BraTS2021_00001_probseg.nii.gz"
     write_probabilities(probabilities, path)
     assert evaluate(cli, predictions, references, out).code == 0
@@ -188,7 +188,7 @@ def test_probabilities_are_judged_and_damaged_ones_refused(cli, predictions: Pat
 
 def test_probabilities_read_back_in_whatever_order(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((3, 5, 4, 6)).astype(np.float32)
-    written = Probabilities(values, Volume.from_affine(values[0], np.diag([2.0, 1.0, 3.0, 1.0])).grid)
+    written = RegionMaps(values, Volume.from_affine(values[0], np.diag([2.0, 1.0, 3.0, 1.0])).grid)
     path = tmp_path / "a_probseg.nii.gz"
     write_probabilities(written, path)
     read = read_probabilities(path)

@@ -16,8 +16,7 @@ from cli_studies import GRID, Outcome, change, entries, scan, texts, write_case,
 from heads import head_grid
 
 from brats_seg.core.errors import ModelError
-from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.files.find import StudyFiles
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.output import OutputFolder
 from brats_seg.models.engine import ENGINES
 from brats_seg.run import segment as studies
@@ -393,7 +392,7 @@ def test_whatever_breaks_in_one_study_the_others_are_done(
 ) -> None:
     whole = studies._write
 
-    def breaks(files: StudyFiles, folder: Path, *rest: object) -> object:
+    def breaks(files: Timepoint, folder: Path, *rest: object) -> object:
         if files.id in ERRORS:
             (folder / "half").write_text("half")
             raise ERRORS[files.id][0]

@@ -20,7 +20,7 @@ from brats_seg.core.study import (
     RegistrationRecord,
     Study,
 )
-from brats_seg.core.visit import Measurements, Probabilities, RegionVolume, Segmentation
+from brats_seg.core.visit import Measurements, RegionMaps, RegionVolume, Segmentation
 from brats_seg.core.words import counted
 
 GRID = Grid((3, 4, 5), np.eye(4))
@@ -78,19 +78,19 @@ def test_a_preparation_record_becomes_plain_json() -> None:
 @pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])
 def test_probabilities_lie_in_0_to_1(value: float) -> None:
     array = np.zeros((3, *GRID.shape), np.float32)
-    assert Probabilities(array, GRID).region(Region.TC).shape == GRID.shape
+    assert RegionMaps(array, GRID).region(Region.TC).shape == GRID.shape
     spoilt = array.copy()
     spoilt[1, 0, 0, 0] = value
     with pytest.raises(ValueError, match=r"0\.\.1"):
-        Probabilities(spoilt, GRID)
+        RegionMaps(spoilt, GRID)
 
 
 def test_probability_channels_go_by_region() -> None:
     array = np.stack([np.full(GRID.shape, v, np.float32) for v in (0.9, 0.6, 0.3)])
-    held = Probabilities(array, GRID)
+    held = RegionMaps(array, GRID)
     assert [float(held.region(r)[0, 0, 0]) for r in (Region.WT, Region.TC, Region.ET)] == pytest.approx([0.9, 0.6, 0.3])
     with pytest.raises(ValueError, match="does not fit"):
-        Probabilities(array[:, 1:], GRID)
+        RegionMaps(array[:, 1:], GRID)
 
 
 def test_a_segmentation_speaks_its_schema() -> None:
@@ -102,9 +102,7 @@ def test_a_segmentation_speaks_its_schema() -> None:
     assert held.region_mask(Region.ET).sum() == 1
     other = Grid((3, 4, 6), np.eye(4))
     with pytest.raises(ValueError, match="different grids"):
-        Segmentation(
-            "a", Volume(labels, GRID), SCHEMAS["brats2021"], Probabilities(np.zeros((3, 3, 4, 6), "f4"), other)
-        )
+        Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"], RegionMaps(np.zeros((3, 3, 4, 6), "f4"), other))
 
 
 def test_measurements_are_found_by_region_or_name_in_any_case() -> None:

@@ -20,7 +20,7 @@ from evaluation_masks import label_map
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import REGIONS, SCHEMAS
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, evaluate_case
 from brats_seg.evaluate.evaluate import CASE_COLUMNS, compare_evaluations, evaluate_pairs
 from brats_seg.evaluate.figures import snapshot_picture
@@ -195,7 +195,7 @@ def test_every_lesion_has_a_row(evaluation):
 def with_probabilities(pair, value):
     masks = [pair.prediction_schema.region_mask(pair.prediction.data, region) for region in REGIONS]
     array = np.where(np.stack(masks), value, 1 - value).astype(np.float32)
-    return CasePair(pair.case, pair.prediction, pair.reference, probabilities=Probabilities(array, pair.reference.grid))
+    return CasePair(pair.case, pair.prediction, pair.reference, probabilities=RegionMaps(array, pair.reference.grid))
 
 
 def test_calibration_is_pooled_over_cases_in_the_band(evaluation):

@@ -19,7 +19,7 @@ from scipy import ndimage
 from brats_seg.cli import main
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS, Region
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.explore import explore as module
 from brats_seg.explore.explore import explore, head_box, sample_cells, scan_facts, thin
 from brats_seg.explore.facts import (
@@ -33,7 +33,6 @@ from brats_seg.explore.figures import place_shares
 from brats_seg.explore.findings import FAR_OUT, judge, robust_z
 from brats_seg.explore.page import tables
 from brats_seg.explore.signatures import likenesses
-from brats_seg.files.find import StudyFiles
 from brats_seg.files.nifti import read_volume
 from brats_seg.imaging import consistency
 from brats_seg.imaging.brain import head_mask
@@ -299,7 +298,7 @@ def test_whatever_breaks_in_one_study_the_others_are_read(
         person(tmp_path / "set" / name, int(name[1]), sequences=[MRSequence.FLAIR])
     read = module.read_study
 
-    def breaks(files: StudyFiles, *rest: object) -> object:
+    def breaks(files: Timepoint, *rest: object) -> object:
         if files.id == "p1":
             raise RuntimeError("ITK ERROR:\nthe image is empty")
         return read(files, *rest)

@@ -11,7 +11,7 @@ import pytest
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visit_table import When, parse_when, read_sessions, read_visit_table
-from brats_seg.files.visits import DAY_ZERO, Dating, PatientFiles, find_patients
+from brats_seg.files.visits import DAY_ZERO, Dating, Patient, find_patients
 
 SEQUENCES = ("t1", "t1ce", "t2", "flair")
 
@@ -36,12 +36,12 @@ def bids(patient: str, *sessions: str) -> list[str]:
     ]
 
 
-def one(root: Path, **options: Path) -> PatientFiles:
+def one(root: Path, **options: Path) -> Patient:
     (patient,) = find_patients(root, **options)
     return patient
 
 
-def labels(patient: PatientFiles) -> list[str]:
+def labels(patient: Patient) -> list[str]:
     return [visit.label for visit in patient.visits]
 
 
@@ -54,8 +54,8 @@ def test_bids_sessions_with_dates(tmp_path: Path) -> None:
         patient = one(place)
         assert (patient.id, patient.dating, labels(patient)) == ("sub-01", Dating.DATES, ["ses-b", "ses-a"])
         assert [visit.day for visit in patient.visits] == [date(2023, 1, 5), date(2023, 4, 1)]
-        assert patient.visits[0].study_id == "sub-01_ses-b"
-        assert set(patient.visits[0].scans.files) == set(MRSequence)
+        assert patient.visits[0].id == "sub-01_ses-b"
+        assert set(patient.visits[0].files) == set(MRSequence)
         assert "order of their dates" in patient.notes[-1]
 
 
@@ -99,7 +99,7 @@ def test_label_maps_alone(tmp_path: Path) -> None:
     root = make(tmp_path / "X", ["UC-1_time1_seg.nii.gz", "UC-1_time2_seg.nii.gz"])
     patient = one(root)
     assert (patient.id, labels(patient)) == ("UC-1", ["time1", "time2"])
-    assert all(visit.scans is None and visit.mask is not None for visit in patient.visits)
+    assert all(not visit.files and visit.mask is not None for visit in patient.visits)
 
 
 def test_segmentations_are_matched_by_visit(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_a_folder_for_each_sequence_of_a_visit(tmp_path: Path) -> None:
     names = [f"visit{v}/{word}/{word}.nii.gz" for v in (1, 2) for word in ("T1", "T1CE", "T2", "FLAIR")]
     patient = one(make(tmp_path / "P1", names))
     assert (patient.id, labels(patient)) == ("P1", ["visit1", "visit2"])
-    assert all(len(visit.scans.files) == 4 for visit in patient.visits)
+    assert all(len(visit.files) == 4 for visit in patient.visits)
 
 
 def test_label_maps_are_never_given_to_two_patients(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.palette import structure_colour
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
-from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.nifti import read_image, read_label_map
 from brats_seg.files.sidecar import sidecar_path
 from brats_seg.files.write import (
@@ -111,11 +111,11 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def probabilities(shape: tuple[int, int, int] = (37, 11, 9)) -> Probabilities:
+def probabilities(shape: tuple[int, int, int] = (37, 11, 9)) -> RegionMaps:
     values = np.random.default_rng(0).random((3, *shape)).astype(np.float32)
     values[:, : shape[0] // 2] *= 1e-4
     values.flat[0], values.flat[1] = 1.0, 0.0
-    return Probabilities(values, Grid(shape, AFFINE))
+    return RegionMaps(values, Grid(shape, AFFINE))
 
 
 def test_probabilities_read_back_within_a_thousandth(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_scan_that_was_written_reads_back(tmp_path: Path) -> None:
 def test_probabilities_of_a_whole_head_are_written_quickly(tmp_path: Path) -> None:
     values = np.zeros((3, 240, 240, 155), np.float32)
     values[:, 90:130, 90:130, 60:100] = np.random.default_rng(0).random((3, 40, 40, 40))
-    made = Probabilities(values, Grid((240, 240, 155), AFFINE))
+    made = RegionMaps(values, Grid((240, 240, 155), AFFINE))
     start = time.process_time()
     write_probabilities(made, tmp_path / "p.nii.gz")
     # About 0.3 s of one core; the margin is for slow machines, not for a slow format (level 6 takes over 1 s).

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from brats_seg.core.study import MRSequence
-from brats_seg.files.find import StudyFiles
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.scan_date import scan_date
 
 BIDS, SESSIONS = "sub-1/ses-1/anat/t1.nii.gz", "sub-1/sub-1_sessions.tsv"
@@ -32,4 +31,4 @@ def test_the_date_is_what_the_files_say(tmp_path: Path, scan: str, other: str, c
     for name, text in ((scan, ""), (other, content)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert scan_date(StudyFiles("x", {MRSequence.T1: tmp_path / scan})) == expected
+    assert scan_date(Timepoint("x", {MRSequence.T1: tmp_path / scan})) == expected

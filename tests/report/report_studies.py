@@ -10,7 +10,7 @@ from scipy import ndimage
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, StudyResult
+from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, Visit
 
 CARD = {
     "name": "unit-test net",
@@ -44,7 +44,7 @@ def make_result(
     schema: LabelSchema = DEFAULT_SCHEMA,
     record=None,
     touches_border=False,
-) -> StudyResult:
+) -> Visit:
     """A result whose lesions are shells: edema around an enhancing rim around necrosis."""
     base = base or grid_volume()
     grid = base.grid
@@ -58,7 +58,7 @@ def make_result(
     masks[Region.ET] &= ~necrosis
     labels = base.with_data(schema.compose(masks))
     segmentation = Segmentation(study_id, labels, schema, missing=tuple(missing))
-    return StudyResult(
+    return Visit(
         segmentation,
         plain_measurements(segmentation, touches_border=touches_border),
         record or plain_record(study_id, missing),
@@ -158,7 +158,7 @@ def _lesion(name, voxels, grid, touches_border):
     )
 
 
-def stored_as(result: StudyResult, axes, flips) -> StudyResult:
+def stored_as(result: Visit, axes, flips) -> Visit:
     """The same patient with array axes in another order and some stored the other way round, measured anew."""
 
     def turn(volume):

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.tables import TableRow
-from brats_seg.files.find import StudyFiles
-from brats_seg.files.visits import Dating, PatientFiles, VisitFiles
+from brats_seg.files.visits import Dating, Patient
 from brats_seg.models.card import find_model
 from brats_seg.run.cohort import split_rows
 from brats_seg.run.track import FollowOptions
@@ -21,21 +20,20 @@ from brats_seg.run.write import follow_patient
 
 
 def test_no_patient_takes_the_place_of_the_segmentations(tmp_path: Path) -> None:
-    patient = PatientFiles(SEGMENTATIONS, (), Dating.NONE)
+    patient = Patient(SEGMENTATIONS, (), Dating.NONE)
     model = Model(find_model("glioma"), lambda: pytest.fail("nothing is to be opened"))
     with pytest.raises(InputError, match="Rename it"):
         follow_patient(patient, tmp_path, options=FollowOptions(), model=model)
     assert not list(tmp_path.iterdir())
 
 
-def _visit(folder: Path, label: str, content: bytes, *, mask: np.ndarray | None = None) -> VisitFiles:
+def _visit(folder: Path, label: str, content: bytes, *, mask: np.ndarray | None = None) -> Timepoint:
     folder.mkdir(exist_ok=True)
     scan, labels = folder / f"{label}_t1ce.nii.gz", folder / f"{label}_seg.nii.gz"
     scan.write_bytes(content)
     if mask is not None:
         nib.save(nib.Nifti1Image(mask, np.eye(4)), labels)
-    files = StudyFiles(label, {MRSequence.T1CE: scan})
-    return VisitFiles(label, f"P_{label}", files, None if mask is None else labels)
+    return Timepoint(f"P_{label}", {MRSequence.T1CE: scan}, label=label, mask=None if mask is None else labels)
 
 
 def test_one_scan_given_as_two_visits_is_an_error(tmp_path: Path) -> None:

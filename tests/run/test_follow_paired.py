@@ -10,10 +10,8 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, Region
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import Segmentation
-from brats_seg.files.find import StudyFiles
-from brats_seg.files.visits import VisitFiles
 from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.run.paired import PAIRED_REGION, paired_changes
@@ -43,7 +41,7 @@ def visit(name: str, outer_mm: float, seed: int) -> VisitData:
     labels = np.select(list(masks.values()), list(masks), 0).astype(np.uint8)
     segmentation = Segmentation(name, Volume(labels, GRID), DEFAULT_SCHEMA)
     return VisitData(
-        files=VisitFiles(name, name, StudyFiles(name, {MRSequence.T1CE: Path(f"{name}.nii.gz")})),
+        files=Timepoint(name, {MRSequence.T1CE: Path(f"{name}.nii.gz")}, label=name),
         segmentation=segmentation,
         measurements=measure_segmentation(segmentation),
         by_model=False,

@@ -15,7 +15,7 @@ from tiny_studies import noise_study
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import REGIONS, SCHEMAS, Region
 from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
-from brats_seg.core.visit import Probabilities
+from brats_seg.core.visit import RegionMaps
 from brats_seg.models.card import PostprocessConfig
 from brats_seg.segment.enhancement import enhancement, risen
 from brats_seg.segment.postprocess import (
@@ -42,7 +42,7 @@ def probabilities(shape: tuple[int, int, int] = (16, 16, 16)) -> np.ndarray:
 
 def labels_of(array: np.ndarray, config: PostprocessConfig) -> np.ndarray:
     prepared = noise_study((array.shape[1], array.shape[2], array.shape[3]))
-    return segment(Probabilities(array, prepared.grid), prepared, SCHEMA, config).segmentation.labels.data
+    return segment(RegionMaps(array, prepared.grid), prepared, SCHEMA, config).segmentation.labels.data
 
 
 def test_thresholds_are_inclusive_and_each_region_has_its_own() -> None:
@@ -63,7 +63,7 @@ def test_a_label_map_is_the_nested_threshold_of_the_probabilities_beside_it(
     array: np.ndarray, config: PostprocessConfig
 ) -> None:
     prepared = noise_study((5, 5, 5))
-    found = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, config).segmentation
+    found = segment(RegionMaps(array, prepared.grid), prepared, SCHEMA, config).segmentation
     assert found.probabilities is not None
     inside = np.ones((5, 5, 5), bool)
     for region, threshold in zip(REGIONS, config.thresholds, strict=True):
@@ -73,7 +73,7 @@ def test_a_label_map_is_the_nested_threshold_of_the_probabilities_beside_it(
 
 def test_what_was_missing_is_kept() -> None:
     prepared = noise_study((8, 8, 8), present=(MRSequence.T2, MRSequence.FLAIR))
-    held = Probabilities(probabilities((8, 8, 8)), prepared.grid)
+    held = RegionMaps(probabilities((8, 8, 8)), prepared.grid)
     outcome = segment(held, prepared, SCHEMA, DOUBTING)
     assert outcome.segmentation.missing == (MRSequence.T1, MRSequence.T1CE)
     assert outcome.segmentation.study_id == "tiny"
@@ -84,7 +84,7 @@ def test_labels_are_written_in_the_numbers_asked_for() -> None:
     array = probabilities((8, 8, 8))
     array[:, 2:6, 2:6, 2:6] = 0.9
     prepared = noise_study((8, 8, 8))
-    found = segment(Probabilities(array, prepared.grid), prepared, SCHEMAS["brats2021"], EVERYTHING).segmentation
+    found = segment(RegionMaps(array, prepared.grid), prepared, SCHEMAS["brats2021"], EVERYTHING).segmentation
     assert set(np.unique(found.labels.data)) == {0, 4}
 
 
@@ -98,7 +98,7 @@ def test_probabilities_go_back_to_the_stored_orientation_untouched(orientation: 
     record = PreparationRecord(native=native, network=small.grid)
     prepared = PreparedStudy("tiny", small.array, small.brain, small.present, record)
     array = np.random.default_rng(0).random((3, 12, 8, 8)).astype(np.float32)
-    moved = to_native(Probabilities(array, small.grid), prepared)
+    moved = to_native(RegionMaps(array, small.grid), prepared)
     assert moved.grid is native
     for voxel in [(0, 0, 0), (3, 2, 1), (7, 6, 5)]:
         x, y, z = (round(v) for v in small.grid.to_voxel(native.to_world(voxel)))
@@ -190,13 +190,13 @@ def rising_study(height: float, *, scale: float = 1.0, offset: float = 0.0) -> t
 
 def enhancing_ml(height: float, config: PostprocessConfig = DOUBTING) -> float:
     array, prepared = rising_study(height)
-    found = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, config)
+    found = segment(RegionMaps(array, prepared.grid), prepared, SCHEMA, config)
     return float(found.segmentation.region_mask(Region.ET).sum()) / 1000
 
 
 def test_enhancement_that_hardly_rises_is_doubted_said_and_not_deleted() -> None:
     array, prepared = rising_study(-1.0)
-    found = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, DOUBTING)
+    found = segment(RegionMaps(array, prepared.grid), prepared, SCHEMA, DOUBTING)
     kept_ml = float(found.segmentation.region_mask(Region.ET).sum()) / 1000
     assert 0.2 < kept_ml < 0.4
     assert found.warnings[0].startswith(
@@ -204,7 +204,7 @@ def test_enhancement_that_hardly_rises_is_doubted_said_and_not_deleted() -> None
     )
     np.testing.assert_allclose(found.probabilities.region(Region.ET), LEAST_ENHANCING * array[2], rtol=1e-5)
     assert found.segmentation.region_mask(Region.TC).sum() == 16**3  # it stays core
-    clear = segment(Probabilities(array, prepared.grid), rising_study(12.0)[1], SCHEMA, DOUBTING)
+    clear = segment(RegionMaps(array, prepared.grid), rising_study(12.0)[1], SCHEMA, DOUBTING)
     assert clear.warnings == () and clear.segmentation.region_mask(Region.ET).sum() == 8**3
 
 
@@ -241,8 +241,8 @@ def test_without_t1_the_tissue_around_takes_its_place_and_less_is_known() -> Non
         present=tuple(s for s in prepared.present if s is not MRSequence.T1),
         array=prepared.array * np.array([0, 1, 1, 1], np.float32)[:, None, None, None],
     )
-    less = segment(Probabilities(array, prepared.grid), without, SCHEMA, DOUBTING)
-    more = segment(Probabilities(array, prepared.grid), prepared, SCHEMA, DOUBTING)
+    less = segment(RegionMaps(array, prepared.grid), without, SCHEMA, DOUBTING)
+    more = segment(RegionMaps(array, prepared.grid), prepared, SCHEMA, DOUBTING)
     counts = [int(found.segmentation.region_mask(Region.ET).sum()) for found in (less, more)]
     assert 0 < counts[0] <= counts[1]
     assert less.warnings[0].startswith(

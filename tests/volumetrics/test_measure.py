@@ -14,7 +14,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import REGIONS, SCHEMAS, Region
 from brats_seg.core.study import MRSequence
-from brats_seg.core.visit import Probabilities, Segmentation
+from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.volumetrics.intervals import IntervalModel
 from brats_seg.volumetrics.measure import NOTE_WITHOUT_T1CE, ambiguous_volumes_ml, joined_measure, measure_segmentation
 from tests.volumetrics.objects import grid_of, sphere, world_points
@@ -43,7 +43,7 @@ def segmentation(
     probabilities = None
     if soft:
         channels = [ndimage.gaussian_filter(schema.region_mask(labels, r).astype(np.float32), 0.7) for r in REGIONS]
-        probabilities = Probabilities(np.clip(np.stack(channels), 0, 1), grid)
+        probabilities = RegionMaps(np.clip(np.stack(channels), 0, 1), grid)
     return Segmentation("made", Volume(labels, grid), schema, probabilities, missing)
 
 
