@@ -15,10 +15,10 @@ from typing import Any
 
 from brats_seg.core.errors import OutputError
 from brats_seg.models.card import ModelBundle, file_sha256
-from brats_seg.models.engine import build_network
+from brats_seg.models.torch_engine import build_network
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ROOMS = ("core", "io", "preprocessing", "networks", "models", "inference")
+ROOMS = ("core", "files", "imaging", "volumetrics", "networks", "models", "segment", "exchange")
 """What a bundle carries of the package."""
 
 OWN_CARD = "brats_seg_model.json"
@@ -90,15 +90,15 @@ def export_monai(bundle: ModelBundle, folder: Path) -> None:
 
 def inference_config() -> dict[str, Any]:
     """``inference.json``: every study of a folder, through MONAI's dataset, evaluator and writer."""
-    parts = f"{PACKAGE.name}.inference.monai_parts"
+    parts = f"{PACKAGE.name}.exchange.monai_parts"
     return {
         "imports": [
             "$import json",
             "$import pathlib",
             f"$from {PACKAGE.name}.core.study import SEQUENCES",
-            f"$from {PACKAGE.name}.io.discover import find_studies",
-            f"$from {PACKAGE.name}.io.discover import study_from_files",
-            f"$from {PACKAGE.name}.io.load import load_study",
+            f"$from {PACKAGE.name}.files.find import find_studies",
+            f"$from {PACKAGE.name}.files.find import study_from_files",
+            f"$from {PACKAGE.name}.files.load import load_study",
         ],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/data'",
@@ -199,7 +199,9 @@ def _write_weights(bundle: ModelBundle, path: Path) -> None:
 def _write_code(folder: Path) -> None:
     """The rooms a bundle needs, without caches and weights."""
     for room in ROOMS:
-        shutil.copytree(PACKAGE / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+        shutil.copytree(
+            PACKAGE / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "weights", "crossval*")
+        )
     shutil.copyfile(PACKAGE / "__init__.py", folder / "__init__.py")
 
 
