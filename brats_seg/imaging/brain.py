@@ -13,6 +13,7 @@ from scipy import ndimage
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Volume
 from brats_seg.core.study import MRSequence
+from brats_seg.imaging.boxes import bounding_box
 
 Mask = NDArray[np.bool_]
 
@@ -161,7 +162,7 @@ def _corner_blocks(volume: Volume) -> Array:
 def solid(mask: Mask) -> Mask:
     """The largest 6-connected component with its enclosed holes; an empty mask stays empty."""
     result = np.zeros(mask.shape, bool)
-    corners = mask_box(mask)
+    corners = bounding_box(mask)
     if corners is None:
         return result
     result[corners] = _filled(_largest(mask[corners]))
@@ -172,17 +173,6 @@ def _filled(mask: Mask) -> Mask:
     """With its enclosed holes."""
     outside = _component_of_corner(~np.pad(mask, 1))
     return ~outside[1:-1, 1:-1, 1:-1]
-
-
-def mask_box(mask: Mask) -> tuple[slice, ...] | None:
-    """The smallest box around a mask, None if it is empty."""
-    spans = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if filled.size == 0:
-            return None
-        spans.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(spans)
 
 
 def _largest(mask: Mask) -> Mask:
@@ -308,7 +298,7 @@ def _dark_share(volume: Volume, head: Mask, outside: Background) -> float:
     """Share of dark voxels where bone would lie; 0 where the head has no such depth, or brightness no zero."""
     if head.all():
         return 0.0
-    box = mask_box(head)
+    box = bounding_box(head)
     if box is None:
         return 0.0
     # With a voxel of air on each side, where there is one: edges of the field of view are no surface of the head.

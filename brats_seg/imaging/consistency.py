@@ -23,15 +23,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.imaging.brain import background_value, foreground, mask_box, solid
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.brain import background_value, foreground, solid
 from brats_seg.imaging.identify import check_identity
 from brats_seg.imaging.pooling import block_means
 from brats_seg.imaging.shape import BRAIN_ML, Cells, plane_faces, wrong_axes
+from brats_seg.imaging.similarity import ranks
 from brats_seg.imaging.structure import Agreement, Borders, compare, compare_flips, directions
 
 Floats = NDArray[np.float32]
@@ -206,7 +207,7 @@ class _Small:
         self.cell_ml = float(np.prod(self.cell_mm)) / 1000
         self.outline: dict[MRSequence, Mask] = {}
         self.values: dict[MRSequence, Floats] = {}
-        box = mask_box(frame.data) or (slice(None),) * 3
+        box = bounding_box(frame.data) or (slice(None),) * 3
         for sequence in self.present:
             volume = images[sequence]
             there = volume.with_data(foreground(volume)).to_ras().data[box]
@@ -380,7 +381,7 @@ def _likeness(small: _Small) -> dict[Pair, float]:
         x, y = (small.values[s][common].astype(np.float64) for s in (a, b))
         if min(x.std(), y.std()) > 0:
             straight = np.corrcoef(x, y)[0, 1]
-            ranked = np.corrcoef(rankdata(x), rankdata(y))[0, 1]
+            ranked = np.corrcoef(ranks(x), ranks(y))[0, 1]
             result[a, b] = float(max(abs(straight), abs(ranked)))
     return result
 

@@ -38,11 +38,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import rankdata
 
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.imaging.brain import foreground, mask_box
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.brain import foreground
+from brats_seg.imaging.similarity import ranks
 
 MIN_GAIN = 0.6
 """By how much other names must score better than the given ones; one number that turns from -1 to 1 gains 2."""
@@ -120,7 +121,7 @@ def _sample(
     order of storage do not matter.
     """
     frame = images[present[0]].with_data(brain).to_ras()
-    box = mask_box(frame.data)
+    box = bounding_box(frame.data)
     if box is None:
         return None
     steps = [max(round(SAMPLE_SPACING_MM / spacing), 1) for spacing in frame.grid.spacing_mm]
@@ -142,12 +143,12 @@ class _Look:
 
     def __init__(self, values: Mapping[MRSequence, _Values]) -> None:
         scaled = {name: _scaled(v) for name, v in values.items()}
-        ranks = {name: rankdata(v) / v.size for name, v in values.items()}
+        ranked = {name: ranks(v) / v.size for name, v in values.items()}
         self.tails = {name: _tail(v) for name, v in values.items()}
         pairs = list(itertools.permutations(values, 2))
         self.excess = {(a, b): _excess(scaled[a], scaled[b]) for a, b in pairs}
-        self.fluid = {(a, b): _fluid(ranks[a], ranks[b]) for a, b in pairs}
-        self.likeness = {(a, b): float(np.corrcoef(ranks[a], ranks[b])[0, 1]) for a, b in pairs}
+        self.fluid = {(a, b): _fluid(ranked[a], ranked[b]) for a, b in pairs}
+        self.likeness = {(a, b): float(np.corrcoef(ranked[a], ranked[b])[0, 1]) for a, b in pairs}
 
     def score(self, naming: Naming) -> float:
         """How well the images fit a naming; larger is better."""

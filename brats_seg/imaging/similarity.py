@@ -14,6 +14,13 @@ _FLAT_SHARE = 0.01
 """A window with less variance than this share of the usual one is flat: its correlation is chance or rounding."""
 
 
+def ranks(values: Array) -> NDArray[np.float64]:
+    """Ranks from 1 on of ``(N,)`` values; equal ones share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    shared: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return shared[places]
+
+
 def mutual_information(a: Array, b: Array, bins: int) -> float:
     """Mutual information in nats of paired samples, from a joint histogram of ``bins`` squared.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
+from brats_seg.imaging.boxes import bounding_box
 
 NEAR_MM = (3.0, 12.0)
 """Tissue near the tumour: so far from WT. All of it lies in the cut of a cross-validation's case."""
@@ -37,7 +38,7 @@ def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np
     """
     t1ce, t1 = (prepared.array[SEQUENCES.index(s)] for s in (MRSequence.T1CE, MRSequence.T1))
     close, far = (round(mm / min(prepared.grid.spacing_mm)) for mm in NEAR_MM)
-    box = box_around(whole, far)
+    box = bounding_box(whole, margin=far)
     if MRSequence.T1CE not in prepared.present or box is None:
         return None
     inside, seen, before = whole[box].astype(np.uint8), t1ce[box], t1[box]
@@ -73,18 +74,6 @@ def risen(enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[n
         return float("inf")
     around = rise[rest]
     return float(np.quantile(rise[enhancing], UPPER)) - (float(np.median(around)) if around.size else 0.0)
-
-
-def box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice] | None:
-    """The smallest box around a mask with a margin, cut at the edge of the array; None if the mask is empty."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
-        return None
-    x, y, z = (
-        slice(max(side.start - margin, 0), min(side.stop + margin, size))
-        for side, size in zip(found[0], mask.shape, strict=True)
-    )
-    return x, y, z
 
 
 def _grown(mask: NDArray[np.uint8], voxels: int) -> NDArray[np.bool_]:

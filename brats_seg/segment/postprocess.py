@@ -17,9 +17,10 @@ from brats_seg.core.grid import Array, Volume
 from brats_seg.core.regions import REGIONS, LabelSchema, Region
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
 from brats_seg.core.visit import RegionMaps, Segmentation
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.restore import move
 from brats_seg.models.card import PostprocessConfig
-from brats_seg.segment.enhancement import box_around, enhancement, risen
+from brats_seg.segment.enhancement import enhancement, risen
 from brats_seg.segment.predict import nest
 
 LEAST_WHOLE = 0.2
@@ -157,7 +158,7 @@ def settle_whole(
         config: the threshold of WT, ``min_core_probability`` and ``min_coreless_ml``.
     """
     whole = array[REGIONS.index(Region.WT)] >= config.thresholds[REGIONS.index(Region.WT)]
-    box = box_around(whole, HALO // 2)
+    box = bounding_box(whole, margin=HALO // 2)
     if box is None or config.min_core_probability <= 0 or config.min_coreless_ml <= 0:
         return array, 0
     components = cc3d.connected_components(np.ascontiguousarray(whole[box]), connectivity=26)
