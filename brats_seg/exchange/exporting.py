@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import DeviceError, ModelError
 from brats_seg.models.assemble import save_openvino
 from brats_seg.models.card import ModelBundle, Stage, file_sha256
-from brats_seg.models.engine import CompiledEngine, build_network
+from brats_seg.models.engine import CompiledEngine
+from brats_seg.models.torch_engine import build_network
 
 ONNX_OPSET = 17
 """Of May 2022: every runtime of today reads it, and the networks need nothing newer."""

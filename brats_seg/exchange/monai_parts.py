@@ -22,7 +22,8 @@ from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy, St
 from brats_seg.core.visit import RegionMaps
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, card_from_dict
-from brats_seg.models.engine import NetworkEngine, in_project_order, stage_network
+from brats_seg.models.engine import in_project_order
+from brats_seg.models.torch_engine import NetworkEngine, stage_network
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
 from brats_seg.segment.prepare import prepare

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from brats_seg.core.errors import InputError
-from brats_seg.imaging.pooling import block_means
+from brats_seg.imaging.pooling import block_means, spread
 
 STEP_MM = 8.0
 """The field is estimated on voxels of about this size: it bends over centimetres, and time goes with their number."""
@@ -57,13 +55,6 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
     logarithm = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).astype(np.float32)
     if not np.isfinite(logarithm).all():
         raise InputError("no field was found; has it hardly any grey levels?")
-    field = _stretched(logarithm, factor, scores.shape)
+    x, y, z = scores.shape
+    field = spread(logarithm, factors)[:x, :y, :z]
     return np.where(inside, lifted / np.exp(field) - np.float32(LIFT), scores).astype(np.float32)
-
-
-def _stretched(field: NDArray[np.float32], factor: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A smooth field back on the voxels it was pooled from, linearly, level beyond the middles of the last blocks."""
-    whole = functional.interpolate(torch.from_numpy(field)[None, None], scale_factor=factor, mode="trilinear")[0, 0]
-    x, y, z = shape
-    stretched: NDArray[np.float32] = whole[:x, :y, :z].numpy()
-    return stretched

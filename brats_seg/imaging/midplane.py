@@ -12,6 +12,7 @@ from scipy import ndimage, optimize
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Midplane
+from brats_seg.imaging.pooling import block_means
 
 _STEP_MM = 5.0
 """Distance of the points that are compared; their smoothed outline is finer than that."""
@@ -60,12 +61,8 @@ def find_midplane(brain: NDArray[np.bool_], grid: Grid) -> Midplane | None:
 
 def _pooled(brain: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Share of brain in blocks of about :data:`_STEP_MM`, and the voxels along each side of a block."""
-    size = np.maximum(np.round(_STEP_MM / np.array(grid.spacing_mm)), 1).astype(np.intp)
-    rest = [(0, int(-n % side)) for n, side in zip(brain.shape, size, strict=True)]
-    x, y, z = (np.array(brain.shape) + np.array(rest)[:, 1]) // size
-    blocks = np.pad(brain, rest).reshape(x, size[0], y, size[1], z, size[2])
-    shares: NDArray[np.float32] = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
-    return shares, size
+    x, y, z = (max(round(_STEP_MM / spacing), 1) for spacing in grid.spacing_mm)
+    return block_means(brain.astype(np.float32), (x, y, z)), np.array([x, y, z])
 
 
 def _plane(parameters: NDArray[np.float64], centre: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -1,15 +1,43 @@
-"""Means over blocks of voxels: a small picture of a scan for what needs no fine detail."""
+"""Between voxels and blocks of voxels: means over blocks, and linear interpolation back."""
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import Any
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
+
+Factors = tuple[int, int, int]
 
 
-def block_means(array: NDArray[np.float32], factors: tuple[int, int, int]) -> NDArray[np.float32]:
-    """``(X, Y, Z)`` means over blocks of voxels, zeros after the last voxel where a block is not full."""
-    padded = torch.from_numpy(np.pad(array, [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)]))
-    means: NDArray[np.float32] = functional.avg_pool3d(padded[None], factors)[0].numpy()
+def block_means(array: NDArray[np.floating[Any]], factors: Factors) -> NDArray[Any]:
+    """``(..., X, Y, Z)`` means over blocks of voxels, zeros after the last voxel where a block is not full."""
+    missing = [-n % f for n, f in zip(array.shape[-3:], factors, strict=True)]
+    means = np.pad(array, [(0, 0)] * (array.ndim - 3) + [(0, n) for n in missing]) if any(missing) else array
+    for axis, factor in zip((-3, -2, -1), factors, strict=True):  # slowest axis first: whole rows are added
+        if factor > 1:
+            along = np.moveaxis(means, axis, 0)
+            total = reduce(np.add, (along[k::factor] for k in range(factor)))
+            means = np.moveaxis(total / array.dtype.type(factor), 0, axis)
     return means
+
+
+def spread(array: NDArray[np.floating[Any]], factors: Factors) -> NDArray[Any]:
+    """``(..., X, Y, Z)`` interpolated linearly between the middles of blocks, level beyond the outermost middles."""
+    for axis, factor in zip((-1, -2, -3), reversed(factors), strict=True):
+        if factor > 1:
+            sides = list(array.shape)
+            sides[axis] *= factor
+            finer = np.empty(sides, array.dtype)
+            along, into = np.moveaxis(array, axis, 0), np.moveaxis(finer, axis, 0)
+            steps = np.diff(along, axis=0)
+            for k in range(factor):
+                shift = array.dtype.type((k + 0.5) / factor - 0.5)
+                into[k::factor] = along
+                if shift < 0:
+                    into[k + factor :: factor] += shift * steps
+                else:
+                    into[k:-factor:factor] += shift * steps
+            array = finer
+    return array

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Array, Grid, box_corners
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.pooling import block_means
 
 EXACT_TOLERANCE = 1e-3
 """Voxels whose centres agree to this fraction of a voxel are the same voxel."""
@@ -46,7 +48,7 @@ def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
     if box is not None:
         fine = _divided(_cropped(target, box), parts)
         for place, values in zip(result, _samples(channels, source, fine, order), strict=True):
-            place[box] = _block_means(values, parts) if max(parts) > 1 else values
+            place[box] = block_means(values, parts)
     return result if array.ndim == 4 else result[0]
 
 
@@ -66,11 +68,10 @@ def _samples(channels: Array, source: Grid, target: Grid, order: int) -> Iterato
 
 def _reached(channels: Array, source: Grid, target: Grid) -> tuple[slice, slice, slice] | None:
     """The part of the target that anything but zero can reach; None if there is no such part."""
-    held = np.logical_or.reduce([channel != 0 for channel in channels])
-    found = ndimage.find_objects(held.view(np.uint8))
-    if not found:
+    found = bounding_box(np.logical_or.reduce([channel != 0 for channel in channels]))
+    if found is None:
         return None
-    low, high = (np.array([getattr(side, end) for side in found[0]]) for end in ("start", "stop"))
+    low, high = (np.array([getattr(side, end) for side in found]) for end in ("start", "stop"))
     corners = target.to_voxel(source.to_world(box_corners(low - 1.0, high)))  # a voxel more on every side
     first = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     last = np.minimum(np.ceil(corners.max(axis=0)), np.array(target.shape) - 1).astype(int)
@@ -100,13 +101,6 @@ def _divided(grid: Grid, parts: tuple[int, int, int]) -> Grid:
     scale[:3, 3] = [(1 / n - 1) / 2 for n in parts]
     x, y, z = (size * n for size, n in zip(grid.shape, parts, strict=True))
     return Grid((x, y, z), grid.affine @ scale)
-
-
-def _block_means(array: Array, parts: tuple[int, int, int]) -> Array:
-    """``(X, Y, Z)`` means over blocks of ``parts`` voxels."""
-    (x, y, z), (a, b, c) = array.shape, parts
-    means: Array = array.reshape(x // a, a, y // b, b, z // c, c).mean(axis=(1, 3, 5)).astype(array.dtype, copy=False)
-    return means
 
 
 def _as_copy(matrix: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from brats_seg.core.errors import OutputError
 from brats_seg.models.card import ModelBundle, ModelCard, Stage, file_sha256, write_card
-from brats_seg.models.engine import build_network, convert_network
 
 
 def assemble(
@@ -99,6 +98,8 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def _export(bundle: ModelBundle, stage: Stage) -> Stage:
+    from brats_seg.models.torch_engine import build_network  # noqa: PLC0415 - heavy
+
     xml = bundle.folder / f"{stage.name}.xml"
     save_openvino(build_network(bundle, stage), xml)
     files = {**stage.files, **{path.name: file_sha256(path) for path in (xml, xml.with_suffix(".bin"))}}
@@ -108,5 +109,7 @@ def _export(bundle: ModelBundle, stage: Stage) -> Stage:
 def save_openvino(network: Any, xml: Path) -> None:
     """Write a PyTorch network as OpenVINO files: ``xml`` and the ``.bin`` beside it, weights in half precision."""
     import openvino  # noqa: PLC0415 - heavy
+
+    from brats_seg.models.torch_engine import convert_network  # noqa: PLC0415 - heavy
 
     openvino.save_model(convert_network(network), xml, compress_to_fp16=True)

@@ -28,7 +28,7 @@ from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import code_fingerprint, model_summary, peak_memory_mib, versions
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
-from brats_seg.segment.memory import require_memory, usable_processors, use_threads
+from brats_seg.segment.memory import require_memory
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
 from brats_seg.segment.prepare import images_on_reference, prepare
@@ -64,7 +64,6 @@ def open_predictor(options: SegmentOptions) -> Predictor:
         ModelError: if the model is missing or damaged.
         DeviceError: if the device is not there.
     """
-    use_threads(usable_processors())
     return Predictor(find_model(options.model), engine=options.engine, device=options.device, mirror=options.mirror)
 
 

@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
 
 from brats_seg.core.errors import EXIT_INTERRUPTED, DeviceError, InputError, lack, lacking
-from brats_seg.segment.memory import divide_memory, usable_processors
+from brats_seg.segment.memory import share_machine
 
 MOST_LOSSES = 2
 """A task that loses its process so often while nothing else runs is given up."""
@@ -306,12 +306,9 @@ def interrupts_blocked() -> Iterator[None]:
 
 def _join(processes: int, options: frozenset[str]) -> None:
     """In a process of the pool: its share of the cores and of the memory, and an end that leaves nothing behind."""
-    import torch  # noqa: PLC0415
-
     signal.signal(signal.SIGTERM, _leave)
     lack(options)
-    divide_memory(processes)
-    torch.set_num_threads(max(1, usable_processors() // processes))
+    share_machine(processes)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -38,9 +38,9 @@ def pass_bytes(shape: tuple[int, int, int], engine: str, *, scale: float = 1.0) 
 def available_bytes(device: str) -> float:
     """Free memory of the device a pass would use, in bytes; of this machine's, what this process may have of it."""
     if device.startswith("cuda"):
-        import torch  # noqa: PLC0415 - only with a GPU
+        from brats_seg.models.torch_engine import free_bytes  # noqa: PLC0415 - only with a GPU
 
-        return float(torch.cuda.mem_get_info(device)[0])
+        return free_bytes(device)
     machine = psutil.virtual_memory()
     total, free = _group_memory()
     free = min(free, float(machine.available), _address_space_left())
@@ -53,9 +53,9 @@ def available_bytes(device: str) -> float:
 _processes = 1
 
 
-def divide_memory(processes: int) -> None:
-    """Say that this process is one of several that work at once, each with its share of the memory."""
-    global _processes  # noqa: PLW0603 - true of the process as a whole, like its number of threads
+def share_machine(processes: int) -> None:
+    """Say that this process is one of several that work at once, each with its share of memory and processors."""
+    global _processes  # noqa: PLW0603 - true of the process as a whole
     _processes = processes
 
 
@@ -88,12 +88,9 @@ def usable_processors() -> int:
     return max(1, math.floor(min(count, _group_processors())))
 
 
-def use_threads(most: int) -> None:
-    """Let the networks run on no more threads than that; PyTorch knows the processors, and not the group's quota."""
-    import torch  # noqa: PLC0415 - of what imports this, only what runs networks needs it
-
-    if torch.get_num_threads() > most:
-        torch.set_num_threads(most)
+def own_threads() -> int:
+    """Threads this process may work on: its share of the processors, at least 1."""
+    return max(1, usable_processors() // _processes)
 
 
 _SELF, _GROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")

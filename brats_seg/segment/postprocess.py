@@ -164,7 +164,7 @@ def settle_whole(
     components = cc3d.connected_components(np.ascontiguousarray(whole[box]), connectivity=26)
     size_ml = np.bincount(components.ravel()) * voxel_ml
     peak = np.zeros(len(size_ml), array.dtype)
-    np.maximum.at(peak, components.ravel(), array[(REGIONS.index(Region.TC), *box)].ravel())
+    np.maximum.at(peak, components.ravel(), array[REGIONS.index(Region.TC)][box].ravel())
     believed = np.maximum(
         evidence(peak, 0.5 * config.min_core_probability, 1.5 * config.min_core_probability),
         evidence(size_ml, 0.5 * config.min_coreless_ml, 1.5 * config.min_coreless_ml),

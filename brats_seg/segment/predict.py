@@ -7,22 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.special import expit, logit
-from torch.nn import functional
 
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import PreparedStudy
 from brats_seg.core.visit import RegionMaps
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.pooling import block_means, spread
 from brats_seg.models.card import ModelBundle, Stage
 from brats_seg.models.engine import Engine, choose_engine, open_engine
-from brats_seg.segment.memory import available_bytes, largest_window, pass_bytes
+from brats_seg.segment.memory import available_bytes, largest_window, own_threads, pass_bytes
+from brats_seg.segment.windows import in_windows
 
 Box = tuple[slice, slice, slice]
-WINDOW_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Predictor:
         self.engine, self.device = choose_engine(engine, device)
         self.mirror = mirror
         self._engines: Mapping[str, Engine] = engines or {
-            stage.key: open_engine(bundle, stage, engine=self.engine, device=self.device)
+            stage.key: open_engine(bundle, stage, engine=self.engine, device=self.device, threads=own_threads())
             for stage in bundle.card.stages
         }
 
@@ -171,34 +169,25 @@ class Predictor:
     def _run(self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]) -> NDArray[np.float32]:
         """Probabilities of one stage at the spacing of ``array``."""
         engine = self._engines[stage.key]
-        tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
-        if factor > 1:
-            tensor = functional.avg_pool3d(tensor, factor)
-        x, y, z = (int(n) for n in tensor.shape[2:])
+        factors = (factor, factor, factor)
+        pooled = np.ascontiguousarray(block_means(array, factors))
+        x, y, z = pooled.shape[1:]
         free = available_bytes(self.device)
         scale = stage.relative_memory
         window = largest_window((x, y, z), stage.divisor, engine=self.engine, free_bytes=free, scale=scale)
         need = pass_bytes((x, y, z), self.engine, scale=scale) / 2**20
         if window == (x, y, z):
             decisions.append(f"{stage.key}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
-            logits = torch.from_numpy(engine.logits(tensor[0].numpy()))[None]
+            logits = engine.logits(pooled)
         else:
             size = "x".join(str(n) for n in window)
             decisions.append(
                 f"{stage.key}: windows of {size} voxels, since {x}x{y}x{z} need {need:.0f} MiB "
                 f"and {free / 2**20:.0f} MiB are free"
             )
-            logits = sliding_window_inference(
-                tensor,
-                roi_size=window,
-                sw_batch_size=1,
-                predictor=lambda part: torch.from_numpy(engine.logits(part[0].numpy()))[None],
-                overlap=WINDOW_OVERLAP,
-                mode="gaussian",
-            )
-        if factor > 1:
-            logits = functional.interpolate(logits, scale_factor=factor, mode="trilinear", align_corners=False)
-        probabilities: NDArray[np.float32] = torch.sigmoid(logits)[0].numpy()
+            logits = in_windows(pooled, window, engine.logits)
+        finer = spread(logits, factors)
+        probabilities: NDArray[np.float32] = expit(finer, out=finer if finer is not logits else None)
         return probabilities
 
 
@@ -258,12 +247,12 @@ def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, d
     Returns:
         Slices inside the volume, or None if nothing counts.
     """
-    found = ndimage.find_objects((whole >= threshold).astype(np.uint8))
-    if not found:
+    found = bounding_box(whole >= threshold)
+    if found is None:
         return None
     margin = round(margin_mm)
     sides = []
-    for inner, size in zip(found[0], whole.shape, strict=True):
+    for inner, size in zip(found, whole.shape, strict=True):
         length = min(-(-(inner.stop - inner.start + 2 * margin) // divisor) * divisor, size)
         start = (inner.start + inner.stop - length) // 2
         start = min(max(start, 0), size - length)

@@ -3,8 +3,7 @@
 The steps, in order: bring every sequence to the reference (rigidly, where grids differ), store it along
 right-anterior-superior axes, resample to 1 mm where it is not, crop to the brain, clip and z-score each
 sequence within the brain, take the coil's inhomogeneity out of those the model wants without it, pad to a
-multiple the networks need. Orientation, spacing, crop and pad are
-MONAI's transforms on ``MetaTensor``, so that the affine follows the array through each of them.
+multiple the networks need. :mod:`brats_seg.transforms` has the same steps as MONAI transforms.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.transforms import CropForeground, DivisiblePad, Orientation, Spacing
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
@@ -29,6 +25,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.imaging.bias import without_bias
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import (
     background_value,
     brain_mask,
@@ -169,15 +166,22 @@ def _shift_background(study: Study, decisions: list[str]) -> tuple[Study, dict[M
 
 def _to_spacing(reference: Volume, config: PrepareConfig, decisions: list[str]) -> Volume:
     """The reference along RAS axes at the network's spacing."""
-    tensor = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))(_to_tensor(reference))
+    target = reference.with_data(np.asarray(reference.data, np.float32)).to_ras()
     if reference.grid.orientation != "RAS":
         decisions.append(f"stored {reference.grid.orientation}, turned to RAS")
     spacing = np.asarray(reference.grid.spacing_mm)
     if np.abs(spacing / config.spacing_mm - 1).max() > SPACING_TOLERANCE:
-        tensor = Spacing(pixdim=(config.spacing_mm,) * 3, mode="bilinear", padding_mode="zeros")(tensor)
+        target = resample(target, respaced(target.grid, config.spacing_mm), fill=0.0)
         old = " x ".join(f"{s:.3g}" for s in spacing)
         decisions.append(f"resampled from {old} mm to {config.spacing_mm:g} mm")
-    return _to_volume(tensor)
+    return target
+
+
+def respaced(grid: Grid, spacing_mm: float) -> Grid:
+    """The grid with voxels of another size: the first keeps its centre, the last about so."""
+    steps = spacing_mm / np.asarray(grid.spacing_mm)
+    x, y, z = (round((n - 1) / step) + 1 for n, step in zip(grid.shape, steps, strict=True))
+    return Grid((x, y, z), grid.affine @ np.diag([*steps, 1.0]))
 
 
 def _bring_to(
@@ -303,24 +307,12 @@ def _take_out_bias(
 def _crop_and_pad(
     array: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
-    """Cut to the brain's box and pad with 0 to the divisor."""
-    stacked = np.concatenate([array, brain[None].astype(np.float32)])
-    tensor = MetaTensor(torch.from_numpy(stacked), affine=torch.from_numpy(grid.affine.copy()))
-    crop = CropForeground(channel_indices=[len(array)], margin=config.margin, allow_smaller=True)
-    cropped = DivisiblePad(config.divisor, mode="constant")(crop(tensor))
-    values = cropped.numpy()
-    x, y, z = values.shape[1:]
-    return (
-        np.ascontiguousarray(values[:-1]),
-        values[-1] > 0.5,
-        Grid((x, y, z), cropped.affine.numpy()),
-    )
-
-
-def _to_tensor(volume: Volume) -> MetaTensor:
-    data = torch.from_numpy(np.array(volume.data[None], dtype=np.float32))
-    return MetaTensor(data, affine=torch.from_numpy(volume.affine.copy()))
-
-
-def _to_volume(tensor: MetaTensor) -> Volume:
-    return Volume.from_affine(tensor[0].numpy(), tensor.affine.numpy())
+    """Cut to the brain's box and pad with 0 to the divisor, on both sides alike."""
+    box = bounding_box(brain, margin=config.margin) or tuple(slice(0, n) for n in brain.shape)
+    missing = [-(side.stop - side.start) % config.divisor for side in box]
+    pad = [(n // 2, n - n // 2) for n in missing]
+    shift = np.eye(4)
+    shift[:3, 3] = [side.start - before for side, (before, _) in zip(box, pad, strict=True)]
+    padded = np.pad(brain[box], pad)
+    x, y, z = padded.shape
+    return np.pad(array[(slice(None), *box)], [(0, 0), *pad]), padded, Grid((x, y, z), grid.affine @ shift)

@@ -330,7 +330,7 @@ def test_unknown_model(segment, case: Path, out: Path) -> None:
 def test_a_device_that_is_not_there(segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from brats_seg.models import engine as engines
 
-    monkeypatch.setattr(engines, "_cuda_count", lambda: 0)
+    monkeypatch.setattr(engines, "_gpu_count", lambda _kind: 0)
     refused(segment(case, "--device", "cuda"), 5, "--device cpu")
     refused(segment(case, "--device", "cuda:1"), 5, "cuda:1")
     assert entries(out) == []

@@ -13,7 +13,8 @@ from brats_seg.core.errors import DeviceError, ModelError
 from brats_seg.exchange import exporting
 from brats_seg.exchange.exporting import DESCRIPTION, export_onnx, export_openvino
 from brats_seg.models.card import ModelBundle, file_sha256
-from brats_seg.models.engine import CompiledEngine, TorchEngine
+from brats_seg.models.engine import CompiledEngine
+from brats_seg.models.torch_engine import TorchEngine
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from brats_seg.models.card import (
     installed_models,
     read_bundle,
 )
-from brats_seg.models.engine import build_network
+from brats_seg.models.torch_engine import build_network
 
 
 @pytest.fixture(scope="module")

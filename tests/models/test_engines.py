@@ -11,7 +11,8 @@ from small_models import small_model
 from brats_seg.core.errors import DeviceError, ModelError, UsageError
 from brats_seg.models import engine as engines
 from brats_seg.models.card import ModelBundle, read_bundle
-from brats_seg.models.engine import OpenVINOEngine, TorchEngine, choose_engine, open_engine
+from brats_seg.models.engine import OpenVINOEngine, choose_engine, open_engine
+from brats_seg.models.torch_engine import TorchEngine
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,8 @@ def test_an_altered_export_is_refused(bundle: ModelBundle, tmp_path: Path, name:
 @pytest.mark.parametrize(
     ("engine", "device", "gpus", "expected"),
     [
-        ("auto", "auto", 0, ("torch", "cpu")),
-        ("auto", "cpu", 1, ("torch", "cpu")),
+        ("auto", "auto", 0, ("openvino", "cpu")),
+        ("auto", "cpu", 1, ("openvino", "cpu")),
         ("auto", "auto", 1, ("torch", "cuda")),
         ("torch", "auto", 0, ("torch", "cpu")),
         ("torch", "auto", 2, ("torch", "cuda")),
@@ -83,7 +84,8 @@ def test_an_altered_export_is_refused(bundle: ModelBundle, tmp_path: Path, name:
 def test_what_auto_means(
     engine: str, device: str, gpus: int, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_cuda_count", lambda: gpus)
+    monkeypatch.setattr(engines, "_gpu_count", lambda kind: gpus if kind == "cuda" else 0)
+    monkeypatch.setattr(engines, "_sees_nvidia", lambda: gpus > 0)
     assert choose_engine(engine, device) == expected
 
 
@@ -94,15 +96,17 @@ def test_what_auto_means(
         ("torch", "cuda:1", 1, DeviceError),
         ("openvino", "cuda", 1, UsageError),
         ("tensorrt", "cpu", 0, UsageError),
-        ("auto", "mps", 0, UsageError),
+        ("auto", "mps", 0, DeviceError),
         ("auto", "cuda:first", 1, UsageError),
+        ("auto", "mps:1", 1, UsageError),
         ("auto", "", 0, UsageError),
     ],
 )
 def test_what_cannot_be_had_is_refused(
     engine: str, device: str, gpus: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_cuda_count", lambda: gpus)
+    monkeypatch.setattr(engines, "_gpu_count", lambda kind: gpus if kind == "cuda" else 0)
+    monkeypatch.setattr(engines, "_sees_nvidia", lambda: gpus > 0)
     with pytest.raises(error) as caught:
         choose_engine(engine, device)
     assert caught.value.exit_code == {DeviceError: 5, UsageError: 2}[error]  # type: ignore[attr-defined,index]

@@ -17,8 +17,8 @@ from brats_seg.exchange.exporting import export_onnx
 from brats_seg.exchange.monai_parts import StagedNetwork
 from brats_seg.models.assemble import write_model
 from brats_seg.models.card import CARD, ModelBundle, read_bundle, write_card
-from brats_seg.models.engine import build_network
 from brats_seg.models.ensemble import add_members, join_stages
+from brats_seg.models.torch_engine import build_network
 
 
 @pytest.fixture(scope="module")

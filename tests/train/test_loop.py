@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from toy_packs import toy_pack, toy_packs
 
 from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
-from brats_seg.models.engine import build_network
+from brats_seg.models.torch_engine import build_network
 from brats_seg.train import loop
 from brats_seg.train.config import TrainConfig, check_given
 from brats_seg.train.data import PackedStudy, with_teacher, write_pack, write_taught
