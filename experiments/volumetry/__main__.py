@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from brats_seg.files.output import OutputFolder
 from brats_seg.run import SegmentOptions, open_predictor
@@ -24,10 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="few samples: a look, no measurement")
     parser.add_argument("--model", metavar="NAME|PATH", default="glioma")
-    parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(arguments)
-    exists: Literal["refuse", "overwrite"] = "overwrite" if options.overwrite else "refuse"
-    with OutputFolder(options.output, exists=exists) as folder:
+    with OutputFolder(options.output, exists="refuse") as folder:
         size = verify.QUICK if options.quick else verify.VerifySize()
         predictor = open_predictor(SegmentOptions(model=options.model))
         found = verify.verify(size, predictor, seed=options.seed)

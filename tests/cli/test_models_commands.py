@@ -94,7 +94,7 @@ def test_monai_runs_the_exported_bundle_with_the_same_results(
     tmp_path, two_stages, monai_bundle = out.parent, exported.model, exported.bundle
     flair_only = write_case(tmp_path / "in" / "second", sequences=(MRSequence.T1CE, MRSequence.FLAIR))
     assert cli("segment", case.parent, "-o", out, "--model", two_stages, "--engine", "torch", "--no-report").code == 0
-    parts = monai_bundle / "brats_seg" / "inference" / "monai_parts.py"
+    parts = monai_bundle / "brats_seg" / "exchange" / "monai_parts.py"
     before = parts.read_text()
     parts.write_text(f"{before}\nprint('the code of the bundle')\n")
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]

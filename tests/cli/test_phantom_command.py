@@ -29,8 +29,6 @@ def test_an_object_is_made_and_measured(cli: Cli, out: Path, tmp_path: Path) -> 
         (("cube",), "invalid choice"),
         (("sphere", "--patients", "3"), "--patients does nothing for sphere"),
         (("sphere", "--sides-mm", "1", "2", "3"), "--sides-mm does nothing for sphere"),
-        (("verify", "--diameter-mm", "3"), "--diameter-mm does nothing for verify"),
-        (("--quick",), "--quick does nothing for patients"),
         (("--overwrite",), "--resume"),
         (("--patients", "0"), "--patients 0"),
         (("--visits", "1000"), "--visits 1000"),
@@ -60,9 +58,9 @@ def test_too_large_voxels_are_said_so(cli: Cli, out: Path) -> None:
     assert entries(out) == []
 
 
-def test_other_results_are_not_replaced(cli: Cli, out: Path) -> None:
-    assert cli("phantom", "box", "-o", out).code == 0
-    ended = cli("phantom", "verify", "-o", out, "--overwrite", "--quick")
+def test_other_results_are_not_replaced(cli: Cli, case: Path, blind_model: Path, out: Path) -> None:
+    assert cli("segment", case, "-o", out, "--model", blind_model).code == 0
+    ended = cli("phantom", "sphere", "-o", out / "case", "--overwrite")
     assert ended.code == 6 and "another command's results" in ended.err
 
 
