@@ -41,7 +41,8 @@ class PackedStudy:
         id: the study's id.
         image: int8 ``(4, X, Y, Z)``: z-scores times :data:`LEVELS_PER_STD`.
         labels: uint8 ``(X, Y, Z)`` in the numbers of the default schema.
-        made_of: ids of the studies whose scans or labels it was made of, for one that was made and not scanned.
+        made_of: ids of the studies whose scans or labels it was made of, for one that was made and not scanned; the
+            patient of a part of a study.
         teacher: file of :func:`write_taught` with what a teacher finds in it.
     """
 
@@ -152,7 +153,7 @@ def read_cubes(path: Path) -> list[PackedStudy]:
         images, labels, patients = held["images"], held["labels"], held["patients"]
     if images.shape != (len(patients), len(SEQUENCES), *labels.shape[1:]) or len(labels) != len(patients):
         raise InputError(f"{path.name}: images {images.shape}, labels {labels.shape} and patients do not fit")
-    return [PackedStudy(f"{name}.{n}", images[n], labels[n]) for n, name in enumerate(patients)]
+    return [PackedStudy(f"{name}.{n}", images[n], labels[n], (str(name),)) for n, name in enumerate(patients)]
 
 
 @dataclass(frozen=True, eq=False)

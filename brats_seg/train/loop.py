@@ -60,7 +60,7 @@ class Sources:
         phantoms: where the bodies of phantoms are kept; in the run folder unless named.
         auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than the data set's, or made of
             them, which those made of one that is kept out are left out of.
-        cubes: labelled parts of further patients, for ``config.cubes``.
+        cubes: labelled parts of patients, for ``config.cubes``; those of one who is kept out are left out.
     """
 
     init: Path | None = None
@@ -315,7 +315,7 @@ def _parted(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sources)
     """Studies to train on, those kept out, auxiliary ones and cubes."""
     chosen, kept_out = divide(packs, config)
     others = without_made_of(sources.auxiliary if config.auxiliary > 0 else (), kept_out)
-    return chosen, kept_out, others, sources.cubes if config.cubes > 0 else ()
+    return chosen, kept_out, others, without_made_of(sources.cubes if config.cubes > 0 else (), kept_out)
 
 
 def _cases(

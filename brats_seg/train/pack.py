@@ -104,8 +104,14 @@ def open_packs(
     """
     packs = with_teacher(open_dataset(data, cache, config, progress=progress), teacher)
     others = open_auxiliary(auxiliary, cache, config, teacher=teacher, progress=progress)
-    if teacher is not None and not any(pack.teacher for pack in [*packs, *others]):
+    studies = len(packs) + len(others)
+    taught = sum(pack.teacher is not None for pack in [*packs, *others])
+    if teacher is not None and taught == 0:
         raise InputError(f"{teacher} holds no ID.npz of any of the studies; ask the teacher about them first")
+    if teacher is not None and taught < studies:
+        tqdm.write(
+            f"the teacher knows {taught} of {studies} studies; the others are learnt from their labels", file=sys.stderr
+        )
     return packs, Sources(auxiliary=others, cubes=[] if cubes is None else read_cubes(cubes))
 
 

@@ -30,7 +30,7 @@ from brats_seg.train.data import (
     write_pack,
     write_taught,
 )
-from brats_seg.train.pack import open_dataset
+from brats_seg.train.pack import open_dataset, open_packs
 
 CPU = torch.device("cpu")
 
@@ -202,9 +202,9 @@ def test_probabilities_beside_labels_become_part_of_the_target(tmp_path: Path) -
 def test_cubes_of_a_file_have_their_patients_names(tmp_path: Path) -> None:
     arrays = {"images": np.ones((2, 4, 3, 4, 5), np.int8), "labels": np.zeros((2, 3, 4, 5), np.uint8)}
     np.savez_compressed(tmp_path / "cubes.npz", **arrays, patients=np.array(["p", "p"]))
-    assert [(cube.id, cube.labels.shape) for cube in read_cubes(tmp_path / "cubes.npz")] == [
-        ("p.0", (3, 4, 5)),
-        ("p.1", (3, 4, 5)),
+    assert [(cube.id, cube.labels.shape, cube.made_of) for cube in read_cubes(tmp_path / "cubes.npz")] == [
+        ("p.0", (3, 4, 5), ("p",)),
+        ("p.1", (3, 4, 5), ("p",)),
     ]
     np.savez_compressed(tmp_path / "cubes.npz", **arrays, patients=np.array(["p"]))
     with pytest.raises(InputError, match=r"cubes.npz.*do not fit"):
@@ -258,3 +258,12 @@ def test_packs_follow_the_files_they_were_made_of(tmp_path: Path, capsys: pytest
     fourth, said = pack()
     assert "two" in said
     np.testing.assert_array_equal(fourth["two"].image, third["two"].image)
+
+
+def test_a_teacher_who_knows_some_of_the_studies_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "xy":
+        write_pack(toy_pack(name), tmp_path / "packs")
+    write_taught(np.zeros((3, 44, 52, 40), np.uint8), tmp_path / "taught" / "x.npz")
+    packs, _ = open_packs(tmp_path / "packs", tmp_path / "cache", PrepareConfig(), teacher=tmp_path / "taught")
+    assert [pack.teacher is not None for pack in packs] == [True, False]
+    assert "1 of 2 studies" in capsys.readouterr().err

@@ -258,6 +258,15 @@ def test_what_was_made_of_a_study_that_is_kept_out_is_left_out(tmp_path: Path) -
     assert sorted(read_seen(tmp_path).values()) == ["a", "shape-a"]
 
 
+def test_a_cube_of_a_patient_who_is_kept_out_is_left_out(tmp_path: Path) -> None:
+    pack = toy_pack("c", seed=4)
+    image, labels = pack.image[:, 12:32, 16:36, 10:30], pack.labels[12:32, 16:36, 10:30]
+    cubes = [PackedStudy(f"{patient}.0", image + n, labels, (patient,)) for n, patient in enumerate("bd")]
+    config = replace(SHORT, steps=2, cubes=2, validation=("b",))
+    train(toy_packs(), config, tmp_path, sources=Sources(cubes=cubes), progress=False)
+    assert sorted(read_seen(tmp_path).values()) == ["a", "d.0"]
+
+
 def test_a_run_with_a_teacher_and_cubes_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     for pack in toy_packs():
         whole = (pack.labels > 0) * np.uint8(200)
