@@ -99,7 +99,7 @@ def _paired(course: Course, entry: ChangeRow) -> dict[str, Any]:
     if measured is None or entry.region != PAIRED_REGION:
         return {"leading": "volumes"}
     found = measured.change
-    # Phantoms prove the paired measurement the more exact (``brats-seg phantom verify``) where it can be trusted.
+    # Phantoms prove the paired measurement the more exact (``experiments.volumetry``) where it can be trusted.
     leading = "images" if found.trusted and found.change_ml is not None else "volumes"
     row: dict[str, Any] = {"paired_note": "; ".join(found.reasons), "leading": leading}
     if found.change_ml is not None:

@@ -1,6 +1,6 @@
 """The table of measurement error that changes are held against, from phantoms scanned and segmented twice.
 
-``brats-seg phantom verify`` makes the trials; what comes out here is the data file of
+``python -m experiments.volumetry`` makes the trials; what comes out here is the data file of
 :mod:`brats_seg.track.repeatability`. Regions are pooled: size and slice thickness matter more than the region.
 """
 

@@ -288,7 +288,7 @@ def markdown(found: Verification) -> str:
     lines = [
         "# Measured on phantoms",
         "",
-        f"`brats-seg phantom verify -o OUT --seed {found.seed}"
+        f"`python -m experiments.volumetry -o OUT --seed {found.seed}"
         + (" --quick`" if found.size.name == "quick" else "`")
         + f", model {found.model['name']} {found.model['version']} ({str(found.model['sha256'])[:12]}). "
         f"{len(found.tables['objects'])} samples of reference objects, {patients} fresh phantoms, "
