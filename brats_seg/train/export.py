@@ -15,7 +15,7 @@ from brats_seg.train.card import crossvalidated
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.fold_models import held_model
 from brats_seg.train.prior import PRIORS, heard_by
-from brats_seg.train.runs import WEIGHTS, read_run_config, read_yaml
+from brats_seg.train.runs import WEIGHTS, read_run_config, read_seen, read_yaml
 from brats_seg.train.start import card_marks, known_before
 
 
@@ -39,7 +39,8 @@ def assemble_runs(
         beside: model whose networks join those of the runs; the figures are then those of ``crossval --with``.
 
     Raises:
-        ModelError: if a run was trained as another stage, or the runs prepare studies differently.
+        ModelError: if a run was trained as another stage, the runs prepare studies differently, or with ``crossval``
+            one does not say what it was trained on.
     """
     configs = {name: read_run_config(run) for name, run in runs.items()}
     for name, config in configs.items():
@@ -62,7 +63,9 @@ def assemble_runs(
     }
     if crossval is not None:
         values = crossvalidated(values, crossval, joined=beside is not None)
-        own = {study: values["fingerprints"].get(study, {}) for study in values["seen"]}
+        # the runs may have been given more studies than were cross-validated
+        seen = {study for run in runs.values() for study in read_seen(run).values()} | set(values["seen"])
+        own = {study: values["fingerprints"].get(study, {}) for study in seen}
         values |= card_marks(own, known_before(runs.values()))
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / WEIGHTS for name, run in runs.items()}

@@ -161,7 +161,8 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
         dealt: ids of the studies of each fold of an earlier split, which stay where they are.
 
     Raises:
-        InputError: if there are fewer patients than folds, fewer than two folds, or ``dealt`` is of another number.
+        InputError: if there are fewer patients than folds, fewer than two folds, or ``dealt`` is of another number or
+            has a patient in two folds.
     """
     patients: dict[str, list[PackedStudy]] = {}
     found = find_patients(packs, at_least=folds)
@@ -184,7 +185,7 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
         counts[fold].update(kinds[patient])
         counts[fold]["studies"] += len(patients[patient])
 
-    fold_of = {found.of.get(study, patient_of(study)): fold for fold, ids in enumerate(dealt) for study in ids}
+    fold_of = _folds_of_patients(dealt, found)
     for patient in filter(fold_of.__contains__, order):
         deal(patient, fold_of[patient])
     for patient in (patient for patient in order if patient not in fold_of):
@@ -199,6 +200,20 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
         deal(patient, chosen)
     strata = {pack.id: kinds[found.of[pack.id]] for pack in packs}
     return Split(seed, tuple(tuple(sorted(ids)) for ids in held), dict(sorted(strata.items())), found.why)
+
+
+def _folds_of_patients(dealt: Sequence[Sequence[str]], patients: Patients) -> dict[str, int]:
+    """Patient to the fold of an earlier split that tests their studies."""
+    first: dict[str, tuple[str, int]] = {}
+    for fold, ids in enumerate(dealt):
+        for study in ids:
+            other, there = first.setdefault(patients.of.get(study, patient_of(study)), (study, fold))
+            if there != fold:
+                raise InputError(
+                    f"the earlier split tests {', '.join(sorted((study, other)))} in two folds, which are of one "
+                    "patient; draw a new split"
+                )
+    return {patient: fold for patient, (_, fold) in first.items()}
 
 
 def divide_split(split: Split, packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:

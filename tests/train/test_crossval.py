@@ -313,12 +313,16 @@ def test_a_study_is_judged_by_the_mean_of_two_models_that_kept_it_out(
 def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stages = [f"--{name}={finished / 'fold0' / name}" for name in ("coarse", "fine")]
+    coarse = shutil.copytree(finished / "fold0" / "coarse", tmp_path / "coarse")
+    more = {**json.loads((coarse / "seen.json").read_text()), "later": "0" * 64}
+    (coarse / "seen.json").write_text(json.dumps(more))  # one that was not cross-validated
+    stages = [f"--coarse={coarse}", f"--fine={finished / 'fold0' / 'fine'}"]
     card = ["--card", str(CONFIGS / "glioma_card.yaml"), "--no-openvino"]
     done = main(["models", "assemble", *stages, *card, "--crossval", str(finished), "-o", str(tmp_path / "model")])
     assert done == 0
     made = find_model(str(tmp_path / "model")).card
-    assert made.seen == tuple(sorted(pack.id for pack in load_packs(place / "packs")))
+    assert set(made.seen) == {"later", *(pack.id for pack in load_packs(place / "packs"))}
+    assert set(made.fingerprints) == set(made.seen) - {"later"}
     assert len(made.subsets) == 15
     summary = pd.read_csv(finished / "results" / "summary.csv").query("subset == 'all' and metric == 'dice'")
     mean = summary.set_index("region").loc["WT", "mean"]

@@ -57,6 +57,12 @@ def test_studies_that_come_later_are_dealt_out_to_the_folds_there_are() -> None:
         draw_split(packs, 4, seed=1, dealt=before.folds)
 
 
+def test_a_patient_whom_an_earlier_split_tests_in_two_folds_is_not_moved_to_one() -> None:
+    packs = [*(toy_pack(f"p{number}", seed=number) for number in range(3)), toy_pack("again", seed=0)]
+    with pytest.raises(InputError, match="again, p0 in two folds"):
+        draw_split(packs, 2, seed=1, dealt=[["p0", "p1"], ["again", "p2"]])
+
+
 def test_folds_are_divided_into_parts_of_themselves() -> None:
     packs = many()
     split = draw_split(packs, 3, seed=1)
