@@ -304,8 +304,13 @@ def percent_of(value: float | None, reference: float | None) -> float | None:
 def size_of(lesion: LesionMeasurement) -> str:
     """``20 x 15 mm``, or a volume where there are no diameters."""
     if lesion.long_mm is not None and lesion.short_mm is not None:
-        return f"{lesion.long_mm:g} x {lesion.short_mm:g} mm"
-    return f"{lesion.volume_ml:g} ml" if lesion.volume_ml is not None else "of unknown size"
+        return f"{_whole(lesion.long_mm)} x {_whole(lesion.short_mm)} mm"
+    return f"{lesion.volume_ml:.4g} ml" if lesion.volume_ml is not None else "of unknown size"
+
+
+def _whole(length_mm: float) -> str:
+    """Whole millimetres; tenths, rounded down, below the 10 mm that a measurable lesion needs."""
+    return f"{length_mm:.0f}" if length_mm >= 10 else f"{math.floor(length_mm * 10) / 10:g}"
 
 
 def describe(lesion: LesionMeasurement) -> str:

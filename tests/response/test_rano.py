@@ -30,7 +30,7 @@ from brats_seg.response.criteria import (
     criteria_named,
 )
 from brats_seg.response.history import LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.response.reading import Category, Measure
+from brats_seg.response.reading import Category, Measure, size_of
 
 V20 = {"E1": (20, 20)}
 N20 = {"N1": (20, 20)}
@@ -203,6 +203,11 @@ def test_growing_non_target_lesion_is_left_to_a_reader() -> None:
     row = pick(assess(case, RANO2).rows, "v1", "overall")
     assert row.category is Category.SD
     assert [look.words for look in row.looks] == ["lesion E4 grew from 12 x 10 mm to 20 x 20 mm"]
+
+
+def test_sizes_are_told_in_whole_millimetres_but_below_what_is_measurable() -> None:
+    assert size_of(LesionMeasurement("E1", Compartment.ENHANCING, 21.63, 14.42)) == "22 x 14 mm"
+    assert size_of(LesionMeasurement("E1", Compartment.ENHANCING, 30.0, 9.98)) == "30 x 9.9 mm"
 
 
 def test_a_lesion_that_becomes_measurable_needs_to_have_grown() -> None:
