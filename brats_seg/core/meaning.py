@@ -115,6 +115,8 @@ def meaning_of(labels: Array, *, file_name: str = "") -> LabelMeaning:
     shape = Shape.of(labels, values)
     possible = shape.possible(schema for schema in SCHEMAS.values() if values <= set(schema.values))
     by_name = tuple(schema for schema in possible if schema in named)
+    # Names of BraTS are those of gliomas of adults, whatever their numbers.
+    adult = tuple(schema for schema in possible if schema.name != "brats2024ped")
     if not named or by_name:
         meaning = LabelMeaning(values, possible, shape.words)
         if meaning.is_certain or not by_name:
@@ -122,9 +124,11 @@ def meaning_of(labels: Array, *, file_name: str = "") -> LabelMeaning:
         doubt = shape.doubt(by_name[0])
         if doubt and any(not shape.doubt(schema) for schema in possible):
             return LabelMeaning(values, possible, doubt)
-        return LabelMeaning(values, by_name, f"its name says so, where its values leave {_names(possible)} open", doubt)
-    # Names of BraTS are those of gliomas of adults, whatever their numbers.
-    adult = tuple(schema for schema in possible if schema.name != "brats2024ped")
+        why = f"its name says so, where its values leave {_names(possible)} open"
+        if not doubt and len({_edema_of(schema) for schema in adult}) > 1:
+            # A conversion to other numbers keeps the name.
+            doubt = f"read as {by_name[0].name} by its name alone: values and places leave {_names(adult)} open"
+        return LabelMeaning(values, by_name, why, doubt)
     doubt = f"its name is one of {named[0].title}, but {shape.words}: read as {adult[0].name}" if adult else ""
     return LabelMeaning(values, adult, shape.words, doubt)
 
@@ -266,6 +270,11 @@ def schemas_of_name(file_name: str) -> tuple[LabelSchema, ...]:
     else:
         names = []
     return tuple(SCHEMAS[name] for name in names)
+
+
+def _edema_of(schema: LabelSchema) -> int | None:
+    """The number that stands for edema."""
+    return next((number for number, structure in schema.values.items() if structure in _EDEMA), None)
 
 
 def _cropped(labels: Array) -> Array:
