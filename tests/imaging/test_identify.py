@@ -58,6 +58,12 @@ def exchanged(images: Images, a: MRSequence, b: MRSequence) -> Images:
     return {**images, a: images[b], b: images[a]}
 
 
+def inverted(images: Images, *which: MRSequence) -> Images:
+    """Bright and dark exchanged inside the brain; the background stays."""
+    turned = {s: images[s].data for s in which}
+    return {**images, **{s: images[s].with_data(np.where(d > 0, d.max() + 1 - d, 0)) for s, d in turned.items()}}
+
+
 @pytest.fixture(scope="module")
 def made() -> Images:
     return made_study()
@@ -79,6 +85,13 @@ def test_every_exchange_of_two_is_named(made: Images, pair: tuple[MRSequence, MR
     assert dict(warning.looks_like) == {pair[0]: pair[1], pair[1]: pair[0]}
     assert str(warning).startswith(f"{pair[0].title} and {pair[1].title} look exchanged: ")
     assert any(character.isdigit() for character in warning.evidence)
+
+
+@pytest.mark.parametrize("which", [(T1,), (T1CE,), (T2,), (FLAIR,), SEQUENCES])
+def test_inverted_images_are_named(made: Images, which: tuple[MRSequence, ...]) -> None:
+    (warning,) = check_identity(inverted(made, *which), brain_mask(made))
+    assert set(warning.looks_like) == set(which)
+    assert "inverted" in str(warning)
 
 
 def test_three_names_that_went_round_are_named(made: Images) -> None:
@@ -132,3 +145,6 @@ def test_real_studies(real_data: Path, name: str) -> None:
     for pair in ((T1, T1CE), (T2, FLAIR), (T1, T2)):
         (warning,) = check_identity(exchanged(images, *pair), brain)
         assert dict(warning.looks_like) == {pair[0]: pair[1], pair[1]: pair[0]}
+    for sequence in SEQUENCES:
+        (warning,) = check_identity(inverted(images, sequence), brain)
+        assert dict(warning.looks_like) == {sequence: sequence}
