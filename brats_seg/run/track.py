@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from brats_seg.response.history import Calendar, ClinicalEvent, PatientHistory
 from brats_seg.run.masks import schema_of_visits
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.paired import PAIRED_REGION, PairedChange, paired_changes
+from brats_seg.run.person import on_identity, one_person, strangers_among
 from brats_seg.run.resume import alignment_key, known_alignments, known_changes
 from brats_seg.run.visits import Model, VisitData, load_visit, refuse_repeats
 from brats_seg.track.align import PREFERRED, Alignment, VisitScan, align_visits, common_grid
@@ -189,10 +189,12 @@ def follow(
     loaded = _load(patient, output, options, model=model, stopped=stopped, tick=tick)
     timings["visits"] = time.perf_counter() - began
     began = time.perf_counter()
-    visits, alignments = _align(loaded, output / patient.id, stopped, tick)
-    strangers = _strangers(visits, alignments)
+    align = partial(_align, folder=output / patient.id, stopped=stopped, tick=tick)
+    visits, alignments = align(loaded)
+    strangers = strangers_among(visits, alignments)
     if strangers and not options.segment.force:
-        visits, alignments = _without_strangers(visits, alignments, strangers, stopped)
+        visits, alignments, left_out = one_person(visits, alignments, strangers, align=align)
+        stopped += [Stopped(visit, reason, InputError(reason)) for visit, reason in left_out.items()]
         strangers = {}
     timings["align"] = time.perf_counter() - began
     began = time.perf_counter()
@@ -222,7 +224,7 @@ def follow(
         stopped=tuple(stopped),
         alignments=tuple(alignments),
         warnings=tuple(
-            filter(None, (*_on_identity(visits, alignments, strangers), plane_note, untrained_for(measured, history)))
+            filter(None, (*on_identity(visits, alignments, strangers), plane_note, untrained_for(measured, history)))
         ),
         plane=plane,
         common=common,
@@ -285,44 +287,6 @@ def _align(
         visits.append(visit)
         alignments.append(alignment)
     return visits, alignments
-
-
-def _strangers(visits: Sequence[VisitData], alignments: Sequence[Alignment]) -> dict[int, str]:
-    """Visits that do not show the brain of the first one, and why."""
-    first = visits[0].label
-    return {
-        index: f"it does not look like the person of {first}: the fine structure of the two brains agrees by "
-        f"{alignments[index].likeness:.2f}, {alignments[index].likeness_needed:g} is the least for one person"
-        for index in range(1, len(visits))
-        if not alignments[index].is_one_person
-    }
-
-
-def _without_strangers(
-    visits: Sequence[VisitData],
-    alignments: Sequence[Alignment],
-    strangers: Mapping[int, str],
-    stopped: list[Stopped],
-) -> tuple[list[VisitData], list[Alignment]]:
-    """Those that can be compared with the first; the others are stopped."""
-    for index, why in strangers.items():
-        reason = f"{why}. Look whether the scans of two patients were mixed up; --force compares them all the same."
-        stopped.append(Stopped(visits[index].label, reason, InputError(reason)))
-    kept = [index for index in range(len(visits)) if index not in strangers]
-    return [visits[index] for index in kept], [alignments[index] for index in kept]
-
-
-def _on_identity(
-    visits: Sequence[VisitData], alignments: Sequence[Alignment], strangers: Mapping[int, str]
-) -> Iterator[str]:
-    """What to say about whether the visits that are compared are of one person."""
-    for index, why in strangers.items():
-        yield f"{visits[index].label} is compared although {why}"
-    pairs = list(zip(visits, alignments, strict=True))[1:]
-    unknown = [visit.label for visit, alignment in pairs if math.isnan(alignment.likeness)]
-    if unknown:
-        names = ", ".join(unknown)
-        yield f"it could not be checked that {names} and {visits[0].label} show one person: no scans to compare"
 
 
 def alignment_table(course: Course) -> dict[str, Any]:

@@ -243,6 +243,16 @@ def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path:
     assert "ses-2" in warning
 
 
+def test_the_person_of_most_visits_is_followed(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
+    patient = tmp_path / "people" / "sub-1"
+    for number, person in enumerate((2, 1, 1)):
+        write_visit(patient, f"ses-{number}", size=1.0 - 0.1 * number, folds=person, shift_mm=3.0 * number)
+    done = track(patient, "--segmentations", patient, "--no-report")
+    assert done.code == 3
+    assert "visit ses-0 was left out: it does not look like the person of ses-1, ses-2" in done.err
+    assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-2"]
+
+
 def test_a_map_that_does_not_lie_on_its_scan_is_left_out(track: Callable[..., Outcome], patient: Path) -> None:
     path = patient / "ses-2" / "anat" / "sub-1_ses-2_dseg.nii.gz"
     image = nib.load(path)
