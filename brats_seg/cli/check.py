@@ -72,15 +72,16 @@ def check(files: Timepoint, tick: Any) -> dict[str, Any]:
         files: the study.
         tick: called with the name of each step.
     """
-    from brats_seg.files.load import load_study
+    from brats_seg.files.load import load_study, scan_title
 
     tick("read")
     row: dict[str, Any] = {
         "study": files.id,
-        "files": {sequence.value: path.name for sequence, path in files.files.items()},
+        "files": {sequence.value: scan_title(files, sequence) for sequence in files.files},
         "missing": [sequence.value for sequence in files.missing],
         "expert_label": files.labels.name if files.labels else None,
         "not_used": [name for name in files.ignored if files.labels is None or name != files.labels.name],
+        "series": _series(files),
         "sequences": {},
         "reference": None,
         "on_one_grid": None,
@@ -98,6 +99,27 @@ def check(files: Timepoint, tick: Any) -> dict[str, Any]:
     row["on_one_grid"] = study.is_aligned
     _look(study, row)
     return row
+
+
+def _series(files: Timepoint) -> list[dict[str, Any]]:
+    """What each series of a DICOM exam was taken for, and why; nothing of NIfTI files."""
+    from brats_seg.files.dicom_study import DicomTimepoint
+
+    if not isinstance(files, DicomTimepoint):
+        return []
+    used = {reading.series: sequence.value for sequence, reading in files.exam.chosen.items()}
+    return [
+        {
+            "series": reading.series.title,
+            "option": reading.series.key,
+            "sequence": None if reading.sequence is None else reading.sequence.value,
+            "could_be": [sequence.value for sequence in reading.could_be],
+            "confidence": reading.confidence.value,
+            "evidence": list(reading.evidence),
+            "used_as": used.get(reading.series),
+        }
+        for reading in files.exam.readings
+    ]
 
 
 def _look(study: Study, row: dict[str, Any]) -> None:
@@ -134,6 +156,7 @@ def _look(study: Study, row: dict[str, Any]) -> None:
 def text_of(row: dict[str, Any], *, verbose: bool = False) -> str:
     """A checked study in a few lines."""
     lines = [row["study"]]
+    used = {series["used_as"]: [series] for series in row["series"]}
     for sequence in SEQUENCES:
         held = row["sequences"].get(sequence.value)
         name = row["files"].get(sequence.value)
@@ -147,6 +170,7 @@ def text_of(row: dict[str, Any], *, verbose: bool = False) -> str:
             lines.append(f"  {sequence.title:6} {name}: {held['grid']}, values {low:g} to {high:g}{mark}")
             if verbose:
                 lines.append(f"         {held['evidence']}")
+        lines += [f"         {s['confidence']}: {'; '.join(s['evidence'])}" for s in used.get(sequence.value, [])]
     if row["expert_label"]:
         lines.append(f"  label  {row['expert_label']}: seen, never an input")
     if row["on_one_grid"] is False:

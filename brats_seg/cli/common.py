@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,6 +84,14 @@ def add_sequence_options(parser: argparse.ArgumentParser) -> None:
         help="sequences of STUDY's files CASE_0000 to CASE_0003, or of the volumes of 4D files: flair,t1,t1ce,t2",
     )
     group.add_argument(
+        "--sequence",
+        type=series_choice,
+        action="append",
+        default=[],
+        metavar="NAME=SERIES",
+        help="the DICOM series of a sequence, by its number or the end of its UID, as in t1ce=5; none leaves it out",
+    )
+    group.add_argument(
         "--id", metavar="NAME", help="name of the study in all outputs, free of personal data (default: folder's name)"
     )
 
@@ -96,6 +105,15 @@ def channel_order(text: str) -> tuple[MRSequence, ...]:
     if unknown or len(set(order)) < len(order):
         raise argparse.ArgumentTypeError(f"{text!r} is no order of sequences; name each once, as in flair,t1,t1ce,t2")
     return order
+
+
+def series_choice(text: str) -> tuple[MRSequence, str]:
+    """Type of ``--sequence``: a sequence, by its name or an alias of its option, and a DICOM series."""
+    names = {name: sequence for sequence in SEQUENCES for name in (sequence.value, *ALIASES[sequence])}
+    name, sign, series = text.partition("=")
+    if not sign or not series.strip() or name.strip().lower() not in names:
+        raise argparse.ArgumentTypeError(f"{text!r} names no series of a sequence; say it as in t1ce=5")
+    return names[name.strip().lower()], series.strip()
 
 
 def add_print_options(parser: argparse.ArgumentParser, *, verbose: str) -> None:
@@ -140,6 +158,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
         raise UsageError("--channels says what STUDY holds; files passed with --t1 and its like need it not")
     if named and arguments.studies:
         raise UsageError("pass folders, or single files with --t1, --t1ce, --t2 and --flair, not both")
+    asked = _asked(arguments, named)
     if named:
         return [study_from_files(named, study_id=arguments.id)]
     if not arguments.studies:
@@ -149,19 +168,44 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
     if arguments.id is not None:
         if len(arguments.studies) > 1:
             raise UsageError("--id names one study, and several folders were passed. Pass them one at a time.")
-        return [find_study(arguments.studies[0], study_id=arguments.id)]
+        return _with_series([find_study(arguments.studies[0], study_id=arguments.id, asked=asked)], asked)
     found: list[Timepoint] = []
     for folder in arguments.studies:
         try:
-            found.extend(find_studies(folder, on_error=lambda place, error: failures.append((place.name, error))))
+            wrong = partial(_note_failure, failures)
+            found.extend(find_studies(folder, asked=asked, on_error=wrong))
         except InputError as error:
             failures.append((folder.name or str(folder), error))
     _refuse_repeats(found)
+    return _with_series(found, asked)
+
+
+def _note_failure(failures: Failures, place: Path, error: InputError) -> None:
+    failures.append((place.name, error))
+
+
+def _asked(arguments: argparse.Namespace, named: Mapping[MRSequence, Path]) -> dict[MRSequence, str]:
+    """DICOM series named for a sequence."""
+    asked = dict(arguments.sequence)
+    if len(asked) < len(arguments.sequence):
+        raise UsageError("--sequence names a sequence twice; name each once")
+    if asked and (named or arguments.channels is not None):
+        raise UsageError("--sequence chooses among DICOM series; files passed with --t1 and its like need it not")
+    return asked
+
+
+def _with_series(found: list[Timepoint], asked: Mapping[MRSequence, str]) -> list[Timepoint]:
+    """The studies, if series that were named can be theirs."""
+    from brats_seg.files.dicom_study import DicomTimepoint
+
+    if asked and (len(found) > 1 or not all(isinstance(study, DicomTimepoint) for study in found)):
+        raise UsageError("--sequence chooses among the DICOM series of one exam. Pass that exam alone.")
     return found
 
 
 def _studies_by_channel(arguments: argparse.Namespace) -> list[Timepoint]:
-    from brats_seg.files.find import check_study_id, studies_by_channel
+    from brats_seg.files.find import studies_by_channel
+    from brats_seg.files.study_id import check_study_id
 
     found = [study for place in arguments.studies for study in studies_by_channel(place, arguments.channels)]
     if arguments.id is not None:

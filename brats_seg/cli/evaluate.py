@@ -266,7 +266,7 @@ def _probabilities(path: Path, grid: Grid) -> RegionMaps:
 
 
 def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
-    from brats_seg.files.find import check_study_id
+    from brats_seg.files.study_id import check_study_id
     from brats_seg.run import read_mask
 
     check_study_id(pair.id, source="the file's name")

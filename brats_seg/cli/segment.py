@@ -48,7 +48,8 @@ def add_parser(subparsers: Any) -> None:
         "segment",
         help="segment studies: label map, probabilities, volumes, report",
         description="STUDY is a folder with the sequences of one visit, or a data set of such folders (BIDS too).\n"
-        "Files are recognised by name; any subset of T1, T1CE, T2 and FLAIR works. Results go to OUT/<study>/.",
+        "NIfTI files are recognised by name, the series of a DICOM exam by their headers;\n"
+        "any subset of T1, T1CE, T2 and FLAIR works. Results go to OUT/<study>/.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

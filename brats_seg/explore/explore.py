@@ -19,7 +19,7 @@ from brats_seg.explore.findings import judge
 from brats_seg.explore.signatures import likenesses
 from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_label_file
-from brats_seg.files.nifti import read_image
+from brats_seg.files.load import read_scan
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.likeness import signature
 from brats_seg.imaging.placing import check_where_placed
@@ -69,9 +69,9 @@ def read_study(files: Timepoint, findings: list[Finding], folder: Path) -> Study
     volumes: dict[MRSequence, Volume] = {}
     for note in files.notes:
         findings.append(Finding(files.id, "look", "files", note))
-    for sequence, path in files.files.items():
+    for sequence in files.files:
         try:
-            result = read_image(path)
+            result = read_scan(files, sequence)
         except InputError as error:
             text = f"{sequence.title}: {_without_folder(str(error), folder)}"
             findings.append(Finding(files.id, "broken", "damaged", text))

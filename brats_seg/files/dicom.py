@@ -32,7 +32,7 @@ DRIFT_SHARE = 0.1
 SAME_PLACE_MM = 0.01
 """Images closer than this lie at the same place."""
 
-_SCANNER = SpatialForms(1, 1, None)
+SCANNER_FORMS = SpatialForms(1, 1, None)
 """Coordinates of the scanner, in both forms of NIfTI."""
 
 
@@ -99,7 +99,7 @@ def read_series(series: DicomSeries) -> ReadResult:
             raise _refused(series, f"a file of it cannot be used: {error}. Export or copy it again.") from error
         digests.append(hashlib.sha256(raw).digest())
     _check_values(series, data)
-    return ReadResult(Volume(data, grid), _joined(digests), _SCANNER, tuple(notes))
+    return ReadResult(Volume(data, grid), _joined(digests), SCANNER_FORMS, tuple(notes))
 
 
 def series_sha256(series: DicomSeries) -> str:

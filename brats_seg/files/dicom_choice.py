@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.words import counted
 from brats_seg.files.dicom import DicomSeries, stack_of
 from brats_seg.files.dicom_identify import Confidence, SeriesReading, read_exam
 
+MIN_UID_END = 8
+"""Fewer digits could be the number of another series."""
 _SHOWN = 12
 
 
@@ -23,18 +25,18 @@ class Choice:
         chosen: by sequence; the best where several could be it.
         readings: of every series.
         question: what stays open and has to be asked, in words; empty where nothing does.
-        notes: what was decided, in words.
-        day: Study Date, or None.
+        decisions: what was chosen and why, in words.
+        warnings: what the user should know, in words.
     """
 
     chosen: Mapping[MRSequence, SeriesReading]
     readings: tuple[SeriesReading, ...]
     question: str = ""
-    notes: tuple[str, ...] = ()
-    day: date | None = None
+    decisions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str], *, day: date | None = None) -> Choice:
+def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str]) -> Choice:
     """The series to be used for each sequence.
 
     Of several that could be it, those that make no volume come last, originals go before derived images, 3D before
@@ -42,8 +44,8 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str], *, da
 
     Args:
         series: of one exam.
-        asked: by sequence, the series number (with the part, as in ``5-echo2``), the end of its UID, or ``none``.
-        day: when it was.
+        asked: by sequence, the series number (with the part, as in ``5-echo2``), the end of its UID from a dot on or
+            of :data:`MIN_UID_END` letters, or ``none``.
 
     Raises:
         InputError: if a series that was asked for is not there, or none is any of the four sequences.
@@ -51,13 +53,13 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str], *, da
     given = {sequence: _asked(series, sequence, text) for sequence, text in asked.items() if text != "none"}
     readings = [
         next(
-            (SeriesReading(r.series, s, Confidence.GIVEN, ()) for s, one in given.items() if one is r.series),
+            (replace(r, sequence=s, confidence=Confidence.GIVEN) for s, one in given.items() if one is r.series),
             r,
         )
         for r in read_exam(series)
     ]
     chosen: dict[MRSequence, SeriesReading] = {}
-    notes: list[str] = []
+    decisions: list[str] = []
     for sequence in (s for s in SEQUENCES if asked.get(s) != "none"):
         candidates = sorted((r for r in readings if r.sequence is sequence), key=_rank)
         if sequence in given:
@@ -68,25 +70,29 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str], *, da
         fault = fault_of(best.series)
         if fault:
             raise InputError(f"{sequence.title}: {fault}")
-        notes.append(
+        decisions.append(
             f"{sequence.title} is {best.series.title}: {best.confidence}" + f" ({best.words})" * bool(best.words)
         )
         if len(candidates) > 1:
-            notes[-1] += f"; chosen of {len(candidates)} (original, 3D, finer and later ones first)"
-    notes += [f"{r.series.title} {r.words}" for r in readings if not r.series.planes]
+            decisions[-1] += f"; chosen of {len(candidates)} (original, 3D, finer and later ones first)"
     if not chosen and not any(r.could_be for r in readings):
         raise InputError(
             f"no series is a T1, T1CE, T2 or FLAIR: {_listed(readings)}. Choose with --sequence t1ce=SERIES."
         )
-    return Choice(chosen, tuple(readings), _question(readings, chosen, asked), tuple(notes), day)
+    unusable = tuple(f"{r.series.title} {r.words}" for r in readings if not r.series.planes)
+    return Choice(chosen, tuple(readings), _question(readings, chosen, asked), tuple(decisions), unusable)
 
 
 def _asked(series: Sequence[DicomSeries], sequence: MRSequence, text: str) -> DicomSeries:
-    fitting = [one for one in series if one.key == text] or [one for one in series if one.uid.endswith(text)]
+    fitting = [one for one in series if one.key == text]
+    if not fitting and (text.startswith(".") or len(text) >= MIN_UID_END):
+        fitting = [one for one in series if one.uid.endswith(text)]
     if len(fitting) != 1:
-        seen = ", ".join(one.key for one in series)
-        what = "no series" if not fitting else f"{len(fitting)} series"
-        raise InputError(f"--sequence {sequence.value}={text} names {what}; there are {seen}. Name one of them.")
+        listed = ", ".join(one.key for one in series)
+        uids = ", ".join(f"{one.uid[-MIN_UID_END:]} ({counted(len(one.planes), 'image')})" for one in fitting)
+        what = f"names {len(fitting)} series; name one by the end of its UID: {uids}"
+        what = what if fitting else f"names no series; there are {listed}. Name one of them"
+        raise InputError(f"--sequence {sequence.value}={text} {what}.")
     return fitting[0]
 
 

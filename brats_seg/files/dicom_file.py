@@ -7,6 +7,7 @@ Every size a file claims is tested before memory is taken for it. Whatever else 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zipfile
@@ -24,6 +25,7 @@ from brats_seg.core.grid import Array
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 MAX_SIDE = 4096
 """Rows or columns of an image; the largest MR matrices are 1024."""
@@ -85,6 +87,11 @@ def looks_like_dicom(head: bytes) -> bool:
     return group == 8 and element in (0, 1, 5, 8, 0x16, 0x18)
 
 
+def legible(text: str) -> str:
+    """A code from a header for a message: no more than a code can be, whatever the header holds."""
+    return re.sub(r"[^\w. ,()/-]", "", text)[:64]
+
+
 def read_values(raw: bytes, shape: tuple[int, int]) -> Array:
     """Stored values ``(frames, rows, columns)`` of a file, before scaling.
 
@@ -130,7 +137,7 @@ def _words(error: Exception) -> str:
     return f"it is damaged ({type(error).__name__})"
 
 
-def parse(raw: bytes, *, attributes: Sequence[str] = ()) -> Dataset:
+def parse(raw: bytes, *, attributes: Sequence[BaseTag] = ()) -> Dataset:
     """A file as pydicom sees it: everything, or some attributes and no pixels."""
     from pydicom import config, dcmread  # noqa: PLC0415 - only for DICOM
 
@@ -154,7 +161,7 @@ def _check_pixels(dataset: Dataset, shape: tuple[int, int]) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_private or not syntax.is_transfer_syntax or not get_decoder(syntax).is_available:
         raise DamagedFileError(
-            f"it is compressed in a way that is not read ({syntax.name[:60]}). Export it uncompressed"
+            f"it is compressed in a way that is not read ({legible(syntax.name)}). Export it uncompressed"
         )
     if not syntax.is_compressed:
         return

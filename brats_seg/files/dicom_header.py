@@ -9,12 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.files.dicom_file import MAX_SIDE, MAX_VOXELS, DamagedFileError, DicomSource, damage_explained, parse
+from brats_seg.files.dicom_file import (
+    MAX_SIDE,
+    MAX_VOXELS,
+    DamagedFileError,
+    DicomSource,
+    damage_explained,
+    legible,
+    parse,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 MR_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.4": "MR images",
@@ -179,20 +189,20 @@ def read_header(source: DicomSource, raw: bytes | None = None) -> Header:
     """
     raw = source.read() if raw is None else raw
     with damage_explained():
-        return _header(parse(raw, attributes=_READ.split()), source)
+        return _header(parse(raw, attributes=[_tag(keyword) for keyword in _READ.split()]), source)
 
 
 def _header(dataset: Dataset, source: DicomSource) -> Header:
     top = _Attributes(dataset)
-    sop_class, modality = top.text("SOPClassUID"), top.text("Modality").upper()
+    sop_class, modality = top.text("SOPClassUID"), legible(top.text("Modality").upper())
     identity = Identity(
         top.text("PatientID"),
         top.text("PatientName"),
         top.text("PatientIdentityRemoved").upper() == "YES",
-        top.text("StudyInstanceUID"),
+        legible(top.text("StudyInstanceUID")),
         top.text("StudyDate"),
     )
-    series, number = top.text("SeriesInstanceUID"), top.whole("SeriesNumber")
+    series, number = legible(top.text("SeriesInstanceUID")), top.whole("SeriesNumber")
     if sop_class and sop_class not in MR_CLASSES:
         return Header(identity, series, number, kind=OTHER_CLASSES.get(sop_class, modality or "other objects"))
     if not sop_class and not modality and not series:
@@ -223,7 +233,7 @@ def _planes(top: _Attributes, source: DicomSource) -> Iterator[Plane]:
     if (top.whole("SamplesPerPixel") or 1) != 1:
         raise DamagedFileError("it is a colour image, and scans are grey")
     if top.text("PhotometricInterpretation") not in ("MONOCHROME2", ""):
-        raise DamagedFileError(f"its grey values are stored as {top.text('PhotometricInterpretation')[:16]}")
+        raise DamagedFileError(f"its grey values are stored as {legible(top.text('PhotometricInterpretation'))}")
     for number in range(claimed):
         groups = [item for group in (*per_frame[number : number + 1], *shared) for item in top.inside(group)]
         yield _plane(_Attributes(*groups, top.dataset), source, number, (rows, columns))
@@ -285,6 +295,14 @@ def _acquisition(at: _Attributes) -> Acquisition:
     )
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    from pydicom.datadict import tag_for_keyword  # noqa: PLC0415 - only for DICOM
+    from pydicom.tag import Tag  # noqa: PLC0415
+
+    return Tag(tag_for_keyword(keyword) or 0)
+
+
 class _Attributes:
     """Attributes of an image by keyword, looked up in its functional groups first and then in the header."""
 
@@ -296,7 +314,8 @@ class _Attributes:
         """The value, or None where it is missing or empty."""
         for name in (keyword, *_OTHER_NAMES.get(keyword, ())):
             for dataset in self.datasets:
-                found = dataset.get(name)
+                element = dataset.get(_tag(name))
+                found = None if element is None else element.value
                 if found is not None and not (isinstance(found, str | bytes) and not found):
                     return found
         return None

@@ -27,6 +27,8 @@ from brats_seg.files.dicom_header import DICOMDIR, Header, Identity, Plane, read
 
 MAX_FILES = 20_000
 """Files of one call; an exam has some hundreds to thousands."""
+MAX_LOOKED_AT = 100_000
+"""Files of any kind below a folder; more are rather a disk than an exam."""
 MAX_ARCHIVE_BYTES = 2**32
 """What an archive may unpack to."""
 _HEAD_BYTES = 132
@@ -80,7 +82,7 @@ def find_exams(place: Path) -> tuple[DicomExam, ...]:
         InputError: if there is no DICOM file, there are too many, an archive is damaged or unpacks to too much, or
             images of several patients lie in one folder.
     """
-    if place.is_file() and not _is_zip(place):
+    if place.is_file() and not _head(place).startswith(_ZIP):
         place = place.parent
     found: list[tuple[DicomSource, Header]] = []
     damaged: list[tuple[DicomSource, str]] = []
@@ -96,23 +98,30 @@ def find_exams(place: Path) -> tuple[DicomExam, ...]:
     if not any(header.planes or header.fault for _, header in found):
         raise _no_images(place, found, damaged)
     exams = []
-    for folder, name, group in _by_patient(place, place, place.name.removesuffix(".zip"), found):
+    for folder, name, group in _by_patient(place, place, place.resolve().name.removesuffix(".zip"), found):
         within = [words for source, words in damaged if _is_below(source, folder)]
         exams += _exams(folder, name, group, within)
     return tuple(exams)
 
 
-def holds_dicom(place: Path) -> bool:
-    """Whether there is a DICOM file below a folder, in an archive, or a DICOMDIR; stops at the first."""
-    return next(_sources(place if place.is_dir() or _is_zip(place) else place.parent), None) is not None
+def holds_dicom(folder: Path) -> bool:
+    """Whether there is a DICOM file below a folder or in an archive; stops at the first."""
+    return next(_sources(folder), None) is not None
 
 
-def _is_zip(path: Path) -> bool:
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM, or an archive that may hold some."""
+    head = _head(path)
+    return looks_like_dicom(head) or head.startswith(_ZIP)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none of a broken link, or where this user may not read."""
     try:
         with path.open("rb") as stream:
-            return stream.read(4) == _ZIP
+            return stream.read(_HEAD_BYTES)
     except OSError:
-        return False
+        return b""
 
 
 def _sources(place: Path) -> Iterator[DicomSource]:
@@ -120,15 +129,15 @@ def _sources(place: Path) -> Iterator[DicomSource]:
     if place.is_file():
         yield from _members(place)
         return
+    looked_at = 0
     for folder, folders, names in os.walk(place):
+        looked_at += len(names)
+        if looked_at > MAX_LOOKED_AT:
+            raise InputError(f"{place} holds more than {MAX_LOOKED_AT} files. Pass the folder of one patient or exam.")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder) / name
-            try:
-                with path.open("rb") as stream:
-                    head = stream.read(_HEAD_BYTES)
-            except OSError:
-                continue  # a broken link, or nothing this user may read; other files are told by their content
+            head = _head(path)
             if looks_like_dicom(head):
                 yield DicomSource(path)
             elif head.startswith(_ZIP):

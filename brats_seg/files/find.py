@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +10,12 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
+from brats_seg.files.dicom_series import holds_dicom, is_dicom_file
+from brats_seg.files.dicom_study import Asked, dicom_studies, dicom_study
 from brats_seg.files.header import NiftiFile, VolumesError
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
+from brats_seg.files.study_id import check_study_id
 
-MAX_ID_LENGTH = 100
 _SHOWN = 12
 _MAX_DEPTH = 3
 """Deepest study below a data set's folder: ``sub-X/ses-Y/anat``."""
@@ -37,38 +37,20 @@ _ORDERS = (
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
-def check_study_id(study_id: str, *, source: str = "--id") -> str:
-    """The id itself, if it is safe as a file name and is unlikely to be a person's name.
-
-    Args:
-        study_id: the id.
-        source: where it comes from, for the message; the id itself is not repeated, for it may be a name.
-
-    Raises:
-        InputError: if it is empty, too long, or holds anything but letters, digits, ``.``, ``_`` and ``-``.
-    """
-    study_id = unicodedata.normalize("NFC", study_id)  # macOS writes umlauts as two letters
-    safe = bool(study_id) and all(c.isalnum() or c in "._-" for c in study_id)
-    if safe and study_id[0] not in ".-" and study_id[-1] != "." and len(study_id) <= MAX_ID_LENGTH:
-        return study_id
-    raise InputError(
-        f"{source} cannot be the study's id: an id has 1 to {MAX_ID_LENGTH} letters, digits, '.', '_' and '-' and "
-        "begins with a letter or digit. Spaces, commas and carets are refused because they often belong to a person's "
-        "name, which must not get into results. Rename it, or pass --id with a name free of personal data."
-    )
-
-
-def find_study(folder: Path, *, study_id: str | None = None) -> Timepoint:
+def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None = None) -> Timepoint:
     """The scans of one visit in a folder, or in its ``anat`` or only ``ses-*`` folder (BIDS).
 
     Args:
-        folder: where the files lie.
+        folder: where the files lie; of a DICOM exam, or its archive.
         study_id: overrides the id, which else is the folder's name (BIDS: ``sub-X_ses-Y``).
+        asked: DICOM series that were named for a sequence.
 
     Raises:
         InputError: if nothing is recognised, a sequence has two candidates, files of two studies are mixed, or the
             folder's name cannot be an id.
     """
+    if is_dicom_place(folder):
+        return dicom_study(folder, study_id=study_id, asked=asked)
     place, readings = _study_place(folder)
     images = {name: reading for name, reading in readings.items() if reading.role is Role.IMAGE}
     if not images:
@@ -161,11 +143,14 @@ def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[Tim
     return tuple(studies)
 
 
-def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] | None = None) -> Iterator[Timepoint]:
+def find_studies(
+    folder: Path, *, asked: Asked | None = None, on_error: Callable[[Path, InputError], None] | None = None
+) -> Iterator[Timepoint]:
     """Every study in a folder: the folder itself, or its subfolders (BIDS ``sub-X/[ses-Y/]anat`` included).
 
     Args:
-        folder: a study or a data set.
+        folder: a study or a data set, of NIfTI files, DICOM exams, or folders of either; or an archive of DICOM files.
+        asked: DICOM series that were named for a sequence.
         on_error: called with a study's folder and what is wrong with it, so that the others go on; without it the
             first error is raised.
 
@@ -173,16 +158,51 @@ def find_studies(folder: Path, *, on_error: Callable[[Path, InputError], None] |
         InputError: if there is no study at all, or one is wrong and ``on_error`` is None.
     """
     found: list[tuple[Path, Timepoint]] = []
-    for place in study_folders(folder):
-        try:
-            found.append((place, find_study(place)))
-        except InputError as error:
-            if on_error is None:
-                raise
-            on_error(place, error)
+    for place, study in _each_study(folder, asked):
+        if isinstance(study, Timepoint):
+            found.append((place, study))
+        elif on_error is None:
+            raise study
+        else:
+            on_error(place, study)
     ids = _told_apart([(place, study.id) for place, study in found])
     for (_, study), study_id in zip(found, ids, strict=True):
         yield study if study_id == study.id else replace(study, id=study_id)
+
+
+def _each_study(folder: Path, asked: Asked | None) -> Iterator[tuple[Path, Timepoint | InputError]]:
+    """Every study with the folder it lies in, or what is wrong there."""
+    is_dicom = is_dicom_place(folder)
+    folders = () if is_dicom else study_folders(folder)
+    for place in folders:
+        try:
+            yield place, find_study(place)
+        except InputError as error:
+            yield place, error
+    for place in (folder,) if is_dicom else dicom_beside(folder, folders):
+        try:
+            for exam, study in dicom_studies(place, asked=asked):
+                yield exam.place, study
+        except InputError as error:
+            if is_dicom:
+                raise
+            yield place, error
+
+
+def is_dicom_place(place: Path) -> bool:
+    """Whether a place is to be read as DICOM: a DICOM file or archive, or a folder of them without any NIfTI file."""
+    if place.is_file():
+        return is_dicom_file(place)
+    return place.is_dir() and next(_walk(place, 0, place.resolve(), set()), None) is None and holds_dicom(place)
+
+
+def dicom_beside(folder: Path, studies: Sequence[Path]) -> list[Path]:
+    """Folders of DICOM exams in a data set, beside those of NIfTI files."""
+    if folder in studies:
+        return []
+    used = {parent for study in studies for parent in (study, *study.parents)}
+    children = [child for child in _entries(folder)[1] if child not in used and child.name.lower() not in _NOT_STUDIES]
+    return [child for child in children if holds_dicom(child)]
 
 
 def _told_apart(found: Sequence[tuple[Path, str]]) -> list[str]:
@@ -308,11 +328,6 @@ def _study_place(folder: Path) -> tuple[Path, dict[str, NameReading]]:
 def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputError:
     """Why a folder is no study, with what was seen."""
     files, folders = _entries(folder)
-    if _holds_dicom(files, folders):
-        return InputError(
-            f"{folder} holds DICOM files. DICOM comes in a later version: convert the series with dcm2niix "
-            "(dcm2niix -z y -f %d -o OUT FOLDER) and pass the folder with the .nii.gz files."
-        )
     names = [path.name for path in files] + [f"{child.name}/" for child in folders]
     if _RESULT_MARK in names:
         return InputError(f"{folder} holds results of this program and no scans. Pass the folder of the scans.")
@@ -330,7 +345,11 @@ def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputEr
             f"to tool: {_ORDERS}. Pass --channels with the order of yours, as in --channels flair,t1,t1ce,t2, or name "
             "files by their sequences."
         )
-    what = "no file name says T1, T1CE, T2 or FLAIR" if readings else "there is no NIfTI file (.nii or .nii.gz)"
+    what = (
+        "no file name says T1, T1CE, T2 or FLAIR"
+        if readings
+        else "there is no NIfTI file (.nii or .nii.gz) and no DICOM file"
+    )
     return InputError(
         f"nothing was recognised in {folder}: {what} (seen: {seen}). Name files like CASE_t1.nii.gz, CASE_t1ce.nii.gz, "
         "CASE_t2.nii.gz, CASE_flair.nii.gz, or pass them with --t1, --t1ce, --t2 and --flair."
@@ -347,21 +366,6 @@ def _is_4d(path: Path) -> bool:
         return True
     except InputError:
         return False
-    return False
-
-
-def _holds_dicom(files: list[Path], folders: list[Path]) -> bool:
-    """Whether the first few files here or one level down are DICOM, by their mark or their name."""
-    candidates = files[:5]
-    for child in folders[:3]:
-        with contextlib.suppress(InputError):
-            candidates = candidates + _entries(child)[0][:2]
-    for path in candidates:
-        if path.suffix.lower() in (".dcm", ".ima") or path.name.upper() == "DICOMDIR":
-            return True
-        with contextlib.suppress(OSError), path.open("rb") as stream:
-            if stream.read(132)[128:] == b"DICM":
-                return True
     return False
 
 

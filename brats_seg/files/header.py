@@ -37,7 +37,7 @@ _SLACK_BYTES = 2**26
 _GZIP = b"\x1f\x8b"
 _HEADER_BYTES = 544
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (128, b"DICM", "it is a DICOM file; DICOM comes in a later version, convert the series with dcm2niix"),
+    (128, b"DICM", "it is a DICOM file; pass the folder of its exam and not single files"),
     (0, b"NRRD", "it is an NRRD file; save it as .nii.gz, for example with 3D Slicer"),
     (0, b"ObjectType", "it is a MetaImage (.mha); save it as .nii.gz, for example with 3D Slicer"),
     (0, b"\x89HDF", "it is an HDF5 or MINC file; convert it with mnc2nii or save it as .nii.gz"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
 from brats_seg.core.study import MRSequence, Study, Timepoint
-from brats_seg.files.nifti import ReadResult, file_sha256, read_image, volume_sha256
+from brats_seg.files.dicom import SCANNER_FORMS, read_series, series_sha256
+from brats_seg.files.dicom_study import DicomTimepoint
+from brats_seg.files.header import SpatialForms
+from brats_seg.files.nifti import ReadResult, file_sha256, read_forms, read_image, volume_sha256
 
 _READERS = 4
 
@@ -44,31 +46,59 @@ def load_study(
 
 
 def load_files(files: Timepoint, *, allow_missing_orientation: bool = False) -> dict[MRSequence, ReadResult]:
-    """Each file with its own notes and geometry statement, read side by side.
+    """Each scan with its own notes and geometry statement, read side by side.
 
     Raises:
-        InputError: naming the sequence of the first file that is wrong.
+        InputError: naming the sequence of the first scan that is wrong; what a DICOM exam leaves open.
     """
+    if isinstance(files, DicomTimepoint) and files.exam.question:
+        raise InputError(files.exam.question)
 
-    def read(item: tuple[MRSequence, Path]) -> ReadResult:
-        sequence, path = item
+    def read(sequence: MRSequence) -> ReadResult:
         try:
-            volume = files.volumes.get(sequence)
-            return read_image(path, allow_missing_orientation=allow_missing_orientation, volume=volume)
+            return read_scan(files, sequence, allow_missing_orientation=allow_missing_orientation)
         except InputError as error:
             raise InputError(f"{sequence.title}: {error}") from error
 
     # Decompression releases the interpreter lock, so threads help where there is more than one core.
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
-        return dict(zip(files.files, pool.map(read, files.files.items()), strict=True))
+        return dict(zip(files.files, pool.map(read, files.files), strict=True))
+
+
+def read_scan(files: Timepoint, sequence: MRSequence, *, allow_missing_orientation: bool = False) -> ReadResult:
+    """One scan of a visit, from its file or its DICOM series.
+
+    Raises:
+        InputError: as :func:`~brats_seg.files.nifti.read_image` and :func:`~brats_seg.files.dicom.read_series`.
+    """
+    if isinstance(files, DicomTimepoint):
+        return read_series(files.series(sequence))
+    volume = files.volumes.get(sequence)
+    return read_image(files.files[sequence], allow_missing_orientation=allow_missing_orientation, volume=volume)
+
+
+def scan_title(files: Timepoint, sequence: MRSequence) -> str:
+    """What a scan is called in messages: its file's name, or ``series 5``."""
+    return files.series(sequence).title if isinstance(files, DicomTimepoint) else files.files[sequence].name
+
+
+def scan_forms(files: Timepoint, sequence: MRSequence) -> SpatialForms:
+    """How a scan says where its voxels lie, without its voxels; for writing results the same way.
+
+    Raises:
+        InputError: if it is not a readable file.
+    """
+    return SCANNER_FORMS if isinstance(files, DicomTimepoint) else read_forms(files.files[sequence])
 
 
 def scan_sha256(files: Timepoint, sequence: MRSequence) -> str:
-    """Checksum of a scan's file, or of its volume of a file that holds several.
+    """Checksum of a scan's file, of its volume of a file that holds several, or of its DICOM series.
 
     Raises:
         InputError: if the file cannot be read.
     """
+    if isinstance(files, DicomTimepoint):
+        return series_sha256(files.series(sequence))
     sha256 = file_sha256(files.files[sequence])
     return volume_sha256(sha256, files.volumes[sequence]) if sequence in files.volumes else sha256
 
@@ -77,8 +107,8 @@ def _refuse_repeats(files: Timepoint, results: dict[MRSequence, ReadResult]) -> 
     for (one, a), (other, b) in itertools.combinations(results.items(), 2):
         if a.sha256 == b.sha256 or _same_voxels(a.volume.data, b.volume.data):
             raise InputError(
-                f"{one.title} and {other.title} are the same image ({files.files[one].name} and "
-                f"{files.files[other].name}). Pass the right file for one of them, or leave it out."
+                f"{one.title} and {other.title} are the same image ({scan_title(files, one)} and "
+                f"{scan_title(files, other)}). Pass the right file for one of them, or leave it out."
             )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import Timepoint
+from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.sidecar import sidecar_path
 from brats_seg.files.visit_table import parse_when, read_sessions
 
@@ -19,8 +20,11 @@ def scan_date(files: Timepoint) -> str:
     """``2024-01-31``, ``day 35`` where only an offset is known, or nothing.
 
     Looked for in the ``.json`` beside the scans (as dcm2niix writes it), the sessions table of BIDS and the name of the
-    folder. A table or sidecar that cannot be read says nothing here: no result hangs on it.
+    folder; of DICOM it is the Study Date. A table or sidecar that cannot be read says nothing here: no result hangs on
+    it.
     """
+    if isinstance(files, DicomTimepoint):
+        return files.day.isoformat() if files.day else ""
     return next((words for path in files.files.values() for words in _words(path)), "")
 
 

@@ -19,9 +19,11 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Timepoint, patient_of
 from brats_seg.core.tables import DAY_ZERO
-from brats_seg.files.find import check_study_id, find_study, longer_id, study_folders
+from brats_seg.files.dicom_study import dicom_studies
+from brats_seg.files.find import dicom_beside, find_study, is_dicom_place, longer_id, study_folders
 from brats_seg.files.match_labels import LABEL_ENDING, LabelFile, find_label_files, label_names
 from brats_seg.files.names import Role, is_nifti, read_names, stem
+from brats_seg.files.study_id import check_study_id
 from brats_seg.files.visit_names import date_in_name, in_order, is_visit_name, plain_label
 from brats_seg.files.visit_table import TABLE_NAME, TableVisit, When, bids_dates, read_visit_table
 
@@ -135,7 +137,8 @@ def _from_folders(place: Path) -> dict[str, list[_Found]]:
     """Visits by patient; folders apart are patients apart, whatever they are called."""
     found: dict[tuple[Path, str], list[_Found]] = {}
     unclear: list[_Found] = []
-    folders = study_folders(place)
+    is_dicom = is_dicom_place(place)
+    folders = () if is_dicom else study_folders(place)
     beside: dict[Path, list[str]] = {}
     for folder in folders:
         beside.setdefault(_own(folder).parent, []).append(_own(folder).name)
@@ -154,11 +157,30 @@ def _from_folders(place: Path) -> dict[str, list[_Found]]:
         )
     for visit in unclear:
         found.setdefault((visit.folder or place, visit.label), []).append(visit)
+    for exams in (place,) if is_dicom else dicom_beside(place, folders):
+        found.update(_from_dicom(exams))
     names = [patient for _, patient in found]
     return {
         patient if names.count(patient) == 1 else longer_id(home, patient): visits
         for (home, patient), visits in found.items()
     }
+
+
+def _from_dicom(place: Path) -> dict[tuple[Path, str], list[_Found]]:
+    """Visits by patient of DICOM exams, named by their dates."""
+    found: dict[tuple[Path, str], list[_Found]] = {}
+    for exam, study in dicom_studies(place):
+        error = study if isinstance(study, InputError) else None
+        if exam.day is None:
+            error = InputError(
+                "an exam has no Study Date in its DICOM headers, so that its place in the course is not known. Where "
+                "identities are removed, shifted dates may be kept."
+            )
+        visit = _Found("undated" if exam.day is None else exam.day.isoformat(), None, error=error, folder=exam.place)
+        if isinstance(study, Timepoint) and exam.day is not None:
+            visit = replace(visit, scans=study, when=When(exam.day, None))
+        found.setdefault((exam.place, exam.name), []).append(visit)
+    return found
 
 
 def _claimed(unclear: list[_Found], found: dict[tuple[Path, str], list[_Found]]) -> list[_Found]:

@@ -23,10 +23,10 @@ from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.meaning import shared_meaning
 from brats_seg.core.regions import REGIONS, LabelSchema
 from brats_seg.core.visit import Measurements, RunRecord, Segmentation
-from brats_seg.files.find import check_study_id
 from brats_seg.files.label_map import read_label_file
 from brats_seg.files.match_labels import label_id
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run
+from brats_seg.files.study_id import check_study_id
 from brats_seg.files.write import (
     read_midplane,
     read_missing_sequences,

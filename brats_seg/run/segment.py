@@ -15,11 +15,12 @@ from brats_seg.core.errors import ModelError, OutputError, explained, out_of_mem
 from brats_seg.core.regions import schema_named
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
-from brats_seg.files.find import check_study_id, find_study
-from brats_seg.files.load import load_study, scan_sha256
-from brats_seg.files.nifti import read_forms
+from brats_seg.files.dicom_study import DicomTimepoint
+from brats_seg.files.find import find_study
+from brats_seg.files.load import load_study, scan_forms, scan_sha256
 from brats_seg.files.output import OutputFolder, file_hashes, finished, read_run, write_text
 from brats_seg.files.scan_date import scan_date
+from brats_seg.files.study_id import check_study_id
 from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
 from brats_seg.imaging.likeness import fingerprints, same_head
 from brats_seg.imaging.midplane import find_midplane
@@ -150,7 +151,8 @@ def _compute(
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
         measured = measure_segmentation(segmentation, intervals=intervals)
         measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, Timepoint) else "")
-    decided = [*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
+    chosen = files.exam.decisions if isinstance(files, DicomTimepoint) else ()
+    decided = [*chosen, *_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
     decided += found.decisions
     of_study = [note for note in measurements.notes if "reaches the edge" in note or "not known without" in note]
     warned = [*found.warnings, *prepared.record.warnings, *of_study]
@@ -204,7 +206,7 @@ def _write(
         forms = None
         if isinstance(files, Timepoint):
             reference = _reference_of(files, options)
-            forms = read_forms(files.files[reference])
+            forms = scan_forms(files, reference)
         dseg = folder / f"{name}_dseg.nii.gz"
         write_label_map(result.segmentation, dseg, forms=forms)
         sources = {MRSequence(role): entry["sha256"] for role, entry in result.record.inputs.items()}

@@ -17,7 +17,9 @@ from brats_seg.core.grid import Affine, Volume
 from brats_seg.core.regions import LabelSchema, Region
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import Measurements, Segmentation
-from brats_seg.files.nifti import file_sha256, read_image, read_label_map
+from brats_seg.files.dicom_study import DicomTimepoint
+from brats_seg.files.load import read_scan, scan_sha256, scan_title
+from brats_seg.files.nifti import file_sha256, read_label_map
 from brats_seg.files.output import read_run
 from brats_seg.models.card import ModelBundle
 from brats_seg.run.masks import read_mask
@@ -92,7 +94,7 @@ class VisitData:
     def image(self, sequence: MRSequence) -> Volume:
         """A scan, read once."""
         if sequence not in self._images:
-            self._images[sequence] = read_image(self.files.files[sequence]).volume
+            self._images[sequence] = read_scan(self.files, sequence).volume
         return self._images[sequence]
 
     def forget_images(self) -> None:
@@ -110,7 +112,7 @@ def visit_key(files: Timepoint) -> str:
     Raises:
         InputError: if one cannot be read.
     """
-    shas = {s.value: file_sha256(path) for s, path in files.files.items()}
+    shas = {sequence.value: scan_sha256(files, sequence) for sequence in files.files}
     if files.mask is not None:
         shas["mask"] = file_sha256(files.mask)
     return hashlib.sha256(json.dumps(shas, sort_keys=True).encode()).hexdigest()
@@ -123,17 +125,23 @@ def refuse_repeats(patient: str, visits: Sequence[Timepoint]) -> None:
         InputError: naming the visits and what they share.
     """
     for one, other in itertools.combinations(visits, 2):
-        pairs = [(s.title, path, other.files.get(s)) for s, path in one.files.items()]
+        shared = (s for s in one.files if s in other.files and _same_scan(one, other, s))
+        same = [(sequence.title, scan_title(one, sequence), scan_title(other, sequence)) for sequence in shared]
         # The label map of an untouched brain is empty at every visit.
         masks = None if one.mask is None or other.mask is None else (one.mask, other.mask)
         if masks is not None and _same_file(*masks) and (read_label_map(masks[0]).data > 0).any():
-            pairs.append(("label map", *masks))
-        for what, path, twin in pairs:
-            if twin is not None and _same_file(path, twin):
-                raise InputError(
-                    f"visits {one.label} and {other.label} of patient {patient} have the very same {what} "
-                    f"({path.name} and {twin.name}), so that nothing can have changed. Give each visit its own."
-                )
+            same.append(("label map", masks[0].name, masks[1].name))
+        for what, name, twin in same:
+            raise InputError(
+                f"visits {one.label} and {other.label} of patient {patient} have the very same {what} "
+                f"({name} and {twin}), so that nothing can have changed. Give each visit its own."
+            )
+
+
+def _same_scan(one: Timepoint, other: Timepoint, sequence: MRSequence) -> bool:
+    if isinstance(one, DicomTimepoint) or isinstance(other, DicomTimepoint):
+        return scan_sha256(one, sequence) == scan_sha256(other, sequence)
+    return _same_file(one.files[sequence], other.files[sequence])
 
 
 def _same_file(one: Path, other: Path) -> bool:
@@ -216,7 +224,7 @@ def _on_scan(files: Timepoint, segmentation: Segmentation) -> tuple[str, ...]:
         return ()
     region = segmentation.region_mask(Region.ET if sequence is MRSequence.T1CE else Region.WT)
     tumour = segmentation.labels.with_data(region)
-    return check_map_on_scan(tumour, read_image(files.files[sequence]).volume, sequence, name=files.mask.name)
+    return check_map_on_scan(tumour, read_scan(files, sequence).volume, sequence, name=files.mask.name)
 
 
 def _with_intervals(measured: Measurements, path: Path) -> Measurements:

@@ -144,11 +144,12 @@ def open_auxiliary(
 
 def _digest(files: Timepoint, config: PrepareConfig) -> bytes:
     """Of everything a pack is made of: the bytes of scans and label, what the label is called, and the preparation."""
-    from brats_seg.files.nifti import file_sha256  # noqa: PLC0415 - as for _pack
+    from brats_seg.files.load import scan_sha256  # noqa: PLC0415 - as for _pack
+    from brats_seg.files.nifti import file_sha256  # noqa: PLC0415
     from brats_seg.files.sidecar import read_schema_sidecar  # noqa: PLC0415
 
     parts = [f"pack {PACK_VERSION}", repr(config)]
-    parts += sorted(f"{sequence.value} {file_sha256(path)}" for sequence, path in files.files.items())
+    parts += sorted(f"{sequence.value} {scan_sha256(files, sequence)}" for sequence in files.files)
     if files.labels is not None:
         schema = read_schema_sidecar(files.labels)
         parts += [files.labels.name, file_sha256(files.labels), "" if schema is None else schema.name]

@@ -43,8 +43,8 @@ DESCRIPTIONS = {
 class Exam:
     """What the series of one exam share."""
 
-    patient: str = "P-17"
-    name: str = "Doe^Jane"
+    patient: str = "PAT-170017"
+    name: str = "Mustermann^Erika"
     date: str = "20240131"
     study: str = field(default_factory=generate_uid)
     frame_of_reference: str = field(default_factory=generate_uid)

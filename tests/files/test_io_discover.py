@@ -12,9 +12,10 @@ from nifti_files import study
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.files.find import check_study_id, find_studies, find_study, study_folders, study_from_files
+from brats_seg.files.find import find_studies, find_study, study_folders, study_from_files
 from brats_seg.files.name_words import CONTRAST, DERIVED, LABELS, MODEL_WORDS, NATIVE, SEQUENCE_WORDS
 from brats_seg.files.names import Role, read_name, read_names
+from brats_seg.files.study_id import check_study_id
 
 T1, T1CE, T2, FLAIR = SEQUENCES
 
@@ -295,9 +296,7 @@ def test_one_path_for_two_sequences(tmp_path: Path) -> None:
         (("readme.txt", "x/y.txt"), ("no NIfTI file", "readme.txt", "x/")),
         (("scan01.nii.gz", "pd.nii.gz"), ("no file name says", "scan01.nii.gz", "--t1ce")),
         (("c_seg.nii.gz",), ("no file name says", "c_seg.nii.gz")),
-        (("a.dcm", "b.dcm"), ("DICOM comes in a later version", "dcm2niix")),
-        (("series1/IM0001.dcm",), ("DICOM",)),
-        (("DICOMDIR",), ("DICOM",)),
+        (("a.dcm", "DICOMDIR"), ("no DICOM file", "a.dcm")),
         (("t1.nrrd", "t2.mha"), (".mha, .nrrd files", "Save them as .nii.gz")),
         (tuple(f"f{i:02}.nii.gz" for i in range(20)), ("and 8 more",)),
     ],

@@ -147,7 +147,7 @@ def test_empty_file(tmp_path: Path) -> None:
     [
         (b"hello", "ends inside the header"),
         (b"x" * 1000, "not a NIfTI file (.nii or .nii.gz)"),
-        (b"\0" * 128 + b"DICM" + b"\0" * 400, "dcm2niix"),
+        (b"\0" * 128 + b"DICM" + b"\0" * 400, "DICOM"),
         (b"NRRD0004" + b" " * 400, "NRRD"),
         (b"ObjectType = Image" + b" " * 400, "MetaImage"),
         (b"\x89HDF\r\n" + b" " * 400, "HDF5"),

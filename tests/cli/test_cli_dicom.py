@@ -1,0 +1,180 @@
+"""DICOM on the command line: an exam in the place of NIfTI files, and nothing of the patient in what comes out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from cli_studies import GRID, Outcome, entries, scan, texts, write_nifti
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "files"))
+
+from dicom_files import TIMES, Exam, datasets, write, write_study
+from hostile_dicom import KINDS
+
+from brats_seg.core.grid import Volume
+from brats_seg.core.study import SEQUENCES, MRSequence
+
+Cli = Callable[..., Outcome]
+SECRETS = (b"Mustermann", b"Jane", b"PAT-170017")
+
+
+def whole_numbers(sequence: MRSequence) -> Volume:
+    return Volume(np.rint(scan(sequence).data), GRID)
+
+
+@pytest.fixture(scope="module")
+def drawn_exam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DICOM exam of four sequences; not to be changed."""
+    return write_study(tmp_path_factory.mktemp("drawn") / "exam", {s: whole_numbers(s) for s in SEQUENCES})
+
+
+@pytest.fixture
+def exam(drawn_exam: Path, tmp_path: Path) -> Path:
+    """A DICOM exam of four sequences that a test may change."""
+    return Path(shutil.copytree(drawn_exam, tmp_path / "in" / "exam"))
+
+
+def set_attributes(folder: Path, **values: object) -> None:
+    for path in folder.rglob("IM*"):
+        image = pydicom.dcmread(path)
+        for name, value in values.items():
+            setattr(image, name, value)
+        image.save_as(path)
+
+
+def test_check_says_which_series_is_which_sequence_and_why(cli: Cli, exam: Path) -> None:
+    outcome = cli("check", exam)
+    assert outcome.code == 0
+    assert "T1CE   series 3" in outcome.out
+    assert "sure: description: t1 mprage sag km; TR 2000" in outcome.out
+    row = cli("check", exam, "--json").json["studies"][0]
+    assert row["files"] == {"t1": "series 2", "t1ce": "series 3", "t2": "series 4", "flair": "series 5"}
+    assert [series["used_as"] for series in row["series"]] == ["t1", "t1ce", "t2", "flair"]
+    assert row["series"][3]["confidence"] == "sure"
+    assert not any(secret.decode() in outcome.out + outcome.err for secret in SECRETS)
+
+
+def test_segment_gives_what_it_gives_for_the_same_scans_as_nifti(segment: Cli, exam: Path, out: Path) -> None:
+    case = exam.with_name("case")
+    for sequence in SEQUENCES:
+        volume = whole_numbers(sequence)
+        write_nifti(volume.data.astype(np.float32), volume.affine, case / f"case_{sequence.value}.nii.gz")
+    assert segment(exam, report=True).code == 0
+    assert segment(case).code == 0
+    one, other = (nib.load(out / name / f"{name}_dseg.nii.gz") for name in ("exam", "case"))
+    assert np.array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+    assert np.array_equal(one.affine, other.affine)
+    written = texts(out / "exam")
+    assert b"2024-01-31" in written["run.json"]
+    assert b"T1CE is series 3" in written["run.json"]
+    assert [name for name, content in written.items() if any(secret in content for secret in SECRETS)] == []
+
+
+def test_segment_resumes_a_dicom_study_wherever_its_files_lie(segment: Cli, exam: Path) -> None:
+    assert segment(exam, "--resume").code == 0
+    moved = exam.rename(exam.with_name("elsewhere"))
+    for number, path in enumerate(sorted(moved.rglob("IM*"))):
+        path.rename(moved / f"{number}.dcm")
+    assert "kept" in segment(moved, "--id", "exam", "--resume").out
+
+
+def test_open_series_stop_and_are_chosen_with_an_option(segment: Cli, cli: Cli, exam: Path, out: Path) -> None:
+    set_attributes(exam / "SE002", SeriesDescription="T1 BRAVO")
+    set_attributes(exam / "SE003", SeriesDescription="T1 BRAVO", ContrastBolusAgent="")
+    for command in (cli, segment):
+        outcome = command("check", exam) if command is cli else command(exam)
+        assert outcome.code == 3
+        assert "--sequence t1ce=2" in outcome.err
+    assert entries(out) == []
+    assert segment(exam, "--sequence", "t1=2", "--sequence", "t1ce=3").code == 0
+    assert cli("check", exam, "--sequence", "t1=2", "--sequence", "t1ce=none").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--sequence", "t1ce"), "t1ce=5"),
+        (("--sequence", "pd=5"), "t1ce=5"),
+        (("--sequence", "t1=2", "--sequence", "t1=3"), "twice"),
+    ],
+)
+def test_a_choice_of_series_that_is_none(cli: Cli, exam: Path, options: tuple[str, ...], word: str) -> None:
+    outcome = cli("check", exam, *options)
+    assert outcome.code == 2
+    assert word in outcome.err
+
+
+def test_a_choice_of_series_is_for_one_dicom_exam(cli: Cli, exam: Path, case: Path) -> None:
+    assert cli("check", case, "--sequence", "t1=2").code == 2
+    assert cli("check", exam, case, "--sequence", "t1=2").code == 2
+    assert "there are 2, 3, 4, 5" in cli("check", exam, "--sequence", "t1=9").err
+
+
+def test_several_exams_of_a_patient_are_studies_named_by_date(cli: Cli, exam: Path) -> None:
+    write_study(exam / "later", {s: whole_numbers(s) for s in SEQUENCES[:2]}, exam=Exam(date="20240501"))
+    found = [row["study"] for row in cli("check", exam, "--json").json["studies"]]
+    assert found == ["exam_2024-01-31", "exam_2024-05-01"]
+    write_study(exam / "again", {s: whole_numbers(s) for s in SEQUENCES[:2]}, exam=Exam(date="20240501"))
+    found = [row["study"] for row in cli("check", exam, "--json").json["studies"]]
+    assert found == ["exam_2024-01-31", "exam_2024-05-01_2", "exam_2024-05-01_3"]
+
+
+def test_dicom_patients_beside_nifti_patients_are_not_lost(cli: Cli, exam: Path, case: Path) -> None:
+    assert exam.parent == case.parent
+    assert sorted(row["study"] for row in cli("check", exam.parent, "--json").json["studies"]) == ["case", "exam"]
+
+
+def test_a_folder_called_like_its_patient_needs_an_id(cli: Cli, exam: Path) -> None:
+    named = exam.rename(exam.with_name("Mustermann_2024"))
+    outcome = cli("check", named)
+    assert outcome.code == 3
+    assert "--id" in outcome.err
+    assert cli("check", named, "--id", "case1").code == 0
+
+
+def test_an_archive_is_a_study(cli: Cli, exam: Path) -> None:
+    archive = shutil.make_archive(str(exam), "zip", exam)
+    assert cli("check", archive, "--json").json["studies"][0]["study"] == "exam"
+
+
+def test_track_dates_visits_by_their_exams(cli: Cli, model: Path, tmp_path: Path, out: Path) -> None:
+    patient = tmp_path / "P7"
+    for day, shift in (("20240201", 1), ("20240115", 0)):
+        scans = {s: Volume(whole_numbers(s).data + shift * (whole_numbers(s).data > 0), GRID) for s in SEQUENCES}
+        write_study(patient / f"x{shift}", scans, exam=Exam(date=day))
+    outcome = cli("track", patient, "-o", out, "--model", model, "--engine", "torch", "--no-report", "--json")
+    assert outcome.code == 0, outcome
+    assert [visit["visit"] for visit in outcome.json["patients"][0]["visits"]] == ["2024-01-15", "2024-02-01"]
+    assert [name for name, content in texts(out).items() if any(secret in content for secret in SECRETS)] == []
+
+
+def test_track_refuses_exams_without_a_date_and_one_exam_twice(cli: Cli, tmp_path: Path, exam: Path, out: Path) -> None:
+    set_attributes(exam, StudyDate="")
+    assert "Study Date" in cli("track", exam, "-o", out).err
+    set_attributes(exam, StudyDate="20240101")
+    images = datasets(whole_numbers(MRSequence.T1), Exam(date="20240301"), attributes=TIMES[MRSequence.T1])
+    write(images, exam / "second")
+    assert cli("track", exam, "-o", out, "--json").code in (3, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["cut_in_the_pixels", "two_patients", "missing_slice", "noise_for_jpeg_ls", "zip_bomb"]
+)
+def test_hostile_files_leave_nothing_behind(segment: Cli, tmp_path: Path, exam: Path, out: Path, name: str) -> None:
+    from hostile_dicom import sound_exam
+
+    make, word = KINDS[name]
+    place = sound_exam(tmp_path / "spoilt")
+    make(place)
+    outcome = segment(place)
+    assert outcome.code == 3
+    assert word in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert entries(out) == []
