@@ -1,0 +1,68 @@
+"""The two networks that find the brain in a head, with their card: ``weights/brain``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.errors import ModelError
+from brats_seg.models.card import BUILT_IN, file_sha256
+from brats_seg.models.engine import CompiledEngine
+
+Floats = NDArray[np.float32]
+Run = Callable[[Floats], Floats]
+
+FOLDER = BUILT_IN / "brain"
+CARD = "card.json"
+BOX, OUTLINE = "box.onnx", "brain.onnx"
+BOX_SIDE, OUTLINE_SIDE = 128, 256
+"""Voxels along each side of what the two networks were trained on."""
+
+
+@dataclass(frozen=True)
+class BrainNetworks:
+    """Both networks, opened.
+
+    Attributes:
+        box: ``(1, 128, 128, 128)`` float32 normalised intensities of the whole field of view to ``(2, …)`` shares of
+            background and brain.
+        outline: the same of ``(1, 256, 256, 256)``, the box around the brain.
+        version: as the card has it.
+        sha256: of both files by name.
+    """
+
+    box: Run
+    outline: Run
+    version: str
+    sha256: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``."""
+        return {"version": self.version, "sha256": dict(self.sha256)}
+
+
+def open_brain_networks() -> BrainNetworks:
+    """The networks that come with the package, on the CPU, calculating in single precision.
+
+    Raises:
+        ModelError: if a file is missing or altered.
+    """
+    try:
+        card = json.loads((FOLDER / CARD).read_text(encoding="utf-8"))
+        found = {name: file_sha256(FOLDER / name) for name in card["files"]}
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the networks for brain extraction cannot be read ({error}); install the package again"
+        ) from error
+    for name, sha256 in card["files"].items():
+        if found[name] != sha256:
+            raise ModelError(
+                f"{name} of the networks for brain extraction is damaged or altered; install the package again"
+            )
+    box, outline = (CompiledEngine(FOLDER / name).logits for name in (BOX, OUTLINE))
+    return BrainNetworks(box, outline, card["version"], found)

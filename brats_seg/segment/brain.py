@@ -1,0 +1,179 @@
+"""Brain extraction: which voxels of a scan with skull are brain.
+
+The method and the networks are deepbet's: one network sees the whole field of view and finds the box around the brain,
+the other one sees the box and finds the outline.
+
+Source: L. Fisch et al., deepbet: Fast brain extraction of T1-weighted MRI using convolutional neural networks,
+Comput Biol Med 2024;179:108845 (doi:10.1016/j.compbiomed.2024.108845).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Array, Grid, Volume
+from brats_seg.imaging.brain import solid
+from brats_seg.imaging.midplane import find_midplane
+from brats_seg.models.brain import BOX_SIDE, OUTLINE_SIDE, BrainNetworks
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+CLIP_QUANTILES = (0.005, 0.995)
+"""Of the whole field of view; what lies outside is clipped, as when the networks were trained."""
+
+MEAN, SPREAD = 0.449, 0.226
+"""Of the intensities that the networks were trained on."""
+
+BOX_MARGIN = 0.1
+"""Added to the brain's box on each side, as a share of its length."""
+
+MIN_LAYER_SHARE = 0.02
+"""A layer of the field of view belongs to the box where so much of it is brain."""
+
+BRAIN_ML = (300.0, 2200.0)
+"""A mask outside these holds no brain, or more than one. Whole brains measure 900 to 2000 ml; slabs less."""
+
+MIN_LARGEST_SHARE = 0.9
+"""The largest piece holds at least this share of what the network calls brain. Measured: 0.98 and more."""
+
+NECK_MM = 7.0
+MIN_BALL_ML = 0.25
+"""What comes loose from a brain when :data:`NECK_MM` are taken off its surface hung on a thin neck. Of an eye (a ball
+of 24 mm on its nerve) 0.5 ml remain. Measured on brains: at most 0.1 ml."""
+
+_STEP_MM = 2.0
+"""Outlines are judged on voxels about this far apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoundBrain:
+    """What the networks say of one scan.
+
+    Attributes:
+        probability: float32 in 0..1, on the scan's voxels stored along right, anterior, superior.
+        largest_share: share of its largest piece in all that is more probable than not.
+    """
+
+    probability: Volume
+    largest_share: float
+
+    @property
+    def mask(self) -> Mask:
+        """``(X, Y, Z)`` the largest piece of what is more probable than not, without holes."""
+        return solid(self.probability.data > 0.5)
+
+
+def find_brain(scan: Volume, networks: BrainNetworks) -> FoundBrain:
+    """Find the brain in a scan of a head.
+
+    Args:
+        scan: T1 with or without contrast by preference; the whole head, in any orientation.
+        networks: opened.
+
+    Raises:
+        InputError: if there is nothing like a brain in it.
+    """
+    ras = scan.to_ras()
+    data = np.asarray(ras.data, np.float32)
+    whole = _stretched(data, (BOX_SIDE,) * 3)
+    low, high = (float(v) for v in np.quantile(whole, CLIP_QUANTILES))
+    if not low < high:
+        raise InputError("the scan holds hardly more than a single value, so no brain can be found in it")
+    rough = _largest(networks.box(_normalised(whole, low, high)[None])[1] > 0.5)
+    box = _box_around(rough, data.shape)
+    if box is None:
+        raise InputError("nothing in the scan looks like a brain")
+    part = data[box]
+    shares = networks.outline(_normalised(_stretched(part, (OUTLINE_SIDE,) * 3), low, high)[None])[1]
+    probability = np.zeros(data.shape, np.float32)
+    probability[box] = _stretched(shares, part.shape)
+    likely = probability > 0.5
+    if not likely.any():
+        raise InputError("nothing in the scan looks like a brain")
+    share = float(_largest(likely).sum() / likely.sum())
+    return FoundBrain(ras.with_data(probability), share)
+
+
+def _stretched(data: Floats, shape: tuple[int, ...]) -> Floats:
+    """The array at another size, each voxel that of the nearest centre."""
+    places = [((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(shape, data.shape, strict=True)]
+    stretched: Floats = data[np.ix_(*places)]
+    return stretched
+
+
+def _normalised(data: Floats, low: float, high: float) -> Floats:
+    scaled: Floats = np.clip((data - np.float32(low)) / np.float32(high - low), 0, 1)
+    scaled -= scaled.mean(dtype=np.float64)
+    scaled *= SPREAD / max(float(scaled.std(dtype=np.float64)), 1e-6)
+    scaled += np.float32(MEAN)
+    return scaled
+
+
+def _largest(mask: Mask) -> Mask:
+    """The largest 26-connected component; an empty mask stays empty."""
+    labels: Array = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    sizes = np.bincount(labels.ravel(), minlength=2)
+    sizes[0] = 0
+    largest: Mask = labels == int(np.argmax(sizes))
+    return largest & mask
+
+
+def _box_around(rough: Mask, shape: tuple[int, ...]) -> Box | None:
+    """The box around a mask of the whole field of view and its margin, in voxels of ``shape``; None if it is empty."""
+    sides = []
+    for axis, size in enumerate(shape):
+        layers = rough.mean(axis=tuple(a for a in range(3) if a != axis))
+        filled = np.flatnonzero(layers > MIN_LAYER_SHARE)
+        if filled.size == 0:
+            return None
+        factor = size / rough.shape[axis]
+        first, stop = int(filled[0]), int(filled[-1]) + 1
+        centre = round(factor * (first + stop) / 2)
+        length = round(factor * (stop - first) * (1 + 2 * BOX_MARGIN))
+        sides.append(slice(max(int(centre - length / 2), 0), min(int(centre + length / 2), size)))
+    return sides[0], sides[1], sides[2]
+
+
+def check_brain(brain: Mask, grid: Grid, *, largest_share: float = 1.0) -> None:
+    """Refuse an outline that can be no brain.
+
+    Args:
+        brain: ``(X, Y, Z)``, one piece.
+        grid: of the mask; fine enough to judge an outline on.
+        largest_share: see :class:`FoundBrain`.
+
+    Raises:
+        InputError: saying what was measured.
+    """
+    size_ml = float(brain.sum()) * grid.voxel_ml
+    if not BRAIN_ML[0] <= size_ml <= BRAIN_ML[1]:
+        raise InputError(f"what was taken for brain measures {size_ml:.0f} ml; a brain has up to {BRAIN_ML[1]:.0f}")
+    if largest_share < MIN_LARGEST_SHARE:
+        raise InputError(f"what was taken for brain lies in pieces, the largest of which is {largest_share:.0%} of it")
+    if find_midplane(brain, grid) is None:
+        raise InputError("what was taken for brain is not the same on the left and on the right, as whole brains are")
+    ball_ml = _loose_ml(brain, grid)
+    if ball_ml > MIN_BALL_ML:
+        raise InputError(
+            f"what was taken for brain has a ball of {ball_ml:.1f} ml at a thin neck, without its outer "
+            f"{NECK_MM:.0f} mm, as of an eye"
+        )
+
+
+def _loose_ml(brain: Mask, grid: Grid) -> float:
+    """The largest piece but one that is left without the outer :data:`NECK_MM`."""
+    steps = [max(round(_STEP_MM / side), 1) for side in grid.spacing_mm]
+    spacing = [side * step for side, step in zip(grid.spacing_mm, steps, strict=True)]
+    coarse = np.pad(brain[tuple(slice(None, None, step) for step in steps)], 1)
+    core = ndimage.distance_transform_edt(coarse, sampling=spacing) > NECK_MM
+    labels: Array = cc3d.connected_components(core, connectivity=26)
+    sizes = np.sort(np.bincount(labels.ravel())[1:])
+    return float(sizes[-2] * np.prod(spacing) / 1000) if sizes.size > 1 else 0.0
