@@ -141,11 +141,10 @@ def _look(study: Study, row: dict[str, Any]) -> None:
             with_skull[sequence.title] = skull.evidence
     if with_skull:
         first = next(iter(with_skull.values()))
-        row["problems"].append(
-            f"{', '.join(with_skull)} {'does' if len(with_skull) == 1 else 'do'} not look skull-stripped ({first}). "
-            "Remove the skull first (for example with HD-BET or SynthStrip), or segment with --force."
+        row["warnings"].append(
+            f"{', '.join(with_skull)} {'shows' if len(with_skull) == 1 else 'show'} skull ({first}): segment will "
+            "align the sequences and extract the brain"
         )
-    if row["problems"]:
         return
     measured = check_where_placed(study)
     row["consistency"] = measured.to_dict()

@@ -19,6 +19,7 @@ from brats_seg.cli import (
     measure,
     models,
     phantom,
+    prepare,
     respond,
     segment,
     track,
@@ -27,7 +28,7 @@ from brats_seg.cli import (
 from brats_seg.cli.common import complain, flush, say
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, OutputError, UsageError, explained, lack
 
-COMMANDS = (segment, track, check, measure, respond, models, demo, phantom, train, crossval, evaluate, explore)
+COMMANDS = (segment, track, check, prepare, measure, respond, models, demo, phantom, train, crossval, evaluate, explore)
 
 EPILOG = """\
 first steps:

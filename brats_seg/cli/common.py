@@ -34,6 +34,7 @@ ALIASES: Mapping[MRSequence, tuple[str, ...]] = {
 
 STEP_WORDS: Mapping[str, str] = {
     "read": "reading the scans",
+    "extract": "looking for skull, and for the brain within",
     "prepare": "preparing",
     "coarse": "looking at the whole brain",
     "fine": "looking closer",
@@ -94,6 +95,26 @@ def add_sequence_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--id", metavar="NAME", help="name of the study in all outputs, free of personal data (default: folder's name)"
     )
+
+
+def add_brain_mask_option(parser: Any) -> None:
+    """``--brain-mask FILE``, to a parser or a group."""
+    parser.add_argument(
+        "--brain-mask",
+        type=Path,
+        metavar="FILE",
+        help="the brain of a study with skull, in the space of one of its scans, instead of finding it",
+    )
+
+
+def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]) -> None:
+    """Refuse a mask for several studies.
+
+    Raises:
+        UsageError: if there are.
+    """
+    if arguments.brain_mask is not None and len(studies) > 1:
+        raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
 
 
 def channel_order(text: str) -> tuple[MRSequence, ...]:

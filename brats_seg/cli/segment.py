@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import (
     Failures,
+    add_brain_mask_option,
     add_print_options,
     add_sequence_options,
     attempt,
+    check_brain_mask,
     complain,
     device_name_or_auto,
     failures_as_json,
@@ -65,7 +68,8 @@ def add_parser(subparsers: Any) -> None:
         "--engine", default="auto", choices=("auto", "openvino", "torch"), help="what runs the network (default: auto)"
     )
     how.add_argument("--tta", action="store_true", help="average with the mirrored study: twice the time, a bit better")
-    how.add_argument("--force", action="store_true", help="accept scans that do not look skull-stripped")
+    add_brain_mask_option(how)
+    how.add_argument("--force", action="store_true", help="take scans as they are, even if they seem to show skull")
     what = parser.add_argument_group("what is written")
     what.add_argument(
         "--labels",
@@ -95,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []
     _check_place(arguments, studies)
+    check_brain_mask(arguments, studies)
     if studies:
         with progress("starting", 2, hidden=arguments.quiet) as tick:
             tick("loading libraries")
@@ -148,6 +153,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         mirror=arguments.tta,
         report=not arguments.no_report,
         force=arguments.force,
+        brain_mask=arguments.brain_mask,
         exists="overwrite" if arguments.overwrite or arguments.resume else "refuse",
     )
 
@@ -216,6 +222,7 @@ def summary(result: Visit, *, seconds: float) -> dict[str, Any]:
         "volumes_ml": {row.region: round(row.volume_ml, 4) for row in measurements.volumes},
         "estimates": {row.region: row.note for row in measurements.volumes if row.note},
         "warnings": list(result.record.warnings),
+        "extraction": dict(result.record.preparation["extraction"]),
         "seconds": round(seconds, 2),
         "resumed": False,
     }
@@ -234,6 +241,7 @@ def describe(result: Visit, *, seconds: float, ignored: tuple[str, ...] = (), ve
     rows = [row for row in result.measurements.volumes if row.region in Region.__members__]
     found = "" if any(row.volume_ml > 0 for row in rows) else ", no tumour found"
     lines = [f"{name}: done in {seconds:.1f} s{found}"]
+    lines += _extraction_lines(record.preparation["extraction"], ignored)
     lines += [f"  warning: {warning}" for warning in record.warnings]
     lines += [volume_line(row) for row in rows]
     if verbose:
@@ -244,6 +252,22 @@ def describe(result: Visit, *, seconds: float, ignored: tuple[str, ...] = (), ve
         report = result.folder / f"{name}_report.html"
         lines.append(f"  report: {report}" if report.is_file() else f"  results: {result.folder}")
     return "\n".join(lines)
+
+
+def _extraction_lines(extraction: Mapping[str, Any], ignored: tuple[str, ...]) -> list[str]:
+    """Where the brain came from, and what mask could be taken instead; nothing where the scans were skull-stripped."""
+    from brats_seg.files.names import is_brain_mask
+
+    if not extraction:
+        return []
+    lines = [
+        f"  with skull: brain of {extraction['brain_ml']:.0f} ml taken from {extraction['source']}, sequences aligned; "
+        "see its outline in the report"
+    ]
+    masks = [name for name in ignored if is_brain_mask(name)] if extraction["networks"] else []
+    if masks:
+        lines.append(f"  not used: {', '.join(masks)}; --brain-mask FILE takes a mask instead of finding the brain")
+    return lines
 
 
 def volume_line(row: RegionVolume) -> str:

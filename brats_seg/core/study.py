@@ -197,6 +197,7 @@ class PreparationRecord:
         resampled: sequences that were on another grid and were interpolated once.
         intensity: by sequence, ``low, high`` (clipping) and ``mean, std`` (z-score) in the file's units.
         consistency: what was measured on whether the sequences belong together, plain values.
+        extraction: how the brain was taken out of the head, plain values; empty where the scans were skull-stripped.
         decisions: every automatic decision, in words.
         warnings: what the user should know, in words.
     """
@@ -207,6 +208,7 @@ class PreparationRecord:
     resampled: tuple[MRSequence, ...] = ()
     intensity: Mapping[MRSequence, Mapping[str, float]] = field(default_factory=dict)
     consistency: Mapping[str, Any] = field(default_factory=dict)
+    extraction: Mapping[str, Any] = field(default_factory=dict)
     decisions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -228,6 +230,7 @@ class PreparationRecord:
             "resampled": [s.value for s in self.resampled],
             "intensity": {s.value: dict(values) for s, values in self.intensity.items()},
             "consistency": dict(self.consistency),
+            "extraction": dict(self.extraction),
             "decisions": list(self.decisions),
             "warnings": list(self.warnings),
         }

@@ -280,6 +280,7 @@ class Visit:
         measurements: volumes, lesions and diameters.
         record: what produced them.
         images: the four sequences on the result's grid, for pictures.
+        brain: the brain that was found in the head, on the result's grid; None where the scans were skull-stripped.
         folder: where files were written, or None.
     """
 
@@ -287,4 +288,5 @@ class Visit:
     measurements: Measurements
     record: RunRecord
     images: Mapping[MRSequence, Volume] = field(default_factory=dict)
+    brain: Volume | None = None
     folder: Path | None = None

@@ -91,6 +91,12 @@ def stem(name: str) -> str:
     return name
 
 
+def is_brain_mask(name: str) -> bool:
+    """Whether a file's name calls it a mask of the brain, as ``case_t1_brainmask`` and HD-BET's ``case_mask`` do."""
+    text = fold(stem(name))
+    return "mask" in text and not any(word in text for word in ("tumor", "tumour", "lesion", "seg"))
+
+
 def read_names(names: Sequence[str]) -> dict[str, NameReading]:
     """What each NIfTI name of one folder says.
 

@@ -48,6 +48,7 @@ __all__ = [
     "write_label_map",
     "write_lesions_csv",
     "write_lesions_json",
+    "write_mask",
     "write_probabilities",
     "write_probseg_sidecar",
     "write_run",
@@ -94,6 +95,17 @@ def write_volume(volume: Volume, path: Path) -> None:
     header = _header(volume.grid, np.dtype("<f4"), volume.grid.shape, None)
     values = np.ascontiguousarray(volume.data.astype("<f4", copy=False).T)
     _write_gzip(path, header, [values], level=1, strategy=zlib.Z_DEFAULT_STRATEGY)
+
+
+def write_mask(mask: Volume, path: Path) -> None:
+    """A mask as uint8 NIfTI: 1 inside, 0 outside.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    header = _header(mask.grid, np.dtype(np.uint8), mask.grid.shape, None)
+    values = np.ascontiguousarray(mask.data.astype(np.uint8).T)
+    _write_gzip(path, header, [values], level=6, strategy=zlib.Z_DEFAULT_STRATEGY)
 
 
 def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: SpatialForms | None = None) -> None:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Volume
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, Study
 from brats_seg.imaging.boxes import bounding_box
 
 Mask = NDArray[np.bool_]
@@ -285,6 +285,25 @@ def check_skull_stripped(volume: Volume, sequence: MRSequence) -> SkullCheck:
     limits = f"a brain has up to {MAX_BRAIN_ML:.0f} ml and {most:.0%}"
     is_stripped = size_ml <= MAX_BRAIN_ML and dark <= most
     return SkullCheck(is_stripped, words if is_stripped else f"{words}; {limits}")
+
+
+def with_skull(study: Study) -> dict[MRSequence, str]:
+    """Sequences that show more than the brain, with what was measured.
+
+    Raises:
+        InputError: if a scan holds a single value.
+    """
+    found = {}
+    for sequence in study.present:
+        data = study.images[sequence].data
+        if data.min() == data.max():
+            raise InputError(
+                f"{sequence.title} of {study.id} holds a single value, {data.min():g}; is the file damaged?"
+            )
+        check = check_skull_stripped(study.images[sequence], sequence)
+        if not check.is_stripped:
+            found[sequence] = check.evidence
+    return found
 
 
 def _thin(volume: Volume) -> Volume:

@@ -377,6 +377,8 @@ def check_registration(
     fixed: MRSequence | str,
     moving_grid: Grid,
     fixed_grid: Grid,
+    *,
+    min_overlap: float = MIN_OVERLAP,
 ) -> None:
     """Refuse a registration that did not find a head in both images.
 
@@ -390,6 +392,7 @@ def check_registration(
         fixed: name of the fixed image.
         moving_grid: grid of the moving image.
         fixed_grid: grid of the fixed image.
+        min_overlap: 0 for a brain and a head with skull, whose outlines say nothing.
 
     Raises:
         InputError: naming both images, with the values and what to do.
@@ -399,10 +402,10 @@ def check_registration(
     advice = f"Are both from the same visit, and whole? Look at them, or give another file for {names[0]}"
     if isinstance(moving, MRSequence):
         advice += f" with --{moving.value} FILE"
-    if record.overlap < MIN_OVERLAP:
+    if record.overlap < min_overlap:
         raise InputError(
             f"{names[0]} and {names[1]} overlap only {max(record.overlap, 0):.0%} of the head after registration; "
-            f"{MIN_OVERLAP:.0%} is the least (grids {sizes}). {advice}."
+            f"{min_overlap:.0%} is the least (grids {sizes}). {advice}."
         )
     if record.mutual_information < MIN_MUTUAL_INFORMATION:
         raise InputError(

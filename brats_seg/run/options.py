@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import UsageError
@@ -10,7 +12,7 @@ from brats_seg.core.study import MRSequence
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.models.card import DEFAULT_MODEL
 
-STEPS = ("read", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
+STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
 """Names of the steps of :func:`~brats_seg.run.segment_study`, in order; keys of the timings."""
 
 
@@ -30,7 +32,8 @@ class SegmentOptions:
         reference: sequence on whose grid results are written; None takes T1CE, FLAIR, T2, T1 in that order.
         mirror: average with the prediction of the mirrored study (``--tta``).
         report: write the HTML report and the overlay picture.
-        force: accept scans that do not look skull-stripped.
+        force: take scans that do not look skull-stripped as they are.
+        brain_mask: file with the brain of a study that has its skull, instead of finding it.
         exists: what to do where results exist already.
     """
 
@@ -42,6 +45,7 @@ class SegmentOptions:
     mirror: bool = False
     report: bool = True
     force: bool = False
+    brain_mask: Path | None = None
     exists: ExistsPolicy = "refuse"
 
     def __post_init__(self) -> None:
@@ -58,4 +62,7 @@ class SegmentOptions:
             "mirror": self.mirror,
             "report": self.report,
             "force": self.force,
+            "brain_mask": hashlib.sha256(self.brain_mask.read_bytes()).hexdigest()
+            if self.brain_mask is not None
+            else None,
         }

@@ -10,8 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import brats_seg
 from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
+from brats_seg.core.grid import Volume
 from brats_seg.core.regions import schema_named
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
@@ -22,17 +25,21 @@ from brats_seg.files.output import OutputFolder, file_hashes, finished, read_run
 from brats_seg.files.scan_date import scan_date
 from brats_seg.files.study_id import check_study_id
 from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
+from brats_seg.imaging.brain import with_skull
 from brats_seg.imaging.likeness import fingerprints, same_head
 from brats_seg.imaging.midplane import find_midplane
+from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import code_fingerprint, model_summary, peak_memory_mib, versions
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
+from brats_seg.run.prepare import strip_study
 from brats_seg.segment.memory import require_memory
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
-from brats_seg.segment.prepare import images_on_reference, prepare
+from brats_seg.segment.prepare import images_on_reference, prepare, prepare_stripped
+from brats_seg.segment.strip import StrippedStudy
 from brats_seg.volumetrics.intervals import IntervalModel
 from brats_seg.volumetrics.measure import measure_segmentation
 
@@ -139,14 +146,23 @@ def _compute(
     require_memory(_PREPARED_BYTES * sum(image.data.size for image in study.images.values()))
     predictor = predictor or open_predictor(options)
     card = predictor.bundle.card
+    config = prepare_config(card.prepare)
+    with run.step("extract"):
+        heads = with_skull(study)
+        is_taken = options.force and options.brain_mask is None
+        stripped = None if is_taken else strip_study(study, heads, brain_mask=options.brain_mask)
     with run.step("prepare"):
-        prepared = prepare(study, config=prepare_config(card.prepare), force=options.force)
+        if stripped is None:
+            prepared = prepare(study, config=config, force=options.force, heads=heads)
+        else:
+            prepared = prepare_stripped(stripped, config=config)
     prediction = predictor.predict(prepared, tick=run.tick)
     run.timings_s.update(prediction.timings_s)
     with run.step("restore"):
         found = segment(prediction.probabilities, prepared, schema_named(options.labels), card.postprocess)
         segmentation = replace(found.segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
         images = images_on_reference(study, prepared.record)
+        brain = None if stripped is None else _on_native(stripped)
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
         measured = measure_segmentation(segmentation, intervals=intervals)
@@ -177,7 +193,12 @@ def _compute(
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
         scan_date=measurements.scan_date,
     )
-    return Visit(segmentation, measurements, record, images), predictor.bundle
+    return Visit(segmentation, measurements, record, images, brain), predictor.bundle
+
+
+def _on_native(stripped: StrippedStudy) -> Volume:
+    """The brain on the grid results are written on."""
+    return resample(Volume(stripped.brain.astype(np.uint8), stripped.grid), stripped.native, order="nearest")
 
 
 def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:

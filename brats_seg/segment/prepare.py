@@ -29,14 +29,15 @@ from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import (
     background_value,
     brain_mask,
-    check_skull_stripped,
     foreground,
     measure_background,
+    with_skull,
 )
 from brats_seg.imaging.consistency import check_consistency
 from brats_seg.imaging.placing import coincides, place_by_header
 from brats_seg.imaging.register import check_registration, register_rigid, resample
 from brats_seg.imaging.settings import PrepareConfig
+from brats_seg.segment.strip import StrippedStudy
 
 SPACING_TOLERANCE = 0.01
 """Voxels within 1 % of a millimetre are used as they are: resampling would cost more than it mends."""
@@ -53,13 +54,20 @@ USUAL_TAIL = 4.0
 """Where they do not, this many distances stand for the percentile, as in most scans."""
 
 
-def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = False) -> PreparedStudy:
+def prepare(
+    study: Study,
+    *,
+    config: PrepareConfig | None = None,
+    force: bool = False,
+    heads: Mapping[MRSequence, str] | None = None,
+) -> PreparedStudy:
     """Turn a study into network input, with a record that leads back.
 
     Args:
         study: one to four sequences.
         config: settings of the model that will see the result.
         force: accept scans that do not look skull-stripped, with a warning.
+        heads: what :func:`~brats_seg.imaging.brain.with_skull` said, where it was asked before.
 
     Returns:
         ``(4, X, Y, Z)`` z-scores on a RAS grid; sequences that are missing are 0.
@@ -67,10 +75,28 @@ def prepare(study: Study, *, config: PrepareConfig | None = None, force: bool = 
     Raises:
         InputError: if a scan is not skull-stripped, a registration failed, or no brain is found.
     """
-    config = config or PrepareConfig()
-    decisions: list[str] = []
     warnings: list[str] = list(study.notes)
-    _check_skull(study, force=force, warnings=warnings)
+    _refuse_skull(study, with_skull(study) if heads is None else heads, force=force, warnings=warnings)
+    return _prepared(study, config or PrepareConfig(), warnings)
+
+
+def prepare_stripped(stripped: StrippedStudy, *, config: PrepareConfig | None = None) -> PreparedStudy:
+    """Turn a study whose skull was taken away here into network input; the record leads back to the head's own grid."""
+    prepared = _prepared(stripped.study, config or PrepareConfig(), list(stripped.study.notes))
+    reference = stripped.study.reference_sequence
+    record = replace(
+        prepared.record,
+        native=stripped.native,
+        registrations=stripped.registrations,
+        resampled=tuple(sequence for sequence in stripped.study.present if sequence is not reference),
+        extraction=stripped.to_dict(),
+        decisions=(*stripped.decisions, *prepared.record.decisions),
+    )
+    return replace(prepared, record=record)
+
+
+def _prepared(study: Study, config: PrepareConfig, warnings: list[str]) -> PreparedStudy:
+    decisions: list[str] = []
     native = study.reference_volume.grid
     study, backgrounds = _shift_background(study, decisions)
     target = _to_spacing(study.reference_volume, config, decisions)
@@ -122,22 +148,14 @@ def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSeque
     return images
 
 
-def _check_skull(study: Study, *, force: bool, warnings: list[str]) -> None:
-    for sequence in study.present:
-        data = study.images[sequence].data
-        if data.min() == data.max():
-            raise InputError(
-                f"{sequence.title} of {study.id} holds a single value, {data.min():g}; is the file damaged?"
-            )
-        check = check_skull_stripped(study.images[sequence], sequence)
-        if check.is_stripped:
-            continue
+def _refuse_skull(study: Study, heads: Mapping[MRSequence, str], *, force: bool, warnings: list[str]) -> None:
+    for sequence, evidence in heads.items():
         if not force:
             raise InputError(
-                f"{sequence.title} of {study.id} does not look skull-stripped ({check.evidence}). The network knows "
-                "brains only. Remove the skull first (for example with HD-BET or SynthStrip), or pass --force."
+                f"{sequence.title} of {study.id} does not look skull-stripped ({evidence}). The network knows brains "
+                "only. Take the skull away first with brats-seg prepare, or pass --force."
             )
-        warnings.append(f"{sequence.title} does not look skull-stripped ({check.evidence}); --force was given")
+        warnings.append(f"{sequence.title} does not look skull-stripped ({evidence}); --force was given")
 
 
 def _shift_background(study: Study, decisions: list[str]) -> tuple[Study, dict[MRSequence, float]]:

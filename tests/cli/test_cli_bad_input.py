@@ -428,21 +428,28 @@ def test_too_little_brain(segment, tmp_path: Path, out: Path) -> None:
     assert entries(out) == []
 
 
-def test_scan_with_skull_is_refused_unless_forced(segment, cli, case: Path, out: Path) -> None:
+def test_a_skull_around_no_brain_is_refused_unless_forced(segment, cli, case: Path, out: Path) -> None:
     points = GRID.to_world(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
     radius = np.linalg.norm(points / (50, 55, 48), axis=-1)
     scalp = 300.0 * ((radius < 1) & (radius > 0.9))  # bone between it and the brain gives no signal
     noise = np.random.default_rng(3).uniform(0, 10, GRID.shape)
     for sequence in SEQUENCES:
         change(case / f"case_{sequence.value}.nii.gz", lambda d: (d + scalp + noise).astype(np.float32))
-    refused(segment(case), 3, "skull-stripped", "--force")
+    refused(segment(case), 3, "no brain", "--brain-mask")
     assert entries(out) == []
     outcome = cli("check", case)
-    assert outcome.code == 3
-    assert outcome.err.count("\n") == 1
+    assert outcome.code == 0
+    assert "skull" in outcome.out
     forced = segment(case, "--force")
     assert forced.code == 0
     assert "--force was given" in forced.out
+
+
+def test_a_brain_mask_that_does_not_fit(segment, case: Path, out: Path, tmp_path: Path) -> None:
+    scan = case / "case_t1.nii.gz"
+    refused(segment(case, "--brain-mask", scan), 3, "skull-stripped already")
+    refused(segment(case, case, "--brain-mask", scan), 2, "named twice")
+    assert entries(out) == []
 
 
 def test_reference_that_is_missing(segment, tmp_path: Path, out: Path) -> None:

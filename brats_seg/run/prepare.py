@@ -1,0 +1,160 @@
+"""Scans as they come, aligned and without skull: for ``segment``, or written for any other tool."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brats_seg.core.errors import InputError, OutputError
+from brats_seg.core.grid import Volume
+from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.core.visit import RunRecord
+from brats_seg.files.load import load_study
+from brats_seg.files.nifti import read_label_map
+from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
+from brats_seg.files.study_id import check_study_id
+from brats_seg.files.write import write_json, write_mask, write_run, write_volume
+from brats_seg.imaging.brain import with_skull
+from brats_seg.models.brain import open_brain_networks
+from brats_seg.models.record import peak_memory_mib, versions
+from brats_seg.segment.strip import StrippedStudy, strip
+
+Tick = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PreparedFiles:
+    """What :func:`prepare_study` wrote.
+
+    Attributes:
+        stripped: the study.
+        record: what produced it.
+        folder: where the files lie.
+    """
+
+    stripped: StrippedStudy
+    record: RunRecord
+    folder: Path
+
+
+def read_brain_mask(path: Path) -> Volume:
+    """A mask of the brain.
+
+    Raises:
+        InputError: if the file cannot be read, or holds more than one number beside 0.
+    """
+    mask = read_label_map(path)
+    values = np.unique(mask.data)
+    if len(values) != 2 or values[0] != 0:
+        found = ", ".join(str(value) for value in values[:6])
+        raise InputError(f"{path.name} is no brain mask: it holds the values {found}, and a mask 0 and one more")
+    return mask
+
+
+def strip_study(
+    study: Study, heads: Mapping[MRSequence, str], *, brain_mask: Path | None = None
+) -> StrippedStudy | None:
+    """The study aligned and without skull; None where every scan is skull-stripped already.
+
+    Args:
+        study: as it was read.
+        heads: of :func:`~brats_seg.imaging.brain.with_skull`.
+        brain_mask: file with the brain, in the space of one of the scans.
+
+    Raises:
+        InputError: if the mask is none or not needed, no brain is found, or the sequences cannot be aligned.
+    """
+    if heads:
+        mask = read_brain_mask(brain_mask) if brain_mask is not None else None
+        return strip(study, heads, open_brain_networks, mask=mask)
+    if brain_mask is not None:
+        raise InputError(f"the scans of {study.id} are skull-stripped already; leave --brain-mask away")
+    return None
+
+
+def prepare_study(
+    files: Timepoint,
+    output: Path,
+    *,
+    reference: MRSequence | None = None,
+    brain_mask: Path | None = None,
+    exists: ExistsPolicy = "refuse",
+    tick: Tick | None = None,
+) -> PreparedFiles:
+    """Write a study's sequences on one grid of 1 mm, without skull, to ``output/<id>``.
+
+    Args:
+        files: the study.
+        output: folder that gets a folder ``<id>``.
+        reference: sequence in whose space the others are laid; None takes T1CE, FLAIR, T2, T1 in that order.
+        brain_mask: as in :func:`strip_study`.
+        exists: what to do where there is a result already.
+        tick: called with the name of each step before it runs.
+
+    Raises:
+        BratsSegError: the family of :mod:`brats_seg.core.errors`; nothing is left half-written.
+    """
+    tick = tick or (lambda _: None)
+    began = time.perf_counter()
+    check_study_id(files.id)
+    final = (output / files.id).resolve()
+    if any(final in path.resolve().parents for path in files.files.values()):
+        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
+    with OutputFolder(final, exists=exists) as folder:
+        tick("read")
+        study = load_study(files, reference=reference)
+        tick("extract")
+        stripped = strip_study(study, with_skull(study), brain_mask=brain_mask)
+        if stripped is None:
+            raise InputError(f"the scans of {study.id} are skull-stripped already: segment takes them as they are")
+        tick("write")
+        _write(stripped, folder.path)
+        record = RunRecord(
+            study_id=study.id,
+            versions=versions(),
+            inputs={
+                s.value: {"sha256": study.sha256[s], "grid": study.images[s].grid.describe()} for s in study.present
+            },
+            preparation=stripped.to_dict(),
+            settings={"reference": reference.value if reference else "auto"},
+            timings_s={"all": round(time.perf_counter() - began, 3)},
+            peak_memory_mib=peak_memory_mib(),
+            decisions=stripped.decisions,
+            warnings=(*(str(entry) for entry in stripped.consistency.found), *study.notes),
+            outputs=file_hashes(folder.path),
+            made=datetime.now().astimezone().isoformat(timespec="seconds"),
+        )
+        write_run(record, folder.path / "run.json")
+    return PreparedFiles(stripped, record, output / files.id)
+
+
+def _write(stripped: StrippedStudy, folder: Path) -> None:
+    name = stripped.study.id
+    for sequence, volume in stripped.study.images.items():
+        write_volume(volume, folder / f"{name}_{sequence.value}.nii.gz")
+    write_mask(Volume(stripped.brain, stripped.grid), folder / f"{name}_brainmask.nii.gz")
+    write_json(transforms(stripped), folder / f"{name}_transforms.json")
+
+
+def transforms(stripped: StrippedStudy) -> dict[str, Any]:
+    """The way from the files written to each scan and back, as plain values: 4x4 matrices in RAS+ millimetres."""
+    ways: dict[str, Any] = {}
+    for sequence in stripped.study.present:
+        found = stripped.registrations.get(sequence)
+        matrix = np.eye(4) if found is None else found.matrix
+        ways[sequence.value] = {
+            "to_scan": matrix.tolist(),
+            "from_scan": np.linalg.inv(matrix).tolist(),
+            "quality": None if found is None else {k: v for k, v in found.to_dict().items() if k != "matrix"},
+        }
+    return {
+        "units": "4x4 matrices, RAS+ millimetres to RAS+ millimetres; to_scan: from these files to the scan",
+        "reference": stripped.study.reference_sequence.value,
+        "sequences": ways,
+    }

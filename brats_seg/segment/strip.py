@@ -1,0 +1,272 @@
+"""From scans of a head as they come, with skull and each on its own grid, to the brain alone on one grid.
+
+The brain is found once, in the sequence that is best for it, and carried to the others by rigid registration. Every
+sequence is interpolated once, onto voxels of 1 mm along the reference's own axes: what comes out is a study like those
+of BraTS, but in the patient's own pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.study import MRSequence, RegistrationRecord, Study
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.brain import brain_mask, solid
+from brats_seg.imaging.consistency import Consistency, check_consistency
+from brats_seg.imaging.register import MIN_OVERLAP, check_registration, register_rigid, resample
+from brats_seg.models.brain import BrainNetworks
+from brats_seg.segment.brain import check_brain, find_brain
+from brats_seg.segment.rim import tumour_at_rim
+
+Mask = NDArray[np.bool_]
+
+EXTRACTED_FROM = (MRSequence.T1CE, MRSequence.T1)
+"""Sequences the networks know, the preferred one first: the reference mostly, so that nothing has to be carried."""
+
+OTHERWISE = (MRSequence.FLAIR, MRSequence.T2)
+
+THICKER = 1.5
+"""A sequence is passed over for one whose thickest side of a voxel is so many times shorter."""
+
+SPACING_MM = 1.0
+SPACING_TOLERANCE = 0.01
+"""Voxels within 1 % of a millimetre stay as they are."""
+
+NEAR_BRAIN_MM = 8.0
+"""Registration compares the brain and so much around it: jaw, neck and skin move between sequences."""
+
+MARGIN_MM = 12.0
+"""Kept around the brain."""
+
+MISPLACED = frozenset({"other", "mirrored", "shifted"})
+"""What a registered sequence is refused for, of the kinds of :class:`~brats_seg.imaging.consistency.Inconsistency`."""
+
+
+@dataclass(frozen=True, eq=False)
+class StrippedStudy:
+    """A study without skull, and the way back.
+
+    Attributes:
+        study: every sequence on one grid, 0 outside the brain.
+        brain: ``(X, Y, Z)`` of that grid.
+        native: grid of the reference as it was scanned.
+        source: how the brain was found, in words.
+        networks: which ones found it, as plain values; empty where the mask was there already.
+        registrations: by sequence; the reference's world to that of the sequence.
+        consistency: of the sequences inside the brain.
+        rim_ml: tumour beside the outline that was added to it.
+        decisions: in words.
+    """
+
+    study: Study
+    brain: Mask
+    native: Grid
+    source: str
+    networks: Mapping[str, Any]
+    registrations: Mapping[MRSequence, RegistrationRecord]
+    consistency: Consistency
+    rim_ml: float
+    decisions: tuple[str, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """The one grid."""
+        return self.study.reference_volume.grid
+
+    @property
+    def brain_ml(self) -> float:
+        """Volume of the brain."""
+        return float(self.brain.sum()) * self.grid.voxel_ml
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``run.json``; matrices are with the registrations."""
+        return {
+            "source": self.source,
+            "networks": dict(self.networks),
+            "brain_ml": round(self.brain_ml, 1),
+            "rim_ml": round(self.rim_ml, 2),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Outline:
+    """A brain mask as it came: shares in 0..1 and the sequence in whose space they lie."""
+
+    shares: Volume
+    space: MRSequence
+    words: str
+    networks: Mapping[str, Any]
+
+
+def strip(
+    study: Study,
+    heads: Mapping[MRSequence, str],
+    networks: Callable[[], BrainNetworks],
+    *,
+    mask: Volume | None = None,
+) -> StrippedStudy:
+    """Lay the sequences on one another and take everything but the brain away.
+
+    Args:
+        study: one to four sequences, with skull, each on its own grid.
+        heads: of :func:`~brats_seg.imaging.brain.with_skull`; not empty.
+        networks: opens what finds a brain; called only where no mask is there.
+        mask: of the brain, in the space of one of the sequences.
+
+    Raises:
+        InputError: if no brain was found, what was found is none, or sequences could not be laid on one another.
+    """
+    reference = study.reference_volume
+    decisions: list[str] = []
+    outline = _outline(study, heads, networks, mask, decisions)
+    registrations = _register(study, heads, outline, decisions)
+    grid = _fine_grid(reference.grid)
+    through = registrations[outline.space].matrix if outline.space in registrations else None
+    brain = solid(resample(outline.shares, grid, matrix=through, fill=0.0).data > 0.5)
+    grid, brain = _cropped(grid, brain)
+    images = {
+        sequence: resample(
+            study.images[sequence],
+            grid,
+            matrix=registrations[sequence].matrix if sequence in registrations else None,
+            fill=0.0,
+        )
+        for sequence in study.present
+    }
+    added = tumour_at_rim(brain, images)
+    rim_ml = float(added.sum()) * grid.voxel_ml
+    if rim_ml > 0:
+        brain = brain | added
+        decisions.append(f"{rim_ml:.1f} ml beside the brain's outline look like tumour and were kept")
+    stripped = {s: v.with_data(np.where(brain, v.data, np.float32(0))) for s, v in images.items()}
+    consistency = check_consistency(stripped, brain)
+    for entry in consistency.found:
+        if entry.kind in MISPLACED:
+            raise InputError(f"{study.id}: after registration {entry.text}")
+    return StrippedStudy(
+        study=replace(study, images=stripped),
+        brain=brain,
+        native=reference.grid,
+        source=outline.words,
+        networks=outline.networks,
+        registrations=registrations,
+        consistency=consistency,
+        rim_ml=rim_ml,
+        decisions=tuple(decisions),
+    )
+
+
+def _outline(
+    study: Study,
+    heads: Mapping[MRSequence, str],
+    networks: Callable[[], BrainNetworks],
+    mask: Volume | None,
+    decisions: list[str],
+) -> _Outline:
+    """The mask that was given, of a sequence that is stripped, or found by the networks; the first there is."""
+    if mask is not None:
+        space = next((s for s in study.present if study.images[s].grid.same_as(mask.grid)), study.reference_sequence)
+        given = solid(mask.data != 0)
+        check_brain(given, mask.grid)
+        shares = mask.with_data(given.astype(np.float32))
+        return _Outline(shares, space, f"the mask given, in the space of {space.title}", {})
+    stripped = [sequence for sequence in study.present if sequence not in heads]
+    if stripped:
+        space = study.reference_sequence if study.reference_sequence in stripped else stripped[0]
+        image = study.images[space]
+        shares = image.with_data(brain_mask({space: image}).astype(np.float32))
+        return _Outline(shares, space, f"{space.title}, which is skull-stripped", {})
+    opened = networks()
+    refused = []
+    for sequence in _by_fitness(study):
+        try:
+            found = find_brain(study.images[sequence], opened)
+            check_brain(found.mask, found.probability.grid, largest_share=found.largest_share)
+        except InputError as error:
+            refused.append(f"{sequence.title}: {error}")
+            continue
+        decisions += [f"not taken for brain extraction: {words}" for words in refused]
+        return _Outline(found.probability, sequence, f"{sequence.title} by {opened.version}", opened.to_dict())
+    raise InputError(
+        f"no brain was found in {study.id}. {'. '.join(refused)}. Give a mask of your own with --brain-mask FILE."
+    )
+
+
+def _by_fitness(study: Study) -> list[MRSequence]:
+    """Sequences to find the brain in, the best first: those the networks know, unless another is much thinner."""
+    known = [s for s in EXTRACTED_FROM if s in study.images] or [s for s in OTHERWISE if s in study.images]
+    thickness = {s: max(study.images[s].grid.spacing_mm) for s in known}
+    return sorted(known, key=lambda s: thickness[s] >= THICKER * min(thickness.values()))
+
+
+def _register(
+    study: Study, heads: Mapping[MRSequence, str], outline: _Outline, decisions: list[str]
+) -> dict[MRSequence, RegistrationRecord]:
+    """Every sequence to the reference: first that of the brain, by heads, then the others by what lies near it."""
+    reference = study.reference_volume
+    registrations: dict[MRSequence, RegistrationRecord] = {}
+    near: Mask | None = None
+    order = sorted(study.present, key=lambda s: s is not outline.space)
+    for sequence in order:
+        if sequence is not study.reference_sequence:
+            volume = study.images[sequence]
+            found = register_rigid(volume, reference, fixed_mask=near, trust_header=True)
+            alike = (sequence in heads) == (study.reference_sequence in heads)
+            check_registration(
+                found,
+                sequence,
+                study.reference_sequence,
+                volume.grid,
+                reference.grid,
+                min_overlap=MIN_OVERLAP if alike else 0.0,
+            )
+            registrations[sequence] = found
+            decisions.append(
+                f"{sequence.title} ({volume.grid.describe()}) laid on {study.reference_sequence.title}: moved "
+                f"{found.translation_mm:.1f} mm, turned {found.rotation_deg:.1f} degrees, mutual information "
+                f"{found.mutual_information:.2f} nats"
+            )
+        if sequence is outline.space:
+            through = registrations[sequence].matrix if sequence in registrations else None
+            near = _grown(resample(outline.shares, reference.grid, matrix=through, fill=0.0))
+    return registrations
+
+
+def _grown(shares: Volume) -> Mask:
+    """What is brain or lies within :data:`NEAR_BRAIN_MM` of it."""
+    outside: Mask = shares.data <= 0.5
+    if outside.all():
+        raise InputError("the brain mask lies outside the scans. Is it of this visit?")
+    grown: Mask = ndimage.distance_transform_edt(outside, sampling=shares.grid.spacing_mm) <= NEAR_BRAIN_MM
+    return grown
+
+
+def _fine_grid(reference: Grid) -> Grid:
+    """Voxels of :data:`SPACING_MM` along the reference's axes, stored right, anterior, superior; same field of view."""
+    ras = Volume(np.broadcast_to(np.zeros((), np.uint8), reference.shape), reference).to_ras().grid
+    spacing = np.array(ras.spacing_mm)
+    if np.abs(spacing / SPACING_MM - 1).max() <= SPACING_TOLERANCE:
+        return ras
+    step = SPACING_MM / spacing
+    scale = np.diag([*step, 1.0])
+    scale[:3, 3] = (step - 1) / 2
+    x, y, z = np.maximum(np.ceil(np.array(ras.extent_mm) / SPACING_MM - SPACING_TOLERANCE), 1).astype(int).tolist()
+    return Grid((x, y, z), ras.affine @ scale)
+
+
+def _cropped(grid: Grid, brain: Mask) -> tuple[Grid, Mask]:
+    """Both cut to the brain's box and its margin."""
+    box = bounding_box(brain, margin=round(MARGIN_MM / SPACING_MM))
+    if box is None:
+        raise InputError("nothing of the brain is left on the reference. Do the scans show the same part of the head?")
+    (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
+    part = Volume(brain, grid).crop((a, c, e), (b, d, f))
+    return part.grid, part.data

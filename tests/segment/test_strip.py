@@ -1,0 +1,122 @@
+"""From a head as it was scanned to an aligned brain, and back to the head's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from heads_with_skull import TUMOUR_MM, brain_of, head, head_grid, moved, with_images
+
+from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Volume, apply_affine
+from brats_seg.core.study import MRSequence, Study
+from brats_seg.imaging.brain import with_skull
+from brats_seg.imaging.settings import PrepareConfig
+from brats_seg.models.brain import BrainNetworks, open_brain_networks
+from brats_seg.segment.prepare import prepare_stripped
+from brats_seg.segment.rim import tumour_at_rim
+from brats_seg.segment.strip import strip
+
+T1, T1CE, T2, FLAIR = MRSequence
+LEVEL = PrepareConfig(spacing_mm=1.0, divisor=8)
+
+
+def motion(degrees: float, shift_mm: tuple[float, float, float]) -> np.ndarray:
+    """A turn about the patient's long axis and a shift, RAS+ millimetres."""
+    angle = np.radians(degrees)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix[:3, 3] = shift_mm
+    return matrix
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return head()
+
+
+@pytest.fixture(scope="module")
+def mask() -> Volume:
+    grid = head_grid()
+    return Volume(brain_of(grid).astype(np.uint8), grid)
+
+
+def no_networks() -> BrainNetworks:
+    raise AssertionError("a mask is there, so no network is needed")
+
+
+def test_a_moved_sequence_comes_back_and_the_result_lies_on_the_head(study: Study) -> None:
+    to_flair = motion(15, (8, -12, 20))
+    scans = with_images(study, {FLAIR: moved(study.images[FLAIR], to_flair)})
+    heads = with_skull(scans)
+    assert set(heads) == set(MRSequence)
+    stripped = strip(scans, heads, open_brain_networks)
+    assert "T1CE" in stripped.source
+    assert stripped.grid.spacing_mm == pytest.approx((1, 1, 1))
+    corners = brain_of(head_grid()).nonzero()
+    points = head_grid().to_world(np.stack(corners, -1)[::97])
+    found = apply_affine(stripped.registrations[FLAIR].matrix, points)
+    assert np.linalg.norm(found - apply_affine(to_flair, points), axis=-1).mean() < 0.5
+    inside = stripped.grid.to_voxel(TUMOUR_MM).round().astype(int)
+    assert stripped.brain[tuple(inside)]
+    for volume in stripped.study.images.values():
+        assert not volume.data[~stripped.brain].any()
+        assert volume.data[tuple(inside)] > 0
+    prepared = prepare_stripped(stripped, config=LEVEL)
+    assert prepared.record.native.same_as(study.reference_volume.grid)
+    assert prepared.record.extraction["source"] == stripped.source
+    assert set(prepared.record.registrations) == {T1, T2, FLAIR}
+
+
+def test_a_mask_of_ones_own_is_taken_as_it_is(study: Study, mask: Volume) -> None:
+    scans = with_images(study, {})
+    stripped = strip(scans, with_skull(scans), no_networks, mask=mask)
+    assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
+    assert stripped.networks == {}
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(study: Study, mask: Volume) -> None:
+    elsewhere = moved(mask, motion(0, (600, 0, 0)))
+    with pytest.raises(InputError, match="outside"):
+        strip(study, with_skull(study), no_networks, mask=elsewhere)
+
+
+def test_a_stripped_sequence_lends_its_brain_to_those_with_skull(study: Study, mask: Volume) -> None:
+    bare = study.images[T1CE].with_data(study.images[T1CE].data * mask.data)
+    scans = Study("head", {T1CE: bare, FLAIR: study.images[FLAIR]})
+    heads = with_skull(scans)
+    assert set(heads) == {FLAIR}
+    stripped = strip(scans, heads, no_networks)
+    assert "T1CE" in stripped.source
+    assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
+
+
+def test_another_head_is_not_laid_on_this_one(study: Study, mask: Volume) -> None:
+    rng = np.random.default_rng(5)
+    noise = study.images[FLAIR].with_data(rng.permuted(study.images[FLAIR].data, axis=0))
+    scans = with_images(study, {FLAIR: noise})
+    with pytest.raises(InputError, match="FLAIR"):
+        strip(scans, with_skull(study), no_networks, mask=mask)
+
+
+def test_tumour_cut_off_at_the_skull_is_taken_back(study: Study, mask: Volume) -> None:
+    fine = Study("head", {s: _enlarged(v) for s, v in study.images.items()})
+    brain = _enlarged(mask).data > 0.5
+    centres = fine.images[T1].grid.to_world(np.argwhere(np.ones(brain.shape, bool))).reshape(*brain.shape, 3)
+    tumour = (np.linalg.norm(centres - (-52, 10, 8), axis=-1) < 16) & brain
+    images = dict(fine.images)
+    images[FLAIR] = images[FLAIR].with_data(np.where(tumour, np.float32(260), images[FLAIR].data))
+    cut = brain & ~(tumour & (centres[..., 0] < -57))
+    lost_ml = float((brain & ~cut).sum()) * fine.images[T1].grid.voxel_ml
+    assert lost_ml > 0.5
+    added = tumour_at_rim(cut, images)
+    assert (added & tumour).sum() >= 0.6 * (brain & ~cut).sum()
+    assert float((added & ~tumour).sum()) * fine.images[T1].grid.voxel_ml < 1.0
+    assert not tumour_at_rim(brain, fine.images).any()
+
+
+def _enlarged(volume: Volume) -> Volume:
+    """Twice as many voxels along each axis."""
+    data = volume.data.astype(np.float32).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    step = np.diag([0.5, 0.5, 0.5, 1.0])
+    step[:3, 3] = -0.25
+    return Volume.from_affine(data, volume.affine @ step)
