@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES
 from brats_seg.evaluate.evaluate import frame_to_csv
-from brats_seg.evaluate.page import page
 from brats_seg.explore.facts import Exploration, StudyFacts, enhancing_share
 from brats_seg.explore.figures import intensity_plots, place_plots, volume_plots
 from brats_seg.files.output import file_hashes, write_text
 from brats_seg.files.write import write_json
 from brats_seg.imaging.likeness import LIKE_FROM
+from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table
 from brats_seg.run import versions
 
 PAGE = "explore.html"
-DISCLAIMER = "Research software, not a medical device."
-
-_STYLE = """
-:root { --ink: #1b1f24; --soft: #57606a; --line: #d8dee4; --bad: #b02a1a; }
-* { box-sizing: border-box; }
-body { margin: 0; color: var(--ink); background: #fff; font: 15px/1.5 system-ui, Roboto, Arial, sans-serif; }
-main { max-width: 1200px; margin: 0 auto; padding: 24px; }
-h1 { margin: 0; font-size: 1.5rem; }
-h2 { margin: 32px 0 8px; font-size: 1.15rem; }
-p { margin: 4px 0; max-width: 75ch; }
-.soft { color: var(--soft); font-size: .875rem; }
-.broken { color: var(--bad); font-weight: 600; }
-.scroll { overflow-x: auto; }
-.numbers { display: flex; flex-wrap: wrap; gap: 8px 40px; margin: 16px 0; padding: 0; list-style: none; }
-.numbers b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.numbers li { color: var(--soft); font-size: .875rem; }
-.numbers b { color: var(--ink); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 8px 0; }
-th, td { padding: 4px 16px 4px 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-size: .8125rem; vertical-align: bottom; }
-td.n, th.n { text-align: right; white-space: nowrap; }
-td:first-child { overflow-wrap: anywhere; min-width: 11rem; }
-img { max-width: 100%; height: auto; display: block; }
-.plot img { min-width: 720px; }
-"""
 
 
 def write_exploration(found: Exploration, folder: Path) -> None:
@@ -58,8 +31,8 @@ def write_exploration(found: Exploration, folder: Path) -> None:
     Raises:
         OutputError: if something cannot be written.
     """
-    for name, table in tables(found).items():
-        write_text(folder / f"{name}.csv", frame_to_csv(table))
+    for name, frame in tables(found).items():
+        write_text(folder / f"{name}.csv", frame_to_csv(frame))
     write_text(folder / PAGE, exploration_html(found))
     record = {
         "versions": versions(),
@@ -124,26 +97,21 @@ def _scan_row(study: StudyFacts, sequence: Any) -> dict[str, Any]:
 
 def exploration_html(found: Exploration) -> str:
     """The whole page."""
-    title = f"Data set {found.name}"
     labelled = any(study.volumes_ml() for study in found.studies)
     sections = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{DISCLAIMER}</p>',
         _numbers(found),
         _findings(found),
         _inventory(found),
-        _labels(found) if labelled else "",
-        _places(found) if labelled else "",
-        _section(
-            "Intensities", _plot(intensity_plots(found.studies), "Contrast and variation of each scan by sequence")
-        ),
+        _labels(found) if labelled else Markup(""),
+        _places(found) if labelled else Markup(""),
+        section("Intensities", plot(intensity_plots(found.studies), "Contrast and variation of each scan by sequence")),
         _alike(found),
         _studies(found),
     ]
-    return page(title, _STYLE, sections)
+    return sections_page(f"Data set {found.name}", DISCLAIMER, sections)
 
 
-def _numbers(found: Exploration) -> str:
+def _numbers(found: Exploration) -> Markup:
     shown = {
         "studies": len(found.studies),
         "patients": len({study.patient for study in found.studies}),
@@ -152,39 +120,38 @@ def _numbers(found: Exploration) -> str:
         "broken": len(found.broken),
         "deserve a look": len(found.findings) - len(found.broken),
     }
-    items = "".join(f"<li><b>{value}</b>{escape(name)}</li>" for name, value in shown.items())
-    return f'<ul class="numbers">{items}</ul>'
+    return numbers(shown)
 
 
-def _findings(found: Exploration) -> str:
+def _findings(found: Exploration) -> Markup:
     if not found.findings:
-        return _section("Findings", "<p>Nothing is broken, and nothing stands out.</p>")
+        return section("Findings", Markup("<p>Nothing is broken, and nothing stands out.</p>"))
     rows = [
         [
-            escape(f.study),
-            '<span class="broken">broken</span>' if f.severity == "broken" else "look",
+            f.study,
+            Markup('<span class="bad">broken</span>') if f.severity == "broken" else "look",
             f.kind,
-            escape(f.text),
+            f.text,
         ]
         for f in found.findings
     ]
-    return _section("Findings", _table(["study", "", "kind", "what"], rows))
+    return section("Findings", table(["study", "", "kind", "what"], rows))
 
 
-def _inventory(found: Exploration) -> str:
+def _inventory(found: Exploration) -> Markup:
     sequences = [
         [s.title, str(sum(s in x.scans for x in found.studies)), str(sum(s in x.missing for x in found.studies))]
         for s in SEQUENCES
     ]
     grids = Counter(s.first_scan.grid.describe() for s in found.studies if s.first_scan is not None)
-    return _section(
+    return section(
         "Inventory and geometry",
-        _table(["sequence", "read", "no file"], sequences, numbers=(1, 2)),
-        _table(["grid", "studies"], [[escape(g), str(n)] for g, n in grids.most_common()], numbers=(1,)),
+        table(["sequence", "read", "no file"], sequences),
+        table(["grid", "studies"], [[g, str(n)] for g, n in grids.most_common()]),
     )
 
 
-def _labels(found: Exploration) -> str:
+def _labels(found: Exploration) -> Markup:
     schemas = list({s.schema.name: s.schema for s in found.studies if s.schema is not None}.values())
     values = Counter(
         (study.schema.name, number)
@@ -193,7 +160,7 @@ def _labels(found: Exploration) -> str:
         for number in study.labels.counts
     )
     meaning = [
-        [f"{schema.name}: {number}", escape(schema.values[number].value), str(values[schema.name, number])]
+        [f"{schema.name}: {number}", schema.values[number].value, str(values[schema.name, number])]
         for schema in schemas
         for number in sorted(schema.values)
     ]
@@ -208,40 +175,39 @@ def _labels(found: Exploration) -> str:
         f"{small} of {len(volumes)} have less than 2 ml of enhancing tumour, where Dice weighs a speck like a tumour."
     )
     head = ["volume, ml", "smallest", "quarter", "median", "three quarters", "largest", "without"]
-    return _section(
+    return section(
         "Labels and volumes",
-        _table(["number", "meaning", "studies"], meaning, numbers=(2,)),
-        _table(head, rows, numbers=range(1, 7)),
-        f'<p class="soft">{note}</p>',
-        _plot(volume_plots(found.studies), "Volume by region, and share of the core that enhances"),
+        table(["number", "meaning", "studies"], meaning),
+        table(head, rows),
+        soft(note),
+        plot(volume_plots(found.studies), "Volume by region, and share of the core that enhances"),
     )
 
 
-def _places(found: Exploration) -> str:
+def _places(found: Exploration) -> Markup:
     note = "In the box around each head, all boxes laid over each other; the largest share along each line of sight."
-    return _section(
+    return section(
         "Where tumours lie",
-        f'<p class="soft">{note}</p>',
-        _plot(place_plots(found.studies), "Heat map of tumour places from three sides"),
+        soft(note),
+        plot(place_plots(found.studies), "Heat map of tumour places from three sides"),
     )
 
 
-def _alike(found: Exploration) -> str:
+def _alike(found: Exploration) -> Markup:
     if not found.likenesses:
-        return ""
+        return Markup("")
     rows = [
-        [escape(p.first), escape(p.second), f"{p.correlation:.2f}", "same" if p.same_patient else "another"]
-        for p in found.likenesses
+        [p.first, p.second, f"{p.correlation:.2f}", "same" if p.same_patient else "another"] for p in found.likenesses
     ]
     note = (
         f"Correlation of the fine structure of their scans; from {LIKE_FROM:g} on two studies of different patients "
         "count as the same head and are reported as broken."
     )
     head = ["study", "most alike", "correlation", "patient"]
-    return _section("Most alike pairs", f'<p class="soft">{note}</p>', _table(head, rows, numbers=(2,)))
+    return section("Most alike pairs", soft(note), table(head, rows))
 
 
-def _studies(found: Exploration) -> str:
+def _studies(found: Exploration) -> Markup:
     rows = []
     for study in found.studies:
         volumes = study.volumes_ml()
@@ -250,32 +216,13 @@ def _studies(found: Exploration) -> str:
         grid = study.first_scan.grid.describe() if study.first_scan is not None else "–"
         rows.append(
             [
-                escape(study.id),
+                study.id,
                 ", ".join(s.title for s in SEQUENCES if s in study.scans) or "–",
-                escape(grid),
+                grid,
                 "–" if study.labels is None else ", ".join(map(str, sorted(study.labels.counts))) or "none",
                 *cells,
                 f"{share:.2f}" if math.isfinite(share) else "–",
             ]
         )
     head = ["study", "sequences", "grid", "labels", "WT ml", "TC ml", "ET ml", "ET / TC"]
-    return _section("Every study", _table(head, rows, numbers=range(4, 8)))
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(parts) + "\n</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
-    """A table of ready-made cells; ``numbers`` are the columns aligned to the right."""
-    right = set(numbers)
-    mark = [' class="n"' if i in right else "" for i in range(len(head))]
-    header = "".join(f"<th{mark[i]}>{escape(cell)}</th>" for i, cell in enumerate(head))
-    body = "\n".join("<tr>" + "".join(f"<td{mark[i]}>{c}</td>" for i, c in enumerate(row)) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-
-
-def _plot(png: bytes, alt: str) -> str:
-    source = base64.b64encode(png).decode("ascii")
-    image = f'<img alt="{escape(alt, quote=True)}" src="data:image/png;base64,{source}">'
-    return f'<div class="scroll plot">{image}</div>'
+    return section("Every study", table(head, rows))

@@ -14,17 +14,20 @@ from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, Visit
 from brats_seg.core.words import counted
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page
-from brats_seg.report.scene import doubtful_regions, measured_lesion
+from brats_seg.report.scene import doubtful_regions, measured_lesion, place_words
 from brats_seg.report.tables import (
     NOT_KNOWN,
     SPECK_ML,
+    VERY_UNCERTAIN,
     interval,
+    is_uncertain,
     lesion_groups,
     ml,
     mm,
     percent,
     plain,
     short_hash,
+    slice_words,
     title,
     unique,
     volume_rows,
@@ -107,12 +110,12 @@ def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | 
         "study_id": segmentation.study_id,
         "disclaimer": DISCLAIMER,
         "made": made_of(record),
+        "made_with": _made_with(record),
         "verdict": verdict_of(result),
         "warnings": warnings_of(result),
         "volumes": volume_rows(measurements, segmentation.schema),
         "level": _level_text(measurements.volumes),
-        "has_partial_volumes": any(row.volume_pv_ml is not None for row in measurements.volumes),
-        "lesion_groups": lesion_groups(measurements),
+        "lesion_groups": lesion_groups(measurements, segmentation.labels.grid.shape),
         "planes": [_figure(picture) for picture in pictures.planes],
         "strip": [_figure(picture) for picture in pictures.strip],
         "strip_sequence": pictures.strip_sequence,
@@ -133,9 +136,14 @@ def made_of(record: RunRecord) -> str:
     """When the scans and the page were made, and by what: ``scan of 2024-01-31; page of 2024-02-01 by brats_seg …``."""
     scan = f"Scan of {record.scan_date}" if record.scan_date else "Date of the scan not known"
     made = record.made.replace("T", " ")[:16]
-    page_words = f"page made{f' on {made}' if made else ''} by brats_seg {record.versions.get('brats_seg', NOT_KNOWN)}"
-    model = f" with model {record.model['name']} {record.model.get('version', '')}" if record.model.get("name") else ""
-    return f"{scan}; {page_words}{model}".rstrip() + "."
+    return f"{scan}; page made{f' on {made}' if made else ''} by {_made_with(record)}."
+
+
+def _made_with(record: RunRecord) -> str:
+    """``brats_seg 0.2.0 with model glioma 1.0.0``."""
+    program = f"brats_seg {record.versions.get('brats_seg', NOT_KNOWN)}"
+    model = record.model
+    return f"{program} with model {model['name']} {model.get('version', '')}".rstrip() if model.get("name") else program
 
 
 def verdict_of(result: Visit) -> Verdict:
@@ -151,15 +159,23 @@ def verdict_of(result: Visit) -> Verdict:
         return Verdict(False, headline + ".", tuple(extra))
     details = [_part_sentence(rows[name], result) for name in ("TC", "ET") if name in rows]
     details.append(_count_sentence(whole, measurements.lesions_of("WT")))
-    lesion = measured_lesion(result)
-    if lesion:
-        kind = "enhancing lesion" if lesion.region == "ET" else "lesion (whole tumour)"
-        size = f"{mm(lesion.diameters.long_mm)} × {mm(lesion.diameters.short_mm)} mm"
-        state = "measurable" if lesion.measurable else "not measurable"
-        side = f", {lesion.side_words}" if lesion.side else ""
-        details.append(f"Largest {kind} {size}{side}, {state} by RANO.")
+    if lesion := measured_lesion(result):
+        details.append(_lesion_sentence(lesion))
+    if by_model:
+        details.append("This visit alone: nothing earlier was compared (brats-seg track compares visits).")
     opening = "Tumour found" if by_model else "Tumour in this label map"
-    return Verdict(True, f"{opening}: whole tumour {_volume_text(whole)}.", (*details, *extra))
+    place = place_words(result)
+    where = f"{opening}, {place}" if place else opening
+    return Verdict(True, f"{where}: whole tumour {_volume_text(whole)}.", (*details, *extra))
+
+
+def _lesion_sentence(lesion: Lesion) -> str:
+    """``Largest enhancing lesion 26 × 21 mm, left, measurable by RANO.``"""
+    kind = "enhancing lesion" if lesion.region == "ET" else "lesion (whole tumour)"
+    side = f", {lesion.side_words}" if lesion.side else ""
+    state = "measurable" if lesion.measurable else "not measurable"
+    found = lesion.diameters
+    return f"Largest {kind} {mm(found.long_mm)} × {mm(found.short_mm)} mm{side}, {state} by RANO."
 
 
 def _count_sentence(whole: RegionVolume, lesions: Sequence[Lesion]) -> str:
@@ -184,7 +200,8 @@ def _volume_text(row: RegionVolume) -> str:
     """``56.5 ml (90 % interval 50 to 63 ml)``."""
     if row.low_ml is None or row.high_ml is None or row.level is None:
         return f"{ml(row.volume_ml)} ml"
-    return f"{ml(row.volume_ml)} ml ({percent(row.level)} interval {interval(row)} ml)"
+    doubt = f", {VERY_UNCERTAIN}" if is_uncertain(row) else ""
+    return f"{ml(row.volume_ml)} ml ({percent(row.level)} interval {interval(row)} ml{doubt})"
 
 
 def warnings_of(result: Visit) -> tuple[str, ...]:
@@ -214,9 +231,8 @@ def _diameter_caption(result: Visit) -> str:
         return ""
     found = lesion.diameters
     size = f"{mm(found.long_mm)} × {mm(found.short_mm)} mm"
-    number = f"slice {found.slice_index + 1} of {result.segmentation.labels.data.shape[found.axis]}"
     name = title(lesion.region).capitalize()
-    return f"{name}, lesion {lesion.number}: {size}, on the {found.plane} slice where it is longest ({number})"
+    return f"{name}, lesion {lesion.number}: {size}, {slice_words(found, result.segmentation.labels.grid.shape)}"
 
 
 def model_rows(record: RunRecord, card: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

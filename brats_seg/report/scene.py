@@ -132,3 +132,24 @@ def measured_lesion(result: Visit) -> Lesion | None:
     names = ("WT",) if "ET" in doubtful_regions(result) else ("ET", "WT")
     lesions = (lesion for name in names for lesion in result.measurements.lesions_of(name)[:1])
     return next((lesion for lesion in lesions if lesion.diameters.long_mm > 0), None)
+
+
+def place_words(result: Visit) -> str:
+    """Where the largest lesion lies: ``left, front third of the brain, upper half``; the side alone without images.
+
+    Thirds and halves are of the brain's extent in the scanner's axes, not anatomy.
+    """
+    lesion = main_lesion(result)
+    if lesion is None:
+        return ""
+    words = [lesion.side_words] if lesion.side else []
+    reference = next((s for s in REFERENCE_PREFERENCE if s in result.images), None)
+    if reference is not None:
+        image = result.images[reference].to_ras()
+        window = window_of(image.data)
+        start, stop = head_box(image.data, window.head_above, margin_mm=0.0, spacing_mm=image.grid.spacing_mm)
+        voxel = image.grid.to_voxel(lesion.centroid_mm)
+        share = [(x - a) / max(b - 1 - a, 1) for x, a, b in zip(voxel, start, stop, strict=True)]
+        words.append(f"{('back', 'middle', 'front')[min(max(int(3 * share[1]), 0), 2)]} third of the brain")
+        words.append("upper half" if share[2] >= 0.5 else "lower half")
+    return ", ".join(words)

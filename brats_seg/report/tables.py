@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from brats_seg.core.regions import REGION_STRUCTURES, LabelSchema, Region, Structure
-from brats_seg.core.visit import Lesion, Measurements, RegionVolume
+from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume
 
 NOT_KNOWN = "not known"
+VERY_UNCERTAIN = "very uncertain"
 LESION_ROWS = 10
 """Rows of the lesion table; the rest is counted and stands in the CSV file."""
 SPECK_ML = 0.05
 """Lesions up to this size are counted and not listed one by one: the size up to which the lesion-wise evaluation of
 BraTS 2023 leaves glioma lesions out (50 mm3)."""
+COUNTED = frozenset({"WT", "TC", "ET", "RC"})
+"""Rows with a number of lesions: pieces of necrosis or edema are none that anybody counts."""
 LESION_REGIONS = ("ET", "WT", "RC")
 """Groups of the lesion table, in its order: what RANO measures first. The tumour core's lesions are in the CSV only."""
 
@@ -47,6 +50,11 @@ def interval(row: RegionVolume) -> str:
     return f"{row.low_ml:.{decimals}f} to {row.high_ml:.{decimals}f}"
 
 
+def is_uncertain(row: RegionVolume) -> bool:
+    """Whether the interval is wider than the volume itself, so that the volume alone says little."""
+    return row.low_ml is not None and row.high_ml is not None and row.high_ml - row.low_ml > row.volume_ml > 0
+
+
 def percent(level: float) -> str:
     """A share as a whole percentage where it is one: ``90 %``."""
     return f"{round(level * 100, 1):g} %"
@@ -57,9 +65,9 @@ def mm(length_mm: float) -> str:
     return f"{length_mm:.0f}" if length_mm >= 9.95 else f"{length_mm:.1f}"
 
 
-def place(centroid_mm: Sequence[float]) -> str:
-    """RAS+ millimetres without letters: ``-84, 95, 101``; the origin need not lie on the patient's midline."""
-    return ", ".join(str(round(value)) for value in centroid_mm)
+def slice_words(diameters: Diameters, shape: Sequence[int]) -> str:
+    """``axial slice 87 of 155``, counted from 1 along the file's own axis, as viewers do."""
+    return f"{diameters.plane} slice {diameters.slice_index + 1} of {shape[diameters.axis]}"
 
 
 def short_hash(sha256: str) -> str:
@@ -119,15 +127,6 @@ def title(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A volume as a bar, in percent of the longest one's width: the interval and the value in it."""
-
-    low: float
-    high: float
-    value: float
-
-
-@dataclass(frozen=True)
 class VolumeRow:
     """One row of the volumes table, every cell in words."""
 
@@ -137,22 +136,19 @@ class VolumeRow:
     is_part: bool
     volume: str
     interval: str
-    partial_volume: str
     lesions: str
     note: str
-    bar: Bar
 
 
 def volume_rows(measurements: Measurements, schema: LabelSchema) -> tuple[VolumeRow, ...]:
     """Rows of the volumes table: regions first, then the tissues they are made of, as measured."""
-    longest = max((row.high_ml or row.volume_ml for row in measurements.volumes), default=0.0) or 1.0
     rows = []
     for row in measurements.volumes:
         notes = [row.note] if row.note else []
         if row.touches_border and row.volume_ml > 0:
             notes.append("reaches the edge of the image, may be cut off")
-        low = row.volume_ml if row.low_ml is None else row.low_ml
-        high = row.volume_ml if row.high_ml is None else row.high_ml
+        if is_uncertain(row):
+            notes.append(VERY_UNCERTAIN)
         rows.append(
             VolumeRow(
                 name=row.region,
@@ -161,10 +157,8 @@ def volume_rows(measurements: Measurements, schema: LabelSchema) -> tuple[Volume
                 is_part=row.region not in Region.__members__,
                 volume=ml(row.volume_ml),
                 interval=interval(row),
-                partial_volume=ml(row.volume_pv_ml),
-                lesions=str(row.lesions),
+                lesions=str(row.lesions) if row.region in COUNTED else "",
                 note="; ".join(notes),
-                bar=Bar(*(round(100 * value / longest, 2) for value in (low, high, row.volume_ml))),
             )
         )
     return tuple(rows)
@@ -180,7 +174,7 @@ class LesionRow:
     diameters: str
     measurable: str
     side: str
-    place: str
+    slice: str
     note: str
 
 
@@ -201,10 +195,10 @@ class LesionGroup:
     left_out: str
 
 
-def lesion_groups(measurements: Measurements) -> tuple[LesionGroup, ...]:
+def lesion_groups(measurements: Measurements, shape: Sequence[int]) -> tuple[LesionGroup, ...]:
     """The largest lesions by region, at most :data:`LESION_ROWS` in all, shared out evenly, specks left out.
 
-    A region that has nothing but specks shows its largest one.
+    A region that has nothing but specks shows its largest one. ``shape`` is that of the label map.
     """
     found = {name: measurements.lesions_of(name) for name in LESION_REGIONS}
     found = {name: lesions for name, lesions in found.items() if lesions}
@@ -215,7 +209,7 @@ def lesion_groups(measurements: Measurements) -> tuple[LesionGroup, ...]:
         left_out = (
             f"and {len(rest)} smaller, {ml(sum(lesion.volume_ml for lesion in rest))} ml together" if rest else ""
         )
-        rows = tuple(_lesion_row(lesion) for lesion in lesions[: shares[name]])
+        rows = tuple(_lesion_row(lesion, shape) for lesion in lesions[: shares[name]])
         groups.append(LesionGroup(name, title(name), rows, left_out))
     return tuple(groups)
 
@@ -235,7 +229,7 @@ def _share_out(counts: Mapping[str, int], total: int) -> dict[str, int]:
     return shares
 
 
-def _lesion_row(lesion: Lesion) -> LesionRow:
+def _lesion_row(lesion: Lesion, shape: Sequence[int]) -> LesionRow:
     diameters = lesion.diameters
     has_both = diameters.long_mm > 0
     return LesionRow(
@@ -245,6 +239,6 @@ def _lesion_row(lesion: Lesion) -> LesionRow:
         diameters=f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
         measurable="yes" if lesion.measurable else "no",
         side=lesion.side_words or NOT_KNOWN,
-        place=place(lesion.centroid_mm),
+        slice=slice_words(diameters, shape) if has_both else NOT_KNOWN,
         note="at the edge of the image" if lesion.touches_border else "",
     )

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from brats_seg.core.errors import InputError
 from brats_seg.evaluate.evaluate import frame_to_csv
-from brats_seg.evaluate.page import page
 from brats_seg.files.output import file_hashes, write_text
 from brats_seg.files.write import write_json
-from brats_seg.phantom.page import STYLE, numbers, picture, section, soft, table
+from brats_seg.phantom.page import frame_table
+from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table
 from brats_seg.run import versions
 from experiments.volumetry.figures import agreement_plot, bias_plot, noise_plot, repeat_plot
 from experiments.volumetry.repeat_table import repeatability_csv
@@ -234,10 +234,8 @@ def _write_repeatability(found: Verification, path: Path) -> None:
 
 def verification_html(found: Verification) -> str:
     """The whole page."""
-    title = "How far to trust a number: measured on phantoms"
+    lead = f"{DISCLAIMER} Everything here was computed from objects of known volume."
     parts = [
-        f"<h1>{title}</h1>",
-        soft("Research software, not a medical device. Everything here was computed from objects of known volume."),
         numbers(
             {
                 "object samples": len(found.tables["objects"]),
@@ -249,35 +247,31 @@ def verification_html(found: Verification) -> str:
         section("Targets", _checks_html(found)),
         *(_section_html(found, part) for part in SECTIONS),
     ]
-    return page(title, STYLE, parts)
+    return sections_page("How far to trust a number: measured on phantoms", lead, parts)
 
 
-def _section_html(found: Verification, part: Section) -> str:
+def _section_html(found: Verification, part: Section) -> Markup:
     drawn = []
     if part.plot is not None:
         draw, source = part.plot
-        drawn.append(picture(draw(found.tables[source]), part.shows))
+        drawn.append(plot(draw(found.tables[source]), part.shows))
     note = soft(part.note.replace("`", ""))
     return section(part.title, note, *drawn, _table(found, part.table, part.columns))
 
 
-def _table(found: Verification, name: str, titles: Mapping[str, str]) -> str:
+def _table(found: Verification, name: str, titles: Mapping[str, str]) -> Markup:
     frame = found.tables[name]
     if len(frame) == 0:
         return soft("Nothing was measured.")
     columns = [name for name in titles if pd.api.types.is_float_dtype(frame[name])]
     shown = frame.assign(**{name: frame[name].where(frame[name].abs() < TOO_MUCH) for name in columns})
-    return table(shown, titles=titles, decimals=_DECIMALS)
+    return frame_table(shown, titles=titles, decimals=_DECIMALS)
 
 
-def _checks_html(found: Verification) -> str:
-    words = {True: '<span class="good">met</span>', False: '<span class="bad">not met</span>', None: ""}
-    rows = "\n".join(
-        f"<tr><td>{escape(c.what)}</td><td>{escape(c.target)}</td><td>{escape(c.measured)}</td><td>{words[c.is_met]}</td></tr>"
-        for c in found.checks()
-    )
-    head = "<tr><th>what</th><th>target</th><th>measured</th><th></th></tr>"
-    return f'<div class="scroll"><table>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+def _checks_html(found: Verification) -> Markup:
+    words = {True: Markup('<span class="good">met</span>'), False: Markup('<span class="bad">not met</span>'), None: ""}
+    rows = [[c.what, c.target, c.measured, words[c.is_met]] for c in found.checks()]
+    return table(["what", "target", "measured", ""], rows)
 
 
 def markdown(found: Verification) -> str:

@@ -24,9 +24,10 @@ from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, evaluate_case
 from brats_seg.evaluate.evaluate import CASE_COLUMNS, compare_evaluations, evaluate_pairs
 from brats_seg.evaluate.figures import snapshot_picture
-from brats_seg.evaluate.page import empty_words, evaluation_html, number
+from brats_seg.evaluate.page import empty_words, evaluation_html
 from brats_seg.evaluate.placing import placed
 from brats_seg.evaluate.snapshot import take_snapshot
+from brats_seg.report.pages import number
 
 SCORER = Path(__file__).resolve().parents[3] / "shared" / "tools" / "score.py"
 FEW = EvaluationSettings(resamples=100, worst_cases=2)
@@ -352,7 +353,7 @@ def test_html_of_one_case_without_tumour():
 
 
 def test_numbers_for_people():
-    assert [number(v) for v in (0.12345, 3, math.nan, None, "<")] == ["0.123", "3", "–", "–", "&lt;"]
+    assert [number(v) for v in (0.12345, 3, math.nan, None, "<")] == ["0.123", "3", "–", "–", "<"]
 
 
 def test_a_real_expert_label_moved_by_one_voxel(real_study):

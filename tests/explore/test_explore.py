@@ -276,7 +276,7 @@ def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, printed, _ = command(capsys, dataset, "-o", out, "--overwrite", "--json")
     assert code == 3
     assert json.loads(printed)["findings"][0]["kind"] == "damaged"
-    assert '<span class="broken">broken</span>' in (out / "explore.html").read_text()
+    assert '<span class="bad">broken</span>' in (out / "explore.html").read_text()
     code, _, error = command(capsys, tmp_path / "nowhere", "-o", out, "--overwrite")
     assert code == 3
     assert "Check the spelling" in error

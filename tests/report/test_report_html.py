@@ -77,19 +77,20 @@ def page(source):
 def test_the_verdict_stands_first(page, result):
     whole = result.measurements.volume("WT")
     expected = (
-        f"Tumour found: whole tumour {whole.volume_ml:.1f} ml "
+        f"Tumour found, middle third of the brain, upper half: whole tumour {whole.volume_ml:.1f} ml "
         f"(90 % interval {whole.low_ml:.1f} to {whole.high_ml:.1f} ml)."
     )
     assert page.by_tag["p"][1] == expected
     assert page.text.index(expected) < page.text.index("Volumes")
     assert "1 lesion." in page.text
+    assert "nothing earlier was compared" in page.text
     assert re.search(r"Largest enhancing lesion 2\d × 2\d mm, measurable by RANO", page.text)
 
 
 def test_tables_hold_every_region_with_its_numbers(page, result):
-    for name, title in (("WT", "whole tumour"), ("NCR", "necrotic tumour core"), ("ED", "peritumoral edema")):
-        assert name in page.by_tag["th"]
-        assert any(title in words for words in page.by_tag["span"])
+    for name, title in (("WT", "Whole tumour"), ("NCR", "Necrotic tumour core"), ("ED", "Peritumoral edema")):
+        assert name in page.by_tag["span"]
+        assert any(title in words for words in page.by_tag["th"])
     for row in result.measurements.volumes:
         assert ml(row.volume_ml) in page.by_tag["td"]
     assert "not known" in page.by_tag["td"]
@@ -114,6 +115,19 @@ def test_nothing_comes_from_elsewhere(source, page):
     assert not page.all("a")
     (policy,) = [attrs["content"] for attrs in page.all("meta") if attrs.get("http-equiv")]
     assert policy.startswith("default-src 'none'")
+
+
+def test_an_interval_wider_than_its_volume_is_called_very_uncertain(result):
+    rows = tuple(replace(row, low_ml=0.0, high_ml=3 * row.volume_ml) if row.region == "TC" else row
+                 for row in result.measurements.volumes)  # fmt: skip
+    wide = replace(result, measurements=replace(result.measurements, volumes=rows))
+    assert any("very uncertain" in line and line.startswith("Tumour core") for line in verdict_of(wide).details)
+    assert not any("very uncertain" in line for line in verdict_of(result).details)
+
+
+def test_how_it_was_made_is_one_line_that_opens(page):
+    assert len(page.all("details")) == 1
+    assert page.by_tag["summary"][0].startswith("How this was made: brats_seg 0.1.0 with model unit-test net")
 
 
 def test_it_is_one_whole_document(source, page):
@@ -160,7 +174,7 @@ def test_no_tumour_is_said_plainly():
     assert "Tumour found" not in page.text
     assert "Three planes" in page.by_tag["h2"]
     assert "Lesions" not in page.by_tag["h2"]
-    assert {"class": "legend"} not in page.all("ul")
+    assert "tumour core (TC)" not in page.text
 
 
 def test_missing_t1ce_stands_above_the_numbers():
@@ -170,7 +184,7 @@ def test_missing_t1ce_stands_above_the_numbers():
     assert page.text.index(warning) < page.text.index("Volumes")
     assert "T2 is missing: the result rests on the other sequences." in page.by_tag["li"]
     assert "estimate: not assessable without T1CE" in page.by_tag["span"]
-    assert "ET enhancing tumour (estimate)" in page.text
+    assert "enhancing tumour (ET), estimate" in page.text
     assert any(attrs["alt"] == "T1CE: not available." for attrs in page.all("img"))
     assert re.search(r"Enhancing tumour [\d.]+ ml \(.*\), an estimate without T1CE", page.text)
 
@@ -248,8 +262,8 @@ def test_without_intervals_none_is_invented(result):
         render_report(replace(result, measurements=replace(result.measurements, volumes=bare)), model_card=CARD)
     )
     assert "%" not in page.text.replace("100%", "")
-    assert "With partial" not in page.text
-    assert page.by_tag["p"][1] == f"Tumour found: whole tumour {bare[0].volume_ml:.1f} ml."
+    place = "middle third of the brain, upper half"
+    assert page.by_tag["p"][1] == f"Tumour found, {place}: whole tumour {bare[0].volume_ml:.1f} ml."
 
 
 def test_only_a_cavity_is_no_tumour_but_is_named(result):
@@ -260,7 +274,7 @@ def test_only_a_cavity_is_no_tumour_but_is_named(result):
     verdict = verdict_of(after)
     assert verdict.headline == "No tumour found."
     assert verdict.details[0].startswith("Resection cavity 13")
-    assert "RC resection cavity" in Page(render_report(after, model_card=CARD)).text
+    assert "resection cavity (RC)" in Page(render_report(after, model_card=CARD)).text
 
 
 def test_a_region_the_labels_cannot_hold_is_not_called_absent(result):

@@ -56,7 +56,6 @@ def test_intervals():
 
 def test_lengths_places_and_checksums():
     assert (tables.mm(41.6), tables.mm(9.97), tables.mm(7.46)) == ("42", "10", "7.5")
-    assert tables.place((-84.4, 95.0, -0.2)) == "-84, 95, 0"
     assert tables.short_hash("0123456789abcdef") == "0123456789ab"
     assert tables.short_hash("") == "not known"
     assert (tables.percent(0.9), tables.percent(0.975)) == ("90 %", "97.5 %")
@@ -96,8 +95,7 @@ def test_volume_rows_hold_the_measurements():
     assert [r.is_part for r in rows] == [False, False, False, True, True]
     assert rows[0].volume == tables.ml(result.measurements.volume("WT").volume_ml)
     assert "edge of the image" in rows[0].note
-    assert rows[0].bar.high == 100.0
-    assert 0 < rows[0].bar.low < rows[0].bar.value < rows[0].bar.high
+    assert [r.lesions for r in rows[3:]] == ["", ""]
 
 
 @given(st.dictionaries(st.sampled_from(["ET", "WT", "RC"]), st.integers(1, 40), min_size=1), st.integers(3, 12))
@@ -115,7 +113,7 @@ def test_many_lesions_are_cut_to_ten_rows_and_the_rest_is_counted():
     lesion = result.measurements.lesions_of("WT")[0]
     many = tuple(replace(lesion, number=n + 1, volume_ml=5.0) for n in range(300))
     specks = tuple(replace(lesion, number=n + 301, volume_ml=0.01) for n in range(50))
-    groups = tables.lesion_groups(replace(result.measurements, lesions=many + specks))
+    groups = tables.lesion_groups(replace(result.measurements, lesions=many + specks), (9, 9, 99))
     assert [group.name for group in groups] == ["WT"]
     assert len(groups[0].rows) == tables.LESION_ROWS
     assert groups[0].left_out == "and 340 smaller, 1450 ml together"
@@ -126,8 +124,8 @@ def test_specks_are_not_listed_unless_there_is_nothing_else():
     lesion = result.measurements.lesions_of("ET")[0]
     real = replace(lesion, volume_ml=1.0)
     speck = replace(lesion, number=2, volume_ml=tables.SPECK_ML)
-    both = tables.lesion_groups(replace(result.measurements, lesions=(real, speck)))
-    alone = tables.lesion_groups(replace(result.measurements, lesions=(speck,)))
+    both = tables.lesion_groups(replace(result.measurements, lesions=(real, speck)), (9, 9, 99))
+    alone = tables.lesion_groups(replace(result.measurements, lesions=(speck,)), (9, 9, 99))
     assert [r.number for r in both[0].rows] == ["1"]
     assert both[0].left_out == "and 1 smaller, 0.05 ml together"
     assert len(alone[0].rows) == 1
