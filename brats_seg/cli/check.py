@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import (
     Failures,
-    add_print_options,
-    add_sequence_options,
     attempt,
     failures_as_json,
     progress,
@@ -19,6 +16,7 @@ from brats_seg.cli.common import (
     say,
     studies_of,
 )
+from brats_seg.cli.options import add_console, add_studies
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES
 
@@ -40,9 +38,8 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("studies", nargs="*", type=Path, metavar="STUDY", help="folder of a study or of a data set")
-    add_sequence_options(parser)
-    add_print_options(parser, verbose="how the background and skull of each scan were judged")
+    add_studies(parser)
+    add_console(parser, verbose="how the background and skull of each scan were judged")
     parser.set_defaults(run=run)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +18,7 @@ from brats_seg.cli import (
     demo,
     evaluate,
     explore,
+    info,
     measure,
     models,
     phantom,
@@ -26,10 +29,19 @@ from brats_seg.cli import (
     train,
 )
 from brats_seg.cli.common import complain, flush, say
+from brats_seg.cli.info import model_words
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, OutputError, UsageError, explained, lack
 
-COMMANDS = (segment, track, check, prepare, measure, respond, models, demo, phantom, train, crossval, evaluate, explore)
+GROUPS: Mapping[str, tuple[Any, ...]] = {
+    "use": (segment, track, check, prepare, measure, respond),
+    "study data": (explore, evaluate),
+    "models": (models, train, crossval),
+    "test": (demo, phantom, info),
+}
+"""Commands, by what they are for."""
+COMMANDS = tuple(module for group in GROUPS.values() for module in group)
 
+DESCRIPTION = "Brain tumour regions, volumes and a report from four MRI sequences, on this computer alone."
 EPILOG = """\
 first steps:
   brats-seg demo -o out/demo            a made-up patient, segmented: shows what results look like
@@ -52,8 +64,44 @@ class _Parser(argparse.ArgumentParser):
             found.prog = self.prog
         return found, rest
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, and what it does not know is compared with what it knows."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = options_by_command(self)[found.prog]
+            meant = _did_you_mean(unknown[0].partition("=")[0], options) if unknown[0].startswith("--") else ""
+            raise UsageError(f"unrecognized arguments: {' '.join(unknown)}{meant}. See: {found.prog} --help")
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices = [str(choice) for choice in action.choices or ()]
+        if action.choices is not None and value not in action.choices:
+            meant = _did_you_mean(str(value), choices) or f" (choose from {', '.join(choices)})"
+            raise argparse.ArgumentError(action, f"invalid choice: {str(value)!r}{meant}")
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}. See: {self.prog} --help")
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean segment?)`` for a word that is almost a known one, else nothing."""
+    alike = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.7)
+    return f" (did you mean {alike[0]}?)" if alike else ""
+
+
+class _Group:
+    """Adds the commands of one group, and keeps what the help says of each."""
+
+    def __init__(self, subparsers: Any) -> None:
+        self._subparsers = subparsers
+        self.lines: list[str] = []
+
+    # `help` is what argparse calls it
+    def add_parser(self, name: str, *, help: str, **settings: Any) -> argparse.ArgumentParser:  # noqa: A002
+        """As argparse's; a command without help is not listed a second time."""
+        self.lines.append(f"  {name:10}{help}")
+        parser: argparse.ArgumentParser = self._subparsers.add_parser(name, **settings)
+        return parser
 
 
 class _Version(argparse.Action):
@@ -61,32 +109,25 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         """Print and leave."""
-        say(f"brats-seg {brats_seg.__version__}, {_model_version()}")
+        say(f"brats-seg {brats_seg.__version__}, {model_words()}")
         parser.exit()
-
-
-def _model_version() -> str:
-    from brats_seg.models.card import DEFAULT_MODEL, find_model
-
-    try:
-        card = find_model().card
-    except BratsSegError as error:
-        return f"model {DEFAULT_MODEL} cannot be used: {error}"
-    return f"model {card.name} {card.version}"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; imports nothing heavy."""
-    parser = _Parser(
-        prog="brats-seg",
-        description="Brain tumour regions, volumes and a report from four MRI sequences, on this computer alone.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _Parser(prog="brats-seg", usage="%(prog)s [-h] [--version] COMMAND ...", epilog=EPILOG,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of program and model, and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for module in COMMANDS:
-        module.add_parser(subparsers)
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", prog=parser.prog, parser_class=_Parser, help=argparse.SUPPRESS
+    )
+    listed = []
+    for title, modules in GROUPS.items():
+        group = _Group(subparsers)
+        for module in modules:
+            module.add_parser(group)
+        listed.append("\n".join([f"{title}:", *group.lines]))
+    parser.description = "\n\n".join([DESCRIPTION, *listed])
     return parser
 
 
@@ -105,6 +146,7 @@ def run_command(argv: Sequence[str] | None) -> int:
     as_json = False
     try:
         parser = build_parser()
+        _complete(parser)
         arguments = parser.parse_args(argv)
         if arguments.command is None:
             raise UsageError("no command given; choose one. See: brats-seg --help")
@@ -119,6 +161,14 @@ def run_command(argv: Sequence[str] | None) -> int:
     finally:
         lack(())
     return code
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks for completions, where the extra ``completion`` is installed."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
 
 
 def _check_working_folder() -> None:

@@ -1,12 +1,12 @@
-"""What several commands share: options, the studies a command line names, progress bars, failures."""
+"""What several commands share: the studies a command line names, progress bars, printing, failures."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
-import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,14 +24,6 @@ Result = TypeVar("Result")
 Failures = list[tuple[str, BratsSegError]]
 """Names of studies (or folders) and what is wrong with each."""
 
-ALIASES: Mapping[MRSequence, tuple[str, ...]] = {
-    MRSequence.T1: ("t1n",),
-    MRSequence.T1CE: ("t1c", "t1gd"),
-    MRSequence.T2: ("t2w",),
-    MRSequence.FLAIR: ("t2f", "fla"),
-}
-"""Other option names that users of BraTS 2023 and of other programs type."""
-
 STEP_WORDS: Mapping[str, str] = {
     "read": "reading the scans",
     "extract": "looking for skull, and for the brain within",
@@ -44,125 +36,7 @@ STEP_WORDS: Mapping[str, str] = {
     "report": "drawing the report",
     "phantom": "making the phantom patient",
 }
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
-
-
-class Once(argparse.Action):
-    """Stores a value, and refuses a second one; argparse alone would silently take the last."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Store the value.
-
-        Raises:
-            ArgumentError: if there is one already.
-        """
-        if getattr(namespace, self.dest) is not None:
-            raise argparse.ArgumentError(self, "given twice; pass it once")
-        setattr(namespace, self.dest, values)
-
-
-def add_sequence_options(parser: argparse.ArgumentParser) -> None:
-    """``--t1 FILE`` and its siblings with their aliases, and ``--id``."""
-    group = parser.add_argument_group("one study by its files, instead of STUDY (any of the four may be left out)")
-    for sequence in SEQUENCES:
-        also = ", ".join(f"--{alias}" for alias in ALIASES[sequence])
-        words = f"the {sequence.title} scan (also {also})"
-        group.add_argument(f"--{sequence.value}", type=Path, metavar="FILE", action=Once, help=words)
-        for alias in ALIASES[sequence]:
-            group.add_argument(
-                f"--{alias}", dest=sequence.value, type=Path, metavar="FILE", action=Once, help=argparse.SUPPRESS
-            )
-    group.add_argument(
-        "--channels",
-        type=channel_order,
-        metavar="ORDER",
-        help="sequences of STUDY's files CASE_0000 to CASE_0003, or of the volumes of 4D files: flair,t1,t1ce,t2",
-    )
-    group.add_argument(
-        "--sequence",
-        type=series_choice,
-        action="append",
-        default=[],
-        metavar="NAME=SERIES",
-        help="the DICOM series of a sequence, by its number or the end of its UID, as in t1ce=5; none leaves it out",
-    )
-    group.add_argument(
-        "--id", metavar="NAME", help="name of the study in all outputs, free of personal data (default: folder's name)"
-    )
-
-
-def add_brain_mask_option(parser: Any) -> None:
-    """``--brain-mask FILE``, to a parser or a group."""
-    parser.add_argument(
-        "--brain-mask",
-        type=Path,
-        metavar="FILE",
-        help="the brain of a study with skull, in the space of one of its scans, instead of finding it",
-    )
-
-
-def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]) -> None:
-    """Refuse a mask for several studies.
-
-    Raises:
-        UsageError: if there are.
-    """
-    if arguments.brain_mask is not None and len(studies) > 1:
-        raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
-
-
-def channel_order(text: str) -> tuple[MRSequence, ...]:
-    """Type of ``--channels``: each sequence once, by its name or an alias of its option."""
-    names = {name: sequence for sequence in SEQUENCES for name in (sequence.value, *ALIASES[sequence])}
-    words = [word.strip().lower() for word in text.split(",")]
-    unknown = [word for word in words if word not in names]
-    order = tuple(names[word] for word in words if word in names)
-    if unknown or len(set(order)) < len(order):
-        raise argparse.ArgumentTypeError(f"{text!r} is no order of sequences; name each once, as in flair,t1,t1ce,t2")
-    return order
-
-
-def series_choice(text: str) -> tuple[MRSequence, str]:
-    """Type of ``--sequence``: a sequence, by its name or an alias of its option, and a DICOM series."""
-    names = {name: sequence for sequence in SEQUENCES for name in (sequence.value, *ALIASES[sequence])}
-    name, sign, series = text.partition("=")
-    if not sign or not series.strip() or name.strip().lower() not in names:
-        raise argparse.ArgumentTypeError(f"{text!r} names no series of a sequence; say it as in t1ce=5")
-    return names[name.strip().lower()], series.strip()
-
-
-def add_print_options(parser: argparse.ArgumentParser, *, verbose: str) -> None:
-    """``-q``, ``-v`` (with what it adds, in words) and ``--json``."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
-    parser.add_argument("-v", "--verbose", action="store_true", help=f"also print {verbose}")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
-
-
-def device_name(text: str) -> str:
-    """Type of ``--device``: refuses what can be no device before anything heavy is loaded."""
-    if text.lower().split(":")[0] == "mps":
-        raise argparse.ArgumentTypeError(
-            "Apple GPUs (mps) are not supported yet; pass --device cpu, which works on a Mac"
-        )
-    if _DEVICE.fullmatch(text):
-        return text
-    raise argparse.ArgumentTypeError(f"{text!r} is no device; choose cpu, cuda or cuda:N")
-
-
-def device_name_or_auto(text: str) -> str:
-    """As :func:`device_name`, and ``auto``."""
-    if text == "auto":
-        return text
-    try:
-        return device_name(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(str(error).replace("choose cpu", "choose auto, cpu")) from None
+_WORTH_SAYING_S = 15.0
 
 
 def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepoint]:
@@ -251,6 +125,16 @@ def _refuse_repeats(found: Sequence[Timepoint]) -> None:
         )
 
 
+def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]) -> None:
+    """Refuse a mask for several studies.
+
+    Raises:
+        UsageError: if there are.
+    """
+    if arguments.brain_mask is not None and len(studies) > 1:
+        raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
+
+
 def report_failures(failures: Failures, *, finished: int) -> int:
     """List what failed on standard error.
 
@@ -289,7 +173,9 @@ def failures_as_json(failures: Failures) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def progress(title: str, total: int, *, hidden: bool, lines: bool = False) -> Iterator[Callable[[str], None]]:
+def progress(
+    title: str, total: int, *, hidden: bool, lines: bool = False, left: bool = False
+) -> Iterator[Callable[[str], None]]:
     """A progress bar on standard error, shown on a terminal only and gone at the end.
 
     Args:
@@ -297,6 +183,7 @@ def progress(title: str, total: int, *, hidden: bool, lines: bool = False) -> It
         total: number of steps.
         hidden: show nothing even on a terminal.
         lines: without a terminal, write a line for each step: for a log of what takes long.
+        left: all steps but the first take about equally long, so that the time left can be told.
 
     Yields:
         A function to be called with the name of each step before it runs.
@@ -304,18 +191,45 @@ def progress(title: str, total: int, *, hidden: bool, lines: bool = False) -> It
     from tqdm import tqdm
 
     # disable=None: tqdm shows the bar on a terminal only
-    layout = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}"
+    layout = "{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}" + (", {remaining} left" if left else "")
     with tqdm(total=total, disable=True if hidden else None, leave=False, bar_format=layout) as bar:
         steps: list[str] = []
+        times: list[float] = []
 
         def tick(step: str) -> None:
-            bar.n = min(len(steps), total)
+            done = bar.n = min(len(steps), total)
             steps.append(step)
+            times.append(time.perf_counter())
             if lines and not hidden and bar.disable:
-                log(f"[{min(len(steps), total)}/{total}] {title}: {STEP_WORDS.get(step, step)}")
+                rest = time_left(done - 1, total - 1, times[-1] - times[1]) if left and done > 1 else ""
+                log(f"[{min(len(steps), total)}/{total}] {title}: {STEP_WORDS.get(step, step)}{rest}")
             bar.set_description_str(f"{title}: {STEP_WORDS.get(step, step)}")
 
         yield tick
+
+
+def time_left(done: int, total: int, seconds: float) -> str:
+    """``; about 3 min left``; empty where that is not worth saying.
+
+    Args:
+        done: how many of ``total`` equally long pieces of work took ``seconds``.
+        total: all of them, those that needed no work left out.
+        seconds: since the first began.
+    """
+    rest = seconds / done * (total - done) if done else 0.0
+    if rest < _WORTH_SAYING_S:
+        return ""
+    minutes = round(rest / 60)
+    words = f"{10 * round(rest / 10)} s" if rest < 90 else f"{minutes} min"
+    return f"; about {words if minutes < 90 else f'{minutes // 60} h {minutes % 60} min'} left"
+
+
+def open_page(page: Path) -> None:
+    """Show a page in the browser, or say where it is."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        complain(f"no browser could be started; open {page} in one")
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -365,48 +279,8 @@ def _abandon_stdout() -> None:
         os.close(target)
 
 
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """What ``train`` and ``crossval`` have in common."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DATASET", help="labelled studies, or packs")
-    parser.add_argument(
-        "--auxiliary",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DATASET",
-        help="more labelled studies, of other patients, such as phantoms, for the share of the samples that the "
-        "configuration gives them; never validated on; repeatable",
-    )
-    parser.add_argument(
-        "--teacher",
-        type=Path,
-        metavar="FOLDER",
-        help="probabilities of another network for some of the studies, ID.npz beside ID's label, for the share of the "
-        "target that CONFIG gives them",
-    )
-    parser.add_argument(
-        "--cubes",
-        type=Path,
-        metavar="FILE",
-        help="labelled parts of further patients, in one .npz file, as many of which are placed into a sample as "
-        "CONFIG says",
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-    parser.add_argument("--device", default="cpu", type=device_name, help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "bf16", "fp32"),
-        help="of the network's arithmetic, instead of what CONFIG says; bf16 halves the time of a step on a CPU "
-        "that has it (avx512_bf16 or amx_bf16), and is what auto takes on a GPU",
-    )
-    parser.add_argument("--stop-after-s", type=float, metavar="S", help="leave with a checkpoint after S seconds")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
-
-
 def given_besides(arguments: argparse.Namespace) -> dict[str, bool]:
-    """Which of the options of :func:`add_training_options` that add to the studies were passed."""
+    """Which of the options of ``train`` and ``crossval`` that add to the studies were passed."""
     return {name: bool(getattr(arguments, name)) for name in ("auxiliary", "teacher", "cubes")}
 
 

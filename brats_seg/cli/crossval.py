@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import add_training_options, given_besides, say, training_run
+from brats_seg.cli.common import given_besides, say, training_run
+from brats_seg.cli.options import add, add_training
 from brats_seg.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="KEY=VALUE",
         help="of fold models: prepare scans for them otherwise, such as 'prepare.bias_corrected=[flair]'",
     )
-    parser.add_argument("--tta", action="store_true", help="judge with left and right mirrored and averaged")
+    add(parser, "tta")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
-    add_training_options(parser)
+    add_training(parser)
     parser.set_defaults(run=run)
 
 
@@ -109,10 +110,12 @@ class _Job:
     @property
     def jury(self) -> Jury:
         """Who judges the studies."""
+        from brats_seg.models.engine import choose_engine
         from brats_seg.train.crossval import Jury
 
         given = self.arguments
-        return Jury(self.config, self.split, self.run, given.beside, given.tta, given.device)
+        device = choose_engine("torch", given.device)[1]
+        return Jury(self.config, self.split, self.run, given.beside, given.tta, device)
 
 
 def _crossval(arguments: argparse.Namespace) -> int:

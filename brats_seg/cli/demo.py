@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import progress, say
+from brats_seg.cli.common import open_page, progress, say
+from brats_seg.cli.options import add, add_console
 from brats_seg.core.regions import Region
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ def add_parser(subparsers: Any) -> None:
         description="Writes three visits of a made-up patient whose tumour volumes are known, segments them like any "
         "study, follows the tumour over the visits, and prints found and true volumes. Needs no data and no internet.",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
-    parser.add_argument("--seed", type=int, default=1, help="another patient for each number (default: 1)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
+    add(parser, "output", "seed", "overwrite", "open")
+    add_console(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     lines += [f"scans:    {demo.scans}", f"results:  {demo.results}"]
     lines += [f"look at:  {demo.report}", f"          {demo.timeline}"]
     say("\n".join(lines), quiet=arguments.quiet)
+    if arguments.open:
+        open_page(demo.timeline)
     return 0
 
 

@@ -11,8 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, add_print_options, attempt, failures_as_json, progress, report_failures, say
-from brats_seg.core.errors import InputError, OutputError
+from brats_seg.cli.common import (
+    Failures,
+    attempt,
+    failures_as_json,
+    log,
+    open_page,
+    progress,
+    report_failures,
+    say,
+)
+from brats_seg.cli.options import add, add_console
+from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.regions import REGIONS, SCHEMAS
 from brats_seg.core.words import counted
 
@@ -27,10 +37,11 @@ if TYPE_CHECKING:
     from brats_seg.run import MaskReading
 
 _EPILOG = f"""\
-A and B are matched by study id: results of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or
-ID-seg.nii.gz), or a folder of ID.nii.gz. Probabilities (ID_probseg.nii.gz beside a prediction) are judged where they
-lie. What cannot be evaluated is listed, the rest is evaluated, and the exit code is 3. Intervals need 5 patients, tests
-of --compare 6; a prediction by a model that was trained on the study is marked, and left out of a second mean.
+PREDICTIONS and REFERENCES are matched by study id, else by the scans that a prediction was made of. They are results
+of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or ID-seg.nii.gz), or a folder of ID.nii.gz.
+Probabilities (ID_probseg.nii.gz beside a prediction) are evaluated where they lie. What cannot be evaluated is listed,
+the rest is evaluated, and the exit code is 3. Intervals need 5 patients, tests of --compare 6; a prediction by a model
+that was trained on the study is marked, and left out of a second mean.
 
 schemas: auto (default; trusts the .json beside a file, a BraTS name, or the values 1, 2, 4), or one of
 {", ".join(SCHEMAS)}
@@ -38,6 +49,7 @@ schemas: auto (default; trusts the .json beside a file, a BraTS name, or the val
 _SEED = 2023
 """Of the bootstrap, so that the same files give the same intervals."""
 _PRINTED = (("dice", "Dice", 3), ("hd95_mm", "HD95 mm", 2), ("lesionwise_dice", "lesion-wise Dice", 3))
+SIDES = ("predictions", "references")
 REPORT = "evaluation.html"
 TABLES = "evaluation.json"
 
@@ -69,12 +81,15 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    words = "label maps to judge: a folder or one file"
-    parser.add_argument("--predictions", type=Path, required=True, metavar="A", help=words)
-    parser.add_argument("--references", type=Path, required=True, metavar="B", help="the expert's label maps")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
-    parser.add_argument("--compare", type=Path, metavar="C", help="another model's predictions, compared with A")
-    for side in ("predictions", "references"):
+    words = {"predictions": "label maps to evaluate: a folder or one file", "references": "the expert's label maps"}
+    for side in SIDES:
+        parser.add_argument(side, nargs="?", type=Path, metavar=side.upper(), help=words[side])
+        parser.add_argument(f"--{side}", dest=f"named_{side}", type=Path, help=argparse.SUPPRESS)  # until 0.1
+    add(parser, "output")
+    parser.add_argument(
+        "--compare", type=Path, metavar="OTHERS", help="another model's predictions, compared with PREDICTIONS"
+    )
+    for side in SIDES:
         parser.add_argument(
             f"--schema-{side}",
             default="auto",
@@ -82,8 +97,13 @@ def add_parser(subparsers: Any) -> None:
             metavar="NAME",
             help=f"what the numbers of the {side} mean (default: auto)",
         )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation in OUT")
-    add_print_options(parser, verbose="the scores of every case")
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="put predictions from another grid of the same space on the reference's (nearest neighbour)",
+    )
+    add(parser, "overwrite", "open")
+    add_console(parser, verbose="the scores of every case")
     parser.set_defaults(run=run)
 
 
@@ -92,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brats_seg.files.match_labels import match_places
     from brats_seg.files.output import OutputFolder
 
+    _take_named(arguments)
     matches = match_places(arguments.predictions, arguments.references)
     compared = match_places(arguments.compare, arguments.references) if arguments.compare else None
     refuse_other_results(arguments.output, REPORT)
@@ -113,7 +134,27 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         text = _text(evaluation, comparison, folder.final, first[1], verbose=arguments.verbose)
         say(text, quiet=arguments.quiet)
+    if arguments.open:
+        open_page(folder.final / REPORT)
     return report_failures(failures, finished=len(evaluation.case_ids))
+
+
+def _take_named(arguments: argparse.Namespace) -> None:
+    """Take ``--predictions A --references B``, as the command was written at first, for ``A B``.
+
+    Raises:
+        UsageError: if one of the two is missing, or given twice.
+    """
+    for side in SIDES:
+        named = getattr(arguments, f"named_{side}")
+        if named is not None and getattr(arguments, side) is not None:
+            raise UsageError("pass PREDICTIONS REFERENCES, or both with their old options, not one of each")
+        if named is not None:
+            setattr(arguments, side, named)
+            if not arguments.quiet:
+                log(f"brats-seg: note: --{side} is not needed any more: brats-seg evaluate PREDICTIONS REFERENCES")
+        if getattr(arguments, side) is None:
+            raise UsageError(f"no {side} given: pass PREDICTIONS and REFERENCES. See: brats-seg evaluate --help")
 
 
 def refuse_other_results(folder: Path, page: str) -> None:
@@ -144,14 +185,14 @@ def _evaluate(
 ) -> tuple[Evaluation, _Gathered] | None:
     """Evaluate one set of predictions; None if not one case could be read."""
     gathered = _Gathered()
-    with progress(f"evaluate {which}", len(matches.pairs) + 1, hidden=arguments.quiet, lines=True) as tick:
+    with progress(f"evaluate {which}", len(matches.pairs) + 1, hidden=arguments.quiet, lines=True, left=True) as tick:
         tick("loading libraries")
         import numpy as np
 
         from brats_seg.evaluate.evaluate import evaluate_pairs
 
         schemas = (arguments.schema_predictions, arguments.schema_references)
-        cases = _cases(matches, schemas, gathered, tick)
+        cases = _cases(matches, schemas, gathered, tick, resample=arguments.resample)
         evaluation = None
         opening = next(cases, None)
         if opening is not None:
@@ -188,38 +229,43 @@ def _again(first: CasePair, rest: Iterator[CasePair]) -> Iterator[CasePair]:
 
 
 def _cases(
-    matches: LabelMatches, schemas: tuple[str, str], gathered: _Gathered, tick: Callable[[str], None]
+    matches: LabelMatches,
+    schemas: tuple[str, str],
+    gathered: _Gathered,
+    tick: Callable[[str], None],
+    *,
+    resample: bool,
 ) -> Iterator[CasePair]:
     """Read one pair after the other; what cannot be read is noted and passed over."""
     for pair in matches.pairs:
         tick(pair.id)
-        case = attempt(pair.id, partial(_read, pair, schemas, gathered), gathered.failures)
+        case = attempt(pair.id, partial(_read, pair, schemas, gathered, resample=resample), gathered.failures)
         if case is not None:
             yield case
         del case
 
 
-def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered) -> CasePair:
+def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, resample: bool) -> CasePair:
     from brats_seg.evaluate.cases import CasePair
     from brats_seg.evaluate.placing import placed
     from brats_seg.files.match_labels import probabilities_beside, scan_beside
     from brats_seg.files.sidecar import read_trained_on
 
     if pair.prediction.resolve() == pair.reference.resolve():
-        raise InputError("prediction and reference are one and the same file. Check --predictions and --references.")
+        raise InputError("prediction and reference are one and the same file. Check what was passed.")
     prediction = _mask(pair, "predictions", schemas[0])
     reference = _mask(pair, "references", schemas[1])
     beside = probabilities_beside(pair.prediction)
     scan = scan_beside(pair.reference)
     grid = reference.segmentation.labels.grid
-    lying = placed(prediction.segmentation.labels, grid, "prediction")
+    lying = placed(prediction.segmentation.labels, grid, "prediction", order=0 if resample else None)
     case = CasePair(
         case=pair.id,
         prediction=lying.volume,
         reference=reference.segmentation.labels,
         prediction_schema=prediction.segmentation.schema,
         reference_schema=reference.segmentation.schema,
-        probabilities=_probabilities(beside, grid) if beside else None,
+        probabilities=_probabilities(beside, grid, resample=resample) if beside else None,
         image=_background(scan, reference, pair.id, gathered) if scan else None,
         trained_on=read_trained_on(pair.prediction),
     )
@@ -249,7 +295,7 @@ def _doubts(pair: LabelPair, case: CasePair, read: tuple[MaskReading, MaskReadin
         yield f"{', '.join(left)} not scored: label maps of {names} do not both tell it"
 
 
-def _probabilities(path: Path, grid: Grid) -> RegionMaps:
+def _probabilities(path: Path, grid: Grid, *, resample: bool) -> RegionMaps:
     """The probabilities beside a prediction, on the grid of the reference."""
     import numpy as np
 
@@ -261,7 +307,10 @@ def _probabilities(path: Path, grid: Grid) -> RegionMaps:
     found = read_probabilities(path)
     if found.grid.same_as(grid):
         return found
-    channels = [placed(Volume(channel, found.grid), grid, "probabilities").volume.data for channel in found.array]
+    order = 1 if resample else None
+    channels = [
+        placed(Volume(channel, found.grid), grid, "probabilities", order=order).volume.data for channel in found.array
+    ]
     return RegionMaps(np.stack(channels), grid)
 
 
@@ -345,6 +394,7 @@ def _write(
         "settings": {
             "schema_predictions": arguments.schema_predictions,
             "schema_references": arguments.schema_references,
+            "resample": arguments.resample,
             "seed": _SEED,
         },
         "inputs": {"predictions": gathered.inputs, "compared": second[1].inputs if second else {}},

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.cli.common import open_page, progress, say
 from brats_seg.cli.evaluate import refuse_other_results
+from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.words import counted
@@ -39,16 +40,8 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of studies")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for page and tables")
-    parser.add_argument(
-        "--schema",
-        default="auto",
-        choices=("auto", *SCHEMAS),
-        metavar="NAME",
-        help="what the label numbers mean (default: auto)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier exploration in OUT")
-    add_print_options(parser, verbose="every finding")
+    add(parser, "output", "schema", "jobs", "overwrite", "open")
+    add_console(parser, verbose="every finding")
     parser.set_defaults(run=run)
 
 
@@ -66,19 +59,21 @@ def run(arguments: argparse.Namespace) -> int:
     exists = "overwrite" if arguments.overwrite else "refuse"
     with (
         OutputFolder(arguments.output, exists=exists) as folder,  # type: ignore[arg-type]
-        progress("explore", count + 3, hidden=arguments.quiet, lines=True) as tick,
+        progress("explore", count + 3, hidden=arguments.quiet, lines=True, left=True) as tick,
     ):
         tick("loading libraries")
         from brats_seg.explore.explore import explore
         from brats_seg.explore.page import write_exploration
 
-        found = explore(arguments.dataset, schema=arguments.schema, tick=tick)
+        found = explore(arguments.dataset, schema=arguments.schema, jobs=arguments.jobs, tick=tick)
         tick("drawing the page")
         write_exploration(found, folder.path)
     if arguments.json:
         say(json.dumps(_summary(found, folder.final), indent=1))
     else:
         say(_text(found, folder.final, verbose=arguments.verbose), quiet=arguments.quiet)
+    if arguments.open:
+        open_page(folder.final / "explore.html")
     return InputError.exit_code if found.broken else 0
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import add_print_options, progress, say
+from brats_seg.cli.common import Failures, attempt, failures_as_json, progress, report_failures, say, time_left
+from brats_seg.cli.options import add, add_console
 from brats_seg.cli.segment import volume_line
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.regions import SCHEMAS, Region
 from brats_seg.core.words import counted
 from brats_seg.files.tables import volume_row
@@ -27,49 +31,68 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "measure",
         help="volumes, lesions and diameters of an existing label map",
-        description="Measures a label map in its own space; tables go to OUT/<study>/. What the numbers mean comes\n"
+        description="Measures each label map in its own space; tables go to OUT/<study>/, and of several label maps\n"
+        "together to OUT/volumes.csv and OUT/lesions.csv. What the numbers mean comes\n"
         "from --schema; auto goes by the file beside it (_dseg.json, _dseg.tsv, dataset.json), then by the values and\n"
         "where each label lies, and asks where that is not certain, because 4 is enhancing tumour in one year and a\n"
         "cavity in another. The name of a file decides only what these leave open.",
         epilog=f"schemas:\n{schemas}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("mask", type=Path, metavar="MASK", help="label map (.nii or .nii.gz)")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
-    parser.add_argument(
-        "--schema",
-        default="auto",
-        choices=("auto", *SCHEMAS),
-        metavar="NAME",
-        help="auto (default) or one of those below",
-    )
-    parser.add_argument(
-        "--id",
-        metavar="NAME",
-        help="name of the study in the tables (default: from the name of the file, or of its folder)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace tables written before")
-    add_print_options(parser, verbose="every lesion, of every region")
+    parser.add_argument("masks", nargs="+", type=Path, metavar="MASK", help="label map (.nii or .nii.gz)")
+    add(parser, "output")
+    add(parser, "schema", help="what the label numbers mean: auto (default) or one of those below")
+    add(parser, "id", "min-lesion-ml", "overwrite")
+    add_console(parser, verbose="every lesion, of every region")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure one label map."""
-    with progress(arguments.mask.name, 3, hidden=arguments.quiet) as tick:
+    """Measure every label map; the good ones finish, the bad ones are listed at the end."""
+    from brats_seg.files.collect import add_study, check_tables
+
+    masks: list[Path] = arguments.masks
+    failures: Failures = []
+    several = len(masks) > 1
+    if several and arguments.id is not None:
+        raise UsageError(f"--id names one study, and {len(masks)} label maps were passed. Pass them one at a time.")
+    collected = check_tables(arguments.output) or several
+    rows: list[dict[str, Any]] = []
+    began = time.perf_counter()
+    for number, mask in enumerate(masks, start=1):
+        if (done := attempt(str(mask), partial(_measure, arguments, mask, rows), failures)) is None:
+            continue
+        row, text = done
+        rows.append(row)
+        if collected:
+            attempt(str(mask), partial(add_study, arguments.output, row["study"]), failures)
+        rest = time_left(number, len(masks), time.perf_counter() - began)
+        place = f"[{number}/{len(masks)}{rest}] " if several else ""
+        say(place + text, quiet=arguments.quiet or arguments.json)
+    if len(masks) == 1 and failures:
+        raise failures[0][1]
+    if arguments.json:
+        many = {"results": rows, "failed": failures_as_json(failures)}
+        say(json.dumps(many if several else rows[0], indent=1))
+    return report_failures(failures, finished=len(rows))
+
+
+def _measure(arguments: argparse.Namespace, path: Path, before: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """Measure one label map; returns what ``--json`` prints of it, and what a person reads."""
+    with progress(path.name, 3, hidden=arguments.quiet) as tick:
         tick("read")
         from brats_seg.run import measure, read_mask, write_measurements
 
-        mask = read_mask(arguments.mask, arguments.schema, arguments.id)
+        mask = read_mask(path, arguments.schema, arguments.id)
+        name = mask.segmentation.study_id
+        if name in (row["study"] for row in before):
+            raise InputError(f"another label map of this call is study {name}, too. Pass it by itself, with --id NAME.")
         tick("measure")
-        measurements = measure(mask.segmentation)
+        measurements = measure(mask.segmentation, min_lesion_ml=arguments.min_lesion_ml)
         tick("write")
         exists = "overwrite" if arguments.overwrite else "refuse"
         folder = write_measurements(measurements, mask, arguments.output, exists)  # type: ignore[arg-type]
-    if arguments.json:
-        say(json.dumps(_summary(measurements, mask, folder), indent=1))
-    else:
-        say(_text(measurements, mask, folder, verbose=arguments.verbose), quiet=arguments.quiet)
-    return 0
+    return _summary(measurements, mask, folder), _text(measurements, mask, folder, verbose=arguments.verbose)
 
 
 def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dict[str, Any]:

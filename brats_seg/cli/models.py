@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import complain, say
+from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from brats_seg.models.card import ModelBundle
 
 
 def add_parser(subparsers: Any) -> None:
@@ -20,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
         "With 'assemble', makes a model folder out of the run folders of trained stages; with 'import', out of foreign "
         "weights; 'export' writes a model as ONNX, OpenVINO or MONAI bundle.",
     )
-    parser.add_argument("--json", action="store_true", help="print the cards as JSON")
+    add(parser, "json", help="print the cards as JSON")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     assemble = actions.add_parser("assemble", help="make a model folder out of trained stages")
@@ -46,7 +51,8 @@ def add_parser(subparsers: Any) -> None:
         help="installed model or model folder whose networks join: the model gives the mean of both, and the figures "
         "taken are those of 'crossval --with'",
     )
-    assemble.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="model folder to make")
+    add(assemble, "output", metavar="MODEL", help="model folder to make")
+    add_console(assemble)
     assemble.add_argument("--no-openvino", action="store_true", help="do not export for OpenVINO")
     assemble.set_defaults(run=run_assemble)
     _add_import(actions)
@@ -89,7 +95,8 @@ def _add_import(actions: Any) -> None:
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="folder of a MONAI bundle, or a weights file")
     parser.add_argument("--card", type=Path, metavar="YAML", help="what a weights file is")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="model folder to make")
+    add(parser, "output", metavar="MODEL", help="model folder to make")
+    add_console(parser)
     parser.set_defaults(run=run_import)
 
 
@@ -103,7 +110,8 @@ def _add_export(actions: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="name of an installed model, or a model folder")
     parser.add_argument("--format", required=True, choices=("onnx", "openvino", "monai"), help="see below")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    add(parser, "output", help="folder to make")
+    add_console(parser)
     parser.set_defaults(run=run_export)
 
 
@@ -167,8 +175,7 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         if arguments.crossval is None or arguments.beside is not None:
             raise UsageError("--networks needs --crossval RUN, and goes without --with")
         bundle = renew(find_model(arguments.networks), arguments.card, arguments.crossval, arguments.output)
-        say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
-        return 0
+        return _tell(arguments, bundle)
     bundle = assemble_runs(
         runs,
         arguments.card,
@@ -177,7 +184,17 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         crossval=arguments.crossval,
         beside=None if arguments.beside is None else find_model(arguments.beside),
     )
-    say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
+    return _tell(arguments, bundle)
+
+
+def _tell(arguments: argparse.Namespace, bundle: ModelBundle, lines: Sequence[str] = (), how: str = "") -> int:
+    """Say what was made and where; returns the exit code."""
+    if arguments.json:
+        made = {"name": bundle.card.name, "version": bundle.card.version, "sha256": bundle.sha256}
+        say(json.dumps({**made, "folder": str(arguments.output)}, indent=1))
+        return 0
+    head = f"{bundle.card.name} {bundle.card.version}{how}: {arguments.output} (sha256 {bundle.sha256})"
+    say("\n".join([head, *(f"  {line}" for line in lines)]), quiet=arguments.quiet)
     return 0
 
 
@@ -205,14 +222,12 @@ def run_import(arguments: argparse.Namespace) -> int:
         else:
             bundle = import_weights(source, read_yaml(card), folder.path, where=card.name)
         prepare_config(bundle.card.prepare)  # refused here, not when a study is segmented
-    say(f"{bundle.card.name} {bundle.card.version}: {arguments.output} (sha256 {bundle.sha256})")
-    for stage in bundle.card.stages:
-        layout = stage.layout
-        say(
-            f"  {stage.key:11} {stage.architecture} at {stage.spacing_mm:g} mm, takes "
-            f"{', '.join(layout.sequences)} along {layout.axes}, gives {', '.join(layout.regions)}"
-        )
-    return 0
+    lines = [
+        f"{stage.key:11} {stage.architecture} at {stage.spacing_mm:g} mm, takes {', '.join(stage.layout.sequences)} "
+        f"along {stage.layout.axes}, gives {', '.join(stage.layout.regions)}"
+        for stage in bundle.card.stages
+    ]
+    return _tell(arguments, bundle, lines)
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -230,7 +245,4 @@ def run_export(arguments: argparse.Namespace) -> int:
         else:
             export = export_onnx if arguments.format == "onnx" else export_openvino
             words = [f"{name:11} {check}" for name, check in export(bundle, folder.path).items()]
-    say(f"{bundle.card.name} {bundle.card.version} as {arguments.format}: {arguments.output}")
-    for line in words:
-        say(f"  {line}")
-    return 0
+    return _tell(arguments, bundle, words, f" as {arguments.format}")

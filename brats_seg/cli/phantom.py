@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import progress, say
+from brats_seg.cli.common import open_page, progress, say
+from brats_seg.cli.options import add, add_console, add_existing
 from brats_seg.core.errors import UsageError
 from brats_seg.core.words import counted
 
@@ -18,7 +18,7 @@ OBJECTS = ("sphere", "ellipsoid", "shell", "box", "pair")
 KINDS = ("glioma", "high_grade", "low_grade", "metastases", "meningioma", "resected", "none", "mixed")
 DEFECTS = ("ghosting", "dropout", "clipped", "swapped", "missing", "damaged")
 
-_PATIENT_OPTIONS = ("patients", "visits", "kind", "space", "skull", "defects", "jobs", "resume")
+_PATIENT_OPTIONS = ("patients", "visits", "kind", "space", "skull", "defects", "resume")
 _OBJECT_OPTIONS = (
     *("diameter_mm", "second_mm", "hollow_mm", "sides_mm", "distance_mm", "spacing_mm", "orientation", "turn_deg"),
     *("object_turn_deg", "offset_mm", "noise", "contrast"),
@@ -57,11 +57,9 @@ def add_parser(subparsers: Any) -> None:
         "what", nargs="?", choices=("patients", *OBJECTS), default="patients", metavar="WHAT",
         help=f"patients (default), {', '.join(OBJECTS)}",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything")
-    parser.add_argument("--seed", type=int, default=1, help="other patients, noise and places for each (default: 1)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier object in OUT")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors, show no progress")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
+    add(parser, "output", "seed", "jobs", "open")
+    add_existing(parser)
+    add_console(parser)
     _add_patient_options(parser.add_argument_group("patients"))
     _add_object_options(parser.add_argument_group("sphere, ellipsoid, shell, box, pair (lengths are whole extents)"))
     parser.set_defaults(run=run)
@@ -75,14 +73,12 @@ def _add_patient_options(group: Any) -> None:
         "--space", choices=("atlas", "native"),
         help="atlas: all sequences on the grid of BraTS (default); native: each on its own, mostly thick slices",
     )  # fmt: skip
-    group.add_argument("--skull", action="store_true", default=None, help="with scalp, fat, skull and eyes")
+    group.add_argument("--skull", action="store_true", help="with scalp, fat, skull and eyes")
     group.add_argument(
         "--defects", metavar="LIST",
         help=f"what goes wrong, dealt to the visits in turn: {', '.join(DEFECTS)}, separated by commas; all; or random "
         "(half of the visits, by chance)",
     )  # fmt: skip
-    group.add_argument("--jobs", type=int, metavar="N", help="processes (default: 1)")
-    group.add_argument("--resume", action="store_true", default=None, help="keep visits that are whole, make the rest")
 
 
 def _add_object_options(group: Any) -> None:
@@ -122,7 +118,7 @@ def _refuse_others(arguments: argparse.Namespace, own: tuple[str, ...]) -> None:
     """
     what = arguments.what
     for name in (*_PATIENT_OPTIONS, *_OBJECT_OPTIONS):
-        if getattr(arguments, name) is None:
+        if getattr(arguments, name) in (None, False):
             continue
         shape = {option for options in _SHAPE_OPTIONS.values() for option in options}
         if name not in own or (what in OBJECTS and name in shape and name not in _SHAPE_OPTIONS[what]):
@@ -146,10 +142,9 @@ def _patients(arguments: argparse.Namespace) -> int:
         given["kind"] = PatientKind(arguments.kind)
     defects, at_random = _defects(arguments.defects)
     options = DatasetOptions(seed=arguments.seed, defects=defects, defects_at_random=at_random, **given)
-    jobs = 1 if arguments.jobs is None else arguments.jobs
     steps = options.patients * options.visits + 1
-    with progress("phantoms", steps, hidden=arguments.quiet, lines=True) as tick:
-        done = write_dataset(options, arguments.output, jobs=jobs, resume=bool(arguments.resume), tick=tick)
+    with progress("phantoms", steps, hidden=arguments.quiet, lines=True, left=True) as tick:
+        done = write_dataset(options, arguments.output, jobs=arguments.jobs, resume=arguments.resume, tick=tick)
     if arguments.json:
         counts = {"patients": options.patients, "written": done.written, "kept": done.kept}
         say(json.dumps({**counts, "folder": str(arguments.output), "page": str(done.page)}, indent=1))
@@ -160,6 +155,8 @@ def _patients(arguments: argparse.Namespace) -> int:
         f"  truth:   {arguments.output / 'phantoms.tsv'}\n  look at: {arguments.output / done.page.name}",
         quiet=arguments.quiet,
     )
+    if arguments.open:
+        open_page(done.page)
     return 0
 
 

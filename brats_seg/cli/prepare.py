@@ -6,14 +6,10 @@ import argparse
 import json
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import (
     Failures,
-    add_brain_mask_option,
-    add_print_options,
-    add_sequence_options,
     attempt,
     check_brain_mask,
     failures_as_json,
@@ -22,7 +18,8 @@ from brats_seg.cli.common import (
     say,
     studies_of,
 )
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.cli.options import add, add_console, add_studies
+from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
@@ -47,17 +44,11 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("studies", nargs="*", type=Path, metavar="STUDY", help="folder of a study or of a data set")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
-    add_sequence_options(parser)
-    add_brain_mask_option(parser)
-    parser.add_argument(
-        "--reference",
-        choices=[s.value for s in SEQUENCES],
-        help="in whose space the others are laid (default: t1ce, else flair, t2, t1)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
-    add_print_options(parser, verbose="how each sequence was aligned")
+    add_studies(parser)
+    add(parser, "output", "brain-mask")
+    add(parser, "reference", help="in whose space the others are laid (default: t1ce, else flair, t2, t1)")
+    add(parser, "overwrite")
+    add_console(parser, verbose="how each sequence was aligned")
     parser.set_defaults(run=run)
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brats_seg.cli.common import say
+from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from brats_seg.response.assessment import ResponseAssessment
     from brats_seg.response.reading import Measure
 
-CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
-DISEASES = ("enhancing", "non_enhancing", "mixed")
 CSV_NAME = "responses.csv"
 JSON_NAME = "responses.json"
 
@@ -41,15 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("measurements", type=Path, metavar="MEASUREMENTS.csv", help="lesions measured at each visit")
-    parser.add_argument("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status")
-    parser.add_argument("--criteria", choices=CRITERIA_NAMES, default="rano2", help="default: %(default)s")
-    parser.add_argument(
-        "--disease",
-        choices=DISEASES,
-        help="what is judged; default: as the criteria say, for rano2 enhancing where anything enhances in the course",
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
-    parser.add_argument("--overwrite", action="store_true", help=f"replace {CSV_NAME} and {JSON_NAME} in OUT")
+    add(parser, "output", "clinical", "criteria", "disease", "overwrite")
+    add_console(parser, verbose="the response at every visit, with its reason")
     parser.set_defaults(run=run)
 
 
@@ -80,20 +73,19 @@ def run(args: argparse.Namespace) -> int:
     warnings = doubts(measured)
     assessments = [assess(history, criteria, disease=disease) for history in measured]
     _make(args.output)
-    write_text(args.output / JSON_NAME, responses_json(assessments, warnings=warnings))
+    as_json = responses_json(assessments, warnings=warnings)
+    write_text(args.output / JSON_NAME, as_json)
     write_text(args.output / CSV_NAME, responses_csv(assessments))
-    for warning in warnings:
-        print(f"warning: {args.measurements.name}: {warning}")
-    for table in tables:
-        if table.unused:
-            print(f"note: {table.rows[0].table}: not used: {', '.join(table.unused)}")
+    lines = [f"warning: {args.measurements.name}: {warning}" for warning in warnings]
+    lines += [f"note: {table.rows[0].table}: not used: {', '.join(table.unused)}" for table in tables if table.unused]
     for assessment in assessments:
-        print("\n".join(_lines(assessment)))
-    print(f"wrote {CSV_NAME} and {JSON_NAME} to {args.output}")
+        lines += _lines(assessment, verbose=args.verbose)
+    lines.append(f"wrote {CSV_NAME} and {JSON_NAME} to {args.output}")
+    say(as_json.rstrip() if args.json else "\n".join(lines), quiet=args.quiet and not args.json)
     return 0
 
 
-def _lines(assessment: ResponseAssessment) -> Iterator[str]:
+def _lines(assessment: ResponseAssessment, *, verbose: bool) -> Iterator[str]:
     """What a person reads of a patient: each baseline, what was judged, the verdicts, and what a reader must see."""
     from brats_seg.response.reading import Measure
 
@@ -104,6 +96,9 @@ def _lines(assessment: ResponseAssessment) -> Iterator[str]:
         yield f"    disease {episode.disease} ({episode.disease_reason})"
         for measure in Measure:
             yield f"    {measure.value}: {_summary(assessment, measure, number)}"
+            if verbose:
+                for row in assessment.overall(measure, number):
+                    yield f"      {row.when}: {row.category} ({row.decided_by})"
         for row, look in assessment.reader_needed(number):
             yield f"    reader needed: {look.words} ({row.when})"
 

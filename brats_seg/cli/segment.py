@@ -5,31 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import (
     Failures,
-    add_brain_mask_option,
-    add_print_options,
-    add_sequence_options,
     attempt,
     check_brain_mask,
     complain,
-    device_name_or_auto,
     failures_as_json,
     log,
+    open_page,
     progress,
     report_failures,
     say,
     studies_of,
+    time_left,
 )
-from brats_seg.core.errors import OutputError
+from brats_seg.cli.options import add, add_console, add_existing, add_studies
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained
 from brats_seg.core.regions import Region
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
@@ -56,20 +56,10 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("studies", nargs="*", type=Path, metavar="STUDY", help="folder of a study or of a data set")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
-    add_sequence_options(parser)
+    add_studies(parser)
+    add(parser, "output")
     how = parser.add_argument_group("how")
-    how.add_argument("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)")
-    how.add_argument(
-        "--device", default="auto", type=device_name_or_auto, help="auto, cpu, cuda or cuda:N (default: auto)"
-    )
-    how.add_argument(
-        "--engine", default="auto", choices=("auto", "openvino", "torch"), help="what runs the network (default: auto)"
-    )
-    how.add_argument("--tta", action="store_true", help="average with the mirrored study: twice the time, a bit better")
-    add_brain_mask_option(how)
-    how.add_argument("--force", action="store_true", help="take scans as they are, even if they seem to show skull")
+    add(how, "model", "device", "engine", "jobs", "tta", "brain-mask", "force")
     what = parser.add_argument_group("what is written")
     what.add_argument(
         "--labels",
@@ -77,45 +67,48 @@ def add_parser(subparsers: Any) -> None:
         choices=("brats2023", "brats2021"),
         help="numbers in the label map: brats2023 (ET is 3, default) or brats2021 (ET is 4)",
     )
-    what.add_argument(
-        "--reference",
-        choices=[s.value for s in SEQUENCES],
-        help="whose grid results lie on (default: t1ce, else flair, t2, t1)",
-    )
-    what.add_argument("--no-report", action="store_true", help="write no HTML report and no picture")
-    existing = what.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace existing results")
-    existing.add_argument(
-        "--resume", action="store_true", help="keep results that are whole and made the same way, do the rest"
-    )
-    add_print_options(parser, verbose="every automatic decision and the time of each step")
+    add(what, "reference", "min-lesion-ml", "no-report")
+    add(what, "open", help="show the report in the browser when it is finished; of several, the first")
+    add_existing(what)
+    add_console(parser, verbose="every automatic decision and the time of each step")
     parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What is kept of a study once it is written; the images are given up, for the next study needs the room.
+
+    Attributes:
+        row: what ``--json`` prints.
+        text: what a person reads.
+    """
+
+    row: dict[str, Any]
+    text: str
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every study; the good ones finish, the bad ones are listed at the end."""
     began = time.perf_counter()
+    if arguments.open and arguments.no_report:
+        raise UsageError("--open shows the report that --no-report leaves out; pass one of them")
     failures: Failures = []
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []
     _check_place(arguments, studies)
     check_brain_mask(arguments, studies)
     if studies:
-        with progress("starting", 2, hidden=arguments.quiet) as tick:
-            tick("loading libraries")
-            from brats_seg.run import open_predictor
-
-            options = _options(arguments)
-            tick("opening the model")
-            predictor = open_predictor(options)
         try:
-            _segment_all(studies, arguments, options, predictor, began=began, results=results, failures=failures)
+            _segment_all(studies, arguments, began, results, failures)
         except KeyboardInterrupt:
             if len(studies) > 1:
                 complain(f"{len(results)} of {len(studies)} studies are finished; go on with --resume")
             raise
     if arguments.json:
         say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1))
+    if arguments.open and results:
+        folder = Path(results[0]["folder"])
+        open_page(folder / f"{results[0]['study']}_report.html")
     return report_failures(failures, finished=len(results))
 
 
@@ -154,6 +147,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         report=not arguments.no_report,
         force=arguments.force,
         brain_mask=arguments.brain_mask,
+        min_lesion_ml=arguments.min_lesion_ml,
         exists="overwrite" if arguments.overwrite or arguments.resume else "refuse",
     )
 
@@ -161,55 +155,133 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
 def _segment_all(
     studies: list[Timepoint],
     arguments: argparse.Namespace,
-    options: SegmentOptions,
-    predictor: Predictor,
-    *,
     began: float,
     results: list[dict[str, Any]],
     failures: Failures,
 ) -> None:
+    """Segment every study, here or in several processes, and tell of each as it is finished."""
+    from brats_seg.files.collect import add_study, check_tables
+
+    several = len(studies) > 1
+    collected = check_tables(arguments.output) or several
+    if arguments.jobs > 1 and several:
+        outcomes = _in_processes(studies, arguments)
+    else:
+        outcomes = _one_by_one(studies, arguments, began=began)
+    worked, silent = 0, _is_silent(arguments)
+    for number, (study, done) in enumerate(outcomes, start=1):
+        place = f"[{number}/{len(studies)}] " if several else ""
+        if isinstance(done, BratsSegError):
+            failures.append((study.id, done))
+            continue
+        results.append(done.row)
+        if collected:
+            attempt(study.id, partial(add_study, arguments.output, study.id), failures)
+        resumed = done.row["resumed"]
+        worked += not resumed
+        kept = number - worked
+        rest = "" if resumed else time_left(worked, len(studies) - kept, time.perf_counter() - began)
+        head, *lines = done.text.split("\n")
+        say(place + "\n".join([head + rest, *lines]), quiet=silent)
+        if arguments.json and not arguments.quiet and several:
+            log(place + head + rest)  # what is printed comes last, and a log has to grow
+
+
+def _one_by_one(
+    studies: list[Timepoint], arguments: argparse.Namespace, *, began: float
+) -> Iterator[tuple[Timepoint, _Finished | BratsSegError]]:
+    """In this process, with one model; the seconds told of the first study count from ``began``."""
+    with progress("starting", 2, hidden=arguments.quiet) as tick:
+        tick("loading libraries")
+        from brats_seg.run import STEPS, open_predictor
+
+        options = _options(arguments)
+        tick("opening the model")
+        predictor = open_predictor(options)
+    steps = len(STEPS) - (0 if options.report else 1)
     for number, study in enumerate(studies, start=1):
         place = f"[{number}/{len(studies)}] " if len(studies) > 1 else ""
-        work = partial(_segment_one, study, arguments, options, predictor, place=place, began=began)
-        done = attempt(study.id, work, failures)
-        if done is not None:
-            row, text = done
-            results.append(row)
-            say(place + text, quiet=_is_silent(arguments))
-            if arguments.json and not arguments.quiet and place:
-                log(place + text.partition("\n")[0])  # what is printed comes last, and a log has to grow
+        with progress(place + study.id, steps, hidden=arguments.quiet) as tick:
+            work = _Work(arguments.output, options, arguments.resume, arguments.verbose)
+            done = work.finish(study, predictor, began=began, tick=tick)
+        yield study, done
         began = time.perf_counter()
 
 
-def _segment_one(
-    study: Timepoint,
-    arguments: argparse.Namespace,
-    options: SegmentOptions,
-    predictor: Predictor,
-    *,
-    place: str,
-    began: float,
-) -> tuple[dict[str, Any], str]:
-    """Segment a study; returns what ``--json`` prints of it, and what a person reads.
+def _in_processes(
+    studies: list[Timepoint], arguments: argparse.Namespace
+) -> Iterator[tuple[Timepoint, _Finished | BratsSegError]]:
+    """In several processes, each with its share of cores and memory, and its own copy of the model."""
+    with progress("starting", 1, hidden=arguments.quiet) as tick:
+        tick("opening the model")
+        from brats_seg.models.card import find_model
+        from brats_seg.run.workers import Task, open_workers, run_tasks
 
-    The result itself is given up here: its images are large, and the next study needs the room. The seconds told are
-    what the user waited since ``began``: for the first study, the loading of libraries and model too.
-    """
-    from brats_seg.run import STEPS, reason_to_redo, segment_study
+        options = _options(arguments)
+        find_model(options.model)  # said once, and before any process starts
+    work = _Work(arguments.output, options, arguments.resume, arguments.verbose)
+    by_id = {study.id: study for study in studies}
+    todo = deque(Task(study.id, "", _task, (work, study)) for study in studies)
+    with (
+        open_workers(min(arguments.jobs, len(studies)), None) as workers,
+        progress("segment", len(studies), hidden=arguments.quiet, left=True) as tick,
+    ):
+        tick("working")
+        for done in run_tasks(todo, workers):
+            tick(done.task.patient)
+            words = "its process was killed again and again, most likely for want of memory. Give it fewer --jobs."
+            yield by_id[done.task.patient], DeviceError(words) if done.lost else done.result
 
-    folder = arguments.output / study.id
-    if arguments.resume and folder.exists():
-        reason = reason_to_redo(folder, study, options, predictor.bundle)
-        if not reason:
-            return {"study": study.id, "folder": str(folder), "resumed": True}, f"{study.id}: finished before, kept"
-        say(f"{place}{study.id}: done again, because {reason}", quiet=_is_silent(arguments))
-    steps = len(STEPS) - (0 if options.report else 1)
-    with progress(place + study.id, steps, hidden=arguments.quiet) as tick:
-        result = segment_study(study, arguments.output, options=options, predictor=predictor, tick=tick)
-    result = replace(result, folder=folder)  # as the user wrote it, not resolved
-    seconds = time.perf_counter() - began
-    text = describe(result, seconds=seconds, ignored=study.ignored, verbose=arguments.verbose)
-    return summary(result, seconds=seconds), text
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to every study of a call; it is sent to other processes."""
+
+    output: Path
+    options: SegmentOptions
+    resume: bool
+    verbose: bool
+
+    def finish(
+        self, study: Timepoint, predictor: Predictor, *, began: float, tick: Callable[[str], None] | None = None
+    ) -> _Finished | BratsSegError:
+        """Segment a study, or keep its result with ``--resume``; the seconds told count from ``began``."""
+        from brats_seg.run import reason_to_redo, segment_study
+
+        folder = self.output / study.id
+        note = ""
+        try:
+            if self.resume and folder.exists():
+                reason = reason_to_redo(folder, study, self.options, predictor.bundle)
+                if not reason:
+                    row = {"study": study.id, "folder": str(folder), "resumed": True}
+                    return _Finished(row, f"{study.id}: finished before, kept")
+                note = f"\n  done again, because {reason}"
+            result = segment_study(study, self.output, options=self.options, predictor=predictor, tick=tick)
+        except (BratsSegError, *UNFORESEEN) as error:
+            return explained(error)
+        result = replace(result, folder=folder)  # as the user wrote it, not resolved
+        seconds = time.perf_counter() - began
+        head, *lines = describe(result, seconds=seconds, ignored=study.ignored, verbose=self.verbose).split("\n")
+        return _Finished(summary(result, seconds=seconds), "\n".join([head + note, *lines]))
+
+
+@cache
+def _shared_predictor(options: SegmentOptions) -> Predictor:
+    """In a process of the pool: opened once, kept for its further studies."""
+    from brats_seg.run import open_predictor
+
+    return open_predictor(options)
+
+
+def _task(work: _Work, study: Timepoint) -> _Finished | BratsSegError:
+    """One study, in a process of its own."""
+    began = time.perf_counter()
+    try:
+        predictor = _shared_predictor(work.options)
+    except (BratsSegError, *UNFORESEEN) as error:
+        return explained(error)
+    return work.finish(study, predictor, began=began)
 
 
 def summary(result: Visit, *, seconds: float) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, add_print_options, complain, device_name_or_auto, progress, say
-from brats_seg.cli.respond import CRITERIA_NAMES, DISEASES
+from brats_seg.cli.common import Failures, complain, open_page, progress, say
+from brats_seg.cli.options import add, add_console, add_existing
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted
 
@@ -44,30 +44,18 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("place", type=Path, metavar="PLACE", help="folder of a patient's visits, or of patients")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    add(parser, "output")
     parser.add_argument("--table", type=Path, metavar="VISITS.csv", help="visits, dates and files")
-    parser.add_argument("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status")
-    parser.add_argument("--criteria", choices=CRITERIA_NAMES, default="rano2", help="default: %(default)s")
-    parser.add_argument("--disease", choices=DISEASES, help="what is judged; default: as the criteria say")
+    add(parser, "clinical", "criteria", "disease")
     masks = parser.add_argument_group("label maps that exist")
     masks.add_argument("--segmentations", type=Path, metavar="DIR", help="use these label maps, matched by visit")
-    masks.add_argument("--schema", default="auto", help="meaning of their numbers (see brats-seg measure --help)")
+    add(masks, "schema")
     how = parser.add_argument_group("how")
-    how.add_argument("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)")
-    how.add_argument("--device", default="auto", type=device_name_or_auto, help="auto, cpu, cuda or cuda:N")
-    how.add_argument("--engine", default="auto", choices=("auto", "openvino", "torch"), help="default: auto")
-    how.add_argument(
-        "--force",
-        action="store_true",
-        help="accept scans that do not look skull-stripped, and visits that do not look like one person's",
-    )
-    how.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that work at once (default: 1)")
-    how.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler that does the work (extra: cluster)")
-    how.add_argument("--no-report", action="store_true", help="write no pages")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace existing results")
-    existing.add_argument("--resume", action="store_true", help="keep what is still true, do the rest")
-    add_print_options(parser, verbose="what was decided about each visit")
+    add(how, "model", "device", "engine")
+    add(how, "force", help="accept scans with skull, and visits that do not look like one person's")
+    add(how, "jobs", "cluster", "no-report", "open")
+    add_existing(how)
+    add_console(parser, verbose="what was decided about each visit")
     parser.set_defaults(run=run)
 
 
@@ -77,11 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0, or the exit code of what failed.
     """
-    if arguments.jobs < 1:
-        raise UsageError(f"--jobs {arguments.jobs} is none; 1 or more processes can work")
     if arguments.cluster and arguments.jobs > 1:
         raise UsageError("pass --jobs for this computer, or --cluster for others, not both")
     _check_output(arguments)
+    if arguments.open and arguments.no_report:
+        raise UsageError("--open shows the page that --no-report leaves out; pass one of them")
     failures: Failures = []
     patients = _patients(arguments, failures)
     outcomes: list[Outcome] = []
@@ -97,7 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps({"patients": [_plain(outcome) for outcome in outcomes],
                         "not_found": [{"patient": n, "error": str(e)} for n, e in failures]}, indent=1))  # fmt: skip
+    if arguments.open and any(not outcome.error for outcome in outcomes):
+        _open(arguments, outcomes)
     return _report(failures, outcomes)
+
+
+def _open(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Show the page of the cohort, or of the only patient."""
+    page = arguments.output / COHORT_PAGE
+    if len(outcomes) == 1:
+        patient = outcomes[0].patient
+        page = arguments.output / patient / f"{patient}_timeline.html"
+    open_page(page)
 
 
 def _check_output(arguments: argparse.Namespace) -> None:
@@ -177,7 +176,7 @@ def _follow(arguments: argparse.Namespace, jobs: tuple[PatientJob, ...], whole: 
 
     outcomes: list[Outcome] = []
     visits = sum(len(job.files.visits) for job in jobs)
-    with progress("track", 2 * visits + len(jobs), hidden=arguments.quiet) as tick:
+    with progress("track", 2 * visits + len(jobs), hidden=arguments.quiet, left=True) as tick:
         found = follow_all(jobs, whole, processes=arguments.jobs, cluster=arguments.cluster, tick=tick)
         for outcome in found:
             outcomes.append(outcome)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brats_seg.cli.common import add_training_options, given_besides, say, training_run
+from brats_seg.cli.common import given_besides, say, training_run
+from brats_seg.cli.options import add_training
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         help="start from the weights of a run of train, of a fold (RUN/fold0), or of a model, such as glioma: the "
         "first of each stage; the recipe must keep out no study that these know",
     )
-    add_training_options(parser)
+    add_training(parser)
     parser.set_defaults(run=run)
 
 

@@ -1,10 +1,14 @@
-"""Label maps that lie on the reference's voxels but are stored otherwise: turned, cropped, or with a rounded header."""
+"""Label maps that lie on the reference's voxels but are stored otherwise: turned, cropped, or with a rounded header.
+
+Others are refused, or resampled where that was asked for.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Grid, Volume
@@ -29,29 +33,49 @@ class Placed(NamedTuple):
     note: str
 
 
-def placed(volume: Volume, grid: Grid, what: str) -> Placed:
-    """A volume whose voxels are voxels of ``grid``, stored as ``grid`` stores them; nothing is interpolated.
+def placed(volume: Volume, grid: Grid, what: str, *, order: int | None = None) -> Placed:
+    """A volume whose voxels are voxels of ``grid``, stored as ``grid`` stores them; without ``order`` as they are.
 
     Args:
         volume: 0 where it says nothing.
         grid: where it is wanted; outside the volume it becomes 0.
         what: for messages, such as ``prediction``.
+        order: of the interpolation where its voxels lie between those of the grid, 0 (nearest) or 1 (linear).
 
     Raises:
-        InputError: if its voxels lie between those of the grid, or it is not 0 outside the grid.
+        InputError: if they do and ``order`` is None, or the volume is not 0 outside the grid.
     """
     if volume.grid.same_as(grid):
         return Placed(volume, "")
     steps = _steps(volume.grid, grid)
-    if steps is None:
+    if steps is None and order is None:
         raise InputError(_differ(what, volume.grid, grid))
-    data, lost = _put(volume.data, steps, grid.shape)
+    data, lost = _resampled(volume, grid, order or 0) if steps is None else _put(volume.data, steps, grid.shape)
     if lost:
         raise InputError(
             f"{lost} labelled voxels of the {what} lie outside the grid of the reference ({grid.describe()}). "
             "Were they made of the same scan?"
         )
-    return Placed(Volume(data, grid), f"the {what} {_words(steps, volume.grid, grid)}")
+    words = f"was resampled from {volume.grid.describe()}" if steps is None else _words(steps, volume.grid, grid)
+    return Placed(Volume(data, grid), f"the {what} {words}")
+
+
+def _resampled(volume: Volume, grid: Grid, order: int) -> tuple[Array, int]:
+    """The volume on ``grid``, and how many of its voxels that are not 0 have their centre outside."""
+    matrix = np.linalg.inv(volume.affine) @ grid.affine
+    data = ndimage.affine_transform(
+        volume.data,
+        matrix[:3, :3],
+        matrix[:3, 3],
+        output_shape=grid.shape,
+        order=order,
+        mode="constant",
+        prefilter=False,
+    )
+    back = np.linalg.inv(matrix)
+    places = np.argwhere(volume.data != 0) @ back[:3, :3].T + back[:3, 3]
+    outside = ((places < -0.5) | (places > np.array(grid.shape) - 0.5)).any(axis=1)
+    return data, int(outside.sum())
 
 
 def _steps(grid: Grid, target: Grid) -> _Steps | None:
@@ -106,5 +130,5 @@ def _differ(what: str, grid: Grid, reference: Grid) -> str:
     apart = "" if grid.shape != reference.shape else f", up to {grid.offset_mm(reference):.2f} mm apart"
     return (
         f"the {what} ({grid.describe()}) does not lie on the grid of the reference ({reference.describe()}){apart}. "
-        "Write it on the reference's grid first, with nearest-neighbour interpolation for label maps."
+        "Pass --resample, or write it on the reference's grid first, with nearest-neighbour interpolation for labels."
     )

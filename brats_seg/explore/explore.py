@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +25,22 @@ from brats_seg.files.load import read_scan
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.likeness import signature
 from brats_seg.imaging.placing import check_where_placed
+from brats_seg.run.workers import Task, open_workers, run_tasks
 
 _STRIDE_MM = 2.0
 """Scans are looked at on voxels about this far apart; geometry and label counts are exact."""
 
 
-def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] | None = None) -> Exploration:
+def explore(
+    folder: Path, *, schema: str = "auto", jobs: int = 1, tick: Callable[[str], None] | None = None
+) -> Exploration:
     """Everything about a data set in one value; nothing is written.
 
     Args:
         folder: of studies (BraTS or BIDS), or one study.
         schema: name of the label schema; ``auto`` trusts BraTS names and the values in all label maps together.
-        tick: called with the id of each study before it is read.
+        jobs: processes that read studies at once.
+        tick: called with the id of each study before it is read; with several processes, once it is read.
 
     Raises:
         InputError: if there is no study at all. What is wrong with single studies becomes a finding.
@@ -44,14 +50,13 @@ def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] |
     def refused(place: Path, error: BratsSegError) -> None:
         findings.append(Finding(place.name, "broken", "study", _without_folder(str(error), folder)))
 
-    studies = []
-    for files in find_studies(folder, on_error=refused):
-        if tick is not None:
-            tick(files.id)
-        try:
-            studies.append(read_study(files, findings, folder))
-        except UNFORESEEN as error:
-            refused(folder / files.id, explained(error))
+    found = tuple(find_studies(folder, on_error=refused))
+    if jobs > 1 and len(found) > 1:
+        looks = _in_processes(found, folder, jobs, tick)
+    else:
+        looks = [_look_at(files, folder, tick) for files in found]
+    studies = [look.study for look in looks if look.study is not None]
+    findings += [finding for look in looks for finding in look.findings]
     if tick is not None:
         tick("comparing the studies")
     studies = with_schemas(studies, schema, findings)
@@ -59,6 +64,38 @@ def explore(folder: Path, *, schema: str = "auto", tick: Callable[[str], None] |
     findings += judge(studies, leaks)
     ordered = sorted(findings, key=lambda finding: finding.severity != "broken")
     return Exploration(folder.resolve().name, tuple(studies), tuple(ordered), top)
+
+
+class _Look(NamedTuple):
+    """A study as it was read, None where that failed, and what was noticed."""
+
+    study: StudyFacts | None
+    findings: list[Finding]
+
+
+def _look_at(files: Timepoint, folder: Path, tick: Callable[[str], None] | None = None) -> _Look:
+    findings: list[Finding] = []
+    if tick is not None:
+        tick(files.id)
+    try:
+        return _Look(read_study(files, findings, folder), findings)
+    except UNFORESEEN as error:
+        text = _without_folder(str(explained(error)), folder)
+        return _Look(None, [*findings, Finding(files.id, "broken", "study", text)])
+
+
+def _in_processes(
+    found: Sequence[Timepoint], folder: Path, jobs: int, tick: Callable[[str], None] | None
+) -> list[_Look]:
+    todo = deque(Task(files.id, "", _look_at, (files, folder)) for files in found)
+    looks: dict[str, _Look] = {}
+    with open_workers(min(jobs, len(found)), None) as workers:
+        for done in run_tasks(todo, workers):
+            name, words = done.task.patient, "its process was killed again and again, most likely for want of memory"
+            looks[name] = _Look(None, [Finding(name, "broken", "study", words)]) if done.lost else done.result
+            if tick is not None:
+                tick(name)
+    return [looks[files.id] for files in found]
 
 
 def read_study(files: Timepoint, findings: list[Finding], folder: Path) -> StudyFacts:

@@ -45,6 +45,7 @@ def measure(
     *,
     schema: str = "auto",
     study_id: str | None = None,
+    min_lesion_ml: float = 0.0,
 ) -> Measurements:
     """Volumes, lesions and diameters of a label map.
 
@@ -52,6 +53,7 @@ def measure(
         mask: a label map file, or a segmentation in memory.
         schema: name of its label schema; ``auto`` goes by the file beside it, then by values, shape and name.
         study_id: id in the tables; else the file's name without its endings, or that of its folder.
+        min_lesion_ml: smaller components of a region are not counted as lesions.
 
     Raises:
         InputError: if the file is no label map, or its schema is not certain.
@@ -66,7 +68,7 @@ def measure(
             print(largest.volume_ml, largest.diameters.long_mm)
     """
     segmentation = mask if isinstance(mask, Segmentation) else read_mask(Path(mask), schema, study_id).segmentation
-    return measure_segmentation(segmentation)
+    return measure_segmentation(segmentation, min_lesion_ml=min_lesion_ml)
 
 
 @dataclass(frozen=True, eq=False)

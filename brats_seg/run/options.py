@@ -34,6 +34,7 @@ class SegmentOptions:
         report: write the HTML report and the overlay picture.
         force: take scans that do not look skull-stripped as they are.
         brain_mask: file with the brain of a study that has its skull, instead of finding it.
+        min_lesion_ml: smaller components of a region are not counted as lesions (``--min-lesion-ml``).
         exists: what to do where results exist already.
     """
 
@@ -46,6 +47,7 @@ class SegmentOptions:
     report: bool = True
     force: bool = False
     brain_mask: Path | None = None
+    min_lesion_ml: float = 0.0
     exists: ExistsPolicy = "refuse"
 
     def __post_init__(self) -> None:
@@ -65,4 +67,5 @@ class SegmentOptions:
             "brain_mask": hashlib.sha256(self.brain_mask.read_bytes()).hexdigest()
             if self.brain_mask is not None
             else None,
+            "min_lesion_ml": self.min_lesion_ml,
         }

@@ -165,12 +165,13 @@ def _compute(
         brain = None if stripped is None else _on_native(stripped)
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
-        measured = measure_segmentation(segmentation, intervals=intervals)
+        measured = measure_segmentation(segmentation, intervals=intervals, min_lesion_ml=options.min_lesion_ml)
         measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, Timepoint) else "")
     chosen = files.exam.decisions if isinstance(files, DicomTimepoint) else ()
     decided = [*chosen, *_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
     decided += found.decisions
-    of_study = [note for note in measurements.notes if "reaches the edge" in note or "not known without" in note]
+    told = ("reaches the edge", "not known without", "not counted as lesions")
+    of_study = [note for note in measurements.notes if any(words in note for words in told)]
     warned = [*found.warnings, *prepared.record.warnings, *of_study]
     if segmentation.missing:
         warned.append(card.expected_loss(prepared.present))

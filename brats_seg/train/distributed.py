@@ -93,12 +93,15 @@ def join(device: torch.device | str, environment: Mapping[str, str] | None = Non
     """This process's place among those ``torchrun`` started (NCCL on GPUs, gloo on processors), left at the end.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:N``; with several processes each takes the GPU of its local rank.
+        device: ``auto`` (CUDA where there is a GPU), ``cpu``, ``cuda`` or ``cuda:N``; with several processes each
+            takes the GPU of its local rank.
         environment: the variables by which ``torchrun`` tells each process its place; alone without them.
 
     Raises:
         DeviceError: if there is no such GPU.
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)
     environment = environment or {}
     size, rank = int(environment.get("WORLD_SIZE", "1")), int(environment.get("RANK", "0"))

@@ -107,13 +107,13 @@ def _moved(ends: Ends, step: NDArray[np.float64]) -> Ends:
     return (a, b, c), (d, e, f)
 
 
-def count_lesions(mask: Mask) -> int:
-    """Number of connected components (26-neighbourhood) of a mask ``(X, Y, Z)``."""
+def count_lesions(mask: Mask, least_voxels: int = MINIMUM_LESION_VOXELS) -> int:
+    """Number of connected components (26-neighbourhood) of a mask ``(X, Y, Z)`` with so many voxels at least."""
     box = bounding_box(mask)
     if box is None:
         return 0
     labels = _components(mask[box])
-    return int(np.count_nonzero(np.bincount(labels.ravel())[1:] >= MINIMUM_LESION_VOXELS))
+    return int(np.count_nonzero(np.bincount(labels.ravel())[1:] >= least_voxels))
 
 
 def find_lesions(
@@ -126,6 +126,7 @@ def find_lesions(
     cavity: Mask | None = None,
     plane: str | None = None,
     midplane: Midplane | None = None,
+    least_voxels: int = MINIMUM_LESION_VOXELS,
 ) -> tuple[Lesion, ...]:
     """Every lesion of a region, largest first.
 
@@ -138,6 +139,7 @@ def find_lesions(
         cavity: same shape; what diameters must not cross.
         plane: diameters are measured on; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
         midplane: of the brain, for the side each lesion lies on.
+        least_voxels: smaller components are left out.
     """
     box = bounding_box(mask)
     if box is None:
@@ -151,7 +153,7 @@ def find_lesions(
     centroids = grid.to_world(np.nan_to_num(statistics["centroids"]) + first)
     # Equally large lesions are ordered by place in the scanner, not by how the array is stored.
     order = sorted(
-        (k for k in range(1, len(counts)) if counts[k] >= MINIMUM_LESION_VOXELS),
+        (k for k in range(1, len(counts)) if counts[k] >= least_voxels),
         key=lambda k: (-int(counts[k]), *(-centroids[k]).round(3)),
     )
     crumbs = _Crumbs(grid, plane)

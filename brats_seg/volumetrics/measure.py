@@ -6,6 +6,7 @@ have a row like any other: volume 0, no lesions, and an interval whose upper end
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,9 @@ NOTE_WITHOUT_T1CE = "estimate: not assessable without T1CE"
 
 CAVITIES = frozenset({Structure.RC, Structure.CC})
 """What diameters must not cross: RANO measures neither cysts nor resection cavities (Wen 2010)."""
+
+_ROUNDING = 1e-6
+"""Of a volume in voxels: so much less than a whole one is still that one."""
 
 NOTE_NOT_IN_SCHEMA = "not part of the label schema"
 
@@ -84,7 +88,11 @@ class _Window:
 
 
 def measure_segmentation(
-    segmentation: Segmentation, *, intervals: IntervalModel | None = None, plane: str | None = None
+    segmentation: Segmentation,
+    *,
+    intervals: IntervalModel | None = None,
+    plane: str | None = None,
+    min_lesion_ml: float = 0.0,
 ) -> Measurements:
     """Volumes, intervals, lesions and diameters of one study.
 
@@ -97,8 +105,11 @@ def measure_segmentation(
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
         intervals: the model's fitted interval widths, from its card.
         plane: diameters are measured on; None for the one the grid suggests.
+        min_lesion_ml: smaller components are no lesions; their voxels stay in the volume, and the notes say so.
     """
     window = _window(segmentation)
+    least = max(1, math.ceil(min_lesion_ml / window.grid.voxel_ml - _ROUNDING))
+    left_out: dict[str, int] = {}
     known = None if segmentation.missing else intervals
     rows: list[RegionVolume] = []
     lesions: list[Lesion] = []
@@ -108,18 +119,19 @@ def measure_segmentation(
             continue
         mask = window.mask_of(target.structures)
         if target.name in LESION_ROWS:
-            found = _lesions(window, target, mask, plane)
+            found = _lesions(window, target, mask, plane, least)
             lesions.extend(found)
             count = len(found)
         else:
-            count = count_lesions(mask)
+            count = count_lesions(mask, least)
+        left_out[target.name] = count_lesions(mask) - count if least > 1 else 0
         rows.append(_row(window, target, mask, lesions=count, intervals=known))
     return Measurements(
         study_id=segmentation.study_id,
         volumes=tuple(rows),
         lesions=tuple(lesions),
         spacing_mm=window.grid.spacing_mm,
-        notes=_notes(segmentation, intervals, rows),
+        notes=(*_notes(segmentation, intervals, rows), *_left_out_note(left_out, min_lesion_ml)),
     )
 
 
@@ -149,7 +161,7 @@ def _window(segmentation: Segmentation) -> _Window:
     return _Window(segmentation, np.ascontiguousarray(labels[box]), box)
 
 
-def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None) -> tuple[Lesion, ...]:
+def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None, least: int) -> tuple[Lesion, ...]:
     bridge, cavity = _tissue_around(window, target.name, target.structures)
     return find_lesions(
         mask,
@@ -160,6 +172,7 @@ def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None) -> 
         cavity=cavity,
         plane=plane,
         midplane=window.segmentation.midplane,
+        least_voxels=least,
     )
 
 
@@ -255,6 +268,12 @@ def _unknown_row(segmentation: Segmentation, target: Target) -> RegionVolume:
 def _row_note(segmentation: Segmentation, target: Target) -> str:
     without_t1ce = MRSequence.T1CE in segmentation.missing
     return NOTE_WITHOUT_T1CE if without_t1ce and target.structures <= REGION_STRUCTURES[Region.TC] else ""
+
+
+def _left_out_note(left_out: dict[str, int], min_lesion_ml: float) -> list[str]:
+    counts = ", ".join(f"{count} of {region}" for region, count in left_out.items() if count)
+    words = f"components below {min_lesion_ml:g} ml are not counted as lesions ({counts}); they are in the volumes"
+    return [words] if counts else []
 
 
 def _notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> tuple[str, ...]:

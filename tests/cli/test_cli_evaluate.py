@@ -57,13 +57,41 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def evaluate(cli, predictions: Path, references: Path, out: Path, *more: object):
-    return cli("evaluate", "--predictions", predictions, "--references", references, "-o", out, *more)
+    return cli("evaluate", predictions, references, "-o", out, *more)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_the_options_of_before_still_work_with_a_note(cli, predictions: Path, references: Path, out: Path) -> None:
+    done = cli("evaluate", "--predictions", predictions, "--references", references, "-o", out)
+    assert done.code == 0 and "PREDICTIONS REFERENCES" in done.err
+    assert cli("evaluate", predictions, "--predictions", predictions, "-o", out).code == 2
+    assert cli("evaluate", predictions, "-o", out).code == 2
+
+
+@pytest.mark.usefixtures("no_page")
+def test_another_grid_is_resampled_where_that_is_asked_for(cli, tmp_path: Path, out: Path) -> None:
+    coarse = np.zeros((20, 20, 20), np.uint8)
+    coarse[4:14, 6:12, 5:15] = 3
+    fine = np.kron(coarse, np.ones((2, 2, 2), np.uint8))
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    thick = np.diag([2.0, 2.0, 2.0, 1.0])
+    thick[:3, 3] = 0.5
+    made = write_nifti(coarse, thick, tmp_path / "p" / "a_seg.nii.gz")
+    truth = write_nifti(fine, affine, tmp_path / "r" / "a_seg.nii.gz")
+    options = ("-o", out, "--schema-predictions", "brats2023", "--schema-references", "brats2023")
+    refused = cli("evaluate", made, truth, *options)
+    assert refused.code == 3 and "--resample" in refused.err
+    done = cli("evaluate", made, truth, *options, "--resample", "--json")
+    assert done.code == 0
+    dice = [row["mean"] for row in done.json["summary"] if row["metric"] == "dice" and row["region"] == "WT"]
+    assert dice[0] == 1.0
+    assert "was resampled from" in (out / "run.json").read_text()
 
 
 def test_scores_and_files(cli, predictions: Path, references: Path, out: Path) -> None:
     outcome = evaluate(cli, predictions, references, out)
     assert outcome.code == 0
-    assert outcome.err.splitlines()[1:] == [
+    assert [line.partition(";")[0] for line in outcome.err.splitlines()[1:]] == [
         "[2/3] evaluate predictions: BraTS2021_00001",
         "[3/3] evaluate predictions: BraTS2021_00002",
     ]

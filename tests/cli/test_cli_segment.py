@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -138,7 +139,7 @@ def test_run_json_holds_what_made_the_result(whole: tuple[Path, Outcome]) -> Non
     assert run["model"]["name"] == "small"
     assert len(run["model"]["sha256"]) == 64
     assert run["device"] == "cpu"
-    assert run["engine"] == "torch"
+    assert run["engine"] == "openvino"
     scans = folder.parents[1] / "secret-user" / "case"
     for sequence in SEQUENCES:
         held = run["inputs"][sequence.value]
@@ -150,7 +151,7 @@ def test_run_json_holds_what_made_the_result(whole: tuple[Path, Outcome]) -> Non
     assert run["preparation"]["native"]["orientation"] == "LPS"
     assert run["preparation"]["network"]["orientation"] == "RAS"
     assert any("grid of T1CE" in line for line in run["decisions"])
-    assert any("torch on cpu" in line for line in run["decisions"])
+    assert any("openvino on cpu" in line for line in run["decisions"])
     assert run["warnings"] == []
     assert run["settings"]["labels"] == "brats2023"
     assert set(run["outputs"]) == set(FILES.format("case").split()) - {"run.json"}
@@ -313,7 +314,7 @@ def test_plain_data_set_and_bids(segment, tmp_path: Path, drawn_case: Path, out:
         shutil.move(tmp_path / "tmp" / f"x_{plain}.nii.gz", anat / f"sub-02_ses-1_{bids}.nii.gz")
     outcome = segment(tmp_path / "set")
     assert outcome.code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["one", "sub-02_ses-1"]
+    assert sorted(path.name for path in out.iterdir()) == ["lesions.csv", "one", "sub-02_ses-1", "volumes.csv"]
     assert outcome.out.splitlines()[0].startswith("[1/2] one: done")
     assert set(run_json(out / "sub-02_ses-1")["inputs"]) == {"t1", "t1ce", "t2", "flair"}
 
@@ -411,7 +412,8 @@ def test_whatever_breaks_in_one_study_the_others_are_done(
     assert "7 of 9 studies failed" in done.err
     assert "unforeseen RuntimeError in run/segment.py, line" in done.err  # which called what the test broke
     assert "Exception thrown: ITK ERROR: image is empty. This is a defect" in done.err
-    assert sorted(path.name for path in out.iterdir()) == ["a", "z"]
+    assert sorted(path.name for path in out.iterdir()) == ["a", "lesions.csv", "volumes.csv", "z"]
+    assert {row["study"] for row in rows_of(out / "volumes.csv")} == {"a", "z"}
 
 
 def test_two_runs_into_one_output_the_second_is_refused(segment, case: Path, out: Path) -> None:
@@ -453,10 +455,73 @@ def test_the_seconds_told_are_what_the_user_waited(
     assert seconds >= 1.5 + sum(run_json(out / "case")["timings_s"].values())
 
 
-def test_apple_gpus_are_not_supported_and_that_is_said(cli) -> None:
-    done = cli("segment", "x", "-o", "y", "--device", "mps")
-    assert done.code == 2
-    assert "Apple GPUs (mps) are not supported yet; pass --device cpu" in done.err
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have one")
+def test_an_apple_gpu_that_is_not_there_is_said(segment, case: Path) -> None:
+    done = segment(case, "--device", "mps")
+    assert done.code == 5
+    assert "mps was asked for" in done.err and "--device cpu" in done.err
+
+
+@pytest.fixture
+def two(drawn_case: Path, tmp_path: Path) -> Path:
+    """A data set of two studies."""
+    for name in ("one", "two"):
+        shutil.copytree(drawn_case, tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def test_several_processes_give_what_one_gives(segment, two: Path, out: Path) -> None:
+    shutil.copytree(two / "one", two / "bad")
+    (two / "bad" / "case_t1.nii.gz").write_bytes(b"no scan")
+    done = segment(two, "--jobs", "2", "--json")
+    assert done.code == 3
+    assert sorted(row["study"] for row in done.json["results"]) == ["one", "two"]
+    assert [entry["study"] for entry in done.json["failed"]] == ["bad"]
+    several = {name: (out / f"{name}.csv").read_text() for name in ("volumes", "lesions")}
+    shutil.rmtree(out)
+    assert segment(two / "one", two / "two").code == 0
+    for name, text in several.items():
+        assert sorted((out / f"{name}.csv").read_text().splitlines()) == sorted(text.splitlines())
+
+
+def test_the_tables_of_all_studies_follow_what_is_there(segment, two: Path, out: Path) -> None:
+    assert segment(two, "--resume").code == 0
+    rows = rows_of(out / "volumes.csv")
+    assert [row["study"] for row in rows] == ["one"] * 5 + ["two"] * 5
+    assert rows[:5] == rows_of(out / "one" / "one_volumes.csv")
+    shutil.rmtree(out / "one")
+    shutil.move(two / "one", two / "three")
+    assert segment(two, "--resume").code == 0
+    assert {row["study"] for row in rows_of(out / "lesions.csv")} == {"three", "two"}
+    assert segment(two / "two", "--overwrite").code == 0  # one study alone does not leave its old rows there
+    assert [row["study"] for row in rows_of(out / "volumes.csv")] == ["three"] * 5 + ["two"] * 5
+
+
+def test_a_table_of_somebody_else_is_not_replaced(segment, two: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "lesions.csv").write_text("mine\n")
+    done = segment(two)
+    assert done.code == 6 and "lesions.csv" in done.err
+    assert entries(out) == ["lesions.csv"]
+
+
+def test_small_lesions_are_not_counted_and_that_is_said(segment, case: Path, out: Path) -> None:
+    done = segment(case, "--min-lesion-ml", "100000", "--json")
+    (row,) = done.json["results"]
+    assert any("not counted as lesions (1 of WT" in warning for warning in row["warnings"])
+    assert row["volumes_ml"]["WT"] > 0
+    assert rows_of(out / "case" / "case_lesions.csv") == []
+    assert run_json(out / "case")["settings"]["min_lesion_ml"] == 100000
+    assert segment(case, "--min-lesion-ml", "-1").code == 2
+
+
+def test_open_shows_the_report(segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(shown.append(url)))
+    done = segment(case, "--open", report=True)
+    assert done.code == 0 and "no browser" in done.err
+    assert shown == [(out / "case" / "case_report.html").as_uri()]
+    assert segment(case, "--open").code == 2  # with --no-report
 
 
 def test_progress_shows_on_a_terminal_only(segment, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:

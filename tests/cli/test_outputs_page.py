@@ -48,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, model: Path, drawn_case: P
         ("measure", mask, "--schema", "brats2021"),
         ("track", place / "cohort", "--model", model, "--engine", "torch"),
         ("respond", out / "track" / "sub-1" / "measurements.csv"),
-        ("evaluate", "--predictions", out / "segment", "--references", place / "truth", "--compare", place / "other",
+        ("evaluate", out / "segment", place / "truth", "--compare", place / "other",
          "--schema-references", "brats2023"),
     ]  # fmt: skip
     for command, *arguments in runs:

@@ -33,7 +33,7 @@ def test_an_object_is_made_and_measured(cli: Cli, out: Path, tmp_path: Path) -> 
         (("--patients", "0"), "--patients 0"),
         (("--visits", "1000"), "--visits 1000"),
         (("--seed", "-1"), "--seed -1"),
-        (("--jobs", "0"), "--jobs 0"),
+        (("--jobs", "0"), "argument --jobs"),
         (("--kind", "stroke"), "invalid choice"),
         (("--defects", "ghosts"), "no defect 'ghosts'"),
         (("--defects", "missing,missing"), "named twice"),

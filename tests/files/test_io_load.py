@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nifti_files import save, scan, study
 
-from brats_seg.cli.common import channel_order
+from brats_seg.cli.options import channel_order
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.files.find import find_study, studies_by_channel, study_from_files

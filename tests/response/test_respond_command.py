@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from brats_seg.cli import respond
+from brats_seg.cli import options, respond
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.response.assessment import Disease
 from brats_seg.response.criteria import CRITERIA
@@ -93,8 +93,8 @@ def test_bad_input_leaves_nothing(tables: tuple[Path, Path], tmp_path: Path) -> 
 
 
 def test_choices_are_those_of_the_machine() -> None:
-    assert set(respond.CRITERIA_NAMES) == set(CRITERIA)
-    assert set(respond.DISEASES) == {disease.value for disease in Disease}
+    assert set(options.CRITERIA_NAMES) == set(CRITERIA)
+    assert set(options.DISEASES) == {disease.value for disease in Disease}
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:
