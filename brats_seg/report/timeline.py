@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,17 +122,15 @@ def _charts(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], lead
     ]
     marks = [Mark(places[r["visit"]], r["category"], r["status"], r["reasons"]) for r in answers(course)]
     series = {name: _series(course, growth, name, places) for name in REGIONS}
-    others = [series[name] for name in REGIONS if name != leading]
-    charts = [
-        (
-            f"{leading}, {region_title(leading)}",
-            volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, height=330),
-        ),
-        (
-            " and ".join(f"{name}, {region_title(name)}" for name in REGIONS if name != leading),
-            volume_chart(others, ticks=ticks, events=events, height=230),
-        ),
-    ]
+    # What the label maps do not tell has no points.
+    others = [name for name in REGIONS if name != leading and series[name].points]
+    charts = []
+    if series[leading].points:
+        drawing = volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, height=330)
+        charts.append((f"{leading}, {region_title(leading)}", drawing))
+    if others:
+        drawing = volume_chart([series[name] for name in others], ticks=ticks, events=events, height=230)
+        charts.append((" and ".join(f"{name}, {region_title(name)}" for name in others), drawing))
     return [(title, Markup(drawing)) for title, drawing in charts]
 
 
@@ -140,7 +139,7 @@ def _series(
 ) -> Series:
     points = []
     for row in course["volumes"]:
-        if row["region"] != region:
+        if row["region"] != region or math.isnan(row["volume_ml"]):
             continue
         known = row["low_ml"] is not None
         low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
@@ -173,7 +172,7 @@ def _volume_cell(row: Mapping[str, Any]) -> tuple[str, str]:
     """Volume and its interval; the model's where there is one, else that of measurement error."""
     known = row["low_ml"] is not None
     low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
-    return ml(row["volume_ml"]), "" if low is None else f"{ml(low)} to {ml(high)}"
+    return ml(row["volume_ml"]), "" if low is None or math.isnan(low) else f"{ml(low)} to {ml(high)}"
 
 
 def _change_cell(row: Mapping[str, Any]) -> tuple[str, str]:

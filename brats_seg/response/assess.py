@@ -89,12 +89,11 @@ def _default_disease(history: PatientHistory, criteria: Criteria, episode: Episo
             return Disease.ENHANCING, f"chosen: lesion {enhancing[0].lesion} enhances at {visit.visit}"
     until = history.visits[episode.last].visit
     hidden = [v.visit for v in history.visits[: episode.last + 1] if Compartment.ENHANCING in v.not_assessable]
-    unseen = f", and enhancement is not assessable at {', '.join(hidden)}" if hidden else ""
-    return (
-        Disease.NON_ENHANCING,
-        f"{GUESS}: nothing enhances up to {until}{unseen}; pass --disease enhancing if the tumour enhanced before "
-        "treatment",
-    )
+    seen = f"nothing enhances up to {until}" if len(hidden) <= episode.last else ""
+    unseen = f"enhancement is not assessable at {', '.join(hidden)}" if hidden else ""
+    why = ", and ".join(filter(None, (seen, unseen)))
+    advice = "pass --disease enhancing if the tumour enhanced before treatment"
+    return Disease.NON_ENHANCING, f"{GUESS}: {why}; {advice}"
 
 
 def _answers(

@@ -350,7 +350,7 @@ def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
         slice_mm=max(visit.measurements.spacing_mm),
         model=f"{card.name} {card.version}" if visit.by_model else "",
         knows_treatment=card.knows_treated_brains,
-        not_assessable=_not_assessable(visit) if visit.by_model else {},
+        not_assessable=_not_assessable(visit),
     )
 
 
@@ -367,8 +367,13 @@ def _measuring_plane(visits: Sequence[VisitData]) -> tuple[str, str]:
 
 
 def _not_assessable(visit: VisitData) -> dict[Compartment, str]:
-    """What the scans of a visit do not show; a label map that was given is taken at its word."""
+    """What a visit does not show: its scans, or its label map where that was given, which is taken at its word."""
     found = {}
+    if not visit.by_model:
+        schema = visit.segmentation.schema
+        if Region.ET not in schema.regions:
+            found[Compartment.ENHANCING] = f"label maps in schema {schema.name} do not tell what enhances"
+        return found
     if MRSequence.T1CE not in visit.sequences:
         found[Compartment.ENHANCING] = "enhancement is not assessable without T1CE"
     if not {MRSequence.T2, MRSequence.FLAIR} & set(visit.sequences):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -62,9 +63,10 @@ class VisitVolumes:
         return self.model or GIVEN
 
     def unseen(self, region: str) -> str:
-        """Why the visit's scans do not show a region; empty where they do. What enhances decides the core, too."""
+        """Why the visit does not show a region; empty where it does. What enhances decides the core, too."""
         compartment = Compartment.NON_ENHANCING if region == "WT" else Compartment.ENHANCING
-        return self.not_assessable.get(compartment, "")
+        is_told = not math.isnan(self.volumes_ml.get(region, 0.0))
+        return self.not_assessable.get(compartment, "") or ("" if is_told else f"the label map does not tell {region}")
 
     def measured(self, volume_ml: float) -> Measured:
         """A volume of this visit with what decides its error."""

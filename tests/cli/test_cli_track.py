@@ -243,6 +243,21 @@ def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path:
     assert "ses-2" in warning
 
 
+def test_masks_of_the_whole_tumour_are_not_taken_for_tumours_that_do_not_enhance(
+    track: Callable[..., Outcome], tmp_path: Path, out: Path
+) -> None:
+    patient = tmp_path / "sub-1"
+    for number, visit in enumerate(("ses-1", "ses-2")):
+        mask = np.zeros((24, 24, 24), np.uint8)
+        mask[4 : 18 - 2 * number, 4:18, 4:18] = 1
+        write_nifti(mask, np.eye(4), patient / visit / "anat" / f"sub-1_{visit}_dseg.nii.gz")
+    done = track(patient, "--schema", "whole")
+    assert done.code == 0
+    assert "enhancement is not assessable at ses-1, ses-2" in done.out and "nothing enhances" not in done.out
+    rows = list(csv.DictReader((out / "sub-1" / "change.csv").open()))
+    assert {row["region"] for row in rows} == {"WT"}
+
+
 def test_the_person_of_most_visits_is_followed(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "people" / "sub-1"
     for number, person in enumerate((2, 1, 1)):
