@@ -51,11 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0, or 3 where something is broken.
     """
-    from brats_seg.files.find import study_folders
+    from brats_seg.files.find import is_dicom_place, study_folders
     from brats_seg.files.output import OutputFolder
 
     refuse_other_results(arguments.output, "explore.html")
-    count = len(study_folders(arguments.dataset))
+    count = 1 if is_dicom_place(arguments.dataset) else len(study_folders(arguments.dataset))
     exists = "overwrite" if arguments.overwrite else "refuse"
     with (
         OutputFolder(arguments.output, exists=exists) as folder,  # type: ignore[arg-type]

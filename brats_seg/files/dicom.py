@@ -8,7 +8,6 @@ parallel images is refused, because every way of making a volume of it would put
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,17 +86,18 @@ def read_series(series: DicomSeries) -> ReadResult:
     data = np.empty(grid.shape, np.float32)
     notes = _notes(series, planes)
     digests = []
-    for source, group in itertools.groupby(sorted(planes, key=lambda plane: plane.source), lambda plane: plane.source):
-        try:
-            raw = source.read()
-            frames = read_values(raw, planes[0].shape)
-            for plane in group:
+    by_source: dict[DicomSource, list[Plane]] = {}
+    for plane in planes:
+        by_source.setdefault(plane.source, []).append(plane)
+    try:
+        for source, raw, frames in read_values(by_source, planes[0].shape):
+            digests.append(hashlib.sha256(raw).digest())
+            for plane in by_source[source]:
                 slope, intercept = plane.scale
                 with np.errstate(over="ignore"):  # values that are no numbers are refused below
                     data[:, :, place[id(plane)]] = (frames[plane.frame] * np.float64(slope) + intercept).T
-        except DamagedFileError as error:
-            raise _refused(series, f"a file of it cannot be used: {error}. Export or copy it again.") from error
-        digests.append(hashlib.sha256(raw).digest())
+    except DamagedFileError as error:
+        raise _refused(series, f"a file of it cannot be used: {error}. Export or copy it again.") from error
     _check_values(series, data)
     return ReadResult(Volume(data, grid), _joined(digests), SCANNER_FORMS, tuple(notes))
 

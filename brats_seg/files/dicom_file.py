@@ -12,7 +12,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
+from brats_seg.files.gdcm_decoder import decode_apart
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,6 +36,12 @@ MAX_FILE_BYTES = 3 * 2**27
 """A file with that many voxels of 16 bits, and room for its header."""
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_PILLOW = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+"""JPEG baseline and JPEG 2000; with JPEG-LS below, GDCM would read them too, but ends the process on damaged ones."""
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_APART = ("1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+"""JPEG extended and lossless: decoded in another process."""
+_DECODERS = {**dict.fromkeys(_PILLOW, "pillow"), **dict.fromkeys(_JPEG_LS, "pyjpegls")}
 _DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError, OSError),
     *(RuntimeError, TypeError, ValueError, struct.error, zlib.error, zipfile.BadZipFile),
@@ -92,39 +99,64 @@ def legible(text: str) -> str:
     return re.sub(r"[^\w. ,()/-]", "", text)[:64]
 
 
-def read_values(raw: bytes, shape: tuple[int, int]) -> Array:
-    """Stored values ``(frames, rows, columns)`` of a file, before scaling.
+def read_values(sources: Iterable[DicomSource], shape: tuple[int, int]) -> Iterator[tuple[DicomSource, bytes, Array]]:
+    """Each file with its bytes and its stored values ``(frames, rows, columns)``, before scaling; in any order.
 
     Args:
-        raw: the file's bytes.
-        shape: rows and columns that its header claims.
+        sources: the files.
+        shape: rows and columns that their headers claim.
 
     Raises:
-        DamagedFileError: if the pixel data are missing, cut short, damaged, or of another size.
+        DamagedFileError: if the pixel data of one are missing, cut short, damaged, or of another size.
     """
+    apart: list[tuple[DicomSource, bytes]] = []
+    for source in sources:
+        raw = source.read()
+        frames = _frames(raw, shape)
+        if frames is None:
+            apart.append((source, raw))
+        else:
+            yield source, raw, frames
+    if apart:
+        with damage_explained():
+            decoded = decode_apart([raw for _, raw in apart])
+        for (source, raw), values in zip(apart, decoded, strict=True):
+            yield source, raw, _checked(values, parse(raw), shape)
+
+
+def _frames(raw: bytes, shape: tuple[int, int]) -> Array | None:
+    """Values of one file; None of one that has to be decoded apart."""
     from pydicom.pixels.utils import pixel_array  # noqa: PLC0415 - only for DICOM
 
     with damage_explained():
         dataset = parse(raw)
         _check_pixels(dataset, shape)
-        frames: Array = pixel_array(dataset, raw=True)
-        frames = frames[np.newaxis] if frames.ndim == 2 else frames
-        if frames.shape[1:] != shape:
-            raise DamagedFileError(f"its images are {frames.shape[1:]} and not {shape} as the header says")
-        above = frames.dtype.itemsize * 8 - int(dataset.BitsStored)
-        return (frames << above) >> above if above else frames  # overlays and rubbish may lie in the bits above
+        syntax = str(dataset.file_meta.TransferSyntaxUID)
+        if syntax in _APART:
+            return None
+        return _checked(pixel_array(dataset, raw=True, decoding_plugin=_DECODERS.get(syntax, "")), dataset, shape)
+
+
+def _checked(values: Array, dataset: Dataset, shape: tuple[int, int]) -> Array:
+    frames = values[np.newaxis] if values.ndim == 2 else values
+    if frames.shape[1:] != shape:
+        raise DamagedFileError(f"its images are {frames.shape[1:]} and not {shape} as the header says")
+    above = frames.dtype.itemsize * 8 - int(dataset.BitsStored)
+    return (frames << above) >> above if above else frames  # overlays and rubbish may lie in the bits above
 
 
 @contextmanager
 def damage_explained() -> Iterator[None]:
     """Whatever libraries raise on damaged content as a :class:`DamagedFileError`; their warnings are kept quiet."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError  # noqa: PLC0415 - only for DICOM
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except InputError:
         raise
-    except _DAMAGE as error:
+    except (*_DAMAGE, BytesLengthException, InvalidDicomError) as error:
         raise DamagedFileError(_words(error)) from error
 
 
@@ -165,7 +197,6 @@ def _check_pixels(dataset: Dataset, shape: tuple[int, int]) -> None:
         )
     if not syntax.is_compressed:
         return
-    _silence_decoders()
     for frame in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
         size = shape if syntax == RLELossless else _codestream_size(frame)
         if size is None:
@@ -190,12 +221,3 @@ def _codestream_size(frame: bytes) -> tuple[int, int] | None:
             return rows, columns
         place += 2 + length
     return None
-
-
-def _silence_decoders() -> None:
-    """GDCM writes to standard error what it raises too."""
-    import gdcm  # noqa: PLC0415 - only for compressed DICOM
-
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
-    gdcm.Trace.DebugOff()

@@ -144,6 +144,12 @@ def test_an_archive_is_a_study(cli: Cli, exam: Path) -> None:
     assert cli("check", archive, "--json").json["studies"][0]["study"] == "exam"
 
 
+def test_explore_reads_exams(cli: Cli, exam: Path, out: Path) -> None:
+    outcome = cli("explore", exam, "-o", out, "--json")
+    assert outcome.code in (0, 3)
+    assert outcome.json["studies"] == 1, outcome.json
+
+
 def test_track_dates_visits_by_their_exams(cli: Cli, model: Path, tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "P7"
     for day, shift in (("20240201", 1), ("20240115", 0)):

@@ -125,6 +125,7 @@ on_bytes("cut_in_the_header", "cannot be read", lambda raw: raw[: raw.index(STUD
 on_bytes("cut_in_the_pixels", "damaged", lambda raw: raw[:-100])
 on_bytes("zeros_behind_the_mark", "cannot be read", lambda raw: raw[:132] + bytes(len(raw)))
 on_bytes("noise_behind_the_mark", "cannot be read", lambda raw: raw[:132] + np.random.default_rng(1).bytes(4000))
+on_bytes("group_length_of_odd_length", "cannot be read", replaced(b"\x02\x00\x00\x00UL", b"\x02\x00\x00\x00UL\x05\x00"))
 on_bytes(
     "group_length_of_4_gib",
     "cannot be read",
@@ -279,6 +280,8 @@ _compressed("huge_jpeg_2000", "65535", J2K, lambda image: _siz(65535, 65535))
 _compressed("huge_jpeg_ls", "65535", JPEG_LS, lambda image: _sof(0xF7, 65535, 65535))
 _compressed("huge_jpeg_lossless", "65535", JPEG_LOSSLESS, lambda image: _sof(0xC3, 65535, 65535))
 _compressed("jpeg_2000_cut_short", "damaged", J2K, lambda image: _siz(image.Rows, image.Columns)[:60])
+_compressed("jpeg_ls_cut_short", "damaged", JPEG_LS, lambda image: _sof(0xF7, image.Rows, image.Columns))
+_compressed("jpeg_lossless_cut_short", "damaged", JPEG_LOSSLESS, lambda image: _sof(0xC3, image.Rows, image.Columns))
 _compressed("empty_fragment", "damaged", J2K, lambda image: bytes(2))
 
 
