@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,10 +13,8 @@ from matplotlib.lines import Line2D
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.evaluate.snapshot import Picture, Snapshot
+from brats_seg.report.charts import INK, SOFT, png_of, tidy
 
-_INK = "#1b1f24"
-_SOFT = "#57606a"
-_DPI = 110
 _BOX_LEGEND = "box: quartiles; whiskers: 1.5 times the quartile range; every case is a dot"
 
 
@@ -34,18 +31,18 @@ def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
     # Dots are spread by their rank and not by chance, so that the same table gives the same picture.
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         values = [_finite(cases, region, metric) for region in regions]
-        boxes = axis.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": _INK})
+        boxes = axis.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": INK})
         for box, region in zip(boxes["boxes"], regions, strict=True):
-            box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=_SOFT)
+            box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=SOFT)
         for place, column in enumerate(values, 1):
             spread = place + 0.16 * (np.arange(len(column)) * 0.618 % 1 - 0.5)
-            axis.plot(spread, column, ".", color=_INK, markersize=3.5, alpha=0.6)
+            axis.plot(spread, column, ".", color=INK, markersize=3.5, alpha=0.6)
         axis.set_xticks(range(1, len(regions) + 1), [region.abbreviation for region in regions])
-        axis.set_title(title, fontsize=10, color=_INK)
+        axis.set_title(title, fontsize=10, color=INK)
         if metric.endswith("_mm"):
             _stretch_small_distances(axis)
         tidy(axis)
-    figure.supxlabel(_BOX_LEGEND, x=0.99, ha="right", fontsize=7, color=_SOFT)
+    figure.supxlabel(_BOX_LEGEND, x=0.99, ha="right", fontsize=7, color=SOFT)
     return png_of(figure)
 
 
@@ -60,14 +57,14 @@ def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame) -> bytes:
             part["volume_error_ml"],
             "o",
             color=REGION_COLOURS[region.abbreviation],
-            markeredgecolor=_INK,
+            markeredgecolor=INK,
             markersize=5,
         )
         row = agreement[agreement["region"] == region.abbreviation].iloc[0]
         for column, style in (("bias_ml", "-"), ("lower_limit_ml", "--"), ("upper_limit_ml", "--")):
             if np.isfinite(row[column]):
-                axis.axhline(row[column], color=_SOFT, linestyle=style, linewidth=1)
-        axis.axhline(0, color=_SOFT, linewidth=0.5)
+                axis.axhline(row[column], color=SOFT, linestyle=style, linewidth=1)
+        axis.axhline(0, color=SOFT, linewidth=0.5)
         axis.set_xlabel("mean volume, ml", fontsize=8)
         axis.set_ylabel("predicted - reference, ml", fontsize=8)
 
@@ -79,8 +76,8 @@ def reliability_plots(reliability: pd.DataFrame) -> bytes:
 
     def draw(axis: Axes, region: Region) -> None:
         part = reliability[(reliability["region"] == region.abbreviation) & (reliability["voxels"] > 0)]
-        axis.plot([0, 1], [0, 1], color=_SOFT, linewidth=0.8, linestyle="--")
-        axis.plot(part["mean_probability"], part["observed"], "o-", color=_INK, markersize=4, linewidth=1.2)
+        axis.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle="--")
+        axis.plot(part["mean_probability"], part["observed"], "o-", color=INK, markersize=4, linewidth=1.2)
         axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axis.set_xlabel("predicted probability", fontsize=8)
         axis.set_ylabel("share in the reference", fontsize=8)
@@ -121,7 +118,7 @@ def _by_region(draw: Callable[[Axes, Region], None], regions: Sequence[Region]) 
     figure = Figure(figsize=(3.3 * len(regions), 3.2), layout="constrained")
     for axis, region in zip(np.atleast_1d(figure.subplots(1, len(regions))), regions, strict=True):
         draw(axis, region)
-        axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10, color=_INK)
+        axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10, color=INK)
         tidy(axis)
     return png_of(figure)
 
@@ -156,19 +153,3 @@ def _stretch_small_distances(axis: Axes) -> None:
     ticks = [0, 2, 5, 10, 20, 50, 100, 374]
     axis.set_yticks(ticks, [str(tick) for tick in ticks])
     axis.minorticks_off()
-
-
-def tidy(axis: Axes) -> None:
-    """The house style of a plot: no box, quiet ticks, a faint grid."""
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8, colors=_SOFT)
-    axis.grid(axis="y", linewidth=0.4, color="#d8dee4")
-    axis.set_axisbelow(True)
-
-
-def png_of(figure: Figure) -> bytes:
-    """A figure as PNG bytes; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    # Without the software's name the same data give the same bytes whatever matplotlib drew them.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

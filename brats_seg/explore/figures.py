@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES
-from brats_seg.evaluate.figures import png_of, tidy
 from brats_seg.explore.facts import PLACE_SHAPE, StudyFacts, enhancing_share
+from brats_seg.report.charts import INK, SOFT, png_of, tidy
 
-_INK = "#1b1f24"
-_SOFT = "#57606a"
 _LEAST_ML = 0.01
 """Where regions without volume are drawn on the logarithmic axis."""
 
@@ -27,22 +25,22 @@ def volume_plots(studies: Sequence[StudyFacts]) -> bytes:
     left, right = figure.subplots(1, 2)
     volumes = [study.volumes_ml() for study in studies if study.volumes_ml()]
     columns = [np.maximum([row[region] for row in volumes], _LEAST_ML) for region in REGIONS]
-    boxes = left.boxplot(columns, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": _INK})
+    boxes = left.boxplot(columns, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": INK})
     for box, region in zip(boxes["boxes"], REGIONS, strict=True):
-        box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=_SOFT)
+        box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=SOFT)
     for place, column in enumerate(columns, 1):
         # Spread by rank and not by chance, so that the same data give the same picture.
         spread = place + 0.3 * (np.arange(len(column)) * 0.618 % 1 - 0.5)
-        left.plot(spread, column, ".", color=_INK, markersize=4, alpha=0.6)
+        left.plot(spread, column, ".", color=INK, markersize=4, alpha=0.6)
     left.set_yscale("log")
     ticks = [0.01, 0.1, 1, 10, 100]
     left.set_yticks(ticks, ["0", *(f"{tick:g}" for tick in ticks[1:])])
     left.minorticks_off()
     left.set_xticks(range(1, len(REGIONS) + 1), [region.abbreviation for region in REGIONS])
-    left.set_title("volume, ml", fontsize=10, color=_INK)
+    left.set_title("volume, ml", fontsize=10, color=INK)
     shares = [share for share in map(enhancing_share, volumes) if math.isfinite(share)]
     right.hist(shares, bins=20, range=(0, 1), color=REGION_COLOURS["ET"], edgecolor="white")
-    right.set_title("share of the tumour core that enhances", fontsize=10, color=_INK)
+    right.set_title("share of the tumour core that enhances", fontsize=10, color=INK)
     right.set_ylabel("studies", fontsize=8)
     right.yaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
@@ -73,8 +71,8 @@ def place_plots(studies: Sequence[StudyFacts]) -> bytes:
     axes = figure.subplots(1, 3)
     for axis, (title, picture, ends) in zip(axes, views, strict=True):
         drawn = axis.imshow(picture, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-        axis.set_title(title, fontsize=10, color=_INK)
-        axis.set_xticks([0, picture.shape[1] - 1], ends, fontsize=8, color=_SOFT)
+        axis.set_title(title, fontsize=10, color=INK)
+        axis.set_xticks([0, picture.shape[1] - 1], ends, fontsize=8, color=SOFT)
         axis.set_yticks([])
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
     bar.set_label("% of studies", fontsize=8)
@@ -88,7 +86,7 @@ def intensity_plots(studies: Sequence[StudyFacts]) -> bytes:
         scans = [study.scans[sequence] for study in studies if sequence in study.scans]
         contrast = [scan.p99 / scan.median if scan.median else math.nan for scan in scans]
         axis.plot([scan.variation for scan in scans], contrast, "o", color="#0072B2", markersize=4, alpha=0.7)
-        axis.set_title(sequence.title, fontsize=10, color=_INK)
+        axis.set_title(sequence.title, fontsize=10, color=INK)
         axis.set_xlabel("deviation / mean", fontsize=8)
         tidy(axis)
         if sequence is SEQUENCES[0]:

@@ -13,7 +13,7 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.regions import REGIONS, LabelSchema
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.evaluate.figures import png_of
+from brats_seg.report.charts import png_of
 
 
 def visit_picture(images: Mapping[MRSequence, Volume], labels: Volume, schema: LabelSchema) -> bytes:

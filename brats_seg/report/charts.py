@@ -1,11 +1,17 @@
-"""Volumes over time as a drawing of lines: intervals, categories, treatments, growth curve with its prediction."""
+"""Charts: what all of them share, and volumes over time with intervals, categories, treatments and growth curve."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CATEGORY_COLOURS = {
     "CR": "#009E73",
@@ -22,7 +28,7 @@ WIDTH = 1100
 LEFT, RIGHT, TOP = 64, 24, 44
 Place = Callable[[float], float]
 """From days or millilitres to pixels."""
-_INK, _SOFT, _LINE = "#1b1f24", "#57606a", "#d8dee4"
+INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
 
 
 @dataclass(frozen=True)
@@ -104,19 +110,17 @@ def volume_chart(
     def py(value: float) -> float:
         return bottom - min(max(value, 0.0), top_value) / top_value * (bottom - TOP)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(_alt(series))}">']
-    parts += _bands(events, px, bottom)
+    parts = _bands(events, px, bottom)
     for number in range(round(top_value / step) + 1):
         y = py(number * step)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_LINE}"/>')
-        parts.append(_text(LEFT - 8, y + 4, f"{number * step:g}", anchor="end", colour=_SOFT))
-    parts.append(_text(LEFT - 8, TOP - 16, "ml", anchor="end", colour=_SOFT))
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE}"/>')
+        parts.append(text(LEFT - 8, y + 4, f"{number * step:g}", anchor="end", colour=SOFT))
+    parts.append(text(LEFT - 8, TOP - 16, "ml", anchor="end", colour=SOFT))
     parts += [_tick(px(x), height - 12, name) for x, name in spaced(ticks, px)]
     for entry in series:
         parts += _series(entry, px, py, top_value)
     parts += [_mark(mark, px(mark.x)) for mark in marks]
-    parts.append("</svg>")
-    return "".join(parts)
+    return svg(parts, height, _alt(series))
 
 
 def nice_step(top: float, *, count: int = 4) -> float:
@@ -142,7 +146,7 @@ def spaced(ticks: Sequence[tuple[float, str]], px: Place, *, gap: float = 9.0) -
 def _tick(x: float, y: float, words: str) -> str:
     """Words under a visit, kept inside the drawing."""
     half = len(words) * 3.7
-    return _text(min(max(x, half + 2), WIDTH - half - 2), y, words)
+    return text(min(max(x, half + 2), WIDTH - half - 2), y, words)
 
 
 def _alt(series: Sequence[Series]) -> str:
@@ -161,10 +165,10 @@ def _bands(events: Sequence[Event], px: Place, bottom: float) -> list[str]:
         shade = "#eef4fa" if number % 2 == 0 else "#f6f1e8"
         parts.append(
             f'<rect x="{left:.1f}" y="{TOP - 8}" width="{max(right - left, 0):.1f}" height="{bottom - TOP + 8:.1f}" '
-            f'fill="{shade}"/><line x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 8}" y2="{bottom:.1f}" stroke="{_SOFT}" '
+            f'fill="{shade}"/><line x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 8}" y2="{bottom:.1f}" stroke="{SOFT}" '
             'stroke-dasharray="4 3"/>'
         )
-        parts.append(_text(left + 5, TOP + 6 + 14 * (number % 3), event.words, anchor="start", colour=_SOFT, size=12))
+        parts.append(text(left + 5, TOP + 6 + 14 * (number % 3), event.words, anchor="start", colour=SOFT, size=12))
     return parts
 
 
@@ -207,21 +211,52 @@ def _mark(mark: Mark, x: float) -> str:
     """A chip with the category's letters; outlined where preliminary, struck through where refuted."""
     colour = CATEGORY_COLOURS.get(mark.category, "#FFFFFF")
     letters = "base" if mark.category == "baseline" else mark.category
-    ink = "white" if mark.category in ("PD", "CR", "baseline") else _INK
+    ink = "white" if mark.category in ("PD", "CR", "baseline") else INK
     dashed = ' stroke-dasharray="3 2"' if mark.status == "preliminary" else ""
-    strike = f'<line x1="{x - 18:.1f}" x2="{x + 18:.1f}" y1="19" y2="19" stroke="{_INK}"/>' * (mark.status == "refuted")
+    strike = f'<line x1="{x - 18:.1f}" x2="{x + 18:.1f}" y1="19" y2="19" stroke="{INK}"/>' * (mark.status == "refuted")
     title = escape(f"{mark.category} {mark.status}: {mark.words}".replace(" :", ":"))
     return (
         f'<g><title>{title}</title><rect x="{x - 19:.1f}" y="7" width="38" height="22" rx="5" fill="{colour}" '
-        f'stroke="{_INK}"{dashed}/>{_text(x, 23, letters, colour=ink, size=13, bold=True)}{strike}</g>'
+        f'stroke="{INK}"{dashed}/>{text(x, 23, letters, colour=ink, size=13, bold=True)}{strike}</g>'
     )
 
 
-def _text(
-    x: float, y: float, words: str, *, anchor: str = "middle", colour: str = _INK, size: int = 13, bold: bool = False
+def text(
+    x: float,
+    y: float,
+    words: str,
+    *,
+    anchor: str = "middle",
+    colour: str = INK,
+    size: int = 13,
+    bold: bool = False,
+    slant: float = 0.0,
 ) -> str:
+    """Words at a place of a drawing; ``slant`` turns them, in degrees, so that long ones fit under a bar."""
     weight = ' font-weight="650"' if bold else ""
+    turned = f' transform="rotate({slant:g} {x:.1f} {y:.1f})"' if slant else ""
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{weight}>'
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{weight}{turned}>'
         f"{escape(words)}</text>"
     )
+
+
+def svg(parts: Sequence[str], height: float, alt: str) -> str:
+    """A drawing as wide as the page."""
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
+
+
+def tidy(axis: Axes) -> None:
+    """The house style of a plot: no box, quiet ticks, a faint grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8, colors=SOFT)
+    axis.grid(axis="y", linewidth=0.4, color=LINE)
+    axis.set_axisbelow(True)
+
+
+def png_of(figure: Figure, *, dpi: int = 110) -> bytes:
+    """A figure as PNG bytes; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    # Without the software's name the same data give the same bytes whatever matplotlib drew them.
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()

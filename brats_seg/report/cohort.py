@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from brats_seg.core.words import counted
+from brats_seg.report.charts import CATEGORY_COLOURS, INK, LINE, SOFT, WIDTH, nice_step, svg, text
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
-from brats_seg.report.timeline_svg import CATEGORY_COLOURS, WIDTH, nice_step
 from brats_seg.report.timeline_words import CATEGORY_WORDS, EVENT_WORDS
 
 TEMPLATE = "cohort.html.j2"
@@ -21,7 +21,6 @@ _NARROW = 30
 _MOST_NAMED = 12
 """Lines that are named at their end; more would run into each other."""
 _LEFT, _RIGHT = 190, 30
-_SOFT, _LINE, _INK = "#57606a", "#d8dee4", "#1b1f24"
 
 
 def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
@@ -48,8 +47,8 @@ def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[s
         legend=[(name, CATEGORY_WORDS[name], colour) for name, colour in CATEGORY_COLOURS.items()],
         rows=[_row(course) for course in sorted(courses, key=lambda course: str(course["patient"]))],
         failed=[
-            *failed,
-            *((f"{course['patient']}, visit {entry['visit']}", entry["reason"])
+            *(f"{patient}: {why}" for patient, why in failed),
+            *(f"{course['patient']}, visit {entry['visit']}: {entry['reason']}"
               for course in courses for entry in course["stopped"]),
         ],
     )  # fmt: skip
@@ -65,7 +64,7 @@ def swimmer(courses: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for number, course in enumerate(dated):
         y = 12 + number * _ROW
-        parts.append(_text(_LEFT - 12, y + 13, _short(course["patient"]), anchor="end"))
+        parts.append(text(_LEFT - 12, y + 13, _short(course["patient"]), anchor="end"))
         parts.append(
             f'<rect x="{_LEFT}" y="{y + 4}" width="{_length(course) * scale:.1f}" height="10" rx="3" fill="#e3e8ee"/>'
         )
@@ -73,7 +72,7 @@ def swimmer(courses: Sequence[Mapping[str, Any]]) -> str:
             if event["event"] in EVENT_WORDS and event["days_since_first"] is not None:
                 x = _LEFT + min(max(event["days_since_first"], 0), longest) * scale
                 parts.append(
-                    f'<path d="M{x:.1f} {y - 2}v22" stroke="{_INK}" stroke-width="1.5" stroke-dasharray="3 2">'
+                    f'<path d="M{x:.1f} {y - 2}v22" stroke="{INK}" stroke-width="1.5" stroke-dasharray="3 2">'
                     f"<title>{escape(EVENT_WORDS[event['event']])} {escape(event['date'])}</title></path>"
                 )
         days = {visit["visit"]: visit["days_since_first"] for visit in course["visits"]}
@@ -82,7 +81,7 @@ def swimmer(courses: Sequence[Mapping[str, Any]]) -> str:
             parts.append(_dot(x, y + 9, row))
     bottom = 12 + len(dated) * _ROW
     parts += _axis(longest, scale, bottom)
-    return _svg(parts, bottom + 40, "Swimmer plot: " + "; ".join(_alt(course) for course in dated))
+    return svg(parts, bottom + 40, "Swimmer plot: " + "; ".join(_alt(course) for course in dated))
 
 
 def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
@@ -105,25 +104,27 @@ def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
     for limit, words in ((0.0, "0 %"), *((value, f"PR from {value:+.0f} %") for value in partial)):
         if low <= limit <= high:
             parts.append(
-                f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(limit):.1f}" y2="{py(limit):.1f}" stroke="{_SOFT}" '
+                f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(limit):.1f}" y2="{py(limit):.1f}" stroke="{SOFT}" '
                 f'stroke-dasharray="{"0" if limit == 0 else "4 3"}"/>'
             )
-            parts.append(_text(_LEFT - 12, py(limit) + 4, words, anchor="end", colour=_SOFT))
+            parts.append(text(_LEFT - 12, py(limit) + 4, words, anchor="end", colour=SOFT))
     for number, (best, course) in enumerate(found):
         x = _LEFT + number * width
         y, base = py(best), py(0)
         answer = course["best"]["volume"] or {"category": "NE"}
         parts.append(
             f'<rect x="{x + width * 0.12:.1f}" y="{min(y, base):.1f}" width="{width * 0.76:.1f}" '
-            f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[answer["category"]]}" stroke="{_INK}" '
+            f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[answer["category"]]}" stroke="{INK}" '
             f'stroke-width=".5"><title>{escape(str(course["patient"]))} {best:+.0f} %</title></rect>'
         )
         if width >= _NARROW:
             above = min(y, base) - 5 if best >= 0 else max(y, base) + 15
-            parts.append(_text(x + width / 2, above, _signed(best), size=12))
-            parts.append(_slanted(x + width / 2, bottom + 26, _short(str(course["patient"]))))
+            parts.append(text(x + width / 2, above, _signed(best), size=12))
+            parts.append(
+                text(x + width / 2, bottom + 26, _short(str(course["patient"])), anchor="end", size=12, slant=-30)
+            )
     alt = "; ".join(f"{course['patient']} {best:+.0f} %" for best, course in found)
-    return _svg(parts, height, f"Waterfall plot: {alt}")
+    return svg(parts, height, f"Waterfall plot: {alt}")
 
 
 def spider(courses: Sequence[Mapping[str, Any]]) -> str:
@@ -141,14 +142,14 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for value in (-100, -50, 0, 50, 100, 200):
         parts.append(
-            f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(value):.1f}" y2="{py(value):.1f}" stroke="{_LINE}"/>'
+            f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(value):.1f}" y2="{py(value):.1f}" stroke="{LINE}"/>'
         )
         words = "+200 % and more" if value == high else f"{value:+d} %" if value else "0 %"
-        parts.append(_text(_LEFT - 12, py(value) + 4, words, anchor="end", colour=_SOFT))
+        parts.append(text(_LEFT - 12, py(value) + 4, words, anchor="end", colour=SOFT))
     for course, points in lines:
         answer = course["best"]["volume"] or {"category": "NE"}
         colour = CATEGORY_COLOURS[answer["category"]]
-        colour = _SOFT if colour in ("#FFFFFF", "#C8CCD1") else colour
+        colour = SOFT if colour in ("#FFFFFF", "#C8CCD1") else colour
         path = " ".join(f"{_LEFT + day * scale:.1f},{py(percent):.1f}" for day, percent in points)
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"><title>'
@@ -162,10 +163,10 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
             day, percent = points[-1]
             inside = day < 0.85 * longest
             x = _LEFT + day * scale + (8 if inside else -8)
-            parts.append(_text(x, py(percent) - 7, _short(str(course["patient"])), anchor="start" if inside else "end",
+            parts.append(text(x, py(percent) - 7, _short(str(course["patient"])), anchor="start" if inside else "end",
                                size=12))  # fmt: skip
     parts += _axis(longest, scale, bottom)
-    return _svg(parts, bottom + 40, "Spider plot: " + "; ".join(str(course["patient"]) for course, _ in lines))
+    return svg(parts, bottom + 40, "Spider plot: " + "; ".join(str(course["patient"]) for course, _ in lines))
 
 
 def _headline(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
@@ -200,7 +201,7 @@ def _of_episodes(course: Mapping[str, Any], what: str, measure: str) -> list[dic
 def _answer(answer: Mapping[str, Any], *, with_visit: bool) -> dict[str, str]:
     words = [answer["visit"]] if with_visit else []
     words += [answer["status"]] if answer["status"] else []
-    ink = "#fff" if answer["category"] in ("PD", "CR", "baseline") else _INK
+    ink = "#fff" if answer["category"] in ("PD", "CR", "baseline") else INK
     return {
         "category": answer["category"],
         "note": ", ".join(words),
@@ -256,15 +257,15 @@ def _dot(x: float, y: float, row: Mapping[str, Any]) -> str:
     words = escape(f"{row['visit']}: {row['category']} {row['status']}".strip())
     dashed = ' stroke-dasharray="2 2"' if row["status"] == "preliminary" else ""
     place = f'cx="{x:.1f}" cy="{y:.1f}" r="8"'
-    return f'<circle {place} fill="{colour}" stroke="{_INK}"{dashed}><title>{words}</title></circle>'
+    return f'<circle {place} fill="{colour}" stroke="{INK}"{dashed}><title>{words}</title></circle>'
 
 
 def _axis(longest: float, scale: float, bottom: float) -> list[str]:
     step = nice_step(longest, count=6)
-    parts = [f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom + 4}" y2="{bottom + 4}" stroke="{_SOFT}"/>']
+    parts = [f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom + 4}" y2="{bottom + 4}" stroke="{SOFT}"/>']
     for number in range(int(longest / step) + 1):
-        parts.append(_text(_LEFT + number * step * scale, bottom + 22, f"{number * step:g}", colour=_SOFT))
-    parts.append(_text(WIDTH - _RIGHT, bottom + 36, "days since the first visit", anchor="end", colour=_SOFT))
+        parts.append(text(_LEFT + number * step * scale, bottom + 22, f"{number * step:g}", colour=SOFT))
+    parts.append(text(WIDTH - _RIGHT, bottom + 36, "days since the first visit", anchor="end", colour=SOFT))
     return parts
 
 
@@ -272,24 +273,5 @@ def _short(name: str) -> str:
     return name if len(name) <= 22 else f"{name[:21]}…"
 
 
-def _svg(parts: Sequence[str], height: float, alt: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
-
-
 def _signed(percent: float) -> str:
     return f"{percent:+.0f} %".replace("-", "\u2212")
-
-
-def _slanted(x: float, y: float, words: str) -> str:
-    """A name under a bar, at an angle so that long ones fit."""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="end" font-size="12" fill="{_INK}" '
-        f'transform="rotate(-30 {x:.1f} {y:.1f})">{escape(words)}</text>'
-    )
-
-
-def _text(x: float, y: float, words: str, *, anchor: str = "middle", colour: str = _INK, size: int = 13) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">'
-        f"{escape(words)}</text>"
-    )

@@ -15,13 +15,13 @@ from typing import Any
 from markupsafe import Markup
 
 from brats_seg.core.palette import REGION_COLOURS
+from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
 from brats_seg.report.tables import ml, mm
 from brats_seg.report.tables import title as region_title
 from brats_seg.report.timeline_growth import REGIONS, growth_refusal, growth_rows
-from brats_seg.report.timeline_svg import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.timeline_words import (
     CATEGORY_WORDS,
     EVENT_WORDS,

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter
 
 from brats_seg.core.palette import BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE, VERMILLION
 from brats_seg.core.regions import REGIONS
-from brats_seg.evaluate.figures import png_of, tidy
+from brats_seg.report.charts import png_of, tidy
 
 _COLOURS = (BLUE, VERMILLION, BLUISH_GREEN, ORANGE, REDDISH_PURPLE)
 _SOFT = "#57606a"

@@ -14,12 +14,12 @@ import pytest
 
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
+from brats_seg.report.charts import Event, Mark, Point, Series, nice_step, spaced, volume_chart
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
 from brats_seg.report.slices import window_of
 from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, render_timeline
 from brats_seg.report.timeline_growth import growth_refusal, growth_rows
 from brats_seg.report.timeline_pictures import Slice, picture_of
-from brats_seg.report.timeline_svg import Event, Mark, Point, Series, nice_step, spaced, volume_chart
 from brats_seg.report.timeline_words import details, headline, warnings
 
 VISITS = (("v1", 0), ("v2", 60), ("v3", 120))
@@ -251,7 +251,7 @@ def test_the_cohort_page() -> None:
     page = render_cohort(courses, [("C", "its scans <are> gone")])
     check(page)
     for words in ("2 patients followed, 2 with progression", ">PR</span>", "v4, confirmed", "1 failed",
-                  "its scans &lt;are&gt; gone", "A, visit v9", "Waterfall",
+                  "<li>C: its scans &lt;are&gt; gone</li>", "<li>A, visit v9: damaged</li>", "Waterfall",
                   "A/A_timeline.html", "\u221275 %"):  # fmt: skip
         assert words in page, words
 
