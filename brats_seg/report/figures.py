@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.regions import Region, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Lesion, Visit
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines, png_bytes
 from brats_seg.report.scene import Scene, measured_lesion, scene_of
-from brats_seg.report.slices import AXIAL, PLANES, Plane, View, cut, nearest_voxel, spread
+from brats_seg.report.slices import AXIAL, PLANES, SAGITTAL, Plane, View, cut, nearest_voxel, spread
+
+OUTLINE_SCALE = 0.6
+"""Size of the pictures of the brain's outline, as a share of the panels'."""
+OUTLINE_COLOUR = "#F0E442"
 
 STRIP_SLICES = 14
 """Pictures in the strip at most: two rows of seven on a wide page."""
@@ -61,12 +65,14 @@ class ReportPictures:
         strip: axial slices from the lowest to the highest.
         strip_sequence: the sequence the strip shows; empty without images.
         diameters: the slice the leading lesion was measured on, or None where there is none.
+        outlines: one for each sequence with the outline of the brain that was extracted; none where it was not.
     """
 
     planes: tuple[Picture, ...]
     strip: tuple[Picture, ...]
     strip_sequence: str
     diameters: Picture | None
+    outlines: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ def report_pictures(result: Visit) -> ReportPictures:
         strip=_strip_pictures(scene, sequence),
         strip_sequence=sequence.title if sequence else "",
         diameters=_diameter_picture(result, scene, lesion) if lesion else None,
+        outlines=_outline_pictures(scene, result.brain.to_ras()) if result.brain is not None else (),
     )
 
 
@@ -249,6 +256,33 @@ def _strip_pictures(scene: Scene, sequence: MRSequence | None) -> tuple[Picture,
         )
         for number, index in enumerate(indices)
     )
+
+
+def _outline_pictures(scene: Scene, brain: Volume) -> tuple[Picture, ...]:
+    """For each sequence the brain's outline, on the axial slice that shows most of it and the middle sagittal one."""
+    view = replace(scene.view, px_per_mm=scene.view.px_per_mm * OUTLINE_SCALE)
+    widest = int(np.argmax(brain.data.sum(axis=(0, 1), dtype=np.int64)))
+    middle = int(np.median(np.flatnonzero(brain.data.any(axis=(1, 2)))))
+    shown = ((AXIAL, widest), (SAGITTAL, middle))
+    width = max(view.size_px(plane)[0] for plane, _ in shown)
+    pictures = []
+    for sequence, image in scene.images.items():
+        canvas = Canvas(width, sum(view.size_px(plane)[1] for plane, _ in shown))
+        top = 0
+        for plane, index in shown:
+            columns, rows = view.size_px(plane)
+            corner = ((width - columns) // 2, top)
+            grey = scene.windows[sequence].grey(view.stretch(view.crop(cut(image.data, plane, index), plane), plane))
+            canvas.image(grey, *corner)
+            lines = outlines(view.crop(cut(brain.data > 0, plane, index), plane))
+            canvas.lines([view.pixels_of(line, plane) + corner for line in lines], OUTLINE_COLOUR, width_px=2.0)
+            canvas.text(
+                f"{plane.name} {_position_text(scene.grid, plane, index)}", 6, top + 5, size_px=_NOTE_PX, outlined=True
+            )
+            top += rows
+        alt = f"{sequence.title}: axial and sagittal slice with the outline of the brain that was extracted."
+        pictures.append(_cut_picture(canvas.render(), (0, 0, canvas.width, canvas.height), sequence.title, alt))
+    return tuple(pictures)
 
 
 def _diameter_picture(result: Visit, scene: Scene, lesion: Lesion) -> Picture:

@@ -119,6 +119,8 @@ def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | 
         "planes": [_figure(picture) for picture in pictures.planes],
         "strip": [_figure(picture) for picture in pictures.strip],
         "strip_sequence": pictures.strip_sequence,
+        "outlines": [_figure(picture) for picture in pictures.outlines],
+        "extraction": record.preparation.get("extraction", {}),
         "diameters": _figure(pictures.diameters) if pictures.diameters else None,
         "diameter_caption": _diameter_caption(result),
         "legend": [(name, title(name), name in doubtful) for name in _legend_names(result)],

@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import matplotlib.image
 import numpy as np
 import pytest
-from report_studies import CARD, make_result, plain_measurements, plain_record
+from report_studies import CARD, ellipsoid, make_result, plain_measurements, plain_record
 
+from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RunRecord
@@ -166,6 +167,17 @@ def test_the_model_its_accuracy_and_the_inputs_are_named(page):
     assert "abcdef0123456789" not in page.text
     assert "read 0.5 s, network 1.2 s" in page.text
     assert "Results are written on the grid of T1CE." in page.by_tag["li"]
+
+
+def test_the_outline_of_a_brain_that_was_extracted_is_shown_on_every_sequence(result):
+    grid = result.segmentation.labels.grid
+    brain = Volume(ellipsoid(grid, (0, 0, 0), (45, 60, 40)).astype(np.uint8), grid)
+    extraction = {"source": "T1CE by some network", "brain_ml": 452.4}
+    record = replace(result.record, preparation={**result.record.preparation, "extraction": extraction})
+    page = render_report(replace(result, brain=brain, record=record))
+    assert "452 ml, was taken from T1CE by some network" in page
+    assert page.count("outline of the brain that was extracted") == len(result.images)
+    assert "outline of the brain" not in render_report(result)
 
 
 def test_no_tumour_is_said_plainly():
