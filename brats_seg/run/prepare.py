@@ -111,8 +111,8 @@ def prepare_study(
         study = load_study(files, reference=reference)
         tick("extract")
         stripped = strip_study(study, with_skull(study), brain_mask=brain_mask)
-        if stripped is None:
-            raise InputError(f"the scans of {study.id} are skull-stripped already: segment takes them as they are")
+        if stripped is None:  # aligned all the same
+            stripped = strip(study, {}, open_brain_networks)
         tick("write")
         _write(stripped, folder.path)
         record = RunRecord(

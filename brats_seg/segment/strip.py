@@ -21,6 +21,7 @@ from brats_seg.core.study import MRSequence, RegistrationRecord, Study
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import brain_mask, solid
 from brats_seg.imaging.consistency import Consistency, check_consistency
+from brats_seg.imaging.placing import coincides
 from brats_seg.imaging.register import MIN_OVERLAP, check_registration, register_rigid, resample
 from brats_seg.models.brain import BrainNetworks
 from brats_seg.segment.brain import check_brain, find_brain
@@ -117,7 +118,7 @@ def strip(
 
     Args:
         study: one to four sequences, with skull, each on its own grid.
-        heads: of :func:`~brats_seg.imaging.brain.with_skull`; not empty.
+        heads: of :func:`~brats_seg.imaging.brain.with_skull`.
         networks: opens what finds a brain; called only where no mask is there.
         mask: of the brain, in the space of one of the sequences.
 
@@ -216,8 +217,9 @@ def _register(
     near: Mask | None = None
     order = sorted(study.present, key=lambda s: s is not outline.space)
     for sequence in order:
-        if sequence is not study.reference_sequence:
-            volume = study.images[sequence]
+        volume = study.images[sequence]
+        is_there = sequence not in heads and coincides(volume.grid, reference.grid)
+        if sequence is not study.reference_sequence and not is_there:
             found = register_rigid(volume, reference, fixed_mask=near, trust_header=True)
             alike = (sequence in heads) == (study.reference_sequence in heads)
             check_registration(

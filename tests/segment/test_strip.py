@@ -90,6 +90,13 @@ def test_a_stripped_sequence_lends_its_brain_to_those_with_skull(study: Study, m
     assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
 
 
+def test_what_is_stripped_and_aligned_stays_as_it_is(study: Study, mask: Volume) -> None:
+    bare = Study("head", {s: v.with_data(v.data * mask.data) for s, v in study.images.items()})
+    stripped = strip(bare, with_skull(bare), no_networks)
+    assert stripped.registrations == {}
+    assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
+
+
 def test_another_head_is_not_laid_on_this_one(study: Study, mask: Volume) -> None:
     rng = np.random.default_rng(5)
     noise = study.images[FLAIR].with_data(rng.permuted(study.images[FLAIR].data, axis=0))
