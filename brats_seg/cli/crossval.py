@@ -1,7 +1,4 @@
-"""``brats-seg crossval``: train one model a fold, judge every study by the one that did not see it; resumable.
-
-Models of folds that are there already are judged without training.
-"""
+"""``brats-seg crossval``: train one model a fold, evaluate every study out of fold; resumable."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import given_besides, say, training_run
 from brats_seg.cli.options import add, add_training
-from brats_seg.core.errors import ModelError, UsageError
+from brats_seg.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from brats_seg.train.crossval import Jury
+    from brats_seg.train.crossval import FoldModels
     from brats_seg.train.data import PackedStudy
     from brats_seg.train.distributed import World
     from brats_seg.train.judge import Judgement
@@ -36,36 +33,17 @@ def add_parser(subparsers: Any) -> None:
         description="Splits patients into folds (RUN/split.json), trains one model a fold, and judges every study by "
         "the model that did not see it: RUN/results holds tables, a page and what to put into a model's card. "
         "Thresholds, temperature and interval widths of a fold are fitted on the other folds. A run that was stopped "
-        "goes on with --resume. Of a folder of fold models, such as brats_seg/models/crossval, the models are judged "
-        "as they are.",
+        "goes on with --resume.",
     )
-    parser.add_argument(
-        "config", type=Path, metavar="RECIPE", help="YAML file, see configs/; or a folder of fold models"
-    )
-    parser.add_argument("--folds", type=int, metavar="N", help="number of folds (default: 5)")
+    parser.add_argument("config", type=Path, metavar="RECIPE", help="YAML file, see configs/")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")
     parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
     parser.add_argument(
         "--init",
         type=Path,
         metavar="RUN",
-        help="start each fold from the weights of the same fold of another cross-validation, whose split is taken and, "
-        "for a multiple of its folds, divided; or from a run of train that has seen none of the studies, such as one "
-        "on phantoms",
-    )
-    parser.add_argument(
-        "--with",
-        dest="beside",
-        type=Path,
-        metavar="RUN",
-        help="judge the mean of each fold's model and of that of RUN, another cross-validation of any split or a "
-        "folder of fold models, which kept the study out as well: RUN/results_joined",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of fold models: prepare scans for them otherwise, such as 'prepare.bias_corrected=[flair]'",
+        help="start each fold from the weights of the same fold of another cross-validation, whose split is taken; or "
+        "from a run of train that has seen none of the studies, such as one on phantoms",
     )
     add(parser, "tta")
     parser.add_argument("--subsets", action="store_true", help="also judge with every set of missing sequences (slow)")
@@ -89,7 +67,7 @@ class _Job:
         arguments: of the command.
         packs: every study.
         beside: what every fold trains on besides.
-        config: what is cross-validated; None for models that are there already.
+        config: what is cross-validated.
         split: which studies each fold keeps out.
         progress: whether to show bars.
     """
@@ -97,7 +75,7 @@ class _Job:
     arguments: argparse.Namespace
     packs: list[PackedStudy]
     beside: Sources
-    config: Recipe | None
+    config: Recipe
     split: Split
     progress: bool
 
@@ -108,14 +86,13 @@ class _Job:
         return folder
 
     @property
-    def jury(self) -> Jury:
-        """Who judges the studies."""
+    def models(self) -> FoldModels:
+        """Models of the folds."""
         from brats_seg.models.engine import choose_engine
-        from brats_seg.train.crossval import Jury
+        from brats_seg.train.crossval import FoldModels
 
         given = self.arguments
-        device = choose_engine("torch", given.device)[1]
-        return Jury(self.config, self.split, self.run, given.beside, given.tta, device)
+        return FoldModels(self.config, self.split, self.run, given.tta, choose_engine("torch", given.device)[1])
 
 
 def _crossval(arguments: argparse.Namespace) -> int:
@@ -128,12 +105,6 @@ def _crossval(arguments: argparse.Namespace) -> int:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.config.is_dir():
-        return _judge_models(arguments)
-    if arguments.set:
-        raise UsageError("--set is for a folder of fold models; write settings into the recipe")
-    if arguments.folds is None:
-        arguments.folds = 5
     until = None if arguments.stop_after_s is None else time.monotonic() + arguments.stop_after_s
     config = read_recipe(arguments.config).with_precision(arguments.precision)
     config.named_card  # noqa: B018 - said before hours of training
@@ -145,43 +116,6 @@ def _crossval(arguments: argparse.Namespace) -> int:
             return 0
     check_models(config, job.split, job.run)
     _judge(job)
-    return 0
-
-
-def _judge_models(arguments: argparse.Namespace) -> int:
-    """Judge the models of a folder, which are copied to the run folder, whose cards get what is fitted."""
-    from brats_seg.run.segment import prepare_config
-    from brats_seg.train.fold_models import copy_models, prepared_as
-    from brats_seg.train.loop import NOTHING_ELSE
-    from brats_seg.train.pack import open_dataset
-    from brats_seg.train.runs import with_settings
-    from brats_seg.train.splits import SPLIT, read_split, write_split
-
-    given = {f"--{name}": is_given for name, is_given in given_besides(arguments).items()}
-    given |= {"--init": arguments.init, "--precision": arguments.precision}
-    for option, value in given.items():
-        if value:
-            raise UsageError(f"{option} is for training; {arguments.config} holds models, which are judged as they are")
-    settings = with_settings({"prepare": prepared_as(arguments.config)}, arguments.set)
-    wanted = settings.pop("prepare")
-    if settings:
-        raise UsageError(f"--set {next(iter(settings))}: of models that are there only prepare.KEY can be set")
-    try:
-        prepare = prepare_config(wanted)
-    except ModelError as error:
-        raise UsageError(f"--set {error}") from error
-    shown = not arguments.quiet and sys.stderr.isatty()
-    packs = open_dataset(arguments.data, arguments.output / "packs", prepare, progress=shown)
-    split = read_split(arguments.config / SPLIT, packs)
-    if arguments.folds not in (None, len(split.folds)):
-        raise UsageError(
-            f"{arguments.config} holds {len(split.folds)} models, not {arguments.folds}; leave --folds out"
-        )
-    arguments.folds = len(split.folds)
-    _check_only(arguments)
-    copy_models(arguments.config, split, arguments.output, wanted)
-    write_split(split, arguments.output / SPLIT)
-    _judge(_Job(arguments, packs, NOTHING_ELSE, None, split, shown))
     return 0
 
 
@@ -219,8 +153,7 @@ def _open(arguments: argparse.Namespace, config: Recipe, world: World) -> _Job:
 
 def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool:
     """Whether all folds are finished."""
-    from brats_seg.train.crossval import train_fold
-    from brats_seg.train.fold_models import fold_folder
+    from brats_seg.train.crossval import fold_folder, train_fold
     from brats_seg.train.state import is_complete
 
     for fold in job.arguments.only or range(len(job.split.folds)):
@@ -256,16 +189,15 @@ def _judge(job: _Job) -> None:
     from brats_seg.files.output import OutputFolder
     from brats_seg.models.card import PostprocessConfig
     from brats_seg.train.card import RESULTS
-    from brats_seg.train.crossval import fold_model
     from brats_seg.train.judge import judge, write_fold_cards
 
     judgement = judge(_outputs(job), PostprocessConfig())
-    jury = job.jury
-    if not jury.suffix:
-        models = [fold_model(job.config, fold, job.run) for fold in range(len(job.split.folds))]
-        write_fold_cards(models, job.split, judgement.fits, job.packs)
+    models = job.models
+    if not models.suffix:
+        bundles = [models.model(fold) for fold in range(len(job.split.folds))]
+        write_fold_cards(bundles, job.split, judgement.fits, job.packs)
     tables = _subsets(job, judgement) if job.arguments.subsets else {}
-    folder = job.run / (RESULTS + jury.suffix)
+    folder = job.run / (RESULTS + models.suffix)
     with OutputFolder(folder, exists="overwrite") as out:
         _write(out.path, judgement, tables, job.arguments)
     say(_text(judgement, folder), quiet=job.arguments.quiet)
@@ -279,13 +211,13 @@ def _outputs(job: _Job) -> list[list[Path]]:
 
     with tqdm(total=len(job.packs), desc="predict", disable=not job.progress) as bar:
         folds = range(len(job.split.folds))
-        return [outputs_of(job.packs, job.jury, fold, tick=bar.update) for fold in folds]
+        return [outputs_of(job.packs, job.models, fold, tick=bar.update) for fold in folds]
 
 
 def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
     from brats_seg.train.subsets import subset_scores, subset_table
 
-    scores = subset_scores(job.packs, job.jury, judgement.fits, folds=job.arguments.only, progress=job.progress)
+    scores = subset_scores(job.packs, job.models, judgement.fits, folds=job.arguments.only, progress=job.progress)
     return {"subset_cases": scores, "subsets": subset_table(scores)}
 
 
@@ -314,7 +246,6 @@ def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments
     title = f"Cross-validation of {arguments.config.stem}, {arguments.folds} folds"
     write_text(folder / "evaluation.html", evaluation_html(evaluation, title=title, comparison=None))
     settings = {"folds": arguments.folds, "tta": arguments.tta, "config": arguments.config.name}
-    settings["with"] = None if arguments.beside is None else arguments.beside.name
     write_json({"versions": versions(), "settings": settings, "outputs": file_hashes(folder)}, folder / "run.json")
 
 

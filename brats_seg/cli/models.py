@@ -31,25 +31,12 @@ def add_parser(subparsers: Any) -> None:
     assemble = actions.add_parser("assemble", help="make a model folder out of trained stages")
     assemble.add_argument("--coarse", type=Path, metavar="RUN", help="run folder of the whole-brain stage")
     assemble.add_argument("--fine", type=Path, metavar="RUN", help="run folder of the stage around the tumour")
-    assemble.add_argument(
-        "--networks",
-        metavar="MODEL",
-        help="installed model or model folder to take the networks of, instead of --coarse and --fine; scans are "
-        "prepared for them as for the models of --crossval",
-    )
     assemble.add_argument("--card", type=Path, required=True, metavar="YAML", help="what the card says of the model")
     assemble.add_argument(
         "--crossval",
         type=Path,
         metavar="RUN",
         help="finished run folder of 'crossval' of the same recipe: for the card's figures, thresholds, intervals",
-    )
-    assemble.add_argument(
-        "--with",
-        dest="beside",
-        metavar="MODEL",
-        help="installed model or model folder whose networks join: the model gives the mean of both, and the figures "
-        "taken are those of 'crossval --with'",
     )
     add(assemble, "output", metavar="MODEL", help="model folder to make")
     add_console(assemble)
@@ -166,23 +153,16 @@ def _text(card: dict[str, Any]) -> str:
 def run_assemble(arguments: argparse.Namespace) -> int:
     """Make a model folder."""
     runs = {name: getattr(arguments, name) for name in ("coarse", "fine") if getattr(arguments, name) is not None}
-    if bool(runs) == bool(arguments.networks):
-        raise UsageError("pass at least one of --coarse RUN and --fine RUN, or --networks MODEL")
-    from brats_seg.models.card import find_model
-    from brats_seg.train.export import assemble_runs, renew
+    if not runs:
+        raise UsageError("pass at least one of --coarse RUN and --fine RUN")
+    from brats_seg.train.export import assemble_runs
 
-    if arguments.networks:
-        if arguments.crossval is None or arguments.beside is not None:
-            raise UsageError("--networks needs --crossval RUN, and goes without --with")
-        bundle = renew(find_model(arguments.networks), arguments.card, arguments.crossval, arguments.output)
-        return _tell(arguments, bundle)
     bundle = assemble_runs(
         runs,
         arguments.card,
         arguments.output,
         openvino=not arguments.no_openvino,
         crossval=arguments.crossval,
-        beside=None if arguments.beside is None else find_model(arguments.beside),
     )
     return _tell(arguments, bundle)
 

@@ -11,17 +11,23 @@ import pandas as pd
 
 from brats_seg.core.errors import ModelError
 from brats_seg.core.regions import REGIONS
-from brats_seg.models.ensemble import settings_key
-from brats_seg.train.fold_models import held_model
+from brats_seg.models.card import find_model
 from brats_seg.train.splits import SPLIT
 
 RESULTS = "results"
-JOINED = "_joined"
-"""Behind the names of folders with what models say together with others."""
 _NAMES = [region.abbreviation for region in REGIONS]
 
 
-def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False) -> dict[str, Any]:
+def settings_key(values: Mapping[str, Any]) -> str:
+    """The same for settings in memory, which hold tuples, and those of a file, which hold lists.
+
+    A setting that lists nothing is left out, as it is from the card of a model made before there was such a setting.
+    """
+    listed = {key: value for key, value in values.items() if value not in ((), [])}
+    return json.dumps(listed, sort_keys=True, default=dict)
+
+
+def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
     """Card values with what a cross-validation fitted and measured.
 
     The numbers are those of models trained on part of the studies; the model they are written for has seen all of
@@ -30,12 +36,11 @@ def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False
     Args:
         values: the card's other values, with its preparation and its stages.
         run: finished run folder of ``brats-seg crossval``.
-        joined: the figures of the fold models' means with others (``crossval --with``).
 
     Raises:
         ModelError: if the run is not finished, or cross-validated another network or preparation.
     """
-    folder = run / (RESULTS + JOINED if joined else RESULTS)
+    folder = run / RESULTS
     try:
         fits = json.loads((folder / "fits.json").read_text(encoding="utf-8"))["final"]
         split = json.loads((run / SPLIT).read_text(encoding="utf-8"))
@@ -43,7 +48,8 @@ def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False
         covered = pd.read_csv(folder / "interval_summary.csv")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{run} holds no finished cross-validation ({error}); go on with crossval --resume") from error
-    judged = held_model(run, 0).card
+    cards = [find_model(str(run / f"fold{fold}" / "model")).card for fold in range(len(split["folds"]))]
+    judged = cards[0]
     if settings_key(judged.prepare) != settings_key(values["prepare"]):
         raise ModelError(f"{run} cross-validated models that prepare studies differently from the one this card is for")
     for stage in values["stages"]:
@@ -54,10 +60,7 @@ def crossvalidated(values: Mapping[str, Any], run: Path, *, joined: bool = False
     seen = sorted(study for ids in split["folds"] for study in ids)
     made = {**values, **fits, "seen": seen, "held_out": []}
     made["fingerprints"] = {
-        study: marks
-        for fold in range(len(split["folds"]))
-        for study, marks in held_model(run, fold).card.fingerprints.items()
-        if study in seen
+        study: marks for card in cards for study, marks in card.fingerprints.items() if study in seen
     }
     subsets = folder / "subsets.csv"
     if subsets.exists():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,28 +22,29 @@ from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import CARD, ModelBundle, find_model
-from brats_seg.models.engine import open_engine
-from brats_seg.models.ensemble import join_stages
 from brats_seg.segment.enhancement import enhancement
 from brats_seg.segment.predict import Predictor, StageOutputs, combine
 from brats_seg.train.arrays import has_key, open_arrays, write_arrays
 from brats_seg.train.calibrate import Case
-from brats_seg.train.card import JOINED
 from brats_seg.train.config import TrainConfig, train_config
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.train.distributed import ALONE, World
 from brats_seg.train.export import assemble_runs
-from brats_seg.train.fold_models import fold_folder, held_model
 from brats_seg.train.loop import NOTHING_ELSE, Sources
 from brats_seg.train.recipe import Recipe, train_stages
 from brats_seg.train.runs import CONFIG, STAGES, read_yaml, with_known_steps
-from brats_seg.train.splits import SPLIT, Split, divide_split, draw_split, read_split, write_split
+from brats_seg.train.splits import SPLIT, Split, draw_split, read_split, write_split
 from brats_seg.train.start import known_among, known_by
 
 KEPT_FROM = 0.02
 """Coarse probability from which a voxel is kept in a case; everything further out is certain background."""
 KEPT_MARGIN = 12
 """Voxels kept around, so that calibration can be judged 10 mm around the tumour."""
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Where a fold keeps its stages, its model and its outputs."""
+    return run / f"fold{fold}"
 
 
 def open_split(
@@ -57,8 +58,7 @@ def open_split(
         folds: how many.
         run: the run folder.
         start: where the folds' networks start from. Of another cross-validation the split is taken, so that they have
-            not seen what they keep out, its folds divided where more are asked for; a single run may have seen none of
-            the studies at all.
+            not seen what they keep out; a single run may have seen none of the studies at all.
 
     Raises:
         InputError: if ``start`` has no split, or one of other studies.
@@ -71,10 +71,7 @@ def open_split(
         start = None
     path = run / SPLIT
     if not path.exists():
-        if start is None:
-            drawn = draw_split(packs, folds, seed=config.seed)
-        else:
-            drawn = divide_split(read_split(start / SPLIT, packs), packs, folds, seed=config.seed)
+        drawn = draw_split(packs, folds, seed=config.seed) if start is None else read_split(start / SPLIT, packs)
         run.mkdir(parents=True, exist_ok=True)
         write_split(drawn, path)
     split = read_split(path, packs)
@@ -85,7 +82,7 @@ def open_split(
         )
     if start is not None:
         before = read_split(start / SPLIT, packs)
-        if any(before.fold_around(ids) is None for ids in split.folds):
+        if before.folds != split.folds:
             raise UsageError(f"{start} keeps other studies out of its folds than {run}; its networks have seen them")
     return split
 
@@ -110,7 +107,7 @@ def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str
     Args:
         start: fold models, a run of cross-validation, or a run of ``brats-seg train``.
         packs: every study.
-        kept_out: those the fold keeps out; of folds, the one that kept them all out is where it starts from.
+        kept_out: those the fold keeps out.
 
     Raises:
         InputError: if ``start`` has no split, or one of other studies.
@@ -118,7 +115,8 @@ def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str
     """
     if is_single_run(start):
         return start
-    fold = read_split(start / SPLIT, packs).fold_around(kept_out)
+    folds = read_split(start / SPLIT, packs).folds
+    fold = next((number for number, ids in enumerate(folds) if set(kept_out) <= set(ids)), None)
     if fold is None:
         raise UsageError(f"no fold of {start} kept out all of {', '.join(kept_out)}; its networks have seen them")
     return fold_folder(start, fold)
@@ -171,15 +169,6 @@ def train_fold(
     )
 
 
-def fold_model(config: Recipe | None, fold: int, run: Path) -> ModelBundle:
-    """The model of a finished fold, assembled where it is not yet; without a configuration it is there already."""
-    folder = fold_folder(run, fold)
-    target = folder / "model"
-    if config is not None and not (target / CARD).is_file():
-        assemble_runs({name: folder / name for name in config.stages}, config.named_card, target, openvino=False)
-    return find_model(str(target))
-
-
 def as_prepared(pack: PackedStudy, divisor: int) -> PreparedStudy:
     """A packed study as inference takes it; its grid is the pack's own, padded to multiples of ``divisor``."""
     pad = [(0, -n % divisor) for n in pack.labels.shape]
@@ -229,116 +218,72 @@ def _cropped(case: Case) -> Case:
 
 
 @dataclass(frozen=True)
-class Jury:
-    """Who says what about a study that is kept out.
+class FoldModels:
+    """The models of a cross-validation, each for the studies its fold keeps out.
 
     Attributes:
-        config: what is cross-validated; None where the run folder holds models that were trained elsewhere.
+        config: what is cross-validated.
         split: which studies each fold keeps out.
         run: the run folder.
-        beside: fold models, or another run of cross-validation, of any split, whose model that kept the study out, too,
-            is averaged with the fold's own.
         mirror: average with the study mirrored left-right.
         device: where the networks run.
     """
 
-    config: Recipe | None
+    config: Recipe
     split: Split
     run: Path
-    beside: Path | None = None
     mirror: bool = False
     device: str = "cpu"
 
     @property
     def suffix(self) -> str:
-        """Of the folder with what was found."""
-        return (JOINED if self.beside else "") + ("_mirrored" if self.mirror else "")
+        """Of the folders of outputs and results."""
+        return "_mirrored" if self.mirror else ""
 
-    def outputs(self, fold: int, packs: Sequence[PackedStudy]) -> Path:
-        """Folder with what is said about the studies of a fold; another one for other models beside the fold's own.
+    def model(self, fold: int) -> ModelBundle:
+        """The model of a finished fold, assembled where it is not yet."""
+        folder = fold_folder(self.run, fold)
+        target = folder / "model"
+        if not (target / CARD).is_file():
+            runs = {name: folder / name for name in self.config.stages}
+            assemble_runs(runs, self.config.named_card, target, openvino=False)
+        return find_model(str(target))
 
-        Raises:
-            InputError: if ``beside`` has no split, or one of other studies.
-            ModelError: if it lacks a model.
-        """
-        mark = ""
-        if self.beside is not None:
-            folds = read_split(self.beside / SPLIT, packs).folds
-            held = [(ids, held_model(self.beside, k).sha256) for k, ids in enumerate(folds)]
-            mark = "_" + hashlib.sha256(repr(held).encode()).hexdigest()[:12]
-        return fold_folder(self.run, fold) / f"outputs{self.suffix}{mark}"
+    def predictor(self, fold: int) -> Predictor:
+        """The networks of a fold, on PyTorch."""
+        return Predictor(self.model(fold), engine="torch", device=self.device, mirror=self.mirror)
 
-    def models(self, fold: int, packs: Sequence[PackedStudy]) -> Iterator[tuple[list[ModelBundle], list[PackedStudy]]]:
-        """Which models predict which of the studies ``fold`` keeps out.
-
-        Raises:
-            InputError: if ``beside`` has no split, or one of other studies.
-            ModelError: if it lacks a model.
-        """
-        by_id = {pack.id: pack for pack in packs}
-        kept_out = [by_id[study] for study in self.split.folds[fold]]
-        own = fold_model(self.config, fold, self.run)
-        if self.beside is None:
-            yield [own], kept_out
-            return
-        for other, ids in enumerate(read_split(self.beside / SPLIT, packs).folds):
-            both = [pack for pack in kept_out if pack.id in ids]
-            if both:
-                yield [own, held_model(self.beside, other)], both
-
-    def predictors(self, fold: int, packs: Sequence[PackedStudy]) -> Iterator[tuple[Predictor, list[PackedStudy]]]:
-        """Who predicts which of the studies ``fold`` keeps out; errors as for :meth:`models`."""
-        for bundles, studies in self.models(fold, packs):
-            yield self.joined(bundles), studies
-
-    def key_of(self, bundles: Sequence[ModelBundle], pack: PackedStudy) -> bytes:
-        """Digest of all that decides what the models give for a study."""
-        first = bundles[0].card
+    def key_of(self, fold: int, pack: PackedStudy) -> bytes:
+        """Digest of all that decides the outputs for a study."""
+        card = self.model(fold).card
         deciding = {
-            "stages": [stage.decides() for bundle in bundles for stage in bundle.card.stages],
-            "roi": [first.postprocess.roi_threshold, first.postprocess.roi_margin_mm],
-            "divisor": first.prepare.get("divisor"),
+            "stages": [stage.decides() for stage in card.stages],
+            "roi": [card.postprocess.roi_threshold, card.postprocess.roi_margin_mm],
+            "divisor": card.prepare.get("divisor"),
             "mirror": self.mirror,
             "study": hashlib.sha256(pack.image.tobytes() + pack.labels.tobytes()).hexdigest(),
         }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).digest()
 
-    def joined(self, bundles: Sequence[ModelBundle]) -> Predictor:
-        """The mean of these models."""
-        return joined_predictor(bundles, mirror=self.mirror, device=self.device)
-
-
-def joined_predictor(bundles: Sequence[ModelBundle], *, mirror: bool = False, device: str = "cpu") -> Predictor:
-    """The mean of several models, on PyTorch, with the post-processing of the first."""
-    joined = join_stages(bundles)
-    engines = {
-        stage.key: open_engine(source, original, engine="torch", device=device) for stage, source, original in joined
-    }
-    card = replace(bundles[0].card, stages=tuple(stage for stage, _, _ in joined))
-    return Predictor(
-        ModelBundle(card, bundles[0].folder), engine="torch", device=device, mirror=mirror, engines=engines
-    )
-
 
 def outputs_of(
-    packs: Sequence[PackedStudy], jury: Jury, fold: int, *, tick: Callable[[], object] = lambda: None
+    packs: Sequence[PackedStudy], models: FoldModels, fold: int, *, tick: Callable[[], object] = lambda: None
 ) -> list[Path]:
-    """Files with what is said about the studies a fold keeps out.
+    """Files with the outputs for the studies a fold keeps out.
 
-    Those that are there are kept where the same models gave them for the same study.
+    Those that are there are kept where the same model gave them for the same study.
     """
-    folder = jury.outputs(fold, packs)
+    folder = fold_folder(models.run, fold) / f"outputs{models.suffix}"
     folder.mkdir(exist_ok=True)
-    paths = {study: folder / f"{study}.npz" for study in jury.split.folds[fold]}
-    for bundles, studies in jury.models(fold, packs):
-        digests = {pack.id: jury.key_of(bundles, pack) for pack in studies}
-        missing = [pack for pack in studies if not has_key(paths[pack.id], digests[pack.id])]
-        predictor = jury.joined(bundles) if missing else None
-        for pack in studies:
-            if predictor is not None and pack in missing:
-                write_case(predict_case(predictor, pack), paths[pack.id], key=digests[pack.id])
-            tick()
-    return list(paths.values())
+    kept_out = [pack for pack in packs if pack.id in models.split.folds[fold]]
+    digests = {pack.id: models.key_of(fold, pack) for pack in kept_out}
+    missing = [pack.id for pack in kept_out if not has_key(folder / f"{pack.id}.npz", digests[pack.id])]
+    predictor = models.predictor(fold) if missing else None
+    for pack in kept_out:
+        if predictor is not None and pack.id in missing:
+            write_case(predict_case(predictor, pack), folder / f"{pack.id}.npz", key=digests[pack.id])
+        tick()
+    return [folder / f"{study}.npz" for study in models.split.folds[fold]]
 
 
 def write_case(case: Case, path: Path, *, key: bytes = b"") -> None:

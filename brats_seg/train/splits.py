@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.errors import InputError
 from brats_seg.core.regions import DEFAULT_SCHEMA, Region
 from brats_seg.core.study import patient_of
 from brats_seg.files.output import write_text
@@ -61,10 +61,6 @@ class Split:
             if study_id in ids:
                 return number
         raise InputError(f"the split does not know study {study_id}; was it added to the data set later?")
-
-    def fold_around(self, ids: Sequence[str]) -> int | None:
-        """Number of the fold in which all of these studies are tested, None if there is none."""
-        return next((number for number, held in enumerate(self.folds) if set(ids) <= set(held)), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to ``split.json``."""
@@ -214,32 +210,6 @@ def _folds_of_patients(dealt: Sequence[Sequence[str]], patients: Patients) -> di
                     "patient; draw a new split"
                 )
     return {patient: fold for patient, (_, fold) in first.items()}
-
-
-def divide_split(split: Split, packs: Sequence[PackedStudy], folds: int, *, seed: int) -> Split:
-    """Deal the studies of each fold out to smaller ones, drawn anew.
-
-    Whoever has seen nothing of a fold has seen nothing of its parts, so networks trained without the fold can go on
-    without a part, on more studies than before.
-
-    Args:
-        split: with fewer folds.
-        packs: its studies.
-        folds: how many in all, a multiple of those there are; the same number gives the same split.
-        seed: of the parts.
-
-    Raises:
-        UsageError: if the number is no multiple.
-        InputError: if a fold has too few patients.
-    """
-    if folds == len(split.folds):
-        return split
-    parts, rest = divmod(folds, len(split.folds))
-    if rest or not parts:
-        raise UsageError(f"{len(split.folds)} folds cannot be divided into {folds}; choose a multiple")
-    by_id = {pack.id: pack for pack in packs}
-    dealt = [draw_split([by_id[study] for study in ids], parts, seed=seed).folds for ids in split.folds]
-    return Split(seed, tuple(part for divided in dealt for part in divided), split.strata, split.kept_together)
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -12,7 +12,7 @@ from brats_seg.core.regions import REGIONS
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import PostprocessConfig
 from brats_seg.segment.predict import Predictor
-from brats_seg.train.crossval import Jury, predict_case
+from brats_seg.train.crossval import FoldModels, predict_case
 from brats_seg.train.data import PackedStudy
 from brats_seg.train.judge import Fit
 
@@ -29,7 +29,7 @@ def subset_name(sequences: Sequence[MRSequence]) -> str:
 
 def subset_scores(
     packs: Sequence[PackedStudy],
-    jury: Jury,
+    models: FoldModels,
     fits: Sequence[Fit],
     *,
     folds: Sequence[int] | None = None,
@@ -39,7 +39,7 @@ def subset_scores(
 
     Args:
         packs: every study.
-        jury: who judges.
+        models: of the folds.
         fits: by fold, how outputs become labels; fitted with all sequences.
         folds: only these; None takes all.
         progress: show a progress bar.
@@ -47,13 +47,14 @@ def subset_scores(
     Returns:
         Columns ``case``, ``sequences``, ``region``, ``dice``.
     """
-    split = jury.split
+    split = models.split
     chosen = range(len(split.folds)) if folds is None else folds
     rows = []
     with tqdm(total=sum(len(split.folds[k]) for k in chosen), desc="subsets", disable=not progress) as bar:
         for fold in chosen:
-            for predictor, studies in jury.predictors(fold, packs):
-                for pack in studies:
+            predictor = models.predictor(fold)
+            for pack in packs:
+                if pack.id in split.folds[fold]:
                     rows += _scores(predictor, pack, fits[fold].postprocess)
                     bar.update()
     return pd.DataFrame(rows)

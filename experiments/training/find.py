@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from brats_seg.models.card import find_model
-from brats_seg.train.crossval import joined_predictor, predict_case, write_case
+from brats_seg.segment.predict import Predictor
+from brats_seg.train.crossval import predict_case, write_case
 from brats_seg.train.data import read_pack
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    predictor = joined_predictor([find_model(given.model)])
+    predictor = Predictor(find_model(given.model), engine="torch")
     for name in given.names.read_text(encoding="utf-8").split():
         path = given.out / f"{name}.npz"
         if path.exists():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ensembles import add_members
 from safetensors.torch import load_file
 from small_models import small_model
 
@@ -17,7 +18,6 @@ from brats_seg.exchange.exporting import export_onnx
 from brats_seg.exchange.monai_parts import StagedNetwork
 from brats_seg.models.assemble import write_model
 from brats_seg.models.card import CARD, ModelBundle, read_bundle, write_card
-from brats_seg.models.ensemble import add_members, join_stages
 from brats_seg.models.torch_engine import build_network
 
 
@@ -44,25 +44,6 @@ def test_a_joined_model_has_the_networks_of_both_and_the_card_of_the_first(pair:
         wanted = build_network(other, original).state_dict()
         assert all(torch.equal(value, wanted[name]) for name, value in build_network(again, stage).state_dict().items())
     assert again.sha256 != other.sha256
-
-
-def test_models_that_do_not_go_together_are_not_joined(pair: ModelBundle, tmp_path: Path) -> None:
-    short = small_model(tmp_path / "short", stages=("coarse",))
-    with pytest.raises(ModelError, match="have not the same stages"):
-        join_stages([pair, short])
-    apart = ModelBundle(replace(pair.card, prepare={"divisor": 16}), pair.folder)
-    with pytest.raises(ModelError, match="prepare studies differently"):
-        join_stages([pair, apart])
-    assert [joined.stage.member for joined in join_stages([pair, pair])] == [1, 1, 2, 2, 3, 3, 4, 4]
-
-
-def test_a_setting_that_lists_nothing_is_none_and_one_that_lists_something_counts(pair: ModelBundle) -> None:
-    older = ModelBundle(replace(pair.card, prepare={"divisor": 8}), pair.folder)
-    newer = ModelBundle(replace(pair.card, prepare={"divisor": 8, "bias_corrected": ()}), pair.folder)
-    assert len(join_stages([older, newer])) == 8
-    other = ModelBundle(replace(pair.card, prepare={"divisor": 8, "bias_corrected": ["flair"]}), pair.folder)
-    with pytest.raises(ModelError, match="prepare studies differently"):
-        join_stages([older, other])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ensembles import add_members
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,7 +19,6 @@ from tiny_studies import mirrored, noise_study
 
 from brats_seg.core.errors import DeviceError, ModelError
 from brats_seg.models.card import ModelBundle, PostprocessConfig
-from brats_seg.models.ensemble import add_members
 from brats_seg.segment import memory
 from brats_seg.segment import predict as module
 from brats_seg.segment.memory import RESERVE_BYTES, available_bytes, largest_window, pass_bytes

@@ -21,7 +21,7 @@ from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.settings import PrepareConfig
-from brats_seg.models.card import PostprocessConfig, find_model, write_card
+from brats_seg.models.card import PostprocessConfig, find_model
 from brats_seg.segment.postprocess import LEAST_ENHANCING
 from brats_seg.segment.predict import StageOutputs
 from brats_seg.train import recipe as recipe_module
@@ -39,7 +39,7 @@ from brats_seg.train.calibrate import (
     with_threshold,
 )
 from brats_seg.train.crossval import (
-    Jury,
+    FoldModels,
     as_prepared,
     check_models,
     fold_config,
@@ -55,7 +55,7 @@ from brats_seg.train.judge import Fit, interval_summary, segmentation_of, write_
 from brats_seg.train.pack import open_auxiliary
 from brats_seg.train.recipe import read_recipe
 from brats_seg.train.runs import read_yaml
-from brats_seg.train.splits import draw_split, read_split, write_split
+from brats_seg.train.splits import read_split
 from brats_seg.train.start import record_start, start_weights
 from brats_seg.train.state import saved_step
 from brats_seg.train.subsets import subsets
@@ -131,28 +131,6 @@ def test_folds_start_from_those_of_another_run(
     (tmp_path / "other" / "split.json").write_text(json.dumps(taken))
     with pytest.raises(UsageError, match="have seen them"):
         open_split(packs, config, 2, tmp_path / "other", start=finished)
-
-
-def test_folds_are_divided_and_go_on_from_the_one_that_kept_both_parts_out(
-    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    packs, config = load_packs(place / "packs"), read_recipe(place / "recipe.yaml")
-    before = read_split(finished / "split.json", packs)
-    run = tmp_path / "more"
-    started = ["crossval", str(place / "recipe.yaml"), "--data", str(place / "packs"), "-o", str(run), "-q"]
-    assert main([*started, "--folds", "3", "--init", str(finished)]) == 2
-    assert "multiple" in capsys.readouterr().err
-    split = open_split(packs, config, 4, run, start=finished)
-    for fold, ids in enumerate(split.folds):
-        assert before.fold_around(ids) == fold // 2
-        assert fold_start(finished, packs, ids) == finished / f"fold{fold // 2}"
-    assert main([*started, "--folds", "4", "--init", str(finished), "--only", "3", "--resume"]) == 0
-    held = read_yaml(run / "fold3" / "coarse" / "config.yaml")["validation"]
-    assert held == list(split.folds[3])
-    assert set(held) < set(before.folds[1])  # trained on the other half besides
-    assert read_log(run / "fold3" / "coarse")[0] < read_log(finished / "fold1" / "coarse")[0]
-    with pytest.raises(UsageError, match="have seen them"):
-        fold_start(finished, packs, [before.folds[0][0], before.folds[1][0]])
 
 
 def test_folds_start_from_a_run_that_has_seen_none_of_their_studies(
@@ -262,54 +240,6 @@ def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_i
     assert command(place, run, "--resume", "-q") == 4  # the fine stage heard other weights than these
 
 
-def test_a_study_is_judged_by_the_mean_of_two_models_that_kept_it_out(
-    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    packs = load_packs(place / "packs")
-    other = tmp_path / "other"
-    other.mkdir()
-    write_split(draw_split(packs, 3, seed=8), other / "split.json")
-    for fold in range(3):  # of another split: three folds against two
-        shutil.copytree(finished / f"fold{fold % 2}" / "model", other / f"fold{fold}")
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    assert command(place, run, "--with", str(other), "--resume", "-q") == 0
-    config, split = read_recipe(place / "recipe.yaml"), read_split(run / "split.json", packs)
-    jury = Jury(config, split, run, beside=other)
-    split_of_other = read_split(other / "split.json", packs)
-    whom = {}
-    for fold, ids in enumerate(split.folds):
-        asked = [study.id for _, studies in jury.predictors(fold, packs) for study in studies]
-        assert sorted(asked) == sorted(ids)
-        for predictor, studies in jury.predictors(fold, packs):
-            assert len(predictor.bundle.card.members) == 2
-            for study in studies:
-                whom[study.id] = [k for k, held in enumerate(split_of_other.folds) if study.id in held]
-        outputs = {path.stem for path in jury.outputs(fold, packs).glob("*.npz")}
-        assert outputs == set(ids)
-    assert all(len(folds) == 1 for folds in whom.values())
-    assert json.loads((run / "results_joined" / "run.json").read_text())["settings"]["with"] == "other"
-    assert (run / "results" / "run.json").read_bytes() == (finished / "results" / "run.json").read_bytes()
-    # what is made of both takes those figures, and its own folds' figures are not passed off as its
-    stages = [f"--{name}={run / 'fold0' / name}" for name in ("coarse", "fine")]
-    card = ["--card", str(CONFIGS / "glioma_card.yaml"), "--no-openvino", "--with", str(other / "fold1")]
-    made = ["models", "assemble", *stages, *card, "--crossval", str(run), "-o", str(tmp_path / "model")]
-    assert main(made) == 0
-    assert len(find_model(str(tmp_path / "model")).card.members) == 2
-    before = jury.outputs(0, packs)
-    shutil.rmtree(other / "fold2")
-    shutil.copytree(run / "fold0" / "model", other / "fold2")
-    assert jury.outputs(0, packs) == before  # the same networks
-    shutil.rmtree(other / "fold2")
-    shutil.copytree(run / "fold1" / "model", other / "fold2")
-    assert jury.outputs(0, packs) != before  # what others said is not taken for theirs
-    shutil.rmtree(run / "results_joined")
-    assert main([*made[:-1], str(tmp_path / "again")]) == 4
-    (other / "split.json").unlink()
-    assert command(place, run, "--with", str(other), "--resume", "-q") == 3
-    assert "split.json" in capsys.readouterr().err
-
-
 def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
     place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,74 +263,6 @@ def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
     again = ["models", "assemble", stages[0], *card, "--crossval", str(place), "-o", str(tmp_path / "other")]
     assert main(again) == 4
     assert "holds no finished cross-validation" in capsys.readouterr().err
-
-
-def test_models_that_are_there_are_judged_as_they_are_and_their_networks_get_a_new_card(
-    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, folds = tmp_path / "again", tmp_path / "folds"
-    folds.mkdir()
-    shutil.copy(finished / "split.json", folds)
-    for fold in range(2):
-        shutil.copytree(finished / f"fold{fold}" / "model", folds / f"fold{fold}")
-    start = ["crossval", str(folds), "--data", str(place / "packs"), "-q"]
-    assert main([*start, "-o", str(run)]) == 0
-    for name in ("cases.csv", "fits.json", "intervals.csv"):
-        assert (run / "results" / name).read_bytes() == (finished / "results" / name).read_bytes()
-    assert find_model(str(run / "fold1" / "model")).card == find_model(str(folds / "fold1")).card
-    assert main([*start, "-o", str(run)]) == 6  # a run is there
-    assert main([*start, "-o", str(run), "--resume", "--set", "prepare.bias_corrected=[flair]"]) == 4
-    assert "another model" in capsys.readouterr().err
-
-    # with scans prepared otherwise: packs are taken as they are, so only what is written changes
-    changed = tmp_path / "changed"
-    assert main([*start, "-o", str(changed), "--set", "prepare.bias_corrected=[flair]"]) == 0
-    assert find_model(str(changed / "fold0" / "model")).card.prepare["bias_corrected"] == ["flair"]
-    assert find_model(str(folds / "fold0")).card.prepare == find_model(str(finished / "fold0" / "model")).card.prepare
-    card, made = ["--card", str(CONFIGS / "glioma_card.yaml")], tmp_path / "made"
-    assemble = ["models", "assemble", *card, "--crossval", str(changed), "-o", str(made)]
-    assert main([*assemble, "--networks", str(folds / "fold0")]) == 0
-    bundle = find_model(str(made))
-    assert bundle.card.prepare["bias_corrected"] == ["flair"]
-    assert "mean Dice, 2-fold cross-validation, 7 studies" in bundle.card.accuracy
-    assert len(bundle.card.seen) == 7
-    for stage in bundle.card.stages:
-        for name in stage.files:
-            assert bundle.file(stage, name).read_bytes() == (folds / "fold0" / name).read_bytes()
-    assert main([*assemble, "--networks", str(folds / "fold0")]) == 6
-    assert main([*assemble[:-1], str(tmp_path / "x"), "--networks", str(folds / "fold0"), "--coarse", "run"]) == 2
-    assert main(["models", "assemble", *card, "-o", str(tmp_path / "x"), "--networks", str(folds / "fold0")]) == 2
-
-
-def test_models_that_cannot_be_judged_are_refused_in_one_line(
-    place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = ["crossval", str(finished), "--data", str(place / "packs"), "-q", "-o", str(tmp_path / "run")]
-
-    def refused(code: int, words: str, *more: str, of: Path = finished) -> None:
-        capsys.readouterr()
-        assert main([start[0], str(of), *start[2:], *more]) == code
-        error = capsys.readouterr().err.strip()
-        assert words in error
-        assert "\n" not in error
-
-    refused(2, "--init is for training", "--init", str(finished))
-    refused(2, "leave --folds out", "--folds", "5")
-    refused(2, "only prepare.KEY", "--set", "steps=3")
-    refused(2, "write a list", "--set", "prepare.bias_corrected=flair")
-    refused(2, "there is no setting bias", "--set", "prepare.bias=[flair]")
-    refused(2, "0 to 1", "--only", "2")
-    refused(4, "there is no model", of=place / "packs")
-    swapped = tmp_path / "swapped"
-    swapped.mkdir()
-    shutil.copy(finished / "split.json", swapped)
-    for fold in range(2):
-        shutil.copytree(finished / f"fold{1 - fold}" / "model", swapped / f"fold{fold}")
-    refused(4, "was trained on BraTS-GLI", of=swapped)
-    other = find_model(str(swapped / "fold1"))
-    write_card(replace(other.card, prepare={**other.card.prepare, "percentiles": [1, 99]}), other.folder)
-    refused(4, "prepare studies differently", of=swapped)
-    assert command(place, tmp_path / "trained", "--set", "prepare.divisor=8", "-q") == 2
 
 
 def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
@@ -639,13 +501,13 @@ def test_intervals_are_summed_up_by_region() -> None:
 def test_outputs_follow_the_models_and_the_studies_they_are_of(place: Path, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    packs = load_packs(place / "packs")
+    packs, config = load_packs(place / "packs"), read_recipe(place / "recipe.yaml")
     split = read_split(run / "split.json", packs)
 
     def rewritten(held: list[PackedStudy]) -> set[str]:
         paths = {study: run / "fold1" / "outputs" / f"{study}.npz" for study in split.folds[1]}
         before = {study: path.stat().st_mtime_ns for study, path in paths.items()}
-        outputs_of(held, Jury(None, split, run), 1)
+        outputs_of(held, FoldModels(config, split, run), 1)
         return {study for study, path in paths.items() if path.stat().st_mtime_ns != before[study]}
 
     assert rewritten(packs) == set()

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_packs import toy_pack
 
-from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.errors import InputError
 from brats_seg.train.data import PackedStudy
-from brats_seg.train.splits import divide_split, draw_split, find_patients, read_split, stratum, write_split
+from brats_seg.train.splits import draw_split, find_patients, read_split, stratum, write_split
 
 
 def study(name: str, whole: int = 8, enhancing: int = 0) -> PackedStudy:
@@ -61,24 +61,6 @@ def test_a_patient_whom_an_earlier_split_tests_in_two_folds_is_not_moved_to_one(
     packs = [*(toy_pack(f"p{number}", seed=number) for number in range(3)), toy_pack("again", seed=0)]
     with pytest.raises(InputError, match="again, p0 in two folds"):
         draw_split(packs, 2, seed=1, dealt=[["p0", "p1"], ["again", "p2"]])
-
-
-def test_folds_are_divided_into_parts_of_themselves() -> None:
-    packs = many()
-    split = draw_split(packs, 3, seed=1)
-    divided = divide_split(split, packs, 6, seed=2)
-    assert divide_split(split, packs, 3, seed=2) == split
-    assert divided.seed == 2
-    for number, ids in enumerate(split.folds):
-        one, other = divided.folds[2 * number : 2 * number + 2]
-        assert sorted(one + other) == sorted(ids)
-        assert abs(len(one) - len(other)) <= 2  # patients with two visits stay together
-        assert split.fold_around(one) == split.fold_around(other) == number
-    assert split.fold_around(split.folds[0] + split.folds[1][:1]) is None
-    assert divide_split(split, packs, 6, seed=3).folds != divided.folds
-    for folds in (2, 4, 7):
-        with pytest.raises(UsageError, match="multiple"):
-            divide_split(split, packs, folds, seed=2)
 
 
 def test_kinds_are_dealt_out_evenly() -> None:
