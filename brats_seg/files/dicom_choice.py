@@ -48,39 +48,49 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str]) -> Ch
             of :data:`MIN_UID_END` letters, or ``none``.
 
     Raises:
-        InputError: if a series that was asked for is not there, or none is any of the four sequences.
+        InputError: if a series that was asked for is not there or is named twice, if all that could be a sequence
+            make no volume, or if none is any of the four.
     """
     given = {sequence: _asked(series, sequence, text) for sequence, text in asked.items() if text != "none"}
-    readings = [
-        next(
-            (replace(r, sequence=s, confidence=Confidence.GIVEN) for s, one in given.items() if one is r.series),
-            r,
-        )
-        for r in read_exam(series)
-    ]
+    if len({id(one) for one in given.values()}) < len(given):
+        raise InputError("--sequence names one series for two sequences. Name another for one of them.")
+    readings = tuple(_as_asked(reading, given) for reading in read_exam(series))
+    if not any(reading.sequence or reading.could_be for reading in readings):
+        seen = "; ".join(f"{r.series.title} {r.words}" for r in readings[:_SHOWN]) + "; …" * (len(readings) > _SHOWN)
+        raise InputError(f"no series is a T1, T1CE, T2 or FLAIR: {seen}. Choose with --sequence t1ce=SERIES.")
     chosen: dict[MRSequence, SeriesReading] = {}
     decisions: list[str] = []
+    warnings = [f"{r.series.title} {r.words}" for r in readings if not r.series.planes]
     for sequence in (s for s in SEQUENCES if asked.get(s) != "none"):
         candidates = sorted((r for r in readings if r.sequence is sequence), key=_rank)
         if sequence in given:
             candidates = [r for r in candidates if r.confidence is Confidence.GIVEN]
-        if not candidates:
-            continue
-        best = chosen[sequence] = candidates[0]
-        fault = fault_of(best.series)
-        if fault:
-            raise InputError(f"{sequence.title}: {fault}")
-        decisions.append(
-            f"{sequence.title} is {best.series.title}: {best.confidence}" + f" ({best.words})" * bool(best.words)
-        )
-        if len(candidates) > 1:
-            decisions[-1] += f"; chosen of {len(candidates)} (original, 3D, finer and later ones first)"
-    if not chosen and not any(r.could_be for r in readings):
-        raise InputError(
-            f"no series is a T1, T1CE, T2 or FLAIR: {_listed(readings)}. Choose with --sequence t1ce=SERIES."
-        )
-    unusable = tuple(f"{r.series.title} {r.words}" for r in readings if not r.series.planes)
-    return Choice(chosen, tuple(readings), _question(readings, chosen, asked), tuple(decisions), unusable)
+        faults = [fault for fault in map(fault_of, (r.series for r in candidates)) if fault]
+        if candidates and len(faults) == len(candidates):
+            raise InputError(f"{sequence.title}: {faults[0]}")
+        warnings += [f"{sequence.title}: not used: {fault}" for fault in faults]
+        if candidates:
+            chosen[sequence] = candidates[0]
+            decisions.append(_decision(sequence, candidates, readings))
+    return Choice(chosen, readings, _question(readings, chosen, asked), tuple(decisions), tuple(warnings))
+
+
+def _as_asked(reading: SeriesReading, given: Mapping[MRSequence, DicomSeries]) -> SeriesReading:
+    """A series as the sequence it was asked for as, if it was."""
+    sequence = next((s for s, one in given.items() if one is reading.series), None)
+    if sequence is None:
+        return reading
+    return replace(reading, sequence=sequence, confidence=Confidence.GIVEN, could_be=())
+
+
+def _decision(sequence: MRSequence, candidates: Sequence[SeriesReading], readings: Sequence[SeriesReading]) -> str:
+    """Why the first candidate is used, in words."""
+    best = candidates[0]
+    words = f"{sequence.title} is {best.series.title}: {best.confidence}" + f" ({best.words})" * bool(best.words)
+    if len(candidates) > 1:
+        words += f"; chosen of {len(candidates)} (original, 3D, finer and later ones first)"
+    left_open = [r.series.title for r in readings if sequence in r.could_be]
+    return words + f"; left open and not used: {', '.join(left_open)}" * bool(left_open)
 
 
 def _asked(series: Sequence[DicomSeries], sequence: MRSequence, text: str) -> DicomSeries:
@@ -122,12 +132,6 @@ def _question(
     return (
         f"{said}. Say which with --sequence, as in --sequence {first.could_be[-1].value}={first.series.key}, or "
         f"--sequence {first.could_be[-1].value}=none to do without."
-    )
-
-
-def _listed(readings: Sequence[SeriesReading]) -> str:
-    return "; ".join(f"{r.series.title} {r.words}" for r in readings[:_SHOWN]) + (
-        "; …" if len(readings) > _SHOWN else ""
     )
 
 

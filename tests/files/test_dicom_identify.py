@@ -193,7 +193,9 @@ def test_of_several_the_best_is_chosen_and_named() -> None:
     assert "series 5" in choice.decisions[0]
     assert "chosen of 5" in choice.decisions[0]
     broken = replace(later, planes=(*later.planes[:5], *later.planes[6:]))
-    assert choose([thick, fine, broken], {}).chosen[T1CE].series is fine
+    second = choose([thick, fine, broken], {})
+    assert second.chosen[T1CE].series is fine
+    assert "series 5: 1 slice missing" in second.warnings[0]
     with pytest.raises(InputError, match="T1CE: series 5: 1 slice missing"):
         choose([broken], {})
 
@@ -206,12 +208,15 @@ def test_what_is_open_is_asked_about_unless_another_series_settles_it() -> None:
     assert choose([unclear], {T1CE: "1", T1: "none"}).chosen[T1CE].confidence is Confidence.GIVEN
     settled = choose([unclear, series(2, "t1 nativ", **SPIN_ECHO), series(3, "t1 km", **SPIN_ECHO)], {})
     assert settled.question == ""
+    assert "left open and not used: series 1" in settled.decisions[0]
 
 
 def test_a_series_can_be_asked_for_by_number_part_or_uid() -> None:
     echoes = [replace(series(4, "", **TSE), part=f"echo {n}") for n in (1, 2)]
     assert choose([*echoes, series(5, "", **TSE)], {T2: "4-echo2"}).chosen[T2].series is echoes[1]
     assert choose([series(5), series(6, "", **TSE)], {T1: ".5"}).chosen[T1].series.number == 5
+    with pytest.raises(InputError, match="one series for two sequences"):
+        choose([series(5), series(6, "", **TSE)], {T1: "5", T1CE: "5"})
     with pytest.raises(InputError, match="2 series; name one by the end of its UID"):
         choose([series(5, "", **TSE), replace(series(6, "", **TSE), number=5)], {T1: "5"})
     with pytest.raises(InputError, match="there are 5, 6"):
