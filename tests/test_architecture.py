@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         ),
         *("evaluate", "explore", "phantom", "exchange", "train"),
     },
-    "__init__": {"run"},  # the Python interface: brats_seg.segment_study
+    "__init__": {"core", "run", "track"},  # the Python interface: brats_seg.segment_study
     "__main__": {"cli"},
 }
 """Rooms of the project each room may import, besides itself."""
@@ -66,7 +66,7 @@ ROAD = {"core", "files", "imaging", "volumetrics", "response", "report", "models
 NAME_THE_VERSION = {"cli", "models", "run", "phantom"}
 """Rooms that may read ``brats_seg.__version__``."""
 
-CORE_ORDER = ("words", "errors", "tables", "grid", "study", "regions", "meaning", "visit", "palette")
+CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", "visit", "palette")
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {

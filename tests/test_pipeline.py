@@ -20,7 +20,7 @@ from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
-from brats_seg.core.visit import Segmentation
+from brats_seg.core.visit import Segmentation, Visit
 from brats_seg.files.sidecar import read_trained_on
 from brats_seg.imaging.likeness import fingerprints
 from brats_seg.run import STEPS, open_predictor, prepare_config, versions
@@ -61,6 +61,36 @@ def test_a_folder_and_one_model_for_several(options: SegmentOptions, tmp_path: P
         assert result.record.settings["reference"] == (reference.value if reference else "auto")
     with pytest.raises(OutputError, match="--overwrite"):
         segment_study(folder, tmp_path / "out", options=options, predictor=predictor)
+
+
+def test_a_visit_is_loaded_as_it_was_returned(options: SegmentOptions, tmp_path: Path) -> None:
+    made = segment_study(write_case(tmp_path / "case"), tmp_path / "out", options=options)
+    assert made.folder is not None
+    again = Visit.load(made.folder)
+    assert (again.label, again.folder, again.by_model) == ("case", made.folder, True)
+    assert again.measurements == made.measurements and again.record == made.record
+    one, other = again.segmentation, made.segmentation
+    assert np.array_equal(one.labels.data, other.labels.data) and one.labels.grid.same_as(other.labels.grid)
+    assert (one.schema, one.missing, one.midplane) == (other.schema, other.missing, other.midplane)
+    assert one.probabilities is not None and other.probabilities is not None
+    assert np.abs(one.probabilities.array - other.probabilities.array).max() <= 5.1e-5
+    assert again.key == made.key
+
+
+@pytest.mark.parametrize("damage", ["another version", "not whole", "a number"])
+def test_a_visit_of_another_version_is_not_loaded(options: SegmentOptions, tmp_path: Path, damage: str) -> None:
+    folder = segment_study(write_case(tmp_path / "case"), tmp_path / "out", options=options).folder
+    assert folder is not None
+    values = json.loads((folder / "visit.json").read_text())
+    if damage == "not whole":
+        (folder / "run.json").unlink()
+    elif damage == "a number":
+        values["measurements"]["volumes"][0]["volume_ml"] = "large"
+    else:
+        values["schema_version"] += 1
+    (folder / "visit.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="whole" if damage == "not whole" else r"visit.json|whole"):
+        Visit.load(folder)
 
 
 def test_what_the_card_knows_of_a_study_is_said(options: SegmentOptions, tmp_path: Path) -> None:

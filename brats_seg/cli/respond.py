@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brats_seg.cli.common import say
 from brats_seg.cli.options import add, add_console
-from brats_seg.core.errors import InputError, OutputError
+from brats_seg.core.errors import OutputError
 
 if TYPE_CHECKING:
-    from brats_seg.response.assessment import ResponseAssessment
-    from brats_seg.response.reading import Measure
+    from brats_seg.response.responses import Measure, Responses
 
 CSV_NAME = "responses.csv"
 JSON_NAME = "responses.json"
@@ -52,24 +50,17 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; everything that goes wrong is raised as an error of the program's family.
     """
-    from brats_seg.core.tables import read_table
     from brats_seg.files.output import write_text
-    from brats_seg.files.visit_table import read_table_text
     from brats_seg.response.assess import assess
-    from brats_seg.response.assessment import Disease
     from brats_seg.response.criteria import criteria_named
-    from brats_seg.response.response_tables import responses_csv, responses_json
-    from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories
+    from brats_seg.response.responses import Disease
+    from brats_seg.response.tables import doubts, responses_csv, responses_json
+    from brats_seg.run.respond import read_histories
 
     _check_output(args.output, overwrite=args.overwrite)
-    text = read_table_text(args.measurements)
-    _refuse_study_table(text, args.measurements.name)
-    tables = [read_table(text, MEASUREMENT_TABLE, name=args.measurements.name)]
-    if args.clinical is not None:
-        tables.append(read_table(read_table_text(args.clinical), CLINICAL_TABLE, name=args.clinical.name))
+    measured, tables = read_histories(args.measurements, args.clinical)
     criteria = criteria_named(args.criteria)
     disease = Disease(args.disease) if args.disease is not None else None
-    measured = histories(tables[0].rows, tables[1].rows if args.clinical is not None else ())
     warnings = doubts(measured)
     assessments = [assess(history, criteria, disease=disease) for history in measured]
     _make(args.output)
@@ -85,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(assessment: ResponseAssessment, *, verbose: bool) -> Iterator[str]:
+def _lines(assessment: Responses, *, verbose: bool) -> Iterator[str]:
     """What a person reads of a patient: each baseline, what was judged, the verdicts, and what a reader must see."""
-    from brats_seg.response.reading import Measure
+    from brats_seg.response.responses import Measure
 
     yield f"{assessment.patient}: {assessment.criteria.title}"
     yield from (f"  note: {note}" for note in assessment.notes)
@@ -103,7 +94,7 @@ def _lines(assessment: ResponseAssessment, *, verbose: bool) -> Iterator[str]:
             yield f"    reader needed: {look.words} ({row.when})"
 
 
-def _summary(assessment: ResponseAssessment, measure: Measure, episode: int) -> str:
+def _summary(assessment: Responses, measure: Measure, episode: int) -> str:
     """Best response and date of progression in words, with what decided it."""
     best, progression = assessment.best(measure, episode), assessment.progression(measure, episode)
     if best is None:
@@ -114,19 +105,6 @@ def _summary(assessment: ResponseAssessment, measure: Measure, episode: int) -> 
         return f"{words}, no progression"
     uncertain = f" ({progression.status})" if progression.status else ""
     return f"{words}, progression on {progression.when}{uncertain}: {progression.decided_by}"
-
-
-def _refuse_study_table(text: str, name: str) -> None:
-    """Refuse the lesions of single studies, which ``segment`` and ``measure`` number anew, with what is missing."""
-    header = {
-        column.strip().lower() for column in re.split("[,;\t]", (text.removeprefix("\ufeff").splitlines() or [""])[0])
-    }
-    if {"study", "region", "lesion"} <= header and "visit" not in header:
-        raise InputError(
-            f"{name} lists the lesions of single studies, numbered anew in each. Give lesions that keep their names "
-            "over the visits: the measurements.csv of brats-seg track, or this table with the columns patient, visit, "
-            "date and compartment, and one name per lesion."
-        )
 
 
 def _check_output(folder: Path, *, overwrite: bool) -> None:

@@ -246,13 +246,15 @@ class _Work:
         self, study: Timepoint, predictor: Predictor, *, began: float, tick: Callable[[str], None] | None = None
     ) -> _Finished | BratsSegError:
         """Segment a study, or keep its result with ``--resume``; the seconds told count from ``began``."""
+        from brats_seg.files.load import input_hashes
         from brats_seg.run import reason_to_redo, segment_study
 
         folder = self.output / study.id
         note = ""
         try:
             if self.resume and folder.exists():
-                reason = reason_to_redo(folder, study, self.options, predictor.bundle)
+                wanted = self.options.to_dict(), predictor.bundle.sha256, input_hashes(study)
+                reason = reason_to_redo(folder, *wanted)
                 if not reason:
                     row = {"study": study.id, "folder": str(folder), "resumed": True}
                     return _Finished(row, f"{study.id}: finished before, kept")

@@ -14,9 +14,10 @@ from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
+    from brats_seg.core.study import Patient
     from brats_seg.core.tables import TableRow
-    from brats_seg.files.visits import Patient
-    from brats_seg.run.cohort import CohortRun, Outcome, PatientJob
+    from brats_seg.run.cohort import Job
+    from brats_seg.run.track import Outcome, TrackRun
 
 COHORT_PAGE = "cohort.html"
 
@@ -125,11 +126,11 @@ def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patien
     return found
 
 
-def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures: Failures) -> tuple[PatientJob, ...]:
-    from brats_seg.core.tables import read_table
+def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures: Failures) -> tuple[Job, ...]:
+    from brats_seg.files.text_table import read_table
     from brats_seg.files.visit_table import read_table_text
+    from brats_seg.response.clinical_table import events_of, split_rows
     from brats_seg.response.tables import CLINICAL_TABLE
-    from brats_seg.run.cohort import jobs_of, split_rows
 
     clinical: tuple[TableRow, ...] = ()
     if arguments.clinical is not None:
@@ -139,7 +140,13 @@ def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures
     own, others = split_rows(rows, [patient.id for patient in patients])
     if others:
         complain(f"{others[0].table}: {_of_others(others)}")
-    return jobs_of(patients, own, on_error=lambda patient, error: failures.append((patient, error)))
+    jobs = []
+    for patient in patients:
+        try:
+            jobs.append((patient, events_of(patient, own)))
+        except InputError as error:
+            failures.append((patient.id, error))
+    return tuple(jobs)
 
 
 def _of_others(rows: Sequence[TableRow]) -> str:
@@ -148,10 +155,10 @@ def _of_others(rows: Sequence[TableRow]) -> str:
     return f"{counted(len(rows), 'row')} not used, of patients who are not here ({shown})"
 
 
-def _run_of(arguments: argparse.Namespace) -> CohortRun:
+def _run_of(arguments: argparse.Namespace) -> TrackRun:
     from brats_seg.run import SegmentOptions
-    from brats_seg.run.cohort import CohortRun
-    from brats_seg.run.track import FollowOptions
+    from brats_seg.run.track import FollowOptions, TrackRun
+    from brats_seg.track.follow import CourseOptions
 
     segment = SegmentOptions(
         **({"model": arguments.model} if arguments.model is not None else {}),
@@ -163,32 +170,31 @@ def _run_of(arguments: argparse.Namespace) -> CohortRun:
     options = FollowOptions(
         segment=segment,
         schema=arguments.schema,
-        criteria=arguments.criteria,
-        disease=arguments.disease,
+        course=CourseOptions(arguments.criteria, arguments.disease, force=arguments.force),
         report=not arguments.no_report,
     )
     exists = "overwrite" if arguments.overwrite else "refuse"
-    return CohortRun(arguments.output, options, exists=exists, resume=arguments.resume)  # type: ignore[arg-type]
+    return TrackRun(arguments.output, options, exists=exists, resume=arguments.resume)  # type: ignore[arg-type]
 
 
-def _follow(arguments: argparse.Namespace, jobs: tuple[PatientJob, ...], whole: CohortRun) -> list[Outcome]:
+def _follow(arguments: argparse.Namespace, jobs: tuple[Job, ...], whole: TrackRun) -> list[Outcome]:
     from brats_seg.run.cohort import follow_all
 
     outcomes: list[Outcome] = []
-    visits = sum(len(job.files.visits) for job in jobs)
+    visits = sum(len(patient.visits) for patient, _ in jobs)
     with progress("track", 2 * visits + len(jobs), hidden=arguments.quiet, left=True) as tick:
         found = follow_all(jobs, whole, processes=arguments.jobs, cluster=arguments.cluster, tick=tick)
         for outcome in found:
             outcomes.append(outcome)
             if not outcome.error:
                 say(_describe(outcome, arguments), quiet=arguments.quiet or arguments.json)
-    order = {job.files.id: number for number, job in enumerate(jobs)}
+    order = {patient.id: number for number, (patient, _) in enumerate(jobs)}
     return sorted(outcomes, key=lambda outcome: order[outcome.patient])
 
 
 def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
     """What a person reads of a patient."""
-    summary = outcome.summary or {}
+    summary = outcome.summary
     lines = [
         f"{outcome.patient}: {counted(len(summary['visits']), 'visit')}{', kept from before' if outcome.kept else ''}"
     ]
@@ -228,7 +234,7 @@ def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
     from brats_seg.report.cohort import render_cohort
 
     failed = [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
-    summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
+    summaries = [outcome.summary for outcome in outcomes if outcome.summary]
     write_text(arguments.output / COHORT_PAGE, render_cohort(summaries, failed))
     say(f"cohort: {arguments.output / COHORT_PAGE}", quiet=arguments.quiet or arguments.json)
 
@@ -236,9 +242,8 @@ def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
 def _plain(outcome: Outcome) -> dict[str, Any]:
     if outcome.error:
         return {"patient": outcome.patient, "error": outcome.error, "exit_code": outcome.exit_code}
-    summary = dict(outcome.summary or {})
     kept = ("criteria", "disease", "best", "progression", "visits", "stopped")
-    return {"patient": outcome.patient, "kept": outcome.kept, **{name: summary[name] for name in kept}}
+    return {"patient": outcome.patient, "kept": outcome.kept, **{name: outcome.summary[name] for name in kept}}
 
 
 def _report(failures: Failures, outcomes: list[Outcome]) -> int:
@@ -251,8 +256,8 @@ def _report(failures: Failures, outcomes: list[Outcome]) -> int:
         if outcome.error:
             complain(f"{outcome.patient}: {outcome.error}")
             codes.add(outcome.exit_code)
-        for visit, reason in outcome.stopped:
-            complain(f"{outcome.patient}: visit {visit} was left out: {reason}")
+        for entry in outcome.summary.get("stopped", ()):
+            complain(f"{outcome.patient}: visit {entry['visit']} was left out: {entry['reason']}")
             codes.add(InputError.exit_code)
     failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
     if failed and total > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
+from brats_seg.core.plain import plain
+from brats_seg.core.tables import Calendar
 
 
 class MRSequence(Enum):
@@ -36,36 +38,6 @@ SEQUENCES: tuple[MRSequence, ...] = tuple(MRSequence)
 
 REFERENCE_PREFERENCE = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequence.T1)
 """Whose grid results are written on, unless the user says otherwise."""
-
-
-_VISIT_WORDS = (
-    r"(?:visit|time|timepoint|tp|scan|study|session|exam|day|week|month|year|fu|follow[_-]?up)[_-]?\d+(?:[_-]\d+)?"
-    r"|baseline|bl|pre|post|(?:pre|post|intra)[_-]?op(?:erative)?|ses-[A-Za-z0-9]+"
-    r"|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d"
-)
-_VISITS = (
-    re.compile(r"^(BraTS-[A-Za-z-]+-\d{5})-\d{3}$"),
-    re.compile(r"^(Brats1[2-9]_\w+_\w+)_\d+$", re.IGNORECASE),
-    re.compile(rf"^(.+?)[_-](?:{_VISIT_WORDS})$", re.IGNORECASE),
-    re.compile(r"^(.*\d)_[svtdwmy]\d{1,3}$", re.IGNORECASE),
-    re.compile(r"^(.*[_-]\d{4,})_\d{1,2}$"),
-)
-"""How ids name the visit behind the patient: BraTS 2023 on, BraTS 2012 to 2019, BIDS, words and dates, short forms
-behind a number (``R001_S1``), and a number of two digits behind one of four or more (``UPENN-GBM-00002_11``)."""
-
-
-def patient_of(study_id: str) -> str:
-    """The patient a study belongs to, by its id; the id itself where it names no visit.
-
-    Example:
-        >>> patient_of("BraTS-GLI-00099-001"), patient_of("sub-7_ses-02"), patient_of("BraTS2021_00495")
-        ('BraTS-GLI-00099', 'sub-7', 'BraTS2021_00495')
-    """
-    for pattern in _VISITS:
-        found = pattern.match(study_id)
-        if found:
-            return found.group(1)
-    return study_id
 
 
 @dataclass(frozen=True)
@@ -98,6 +70,23 @@ class Timepoint:
     def missing(self) -> tuple[MRSequence, ...]:
         """Sequences that were not found."""
         return tuple(sequence for sequence in SEQUENCES if sequence not in self.files)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """All visits of one patient as they lie on disk.
+
+    Attributes:
+        id: name of the patient, safe as a file name.
+        visits: in order of time, or of their names where nothing says when they were.
+        dating: what is known of when they were.
+        notes: what was noticed, in words.
+    """
+
+    id: str
+    visits: tuple[Timepoint, ...]
+    dating: Calendar
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,15 +147,20 @@ class Study:
 
 
 @dataclass(frozen=True, eq=False)
-class RegistrationRecord:
-    """How one sequence was brought to the reference.
+class RigidMotion:
+    """Where one scan's head lies in another scan, of the same visit or of an earlier one, and how sure that is.
 
     Attributes:
-        matrix: 4x4, RAS+ millimetres of the reference to RAS+ millimetres of the moving image.
+        matrix: 4x4, RAS+ mm of the fixed scan to RAS+ mm of the moving one.
         mutual_information: Mattes mutual information after registration, nats; larger is better.
-        overlap: Dice of the two heads after registration.
+        overlap: Dice of the two heads (brains, where they are stripped) after registration.
         translation_mm: length of the shift of the head's centre.
-        rotation_deg: angle of the rotation found.
+        rotation_deg: angle of the rotation.
+        uncertainty_mm: half the mean distance of the answers of two halves of the brain, or of the two directions;
+            NaN where it was not measured.
+        likeness: how much of the fine structure agrees, 0 to 1; NaN where it was not compared.
+        likeness_needed: from which it is that of one person.
+        by: what was registered: ``brain``, ``head``, or ``nothing`` where one space is taken for granted.
     """
 
     matrix: Affine
@@ -174,16 +168,15 @@ class RegistrationRecord:
     overlap: float
     translation_mm: float
     rotation_deg: float
+    uncertainty_mm: float = math.nan
+    likeness: float = math.nan
+    likeness_needed: float = 0.0
+    by: str = "head"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``run.json``."""
-        return {
-            "matrix": np.asarray(self.matrix).round(6).tolist(),
-            "mutual_information": round(self.mutual_information, 4),
-            "overlap": round(self.overlap, 4),
-            "translation_mm": round(self.translation_mm, 2),
-            "rotation_deg": round(self.rotation_deg, 2),
-        }
+    @property
+    def is_one_person(self) -> bool:
+        """Whether the fine structure agrees as that of one brain does; so if it was not compared."""
+        return not self.likeness < self.likeness_needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +197,7 @@ class PreparationRecord:
 
     native: Grid
     network: Grid
-    registrations: Mapping[MRSequence, RegistrationRecord] = field(default_factory=dict)
+    registrations: Mapping[MRSequence, RigidMotion] = field(default_factory=dict)
     resampled: tuple[MRSequence, ...] = ()
     intensity: Mapping[MRSequence, Mapping[str, float]] = field(default_factory=dict)
     consistency: Mapping[str, Any] = field(default_factory=dict)
@@ -226,7 +219,7 @@ class PreparationRecord:
         return {
             "native": grid(self.native),
             "network": grid(self.network),
-            "registrations": {s.value: r.to_dict() for s, r in self.registrations.items()},
+            "registrations": plain(self.registrations),
             "resampled": [s.value for s in self.resampled],
             "intensity": {s.value: dict(values) for s, values in self.intensity.items()},
             "consistency": dict(self.consistency),

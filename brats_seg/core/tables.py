@@ -1,20 +1,14 @@
-"""Text tables as people and spreadsheets save them: one reader for visits, measurements and clinical events.
-
-Separators are commas, semicolons or tabs; names of columns are read without regard to case, spaces and units in
-brackets; ``n/a`` and its like are empty; trailing empty columns and rows are left out. Numbers may have decimal commas
-where the comma does not separate columns. What could mean two things is refused with the line it stands in.
-"""
+"""Rows of text tables, the numbers and days in their cells, and rows written as text."""
 
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 
 from brats_seg.core.errors import InputError
 
@@ -27,15 +21,35 @@ _MOST_DAYS_AHEAD = 366
 _YEARS = range(EARLIEST_YEAR, 2201)
 _SPREADSHEET_DAYS = range(20_000, 80_000)
 """Dates from 1954 to 2119 as spreadsheets count them."""
-_EMPTY = frozenset({"", "n/a", "#n/a", "na", "nan", "none", "null", "-", "nat"})
-_ALIKE = 0.8
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
-_COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _DAY = re.compile(
     r"(?P<year>\d{4})(?P<by>[-_./]?)(?P<month>\d\d)(?P=by)(?P<day>\d\d)"
     r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:\.\d*)?(?P<zone>Z|[+-]\d\d:?\d\d)?)?",
     re.ASCII,
 )
+
+
+class Calendar(StrEnum):
+    """What is known of when visits were; where it is no date, :data:`DAY_ZERO` and the days since stand for it."""
+
+    DATES = "dates"
+    DAYS = "day offsets"
+    ORDER = "no dates"
+
+
+def say(day: date | None, calendar: Calendar) -> str:
+    """A date, ``day 35``, or nothing where only the order is known."""
+    if day is None or calendar is Calendar.ORDER:
+        return ""
+    return day.isoformat() if calendar is Calendar.DATES else f"day {(day - DAY_ZERO).days}"
+
+
+def dated(day: date | None, calendar: Calendar) -> dict[str, str]:
+    """The columns ``date`` and ``days``: one of them where it is known."""
+    return {
+        "date": day.isoformat() if day and calendar is Calendar.DATES else "",
+        "days": str((day - DAY_ZERO).days) if day and calendar is Calendar.DAYS else "",
+    }
 
 
 @dataclass(frozen=True)
@@ -80,161 +94,15 @@ class Columns:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as read.
-
-    Attributes:
-        rows: in the order of the file; at least one.
-        unused: names of columns that are not read.
-    """
-
-    rows: tuple[TableRow, ...]
-    unused: tuple[str, ...] = ()
-
-
-def read_table(text: str, columns: Columns, *, name: str) -> Table:
-    """Rows of a text table.
-
-    Args:
-        text: the file's text; a byte-order mark and a first line ``sep=;`` are ignored.
-        columns: what the table may hold.
-        name: of the file, for messages.
-
-    Raises:
-        InputError: if columns are missing, twice there or misspelt, a row has too few or too many cells, or a number
-            can be read in two ways.
-    """
-    text = re.sub(r"\r\n?", "\n", text.removeprefix("\ufeff"))
-    told = re.match(r"\s*\"?sep=(.)\"?[^\n]*\n", text, re.IGNORECASE)
-    skipped = 0 if told is None else text[: told.end()].count("\n")
-    text = text if told is None else text[told.end() :]
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    mark = told.group(1) if told is not None else max("\t;,", key=first.count)
-    lines = _lines(csv.reader(io.StringIO(text), delimiter=mark), name, skipped)
-    written = next(lines, (1, []))[1]
-    header = _header(written, columns, name)
-    rows = [_row(line, cells, header, name=name) for line, cells in lines]
-    if not rows:
-        raise InputError(f"{name} has a header and no rows")
-    unused = [column.strip() for column, known in zip(written, header, strict=True) if column.strip() and not known]
-    return Table(tuple(_with_numbers(rows, columns, decimal_comma=mark != ",")), tuple(unused))
-
-
-def rows_of(records: Iterable[Mapping[str, object]], columns: Columns, *, name: str) -> Table:
-    """The same from records, for example ``frame.to_dict("records")``; NaN and None are empty.
-
-    Raises:
-        InputError: as :func:`read_table`.
-    """
-    rows = []
-    for line, record in enumerate(records, start=2):
-        header = _header(list(record), columns, name)
-        rows.append(_row(line, [_cell(value) for value in record.values()], header, name=name))
-    if not rows:
-        raise InputError(f"{name} has no rows")
-    return Table(tuple(_with_numbers(rows, columns, decimal_comma=False)))
-
-
-def _cell(value: object) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT are the values unequal to themselves
-        return ""
-    return value.strftime("%Y-%m-%d") if isinstance(value, date) else str(value)
-
-
-def _lines(reader: Iterator[list[str]], name: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with their line."""
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num + skipped, cells  # type: ignore[attr-defined]
-    except csv.Error as error:
-        raise InputError(f"{name} is not a text table: {error}. Save it as CSV (UTF-8).") from error
-
-
-def _header(written: Sequence[str], columns: Columns, name: str) -> list[str]:
-    """Name of each column as the program calls it; empty for those that are not read."""
-    plain = [re.sub(r"[^0-9a-z]+", "_", _clean(cell).casefold()).strip("_") for cell in written]
-    names = [cell if cell in columns.known else "" for cell in plain]
-    for index, cell in enumerate(plain):
-        other = columns.aliases.get(cell, "")
-        if not names[index] and other and other not in names:
-            names[index] = other
-    twice = sorted({column for column in names if column and names.count(column) > 1})
-    if twice:
-        raise InputError(f"{name} has the column {', '.join(twice)} twice. Keep one.")
-    absent = [group for group in columns.needed if not set(group) & set(names)]
-    if absent:
-        shown = ", ".join(" or ".join(group) for group in absent)
-        raise InputError(
-            f"{name} lacks the column{'s' * (len(absent) > 1)} {shown}; its first line is "
-            f"{','.join(cell.strip() for cell in written)[:120] or 'empty'}. Add them to the first line; expected: "
-            f"{columns.expected}."
-        )
-    for cell, known in zip(plain, names, strict=True):
-        free = [column for column in columns.known if column not in names]
-        alike = difflib.get_close_matches(cell, free, n=1, cutoff=_ALIKE) if cell and not known else []
-        if alike:
-            raise InputError(
-                f"{name} lacks the column {alike[0]} and has one called {cell!r}. Rename it if it is meant; if not, "
-                "call it something else."
-            )
-    return names
-
-
-def _row(line: int, cells: Sequence[str], header: Sequence[str], *, name: str) -> TableRow:
-    filled = list(cells)
-    while len(filled) > len(header) and not filled[-1].strip():
-        filled.pop()
-    if len(filled) != len(header):
-        hint = "Quote cells that contain the separator" if len(filled) > len(header) else "Add the empty cells"
-        raise InputError(f"{name}, line {line}: {len(filled)} cells under {len(header)} columns. {hint}.")
-    known = {column: _value(cell) for column, cell in zip(header, filled, strict=True) if column}
-    return TableRow(name, line, known)
-
-
-def _clean(text: str) -> str:
-    return unicodedata.normalize("NFC", text.replace("\u00a0", " ")).strip()
-
-
-def _value(text: str) -> str:
-    clean = _clean(text)
-    return "" if clean.casefold() in _EMPTY else clean
-
-
-def _with_numbers(rows: Sequence[TableRow], columns: Columns, *, decimal_comma: bool) -> Iterator[TableRow]:
-    """Rows whose numbers have decimal points.
-
-    ``1,250`` is a decimal only where a number of the same table cannot be read otherwise: ``4,5``, or ``12,345`` ml.
-    """
-    numbers = [(cell, limit) for row in rows for column, limit in columns.numbers.items() if (cell := row.get(column))]
-    points = any("." in cell for cell, _ in numbers if cell != ".")
-    certain = any(_is_decimal(cell, limit) for cell, limit in numbers)
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A comma-separated table; what is not known is empty, booleans are true and false."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
     for row in rows:
-        changed = {}
-        for column in set(columns.numbers) & set(row.cells):
-            cell = row.cells[column]
-            if cell == ".":  # as statistics programs write what is missing
-                changed[column] = ""
-            elif "," in cell:
-                if not _COMMA_NUMBER.fullmatch(cell) or not decimal_comma:
-                    raise row.fail(f"{column} is {cell!r}, which is not a number. Use a decimal point, and no commas.")
-                if points or not certain:
-                    other = cell.replace(",", "")
-                    raise row.fail(
-                        f"{column} is {cell!r}, which could be {cell.replace(',', '.')} or {other}. Write the numbers "
-                        "of the table with decimal points."
-                    )
-                changed[column] = cell.replace(",", ".")
-        yield TableRow(row.table, row.line, {**row.cells, **changed}) if changed else row
-
-
-def _is_decimal(cell: str, limit: float) -> bool:
-    """Whether a comma can be no separator of thousands."""
-    if not _COMMA_NUMBER.fullmatch(cell):
-        return False
-    thousands = re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", cell, re.ASCII)
-    return thousands is None or abs(int(cell.replace(",", ""))) > limit
+        cells = (row.get(column) for column in columns)
+        writer.writerow(["" if c is None else str(c).lower() if isinstance(c, bool) else str(c) for c in cells])
+    return stream.getvalue()
 
 
 def number_in(row: TableRow, column: str) -> float | None:

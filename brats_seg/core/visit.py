@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.plain import plain
 from brats_seg.core.regions import REGIONS, LabelSchema, Region
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
+
+VISIT_SCHEMA_VERSION = 1
+"""Of ``visit.json``; raised whenever a key is renamed, goes, or means something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,20 +281,83 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """Everything :func:`brats_seg.segment_study` returns for one study.
+    """One visit with everything found in it: what ``segment`` returns and ``track`` takes.
 
     Attributes:
+        timepoint: the files it comes from; without any for a study in memory.
         segmentation: label map and probabilities on the patient's own grid.
         measurements: volumes, lesions and diameters.
         record: what produced them.
-        images: the four sequences on the result's grid, for pictures.
-        brain: the brain that was found in the head, on the result's grid; None where the scans were skull-stripped.
-        folder: where files were written, or None.
+        images: scans by sequence, each on its own grid.
+        motions: of the scans that had to be registered, RAS+ mm of the label map to RAS+ mm of the scan.
+        brain: the brain that was found in the head, on the label map's grid; None where the scans were skull-stripped.
+        folder: where the results lie, or None.
+        how: how the label map came about, in words.
     """
 
+    timepoint: Timepoint
     segmentation: Segmentation
     measurements: Measurements
     record: RunRecord
     images: Mapping[MRSequence, Volume] = field(default_factory=dict)
+    motions: Mapping[MRSequence, RigidMotion] = field(default_factory=dict)
     brain: Volume | None = None
     folder: Path | None = None
+    how: str = ""
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Visit:
+        """The visit in a result folder of ``segment``, as it was returned then but for its images.
+
+        Raises:
+            InputError: if there is no whole result of this version.
+        """
+        # Core reads no file: the module that does is looked up when it is asked for.
+        found: Visit = import_module("brats_seg.files.visit_folder").read_visit(Path(folder))
+        return found
+
+    @property
+    def label(self) -> str:
+        """Name of the visit within its patient."""
+        return self.timepoint.label or self.timepoint.id
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a model made the label map; else it was given."""
+        return bool(self.record.model)
+
+    @property
+    def sequences(self) -> tuple[MRSequence, ...]:
+        """Scans that are there."""
+        return tuple(self.images)
+
+    @property
+    def tumour(self) -> NDArray[np.bool_]:
+        """``(X, Y, Z)`` mask of everything the label map holds, cavities too."""
+        return np.asarray(self.segmentation.labels.data) > 0
+
+    def on_grid(self, sequence: MRSequence) -> bool:
+        """Whether a scan lies on the grid of the label map."""
+        return self.images[sequence].grid.same_as(self.segmentation.labels.grid)
+
+    @cached_property
+    def key(self) -> str:
+        """Checksum of scans and label map: what was found by comparing visits stays true as long as it does."""
+        inputs = {name: entry.get("sha256") for name, entry in self.record.inputs.items()}
+        said = json.dumps([sorted(inputs.items()), self.segmentation.schema.name])
+        return hashlib.sha256(said.encode() + np.ascontiguousarray(self.segmentation.labels.data).tobytes()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of everything but voxels and the record; what ``visit.json`` holds."""
+        segmentation, name = self.segmentation, self.segmentation.study_id
+        return {
+            "schema_version": VISIT_SCHEMA_VERSION,
+            "study": name,
+            "label_map": f"{name}_dseg.nii.gz",
+            "label_schema": segmentation.schema.name,
+            "probabilities": None if segmentation.probabilities is None else f"{name}_probseg.nii.gz",
+            "missing": [sequence.value for sequence in segmentation.missing],
+            "measurements": plain(self.measurements),
+            "motions": plain(self.motions),
+            "warnings": list(self.record.warnings),
+        }

@@ -14,7 +14,6 @@ import pandas as pd
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.regions import REGIONS, Region
-from brats_seg.core.study import patient_of
 from brats_seg.evaluate.agreement import bland_altman, icc_2_1
 from brats_seg.evaluate.calibration import (
     CalibrationCounts,
@@ -27,6 +26,7 @@ from brats_seg.evaluate.detection import Detection, DetectionCounts, Rate, count
 from brats_seg.evaluate.lesionwise import LesionScore
 from brats_seg.evaluate.snapshot import Snapshot
 from brats_seg.evaluate.statistics import MIN_FOR_INTERVAL, bootstrap_interval, compare_paired, holm
+from brats_seg.files.visit_names import patient_of
 
 CASE_COLUMNS = tuple(field.name for field in dataclasses.fields(RegionScore))
 LESION_COLUMNS = ("case", "region", *(field.name for field in dataclasses.fields(LesionScore)))

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, explained
 from brats_seg.core.grid import Array, Volume
-from brats_seg.core.meaning import shared_meaning
 from brats_seg.core.regions import LabelSchema, schema_named
 from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.explore.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
@@ -22,6 +21,7 @@ from brats_seg.explore.signatures import likenesses
 from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_label_file
 from brats_seg.files.load import read_scan
+from brats_seg.files.meaning import shared_meaning
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.likeness import signature
 from brats_seg.imaging.placing import check_where_placed

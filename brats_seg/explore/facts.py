@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.meaning import LabelMeaning
 from brats_seg.core.regions import REGIONS, LabelSchema, Region
-from brats_seg.core.study import SEQUENCES, MRSequence, patient_of
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.files.meaning import LabelMeaning
+from brats_seg.files.visit_names import patient_of
 
 Severity = Literal["broken", "look"]
 

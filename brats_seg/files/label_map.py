@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +11,13 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.meaning import LabelMeaning, doubt_about, meaning_of
-from brats_seg.core.regions import SCHEMAS, LabelSchema, Region, present_values, schema_named
+from brats_seg.core.regions import REGIONS, SCHEMAS, LabelSchema, Region, present_values, schema_named
+from brats_seg.core.visit import Segmentation
+from brats_seg.files.match_labels import label_id
+from brats_seg.files.meaning import LabelMeaning, doubt_about, meaning_of, shared_meaning
 from brats_seg.files.nifti import read_label_result
-from brats_seg.files.sidecar import read_schema_sidecar
+from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_schema_sidecar
+from brats_seg.files.study_id import check_study_id
 
 MAX_TUMOUR_ML = 3000.0
 """No head holds a larger one."""
@@ -86,3 +91,75 @@ def read_label_file(path: Path, schema: str | LabelSchema = "auto") -> LabelMap:
         chosen = schema if isinstance(schema, LabelSchema) else schema_named(schema)
         meaning = LabelMeaning(values, (chosen,), "as asked", doubt_about(labels, chosen))
     return LabelMap(read.volume, meaning, read.sha256, read.notes)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskReading:
+    """A label map that was read from a file.
+
+    Attributes:
+        segmentation: the label map with its meaning.
+        sha256: checksum of the file.
+        decisions: what was decided about its meaning, in words.
+        warnings: what was noticed while reading, in words.
+    """
+
+    segmentation: Segmentation
+    sha256: str
+    decisions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None) -> MaskReading:
+    """A label map file with its meaning; what its numbers mean is certain.
+
+    Args:
+        path: the file.
+        schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name.
+        study_id: id of the study; None takes the file's name without its endings, or that of its folder.
+
+    Raises:
+        InputError: if the file is no label map of a head, or its schema is not certain.
+    """
+    read = read_label_file(path, schema)
+    chosen = read.meaning.schema
+    identity = study_id if study_id is not None else label_id(path)
+    check_study_id(identity, source="the name of the label map or its folder" if study_id is None else "--id")
+    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {read.meaning.why}"
+    # A result of this program says what it was made without, which its measurements must go on saying.
+    segmentation = Segmentation(
+        identity,
+        read.with_schema(chosen),
+        chosen,
+        missing=read_missing_sequences(path),
+        midplane=read_midplane(path),
+    )
+    doubts = (read.meaning.doubt,) if read.meaning.doubt else ()
+    return MaskReading(segmentation, read.sha256, (decision,), (*doubts, *read.notes))
+
+
+def schema_of_visits(masks: Mapping[str, Path], schema: str) -> str | LabelSchema:
+    """The one schema of a patient's label maps, where it is to be found out.
+
+    Args:
+        masks: label map by visit.
+        schema: what the user asked for.
+
+    Raises:
+        InputError: if the label maps do not follow one schema, it is not certain which, or it does not tell WT, TC
+            and ET apart, which a course needs.
+    """
+    if not masks or schema != "auto":
+        return schema
+    meanings = {}
+    for visit, path in masks.items():
+        with suppress(InputError):  # a visit that cannot be read is left out later, with its reason
+            meanings[visit] = read_label_file(path).meaning
+    chosen = shared_meaning(meanings)
+    if set(chosen.regions) != set(REGIONS):
+        lacking = ", ".join(region.abbreviation for region in REGIONS if region not in chosen.regions)
+        raise InputError(
+            f"the label maps are {chosen.name} ({chosen.title}), which do not tell {lacking}, and a course needs all "
+            "regions. Give label maps with necrosis, edema and enhancing tumour apart."
+        )
+    return chosen

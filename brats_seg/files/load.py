@@ -103,6 +103,16 @@ def scan_sha256(files: Timepoint, sequence: MRSequence) -> str:
     return volume_sha256(sha256, files.volumes[sequence]) if sequence in files.volumes else sha256
 
 
+def input_hashes(timepoint: Timepoint) -> dict[str, str]:
+    """Checksum of each scan, and of a label map that is given (``mask``).
+
+    Raises:
+        InputError: if one cannot be read.
+    """
+    found = {sequence.value: scan_sha256(timepoint, sequence) for sequence in timepoint.files}
+    return found if timepoint.mask is None else {**found, "mask": file_sha256(timepoint.mask)}
+
+
 def _refuse_repeats(files: Timepoint, results: dict[MRSequence, ReadResult]) -> None:
     for (one, a), (other, b) in itertools.combinations(results.items(), 2):
         if a.sha256 == b.sha256 or _same_voxels(a.volume.data, b.volume.data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
@@ -33,15 +34,13 @@ def _words(path: Path) -> Iterator[str]:
         content = json.loads(sidecar_path(path).read_text(encoding="utf-8-sig"))
         held = content if isinstance(content, dict) else {}
         for key in _SIDECAR_KEYS:
-            when = parse_when(str(held.get(key, "")).split("T")[0])
-            if when is not None:
-                yield when.words
+            if day := parse_when(str(held.get(key, "")).split("T")[0]):
+                yield day.isoformat()
     for folder in list(path.resolve().parents)[:2]:  # the folder of the scans, or the one above anat
         table = folder.parent / f"{folder.parent.name}_sessions.tsv"
         with suppress(InputError):
             when = read_sessions(table).get(folder.name) if table.is_file() else None
             if when is not None:
-                yield when.words
-        when = parse_when(folder.name)
-        if when is not None:
-            yield when.words
+                yield when.isoformat() if isinstance(when, date) else f"day {when}"
+        if day := parse_when(folder.name):
+            yield day.isoformat()

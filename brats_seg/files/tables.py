@@ -6,18 +6,14 @@ empty field (CSV) or null (JSON). Study ids are checked where studies are found,
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping
-from enum import Enum
-from pathlib import Path, PurePath
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from brats_seg.core.plain import plain
+from brats_seg.core.tables import csv_text
 from brats_seg.core.visit import Lesion, Measurements, RegionVolume, RunRecord
 from brats_seg.files.output import write_text
 
@@ -40,7 +36,7 @@ def write_volumes_csv(measurements: Measurements | Iterable[Measurements], path:
         OutputError: if it cannot be written.
     """
     rows = [volume_row(m, volume) for m in _several(measurements) for volume in m.volumes]
-    write_text(path, _csv(VOLUME_COLUMNS, rows))
+    write_text(path, csv_text(VOLUME_COLUMNS, rows))
 
 
 def write_lesions_csv(measurements: Measurements | Iterable[Measurements], path: Path) -> None:
@@ -50,7 +46,7 @@ def write_lesions_csv(measurements: Measurements | Iterable[Measurements], path:
         OutputError: if it cannot be written.
     """
     rows = [lesion_row(m, lesion) for m in _several(measurements) for lesion in m.lesions]
-    write_text(path, _csv(LESION_COLUMNS, rows))
+    write_text(path, csv_text(LESION_COLUMNS, rows))
 
 
 def write_volumes_json(measurements: Measurements, path: Path) -> None:
@@ -99,8 +95,7 @@ def write_run(record: RunRecord, path: Path) -> None:
         OutputError: if it cannot be written.
         TypeError: if it holds a path.
     """
-    content = {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
-    write_json(content, path)
+    write_json(record, path)
 
 
 def volume_row(measurements: Measurements, volume: RegionVolume) -> dict[str, Any]:
@@ -142,30 +137,6 @@ def lesion_row(measurements: Measurements, lesion: Lesion) -> dict[str, Any]:
     }
 
 
-def plain(value: object) -> Any:
-    """A value made of dictionaries, lists, text, numbers, booleans and None only.
-
-    A number that is not finite becomes None, because JSON has none.
-
-    Raises:
-        TypeError: if it holds a path, or anything else that has no plain form.
-    """
-    if isinstance(value, Enum | np.generic | np.ndarray):
-        return plain(value.value if isinstance(value, Enum) else value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [plain(item) for item in value]
-        return sorted(items) if isinstance(value, set | frozenset) else items
-    if isinstance(value, PurePath):
-        raise TypeError("a record holds no path; write the name or the checksum instead")
-    raise TypeError(f"{type(value).__name__} has no plain form for JSON")
-
-
 def _several(measurements: Measurements | Iterable[Measurements]) -> Iterable[Measurements]:
     return (measurements,) if isinstance(measurements, Measurements) else measurements
 
@@ -176,21 +147,6 @@ def _head(measurements: Measurements) -> dict[str, Any]:
         "spacing_mm": [round(float(s), 6) for s in measurements.spacing_mm],
         "notes": list(measurements.notes),
     }
-
-
-def _csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_field(row[column]) for column in columns])
-    return stream.getvalue()
-
-
-def _field(value: object) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _ml(value: float | None) -> float | None:

@@ -148,3 +148,33 @@ def _place_of(word: str, numbers: tuple[float, ...]) -> _Place | None:
     if word in _DAYS and numbers:
         return _Place("unit", (numbers[0] * _DAYS[word], *numbers[1:]))
     return _Place("letter", (float(ord(word)),)) if len(word) == 1 and not numbers else None
+
+
+_VISIT_WORDS = (
+    r"(?:visit|time|timepoint|tp|scan|study|session|exam|day|week|month|year|fu|follow[_-]?up)[_-]?\d+(?:[_-]\d+)?"
+    r"|baseline|bl|pre|post|(?:pre|post|intra)[_-]?op(?:erative)?|ses-[A-Za-z0-9]+"
+    r"|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d"
+)
+_VISITS = (
+    re.compile(r"^(BraTS-[A-Za-z-]+-\d{5})-\d{3}$"),
+    re.compile(r"^(Brats1[2-9]_\w+_\w+)_\d+$", re.IGNORECASE),
+    re.compile(rf"^(.+?)[_-](?:{_VISIT_WORDS})$", re.IGNORECASE),
+    re.compile(r"^(.*\d)_[svtdwmy]\d{1,3}$", re.IGNORECASE),
+    re.compile(r"^(.*[_-]\d{4,})_\d{1,2}$"),
+)
+"""How ids name the visit behind the patient: BraTS 2023 on, BraTS 2012 to 2019, BIDS, words and dates, short forms
+behind a number (``R001_S1``), and a number of two digits behind one of four or more (``UPENN-GBM-00002_11``)."""
+
+
+def patient_of(study_id: str) -> str:
+    """The patient a study belongs to, by its id; the id itself where it names no visit.
+
+    Example:
+        >>> patient_of("BraTS-GLI-00099-001"), patient_of("sub-7_ses-02"), patient_of("BraTS2021_00495")
+        ('BraTS-GLI-00099', 'sub-7', 'BraTS2021_00495')
+    """
+    for pattern in _VISITS:
+        found = pattern.match(study_id)
+        if found:
+            return found.group(1)
+    return study_id

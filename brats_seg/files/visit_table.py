@@ -10,7 +10,8 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.core.tables import Columns, TableRow, day_in, read_table, when_in
+from brats_seg.core.tables import Columns, TableRow, day_in, when_in
+from brats_seg.files.text_table import read_table
 
 TABLE_NAME = "visits.csv"
 COLUMNS = Columns(
@@ -34,24 +35,6 @@ _SCANS = Columns("filename,acq_time", (("filename",),), ("filename", "date"), {"
 
 
 @dataclass(frozen=True)
-class When:
-    """A date, or a number of days since some day 0.
-
-    Attributes:
-        day: None where only an offset is known.
-        offset: days; None where a date is known.
-    """
-
-    day: date | None
-    offset: int | None
-
-    @property
-    def words(self) -> str:
-        """``2024-01-31`` or ``day 35``."""
-        return self.day.isoformat() if self.day is not None else f"day {self.offset}"
-
-
-@dataclass(frozen=True)
 class TableVisit:
     """One row of a table of visits.
 
@@ -69,7 +52,7 @@ class TableVisit:
     table: str
     visit: str
     patient: str
-    when: When | None
+    when: date | int | None
     scans: Mapping[MRSequence, Path]
     segmentation: Path | None
     unused: tuple[str, ...] = ()
@@ -81,16 +64,15 @@ class TableVisit:
         return bool(self.scans) or self.segmentation is not None
 
 
-def parse_when(text: str) -> When | None:
+def parse_when(text: str) -> date | None:
     """A date that a name says (``2024-01-31``, ``2024_01_31``, ``20240131``), or None."""
     plain = re.sub(r"^ses-", "", text, flags=re.IGNORECASE)
     if not re.match(r"(?:18|19|20)\d\d", plain) or len(plain) > len("2024-01-31"):
         return None
     try:
-        day = day_in(plain)
+        return day_in(plain)
     except ValueError:
         return None
-    return None if day is None else When(day, None)
 
 
 def read_visit_table(path: Path) -> tuple[TableVisit, ...]:
@@ -133,14 +115,14 @@ def _visit(path: Path, row: TableRow, seen: dict[tuple[str, str], int], unused: 
         table=path.name,
         visit=visit,
         patient=patient,
-        when=_when(row),
+        when=when_in(row),
         scans={s: _file(path, row, s.value) for s in SEQUENCES if row.get(s.value)},
         segmentation=_file(path, row, "segmentation") if row.get("segmentation") else None,
         unused=unused,
     )
 
 
-def read_sessions(path: Path) -> dict[str, When]:
+def read_sessions(path: Path) -> dict[str, date | int]:
     """Dates by session of a ``sessions.tsv`` (``acq_time``, else ``days``), or of a table with ``visit`` and ``date``.
 
     Sessions without a date are left out.
@@ -149,10 +131,10 @@ def read_sessions(path: Path) -> dict[str, When]:
         InputError: if it is no such table, or a date is none.
     """
     rows = read_table(read_table_text(path), _SESSIONS, name=path.name).rows
-    return {row.get("visit"): when for row in rows if (when := _when(row)) is not None and row.get("visit")}
+    return {row.get("visit"): when for row in rows if (when := when_in(row)) is not None and row.get("visit")}
 
 
-def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | None]]) -> dict[str, When]:
+def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | None]]) -> dict[str, date | int]:
     """Dates by visit where BIDS and habit keep them.
 
     Read are the first there of ``sub-X_sessions.tsv``, ``sessions.tsv`` and ``visits.csv`` in the patient's folder, a
@@ -178,16 +160,16 @@ def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | Non
             rows = tuple(row for row in rows if row.get("patient").removeprefix("sub-") == patient.removeprefix("sub-"))
         elif path.parent == place and place.resolve().name != patient and any((place / patient).glob("*")):
             continue
-        found = {row.get("visit"): when for row in rows if (when := _when(row)) is not None and row.get("visit")}
+        found = {row.get("visit"): when for row in rows if (when := when_in(row)) is not None and row.get("visit")}
         if found:
             return found
-    result = {}
+    result: dict[str, date | int] = {}
     for label, folder in visits:
         for path in sorted(folder.glob("*_scans.tsv")) if folder is not None else ():
-            whens = [_when(row) for row in read_table(read_table_text(path), _SCANS, name=path.name).rows]
-            days = [when.day for when in whens if when is not None and when.day is not None]
+            whens = [when_in(row) for row in read_table(read_table_text(path), _SCANS, name=path.name).rows]
+            days = [when for when in whens if isinstance(when, date)]
             if days:
-                result[label] = When(min(days), None)
+                result[label] = min(days)
     return result
 
 
@@ -207,13 +189,6 @@ def read_table_text(path: Path) -> str:
         raise InputError(f"{path.name} is not a text table in UTF-8. Save it as CSV (UTF-8).") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _when(row: TableRow) -> When | None:
-    when = when_in(row)
-    if when is None:
-        return None
-    return When(when, None) if isinstance(when, date) else When(None, when)
 
 
 def _file(table: Path, row: TableRow, column: str) -> Path:

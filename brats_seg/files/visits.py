@@ -13,49 +13,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import MRSequence, Timepoint, patient_of
-from brats_seg.core.tables import DAY_ZERO
+from brats_seg.core.study import MRSequence, Patient, Timepoint
+from brats_seg.core.tables import DAY_ZERO, Calendar, say
 from brats_seg.files.dicom_study import dicom_studies
 from brats_seg.files.find import dicom_beside, find_study, is_dicom_place, longer_id, study_folders
 from brats_seg.files.match_labels import LABEL_ENDING, LabelFile, find_label_files, label_names
 from brats_seg.files.names import Role, is_nifti, read_names, stem
 from brats_seg.files.study_id import check_study_id
-from brats_seg.files.visit_names import date_in_name, in_order, is_visit_name, plain_label
-from brats_seg.files.visit_table import TABLE_NAME, TableVisit, When, bids_dates, read_visit_table
+from brats_seg.files.visit_names import date_in_name, in_order, is_visit_name, patient_of, plain_label
+from brats_seg.files.visit_table import TABLE_NAME, TableVisit, bids_dates, read_visit_table
 
 _BIDS = re.compile(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?")
 _TOGETHER = ((re.compile(r"(.*\d)[-_](\d{3})"), "000"), (re.compile(r"(.+)[-_]([Tt]\d{1,2})"), ""))
 """Ids that name a visit only where others of the same patient lie beside them; BraTS counts from 000."""
 _NAMED_ALIKE = "Name folders like visit1 or 2024-01-31, or files like P7-000 and P7-001, or write a visits.csv."
-
-
-class Dating(StrEnum):
-    """What is known of when the visits were."""
-
-    DATES = "dates"
-    DAYS = "day offsets"
-    NONE = "no dates"
-
-
-@dataclass(frozen=True)
-class Patient:
-    """All visits of one patient.
-
-    Attributes:
-        id: name of the patient, safe as a file name.
-        visits: in order of time, or of their names where nothing says when they were.
-        dating: what is known of when they were.
-        notes: what was noticed, in words.
-    """
-
-    id: str
-    visits: tuple[Timepoint, ...]
-    dating: Dating
-    notes: tuple[str, ...] = ()
 
 
 OnError = Callable[[str, InputError], None]
@@ -119,7 +93,7 @@ class _Found:
     label: str
     scans: Timepoint | None
     mask: Path | None = None
-    when: When | None = None
+    when: date | int | None = None
     error: InputError | None = None
     folder: Path | None = None
 
@@ -178,7 +152,7 @@ def _from_dicom(place: Path) -> dict[tuple[Path, str], list[_Found]]:
             )
         visit = _Found("undated" if exam.day is None else exam.day.isoformat(), None, error=error, folder=exam.place)
         if isinstance(study, Timepoint) and exam.day is not None:
-            visit = replace(visit, scans=study, when=When(exam.day, None))
+            visit = replace(visit, scans=study, when=exam.day)
         found.setdefault((exam.place, exam.name), []).append(visit)
     return found
 
@@ -239,7 +213,7 @@ def _visit(label: str, scans: Timepoint | None, mask: Path | None, error: InputE
         day = date_in_name(label)
     except InputError as wrong:
         return _Found(label, scans, mask, None, error or wrong, folder)
-    return _Found(label, scans, mask, None if day is None else When(day, None), error, folder)
+    return _Found(label, scans, mask, day, error, folder)
 
 
 def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
@@ -395,7 +369,7 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
     _one_kind(patient, files)
     notes = list(dict.fromkeys(note for visit in files for note in visit.notes))
     order = in_order(labels)
-    if dating is Dating.NONE:
+    if dating is Calendar.ORDER:
         if order is None:
             raise InputError(
                 f"nothing says in which order the visits of patient {patient} were ({', '.join(labels)}). Give their "
@@ -423,30 +397,31 @@ def _one_kind(patient: str, files: Sequence[Timepoint]) -> None:
         )
 
 
-def _dating(patient: str, visits: Sequence[_Found]) -> tuple[Dating, list[date | None]]:
+def _dating(patient: str, visits: Sequence[_Found]) -> tuple[Calendar, list[date | None]]:
     whens = [visit.when for visit in visits]
     known = [when for when in whens if when is not None]
     if not known:
-        return Dating.NONE, [None] * len(visits)
+        return Calendar.ORDER, [None] * len(visits)
     without = [visit.label for visit in visits if visit.when is None]
     if without:
         raise InputError(
             f"visit {without[0]} of patient {patient} has no date, and others have. Add it to the table of visits "
             "(visits.csv or sessions.tsv), or leave the dates of all visits out."
         )
-    kinds = {when.day is None for when in known}
-    if len(kinds) > 1:
+    calendars = {Calendar.DATES if isinstance(when, date) else Calendar.DAYS for when in known}
+    if len(calendars) > 1:
         raise InputError(f"patient {patient} has dates and day offsets mixed. Give one or the other for all visits.")
-    days = [when.day or DAY_ZERO + timedelta(days=when.offset or 0) for when in known]
+    (calendar,) = calendars
+    days = [when if isinstance(when, date) else DAY_ZERO + timedelta(days=when) for when in known]
     for index, day in enumerate(days):
         if day in days[:index]:
             one, two = visits[days.index(day)].label, visits[index].label
-            shown = known[index].words
             raise InputError(
-                f"visits {one} and {two} of patient {patient} have the same date, {shown}, and the course counts days. "
-                "Correct one; of two scans on one day, as before and after surgery, give the later one the next day."
+                f"visits {one} and {two} of patient {patient} have the same date, {say(day, calendar)}, and the course "
+                "counts days. Correct one; of two scans on one day, as before and after surgery, give the later one "
+                "the next day."
             )
-    return (Dating.DAYS if kinds == {True} else Dating.DATES), list(days)
+    return calendar, list(days)
 
 
 def _mask_of(patient: str, label: str, masks: Sequence[LabelFile], visits: int) -> Path | None:

@@ -52,19 +52,6 @@ class Side:
     weight: Volume
 
 
-@dataclass(frozen=True, eq=False)
-class Refined:
-    """What was found.
-
-    Attributes:
-        matrix: 4x4, RAS+ mm of the fixed scan to RAS+ mm of the moving one.
-        uncertainty_mm: half the mean distance of the answers of two halves of the brain.
-    """
-
-    matrix: Affine
-    uncertainty_mm: float
-
-
 def prepare_side(volume: Volume, compared: Mask) -> Side:
     """Smooth, resample to 2 mm and normalise a scan.
 
@@ -88,7 +75,7 @@ def prepare_side(volume: Volume, compared: Mask) -> Side:
     return Side(Volume(_normalised(values, inside), grid), Volume(inside, grid))
 
 
-def refine(moving: Side, fixed: Side, start: Affine) -> Refined | None:
+def refine(moving: Side, fixed: Side, start: Affine) -> tuple[Affine, float] | None:
     """Gauss-Newton from a start that is right to a few millimetres; None where too little is compared.
 
     Args:
@@ -109,7 +96,7 @@ def refine(moving: Side, fixed: Side, start: Affine) -> Refined | None:
     if system is None:
         return None
     one, other = (system.solve(half) for half in (system.halves, ~system.halves))
-    return Refined(matrix, system.mean_motion_mm(one - other) / 2)
+    return matrix, system.mean_motion_mm(one - other) / 2
 
 
 def rigid_power(matrix: Affine, power: float) -> Affine:

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
-from brats_seg.core.study import MRSequence, RegistrationRecord
+from brats_seg.core.study import MRSequence, RigidMotion
 from brats_seg.imaging.brain import background_value, head_mask
 from brats_seg.imaging.itk import FLIP, from_itk, place, to_itk
 from brats_seg.imaging.similarity import mutual_information
@@ -103,7 +103,7 @@ def resample(
     Args:
         volume: what to read.
         grid: where the result lies.
-        matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume``, as in :class:`RegistrationRecord`; None for identity.
+        matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume``, as in :class:`RigidMotion`; None for identity.
         order: ``nearest`` for labels and masks; it keeps their type. The others give float32.
         fill: value outside the field of view of ``volume``; None for 0 with ``nearest`` and else for the
             background of ``volume``, which is not 0 in every skull-stripped scan.
@@ -133,7 +133,7 @@ def register_rigid(
     fixed_mask: NDArray[np.bool_] | None = None,
     moving_mask: NDArray[np.bool_] | None = None,
     trust_header: bool = False,
-) -> RegistrationRecord:
+) -> RigidMotion:
     """Find the rigid motion that lays one scan on another of the same head.
 
     Mattes' mutual information is maximised by regular-step gradient descent, from coarse to fine. The
@@ -324,7 +324,7 @@ def _matrix_of(transform: Any) -> Affine:
     return result
 
 
-def _record(pair: _Pair, matrix: Affine) -> RegistrationRecord:
+def _record(pair: _Pair, matrix: Affine) -> RigidMotion:
     fixed, moving = pair.fixed, pair.moving
     grid = fixed.volume.grid
     moved = matrix[:3, :3] @ fixed.centre_mm + matrix[:3, 3]
@@ -336,7 +336,7 @@ def _record(pair: _Pair, matrix: Affine) -> RegistrationRecord:
         if mask is not None:
             compared &= resample(from_itk(mask), grid, matrix=through, order="nearest").data > 0
     bins = int(np.clip(np.sqrt(compared.sum() / SAMPLES_PER_CELL), 8, pair.config.bins))
-    return RegistrationRecord(
+    return RigidMotion(
         matrix=matrix,
         mutual_information=mutual_information(fixed.volume.data[compared], image[compared], bins),
         overlap=_overlap(pair, matrix, head),
@@ -372,7 +372,7 @@ def _overlap(pair: _Pair, matrix: Affine, moved_head: NDArray[np.bool_]) -> floa
 
 
 def check_registration(
-    record: RegistrationRecord,
+    record: RigidMotion,
     moving: MRSequence | str,
     fixed: MRSequence | str,
     moving_grid: Grid,

@@ -30,6 +30,7 @@ def model_summary(bundle: ModelBundle, *, trained_on_this_study: bool | None = N
         "sha256": bundle.sha256,
         "trained_on": card.trained_on,
         "licence": card.licence,
+        "knows_treated_brains": card.knows_treated_brains,
         **({} if trained_on_this_study is None else {TRAINED_ON_KEY: trained_on_this_study}),
     }
 

@@ -17,9 +17,8 @@ from brats_seg.phantom.dataset import DatasetOptions, write_dataset
 from brats_seg.phantom.files import read_truth
 from brats_seg.run import STEPS as SEGMENT_STEPS
 from brats_seg.run import SegmentOptions, open_predictor, segment_study
-from brats_seg.run.track import FollowOptions
+from brats_seg.run.track import TrackRun, track_patient
 from brats_seg.run.visits import Model
-from brats_seg.run.write import follow_patient
 
 VISITS = 3
 STEPS = VISITS + 1 + len(SEGMENT_STEPS) + 2 * VISITS + 1
@@ -93,12 +92,12 @@ def run_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", ti
     segmented = segment_study(first, results, options=options, predictor=predictor, tick=tick)
     assert segmented.folder is not None  # an output folder was passed
     model = Model(find_model(), lambda: predictor)
-    followed = follow_patient(patient, results, options=FollowOptions(), model=model, exists=exists, tick=tick)
+    followed = track_patient(patient, TrackRun(results, exists=exists), model=model, tick=tick)
     return Demo(
         scans,
         results,
         results / segmented.folder.name / f"{first.id}_report.html",
-        results / followed.folder.name / f"{patient.id}_timeline.html",
+        results / patient.id / f"{patient.id}_timeline.html",
         _visits(scans / patient.id, followed.summary),
     )
 

@@ -1,8 +1,8 @@
 """Response assessment: one state machine for every set of criteria.
 
-For each episode (:mod:`.episodes`), compartment and measure it reads every visit's numbers (:mod:`.visit_assessment`),
-takes the clinical facts into account (:mod:`.facts`) and settles what later visits confirm or refute
-(:mod:`.settle`); compartments are then combined into the patient's overall category. All thresholds are rows of
+For each episode (:mod:`.clinical`), compartment and measure it reads every visit's numbers (:mod:`.visit_assessment`),
+takes the clinical facts into account (:mod:`.clinical`) and settles what later visits confirm or refute
+(:mod:`.confirmation`); compartments are then combined into the patient's overall category. All thresholds are rows of
 :mod:`.criteria`; changing a row changes the answer and nothing else.
 """
 
@@ -12,32 +12,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from brats_seg.response.assessment import (
+from brats_seg.core.tables import Calendar
+from brats_seg.response.clinical import Facts, episodes_of, facts_at, rebased_without_reason, with_facts
+from brats_seg.response.confirmation import settle
+from brats_seg.response.criteria import Compartment, Criteria, DiseaseRule
+from brats_seg.response.history import ClinicalStatus, EventKind, PatientHistory
+from brats_seg.response.lesion_sums import CompartmentHistory, percent_of
+from brats_seg.response.responses import (
     BEST_FIRST,
     GUESS,
     OVERALL,
     UNDATED,
+    Category,
     Disease,
-    JudgedEpisode,
-    ResponseAssessment,
-    ResponseRow,
+    Episode,
+    Measure,
+    Response,
+    Responses,
+    Status,
 )
-from brats_seg.response.confirm import Answer, Status, settle
-from brats_seg.response.criteria import Compartment, Criteria, DiseaseRule
-from brats_seg.response.episodes import Episode, episodes_of, rebased_without_reason
-from brats_seg.response.facts import Facts, facts_at, with_facts
-from brats_seg.response.history import (
-    Calendar,
-    ClinicalStatus,
-    EventKind,
-    PatientHistory,
-    VisitMeasurements,
-)
-from brats_seg.response.reading import Category, Course, Measure, Reading, percent_of
 from brats_seg.response.visit_assessment import read_visit
 
 
-def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | None = None) -> ResponseAssessment:
+def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | None = None) -> Responses:
     """Judge every visit of one patient.
 
     Args:
@@ -48,7 +45,7 @@ def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | No
 
     def progressed(episode: Episode) -> bool:
         chosen = (_judged(history, criteria, episode, disease),)
-        answers = (_answers(history, criteria, (episode,), chosen, measure)[OVERALL] for measure in Measure)
+        answers = (_answers(history, criteria, chosen, measure)[OVERALL] for measure in Measure)
         return any(
             answer.category is Category.PD and answer.status is not Status.REFUTED
             for found in answers
@@ -56,25 +53,30 @@ def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | No
         )
 
     found = episodes_of(history, criteria, progressed)
-    judged = tuple(_judged(history, criteria, episode, disease) for episode in found)
-    rows: list[ResponseRow] = []
-    tables = {measure: _answers(history, criteria, found, judged, measure) for measure in Measure}
-    for index, visit in enumerate(history.visits):
-        for measure in Measure:
-            for name, answers in tables[measure].items():
-                row = _row(history, visit, answers[index], criteria=criteria, compartment=name, measure=measure)
-                rows.append(row)
-    assessment = ResponseAssessment(history.patient, criteria, judged, tuple(rows))
-    notes = (*_notes(history, criteria, found, judged, disease), *_rebased(history, found, assessment))
-    return replace(assessment, notes=tuple(history.spoken(note) for note in notes))
+    episodes = tuple(_judged(history, criteria, episode, disease) for episode in found)
+    tables = {measure: _answers(history, criteria, episodes, measure) for measure in Measure}
+    rows = tuple(
+        replace(_spoken(answers[index], history, index), criteria=criteria.label, compartment=name, measure=measure)
+        for index in range(len(history.visits))
+        for measure in Measure
+        for name, answers in tables[measure].items()
+    )
+    responses = Responses(history.patient, criteria, episodes, rows)
+    notes = (*_notes(history, criteria, episodes, disease), *_rebased(history, responses))
+    shown = tuple(replace(episode, why=history.spoken(episode.why)) for episode in episodes)
+    return replace(responses, episodes=shown, notes=tuple(history.spoken(note) for note in notes))
 
 
-def _judged(history: PatientHistory, criteria: Criteria, episode: Episode, disease: Disease | None) -> JudgedEpisode:
+def _judged(history: PatientHistory, criteria: Criteria, episode: Episode, disease: Disease | None) -> Episode:
     chosen, reason = (disease, "given") if disease is not None else _default_disease(history, criteria, episode)
     visit = history.visits[episode.baseline]
-    why = history.spoken(episode.why)
-    return JudgedEpisode(
-        episode.baseline, episode.last, visit.day, history.say(visit.day), visit.visit, why, chosen, reason
+    return replace(
+        episode,
+        visit=visit.visit,
+        day=visit.day,
+        when=history.say(visit.day),
+        disease=chosen,
+        disease_reason=reason,
     )
 
 
@@ -100,30 +102,27 @@ def _answers(
     history: PatientHistory,
     criteria: Criteria,
     episodes: Sequence[Episode],
-    judged: Sequence[JudgedEpisode],
     measure: Measure,
-) -> dict[str, list[Answer]]:
+) -> dict[str, list[Response]]:
     """Answers of every visit by compartment and overall."""
-    before = Answer(Category.NE, reasons=("before baseline",))
+    before = Response(Category.NE, reasons=("before baseline",))
     table = {name: [before] * len(history.visits) for name in (*(c.value for c in Compartment), OVERALL)}
-    for number, (episode, chosen) in enumerate(zip(episodes, judged, strict=True)):
+    for number, episode in enumerate(episodes):
         found = {
-            compartment: _judge(
-                history, criteria, episodes, number, compartment=compartment, measure=measure, disease=chosen.disease
-            )
-            for compartment in chosen.disease.compartments
+            compartment: _judge(history, criteria, episodes, number, compartment=compartment, measure=measure)
+            for compartment in episode.disease.compartments
         }
         length = episode.last - episode.baseline + 1
-        unjudged = Answer(Category.NE, reasons=(f"not judged in {chosen.disease} disease",))
+        unjudged = Response(Category.NE, reasons=(f"not judged in {episode.disease} disease",))
         columns = {compartment.value: found.get(compartment, [unjudged] * length) for compartment in Compartment}
         columns[OVERALL] = [combine({name: answers[i] for name, answers in found.items()}) for i in range(length)]
-        if chosen.disease_reason.startswith(GUESS):
-            unknown = f"whether the tumour enhances (disease {chosen.disease} is a guess)"
+        if episode.disease_reason.startswith(GUESS):
+            unknown = f"whether the tumour enhances (disease {episode.disease} is a guess)"
             columns[OVERALL] = [replace(answer, missing=(unknown, *answer.missing)) for answer in columns[OVERALL]]
         for name, answers in columns.items():
             first = answers[0]
             if first.category is Category.BASELINE:
-                note = f"disease {chosen.disease} ({chosen.disease_reason})"
+                note = f"disease {episode.disease} ({episode.disease_reason})"
                 first = replace(first, reasons=(*first.reasons, note))
             if episode.judged_before:
                 old = table[name][episode.baseline]
@@ -140,21 +139,20 @@ def _judge(
     *,
     compartment: Compartment,
     measure: Measure,
-    disease: Disease,
-) -> list[Answer]:
+) -> list[Response]:
     """Answers of the visits of one episode in one compartment and measure."""
     episode = episodes[number]
     visits = history.visits[episode.baseline : episode.last + 1]
     facts = _facts(history, episodes, number)
-    course = Course(
+    course = CompartmentHistory(
         criteria,
         compartment,
         measure,
         visits,
         earlier=history.visits[: episode.baseline],
         set_aside=frozenset(index for index, fact in enumerate(facts) if fact.raised),
-        watch_enhancing=disease is Disease.NON_ENHANCING,
-        watch_flair=disease is Disease.ENHANCING,
+        watch_enhancing=episode.disease is Disease.NON_ENHANCING,
+        watch_flair=episode.disease is Disease.ENHANCING,
     )
     readings = [_baseline_reading(course, episode)]
     for index in range(1, len(visits)):
@@ -178,7 +176,7 @@ def _facts(history: PatientHistory, episodes: Sequence[Episode], number: int) ->
     return facts
 
 
-def _baseline_reading(course: Course, episode: Episode) -> Reading:
+def _baseline_reading(course: CompartmentHistory, episode: Episode) -> Response:
     unseen = course.visits[0].not_assessable.get(course.compartment)
     if unseen is None and course.is_unread(0, course.compartment):
         unseen = course.gaps(0)[0]
@@ -188,14 +186,13 @@ def _baseline_reading(course: Course, episode: Episode) -> Reading:
     reasons = [f"baseline: {episode.why}", f"targets: {targets}{shown}"]
     thresholds = course.criteria.rows()
     reasons += [f"changed row {name}: {thresholds[name].value}" for name in course.criteria.changed]
-    return Reading(Category.BASELINE, reasons=tuple(reasons))
+    return Response(Category.BASELINE, reasons=tuple(reasons))
 
 
 def _notes(
     history: PatientHistory,
     criteria: Criteria,
     episodes: Sequence[Episode],
-    chosen: Sequence[JudgedEpisode],
     disease: Disease | None,
 ) -> list[str]:
     """What was decided about the whole course, and what no visit shows."""
@@ -211,7 +208,7 @@ def _notes(
     own = {DiseaseRule.ENHANCING: Disease.ENHANCING, DiseaseRule.NON_ENHANCING: Disease.NON_ENHANCING}
     if disease is not None and rule in own and disease is not own[rule]:
         notes.append(f"{criteria.title} judges {rule.value}; percentages of {disease} disease are not part of it")
-    judged = {compartment for episode in chosen for compartment in episode.disease.compartments}
+    judged = {compartment for episode in episodes for compartment in episode.disease.compartments}
     seen = {lesion.compartment for visit in history.visits for lesion in visit.lesions}
     if seen and not seen & judged:
         notes.append(f"no {', '.join(sorted(judged))} lesion is listed at any visit, and those alone are judged")
@@ -239,19 +236,19 @@ def _unjudged_decline(history: PatientHistory, episodes: Sequence[Episode]) -> l
     return list(dict.fromkeys(notes))
 
 
-def _rebased(history: PatientHistory, episodes: Sequence[Episode], assessment: ResponseAssessment) -> list[str]:
+def _rebased(history: PatientHistory, responses: Responses) -> list[str]:
     """Baselines that a repeated treatment set without progression or surgery before, and the growth in all."""
     progressed = [
-        any(assessment.progression(measure, number) is not None for measure in Measure)
-        for number in range(len(episodes))
+        any(responses.progression(measure, number) is not None for measure in Measure)
+        for number in range(len(responses.episodes))
     ]
-    found = rebased_without_reason(history, episodes, progressed)
+    found = rebased_without_reason(history, responses.episodes, progressed)
     if not found:
         return []
     names = ", ".join(history.visits[now.baseline].visit for _, now in found)
-    compartment = assessment.disease.compartments[0]
+    compartment = responses.disease.compartments[0]
     first = found[0][0].baseline
-    course = Course(assessment.criteria, compartment, Measure.PLANAR, history.visits[first:])
+    course = CompartmentHistory(responses.criteria, compartment, Measure.PLANAR, history.visits[first:])
     growth = []
     for measure in Measure:
         course = replace(course, measure=measure)
@@ -264,7 +261,7 @@ def _rebased(history: PatientHistory, episodes: Sequence[Episode], assessment: R
     ]
 
 
-def combine(answers: Mapping[Compartment, Answer]) -> Answer:
+def combine(answers: Mapping[Compartment, Response]) -> Response:
     """The overall answer from the compartments that are judged.
 
     RANO 2.0 for mixed tumours (Wen 2023): PD in either is PD; PR or MR with SD is PR or MR; CR with SD, MR or PR is SD,
@@ -281,7 +278,7 @@ def combine(answers: Mapping[Compartment, Answer]) -> Answer:
     deciding = {name: answer for name, answer in counted.items() if answer.category is category}
     reasons = [", ".join(f"{name} {answer.category}" for name, answer in counted.items()) + f": overall {category}"]
     reasons += [f"{name}: {reason}" for name, answer in deciding.items() for reason in answer.reasons]
-    return Answer(category, _combined_status(tuple(deciding.values())), None, None, tuple(reasons), missing, looks)
+    return Response(category, _combined_status(tuple(deciding.values())), None, None, tuple(reasons), missing, looks)
 
 
 def _combined_category(categories: Sequence[Category]) -> Category:
@@ -294,7 +291,7 @@ def _combined_category(categories: Sequence[Category]) -> Category:
     return next(category for category in BEST_FIRST if category in rest)
 
 
-def _combined_status(deciding: Sequence[Answer]) -> Status:
+def _combined_status(deciding: Sequence[Response]) -> Status:
     """For PD the surest of the deciding compartments, for a response the least sure."""
     statuses = [answer.status for answer in deciding]
     surest_first = (Status.NONE, Status.CONFIRMED, Status.PRELIMINARY, Status.REFUTED)
@@ -304,29 +301,17 @@ def _combined_status(deciding: Sequence[Answer]) -> Status:
     return ranked[-1]
 
 
-def _row(
-    history: PatientHistory,
-    visit: VisitMeasurements,
-    answer: Answer,
-    *,
-    criteria: Criteria,
-    compartment: str,
-    measure: Measure,
-) -> ResponseRow:
+def _spoken(answer: Response, history: PatientHistory, index: int) -> Response:
+    """The answer of a visit with whose it is, in the words the visits were dated in."""
+    visit = history.visits[index]
     missing = (*answer.missing, *((UNDATED,) if history.calendar is Calendar.ORDER else ()))
-    return ResponseRow(
-        patient=history.patient,
-        visit=visit.visit,
-        day=visit.day,
-        criteria=criteria.label,
-        compartment=compartment,
-        measure=measure,
-        category=answer.category,
-        status=answer.status,
-        percent_from_baseline=answer.percent_from_baseline,
-        percent_from_nadir=answer.percent_from_nadir,
+    return replace(
+        answer,
         reasons=tuple(history.spoken(reason) for reason in answer.reasons),
         missing=tuple(dict.fromkeys(history.spoken(item) for item in missing)),
         looks=tuple(replace(look, words=history.spoken(look.words)) for look in answer.looks),
+        patient=history.patient,
+        visit=visit.visit,
+        day=visit.day,
         calendar=history.calendar,
     )

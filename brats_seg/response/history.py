@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.tables import DAY_ZERO
+from brats_seg.core.tables import Calendar, say
 from brats_seg.response.criteria import Compartment
 
 MAX_DIAMETER_MM = 300.0
@@ -41,14 +41,6 @@ class ClinicalStatus(StrEnum):
     STABLE = "stable"
     BETTER = "better"
     WORSE = "worse"
-
-
-class Calendar(StrEnum):
-    """What the days of a history are."""
-
-    DATES = "dates"
-    DAYS = "day offsets"
-    ORDER = "the order of the visits"
 
 
 @dataclass(frozen=True)
@@ -347,13 +339,6 @@ def _folded(name: str) -> str:
     text = re.sub(r"[\s_-]+", "-", text)
     text = re.sub(r"^(\d+)[.,]0+$", r"\1", text)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
-
-
-def say(day: date, calendar: Calendar) -> str:
-    """A date, ``day 35``, or nothing where only the order is known."""
-    if calendar is Calendar.ORDER:
-        return ""
-    return day.isoformat() if calendar is Calendar.DATES else f"day {(day - DAY_ZERO).days}"
 
 
 def at_line(line: int | None) -> str:

@@ -1,7 +1,7 @@
-"""Measurements and clinical events from tables, and measurements back to tables.
+"""Measurements and clinical events from tables; measurements and responses back to tables.
 
-Tables come as rows with their line numbers, from :func:`brats_seg.core.tables.read_table` or a data frame; the command
-line reads the files. Formats:
+Tables come as rows with their line numbers, from :func:`brats_seg.files.text_table.read_table`; the command line reads
+the files. Formats:
 
 * measurements: ``patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml``, one row per lesion and visit.
   Diameters or volume may be left out. A lesion that is gone has zeros; one without a row was not measured. A visit at
@@ -16,21 +16,21 @@ line reads the files. Formats:
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.tables import DAY_ZERO, Columns, TableRow, number_in, when_in
+from brats_seg.core.tables import DAY_ZERO, Calendar, Columns, TableRow, csv_text, dated, number_in, when_in
 from brats_seg.response.criteria import Compartment
 from brats_seg.response.history import (
     MAX_DIAMETER_MM,
     MAX_STEROID_MG,
     MAX_VOLUME_ML,
-    Calendar,
     ClinicalEvent,
     ClinicalStatus,
     EventKind,
@@ -39,7 +39,8 @@ from brats_seg.response.history import (
     VisitMeasurements,
     refuse_lookalikes,
 )
-from brats_seg.response.reading import size_of
+from brats_seg.response.lesion_sums import size_of
+from brats_seg.response.responses import Measure, Response, Responses
 
 SIZES = ("long_mm", "short_mm", "volume_ml")
 MEASUREMENT_COLUMNS = ("patient", "visit", "date", "days", "lesion", "compartment", *SIZES)
@@ -66,6 +67,12 @@ CLINICAL_TABLE = Columns(
     aliases=_PLACE_ALIASES,
     numbers={"value": MAX_STEROID_MG},
 )
+RESPONSE_COLUMNS = (
+    *("patient", "visit", "date", "days", "criteria", "compartment", "measure", "category", "status"),
+    *("percent_from_baseline", "percent_from_nadir", "reasons", "missing", "reader"),
+)
+SEPARATOR = "; "
+"""Between several reasons or missing facts in one cell."""
 E = TypeVar("E", bound=StrEnum)
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False, "y": True, "n": False}
 _SYNONYMS = {
@@ -311,9 +318,80 @@ def measurement_records(history: PatientHistory) -> list[dict[str, Any]]:
     return rows
 
 
-def dated(day: date, calendar: Calendar) -> dict[str, str]:
-    """The columns ``date`` and ``days``: one of them where it is known."""
+def response_record(row: Response) -> dict[str, str]:
+    """One row of the responses table as text, columns as :data:`RESPONSE_COLUMNS`."""
     return {
-        "date": day.isoformat() if calendar is Calendar.DATES else "",
-        "days": str((day - DAY_ZERO).days) if calendar is Calendar.DAYS else "",
+        "patient": row.patient,
+        "visit": row.visit,
+        **dated(row.day, row.calendar),
+        "criteria": row.criteria,
+        "compartment": row.compartment,
+        "measure": row.measure.value,
+        "category": row.category.value,
+        "status": row.status.value,
+        "percent_from_baseline": signed_percent(row.percent_from_baseline),
+        "percent_from_nadir": signed_percent(row.percent_from_nadir),
+        "reasons": SEPARATOR.join(row.reasons),
+        "missing": SEPARATOR.join(row.missing),
+        "reader": SEPARATOR.join(look.words for look in row.looks),
     }
+
+
+def signed_percent(value: float | None) -> str:
+    """``+25.00``, ``-50.00``, ``+0.00``, or empty where undefined."""
+    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def responses_csv(assessments: Iterable[Responses]) -> str:
+    """The responses table as comma-separated text."""
+    return csv_text(RESPONSE_COLUMNS, [response_record(row) for assessment in assessments for row in assessment.rows])
+
+
+def responses_json(assessments: Sequence[Responses], *, warnings: Sequence[str] = ()) -> str:
+    """The same as JSON, with the criteria tables in force, each episode, and warnings about the tables."""
+    tables = {assessment.criteria.label: assessment.criteria.table() for assessment in assessments}
+    patients = [
+        {
+            "patient": assessment.patient,
+            "criteria": assessment.criteria.label,
+            "notes": list(assessment.notes),
+            "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
+            "responses": [_json_row(row) for row in assessment.rows],
+        }
+        for assessment in assessments
+    ]
+    whole = {"warnings": list(warnings), "criteria": tables, "patients": patients}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def episode_record(assessment: Responses, number: int) -> dict[str, Any]:
+    """One episode with its best response, its progression and what a reader has to look at, as plain values."""
+    episode = assessment.episodes[number]
+    looks = assessment.reader_needed(number)
+    return {
+        "baseline": episode.when,
+        "visit": episode.visit,
+        "why": episode.why,
+        "disease": episode.disease.value,
+        "disease_reason": episode.disease_reason,
+        "best": {measure.value: _answer(assessment.best(measure, number)) for measure in Measure},
+        "progression": {measure.value: _answer(assessment.progression(measure, number)) for measure in Measure},
+        "unjudged": {measure.value: assessment.why_unjudged(measure, number) for measure in Measure},
+        "reader_needed": [{"visit": row.visit, "when": row.when, "words": look.words} for row, look in looks],
+    }
+
+
+def _answer(row: Response | None) -> dict[str, str] | None:
+    if row is None:
+        return None
+    known = {"category": row.category.value, "status": row.status.value}
+    return {"visit": row.visit, "when": row.when, **known, "decided_by": row.decided_by}
+
+
+def _json_row(row: Response) -> dict[str, Any]:
+    record: dict[str, Any] = dict(response_record(row))
+    record["percent_from_baseline"] = row.percent_from_baseline
+    record["percent_from_nadir"] = row.percent_from_nadir
+    record["reasons"], record["missing"] = list(row.reasons), list(row.missing)
+    record["reader"] = [look.words for look in row.looks]
+    return record

@@ -1,15 +1,17 @@
-"""Category of one visit by its numbers, in one compartment and one measure, before any clinical fact."""
+"""Category of one visit by its numbers, in one compartment and one measure, before any clinical fact.
+
+What no threshold of the criteria decides, growth beside what is judged, is left to a reader (:func:`looks_at`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from brats_seg.response.criteria import Compartment, EnhancementRule, NewLesionRule
-from brats_seg.response.looks import grown_lesions, looks_at, unmeasured_before
-from brats_seg.response.reading import (
+from brats_seg.response.history import LesionMeasurement
+from brats_seg.response.lesion_sums import (
     TOLERANCE_PERCENT,
-    Category,
-    Course,
-    Measure,
-    Reading,
+    CompartmentHistory,
     describe,
     is_measurable,
     no_row,
@@ -17,9 +19,10 @@ from brats_seg.response.reading import (
     root_of,
     size_of,
 )
+from brats_seg.response.responses import Category, Look, Measure, Response
 
 
-def read_visit(course: Course, index: int) -> Reading:
+def read_visit(course: CompartmentHistory, index: int) -> Response:
     """Category of one visit after baseline by numbers alone.
 
     Order: progression (new lesion, growth against nadir), complete, partial and minor response against baseline,
@@ -30,14 +33,12 @@ def read_visit(course: Course, index: int) -> Reading:
             elsewhere = (
                 "" if seen else ", at the baseline; a later visit can be marked as baseline in the clinical table"
             )
-            return Reading(Category.NE, reasons=(f"{why}{elsewhere}",))
+            return Response(Category.NE, reasons=(f"{why}{elsewhere}",))
     if course.is_unread(0, course.compartment):
-        return Reading(Category.NE, reasons=(f"no baseline: {course.gaps(0)[0]}",))
+        return Response(Category.NE, reasons=(f"no baseline: {course.gaps(0)[0]}",))
     if not course.is_measured(index):
-        return Reading(Category.NE, reasons=(f"not measured by {course.measure.words}",))
+        return Response(Category.NE, reasons=(f"not measured by {course.measure.words}",))
     value, base, nadir = course.sum_at(index), course.sum_at(0), course.nadir_before(index)
-    from_baseline = percent_of(value, base)
-    from_nadir = percent_of(value, nadir[0] if nadir else None)
     grown, follow = _growth(course, index)
     new, also = _new_disease(course, index)
     follow += also
@@ -51,11 +52,11 @@ def read_visit(course: Course, index: int) -> Reading:
     else:
         category, rule = _without_percentage(course, index, nadir) or _by_decrease(course, value, base)
         reasons = (rule,)
-    return Reading(
+    return Response(
         category,
-        from_baseline,
-        from_nadir,
-        (*reasons, *follow),
+        percent_from_baseline=percent_of(value, base),
+        percent_from_nadir=percent_of(value, nadir[0] if nadir else None),
+        reasons=(*reasons, *follow),
         looks=tuple(look for look in looks_at(course, index) if not any(look.words in item for item in new)),
         size=value,
         nadir=nadir[1] if nadir else None,
@@ -65,14 +66,16 @@ def read_visit(course: Course, index: int) -> Reading:
     )
 
 
-def _is_absent(course: Course, index: int) -> bool:
+def _is_absent(course: CompartmentHistory, index: int) -> bool:
     """Whether nothing of the compartment was seen since baseline, though it was looked at."""
     visits = course.visits[: index + 1]
     seen = any(visit.of(course.compartment) or visit.specks_in(course.compartment) for visit in visits)
     return not (seen or course.is_unread(index, course.compartment) or course.unlisted(index, course.compartment))
 
 
-def _without_percentage(course: Course, index: int, nadir: tuple[float, int] | None) -> tuple[Category, str] | None:
+def _without_percentage(
+    course: CompartmentHistory, index: int, nadir: tuple[float, int] | None
+) -> tuple[Category, str] | None:
     """The categories that need no percentage; None where the change against baseline decides."""
     visit = course.visits[index]
     if not course.targets:
@@ -89,7 +92,7 @@ def _without_percentage(course: Course, index: int, nadir: tuple[float, int] | N
     return None
 
 
-def _what_is_left(course: Course, index: int) -> str:
+def _what_is_left(course: CompartmentHistory, index: int) -> str:
     """What forbids a complete response although no lesion of the compartment is listed; empty if nothing does."""
     visit = course.visits[index]
     found = []
@@ -102,7 +105,7 @@ def _what_is_left(course: Course, index: int) -> str:
     return next(filter(None, found), "")
 
 
-def _by_decrease(course: Course, value: float, base: float) -> tuple[Category, str]:
+def _by_decrease(course: CompartmentHistory, value: float, base: float) -> tuple[Category, str]:
     """Partial, minor or stable by the change against baseline; progression was asked before."""
     criteria = course.criteria
     planar = course.measure is Measure.PLANAR
@@ -120,7 +123,7 @@ def _by_decrease(course: Course, value: float, base: float) -> tuple[Category, s
     return category, f"{category}: {_numbers(course, value, base, at=0, name='baseline')}; {criteria.title}: {rule}"
 
 
-def _growth(course: Course, index: int) -> tuple[list[str], list[str]]:
+def _growth(course: CompartmentHistory, index: int) -> tuple[list[str], list[str]]:
     """Reasons for progression by growth of the sum against nadir, and what is only to be followed.
 
     Where a lesion of the sum was not measured, the others decide if they alone have grown enough.
@@ -142,7 +145,7 @@ def _growth(course: Course, index: int) -> tuple[list[str], list[str]]:
     return [], [f"{numbers}, but no lesion of it is measurable: not measurable, follow"]
 
 
-def _most_grown(course: Course, index: int) -> str:
+def _most_grown(course: CompartmentHistory, index: int) -> str:
     """The lesion of a sum of several that added most to it, in words."""
     gains = []
     for lesion in course.counted(index):
@@ -154,7 +157,7 @@ def _most_grown(course: Course, index: int) -> str:
     return max(gains)[1] if gains and len(course.summed(index)) > 1 else ""
 
 
-def _is_worth_measuring(course: Course, index: int) -> bool:
+def _is_worth_measuring(course: CompartmentHistory, index: int) -> bool:
     """Whether growth of the sum can be progression: a lesion of it is measurable, or any size is where it is new."""
     if course.criteria.new_lesion.value is NewLesionRule.ANY_SIZE:
         return True
@@ -166,7 +169,7 @@ def _is_worth_measuring(course: Course, index: int) -> bool:
     )
 
 
-def _new_disease(course: Course, index: int) -> tuple[list[str], list[str]]:
+def _new_disease(course: CompartmentHistory, index: int) -> tuple[list[str], list[str]]:
     """Progression by lesions that were not there at baseline; the second list is what is too small for it."""
     criteria, rule = course.criteria, course.criteria.new_lesion.value
     reasons: list[str] = []
@@ -196,7 +199,7 @@ def _new_disease(course: Course, index: int) -> tuple[list[str], list[str]]:
     return reasons, follow
 
 
-def _back_from_zero(course: Course, index: int) -> list[str]:
+def _back_from_zero(course: CompartmentHistory, index: int) -> list[str]:
     """Progression by a lesion of the sum that is seen again after all were gone (a percentage is undefined)."""
     any_size = course.criteria.new_lesion.value is NewLesionRule.ANY_SIZE
     return [
@@ -206,8 +209,141 @@ def _back_from_zero(course: Course, index: int) -> list[str]:
     ]
 
 
-def _numbers(course: Course, value: float, reference: float, *, at: int, name: str) -> str:
+def _numbers(course: CompartmentHistory, value: float, reference: float, *, at: int, name: str) -> str:
     percent = percent_of(value, reference)
     change = f"{percent:+.2f} %" if percent is not None else "no percentage"
     unit, day = course.measure.unit, course.visits[at].day
     return f"{course.measure.words} {value:g} {unit} is {change} against {name} {reference:g} {unit} of {day}"
+
+
+@dataclass(frozen=True)
+class GrownLesion:
+    """A lesion of the baseline outside the sum that is larger now, or was not measured before.
+
+    Attributes:
+        lesion: as it is now.
+        words: name and sizes.
+        listed: whether the baseline lists it.
+    """
+
+    lesion: LesionMeasurement
+    words: str
+    listed: bool = True
+
+
+def looks_at(course: CompartmentHistory, index: int) -> tuple[Look, ...]:
+    """What the reader of a visit has to look at, in the order of its weight.
+
+    Lesions of the baseline outside the sum that grew by the PD percentage, lesions that were not measured at baseline,
+    large new lesions that do not count as measurable, specks, and T2/FLAIR disease that grew beside enhancing disease.
+    """
+    compartments = [course.compartment]
+    if course.watch_enhancing:
+        compartments.append(Compartment.ENHANCING)
+    found: list[Look] = []
+    for compartment in compartments:
+        name = "lesion" if compartment is course.compartment else "enhancing lesion"
+        any_size = course.criteria.new_lesion.value is NewLesionRule.ANY_SIZE
+        grown = grown_lesions(course, index, compartment, any_size=any_size)
+        for entry in (*grown, *unmeasured_before(course, index, compartment)):
+            found.append(Look(f"{name} {entry.lesion.lesion}", entry.words.replace("lesion", name, 1)))
+        for lesion in course.new_lesions(index, compartment):
+            if _is_large(course, lesion) and not is_measurable(lesion, course.criteria):
+                words = f"new {name} {describe(lesion)} is not measurable by both diameters"
+                found.append(Look(f"{name} {lesion.lesion}", words))
+        found += _specks(course, index, compartment)
+    if course.watch_flair:
+        found += _flair(course, index)
+    return tuple(found)
+
+
+def grown_lesions(
+    course: CompartmentHistory, index: int, compartment: Compartment, *, any_size: bool = False
+) -> list[GrownLesion]:
+    """Lesions of the baseline outside the sum that are measurable now and have grown by the PD percentage.
+
+    Growth is asked too, so that 9.9 mm read as 10.0 is not progression.
+
+    Args:
+        course: the episode.
+        index: of the visit.
+        compartment: whose lesions.
+        any_size: also those that are not measurable.
+    """
+    found = []
+    for lesion in _beside_the_sum(course, index, compartment):
+        grown = course.own_growth(index, lesion)
+        if grown is None or not course.is_growth(grown[1]):
+            continue
+        if any_size or is_measurable(lesion, course.criteria):
+            words = f"lesion {lesion.lesion} grew from {size_of(grown[0])} to {size_of(lesion)}"
+            found.append(GrownLesion(lesion, words))
+    return found
+
+
+def unmeasured_before(course: CompartmentHistory, index: int, compartment: Compartment) -> list[GrownLesion]:
+    """Lesions that were there at baseline without any number, or without a row, and are measurable now."""
+    found = []
+    for lesion in _beside_the_sum(course, index, compartment):
+        before = [
+            other
+            for visit in course.visits[:index]
+            for other in visit.of(compartment)
+            if other.lesion == lesion.lesion and (other.long_mm is not None or other.volume_ml is not None)
+        ]
+        if before or lesion.part_of or not is_measurable(lesion, course.criteria):
+            continue
+        listed = any(other.lesion == lesion.lesion for other in course.visits[0].of(compartment))
+        words = f"lesion {lesion.lesion} is {size_of(lesion)} now, not measured at the baseline"
+        found.append(GrownLesion(lesion, words, listed))
+    return found
+
+
+def _beside_the_sum(course: CompartmentHistory, index: int, compartment: Compartment) -> list[LesionMeasurement]:
+    """Lesions seen at a visit that are not in the sum, not new, and measured."""
+    names = course.summed(index) if compartment is course.compartment else frozenset()
+    new = {lesion.lesion for lesion in course.new_lesions(index, compartment)}
+    return [
+        lesion
+        for lesion in course.visits[index].of(compartment)
+        if lesion.lesion not in new and root_of(lesion) not in names and course.measure.size(lesion) is not None
+    ]
+
+
+def _is_large(course: CompartmentHistory, lesion: LesionMeasurement) -> bool:
+    criteria = course.criteria
+    long_enough = (lesion.long_mm or 0.0) >= criteria.measurable_diameter_mm.value
+    return long_enough or (lesion.volume_ml or 0.0) >= criteria.measurable_volume_ml.value
+
+
+def _specks(course: CompartmentHistory, index: int, compartment: Compartment) -> list[Look]:
+    """Specks that together are as large as a measurable lesion, or all that is left."""
+    visit = course.visits[index]
+    now, before = (seen.specks_in(compartment) for seen in (visit, course.visits[0]))
+    many = now - before >= course.criteria.measurable_volume_ml.value
+    if not now or not (many or (course.visits[0].of(compartment) and not visit.of(compartment))):
+        return []
+    return [Look(f"specks {compartment}", f"{now:.3g} ml of {compartment} disease in specks too small to be lesions")]
+
+
+def _flair(course: CompartmentHistory, index: int) -> list[Look]:
+    """T2/FLAIR disease that grew by the PD percentage while enhancing disease is judged."""
+    totals = {earlier: total for earlier in range(index) if (total := _flair_total(course, earlier))}
+    now = _flair_total(course, index)
+    if not totals or now is None:
+        return []
+    smallest = min(totals, key=lambda earlier: (totals[earlier], earlier))
+    if not course.is_growth(percent_of(now, totals[smallest])):
+        return []
+    unit = course.measure.unit
+    words = f"T2/FLAIR disease grew from {totals[smallest]:g} to {now:g} {unit} since {course.visits[smallest].visit}"
+    return [Look("T2/FLAIR", words)]
+
+
+def _flair_total(course: CompartmentHistory, index: int) -> float | None:
+    visit, compartment = course.visits[index], Compartment.NON_ENHANCING
+    sizes = [course.measure.size(lesion) for lesion in visit.of(compartment)]
+    unknown = compartment in visit.not_assessable or course.is_unread(index, compartment)
+    if unknown or course.unlisted(index, compartment) or None in sizes:
+        return None
+    return sum(size for size in sizes if size is not None)

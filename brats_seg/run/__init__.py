@@ -18,10 +18,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brats_seg.files.label_map import MaskReading, read_mask
     from brats_seg.models.record import model_summary, peak_memory_mib, versions
-    from brats_seg.run.masks import MaskReading, measure, read_mask, write_measurements
+    from brats_seg.run.masks import measure, write_measurements
     from brats_seg.run.options import STEPS, SegmentOptions
-    from brats_seg.run.segment import open_predictor, prepare_config, reason_to_redo, segment_study
+    from brats_seg.run.resume import reason_to_redo
+    from brats_seg.run.segment import open_predictor, prepare_config, segment_study
 
 __all__ = [
     "STEPS",
@@ -40,10 +42,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "brats_seg.run.masks": ("MaskReading", "measure", "read_mask", "write_measurements"),
+    "brats_seg.files.label_map": ("MaskReading", "read_mask"),
+    "brats_seg.run.masks": ("measure", "write_measurements"),
     "brats_seg.run.options": ("STEPS", "SegmentOptions"),
     "brats_seg.models.record": ("model_summary", "peak_memory_mib", "versions"),
-    "brats_seg.run.segment": ("open_predictor", "prepare_config", "reason_to_redo", "segment_study"),
+    "brats_seg.run.resume": ("reason_to_redo",),
+    "brats_seg.run.segment": ("open_predictor", "prepare_config", "segment_study"),
 }
 
 

@@ -14,22 +14,13 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from brats_seg.core.errors import InputError, OutputError
-from brats_seg.core.meaning import shared_meaning
-from brats_seg.core.regions import REGIONS, LabelSchema
+from brats_seg.core.errors import OutputError
 from brats_seg.core.visit import Measurements, RunRecord, Segmentation
-from brats_seg.files.label_map import read_label_file
-from brats_seg.files.match_labels import label_id
+from brats_seg.files.label_map import MaskReading, read_mask
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run
-from brats_seg.files.study_id import check_study_id
 from brats_seg.files.write import (
-    read_midplane,
-    read_missing_sequences,
     write_lesions_csv,
     write_lesions_json,
     write_run,
@@ -69,69 +60,6 @@ def measure(
     """
     segmentation = mask if isinstance(mask, Segmentation) else read_mask(Path(mask), schema, study_id).segmentation
     return measure_segmentation(segmentation, min_lesion_ml=min_lesion_ml)
-
-
-@dataclass(frozen=True, eq=False)
-class MaskReading:
-    """A label map that was read from a file.
-
-    Attributes:
-        segmentation: the label map with its meaning.
-        sha256: checksum of the file.
-        decisions: what was decided about its meaning, in words.
-        warnings: what was noticed while reading, in words.
-    """
-
-    segmentation: Segmentation
-    sha256: str
-    decisions: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None) -> MaskReading:
-    """A label map file with its meaning; arguments and errors as for :func:`measure`."""
-    read = read_label_file(path, schema)
-    chosen = read.meaning.schema
-    identity = study_id if study_id is not None else label_id(path)
-    check_study_id(identity, source="the name of the label map or its folder" if study_id is None else "--id")
-    decision = f"its numbers were read as {chosen.name} ({chosen.title}): {read.meaning.why}"
-    # A result of this program says what it was made without, which its measurements must go on saying.
-    segmentation = Segmentation(
-        identity,
-        read.with_schema(chosen),
-        chosen,
-        missing=read_missing_sequences(path),
-        midplane=read_midplane(path),
-    )
-    doubts = (read.meaning.doubt,) if read.meaning.doubt else ()
-    return MaskReading(segmentation, read.sha256, (decision,), (*doubts, *read.notes))
-
-
-def schema_of_visits(masks: Mapping[str, Path], schema: str) -> str | LabelSchema:
-    """The one schema of a patient's label maps, where it is to be found out.
-
-    Args:
-        masks: label map by visit.
-        schema: what the user asked for.
-
-    Raises:
-        InputError: if the label maps do not follow one schema, it is not certain which, or it does not tell WT, TC
-            and ET apart, which a course needs.
-    """
-    if not masks or schema != "auto":
-        return schema
-    meanings = {}
-    for visit, path in masks.items():
-        with suppress(InputError):  # a visit that cannot be read is left out later, with its reason
-            meanings[visit] = read_label_file(path).meaning
-    chosen = shared_meaning(meanings)
-    if set(chosen.regions) != set(REGIONS):
-        lacking = ", ".join(region.abbreviation for region in REGIONS if region not in chosen.regions)
-        raise InputError(
-            f"the label maps are {chosen.name} ({chosen.title}), which do not tell {lacking}, and a course needs all "
-            "regions. Give label maps with necrosis, edema and enhancing tumour apart."
-        )
-    return chosen
 
 
 def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.core.study import MRSequence
+from brats_seg.core.visit import Visit
 from brats_seg.files.output import write_text
 from brats_seg.imaging.register import resample
 from brats_seg.report.figures import Picture
 from brats_seg.report.slices import head_box, spread, window_of
 from brats_seg.report.timeline import TimelinePictures, render_timeline
 from brats_seg.report.timeline_pictures import Slice, picture_of
-from brats_seg.run.track import Course
-from brats_seg.run.visits import VisitData
 from brats_seg.track.course import FOLLOWED, judged_region
+from brats_seg.track.follow import Course
 from brats_seg.track.lesions import LesionRow
 from brats_seg.track.match import Relation
 
@@ -74,8 +74,6 @@ def pictures_of(course: Course) -> TimelinePictures:
         ends = (course.baseline if course.baseline < len(course.visits) - 1 else 0, len(course.visits) - 1)
         frame = _frame(course, places[0][0], sequences)
         slider = tuple(_picture(course, index, sequences[0], frame, SLIDER_PX_PER_MM) for index in ends)
-    for visit in course.visits:
-        visit.forget_images()
     return TimelinePictures(tuple(rows), slider, f"axial, heights z in the space of {course.visits[0].label}")
 
 
@@ -102,7 +100,7 @@ def _places(course: Course) -> list[tuple[int, str]]:
 
 def _middle(course: Course, row: LesionRow) -> int:
     """Height of a lesion in the common space."""
-    world = apply_affine(np.linalg.inv(course.alignments[row.visit].matrix), np.array([row.centroid_mm]))
+    world = apply_affine(np.linalg.inv(course.motions[row.visit].matrix), np.array([row.centroid_mm]))
     return int(np.clip(np.rint(course.common.to_voxel(world)[0, 2]), 0, course.common.shape[2] - 1))
 
 
@@ -134,7 +132,7 @@ def _heights(
     """A lesion's extent along the common z axis, weighted by its mean area."""
     grid = course.visits[index].segmentation.labels.grid
     corners = box_corners(*box)
-    world = apply_affine(np.linalg.inv(course.alignments[index].matrix), grid.to_world(corners))
+    world = apply_affine(np.linalg.inv(course.motions[index].matrix), grid.to_world(corners))
     heights = course.common.to_voxel(world)[:, 2]
     low, high = (float(np.clip(value, 0, course.common.shape[2] - 1)) for value in (heights.min(), heights.max()))
     places = np.arange(course.common.shape[2])
@@ -163,7 +161,7 @@ def _frame(course: Course, height: int, sequences: tuple[MRSequence | None, ...]
         start, stop = head_box(filled, 0, margin_mm=30.0, spacing_mm=grid.spacing_mm)
     else:
         image = _image(course, 0, own, grid)
-        above = window_of(first.image(own).data).head_above
+        above = window_of(first.images[own].data).head_above
         start, stop = head_box(image.data, above, margin_mm=MARGIN_MM, spacing_mm=grid.spacing_mm)
     return _Frame(grid, start[:2], stop[:2])
 
@@ -175,7 +173,7 @@ def _picture(course: Course, index: int, sequence: MRSequence | None, frame: _Fr
         visit=visit.label,
         sequence=sequence.title if there and sequence is not None else "",
         image=_image(course, index, sequence, frame.grid) if there and sequence is not None else None,
-        window=window_of(visit.image(sequence).data) if there and sequence is not None else None,
+        window=window_of(visit.images[sequence].data) if there and sequence is not None else None,
         labels=_labels(course, index, frame.grid),
         schema=visit.segmentation.schema,
     )
@@ -184,14 +182,15 @@ def _picture(course: Course, index: int, sequence: MRSequence | None, frame: _Fr
 
 def _labels(course: Course, index: int, grid: Grid) -> Volume:
     labels = course.visits[index].segmentation.labels
-    return resample(labels, grid, matrix=course.alignments[index].matrix, order="nearest")
+    return resample(labels, grid, matrix=course.motions[index].matrix, order="nearest")
 
 
 def _image(course: Course, index: int, sequence: MRSequence, grid: Grid) -> Volume:
     visit = course.visits[index]
-    return resample(visit.image(sequence), grid, matrix=_to_scan(visit, sequence) @ course.alignments[index].matrix)
+    return resample(visit.images[sequence], grid, matrix=_to_scan(visit, sequence) @ course.motions[index].matrix)
 
 
-def _to_scan(visit: VisitData, sequence: MRSequence) -> Affine:
+def _to_scan(visit: Visit, sequence: MRSequence) -> Affine:
     """RAS+ mm of the label map to RAS+ mm of a scan, which a registration within the visit may have moved."""
-    return np.asarray(visit.registrations.get(sequence, np.eye(4)), dtype=np.float64)
+    moved = visit.motions.get(sequence)
+    return np.eye(4) if moved is None else moved.matrix

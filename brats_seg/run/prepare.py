@@ -13,6 +13,7 @@ import numpy as np
 
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.grid import Volume
+from brats_seg.core.plain import plain
 from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.core.visit import RunRecord
 from brats_seg.files.load import load_study
@@ -151,7 +152,7 @@ def transforms(stripped: StrippedStudy) -> dict[str, Any]:
         ways[sequence.value] = {
             "to_scan": matrix.tolist(),
             "from_scan": np.linalg.inv(matrix).tolist(),
-            "quality": None if found is None else {k: v for k, v in found.to_dict().items() if k != "matrix"},
+            "quality": None if found is None else {k: v for k, v in plain(found).items() if k != "matrix"},
         }
     return {
         "units": "4x4 matrices, RAS+ millimetres to RAS+ millimetres; to_scan: from these files to the scan",

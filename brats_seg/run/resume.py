@@ -1,81 +1,69 @@
-"""What an earlier run found about a patient and is still true: alignments, and changes measured in both images.
+"""What an earlier run found and is still true: a whole result, or parts of a patient's.
 
-Entries are named by checksums of everything they come from, so that a visit that is added repeats nothing, and
-nothing is taken over that would come out differently now.
+Nothing is taken over that would come out differently now. A result stands where options, model, program and inputs
+are the same; alignments, and changes measured in both images, are named by checksums of all that they come from, so
+that a visit that is added repeats nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from brats_seg.core.grid import Affine
-from brats_seg.files.output import read_run
-from brats_seg.track.align import Alignment
-from brats_seg.track.boundary_shift.change import Interval, LesionChange
+import brats_seg
+from brats_seg.core.plain import from_plain
+from brats_seg.core.study import RigidMotion
+from brats_seg.files.output import finished, read_run
+from brats_seg.models.record import code_fingerprint
+from brats_seg.track.boundary_shift.change import LesionChange
+from brats_seg.track.follow import Known
 
-ALIGNMENTS, PAIRED = "alignments.json", "paired.json"
+MOTIONS, PAIRED = "alignments.json", "paired.json"
 """Files in a patient's results."""
 
-METHOD = 2
-"""How a change is measured in two images; raised whenever the same images would give another answer."""
+TOKEN = "run"
+"""Among the settings in ``run.json``, what tells one run from another and decides nothing."""
 
 T = TypeVar("T")
 
 
-def alignment_key(fixed: str, moving: str) -> str:
-    """Name of an alignment, by the keys of both visits."""
-    return f"{fixed} {moving}"
-
-
-def change_key(visits: Sequence[str], components: Sequence[Sequence[int]], matrix: Affine) -> str:
-    """Name of a change that was measured in two images.
+def reason_to_redo(folder: Path, settings: Mapping[str, Any], model_sha256: str, inputs: Mapping[str, str]) -> str:
+    """Why an earlier result cannot stand for what would be computed now; empty if it can.
 
     Args:
-        visits: keys of the reference visit and of the visit.
-        components: numbers of the lesion's components at each.
-        matrix: from one to the other.
+        folder: of the result.
+        settings: options in force now.
+        model_sha256: of the model now; empty where none runs.
+        inputs: checksum of everything that goes in now, by name.
     """
-    content = json.dumps([METHOD, list(visits), [list(numbers) for numbers in components], matrix.tolist()])
-    return hashlib.sha256(content.encode()).hexdigest()
+    if not finished(folder):
+        return "its results are not whole"
+    record = read_run(folder) or {}
+    before = {name: value for name, value in record.get("settings", {}).items() if name != TOKEN}
+    if before != dict(settings):
+        return "it was made with other options"
+    if record.get("model", {}).get("sha256", "") != model_sha256:
+        return "it was made with another model"
+    made_by = record.get("versions", {})
+    if (made_by.get("brats_seg"), made_by.get("brats_seg_code")) != (brats_seg.__version__, code_fingerprint()):
+        return "it was made by another version of the program"
+    if {name: entry.get("sha256") for name, entry in record.get("inputs", {}).items()} != dict(inputs):
+        return "its scans have changed"
+    return ""
 
 
-def known_alignments(folder: Path) -> dict[str, Alignment]:
-    """Alignments in a patient's results; none where there are none that can be read."""
-    return _known(folder, ALIGNMENTS, Alignment.from_dict)
-
-
-def known_changes(folder: Path) -> dict[str, LesionChange]:
-    """Changes in a patient's results that were measured in both images; none where none can be read."""
-    return _known(folder, PAIRED, change_from_dict)
-
-
-def change_to_dict(change: LesionChange) -> dict[str, Any]:
-    """Plain values; :func:`change_from_dict` reads them back without loss."""
-    return asdict(change)
-
-
-def change_from_dict(values: Mapping[str, Any]) -> LesionChange:
-    """From :func:`change_to_dict`.
-
-    Raises:
-        KeyError: if a value is missing, as in results of another version.
-    """
-    found = {field.name: values[field.name] for field in fields(LesionChange)}
-    for name in ("change_ml", "diameter_change_mm"):
-        found[name] = None if found[name] is None else Interval(*found[name])
-    return LesionChange(**{**found, "reasons": tuple(found["reasons"])})
-
-
-def _known(folder: Path, name: str, parse: Callable[[Mapping[str, Any]], T]) -> dict[str, T]:
+def known_of(folder: Path) -> Known:
+    """What a patient's results hold of use: motions, and changes measured in both images."""
     if read_run(folder) is None:
-        return {}
+        return Known()
+    return Known(_entries(folder / MOTIONS, RigidMotion), _entries(folder / PAIRED, LesionChange))
+
+
+def _entries(path: Path, kind: type[T]) -> dict[str, T]:
+    """By checksum; none where they cannot be read, or are of another version."""
     try:
-        table = json.loads((folder / name).read_text(encoding="utf-8"))
-        return {key: parse(entry) for key, entry in table.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {key: from_plain(kind, entry) for key, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
-from brats_seg.files.load import load_study, scan_forms, scan_sha256
-from brats_seg.files.output import OutputFolder, file_hashes, finished, read_run, write_text
+from brats_seg.files.load import load_study, scan_forms
+from brats_seg.files.output import OutputFolder, file_hashes, write_text
 from brats_seg.files.scan_date import scan_date
 from brats_seg.files.study_id import check_study_id
+from brats_seg.files.visit_folder import write_visit
 from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
 from brats_seg.imaging.brain import with_skull
 from brats_seg.imaging.likeness import fingerprints, same_head
@@ -31,7 +33,7 @@ from brats_seg.imaging.midplane import find_midplane
 from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
-from brats_seg.models.record import code_fingerprint, model_summary, peak_memory_mib, versions
+from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.prepare import strip_study
@@ -44,6 +46,8 @@ from brats_seg.volumetrics.intervals import IntervalModel
 from brats_seg.volumetrics.measure import measure_segmentation
 
 Tick = Callable[[str], None]
+Aligned = Callable[[], Mapping[MRSequence, Volume]]
+"""Makes the scans on the grid of the label map, as pictures need them."""
 _PREPARED_BYTES = 5.0
 """What preparation adds at least for each voxel that was read, and the networks find in use: one channel of float32 and
 a share of the brain mask."""
@@ -93,7 +97,8 @@ def segment_study(
         tick: called with the name of each step (:data:`STEPS`) before it runs.
 
     Returns:
-        Label map and probabilities on the reference file's grid, measurements, and the run's record.
+        Label map and probabilities on the reference file's grid, measurements, and the run's record; with an output
+        folder, :meth:`Visit.load <brats_seg.core.visit.Visit.load>` gives the same.
 
     Raises:
         BratsSegError: the family of :mod:`brats_seg.core.errors`; nothing is left half-written.
@@ -137,7 +142,7 @@ def _memory_explained() -> Iterator[None]:
 
 def _compute(
     files: Study | Timepoint, options: SegmentOptions, predictor: Predictor | None, run: _Run
-) -> tuple[Visit, ModelBundle]:
+) -> tuple[Visit, ModelBundle, Aligned]:
     require_memory(0)
     with run.step("read"):
         study = files if isinstance(files, Study) else load_study(files, reference=options.reference)
@@ -161,7 +166,6 @@ def _compute(
     with run.step("restore"):
         found = segment(prediction.probabilities, prepared, schema_named(options.labels), card.postprocess)
         segmentation = replace(found.segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
-        images = images_on_reference(study, prepared.record)
         brain = None if stripped is None else _on_native(stripped)
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
@@ -194,7 +198,17 @@ def _compute(
         made=datetime.now().astimezone().isoformat(timespec="seconds"),
         scan_date=measurements.scan_date,
     )
-    return Visit(segmentation, measurements, record, images, brain), predictor.bundle
+    visit = Visit(
+        timepoint=files if isinstance(files, Timepoint) else Timepoint(study.id, {}),
+        segmentation=segmentation,
+        measurements=measurements,
+        record=record,
+        images=study.images,
+        motions=prepared.record.registrations,
+        brain=brain,
+        how="segmented",
+    )
+    return visit, predictor.bundle, partial(images_on_reference, study, prepared.record)
 
 
 def _on_native(stripped: StrippedStudy) -> Volume:
@@ -222,7 +236,7 @@ def _opening(study: Study, options: SegmentOptions, predictor: Predictor) -> lis
 def _write(
     files: Study | Timepoint, folder: Path, options: SegmentOptions, predictor: Predictor | None, run: _Run
 ) -> Visit:
-    result, bundle = _compute(files, options, predictor, run)
+    result, bundle, aligned = _compute(files, options, predictor, run)
     name = result.segmentation.study_id
     with run.step("write"):
         forms = None
@@ -242,9 +256,10 @@ def _write(
         if result.segmentation.probabilities is not None:
             write_probabilities(result.segmentation.probabilities, folder / f"{name}_probseg.nii.gz", forms=forms)
         write_tables(result.measurements, folder)
+        write_visit(result, folder)
     if options.report:
         with run.step("report"):
-            _write_report(result, bundle, folder)
+            _write_report(replace(result, images=aligned()), bundle, folder)
     record = replace(
         result.record, timings_s=dict(run.timings_s), peak_memory_mib=peak_memory_mib(), outputs=file_hashes(folder)
     )
@@ -263,34 +278,6 @@ def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
 
 def _reference_of(files: Timepoint, options: SegmentOptions) -> MRSequence:
     return options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
-
-
-def reason_to_redo(folder: Path, files: Timepoint, options: SegmentOptions, bundle: ModelBundle) -> str:
-    """Why an earlier result cannot stand for what would be computed now; empty if it can.
-
-    Args:
-        folder: the result folder of the study.
-        files: its scans; they are read to compare checksums.
-        options: the options now.
-        bundle: the model now.
-
-    Raises:
-        InputError: if a scan cannot be read.
-    """
-    if not finished(folder):
-        return "its results are not whole"
-    record = read_run(folder) or {}
-    if record.get("settings") != options.to_dict():
-        return "it was made with other options"
-    if record.get("model", {}).get("sha256") != bundle.sha256:
-        return "it was made with another model"
-    made_by = record.get("versions", {})
-    if (made_by.get("brats_seg"), made_by.get("brats_seg_code")) != (brats_seg.__version__, code_fingerprint()):
-        return "it was made by another version of the program"
-    before = {role: entry.get("sha256") for role, entry in record.get("inputs", {}).items()}
-    if before != {sequence.value: scan_sha256(files, sequence) for sequence in files.files}:
-        return "its scans have changed"
-    return ""
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:

@@ -1,54 +1,52 @@
-"""Following one patient: every visit segmented or read, aligned, its lesions matched, measured and judged."""
+"""Following a patient into a folder: visits segmented or kept, tables, JSON, the timeline page, the record."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from brats_seg.core.errors import BratsSegError, DeviceError, InputError, UsageError
-from brats_seg.core.grid import Grid
-from brats_seg.core.regions import REGIONS, Region
-from brats_seg.core.study import MRSequence
-from brats_seg.core.tables import DAY_ZERO
-from brats_seg.files.visits import Dating, Patient
-from brats_seg.imaging.register import resample
-from brats_seg.response.assessment import Disease, ResponseAssessment
-from brats_seg.response.criteria import Compartment, criteria_named
-from brats_seg.response.history import Calendar, ClinicalEvent, PatientHistory
-from brats_seg.run.masks import schema_of_visits
+from brats_seg.core.errors import DeviceError, InputError
+from brats_seg.core.plain import plain
+from brats_seg.core.study import Patient, Timepoint
+from brats_seg.core.tables import Calendar, csv_text
+from brats_seg.core.visit import RunRecord, Visit
+from brats_seg.files.label_map import schema_of_visits
+from brats_seg.files.load import input_hashes
+from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run, write_text
+from brats_seg.files.write import write_json, write_run
+from brats_seg.models.record import model_summary, peak_memory_mib, versions
+from brats_seg.response.history import ClinicalEvent
+from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measurement_records
 from brats_seg.run.options import SegmentOptions
-from brats_seg.run.paired import PAIRED_REGION, PairedChange, paired_changes
-from brats_seg.run.person import on_identity, one_person, strangers_among
-from brats_seg.run.resume import alignment_key, known_alignments, known_changes
-from brats_seg.run.visits import Model, VisitData, load_visit, refuse_repeats
-from brats_seg.track.align import PREFERRED, Alignment, VisitScan, align_visits, common_grid
-from brats_seg.track.course import (
-    FOLLOWED,
-    ChangeRow,
-    Resection,
-    VisitVolumes,
-    baseline_index,
-    baselines_of,
-    changes_of,
-    history_of,
-    judge,
-    resections_of,
-    untrained_for,
+from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
+from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats
+from brats_seg.track.follow import Course, CourseOptions, Excluded, Tick, follow_visits, motion_key
+from brats_seg.track.tables import (
+    CHANGE_COLUMNS,
+    LESION_COLUMNS,
+    VOLUME_COLUMNS,
+    change_rows,
+    course_summary,
+    lesion_rows,
+    response_rows,
+    volume_rows,
 )
-from brats_seg.track.course_growth import PhaseGrowth, growth_of
-from brats_seg.track.lesions import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
-from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
-from brats_seg.volumetrics.measure import joined_measure
 
-Tick = Callable[[str], None]
+COURSE_FILE = "course.json"
+"""Everything as JSON; the cohort page is made of these."""
+RESPONSES, MEASUREMENTS, LESIONS, VOLUMES, CHANGES = (
+    f"{name}.csv" for name in ("responses", "measurements", "lesions", "volumes", "change")
+)
+GROWTH = "growth.json"
+EVENTS = "clinical events"
+"""Their name among the inputs in ``run.json``."""
 
 
 @dataclass(frozen=True)
@@ -58,358 +56,227 @@ class FollowOptions:
     Attributes:
         segment: how visits without a label map are segmented.
         schema: label schema of existing label maps, or ``auto``.
-        criteria: name of the response criteria.
-        disease: which compartments are judged; None lets the criteria choose for each episode.
+        course: how visits are compared and judged.
         report: write the timeline page.
-
-    Raises:
-        UsageError: if the criteria or the disease are not known.
     """
 
     segment: SegmentOptions = field(default_factory=lambda: SegmentOptions(report=False))
     schema: str = "auto"
-    criteria: str = "rano2"
-    disease: str | None = None
+    course: CourseOptions = field(default_factory=CourseOptions)
     report: bool = True
-
-    def __post_init__(self) -> None:
-        criteria_named(self.criteria)
-        if self.disease is not None and self.disease not in list(Disease):
-            raise UsageError(f"there is no disease {self.disease!r}; choose one of: {', '.join(Disease)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``run.json``."""
         return {
             **self.segment.to_dict(),
             "schema": self.schema,
-            "criteria": self.criteria,
-            "disease": self.disease or "auto",
+            "criteria": self.course.criteria,
+            "disease": self.course.disease or "auto",
             "timeline": self.report,
         }
 
 
 @dataclass(frozen=True)
-class Stopped:
-    """A visit that could not be used.
+class TrackRun:
+    """What is the same for every patient of a run.
 
     Attributes:
-        visit: its name.
-        reason: why, in words.
-        error: what was raised.
+        output: folder of the run.
+        options: how.
+        exists: what to do where results of a patient exist.
+        resume: let an earlier result stand if nothing changed, else replace it, reusing what is still true of it.
+        token: of this run; a patient that is started again although it was finished in this run is not done twice.
     """
 
-    visit: str
-    reason: str
-    error: BratsSegError
+    output: Path
+    options: FollowOptions = field(default_factory=FollowOptions)
+    exists: ExistsPolicy = "refuse"
+    resume: bool = False
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def folder_of(self, patient: Patient) -> OutputFolder:
+        """Where its results go."""
+        return OutputFolder(self.output / patient.id, exists="overwrite" if self.resume else self.exists)
 
 
-@dataclass(frozen=True, eq=False)
-class Course:
-    """Everything found about one patient.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a patient.
 
     Attributes:
-        patient: where it came from.
-        visits: those that could be used, in order of time.
-        stopped: those that could not, with the reason.
-        alignments: of each visit to the first.
-        warnings: what to know about the whole course before any of its numbers is used.
-        plane: diameters are measured on, at every visit.
-        common: the space lesions are matched in.
-        measured: volumes by visit.
-        lesions: by followed region.
-        history: what was judged.
-        events: clinical events.
-        assessment: the response of every visit.
-        changes: against baseline, nadir and the visit before.
-        paired: the same from both images at once, by lesion, reference and visit, where that was possible.
-        growth: by region and phase.
-        resections: of every surgery.
-        timings_s: seconds by step.
+        patient: name.
+        summary: content of :data:`COURSE_FILE`; empty with an error.
+        kept: whether an earlier result stands.
+        error: what went wrong; empty if it was followed.
+        exit_code: of the error.
     """
 
-    patient: Patient
-    visits: tuple[VisitData, ...]
-    stopped: tuple[Stopped, ...]
-    alignments: tuple[Alignment, ...]
-    warnings: tuple[str, ...]
-    plane: str
-    common: Grid
-    measured: tuple[VisitVolumes, ...]
-    lesions: Mapping[str, RegionCourse]
-    history: PatientHistory
-    events: tuple[ClinicalEvent, ...]
-    assessment: ResponseAssessment
-    changes: tuple[ChangeRow, ...]
-    paired: Mapping[tuple[str, int, int], PairedChange]
-    growth: tuple[PhaseGrowth, ...]
-    resections: tuple[Resection, ...]
-    timings_s: dict[str, float]
-
-    @property
-    def baseline(self) -> int:
-        """Index of the visit that counts as baseline."""
-        return baseline_index(self.assessment, self.history)
-
-    def rows(self, region: str) -> tuple[LesionRow, ...]:
-        """Lesions of a region, by visit."""
-        return self.lesions[region].rows
+    patient: str
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    kept: bool = False
+    error: str = ""
+    exit_code: int = 0
 
 
-def follow(
+def track_patient(
     patient: Patient,
-    output: Path,
+    run: TrackRun,
     *,
-    options: FollowOptions,
-    model: Model,
+    model: Model | None = None,
     events: Sequence[ClinicalEvent] = (),
     tick: Tick | None = None,
-) -> Course:
-    """Follow one patient; nothing but segmentations is written.
+) -> Outcome:
+    """Follow one patient and write its results whole or not at all.
 
     Args:
         patient: visits and their files.
-        output: folder of the run; holds segmentations, and alignments of an earlier run.
-        options: how.
-        model: what segments.
-        events: of the clinical table.
+        run: where to, and how.
+        model: opened before, to be shared by several patients.
+        events: clinical events of this patient.
         tick: called with the name of each step before it runs.
 
     Raises:
-        InputError: if no visit can be used, or clinical events are given without dates of the visits.
-        DeviceError: if the machine cannot run the model.
+        BratsSegError: if no visit can be used, or nothing can be written.
+
+    Example:
+        Every patient of a folder::
+
+            from brats_seg.files.visits import find_patients
+            from brats_seg.run.track import TrackRun, track_patient
+
+            for patient in find_patients("patients"):
+                found = track_patient(patient, TrackRun(Path("results")))
+                print(patient.id, found.summary["best"]["volume"])
     """
-    if events and patient.dating is Dating.NONE:
+    if patient.id == SEGMENTATIONS:
+        raise InputError(
+            f"a patient cannot be called {SEGMENTATIONS}, as the folder of all segmentations is. Rename it."
+        )
+    model, options, final = model or Model.of(run.options.segment), run.options, run.output / patient.id
+    inputs = _inputs(patient, events)
+    ran = any(visit.mask is None for visit in patient.visits)
+    same_run = (read_run(final) or {}).get("settings", {}).get(TOKEN) == run.token
+    wanted = options.to_dict(), model.bundle.sha256 if ran else "", inputs
+    if (run.resume or same_run) and not reason_to_redo(final, *wanted):
+        return Outcome(patient.id, json.loads((final / COURSE_FILE).read_text(encoding="utf-8")), kept=not same_run)
+    with run.folder_of(patient) as folder:
+        course = _course(patient, run, model=model, events=events, tick=tick)
+        summary = write_course(course, folder.path)
+        if options.report:
+            if tick is not None:
+                tick("report")
+            from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - matplotlib
+
+            write_timeline(course, summary, folder.path / f"{patient.id}_timeline.html")
+        used = model_summary(model.bundle) if ran else {}
+        record = _record(course, {**options.to_dict(), TOKEN: run.token}, inputs, used)
+        write_run(replace(record, outputs=file_hashes(folder.path)), folder.path / "run.json")
+    return Outcome(patient.id, summary)
+
+
+def _course(
+    patient: Patient, run: TrackRun, *, model: Model, events: Sequence[ClinicalEvent], tick: Tick | None
+) -> Course:
+    """Every visit loaded, those that cannot be left out with the reason, and followed."""
+    if events and patient.dating is Calendar.ORDER:
         raise InputError(
             f"patient {patient.id}: the clinical table has dates, and the visits have {patient.dating}. Give the "
             "visits their dates (visits.csv or sessions.tsv), or leave the clinical table out."
         )
-    timings: dict[str, float] = {}
-    stopped: list[Stopped] = []
-    began = time.perf_counter()
-    loaded = _load(patient, output, options, model=model, stopped=stopped, tick=tick)
-    timings["visits"] = time.perf_counter() - began
-    began = time.perf_counter()
-    align = partial(_align, folder=output / patient.id, stopped=stopped, tick=tick)
-    visits, alignments = align(loaded)
-    strangers = strangers_among(visits, alignments)
-    if strangers and not options.segment.force:
-        visits, alignments, left_out = one_person(visits, alignments, strangers, align=align)
-        stopped += [Stopped(visit, reason, InputError(reason)) for visit, reason in left_out.items()]
-        strangers = {}
-    timings["align"] = time.perf_counter() - began
-    began = time.perf_counter()
-    if tick is not None:
-        tick("matching lesions")
-    common = _common(visits[0])
-    plane, plane_note = _measuring_plane(visits)
-    measured = tuple(_volumes(visit, model) for visit in visits)
-    with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
-        follow_one = partial(_follow_region, visits=visits, alignments=alignments, common=common, plane=plane)
-        courses = dict(zip(FOLLOWED, pool.map(follow_one, FOLLOWED), strict=True))
-    calendar = Calendar.DAYS if patient.dating is Dating.DAYS else Calendar.DATES
-    history = history_of(patient.id, measured, courses, events, calendar=calendar)
-    disease = Disease(options.disease) if options.disease else None
-    assessment = judge(history, measured, courses, criteria_named(options.criteria), disease=disease)
-    timings["match and judge"] = time.perf_counter() - began
-    changes = tuple(changes_of(measured, courses, baselines_of(assessment, history)))
-    began = time.perf_counter()
-    if tick is not None:
-        tick("comparing images")
-    before = known_changes(output / patient.id)
-    paired = paired_changes(visits, alignments, courses[PAIRED_REGION], changes, known=before)
-    timings["paired change"] = time.perf_counter() - began
-    return Course(
-        patient=patient,
-        visits=tuple(visits),
-        stopped=tuple(stopped),
-        alignments=tuple(alignments),
-        warnings=tuple(
-            filter(None, (*on_identity(visits, alignments, strangers), plane_note, untrained_for(measured, history)))
-        ),
-        plane=plane,
-        common=common,
-        measured=measured,
-        lesions=courses,
-        history=history,
-        events=tuple(events),
-        assessment=assessment,
-        changes=changes,
-        paired=paired,
-        growth=tuple(_growth(measured, history)),
-        resections=tuple(resections_of(measured, events)),
-        timings_s=timings,
-    )
-
-
-def _load(
-    patient: Patient,
-    output: Path,
-    options: FollowOptions,
-    *,
-    model: Model,
-    stopped: list[Stopped],
-    tick: Tick | None,
-) -> list[VisitData]:
-    loaded = []
     refuse_repeats(patient.id, patient.visits)
-    schema = schema_of_visits({v.label: v.mask for v in patient.visits if v.mask is not None}, options.schema)
-    for files in patient.visits:
+    schema = schema_of_visits({v.label: v.mask for v in patient.visits if v.mask is not None}, run.options.schema)
+    visits: list[Visit] = []
+    excluded: list[Excluded] = []
+    began = time.perf_counter()
+    for timepoint in patient.visits:
         if tick is not None:
-            tick(f"visit {files.label}")
+            tick(f"visit {timepoint.label}")
         try:
-            loaded.append(load_visit(files, output, options=options.segment, schema=schema, model=model))
+            visits.append(load_visit(timepoint, run.output, options=run.options.segment, schema=schema, model=model))
         except InputError as error:
-            stopped.append(Stopped(files.label, str(error), error))
+            excluded.append(Excluded(timepoint.label, str(error)))
         except DeviceError as error:
-            raise DeviceError(f"visit {files.label}: {error}") from error
-    if not loaded:
-        first = stopped[0]
+            raise DeviceError(f"visit {timepoint.label}: {error}") from error
+    if not visits:
+        first = excluded[0]
         raise InputError(f"no visit of {patient.id} can be used; the first, {first.visit}: {first.reason}")
-    return loaded
+    timings = {"visits": time.perf_counter() - began}
+    known = known_of(run.output / patient.id)
+    found = follow_visits(visits, patient, options=run.options.course, events=events, known=known, tick=tick)
+    return replace(found, excluded=(*excluded, *found.excluded), timings_s={**timings, **found.timings_s})
 
 
-def _align(
-    loaded: Sequence[VisitData], folder: Path, stopped: list[Stopped], tick: Tick | None
-) -> tuple[list[VisitData], list[Alignment]]:
-    """Every visit to the first; one that cannot be aligned is stopped, and the others go on."""
-    first = loaded[0]
-    known = known_alignments(folder)
-    visits, alignments = [first], [Alignment.identity()]
-    for visit in loaded[1:]:
-        if tick is not None:
-            tick(f"aligning {visit.label}")
-        key = alignment_key(first.key, visit.key)
-        try:
-            alignment = known[key] if key in known else _align_one(visit, first)
-        except InputError as error:
-            stopped.append(Stopped(visit.label, str(error), error))
-            continue
-        visits.append(visit)
-        alignments.append(alignment)
-    return visits, alignments
+def write_course(course: Course, folder: Path) -> dict[str, Any]:
+    """Every table and JSON file; returns the content of :data:`COURSE_FILE`.
+
+    Raises:
+        OutputError: if one cannot be written.
+    """
+    write_text(folder / RESPONSES, csv_text(RESPONSE_COLUMNS, response_rows(course)))
+    write_text(folder / MEASUREMENTS, csv_text(MEASUREMENT_TABLE.known, measurement_records(course.history)))
+    write_text(folder / LESIONS, csv_text(LESION_COLUMNS, lesion_rows(course)))
+    write_text(folder / VOLUMES, csv_text(VOLUME_COLUMNS, volume_rows(course)))
+    write_text(folder / CHANGES, csv_text(CHANGE_COLUMNS, change_rows(course)))
+    labels = [visit.label for visit in course.visits]
+    write_json({"patient": course.patient.id, "growth": [g.to_dict(labels) for g in course.growth]}, folder / GROWTH)
+    write_json(_motion_table(course), folder / MOTIONS)
+    write_json({entry.key: entry.change for entry in course.paired.values()}, folder / PAIRED)
+    summary = course_summary(course)
+    write_json(summary, folder / COURSE_FILE)
+    return summary
 
 
-def alignment_table(course: Course) -> dict[str, Any]:
-    """What :data:`~brats_seg.run.resume.ALIGNMENTS` holds."""
+def _motion_table(course: Course) -> dict[str, Any]:
+    """What :data:`~brats_seg.run.resume.MOTIONS` holds."""
     first = course.visits[0]
     return {
-        alignment_key(first.key, visit.key): {"visit": visit.label, "to": first.label, **alignment.to_dict()}
-        for visit, alignment in zip(course.visits[1:], course.alignments[1:], strict=True)
+        motion_key(first, visit): {"visit": visit.label, "to": first.label, **plain(motion)}
+        for visit, motion in zip(course.visits[1:], course.motions[1:], strict=True)
         if visit.sequences
     }
 
 
-def _align_one(visit: VisitData, first: VisitData) -> Alignment:
-    if not visit.sequences:
-        one, other = visit.segmentation.labels.grid, first.segmentation.labels.grid
-        if not visit.segmentation.labels.to_ras().grid.same_as(first.segmentation.labels.to_ras().grid):
-            raise InputError(
-                f"visit {visit.label} lies on another grid than {first.label} ({one.describe()}; {other.describe()}), "
-                "and there are no scans to align them by. Add the scans, or label maps in one space."
-            )
-        return Alignment.identity()
-    moving, fixed = _scans(visit, first)
-    return align_visits(moving, fixed)
+def _inputs(patient: Patient, events: Sequence[ClinicalEvent]) -> dict[str, str]:
+    """Checksum of each visit with its day, and of the clinical events."""
+    found = {visit.label: _checksum([_hashes(visit), str(visit.day)]) for visit in patient.visits}
+    told = [[str(value) for value in dataclasses.astuple(event)] for event in events]
+    return {**found, EVENTS: _checksum(told)} if events else found
 
 
-def _scans(visit: VisitData, first: VisitData) -> tuple[VisitScan, VisitScan]:
-    """The scans to align by: the same sequence at both visits, on the grid of its label map."""
-    for sequence in PREFERRED:
-        if all(sequence in side.sequences and side.on_grid(sequence) for side in (visit, first)):
-            return _scan(visit, sequence), _scan(first, sequence)
-    return _scan(visit, _own_sequence(visit)), _scan(first, _own_sequence(first))
+def _hashes(visit: Timepoint) -> object:
+    """Checksums of a visit's files; one that cannot be read is stopped later, with its reason."""
+    try:
+        return input_hashes(visit)
+    except InputError as error:
+        return str(error)
 
 
-def _own_sequence(visit: VisitData) -> MRSequence:
-    on_grid = [sequence for sequence in PREFERRED if sequence in visit.sequences and visit.on_grid(sequence)]
-    return on_grid[0] if on_grid else next(sequence for sequence in PREFERRED if sequence in visit.sequences)
+def _checksum(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _scan(visit: VisitData, sequence: MRSequence) -> VisitScan:
-    image, labels = visit.image(sequence), visit.segmentation.labels
-    if image.grid.same_as(labels.grid):
-        tumour = visit.tumour
-    else:
-        moved = resample(labels.with_data(visit.tumour.astype(np.uint8)), image.grid, order="nearest")
-        tumour = moved.data > 0
-    return VisitScan(visit.label, sequence, image, tumour)
-
-
-def _common(first: VisitData) -> Grid:
-    if not first.sequences:
-        return first.segmentation.labels.to_ras().grid
-    return common_grid(first.image(_own_sequence(first)))
-
-
-def _volumes(visit: VisitData, model: Model) -> VisitVolumes:
-    card = model.bundle.card
-    return VisitVolumes(
-        label=visit.label,
-        day=visit.files.day,
-        volumes_ml={row.region: row.volume_ml for row in visit.measurements.volumes},
-        slice_mm=max(visit.measurements.spacing_mm),
-        model=f"{card.name} {card.version}" if visit.by_model else "",
-        knows_treatment=card.knows_treated_brains,
-        not_assessable=_not_assessable(visit),
+def _record(
+    course: Course, settings: Mapping[str, Any], inputs: Mapping[str, str], model: Mapping[str, Any]
+) -> RunRecord:
+    decided = [f"{visit.label}: {visit.how}" for visit in course.visits]
+    decided += [f"visit {course.visits[0].label} is the space lesions are matched in"]
+    decided += [f"diameters are {course.plane} at every visit"]
+    decided += [f"disease {course.assessment.disease} ({course.assessment.disease_reason})"]
+    if course.patient.dating is Calendar.DAYS:
+        decided.append("day offsets are written as dates from 1900-01-01 on, which stands for day 0")
+    warned = [*course.warnings, *(f"visit {entry.visit} was left out: {entry.reason}" for entry in course.excluded)]
+    grids = {visit.label: visit.segmentation.labels.grid.describe() for visit in course.visits}
+    return RunRecord(
+        study_id=course.patient.id,
+        versions=versions(),
+        model=model,
+        inputs={
+            name: {"sha256": sha256, **({"grid": grids[name]} if name in grids else {})}
+            for name, sha256 in inputs.items()
+        },
+        settings=settings,
+        timings_s=course.timings_s,
+        peak_memory_mib=peak_memory_mib(),
+        decisions=(*course.patient.notes, *decided),
+        warnings=tuple(warned),
     )
-
-
-def _measuring_plane(visits: Sequence[VisitData]) -> tuple[str, str]:
-    """The one plane for a course, and what to say where the visits' slices do not all lie in it."""
-    planes = [measuring_plane(visit.segmentation.labels.grid) for visit in visits]
-    if len(set(planes)) == 1:
-        return planes[0], "" if planes[0] == AXIAL else f"diameters are {planes[0]}, as all visits were acquired"
-    other = [f"{visit.label} {plane}" for visit, plane in zip(visits, planes, strict=True) if plane != AXIAL]
-    return AXIAL, (
-        f"the visits' slices lie in different planes ({', '.join(other)}; else axial): diameters are axial throughout, "
-        "and less exact where the slices are not"
-    )
-
-
-def _not_assessable(visit: VisitData) -> dict[Compartment, str]:
-    """What a visit does not show: its scans, or its label map where that was given, which is taken at its word."""
-    found = {}
-    if not visit.by_model:
-        schema = visit.segmentation.schema
-        if Region.ET not in schema.regions:
-            found[Compartment.ENHANCING] = f"label maps in schema {schema.name} do not tell what enhances"
-        return found
-    if MRSequence.T1CE not in visit.sequences:
-        found[Compartment.ENHANCING] = "enhancement is not assessable without T1CE"
-    if not {MRSequence.T2, MRSequence.FLAIR} & set(visit.sequences):
-        found[Compartment.NON_ENHANCING] = "T2/FLAIR disease is not assessable without T2 and FLAIR"
-    return found
-
-
-def _follow_region(
-    region: str, visits: Sequence[VisitData], alignments: Sequence[Alignment], common: Grid, plane: str
-) -> RegionCourse:
-    which = next(known for known in REGIONS if known.abbreviation == region)
-    return follow_region(
-        region,
-        [
-            RegionVisit(
-                mask=visit.segmentation.region_mask(which),
-                grid=visit.segmentation.labels.grid,
-                lesions=visit.measurements.lesions_of(region),
-                matrix=alignment.matrix,
-                measure=joined_measure(visit.segmentation, which, gap_mm=JOIN_MM, plane=plane),
-            )
-            for visit, alignment in zip(visits, alignments, strict=True)
-        ],
-        common,
-    )
-
-
-def _growth(measured: Sequence[VisitVolumes], history: PatientHistory) -> Iterator[PhaseGrowth]:
-    """Growth of every region, in the words the visits were dated in."""
-    for region in Region:
-        for entry in growth_of(measured, history.events, region.abbreviation):
-            yield replace(entry, phase=replace(entry.phase, why=history.spoken(entry.phase.why)))
-
-
-def when_words(dating: Dating, day: date | None) -> str:
-    """A day in the words the visits were dated in: a date, ``day 35``, or nothing."""
-    if day is None or dating is Dating.NONE:
-        return ""
-    return day.isoformat() if dating is Dating.DATES else f"day {(day - DAY_ZERO).days}"

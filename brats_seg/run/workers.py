@@ -10,14 +10,15 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import Any, NoReturn, Protocol
+from types import FrameType
+from typing import Any, NoReturn
 
 from brats_seg.core.errors import EXIT_INTERRUPTED, DeviceError, InputError, lack, lacking
 from brats_seg.segment.memory import share_machine
@@ -58,32 +59,32 @@ class Done:
     lost: bool = False
 
 
-class Workers(Protocol):
-    """What processes and clusters have in common."""
+class Workers(ABC):
+    """Where tasks run: what processes and clusters have in common.
 
-    room: int | None
-    """How many tasks may be under way; None for any number."""
-    share_fate: bool
-    """Whether every task under way is lost with one."""
+    Attributes:
+        room: how many tasks may be under way; None for any number.
+        share_fate: whether every task under way is lost with one.
+        losses: errors that mean that a task's process was killed.
+        gone: errors that mean that there is nobody left to work.
+    """
 
+    room: int | None = None
+    share_fate = False
+    losses: tuple[type[BaseException], ...] = ()
+    gone: tuple[type[BaseException], ...] = ()
+
+    @abstractmethod
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start a task; returns a future."""
 
+    @abstractmethod
     def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
         """Wait until some are done, and say which."""
 
+    @abstractmethod
     def renew(self) -> None:
         """Replace what broke."""
-
-    @property
-    def losses(self) -> tuple[type[BaseException], ...]:
-        """Errors that mean that a task's process was killed."""
-        ...
-
-    @property
-    def gone(self) -> tuple[type[BaseException], ...]:
-        """Errors that mean that there is nobody left to work."""
-        ...
 
 
 def run_tasks(todo: deque[Task], workers: Workers) -> Iterator[Done]:
@@ -155,24 +156,26 @@ def _nobody_left(error: BaseException) -> DeviceError:
     )
 
 
-class Processes:
+class Processes(Workers):
     """Processes of this computer; at the end of a ``with`` block they finish what was begun.
 
     Where the block ends with an error or an interruption, they are ended, and remove what they have half-written.
     """
 
     share_fate = True
+    losses = (BrokenProcessPool,)
 
     def __init__(self, count: int) -> None:
         """Start ``count`` processes."""
-        self.room: int | None = count
+        self.room = count
+        self._count = count
         self._pool = self._open()
 
     def _open(self) -> ProcessPoolExecutor:
-        count = self.room or 1
         # spawn: torch and OpenMP do not survive a fork
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(count, mp_context=context, initializer=_join, initargs=(count, lacking()))
+        start = (self._count, lacking())
+        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_join, initargs=start)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start a task; a pool that broke since the last one is replaced first."""
@@ -195,34 +198,25 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             for process in multiprocessing.active_children():
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
-    @property
-    def losses(self) -> tuple[type[BaseException], ...]:
-        """A process of the pool was killed."""
-        return (BrokenProcessPool,)
 
-    @property
-    def gone(self) -> tuple[type[BaseException], ...]:
-        """A pool can always be opened again."""
-        return ()
-
-
-class Cluster:
+class Cluster(Workers):
     """Workers of a Dask scheduler; a task whose worker dies is started again elsewhere."""
-
-    room: int | None = None
-    share_fate = False
 
     def __init__(self, client: Any) -> None:
         """Use a client that is connected."""
-        self._client = client
+        from distributed import KilledWorker  # noqa: PLC0415 - an extra
+        from distributed import wait as wait_on_cluster  # noqa: PLC0415
+        from distributed.comm import CommClosedError  # noqa: PLC0415
+
+        self._client, self._wait = client, wait_on_cluster
+        self.losses = (KilledWorker,)  # as often as the scheduler allows
+        self.gone = (CancelledError, CommClosedError)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Start a task."""
@@ -231,26 +225,10 @@ class Cluster:
 
     def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
         """Wait until some are done, and say which."""
-        from distributed import wait as wait_on_cluster  # noqa: PLC0415 - an extra
-
-        return list(wait_on_cluster(list(futures), return_when="FIRST_COMPLETED").done)
+        return list(self._wait(list(futures), return_when="FIRST_COMPLETED").done)
 
     def renew(self) -> None:
         """The scheduler does that."""
-
-    @property
-    def losses(self) -> tuple[type[BaseException], ...]:
-        """A task was killed with its worker as often as the scheduler allows."""
-        from distributed import KilledWorker  # noqa: PLC0415 - an extra
-
-        return (KilledWorker,)
-
-    @property
-    def gone(self) -> tuple[type[BaseException], ...]:
-        """The scheduler does not answer any more."""
-        from distributed.comm import CommClosedError  # noqa: PLC0415 - an extra
-
-        return (CancelledError, CommClosedError)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from brats_seg.core.study import (
     MRSequence,
     PreparationRecord,
     PreparedStudy,
-    RegistrationRecord,
+    RigidMotion,
     Study,
 )
 from brats_seg.imaging.bias import without_bias
@@ -204,11 +204,11 @@ def respaced(grid: Grid, spacing_mm: float) -> Grid:
 
 def _bring_to(
     target: Volume, study: Study, decisions: list[str], warnings: list[str]
-) -> tuple[dict[MRSequence, Volume], dict[MRSequence, RegistrationRecord], tuple[MRSequence, ...]]:
+) -> tuple[dict[MRSequence, Volume], dict[MRSequence, RigidMotion], tuple[MRSequence, ...]]:
     """Every sequence on the target's grid, each interpolated once at most."""
     reference = study.reference_volume
     images: dict[MRSequence, Volume] = {}
-    registrations: dict[MRSequence, RegistrationRecord] = {}
+    registrations: dict[MRSequence, RigidMotion] = {}
     placed: list[MRSequence] = []
     for sequence in study.present:
         volume = study.images[sequence]
@@ -231,7 +231,7 @@ def _bring_to(
     return images, registrations, (*placed, *registrations)
 
 
-def _how(found: RegistrationRecord, reference: MRSequence) -> str:
+def _how(found: RigidMotion, reference: MRSequence) -> str:
     """In words, how a sequence was brought to the reference."""
     if np.array_equal(found.matrix, np.eye(4)):
         return (

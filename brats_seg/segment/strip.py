@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import MRSequence, RegistrationRecord, Study
+from brats_seg.core.study import MRSequence, RigidMotion, Study
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import brain_mask, solid
 from brats_seg.imaging.consistency import Consistency, check_consistency
@@ -72,7 +72,7 @@ class StrippedStudy:
     native: Grid
     source: str
     networks: Mapping[str, Any]
-    registrations: Mapping[MRSequence, RegistrationRecord]
+    registrations: Mapping[MRSequence, RigidMotion]
     consistency: Consistency
     rim_ml: float
     decisions: tuple[str, ...]
@@ -210,10 +210,10 @@ def _by_fitness(study: Study) -> list[MRSequence]:
 
 def _register(
     study: Study, heads: Mapping[MRSequence, str], outline: _Outline, decisions: list[str]
-) -> dict[MRSequence, RegistrationRecord]:
+) -> dict[MRSequence, RigidMotion]:
     """Every sequence to the reference: first that of the brain, by heads, then the others by what lies near it."""
     reference = study.reference_volume
-    registrations: dict[MRSequence, RegistrationRecord] = {}
+    registrations: dict[MRSequence, RigidMotion] = {}
     near: Mask | None = None
     order = sorted(study.present, key=lambda s: s is not outline.space)
     for sequence in order:

@@ -8,7 +8,8 @@ are never measured through an alignment: it matches lesions and lays pictures on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
-from brats_seg.core.study import MRSequence, RegistrationRecord
+from brats_seg.core.study import MRSequence, RigidMotion
 from brats_seg.imaging.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
@@ -95,82 +96,11 @@ class VisitScan:
         return head_mask(self.volume)
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """How two visits lie to each other.
-
-    Attributes:
-        matrix: 4x4, RAS+ mm of the fixed visit to RAS+ mm of the moving one.
-        mutual_information: nats, inside the brain and outside the tumour.
-        likeness: how much of the fine structure agrees, 0 to 1; NaN where too little is left to compare.
-        likeness_needed: from which it is that of one person.
-        overlap: Dice of the two brains (heads, where they have skulls) where both fields of view reach.
-        translation_mm: length of the shift of the brain's centre.
-        rotation_deg: angle of the rotation.
-        uncertainty_mm: half the mean distance of the answers of two halves of the brain; where the visits show
-            different sequences, of the two directions.
-        by: ``brain`` for skull-stripped scans, else ``head``.
-    """
-
-    matrix: Affine
-    mutual_information: float
-    likeness: float
-    likeness_needed: float
-    overlap: float
-    translation_mm: float
-    rotation_deg: float
-    uncertainty_mm: float
-    by: str
-
-    def halves(self) -> tuple[Affine, Affine]:
-        """Half-way space: its RAS+ mm to those of the fixed visit, and to those of the moving one.
-
-        The two halves are inverse of each other in a frame common to both, so that resampling blurs both visits alike.
-        """
-        half = rigid_power(self.matrix, 0.5)
-        return _inverse(half), half
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; :meth:`from_dict` reads them back without loss."""
-        return {
-            "matrix": np.asarray(self.matrix).tolist(),
-            "mutual_information": self.mutual_information,
-            "likeness": self.likeness,
-            "likeness_needed": self.likeness_needed,
-            "overlap": self.overlap,
-            "translation_mm": self.translation_mm,
-            "rotation_deg": self.rotation_deg,
-            "uncertainty_mm": self.uncertainty_mm,
-            "by": self.by,
-        }
-
-    @property
-    def is_one_person(self) -> bool:
-        """Whether the fine structure of the two visits agrees as that of one brain does; so if it was not compared."""
-        return not self.likeness < self.likeness_needed
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Alignment:
-        """From :meth:`to_dict`."""
-        return cls(
-            matrix=np.array(values["matrix"], dtype=np.float64),
-            by=str(values["by"]),
-            **{
-                name: float(values[name])
-                for name in (
-                    *("mutual_information", "likeness", "likeness_needed", "overlap"),
-                    *("translation_mm", "rotation_deg", "uncertainty_mm"),
-                )
-            },
-        )
-
-    @classmethod
-    def identity(cls) -> Alignment:
-        """Of a visit with itself, or of label maps that are taken to share one space."""
-        return cls(np.eye(4), float("nan"), float("nan"), SAME_PERSON_FROM, 1.0, 0.0, 0.0, 0.0, "nothing")
+NO_MOTION = RigidMotion(np.eye(4), math.nan, 1.0, 0.0, 0.0, 0.0, math.nan, SAME_PERSON_FROM, by="nothing")
+"""Of a visit to itself, or of label maps that are taken to share one space."""
 
 
-def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationConfig | None = None) -> Alignment:
+def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationConfig | None = None) -> RigidMotion:
     """Align two visits of one patient.
 
     Skull-stripped scans are compared inside the brain, outside both tumours; if either scan shows a skull, heads are
@@ -208,7 +138,7 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
                 f"visits {moving.name} and {fixed.name} have too little brain in common to be aligned. Are both scans "
                 "whole?"
             )
-        matrix, uncertainty = refined.matrix, refined.uncertainty_mm
+        matrix, uncertainty = refined
     if uncertainty > MAX_UNCERTAINTY_MM:
         raise InputError(
             f"visit {moving.name} cannot be aligned to {fixed.name}: the alignment is uncertain by "
@@ -217,19 +147,19 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
     centre = points.mean(axis=0)
     information, likeness, overlap = alignment_quality(moving, fixed, matrix, masks)
     shift_mm = float(np.linalg.norm(apply_affine(matrix, centre) - centre))
-    found = RegistrationRecord(matrix, information, overlap, shift_mm, rotation_deg(matrix))
-    _check(found, moving, fixed)
-    return Alignment(
+    found = RigidMotion(
         matrix=matrix,
         mutual_information=information,
-        likeness=likeness,
-        likeness_needed=SAME_PERSON_FROM if same else SAME_PERSON_ACROSS,
         overlap=overlap,
         translation_mm=shift_mm,
-        rotation_deg=found.rotation_deg,
+        rotation_deg=rotation_deg(matrix),
         uncertainty_mm=uncertainty,
+        likeness=likeness,
+        likeness_needed=SAME_PERSON_FROM if same else SAME_PERSON_ACROSS,
         by="brain" if stripped else "head",
     )
+    _check(found, moving, fixed)
+    return found
 
 
 def _check_skull(scan: VisitScan) -> SkullCheck:
@@ -325,7 +255,7 @@ def mean_displacement_mm(one: Affine, other: Affine, points_mm: NDArray[np.float
     return float(np.linalg.norm(apply_affine(one - other, points_mm), axis=1).mean())
 
 
-def _check(record: RegistrationRecord, moving: VisitScan, fixed: VisitScan) -> None:
+def _check(record: RigidMotion, moving: VisitScan, fixed: VisitScan) -> None:
     try:
         check_registration(
             record,
@@ -341,7 +271,7 @@ def _check(record: RegistrationRecord, moving: VisitScan, fixed: VisitScan) -> N
         raise InputError(words.split(" Look at them")[0]) from None
 
 
-def _start(there: RegistrationRecord, back: RegistrationRecord, points: NDArray[np.float64]) -> tuple[Affine, float]:
+def _start(there: RigidMotion, back: RigidMotion, points: NDArray[np.float64]) -> tuple[Affine, float]:
     """Where to refine from, and how far the two directions are apart in mm.
 
     Their mean, or, where they contradict each other, the one that lays more of the heads on each other: a search that

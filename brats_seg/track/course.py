@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
-from brats_seg.core.tables import DAY_ZERO
+from brats_seg.core.tables import DAY_ZERO, Calendar
 from brats_seg.response.assess import assess
-from brats_seg.response.assessment import Disease, ResponseAssessment
 from brats_seg.response.criteria import Compartment, Criteria
 from brats_seg.response.history import (
-    Calendar,
     ClinicalEvent,
     EventKind,
     LesionMeasurement,
     PatientHistory,
     VisitMeasurements,
 )
-from brats_seg.response.reading import Category
+from brats_seg.response.responses import Category, Disease, Responses
 from brats_seg.track.lesions import COMPARTMENTS, RegionCourse
 from brats_seg.track.repeatability import GIVEN, Change, Measured, change_between
 
@@ -166,7 +164,7 @@ def judge(
     criteria: Criteria,
     *,
     disease: Disease | None = None,
-) -> ResponseAssessment:
+) -> Responses:
     """Response of every visit, with what the images themselves leave open added to ``missing``.
 
     Args:
@@ -305,7 +303,7 @@ def _far_from_surgery(surgery: date, before: date, after: date, others: Sequence
     return f"scanned {' and '.join(late)} the surgery, {MOST_DAYS_TO_SURGERY} at most" if late else ""
 
 
-def baseline_index(assessment: ResponseAssessment, history: PatientHistory) -> int:
+def baseline_index(assessment: Responses, history: PatientHistory) -> int:
     """Index of the last baseline; 0 where no visit qualifies."""
     if not assessment.baselines:
         return 0
@@ -313,7 +311,7 @@ def baseline_index(assessment: ResponseAssessment, history: PatientHistory) -> i
     return next(index for index, visit in enumerate(history.visits) if visit.day == day)
 
 
-def baselines_of(assessment: ResponseAssessment, history: PatientHistory) -> list[int | None]:
+def baselines_of(assessment: Responses, history: PatientHistory) -> list[int | None]:
     """Of each visit, the index of the baseline of its own episode; a visit that only begins one has none."""
     days = [visit.day for visit in history.visits]
     starts = [days.index(day) for day, _ in assessment.baselines]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.study import patient_of
+from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.likeness import same_head
 from brats_seg.train.augment import Chance, draw_sample
 from brats_seg.train.config import TrainConfig, check_wanted

@@ -14,8 +14,8 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.regions import DEFAULT_SCHEMA, Region
-from brats_seg.core.study import patient_of
 from brats_seg.files.output import write_text
+from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.likeness import SAME_HEAD_FROM, likeness
 from brats_seg.train.data import PackedStudy
 

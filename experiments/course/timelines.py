@@ -41,7 +41,7 @@ from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import RANO2, Compartment
 from brats_seg.response.history import ClinicalEvent, LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.response.reading import Category, Measure
+from brats_seg.response.responses import Category, Measure
 from brats_seg.track.course import FOLLOWED, VisitVolumes, history_of, judge
 from brats_seg.track.lesions import JOIN_MM, RegionVisit, follow_region
 from brats_seg.volumetrics.measure import joined_measure, measure_segmentation

@@ -14,8 +14,6 @@ from typing import Any
 
 from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.assess import assess
-from brats_seg.response.assessment import OVERALL, ResponseAssessment, ResponseRow
-from brats_seg.response.confirm import Status
 from brats_seg.response.criteria import RANO2, Compartment, Criteria
 from brats_seg.response.history import (
     ClinicalEvent,
@@ -24,7 +22,7 @@ from brats_seg.response.history import (
     PatientHistory,
     VisitMeasurements,
 )
-from brats_seg.response.reading import Category, Measure
+from brats_seg.response.responses import OVERALL, Category, Measure, Response, Responses, Status
 
 FAR_POINTS = 10.0
 """A visit counts as far from a threshold where the true change is more than so many percentage points from each."""
@@ -156,7 +154,7 @@ def compare(truth: PatientHistory, found: Mapping[tuple[str, str], tuple[str, st
     return rows
 
 
-def _settled_at(answers: Sequence[ResponseRow], index: int) -> int:
+def _settled_at(answers: Sequence[Response], index: int) -> int:
     """The visit whose numbers decide: of a progression that stands, the visit that began it."""
     if answers[index].category is not Category.PD:
         return index
@@ -166,7 +164,7 @@ def _settled_at(answers: Sequence[ResponseRow], index: int) -> int:
     return first
 
 
-def _points(truth: PatientHistory, judged: ResponseAssessment, index: int, measure: Measure) -> float:
+def _points(truth: PatientHistory, judged: Responses, index: int, measure: Measure) -> float:
     """Percentage points between the true change of a visit and the nearest threshold."""
     compartments = [c.value for c in judged.disease.compartments]
     label = truth.visits[index].visit
@@ -177,7 +175,7 @@ def _points(truth: PatientHistory, judged: ResponseAssessment, index: int, measu
     return min(distances)
 
 
-def _distances(row: ResponseRow, criteria: Criteria, measure: Measure) -> list[float]:
+def _distances(row: Response, criteria: Criteria, measure: Measure) -> list[float]:
     """Of the true percentages from every threshold of the criteria."""
     planar = measure is Measure.PLANAR
     partial = (criteria.partial_2d_percent if planar else criteria.partial_volume_percent).value
@@ -196,7 +194,7 @@ def _distances(row: ResponseRow, criteria: Criteria, measure: Measure) -> list[f
     return found or [float("inf")]
 
 
-def _near_measurable(truth: PatientHistory, judged: ResponseAssessment, index: int) -> float:
+def _near_measurable(truth: PatientHistory, judged: Responses, index: int) -> float:
     """Distance of lesions from being measurable, in percent of the limit, where it decides; else infinity.
 
     It decides about lesions of the baseline, which may be targets, and at the visit about all others.
@@ -219,7 +217,7 @@ def _near_measurable(truth: PatientHistory, judged: ResponseAssessment, index: i
     return min(distances)
 
 
-def answers_of(assessment: ResponseAssessment) -> dict[tuple[str, str], tuple[str, str]]:
+def answers_of(assessment: Responses) -> dict[tuple[str, str], tuple[str, str]]:
     """Category and status by visit and measure, for :func:`compare`."""
     return {
         (row.visit, row.measure.value): (row.category.value, row.status.value)

@@ -18,8 +18,8 @@ from scipy import ndimage
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visits import find_patients
 from brats_seg.run import SegmentOptions
-from brats_seg.run.cohort import CohortRun, PatientJob, patient_task
-from brats_seg.run.track import FollowOptions
+from brats_seg.run.cohort import patient_task
+from brats_seg.run.track import FollowOptions, TrackRun
 
 SEQUENCES = (MRSequence.T1CE, MRSequence.FLAIR)
 SPACING_MM = (3.0, 3.0, 3.0)
@@ -200,11 +200,11 @@ def test_a_patient_started_twice_in_one_run_is_done_once(
 ) -> None:
     (found,) = find_patients(patient, segmentations=patient)
     options = FollowOptions(SegmentOptions(model=str(model), engine="torch", report=False), "brats2023", report=False)
-    run = CohortRun(out, options)
-    first, again = (patient_task(PatientJob(found), run) for _ in range(2))
+    run = TrackRun(out, options)
+    first, again = (patient_task((found, ()), run) for _ in range(2))
     assert (first.error, again.error, again.kept) == ("", "", False)
     assert again.summary == json.loads((out / "sub-1" / "course.json").read_text())
-    assert "already holds" in patient_task(PatientJob(found), CohortRun(out, options)).error  # another run
+    assert "already holds" in patient_task((found, ()), TrackRun(out, options)).error  # another run
 
 
 def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(

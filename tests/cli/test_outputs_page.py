@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import nibabel as nib
 import numpy as np
 import pytest
 from cli_studies import change, label_array, write_nifti
+from json_schema import schema_of
 from test_cli_track import GROWTH, write_dates, write_visit
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "outputs.md"
+from brats_seg.files.visit_folder import VisitFile
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "outputs.md"
 BY_KEY = frozenset({"alignments.json", "paired.json"})
 """Files that hold one entry for each checksum."""
 
@@ -112,3 +117,21 @@ def test_every_column_is_explained_with_its_meaning_and_when_it_is_empty(written
         assert extra == set(), f"{name}: on the page and not written"
         assert all(page[name].values()), f"{name}: a cell is empty"
     assert {name for name in page if name not in found and page[name]} == set(), "on the page and not written"
+
+
+def schema(name: str) -> dict[str, Any]:
+    return json.loads((DOCS / f"{name}.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["visit", "course"])
+def test_values_follow_their_schema(written: Path, name: str) -> None:
+    found = sorted(written.rglob(f"{name}.json"))
+    assert found
+    for path in found:
+        jsonschema.validate(json.loads(path.read_text()), schema(name), jsonschema.Draft202012Validator)
+
+
+def test_the_schema_of_a_visit_is_that_of_its_types() -> None:
+    written = schema("visit")
+    head = {key: written[key] for key in ("$schema", "title")}
+    assert written == {**head, **schema_of(VisitFile)}

@@ -17,7 +17,7 @@ from brats_seg.core.study import (
     MRSequence,
     PreparationRecord,
     PreparedStudy,
-    RegistrationRecord,
+    RigidMotion,
     Study,
 )
 from brats_seg.core.visit import Measurements, RegionMaps, RegionVolume, Segmentation
@@ -67,11 +67,11 @@ def test_a_prepared_study_fits_its_record() -> None:
 
 
 def test_a_preparation_record_becomes_plain_json() -> None:
-    found = RegistrationRecord(np.eye(4), 0.5, 0.9, 1.234, 0.5)
+    found = RigidMotion(np.eye(4), 0.5, 0.9, 1.234, 0.5)
     record = PreparationRecord(GRID, GRID, {MRSequence.T2: found}, (MRSequence.T2,), {MRSequence.T2: {"mean": 1.0}})
     plain = json.loads(json.dumps(record.to_dict()))
     assert plain["native"]["orientation"] == "RAS"
-    assert plain["registrations"]["t2"]["translation_mm"] == 1.23
+    assert plain["registrations"]["t2"]["translation_mm"] == 1.234
     assert plain["resampled"] == ["t2"]
 
 

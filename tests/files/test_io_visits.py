@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import MRSequence
-from brats_seg.files.visit_table import When, parse_when, read_sessions, read_visit_table
-from brats_seg.files.visits import DAY_ZERO, Dating, Patient, find_patients
+from brats_seg.core.study import MRSequence, Patient
+from brats_seg.core.tables import DAY_ZERO, Calendar
+from brats_seg.files.visit_table import parse_when, read_sessions, read_visit_table
+from brats_seg.files.visits import find_patients
 
 SEQUENCES = ("t1", "t1ce", "t2", "flair")
 
@@ -52,7 +53,7 @@ def test_bids_sessions_with_dates(tmp_path: Path) -> None:
     )
     for place in (root, root / "sub-01"):
         patient = one(place)
-        assert (patient.id, patient.dating, labels(patient)) == ("sub-01", Dating.DATES, ["ses-b", "ses-a"])
+        assert (patient.id, patient.dating, labels(patient)) == ("sub-01", Calendar.DATES, ["ses-b", "ses-a"])
         assert [visit.day for visit in patient.visits] == [date(2023, 1, 5), date(2023, 4, 1)]
         assert patient.visits[0].id == "sub-01_ses-b"
         assert set(patient.visits[0].files) == set(MRSequence)
@@ -63,7 +64,7 @@ def test_session_days_are_offsets(tmp_path: Path) -> None:
     root = make(tmp_path / "data", bids("sub-01", "ses-1", "ses-2"))
     (root / "sub-01" / "sessions.tsv").write_text("session_id\tacq_time\tdays\nses-1\tn/a\t0\nses-2\tn/a\t61\n")
     patient = one(root)
-    assert patient.dating is Dating.DAYS
+    assert patient.dating is Calendar.DAYS
     assert [(visit.day - DAY_ZERO).days for visit in patient.visits] == [0, 61]
 
 
@@ -74,7 +75,7 @@ def test_brats_names(tmp_path: Path, nested: bool) -> None:
         case = f"BraTS-GLI-00007-{visit}"
         names += [f"{case if nested else 'all'}/{case}-{word}.nii.gz" for word in ("t1n", "t1c", "t2w", "t2f")]
     patient = one(make(tmp_path / "data", names))
-    assert (patient.id, labels(patient), patient.dating) == ("BraTS-GLI-00007", ["000", "001", "002"], Dating.NONE)
+    assert (patient.id, labels(patient), patient.dating) == ("BraTS-GLI-00007", ["000", "001", "002"], Calendar.ORDER)
     assert "no dates are known" in patient.notes[-1]
 
 
@@ -118,7 +119,7 @@ def test_a_table_names_files_and_days(tmp_path: Path) -> None:
     root = make(tmp_path / "any", ["a.nii.gz", "b.nii.gz", "c.nii.gz"])
     (root / "visits.csv").write_text("visit,date,t1ce,segmentation\npre,0,a.nii.gz,\npost,35,b.nii.gz,c.nii.gz\n")
     patient = one(root)
-    assert (patient.id, patient.dating, labels(patient)) == ("any", Dating.DAYS, ["pre", "post"])
+    assert (patient.id, patient.dating, labels(patient)) == ("any", Calendar.DAYS, ["pre", "post"])
     assert [visit.mask for visit in patient.visits] == [None, root / "c.nii.gz"]
 
 
@@ -134,13 +135,13 @@ def test_days_of_any_size_and_shifted_dates_are_read_and_unread_columns_named(tm
     table = tmp_path / "visits.csv"
     table.write_text("Visit,Days,T1,scanner\nv1,2024,a.nii.gz,x\nv2,2025,a.nii.gz,x\n")
     rows = read_visit_table(table)
-    assert [row.when for row in rows] == [When(None, 2024), When(None, 2025)]
+    assert [row.when for row in rows] == [2024, 2025]
     assert rows[0].unused == ("scanner",)
     assert one(tmp_path).notes[0] == "visits.csv: not used: scanner"
     table.write_text("visit,date,t1\nv1,1877-01-01,a.nii.gz\nv2,1877-02-01 08:00:00,a.nii.gz\n")
-    assert [row.when.day for row in read_visit_table(table)] == [date(1877, 1, 1), date(1877, 2, 1)]
+    assert [row.when for row in read_visit_table(table)] == [date(1877, 1, 1), date(1877, 2, 1)]
     table.write_text("visit,date,t1\nv1,2024-01-01T23:30-05:00,a.nii.gz\nv2,2024-01-02T01:00+02:00,a.nii.gz\n")
-    assert [row.when.day for row in read_visit_table(table)] == [date(2024, 1, 2), date(2024, 1, 1)]
+    assert [row.when for row in read_visit_table(table)] == [date(2024, 1, 2), date(2024, 1, 1)]
     table.write_bytes("visit;date;t1\nv1;2024-01-01;a.nii.gz\n".encode("utf-16"))
     assert read_visit_table(table)[0].visit == "v1"
 
@@ -148,7 +149,7 @@ def test_days_of_any_size_and_shifted_dates_are_read_and_unread_columns_named(tm
 def test_a_table_of_dates_alone_belongs_to_folders(tmp_path: Path) -> None:
     root = make(tmp_path / "P07", scans("visit1", "x") + scans("visit2", "x"))
     (root / "visits.csv").write_text("visit,date\nvisit1,2024-01-01\nvisit2,2024-02-01\n")
-    assert one(root).dating is Dating.DATES
+    assert one(root).dating is Calendar.DATES
     (root / "visits.csv").write_text("visit,date\nvisit1,2024-01-01\nvisit3,2024-02-01\n")
     with pytest.raises(InputError, match=r"names visit 'visit3'.*no scans of it"):
         one(root)
@@ -239,14 +240,14 @@ def test_mixed_label_maps_and_scans_cannot_be_aligned(tmp_path: Path) -> None:
 
 
 def test_reading_dates_from_names() -> None:
-    assert parse_when("ses-20240131") == parse_when("2024_01_31") == When(date(2024, 1, 31), None)
+    assert parse_when("ses-20240131") == parse_when("2024_01_31") == date(2024, 1, 31)
     assert parse_when("20241331") is None and parse_when("visit1") is None
 
 
 def test_sessions_without_dates_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "sessions.tsv"
     path.write_text("session_id\tacq_time\nses-1\tn/a\nses-2\t2024-01-01\n")
-    assert read_sessions(path) == {"ses-2": When(date(2024, 1, 1), None)}
+    assert read_sessions(path) == {"ses-2": date(2024, 1, 1)}
 
 
 # Whose visits they are, and in which order
@@ -271,7 +272,7 @@ def many(root: Path, *folders: str) -> Path:
 )
 def test_orders_that_names_tell(tmp_path: Path, folders: tuple[str, ...], expected: list[str]) -> None:
     patient = one(many(tmp_path / "P01", *folders))
-    assert (patient.id, labels(patient), patient.dating) == ("P01", expected, Dating.NONE)
+    assert (patient.id, labels(patient), patient.dating) == ("P01", expected, Calendar.ORDER)
 
 
 @pytest.mark.parametrize(

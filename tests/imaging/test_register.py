@@ -17,7 +17,7 @@ from strategies import ORIENTATIONS, affine_of, grids
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, RegistrationRecord
+from brats_seg.core.study import SEQUENCES, RigidMotion
 from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.itk import from_itk, to_itk
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
@@ -253,7 +253,7 @@ def test_a_constant_image_is_refused() -> None:
 
 def test_the_refusal_names_the_overlap() -> None:
     grids_ = Grid((512, 512, 24), np.eye(4)), Grid((240, 240, 155), np.eye(4))
-    record = RegistrationRecord(np.eye(4), 0.5, 0.12, 90.0, 3.0)
+    record = RigidMotion(np.eye(4), 0.5, 0.12, 90.0, 3.0)
     with pytest.raises(
         InputError, match=r"visit 2 and visit 1 overlap only 12% .*512x512x24 and 240x240x155"
     ) as caught:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, Visit
 
 CARD = {
@@ -59,6 +59,7 @@ def make_result(
     labels = base.with_data(schema.compose(masks))
     segmentation = Segmentation(study_id, labels, schema, missing=tuple(missing))
     return Visit(
+        Timepoint(study_id, {}),
         segmentation,
         plain_measurements(segmentation, touches_border=touches_border),
         record or plain_record(study_id, missing),

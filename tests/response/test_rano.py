@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from brats_seg.core.errors import UsageError
 from brats_seg.response.assess import assess, combine
-from brats_seg.response.assessment import Disease, ResponseRow
-from brats_seg.response.confirm import Answer, Status
 from brats_seg.response.criteria import (
     CRITERIA,
     MRANO,
@@ -30,7 +28,8 @@ from brats_seg.response.criteria import (
     criteria_named,
 )
 from brats_seg.response.history import LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.response.reading import Category, Measure, size_of
+from brats_seg.response.lesion_sums import size_of
+from brats_seg.response.responses import Category, Disease, Measure, Response, Status
 
 V20 = {"E1": (20, 20)}
 N20 = {"N1": (20, 20)}
@@ -42,7 +41,7 @@ def answers(case: PatientHistory, criteria: Any = RANO2, measure: str = "2d", **
     return [f"{row.category} {row.status}".strip() for row in rows]
 
 
-def pick(rows: tuple[ResponseRow, ...], visit: str, compartment: str, measure: str = "2d") -> ResponseRow:
+def pick(rows: tuple[Response, ...], visit: str, compartment: str, measure: str = "2d") -> Response:
     (row,) = [r for r in rows if (r.visit, r.compartment, r.measure.value) == (visit, compartment, measure)]
     return row
 
@@ -321,14 +320,14 @@ COMBINED = [
 def test_mixed_table(one: str, other: str, expected: str) -> None:
     """Wen 2023, mixed tumours; PR with MR is open there and PR here."""
     for first, second in ((one, other), (other, one)):
-        both = {Compartment.ENHANCING: Answer(Category(first)), Compartment.NON_ENHANCING: Answer(Category(second))}
+        both = {Compartment.ENHANCING: Response(Category(first)), Compartment.NON_ENHANCING: Response(Category(second))}
         assert combine(both).category is Category(expected)
 
 
 def test_overall_status_takes_the_surest_progression_and_the_least_sure_response() -> None:
     def status(category: str, *statuses: Status) -> Status:
         pairs = zip(Compartment, statuses, strict=True)
-        return combine({name: Answer(Category(category), status) for name, status in pairs}).status
+        return combine({name: Response(Category(category), status) for name, status in pairs}).status
 
     assert status("PD", Status.PRELIMINARY, Status.CONFIRMED) is Status.CONFIRMED
     assert status("PD", Status.PRELIMINARY, Status.REFUTED) is Status.PRELIMINARY

@@ -12,9 +12,8 @@ import pytest
 from courses import history
 
 from brats_seg.response.assess import assess
-from brats_seg.response.assessment import Disease
 from brats_seg.response.criteria import BENT_2011, CRITERIA, ELLINGSON_2017, WEN_2010, WEN_2023
-from brats_seg.response.reading import Measure
+from brats_seg.response.responses import Disease, Measure
 
 B = "baseline"
 PD, PD_P, PD_C, PD_R = "PD", "PD preliminary", "PD confirmed", "PD refuted"

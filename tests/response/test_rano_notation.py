@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 
 from brats_seg.core.errors import UsageError
 from brats_seg.response.assess import assess
-from brats_seg.response.assessment import Disease, ResponseAssessment, ResponseRow
 from brats_seg.response.criteria import CRITERIA, RANO2, Compartment, Criteria, Mark
 from brats_seg.response.history import LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.response.reading import Category, Measure
+from brats_seg.response.responses import Category, Disease, Measure, Response, Responses
 
 SIDES = {"E": Compartment.ENHANCING, "N": Compartment.NON_ENHANCING}
 STATUS = {"": "", "?": "preliminary", "!": "confirmed", "~": "refuted"}
@@ -73,15 +72,15 @@ def course_of(visits: str, events: str = "") -> PatientHistory:
 
 def rows_of(
     visits: str, events: str = "", *, criteria: Criteria = RANO2, measure: str = "2d", disease: str = ""
-) -> tuple[ResponseRow, ...]:
+) -> tuple[Response, ...]:
     return judged(visits, events, criteria=criteria, disease=disease).overall(Measure(measure))
 
 
-def judged(visits: str, events: str = "", *, criteria: Criteria = RANO2, disease: str = "") -> ResponseAssessment:
+def judged(visits: str, events: str = "", *, criteria: Criteria = RANO2, disease: str = "") -> Responses:
     return assess(course_of(visits, events), criteria, disease=Disease(disease) if disease else None)
 
 
-def short(row: ResponseRow) -> str:
+def short(row: Response) -> str:
     marks = {status: mark for mark, status in STATUS.items()}
     return "B" if row.category is Category.BASELINE else f"{row.category}{marks[row.status.value]}"
 

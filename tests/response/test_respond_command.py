@@ -13,8 +13,8 @@ import pytest
 
 from brats_seg.cli import options, respond
 from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.response.assessment import Disease
 from brats_seg.response.criteria import CRITERIA
+from brats_seg.response.responses import Disease
 
 MEASUREMENTS = """patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml
 P1,v1,2024-01-29,L1,enhancing,20,20,4

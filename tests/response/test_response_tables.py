@@ -14,13 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.tables import DAY_ZERO, read_table, rows_of
+from brats_seg.core.tables import DAY_ZERO, Calendar
+from brats_seg.files.text_table import read_table
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import CRITERIA, RANO2, Compartment
-from brats_seg.response.history import Calendar, LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.response.reading import Measure
-from brats_seg.response.response_tables import RESPONSE_COLUMNS, responses_csv, responses_json, signed_percent
-from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories, measurement_records
+from brats_seg.response.history import LesionMeasurement, PatientHistory, VisitMeasurements
+from brats_seg.response.responses import Measure
+from brats_seg.response.tables import (
+    CLINICAL_TABLE,
+    MEASUREMENT_TABLE,
+    RESPONSE_COLUMNS,
+    doubts,
+    histories,
+    measurement_records,
+    responses_csv,
+    responses_json,
+    signed_percent,
+)
 
 HEADER = MEASUREMENT_TABLE.expected
 CLINICAL_HEADER = CLINICAL_TABLE.expected
@@ -69,9 +79,9 @@ def test_a_byte_order_mark_spaces_blank_lines_and_further_columns_do_no_harm() -
     assert [h.patient for h in parse(text)] == ["A", "B"]
 
 
-def test_records_of_a_data_frame() -> None:
+def test_a_data_frame_written_as_text() -> None:
     frame = pytest.importorskip("pandas").read_csv(io.StringIO(GOOD))
-    again = histories(rows_of(frame.to_dict("records"), MEASUREMENT_TABLE, name="frame").rows)
+    again = histories(read_table(frame.to_csv(index=False), MEASUREMENT_TABLE, name="frame").rows)
     assert again == parse(GOOD)
 
 

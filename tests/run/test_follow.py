@@ -9,21 +9,19 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import MRSequence, Timepoint
-from brats_seg.core.tables import TableRow
-from brats_seg.files.visits import Dating, Patient
+from brats_seg.core.study import MRSequence, Patient, Timepoint
+from brats_seg.core.tables import Calendar, TableRow
 from brats_seg.models.card import find_model
-from brats_seg.run.cohort import split_rows
-from brats_seg.run.track import FollowOptions
+from brats_seg.response.clinical_table import split_rows
+from brats_seg.run.track import TrackRun, track_patient
 from brats_seg.run.visits import SEGMENTATIONS, Model, refuse_repeats
-from brats_seg.run.write import follow_patient
 
 
 def test_no_patient_takes_the_place_of_the_segmentations(tmp_path: Path) -> None:
-    patient = Patient(SEGMENTATIONS, (), Dating.NONE)
+    patient = Patient(SEGMENTATIONS, (), Calendar.ORDER)
     model = Model(find_model("glioma"), lambda: pytest.fail("nothing is to be opened"))
     with pytest.raises(InputError, match="Rename it"):
-        follow_patient(patient, tmp_path, options=FollowOptions(), model=model)
+        track_patient(patient, TrackRun(tmp_path), model=model)
     assert not list(tmp_path.iterdir())
 
 

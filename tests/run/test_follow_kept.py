@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brats_seg.run.resume import PAIRED, change_from_dict, change_key, change_to_dict, known_changes
+from brats_seg.core.plain import from_plain, plain
+from brats_seg.run.resume import PAIRED, known_of
 from brats_seg.track.boundary_shift.change import Interval, LesionChange
+from brats_seg.track.paired import change_key
 
 MEASURED = LesionChange(Interval(0.1 + 0.2, -0.1, 0.7), Interval(1.0, 0.5, 1.5), 3.0, 3.3, 0.4, 1.2, 500.0, 4.0, 0.2)
 REFUSED = LesionChange(None, None, None, None, 0.4, 1.2, reasons=("too little border", "and too dark"))
@@ -17,18 +19,18 @@ REFUSED = LesionChange(None, None, None, None, 0.4, 1.2, reasons=("too little bo
 
 @pytest.mark.parametrize("change", [MEASURED, REFUSED])
 def test_a_change_survives_its_file(change: LesionChange) -> None:
-    assert change_from_dict(json.loads(json.dumps(change_to_dict(change)))) == change
+    assert from_plain(LesionChange, json.loads(json.dumps(plain(change)))) == change
 
 
 def test_only_results_that_are_whole_are_read(tmp_path: Path) -> None:
-    (tmp_path / PAIRED).write_text(json.dumps({"k": change_to_dict(MEASURED)}))
-    assert known_changes(tmp_path) == {}  # no record of a run
+    (tmp_path / PAIRED).write_text(json.dumps({"k": plain(MEASURED)}))
+    assert known_of(tmp_path).changes == {}  # no record of a run
     (tmp_path / "run.json").write_text("{}")
-    assert known_changes(tmp_path) == {"k": MEASURED}
-    older = change_to_dict(MEASURED)
-    del older["area_mm2"]
+    assert known_of(tmp_path).changes == {"k": MEASURED}
+    older = plain(MEASURED)
+    del older["masks_ml"]
     (tmp_path / PAIRED).write_text(json.dumps({"k": older}))
-    assert known_changes(tmp_path) == {}
+    assert known_of(tmp_path).changes == {}
 
 
 def test_a_key_changes_with_everything_it_names() -> None:

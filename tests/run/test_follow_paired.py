@@ -10,25 +10,23 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, Region
-from brats_seg.core.study import MRSequence, Timepoint
-from brats_seg.core.visit import Segmentation
+from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
+from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
-from brats_seg.run.paired import PAIRED_REGION, paired_changes
-from brats_seg.run.visits import VisitData
-from brats_seg.track.align import Alignment
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.course import ChangeRow
 from brats_seg.track.lesions import JOIN_MM, RegionCourse, RegionVisit, follow_region
+from brats_seg.track.paired import PAIRED_REGION, paired_changes
 from brats_seg.track.repeatability import Change
 from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
 
 GRID = Grid((56, 52, 52), np.array([[1, 0, 0, -27.5], [0, 1, 0, -25.5], [0, 0, 1, -25.5], [0, 0, 0, 1.0]]))
-STILL = Alignment(np.eye(4), 1.0, 1.0, 0.3, 1.0, 0.0, 0.0, 0.0, "brain")
+STILL = RigidMotion(np.eye(4), 1.0, 1.0, 0.0, 0.0, 0.0, by="brain")
 INNER_MM = 12.0
 
 
-def visit(name: str, outer_mm: float, seed: int) -> VisitData:
+def visit(name: str, outer_mm: float, seed: int) -> Visit:
     """A rim of enhancement around necrosis, in edema, with a small enhancing lesion beside it."""
     parts = [sphere((-4.2, 0.3, -0.4), size).sample_fractions(GRID) for size in (INNER_MM, outer_mm, outer_mm + 14)]
     necrosis, rim, edema = parts[0], parts[1] - parts[0], parts[2] - parts[1]
@@ -40,18 +38,17 @@ def visit(name: str, outer_mm: float, seed: int) -> VisitData:
     masks = {3: rim + small >= 0.5, 1: necrosis >= 0.5, 2: edema >= 0.5}
     labels = np.select(list(masks.values()), list(masks), 0).astype(np.uint8)
     segmentation = Segmentation(name, Volume(labels, GRID), DEFAULT_SCHEMA)
-    return VisitData(
-        files=Timepoint(name, {MRSequence.T1CE: Path(f"{name}.nii.gz")}, label=name),
+    return Visit(
+        timepoint=Timepoint(name, {MRSequence.T1CE: Path(f"{name}.nii.gz")}, label=name),
         segmentation=segmentation,
         measurements=measure_segmentation(segmentation),
-        by_model=False,
-        key=name,
-        _images={MRSequence.T1CE: Volume(image.astype(np.float32), GRID)},
+        record=RunRecord(name, {}),
+        images={MRSequence.T1CE: Volume(image.astype(np.float32), GRID)},
     )
 
 
 @pytest.fixture(scope="module")
-def course() -> tuple[list[VisitData], RegionCourse]:
+def course() -> tuple[list[Visit], RegionCourse]:
     visits = [visit("1", 22.0, 1), visit("2", 23.0, 2)]
     regions = [
         RegionVisit(
@@ -66,7 +63,7 @@ def course() -> tuple[list[VisitData], RegionCourse]:
     return visits, follow_region(PAIRED_REGION, regions, GRID)
 
 
-def measured(course: tuple[list[VisitData], RegionCourse], **known: dict[str, LesionChange]):
+def measured(course: tuple[list[Visit], RegionCourse], **known: dict[str, LesionChange]):
     visits, region = course
     largest = max(region.at(1), key=lambda row: row.volume_ml)
     row = ChangeRow(1, PAIRED_REGION, largest.lesion, "last", 0, Change(0, 0, 0, 0, False))

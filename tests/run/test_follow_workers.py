@@ -13,10 +13,10 @@ from typing import Any, cast
 import pytest
 
 from brats_seg.core.errors import DeviceError, ModelError
-from brats_seg.core.study import Timepoint
-from brats_seg.files.visits import Dating, Patient
+from brats_seg.core.study import Patient, Timepoint
+from brats_seg.core.tables import Calendar
 from brats_seg.run import cohort as follow_cohort
-from brats_seg.run.track import FollowOptions
+from brats_seg.run.track import TrackRun
 from brats_seg.run.workers import Done, Processes, Task, run_tasks
 
 
@@ -150,12 +150,12 @@ def test_whatever_breaks_in_one_patient_is_its_outcome(
     def breaks(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(follow_cohort, "follow_patient", breaks)
+    monkeypatch.setattr(follow_cohort, "track_patient", breaks)
     monkeypatch.setattr(follow_cohort, "load_visit", breaks)
     monkeypatch.setattr(follow_cohort, "_shared_model", lambda _: None)
-    files = Patient("P1", (), Dating.NONE)
-    run = follow_cohort.CohortRun(tmp_path, FollowOptions())
-    outcome = follow_cohort.patient_task(follow_cohort.PatientJob(files), run)
+    files = Patient("P1", (), Calendar.ORDER)
+    run = TrackRun(tmp_path)
+    outcome = follow_cohort.patient_task((files, ()), run)
     assert (outcome.patient, outcome.exit_code) == ("P1", code)
     assert words in outcome.error and "\n" not in outcome.error
     assert words in follow_cohort.visit_task(cast(Timepoint, None), run)

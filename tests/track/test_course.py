@@ -7,10 +7,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from brats_seg.response.assessment import UNDATED, Disease
 from brats_seg.response.criteria import RANO2, Compartment
 from brats_seg.response.history import ClinicalEvent, EventKind
-from brats_seg.response.reading import Category, Measure
+from brats_seg.response.responses import UNDATED, Category, Disease, Measure
 from brats_seg.track.course import (
     NOT_VALIDATED,
     VisitVolumes,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brats_seg.core.grid import Affine
 from brats_seg.core.regions import Region
-from brats_seg.core.study import MRSequence
-from brats_seg.run.resume import change_key
-from brats_seg.run.visits import VisitData
-from brats_seg.track.align import Alignment
+from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.core.visit import Visit
 from brats_seg.track.boundary_shift.change import LesionChange, measure_change
 from brats_seg.track.boundary_shift.frame import VisitScan
 from brats_seg.track.course import ChangeRow
@@ -30,12 +31,16 @@ MOST_LESIONS = 5
 """The largest so many of a visit are compared, as many as any criteria follow."""
 
 
+METHOD = 2
+"""How a change is measured in two images; raised whenever the same images would give another answer."""
+
+
 @dataclass(frozen=True)
 class PairedChange:
     """A change, and the name of everything it comes from.
 
     Attributes:
-        key: see :func:`~brats_seg.run.resume.change_key`.
+        key: see :func:`change_key`.
         change: as measured.
     """
 
@@ -44,8 +49,8 @@ class PairedChange:
 
 
 def paired_changes(
-    visits: Sequence[VisitData],
-    alignments: Sequence[Alignment],
+    visits: Sequence[Visit],
+    motions: Sequence[RigidMotion],
     course: RegionCourse,
     changes: Sequence[ChangeRow],
     *,
@@ -55,7 +60,7 @@ def paired_changes(
 
     Args:
         visits: in order of time.
-        alignments: of each visit to the first.
+        motions: of each visit to the first.
         course: enhancing lesions.
         changes: what was compared; gives lesion, reference and visit.
         known: measured before, by key.
@@ -75,7 +80,7 @@ def paired_changes(
         if not all(_large(row, course) for _, row in pair) or not all(_usable(visits[index]) for index, _ in pair):
             continue
         matrix = np.asarray(
-            alignments[change.visit].matrix @ np.linalg.inv(alignments[change.reference].matrix), dtype=np.float64
+            motions[change.visit].matrix @ np.linalg.inv(motions[change.reference].matrix), dtype=np.float64
         )
         name = change_key([visits[index].key for index, _ in pair], [row.components for _, row in pair], matrix)
         if known is not None and name in known:
@@ -91,7 +96,7 @@ def paired_changes(
     return found
 
 
-def _lesion_scan(visit: VisitData, own: NDArray[np.bool_]) -> VisitScan:
+def _lesion_scan(visit: Visit, own: NDArray[np.bool_]) -> VisitScan:
     """One enhancing lesion in its scan.
 
     Only what enhances could be taken for it. Edema is darker, a surround like any other; so are necrosis,
@@ -99,7 +104,7 @@ def _lesion_scan(visit: VisitData, own: NDArray[np.bool_]) -> VisitScan:
     """
     enhancing, core, whole = (visit.segmentation.region_mask(region) for region in (Region.ET, Region.TC, Region.WT))
     dark = visit.tumour & ~enhancing & ~(whole & ~core)
-    return VisitScan(visit.image(SEQUENCE), own, others=enhancing & ~own, core=dark)
+    return VisitScan(visit.images[SEQUENCE], own, others=enhancing & ~own, core=dark)
 
 
 def _large(row: LesionRow, course: RegionCourse) -> bool:
@@ -108,5 +113,17 @@ def _large(row: LesionRow, course: RegionCourse) -> bool:
     return row.volume_ml >= SMALLEST_ML and len(larger) < MOST_LESIONS
 
 
-def _usable(visit: VisitData) -> bool:
+def _usable(visit: Visit) -> bool:
     return SEQUENCE in visit.sequences and visit.on_grid(SEQUENCE)
+
+
+def change_key(visits: Sequence[str], components: Sequence[Sequence[int]], matrix: Affine) -> str:
+    """Name of a change that was measured in two images.
+
+    Args:
+        visits: keys of the reference visit and of the visit.
+        components: numbers of the lesion's components at each.
+        matrix: from one to the other.
+    """
+    content = json.dumps([METHOD, list(visits), [list(numbers) for numbers in components], matrix.tolist()])
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from brats_seg.response.assessment import ResponseRow
+from brats_seg.core.plain import plain
+from brats_seg.core.tables import dated, say
 from brats_seg.response.history import ClinicalEvent
-from brats_seg.response.reading import Measure
-from brats_seg.response.response_tables import episode_record, response_record
-from brats_seg.response.tables import dated
-from brats_seg.run.paired import PAIRED_REGION
-from brats_seg.run.track import Course, when_words
+from brats_seg.response.responses import Measure, Response
+from brats_seg.response.tables import episode_record, response_record
 from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow
+from brats_seg.track.follow import Course
 from brats_seg.track.lesions import COMPARTMENTS, LesionRow
+from brats_seg.track.paired import PAIRED_REGION
 from brats_seg.track.repeatability import error_words
 
+COURSE_SCHEMA_VERSION = 1
+"""Of ``course.json``; raised whenever a key is renamed, goes, or means something else."""
 VOLUME_COLUMNS = (
     *("patient", "visit", "date", "days", "region", "volume_ml", "low_ml", "high_ml", "level"),
     *("error_low_ml", "error_high_ml", "touches_border", "note"),
@@ -111,7 +110,7 @@ def _paired(course: Course, entry: ChangeRow) -> dict[str, Any]:
 
 
 def course_summary(course: Course) -> dict[str, Any]:
-    """The whole course as plain values."""
+    """The whole course as plain values: the content of ``course.json``, of which the pages are made."""
     assessment = course.assessment
     dating = course.patient.dating
     visits = []
@@ -119,16 +118,17 @@ def course_summary(course: Course) -> dict[str, Any]:
         visits.append(
             {
                 "visit": visit.label,
-                "when": when_words(dating, visit.files.day) or None,
+                "when": say(visit.timepoint.day, dating) or None,
                 "days_since_first": _days(course, index),
                 "label_map": visit.how,
-                "alignment_to_first": course.alignments[index].to_dict() if index else None,
+                "alignment_to_first": plain(course.motions[index]) if index else None,
                 "spacing_mm": list(visit.measurements.spacing_mm),
                 "notes": list(visit.measurements.notes),
-                "warnings": list(visit.warnings),
+                "warnings": list(visit.record.warnings),
             }
         )
     return {
+        "schema_version": COURSE_SCHEMA_VERSION,
         "patient": course.patient.id,
         "dating": dating.value,
         "criteria": assessment.criteria.label,
@@ -141,7 +141,7 @@ def course_summary(course: Course) -> dict[str, Any]:
         "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
         "response_notes": list(assessment.notes),
         "visits": visits,
-        "stopped": [{"visit": entry.visit, "reason": entry.reason} for entry in course.stopped],
+        "stopped": [{"visit": entry.visit, "reason": entry.reason} for entry in course.excluded],
         "volumes": volume_rows(course),
         "lesions": lesion_rows(course),
         "changes": change_rows(course),
@@ -150,7 +150,7 @@ def course_summary(course: Course) -> dict[str, Any]:
         "progression": {measure.value: _answer(course, assessment.progression(measure)) for measure in Measure},
         "events": [
             {
-                "date": when_words(dating, event.day),
+                "date": say(event.day, dating),
                 "event": event.kind.value,
                 "days_since_first": _since(course, event),
             }
@@ -158,7 +158,7 @@ def course_summary(course: Course) -> dict[str, Any]:
         ],
         "resections": [
             {
-                "date": when_words(dating, found.day),
+                "date": say(found.day, dating),
                 "region": found.region,
                 "before": course.visits[found.before].label,
                 "after": course.visits[found.after].label,
@@ -171,22 +171,6 @@ def course_summary(course: Course) -> dict[str, Any]:
         ],
         "notes": list(course.patient.notes),
     }  # fmt: skip
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A comma-separated table; what is not known is empty, booleans are true and false."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
-    return stream.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def lesion_rows(course: Course) -> list[dict[str, Any]]:
@@ -226,16 +210,16 @@ def _head(course: Course, index: int) -> dict[str, str]:
 
 
 def _days(course: Course, index: int) -> int | None:
-    first, day = course.visits[0].files.day, course.visits[index].files.day
+    first, day = course.visits[0].timepoint.day, course.visits[index].timepoint.day
     return None if first is None or day is None else (day - first).days
 
 
 def _since(course: Course, event: ClinicalEvent) -> int | None:
-    first = course.visits[0].files.day
+    first = course.visits[0].timepoint.day
     return None if first is None else (event.day - first).days
 
 
-def _answer(course: Course, row: ResponseRow | None) -> dict[str, Any] | None:
+def _answer(course: Course, row: Response | None) -> dict[str, Any] | None:
     if row is None:
         return None
     index = next(index for index, visit in enumerate(course.visits) if visit.label == row.visit)

@@ -9,92 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from brats_seg.response.criteria import Compartment, Criteria, NewLesionRule
 from brats_seg.response.history import LesionMeasurement, VisitMeasurements
+from brats_seg.response.responses import Measure
 
 TOLERANCE_PERCENT = 1e-6
 """Percentage points by which rounding of floating numbers may miss a threshold that was met exactly."""
-
-
-class Category(StrEnum):
-    """Response category of one visit."""
-
-    BASELINE = "baseline"
-    CR = "CR"
-    PR = "PR"
-    MR = "MR"
-    SD = "SD"
-    PD = "PD"
-    NE = "NE"
-
-
-class Measure(StrEnum):
-    """How size is measured."""
-
-    PLANAR = "2d"
-    VOLUME = "volume"
-
-    @property
-    def words(self) -> str:
-        """What is summed, for reasons in words."""
-        return "sum of products" if self is Measure.PLANAR else "volume"
-
-    @property
-    def unit(self) -> str:
-        """Unit of the sum."""
-        return "mm2" if self is Measure.PLANAR else "ml"
-
-    def size(self, lesion: LesionMeasurement) -> float | None:
-        """Size of a lesion in this measure; None where it was not measured this way."""
-        return lesion.product_mm2 if self is Measure.PLANAR else lesion.volume_ml
-
-
-@dataclass(frozen=True)
-class Look:
-    """Something a reader has to look at.
-
-    Attributes:
-        about: what it is about, to tell repeated ones at later visits.
-        words: what was found.
-    """
-
-    about: str
-    words: str
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Category by the numbers.
-
-    Attributes:
-        category: by size and new lesions alone.
-        percent_from_baseline: signed change of the sum; None where undefined.
-        percent_from_nadir: signed change against the smallest sum of earlier visits since baseline.
-        reasons: rule and numbers, in words.
-        missing: facts that were not known.
-        looks: what a reader has to look at.
-        size: the sum; None where it was not measured.
-        nadir: index of the visit with the smallest sum before.
-        grown: whether growth of the sum, and nothing else, makes it progression.
-        growth_percent: growth from which it does.
-        by_decline: whether a clinical decline, and no image, makes it progression.
-        absent: whether the compartment holds nothing, now and at every visit since baseline.
-    """
-
-    category: Category
-    percent_from_baseline: float | None = None
-    percent_from_nadir: float | None = None
-    reasons: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    looks: tuple[Look, ...] = ()
-    size: float | None = None
-    nadir: int | None = None
-    grown: bool = False
-    growth_percent: float | None = None
-    by_decline: bool = False
-    absent: bool = False
 
 
 def is_measurable(lesion: LesionMeasurement, criteria: Criteria) -> bool:
@@ -132,8 +53,8 @@ def _rank_mm2(lesion: LesionMeasurement) -> float:
 
 
 @dataclass(frozen=True)
-class Course:
-    """One compartment in one measure through one episode; visits[0] is the baseline.
+class CompartmentHistory:
+    """One compartment in one measure through one episode; ``visits[0]`` is the baseline.
 
     Attributes:
         criteria: the table in force.

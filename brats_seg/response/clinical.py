@@ -1,10 +1,13 @@
-"""Which visit is the baseline, and which events set a new one.
+"""Clinical events: which visit is the baseline, which events set a new one, and what facts do to a category.
 
 An episode is a run of visits judged against one baseline. Conventions of the criteria (RANO 2.0: Wen 2023; the older
 criteria leave it mostly open and follow the same rules here): newly diagnosed, the first MRI after radiotherapy;
 recurrent, the MRI before the new treatment; surgery changes the tumour itself, so the first MRI after it starts anew.
 Radiotherapy that is itself judged, against a marked baseline or an earlier radiotherapy, starts anew only after a
 progression. Events count in the order of their days; visits before the first baseline are not judged.
+
+An image holds neither the steroid dose nor the clinical status, the end of radiotherapy or a new treatment. They come
+from the clinical table; each one that is absent is named, and the answer is then a radiographic category.
 """
 
 from __future__ import annotations
@@ -15,31 +18,12 @@ from datetime import date
 
 from brats_seg.core.words import counted
 from brats_seg.response.criteria import Criteria
-from brats_seg.response.history import ClinicalEvent, EventKind, PatientHistory
+from brats_seg.response.history import ClinicalEvent, ClinicalStatus, EventKind, PatientHistory
+from brats_seg.response.responses import Category, Episode, Look, Response
 
 SETS_BASELINE = (EventKind.BASELINE, EventKind.RADIOTHERAPY_END, EventKind.SURGERY, EventKind.TREATMENT_START)
-
-
-@dataclass(frozen=True)
-class Episode:
-    """Visits judged against one baseline.
-
-    Attributes:
-        baseline: index of the baseline visit.
-        last: index of the last visit judged in this episode.
-        why: how the baseline was chosen, in words.
-        since: day from which a clinical decline belongs to this episode: of its baseline or its treatment.
-        cause: the event that set it; None where the first visit was taken for want of an event.
-        judged_before: whether the baseline visit is also the last visit of the episode before (the scan before a
-            new treatment), whose category it keeps.
-    """
-
-    baseline: int
-    last: int
-    why: str
-    since: date
-    cause: ClinicalEvent | None = None
-    judged_before: bool = False
+EVALUABLE = frozenset({Category.CR, Category.PR, Category.MR, Category.SD})
+"""Categories that a raised steroid dose makes impossible to judge."""
 
 
 def episodes_of(
@@ -158,3 +142,123 @@ def rebased_without_reason(
         if not operated and any(event.kind is EventKind.TREATMENT_START for event in since):
             found.append((before, now))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Clinical facts at one visit.
+
+    Attributes:
+        steroid_mg: daily dexamethasone at the visit; None where the table has no dose at all.
+        baseline_steroid_mg: the same at the baseline visit.
+        declined_on: day of the record that says the status is worse than at baseline; None where none does.
+        days_since_radiotherapy: since the latest end of radiotherapy; None where none is recorded before the visit.
+        missing: names of the facts that are not known.
+    """
+
+    steroid_mg: float | None
+    baseline_steroid_mg: float | None
+    declined_on: date | None
+    days_since_radiotherapy: int | None
+    missing: tuple[str, ...]
+
+    @property
+    def raised(self) -> bool:
+        """Whether the dose is above that of baseline."""
+        now, before = self.steroid_mg, self.baseline_steroid_mg
+        return now is not None and before is not None and now > before
+
+
+def facts_at(history: PatientHistory, *, day: date, baseline: date, since: date, until: date | None = None) -> Facts:
+    """Facts on a day, for judging it against the scan of another day.
+
+    Before the first recorded steroid dose the dose counts as 0 mg, because a record means "from that day on"; that is
+    named under ``missing``. A clinical status recorded up to ``since`` does not count.
+
+    Args:
+        history: visits and events.
+        day: of the scan.
+        baseline: day of the baseline scan.
+        since: day after which a change of the clinical status belongs to this episode.
+        until: last day of it for this scan; None for the day of the scan. The last scan of an episode takes what was
+            recorded until the next treatment.
+    """
+    missing: list[str] = []
+    radiotherapy = history.last_before(EventKind.RADIOTHERAPY_END, day)
+    if not history.days_of(EventKind.RADIOTHERAPY_END):
+        missing.append(EventKind.RADIOTHERAPY_END.value)
+    doses = history.days_of(EventKind.STEROID_MG)
+    if not doses:
+        missing.append(EventKind.STEROID_MG.value)
+    elif doses[0] > baseline:
+        missing.append(f"{EventKind.STEROID_MG.value} before {doses[0]} (taken as 0)")
+    status = history.last_before(EventKind.CLINICAL_STATUS, until or day)
+    if status is not None and status.day <= since:
+        status = None
+    if status is None:
+        missing.append(EventKind.CLINICAL_STATUS.value)
+    if not history.days_of(EventKind.TREATMENT_START):
+        missing.append(EventKind.TREATMENT_START.value)
+    return Facts(
+        steroid_mg=_dose(history, day),
+        baseline_steroid_mg=_dose(history, baseline),
+        declined_on=status.day if status is not None and status.status is ClinicalStatus.WORSE else None,
+        days_since_radiotherapy=None if radiotherapy is None else (day - radiotherapy.day).days,
+        missing=tuple(missing),
+    )
+
+
+def _dose(history: PatientHistory, day: date) -> float | None:
+    if not history.days_of(EventKind.STEROID_MG):
+        return None
+    event = history.last_before(EventKind.STEROID_MG, day)
+    return event.steroid_mg if event is not None else 0.0
+
+
+def with_facts(response: Response, facts: Sequence[Facts], criteria: Criteria) -> Response:
+    """The response with clinical decline, steroids and missing facts taken into account.
+
+    Clinical decline is progression. A steroid dose above that of baseline is never progression by itself, and leaves
+    CR, PR, MR and SD not evaluable. CR with more than physiologic replacement counts as PR. Growth under a dose that
+    was lowered since the nadir is named, and not evaluable where the criteria ask for a steady dose.
+
+    Args:
+        response: of the numbers.
+        facts: of the visits of the episode up to this one.
+        criteria: the table in force.
+    """
+    own = facts[-1]
+    response = _under_lowered_dose(response, facts, criteria)
+    category, reasons, declined = response.category, list(response.reasons), False
+    if own.declined_on is not None and criteria.clinical_decline_is_progression.value:
+        declined = category is not Category.PD
+        if declined:
+            reasons.insert(0, f"PD: clinical decline of {own.declined_on} (the images alone: {category})")
+        category = Category.PD
+    now, before, limit = own.steroid_mg, own.baseline_steroid_mg, criteria.physiologic_steroid_mg.value
+    if category in EVALUABLE and own.raised:
+        reasons.insert(
+            0, f"NE: {now:g} mg dexamethasone a day, {before:g} mg at baseline (the images alone: {category})"
+        )
+        category = Category.NE
+    elif category is Category.CR and now is not None and now > limit:
+        reasons.insert(0, f"PR: nothing is seen, but CR allows no more than {limit:g} mg dexamethasone, not {now:g}")
+        category = Category.PR
+    judging = {EventKind.STEROID_MG.value, EventKind.CLINICAL_STATUS.value} & set(own.missing)
+    if judging and category is not Category.NE:
+        reasons.append("radiographic category")
+    missing = (*response.missing, *own.missing, *criteria.reader_facts.value)
+    return replace(response, category=category, reasons=tuple(reasons), missing=missing, by_decline=declined)
+
+
+def _under_lowered_dose(response: Response, facts: Sequence[Facts], criteria: Criteria) -> Response:
+    """Growth since a nadir that was measured under more steroids than now."""
+    now = facts[-1].steroid_mg
+    before = facts[response.nadir].steroid_mg if response.nadir is not None else None
+    if not response.grown or now is None or before is None or now >= before:
+        return response
+    words = f"dexamethasone was lowered from {before:g} to {now:g} mg a day since the nadir, which may explain growth"
+    looks = (*response.looks, Look("steroids", words))
+    if not criteria.growth_needs_steady_steroids.value:
+        return replace(response, reasons=(*response.reasons, words), looks=looks)
+    return replace(response, category=Category.NE, reasons=(f"NE: {words}", *response.reasons), looks=looks)

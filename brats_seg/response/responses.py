@@ -1,4 +1,4 @@
-"""The answers for one patient: rows by visit, episodes, best response, progression, what a reader has to look at."""
+"""Response of one patient as values: the answer for each visit, the episodes, and what follows from both."""
 
 from __future__ import annotations
 
@@ -6,18 +6,73 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
-from brats_seg.response.confirm import Status
+from brats_seg.core.tables import Calendar, say
 from brats_seg.response.criteria import Compartment, Criteria
-from brats_seg.response.history import Calendar, say
-from brats_seg.response.reading import Category, Look, Measure
+from brats_seg.response.history import ClinicalEvent, LesionMeasurement
 
 OVERALL = "overall"
 """Name of the row that combines the compartments."""
 UNDATED = "dates of the visits"
 GUESS = "a guess"
 
+
+class Category(StrEnum):
+    """Response category of one visit."""
+
+    BASELINE = "baseline"
+    CR = "CR"
+    PR = "PR"
+    MR = "MR"
+    SD = "SD"
+    PD = "PD"
+    NE = "NE"
+
+
+class Measure(StrEnum):
+    """How size is measured."""
+
+    PLANAR = "2d"
+    VOLUME = "volume"
+
+    @property
+    def words(self) -> str:
+        """What is summed, for reasons in words."""
+        return "sum of products" if self is Measure.PLANAR else "volume"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the sum."""
+        return "mm2" if self is Measure.PLANAR else "ml"
+
+    def size(self, lesion: LesionMeasurement) -> float | None:
+        """Size of a lesion in this measure; None where it was not measured this way."""
+        return lesion.product_mm2 if self is Measure.PLANAR else lesion.volume_ml
+
+
+@dataclass(frozen=True)
+class Look:
+    """Something a reader has to look at.
+
+    Attributes:
+        about: what it is about, to tell repeated ones at later visits.
+        words: what was found.
+    """
+
+    about: str
+    words: str
+
+
 BEST_FIRST = (Category.CR, Category.PR, Category.MR, Category.SD, Category.PD)
 """Categories of visits that could be judged."""
+
+
+class Status(StrEnum):
+    """Whether later visits bear an answer out; empty where no confirmation applies."""
+
+    NONE = ""
+    PRELIMINARY = "preliminary"
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
 
 
 class Disease(StrEnum):
@@ -36,40 +91,55 @@ class Disease(StrEnum):
 
 
 @dataclass(frozen=True)
-class ResponseRow:
-    """The answer for one visit, measure and compartment; one row of the responses table.
+class Response:
+    """The answer for one visit, compartment and measure; one row of the responses table.
+
+    It is filled step by step: by the numbers alone (:mod:`.visit_assessment`), with clinical facts (:mod:`.clinical`),
+    with what later visits confirm (:mod:`.confirmation`), and at last with whose it is (:mod:`.assess`).
 
     Attributes:
-        patient: the patient's id.
-        visit: name of the visit.
-        day: its date.
-        criteria: label of the criteria.
-        compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
-        measure: two-dimensional or volume.
         category: the answer.
         status: preliminary, confirmed, refuted, or none where no confirmation applies.
-        percent_from_baseline: signed; None where undefined and in overall rows.
-        percent_from_nadir: signed, against the smallest sum of the visits before; None likewise.
+        percent_from_baseline: signed change of the sum; None where undefined and in overall rows.
+        percent_from_nadir: the same against the smallest sum of the visits before.
         reasons: which rule and which numbers, in words.
         missing: facts that were not known.
         looks: what a reader has to look at.
+        absent: whether the compartment holds nothing, now and at every visit since baseline.
+        size: the sum; None where it was not measured.
+        nadir: index, within its episode, of the visit with the smallest sum before.
+        grown: whether growth of the sum, and nothing else, makes it progression.
+        growth_percent: growth from which it does.
+        by_decline: whether a clinical decline, and no image, makes it progression.
+        patient: the patient's id.
+        visit: name of the visit.
+        day: its date.
         calendar: what the day is.
+        criteria: label of the criteria.
+        compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
+        measure: two-dimensional or volume.
     """
 
-    patient: str
-    visit: str
-    day: date
-    criteria: str
-    compartment: str
-    measure: Measure
     category: Category
-    status: Status
-    percent_from_baseline: float | None
-    percent_from_nadir: float | None
-    reasons: tuple[str, ...]
-    missing: tuple[str, ...]
+    status: Status = Status.NONE
+    percent_from_baseline: float | None = None
+    percent_from_nadir: float | None = None
+    reasons: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     looks: tuple[Look, ...] = ()
+    absent: bool = False
+    size: float | None = None
+    nadir: int | None = None
+    grown: bool = False
+    growth_percent: float | None = None
+    by_decline: bool = False
+    patient: str = ""
+    visit: str = ""
+    day: date = date.min
     calendar: Calendar = Calendar.DATES
+    criteria: str = ""
+    compartment: str = OVERALL
+    measure: Measure = Measure.PLANAR
 
     @property
     def when(self) -> str:
@@ -84,32 +154,39 @@ class ResponseRow:
 
 
 @dataclass(frozen=True)
-class JudgedEpisode:
-    """Visits judged against one baseline, and how.
+class Episode:
+    """Visits judged against one baseline.
 
     Attributes:
         baseline: index of the baseline visit.
         last: index of the last visit judged against it.
+        why: how the baseline was chosen, in words.
+        since: day from which a clinical decline belongs to this episode: of its baseline or its treatment.
+        cause: the event that set it; None where the first visit was taken for want of an event.
+        judged_before: whether the baseline visit is also the last visit of the episode before (the scan before a
+            new treatment), whose category it keeps.
+        visit: name of the baseline visit.
         day: of the baseline.
         when: the same in words.
-        visit: name of the baseline visit.
-        why: how it was chosen, in words.
-        disease: which compartments were judged.
+        disease: which compartments are judged.
         disease_reason: given, or how it was chosen, in words.
     """
 
     baseline: int
     last: int
-    day: date
-    when: str
-    visit: str
     why: str
-    disease: Disease
-    disease_reason: str
+    since: date
+    cause: ClinicalEvent | None = None
+    judged_before: bool = False
+    visit: str = ""
+    day: date = date.min
+    when: str = ""
+    disease: Disease = Disease.MIXED
+    disease_reason: str = ""
 
 
 @dataclass(frozen=True)
-class ResponseAssessment:
+class Responses:
     """All answers for one patient.
 
     Attributes:
@@ -122,8 +199,8 @@ class ResponseAssessment:
 
     patient: str
     criteria: Criteria
-    episodes: tuple[JudgedEpisode, ...]
-    rows: tuple[ResponseRow, ...]
+    episodes: tuple[Episode, ...]
+    rows: tuple[Response, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -141,7 +218,7 @@ class ResponseAssessment:
         """Date of each baseline, and how it was chosen."""
         return tuple((episode.day, episode.why) for episode in self.episodes)
 
-    def overall(self, measure: Measure, episode: int | None = None) -> tuple[ResponseRow, ...]:
+    def overall(self, measure: Measure, episode: int | None = None) -> tuple[Response, ...]:
         """Overall rows of one measure, in order of time; of one episode those after its baseline."""
         rows = tuple(row for row in self.rows if row.compartment == OVERALL and row.measure is measure)
         if episode is None:
@@ -158,7 +235,7 @@ class ResponseAssessment:
         ]
         return judged[-1] if judged else len(self.episodes) - 1
 
-    def best(self, measure: Measure, episode: int | None = None) -> ResponseRow | None:
+    def best(self, measure: Measure, episode: int | None = None) -> Response | None:
         """The best overall answer of an episode, of the latest judged one where None; None if there was none.
 
         A confirmed response goes before one that waits for its confirmation; among equals the earliest. One that was
@@ -171,7 +248,7 @@ class ResponseAssessment:
         counted = [row for row in counted if row.status is not Status.REFUTED]
         return min(counted, key=_rank) if counted else None
 
-    def _as_counted(self, row: ResponseRow, is_open: bool) -> ResponseRow:
+    def _as_counted(self, row: Response, is_open: bool) -> Response:
         """A row as the best response counts it."""
         unconfirmed = row.status is Status.REFUTED or (row.status is Status.PRELIMINARY and not is_open)
         response = row.category in (Category.CR, Category.PR)
@@ -180,7 +257,7 @@ class ResponseAssessment:
         reason = f"{row.category} that no later scan confirmed counts as stable disease"
         return replace(row, category=Category.SD, status=Status.NONE, reasons=(reason, *row.reasons))
 
-    def progression(self, measure: Measure, episode: int | None = None) -> ResponseRow | None:
+    def progression(self, measure: Measure, episode: int | None = None) -> Response | None:
         """The first overall progression of an episode that was not refuted: its date is the date of progression.
 
         Of the latest judged episode where None. One that is still preliminary is returned only if no other follows.
@@ -201,10 +278,10 @@ class ResponseAssessment:
             return ""
         return f"cannot be judged: {rows[0].reasons[0]}"
 
-    def reader_needed(self, episode: int | None = None) -> tuple[tuple[ResponseRow, Look], ...]:
+    def reader_needed(self, episode: int | None = None) -> tuple[tuple[Response, Look], ...]:
         """What a reader has to look at, each thing once, as it was at the latest visit of an episode; all if None."""
         numbers = range(len(self.episodes)) if episode is None else (episode,)
-        latest: dict[tuple[int, str], tuple[ResponseRow, Look]] = {}
+        latest: dict[tuple[int, str], tuple[Response, Look]] = {}
         for number in numbers:
             for measure in Measure:
                 for row in self.overall(measure, number):
@@ -215,7 +292,7 @@ class ResponseAssessment:
         return tuple(latest.values())
 
 
-def _rank(row: ResponseRow) -> tuple[int, date]:
+def _rank(row: Response) -> tuple[int, date]:
     """Confirmed complete and partial responses, then those that wait, then the rest."""
     order = BEST_FIRST.index(row.category)
     waits = row.category in (Category.CR, Category.PR) and row.status is Status.PRELIMINARY

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.meaning import LabelMeaning, meaning_of, schemas_of_name, shared_meaning
 from brats_seg.core.regions import SCHEMAS, LabelSchema, Structure
+from brats_seg.files.meaning import LabelMeaning, meaning_of, schemas_of_name, shared_meaning
 
 NUMBERS = (
     *("BraTS2021_00001_seg.nii.gz", "Brats18_TCIA10_639_1_seg.nii.gz"),

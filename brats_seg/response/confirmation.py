@@ -10,23 +10,13 @@ long enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from brats_seg.core.words import counted
 from brats_seg.response.criteria import ConfirmationReference, ConfirmationRule, Criteria
 from brats_seg.response.history import VisitMeasurements
-from brats_seg.response.reading import TOLERANCE_PERCENT, Category, Look, Reading, percent_of
-
-
-class Status(StrEnum):
-    """Whether later visits bear an answer out; empty where no confirmation applies."""
-
-    NONE = ""
-    PRELIMINARY = "preliminary"
-    CONFIRMED = "confirmed"
-    REFUTED = "refuted"
-
+from brats_seg.response.lesion_sums import TOLERANCE_PERCENT, percent_of
+from brats_seg.response.responses import Category, Look, Response, Status
 
 _LEVEL = {Category.CR: 2, Category.PR: 1}
 _OPEN = -1
@@ -34,38 +24,13 @@ _OPEN = -1
 status that was settled never changes again."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A category with its status.
-
-    Attributes:
-        category: the answer.
-        status: preliminary, confirmed, refuted or none.
-        percent_from_baseline: signed; None where undefined.
-        percent_from_nadir: signed; None where undefined.
-        reasons: in words.
-        missing: facts that were not known.
-        looks: what a reader has to look at.
-        absent: whether the compartment held nothing at any visit since baseline.
-    """
-
-    category: Category
-    status: Status = Status.NONE
-    percent_from_baseline: float | None = None
-    percent_from_nadir: float | None = None
-    reasons: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    looks: tuple[Look, ...] = ()
-    absent: bool = False
-
-
 def settle(
-    readings: Sequence[Reading],
+    readings: Sequence[Response],
     visits: Sequence[VisitMeasurements],
     criteria: Criteria,
     days_since_radiotherapy: Sequence[int | None],
-) -> list[Answer]:
-    """Answers of one episode, in the order of its visits; the first is its baseline.
+) -> list[Response]:
+    """Responses of one episode, in the order of its visits; the first is its baseline.
 
     Args:
         readings: by visit, clinical facts included.
@@ -73,27 +38,15 @@ def settle(
         criteria: windows and rules of confirmation.
         days_since_radiotherapy: by visit; None where no end of radiotherapy is known before it.
     """
-    answers = [
-        Answer(
-            reading.category,
-            Status.NONE,
-            reading.percent_from_baseline,
-            reading.percent_from_nadir,
-            reading.reasons,
-            reading.missing,
-            reading.looks,
-            reading.absent,
-        )
-        for reading in readings
-    ]
+    answers = list(readings)
     _settle_progression(answers, readings, visits, criteria, days_since_radiotherapy)
     _settle_responses(answers, visits, criteria.confirm_response_days.value)
     return answers
 
 
 def _settle_progression(
-    answers: list[Answer],
-    readings: Sequence[Reading],
+    answers: list[Response],
+    readings: Sequence[Response],
     visits: Sequence[VisitMeasurements],
     criteria: Criteria,
     days_since_radiotherapy: Sequence[int | None],
@@ -133,7 +86,7 @@ def _settle_progression(
                 standing = index
 
 
-def _confirms(readings: Sequence[Reading], first: int, index: int, criteria: Criteria) -> bool:
+def _confirms(readings: Sequence[Response], first: int, index: int, criteria: Criteria) -> bool:
     """Whether a scan confirms the progression of an earlier one."""
     one, other = readings[first], readings[index]
     if other.category is not Category.PD:
@@ -146,8 +99,8 @@ def _confirms(readings: Sequence[Reading], first: int, index: int, criteria: Cri
 
 
 def _confirm(
-    answers: list[Answer],
-    readings: Sequence[Reading],
+    answers: list[Response],
+    readings: Sequence[Response],
     visits: Sequence[VisitMeasurements],
     *,
     pending: Sequence[int],
@@ -164,7 +117,7 @@ def _confirm(
         answers[by] = replace(answers[by], looks=(*answers[by].looks, Look("confirmation", words)))
 
 
-def _needs_confirmation(criteria: Criteria, days: int | None, reading: Reading) -> str:
+def _needs_confirmation(criteria: Criteria, days: int | None, reading: Response) -> str:
     """Why a progression has to be confirmed; empty where it has not."""
     rule = criteria.confirm_progression.value
     weeks = criteria.confirm_progression_days.value / 7
@@ -179,7 +132,7 @@ def _needs_confirmation(criteria: Criteria, days: int | None, reading: Reading) 
     return ""
 
 
-def _settle_responses(answers: list[Answer], visits: Sequence[VisitMeasurements], wait: int) -> None:
+def _settle_responses(answers: list[Response], visits: Sequence[VisitMeasurements], wait: int) -> None:
     levels = [_level(answer) for answer in answers]
     for index, answer in enumerate(answers):
         if answer.category not in _LEVEL:
@@ -188,7 +141,7 @@ def _settle_responses(answers: list[Answer], visits: Sequence[VisitMeasurements]
         answers[index] = _with(answers[index], status, note)
 
 
-def _level(answer: Answer) -> int | None:
+def _level(answer: Response) -> int | None:
     """2 complete, 1 partial, 0 less; None where the visit says nothing (not evaluable, or a refuted progression)."""
     if answer.category in (Category.NE, Category.BASELINE) or answer.status is Status.REFUTED:
         return None
@@ -235,5 +188,5 @@ def _kept_since(
     return None, False
 
 
-def _with(answer: Answer, status: Status, note: str) -> Answer:
+def _with(answer: Response, status: Status, note: str) -> Response:
     return replace(answer, status=status, reasons=(*answer.reasons, note))

@@ -5,46 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from brats_seg.run.visits import VisitData
-from brats_seg.track.align import Alignment
+from brats_seg.core.study import RigidMotion
+from brats_seg.core.visit import Visit
 
-Aligned = tuple[list[VisitData], list[Alignment]]
+Aligned = tuple[list[Visit], list[RigidMotion]]
 """Visits, and how each lies to the first of them."""
 
 
-def strangers_among(visits: Sequence[VisitData], alignments: Sequence[Alignment]) -> dict[int, str]:
+def strangers_among(visits: Sequence[Visit], motions: Sequence[RigidMotion]) -> dict[int, str]:
     """Visits that do not show the brain of the first one, and why."""
     return {
-        index: _unlike(visits[0].label, alignment)
-        for index, alignment in enumerate(alignments)
-        if index and not alignment.is_one_person
+        index: _unlike(visits[0].label, motion)
+        for index, motion in enumerate(motions)
+        if index and not motion.is_one_person
     }
 
 
-def _unlike(other: str, alignment: Alignment) -> str:
+def _unlike(other: str, motion: RigidMotion) -> str:
     return (
         f"it does not look like the person of {other}: the fine structure of the two brains agrees by "
-        f"{alignment.likeness:.2f}, {alignment.likeness_needed:g} is the least for one person"
+        f"{motion.likeness:.2f}, {motion.likeness_needed:g} is the least for one person"
     )
 
 
 def one_person(
-    visits: Sequence[VisitData],
-    alignments: Sequence[Alignment],
+    visits: Sequence[Visit],
+    motions: Sequence[RigidMotion],
     strangers: Mapping[int, str],
     *,
-    align: Callable[[Sequence[VisitData]], Aligned],
-) -> tuple[list[VisitData], list[Alignment], dict[str, str]]:
+    align: Callable[[Sequence[Visit]], Aligned],
+) -> tuple[list[Visit], list[RigidMotion], dict[str, str]]:
     """The visits of one person: that of the first visit, unless more visits show one other person.
 
     Args:
         visits: of the course.
-        alignments: of each to the first.
+        motions: of each, from the first to it.
         strangers: what :func:`strangers_among` says of them.
         align: aligns visits to the first of those it is given.
 
     Returns:
-        The visits that are kept, their alignments to the first of them, and why each other one is left out.
+        The visits that are kept, how they lie to the first of them, and why each other one is left out.
     """
     kept = [index for index in range(len(visits)) if index not in strangers]
     left_out = {visits[index].label: why for index, why in strangers.items()}
@@ -59,9 +59,9 @@ def one_person(
                 visits[index].label: f"it looks like the person of {visits[0].label}, and more visits show another"
                 for index in kept
             }
-            left_out[visits[0].label] = _unlike(names, alignments[min(strangers)])
+            left_out[visits[0].label] = _unlike(names, motions[min(strangers)])
             return [others[index] for index in same], [to_other[index] for index in same], _with_advice(left_out)
-    return [visits[index] for index in kept], [alignments[index] for index in kept], _with_advice(left_out)
+    return [visits[index] for index in kept], [motions[index] for index in kept], _with_advice(left_out)
 
 
 def _with_advice(left_out: Mapping[str, str]) -> dict[str, str]:
@@ -69,14 +69,12 @@ def _with_advice(left_out: Mapping[str, str]) -> dict[str, str]:
     return {label: f"{why}. {advice}" for label, why in left_out.items()}
 
 
-def on_identity(
-    visits: Sequence[VisitData], alignments: Sequence[Alignment], strangers: Mapping[int, str]
-) -> Iterator[str]:
+def on_identity(visits: Sequence[Visit], motions: Sequence[RigidMotion], strangers: Mapping[int, str]) -> Iterator[str]:
     """What to say about whether the visits that are compared are of one person."""
     for index, why in strangers.items():
         yield f"{visits[index].label} is compared although {why}"
-    pairs = list(zip(visits, alignments, strict=True))[1:]
-    unknown = [visit.label for visit, alignment in pairs if math.isnan(alignment.likeness)]
+    pairs = list(zip(visits, motions, strict=True))[1:]
+    unknown = [visit.label for visit, motion in pairs if math.isnan(motion.likeness)]
     if unknown:
         names = ", ".join(unknown)
         yield f"it could not be checked that {names} and {visits[0].label} show one person: no scans to compare"

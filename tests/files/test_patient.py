@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brats_seg.core.study import patient_of
+from brats_seg.files.visit_names import patient_of
 
 
 @pytest.mark.parametrize(

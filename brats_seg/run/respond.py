@@ -1,0 +1,62 @@
+"""Response from tables of measurements that were made anywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from brats_seg.core.errors import InputError
+from brats_seg.files.text_table import Table, read_table
+from brats_seg.files.visit_table import read_table_text
+from brats_seg.response.assess import assess
+from brats_seg.response.criteria import criteria_named
+from brats_seg.response.history import PatientHistory
+from brats_seg.response.responses import Disease, Responses
+from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, histories
+
+
+def respond(
+    measurements: Path | str, clinical: Path | str | None = None, *, criteria: str = "rano2", disease: str | None = None
+) -> tuple[Responses, ...]:
+    """Response of every visit of every patient of a table.
+
+    Args:
+        measurements: lesions measured at each visit (:mod:`brats_seg.response.tables` has the columns).
+        clinical: clinical events; None where there are none.
+        criteria: name of the response criteria.
+        disease: ``enhancing``, ``non_enhancing`` or ``mixed``; None lets the criteria choose for each episode.
+
+    Raises:
+        InputError: naming the line of whatever does not make sense.
+        UsageError: if there are no such criteria.
+    """
+    found, _ = read_histories(Path(measurements), None if clinical is None else Path(clinical))
+    chosen = None if disease is None else Disease(disease)
+    return tuple(assess(history, criteria_named(criteria), disease=chosen) for history in found)
+
+
+def read_histories(measurements: Path, clinical: Path | None = None) -> tuple[list[PatientHistory], list[Table]]:
+    """Histories of all patients of a table, and the tables they come from.
+
+    Raises:
+        InputError: naming the line of whatever does not make sense.
+    """
+    text = read_table_text(measurements)
+    _refuse_study_table(text, measurements.name)
+    tables = [read_table(text, MEASUREMENT_TABLE, name=measurements.name)]
+    if clinical is not None:
+        tables.append(read_table(read_table_text(clinical), CLINICAL_TABLE, name=clinical.name))
+    return histories(tables[0].rows, tables[1].rows if clinical is not None else ()), tables
+
+
+def _refuse_study_table(text: str, name: str) -> None:
+    """Refuse the lesions of single studies, which ``segment`` and ``measure`` number anew, with what is missing."""
+    header = {
+        column.strip().lower() for column in re.split("[,;\t]", (text.removeprefix("\ufeff").splitlines() or [""])[0])
+    }
+    if {"study", "region", "lesion"} <= header and "visit" not in header:
+        raise InputError(
+            f"{name} lists the lesions of single studies, numbered anew in each. Give lesions that keep their names "
+            "over the visits: the measurements.csv of brats-seg track, or this table with the columns patient, visit, "
+            "date and compartment, and one name per lesion."
+        )

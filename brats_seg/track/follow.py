@@ -1,0 +1,368 @@
+"""Following one patient, in memory: visits aligned, lesions matched, changes measured, responses judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.grid import Grid
+from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.study import MRSequence, Patient, RigidMotion
+from brats_seg.core.tables import Calendar
+from brats_seg.core.visit import Visit
+from brats_seg.imaging.register import resample
+from brats_seg.response.criteria import Compartment, criteria_named
+from brats_seg.response.history import ClinicalEvent, PatientHistory
+from brats_seg.response.responses import Disease, Responses
+from brats_seg.track.align import NO_MOTION, PREFERRED, VisitScan, align_visits, common_grid
+from brats_seg.track.boundary_shift.change import LesionChange
+from brats_seg.track.course import (
+    FOLLOWED,
+    ChangeRow,
+    Resection,
+    VisitVolumes,
+    baseline_index,
+    baselines_of,
+    changes_of,
+    history_of,
+    judge,
+    resections_of,
+    untrained_for,
+)
+from brats_seg.track.course_growth import PhaseGrowth, growth_of
+from brats_seg.track.lesions import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
+from brats_seg.track.paired import PAIRED_REGION, PairedChange, paired_changes
+from brats_seg.track.person import on_identity, one_person, strangers_among
+from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
+from brats_seg.volumetrics.measure import joined_measure
+
+Tick = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CourseOptions:
+    """How visits are compared and judged.
+
+    Attributes:
+        criteria: name of the response criteria.
+        disease: which compartments are judged; None lets the criteria choose for each episode.
+        force: compare visits that do not look like one person's.
+
+    Raises:
+        UsageError: if the criteria or the disease are not known.
+    """
+
+    criteria: str = "rano2"
+    disease: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        criteria_named(self.criteria)
+        if self.disease is not None and self.disease not in list(Disease):
+            raise UsageError(f"there is no disease {self.disease!r}; choose one of: {', '.join(Disease)}")
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A visit that could not be used.
+
+    Attributes:
+        visit: its name.
+        reason: why, in words.
+    """
+
+    visit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found before and is not computed again.
+
+    Attributes:
+        motions: by :func:`motion_key`.
+        changes: measured in both images, by :func:`~brats_seg.track.paired.change_key`.
+    """
+
+    motions: Mapping[str, RigidMotion] = field(default_factory=dict)
+    changes: Mapping[str, LesionChange] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Everything found about one patient.
+
+    Attributes:
+        patient: the files it came from.
+        visits: those that could be used, in order of time.
+        excluded: those that could not, with the reason.
+        motions: of each visit, from the first to it.
+        warnings: what to know about the whole course before any of its numbers is used.
+        plane: diameters are measured on, at every visit.
+        common: the space lesions are matched in.
+        measured: volumes by visit.
+        lesions: by followed region.
+        history: what was judged.
+        events: clinical events.
+        assessment: the response of every visit.
+        changes: against baseline, nadir and the visit before.
+        paired: the same from both images at once, by lesion, reference and visit, where that was possible.
+        growth: by region and phase.
+        resections: of every surgery.
+        timings_s: seconds by step.
+    """
+
+    patient: Patient
+    visits: tuple[Visit, ...]
+    excluded: tuple[Excluded, ...]
+    motions: tuple[RigidMotion, ...]
+    warnings: tuple[str, ...]
+    plane: str
+    common: Grid
+    measured: tuple[VisitVolumes, ...]
+    lesions: Mapping[str, RegionCourse]
+    history: PatientHistory
+    events: tuple[ClinicalEvent, ...]
+    assessment: Responses
+    changes: tuple[ChangeRow, ...]
+    paired: Mapping[tuple[str, int, int], PairedChange]
+    growth: tuple[PhaseGrowth, ...]
+    resections: tuple[Resection, ...]
+    timings_s: dict[str, float]
+
+    @property
+    def baseline(self) -> int:
+        """Index of the visit that counts as baseline."""
+        return baseline_index(self.assessment, self.history)
+
+    def rows(self, region: str) -> tuple[LesionRow, ...]:
+        """Lesions of a region, by visit."""
+        return self.lesions[region].rows
+
+
+def follow_visits(
+    visits: Sequence[Visit],
+    patient: Patient | str = "patient",
+    *,
+    options: CourseOptions | None = None,
+    events: Sequence[ClinicalEvent] = (),
+    known: Known | None = None,
+    tick: Tick | None = None,
+) -> Course:
+    """Follow one patient; nothing is read but scans of the visits, and nothing is measured that a visit holds.
+
+    Args:
+        visits: in order of time, at least one; those that cannot be aligned to the first are left out.
+        patient: whose they are; a name takes the dates of the time points.
+        options: how.
+        events: of the clinical table.
+        known: what was found before.
+        tick: called with the name of each step before it runs.
+
+    Example:
+        Two visits, as a course in memory::
+
+            from brats_seg import follow_visits, segment_study
+
+            course = follow_visits([segment_study("P07/2024-01-10"), segment_study("P07/2024-03-10")], "P07")
+            print([row.category for row in course.assessment.rows])
+    """
+    options, known = options or CourseOptions(), known or Known()
+    if isinstance(patient, str):
+        timepoints = tuple(visit.timepoint for visit in visits)
+        is_dated = all(timepoint.day is not None for timepoint in timepoints)
+        patient = Patient(patient, timepoints, Calendar.DATES if is_dated else Calendar.ORDER)
+    timings: dict[str, float] = {}
+    excluded: list[Excluded] = []
+    told = tick or (lambda _: None)
+    with _timed(timings, "align"):
+        align = partial(_align, known=known.motions, excluded=excluded, told=told)
+        visits, motions = align(visits)
+        strangers = strangers_among(visits, motions)
+        if strangers and not options.force:
+            visits, motions, left_out = one_person(visits, motions, strangers, align=align)
+            excluded += [Excluded(visit, reason) for visit, reason in left_out.items()]
+            strangers = {}
+    with _timed(timings, "match and judge"):
+        told("matching lesions")
+        common = _common(visits[0])
+        plane, plane_note = _measuring_plane(visits)
+        measured = tuple(map(_volumes, visits))
+        with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
+            follow_one = partial(_follow_region, visits=visits, motions=motions, common=common, plane=plane)
+            lesions = dict(zip(FOLLOWED, pool.map(follow_one, FOLLOWED), strict=True))
+        calendar = Calendar.DAYS if patient.dating is Calendar.DAYS else Calendar.DATES
+        history = history_of(patient.id, measured, lesions, events, calendar=calendar)
+        disease = Disease(options.disease) if options.disease else None
+        assessment = judge(history, measured, lesions, criteria_named(options.criteria), disease=disease)
+    with _timed(timings, "paired change"):
+        told("comparing images")
+        changes = tuple(changes_of(measured, lesions, baselines_of(assessment, history)))
+        paired = paired_changes(visits, motions, lesions[PAIRED_REGION], changes, known=known.changes)
+    warnings = (*on_identity(visits, motions, strangers), plane_note, untrained_for(measured, history))
+    return Course(
+        patient=patient,
+        visits=tuple(visits),
+        excluded=tuple(excluded),
+        motions=tuple(motions),
+        warnings=tuple(filter(None, warnings)),
+        plane=plane,
+        common=common,
+        measured=measured,
+        lesions=lesions,
+        history=history,
+        events=tuple(events),
+        assessment=assessment,
+        changes=changes,
+        paired=paired,
+        growth=tuple(_growth(measured, history)),
+        resections=tuple(resections_of(measured, events)),
+        timings_s=timings,
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    timings[step] = time.perf_counter() - began
+
+
+def motion_key(fixed: Visit, moving: Visit) -> str:
+    """Name of the motion between two visits: checksums of what it comes from."""
+    return f"{fixed.key} {moving.key}"
+
+
+def _align(
+    given: Sequence[Visit], known: Mapping[str, RigidMotion], excluded: list[Excluded], told: Tick
+) -> tuple[list[Visit], list[RigidMotion]]:
+    """Every visit to the first; one that cannot be aligned is left out, and the others go on."""
+    first = given[0]
+    visits, motions = [first], [NO_MOTION]
+    for visit in given[1:]:
+        told(f"aligning {visit.label}")
+        key = motion_key(first, visit)
+        try:
+            motion = known[key] if key in known else _align_one(visit, first)
+        except InputError as error:
+            excluded.append(Excluded(visit.label, str(error)))
+            continue
+        visits.append(visit)
+        motions.append(motion)
+    return visits, motions
+
+
+def _align_one(visit: Visit, first: Visit) -> RigidMotion:
+    if not visit.sequences:
+        one, other = visit.segmentation.labels.grid, first.segmentation.labels.grid
+        if not visit.segmentation.labels.to_ras().grid.same_as(first.segmentation.labels.to_ras().grid):
+            raise InputError(
+                f"visit {visit.label} lies on another grid than {first.label} ({one.describe()}; {other.describe()}), "
+                "and there are no scans to align them by. Add the scans, or label maps in one space."
+            )
+        return NO_MOTION
+    moving, fixed = _scans(visit, first)
+    return align_visits(moving, fixed)
+
+
+def _scans(visit: Visit, first: Visit) -> tuple[VisitScan, VisitScan]:
+    """The scans to align by: the same sequence at both visits, on the grid of its label map."""
+    for sequence in PREFERRED:
+        if all(sequence in side.sequences and side.on_grid(sequence) for side in (visit, first)):
+            return _scan(visit, sequence), _scan(first, sequence)
+    return _scan(visit, _own_sequence(visit)), _scan(first, _own_sequence(first))
+
+
+def _own_sequence(visit: Visit) -> MRSequence:
+    on_grid = [sequence for sequence in PREFERRED if sequence in visit.sequences and visit.on_grid(sequence)]
+    return on_grid[0] if on_grid else next(sequence for sequence in PREFERRED if sequence in visit.sequences)
+
+
+def _scan(visit: Visit, sequence: MRSequence) -> VisitScan:
+    image, labels = visit.images[sequence], visit.segmentation.labels
+    if image.grid.same_as(labels.grid):
+        tumour = visit.tumour
+    else:
+        moved = resample(labels.with_data(visit.tumour.astype(np.uint8)), image.grid, order="nearest")
+        tumour = moved.data > 0
+    return VisitScan(visit.label, sequence, image, tumour)
+
+
+def _common(first: Visit) -> Grid:
+    if not first.sequences:
+        return first.segmentation.labels.to_ras().grid
+    return common_grid(first.images[_own_sequence(first)])
+
+
+def _volumes(visit: Visit) -> VisitVolumes:
+    model = visit.record.model
+    return VisitVolumes(
+        label=visit.label,
+        day=visit.timepoint.day,
+        volumes_ml={row.region: row.volume_ml for row in visit.measurements.volumes},
+        slice_mm=max(visit.measurements.spacing_mm),
+        model=f"{model['name']} {model['version']}" if visit.by_model else "",
+        knows_treatment=bool(model.get("knows_treated_brains")),
+        not_assessable=_not_assessable(visit),
+    )
+
+
+def _measuring_plane(visits: Sequence[Visit]) -> tuple[str, str]:
+    """The one plane for a course, and what to say where the visits' slices do not all lie in it."""
+    planes = [measuring_plane(visit.segmentation.labels.grid) for visit in visits]
+    if len(set(planes)) == 1:
+        return planes[0], "" if planes[0] == AXIAL else f"diameters are {planes[0]}, as all visits were acquired"
+    other = [f"{visit.label} {plane}" for visit, plane in zip(visits, planes, strict=True) if plane != AXIAL]
+    return AXIAL, (
+        f"the visits' slices lie in different planes ({', '.join(other)}; else axial): diameters are axial throughout, "
+        "and less exact where the slices are not"
+    )
+
+
+def _not_assessable(visit: Visit) -> dict[Compartment, str]:
+    """What a visit does not show: its scans, or its label map where that was given, which is taken at its word."""
+    found = {}
+    if not visit.by_model:
+        schema = visit.segmentation.schema
+        if Region.ET not in schema.regions:
+            found[Compartment.ENHANCING] = f"label maps in schema {schema.name} do not tell what enhances"
+        return found
+    if MRSequence.T1CE not in visit.sequences:
+        found[Compartment.ENHANCING] = "enhancement is not assessable without T1CE"
+    if not {MRSequence.T2, MRSequence.FLAIR} & set(visit.sequences):
+        found[Compartment.NON_ENHANCING] = "T2/FLAIR disease is not assessable without T2 and FLAIR"
+    return found
+
+
+def _follow_region(
+    region: str, visits: Sequence[Visit], motions: Sequence[RigidMotion], common: Grid, plane: str
+) -> RegionCourse:
+    which = next(known for known in REGIONS if known.abbreviation == region)
+    return follow_region(
+        region,
+        [
+            RegionVisit(
+                mask=visit.segmentation.region_mask(which),
+                grid=visit.segmentation.labels.grid,
+                lesions=visit.measurements.lesions_of(region),
+                matrix=motion.matrix,
+                measure=joined_measure(visit.segmentation, which, gap_mm=JOIN_MM, plane=plane),
+            )
+            for visit, motion in zip(visits, motions, strict=True)
+        ],
+        common,
+    )
+
+
+def _growth(measured: Sequence[VisitVolumes], history: PatientHistory) -> Iterator[PhaseGrowth]:
+    """Growth of every region, in the words the visits were dated in."""
+    for region in Region:
+        for entry in growth_of(measured, history.events, region.abbreviation):
+            yield replace(entry, phase=replace(entry.phase, why=history.spoken(entry.phase.why)))
