@@ -300,7 +300,7 @@ def test_interrupted_between_studies_says_how_to_go_on(
     outcome = segment(case, second)
     assert outcome.code == 130
     assert "1 of 2 studies are finished; go on with --resume" in outcome.err
-    assert {entry.split("/")[0] for entry in entries(out)} == {"case"}
+    assert {entry.split("/")[0] for entry in entries(out)} == {"case", "lesions.csv", "volumes.csv"}
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing", "card"])
@@ -364,7 +364,7 @@ def test_out_of_memory(segment, case: Path, out: Path, monkeypatch: pytest.Monke
         (["segment", "a", "-o", "x", "--colour"], "--colour"),
         (["check"], "nothing to do"),
         (["measure", "m.nii.gz"], "-o"),
-        (["train", "c.yaml", "--data", "d", "-o", "r", "--device", "auto"], "no device"),
+        (["train", "c.yaml", "--data", "d", "-o", "r", "--device", "gpu"], "no device"),
         (["segmnet"], "segmnet"),
         ([], "no command"),
     ],
@@ -399,7 +399,7 @@ def test_good_studies_finish_and_bad_ones_are_listed_at_the_end(
     (tmp_path / "four").mkdir()
     outcome = segment(*(tmp_path / name for name in ("one", "two", "three", "four")))
     assert outcome.code == 3
-    assert sorted(path.name for path in out.iterdir()) == ["one", "three"]
+    assert sorted(path.name for path in out.iterdir()) == ["lesions.csv", "one", "three", "volumes.csv"]
     assert "one: done" in outcome.out
     assert "three: done" in outcome.out
     lines = outcome.err.splitlines()
