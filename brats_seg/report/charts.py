@@ -115,7 +115,6 @@ def volume_chart(
         y = py(number * step)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE}"/>')
         parts.append(text(LEFT - 8, y + 4, f"{number * step:g}", anchor="end", colour=SOFT))
-    parts.append(text(LEFT - 8, TOP - 16, "ml", anchor="end", colour=SOFT))
     parts += [_tick(px(x), height - 12, name) for x, name in spaced(ticks, px)]
     for entry in series:
         parts += _series(entry, px, py, top_value)
