@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import reduce
+import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ Factors = tuple[int, int, int]
 def block_means(array: NDArray[np.floating[Any]], factors: Factors) -> NDArray[Any]:
     """``(..., X, Y, Z)`` means over blocks of voxels, zeros after the last voxel where a block is not full."""
     missing = [-n % f for n, f in zip(array.shape[-3:], factors, strict=True)]
-    means = np.pad(array, [(0, 0)] * (array.ndim - 3) + [(0, n) for n in missing]) if any(missing) else array
-    for axis, factor in zip((-3, -2, -1), factors, strict=True):  # slowest axis first: whole rows are added
-        if factor > 1:
-            along = np.moveaxis(means, axis, 0)
-            total = reduce(np.add, (along[k::factor] for k in range(factor)))
-            means = np.moveaxis(total / array.dtype.type(factor), 0, axis)
+    padded = np.pad(array, [(0, 0)] * (array.ndim - 3) + [(0, n) for n in missing]) if any(missing) else array
+    total: NDArray[Any] | None = None
+    for offsets in product(*map(range, factors)):  # in PyTorch's order: what N4 makes of a mean hangs on its last digit
+        x, y, z = (slice(k, None, f) for k, f in zip(offsets, factors, strict=True))
+        part = padded[..., x, y, z]
+        total = part.copy() if total is None else np.add(total, part, out=total)
+    assert total is not None
+    means: NDArray[Any] = total / array.dtype.type(math.prod(factors))
     return means
 
 

@@ -20,7 +20,7 @@ from datetime import date
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from brats_seg.response.history import EventKind, PatientHistory
 from brats_seg.track.curves import Floats
@@ -268,7 +268,7 @@ def _slope(x: Floats, y: Floats, sd: Floats | None, level: float) -> tuple[float
 def quantile(level: float, freedom: int | None) -> float:
     """Two-sided quantile: normal, or Student's with ``freedom``."""
     upper = 0.5 + level / 2.0
-    return float(stats.norm.ppf(upper) if freedom is None else stats.t.ppf(upper, freedom))
+    return float(special.ndtri(upper) if freedom is None else special.stdtrit(freedom, upper))
 
 
 def _estimate(value: float, half: float | None, unit: str, level: float, note: str) -> Estimate:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from brats_seg.track.curves import PERFECT_LOG_SD, Curve, Floats, Model, fit_curve
 from brats_seg.track.growth import (
@@ -188,7 +188,7 @@ def _fit(
 
 
 def _check(curve: Curve, scatter: float, freedom: int, *, known: bool) -> ResidualCheck:
-    chi_square_p = float(stats.chi2.sf(curve.weighted_square_sum, freedom)) if known else None
+    chi_square_p = float(special.chdtrc(freedom, curve.weighted_square_sum)) if known else None
     enough = len(curve.residuals) >= RUNS_FROM_VISITS and scatter > PERFECT_LOG_SD
     runs_p = _runs_p(curve.residuals) if enough else None
     notes = [f"scatter {100 * scatter:.2g} % around the curve"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Array, Grid, Volume, apply_affine
@@ -103,7 +102,8 @@ class Frame:
 
 def half_motion(matrix: Affine) -> Affine:
     """The rigid motion that, done twice, is ``matrix``: half the angle about the same axis."""
-    turn = Rotation.from_rotvec(Rotation.from_matrix(matrix[:3, :3]).as_rotvec() / 2).as_matrix()
+    left, _, right = np.linalg.svd(matrix[:3, :3] + np.eye(3))  # a turn and none add up to half of it, but for length
+    turn = left @ right
     half = np.eye(4)
     half[:3, :3] = turn
     half[:3, 3] = np.linalg.solve(turn + np.eye(3), matrix[:3, 3])
