@@ -41,7 +41,7 @@ def small_model(
     folder: Path,
     *,
     stages: tuple[str, ...] = ("coarse", "fine"),
-    openvino: bool = False,
+    onnx: bool = False,
     post: PostprocessConfig | None = None,
     bias: float = 0.0,
     seed: int = 0,
@@ -65,4 +65,4 @@ def small_model(
         save_file(state, weights[name])
         plain[name] = {"spacing_mm": SPACING_MM[name], "network": shape.to_dict()}
     card = small_card(stages, post or PostprocessConfig())
-    return assemble(weights, plain, card, folder, openvino=openvino)
+    return assemble(weights, plain, card, folder, onnx=onnx)

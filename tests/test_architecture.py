@@ -34,10 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"core", "files", "imaging", "report"},
     "explore": {"core", "files", "imaging", "models", "report", "evaluate", "run"},
     "phantom": {"core", "files", "report", "models", "evaluate", "run"},
-    "exchange": {"core", "models", "networks", "segment", "files", "imaging"},
+    "transforms": {"core", "imaging", "models", "segment"},
+    "exchange": {"core", "models", "networks", "segment", "files", "imaging", "transforms"},
     "train": {
         *("core", "files", "imaging", "models", "networks", "segment", "volumetrics", "phantom", "evaluate", "report"),
-        "exchange",
+        *("exchange", "transforms"),
     },
     # doors
     "cli": {
@@ -70,11 +71,11 @@ CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", 
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {
-    "torch": {"imaging", "networks", "models", "segment", "train", "exchange"},
-    "monai": {"imaging", "networks", "models", "segment", "train", "exchange"},
+    "torch": {"networks", "models", "transforms", "train", "exchange"},
+    "monai": {"networks", "transforms", "train"},
     "openvino": {"models", "exchange"},
-    "onnx": {"models", "exchange"},
-    "onnxruntime": {"models", "exchange"},
+    "onnx": {"models"},
+    "onnxruntime": {"models"},
     "safetensors": {"models", "train", "exchange"},
     "SimpleITK": {"imaging"},
     "pydicom": {"files"},
@@ -82,13 +83,14 @@ HEAVY: dict[str, set[str]] = {
     "gdcm": {"files"},
     "nibabel": {"files"},
     "nilearn": {"phantom"},
+    "pandas": {"evaluate", "explore", "phantom", "train", "cli"},
     "matplotlib": {"report", "evaluate", "explore", "phantom"},
     "jinja2": {"report", "evaluate"},
 }
 """Rooms that may import a third-party library, inside functions or not."""
 
-FOR_A_LOOK = {("cli", "torch"), ("run", "torch")}
-"""May import it inside a function: to set the number of threads, to name a version."""
+FOR_A_LOOK = {("cli", "torch")}
+"""May import it inside a function: to set the number of threads of training."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add(assemble, "output", metavar="MODEL", help="model folder to make")
     add_console(assemble)
-    assemble.add_argument("--no-openvino", action="store_true", help="do not export for OpenVINO")
+    assemble.add_argument("--no-openvino", action="store_true", help="weights alone, for PyTorch")
     assemble.set_defaults(run=run_assemble)
     _add_import(actions)
     _add_export(actions)
@@ -67,7 +67,7 @@ A card for a weights file is YAML; only the first three keys are needed:
 
 EXPORT_HELP = """\
 formats
-  onnx       <stage>.onnx for each network, compared with PyTorch where onnxruntime is installed, and description.json
+  onnx       <stage>.onnx for each network, compared with PyTorch, and description.json
   openvino   <stage>.xml and .bin for each network, compared with PyTorch, and description.json
   monai      a MONAI bundle that 'python -m monai.bundle run' runs on a folder of studies; see its docs/README.md"""
 
@@ -161,7 +161,7 @@ def run_assemble(arguments: argparse.Namespace) -> int:
         runs,
         arguments.card,
         arguments.output,
-        openvino=not arguments.no_openvino,
+        onnx=not arguments.no_openvino,
         crossval=arguments.crossval,
     )
     return _tell(arguments, bundle)
@@ -212,7 +212,7 @@ def run_import(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Write a model for other programs."""
-    from brats_seg.exchange.exporting import export_onnx, export_openvino
+    from brats_seg.exchange.exporting import export_networks
     from brats_seg.exchange.monai_bundle import export_monai
     from brats_seg.files.output import OutputFolder
     from brats_seg.models.card import find_model
@@ -223,6 +223,6 @@ def run_export(arguments: argparse.Namespace) -> int:
             export_monai(bundle, folder.path)
             words = ["run it with: python -m monai.bundle run; docs/README.md in it says how"]
         else:
-            export = export_onnx if arguments.format == "onnx" else export_openvino
-            words = [f"{name:11} {check}" for name, check in export(bundle, folder.path).items()]
+            checks = export_networks(bundle, folder.path, arguments.format)
+            words = [f"{name:11} {check}" for name, check in checks.items()]
     return _tell(arguments, bundle, words, f" as {arguments.format}")

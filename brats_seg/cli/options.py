@@ -11,6 +11,7 @@ from typing import Any
 
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.models.engine import ENGINES
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
 DISEASES = ("enhancing", "non_enhancing", "mixed")
@@ -143,9 +144,8 @@ _DECLARED = (
         type=device_name,
         help="auto (default: a CUDA GPU where there is one), cpu, cuda, cuda:N, or mps (Apple GPU; untested)",
     ),
-    _option(
-        "--engine", default="auto", choices=("auto", "openvino", "torch"), help="what runs the network (default: auto)"
-    ),
+    _option("--engine", default="auto", choices=ENGINES, help="what runs the network (default: auto)"),
+    _option("--cache", type=Path, metavar="DIR", help="with --engine openvino: keep compiled networks there"),
     _option("--jobs", type=at_least_one, default=1, metavar="N", help="processes that work at once (default: 1)"),
     _option("--cluster", metavar="ADDRESS", help="Dask scheduler that does the work (extra: cluster)"),
     _flag("--force", words="take scans as they are, even if they seem to show skull"),

@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
     add_studies(parser)
     add(parser, "output")
     how = parser.add_argument_group("how")
-    add(how, "model", "device", "engine", "jobs", "tta", "brain-mask", "force")
+    add(how, "model", "device", "engine", "cache", "jobs", "tta", "brain-mask", "force")
     what = parser.add_argument_group("what is written")
     what.add_argument(
         "--labels",
@@ -140,6 +140,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
     return SegmentOptions(
         **({"model": arguments.model} if arguments.model is not None else {}),
         engine=arguments.engine,
+        cache=arguments.cache,
         device=arguments.device,
         labels=arguments.labels,
         reference=MRSequence(arguments.reference) if arguments.reference else None,

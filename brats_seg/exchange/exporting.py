@@ -7,36 +7,28 @@ channels come and how probabilities become labels.
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import expit
 
-from brats_seg.core.errors import DeviceError, ModelError
-from brats_seg.models.assemble import save_openvino
+from brats_seg.core.errors import ModelError
+from brats_seg.models.assemble import network_file
 from brats_seg.models.card import ModelBundle, Stage, file_sha256
-from brats_seg.models.engine import CompiledEngine
-from brats_seg.models.torch_engine import build_network
-
-ONNX_OPSET = 17
-"""Of May 2022: every runtime of today reads it, and the networks need nothing newer."""
+from brats_seg.models.engine import OpenVINOEngine
+from brats_seg.models.torch_engine import NetworkEngine, build_network
 
 DESCRIPTION = "description.json"
 _SIDES = (2, 3, 4)
 """Sides of the volume exports are tried on, in multiples of the divisor: other than the one they were traced at."""
 
-ONNX_TOLERANCE = 1e-4
-OPENVINO_TOLERANCE = 1e-2
+TOLERANCE = {"onnx": 1e-4, "openvino": 1e-2}
 """Largest difference of a probability from PyTorch's. OpenVINO files hold half precision: where the weights were
 single, rounding them changes probabilities of random inputs by some thousandths."""
-
-Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -44,156 +36,64 @@ class Check:
     """How an exported network was compared with PyTorch.
 
     Attributes:
-        runtime: what ran it, with version; empty if nothing was there to run it.
-        difference: largest difference of a probability, None if it was not run.
+        runtime: what ran it, with version.
+        difference: largest difference of a probability.
     """
 
     runtime: str
-    difference: float | None
+    difference: float
 
     def __str__(self) -> str:
-        if self.difference is None:
-            return "not checked: onnxruntime is not installed (pip install 'brats-seg[onnx]')"
         return f"checked with {self.runtime}: probabilities within {self.difference:.1e} of PyTorch's"
 
 
-def export_onnx(bundle: ModelBundle, folder: Path) -> dict[str, Check]:
-    """Write ``<stage>.onnx`` for every stage, and the description.
+def export_networks(bundle: ModelBundle, folder: Path, form: str) -> dict[str, Check]:
+    """Write every stage's network, and the description.
 
     Args:
         bundle: the model.
         folder: an empty folder.
+        form: ``onnx`` for ``<stage>.onnx``, ``openvino`` for ``<stage>.xml`` and ``<stage>.bin``.
 
     Returns:
-        By stage, how the file was compared with PyTorch where onnxruntime is installed.
+        By stage, how the file was compared with PyTorch.
 
     Raises:
         ModelError: if a weights file is damaged, or the exported network gives other values.
-        DeviceError: if the package onnx is not installed.
     """
-    if find_spec("onnx") is None:
-        raise DeviceError("the package onnx, which writes ONNX files, is not installed: pip install 'brats-seg[onnx]'")
-    checks: dict[str, Check] = {}
-    for stage in bundle.card.stages:
-        network = build_network(bundle, stage)
-        path = folder / f"{stage.key}.onnx"
-        _trace_onnx(network, path)
-        _name_channels(path, bundle, stage)
-        checks[stage.key] = Check("", None)
-        if find_spec("onnxruntime") is not None:
-            runtime = f"onnxruntime {version('onnxruntime')}"
-            checks[stage.key] = _compare(network, _onnx_logits(path), runtime, ONNX_TOLERANCE, path.name)
-    _describe(bundle, folder, checks, {s.key: (f"{s.key}.onnx",) for s in bundle.card.stages}, opset=ONNX_OPSET)
-    return checks
+    import openvino  # noqa: PLC0415 - heavy
 
-
-def export_openvino(bundle: ModelBundle, folder: Path) -> dict[str, Check]:
-    """Write ``<stage>.xml`` and ``<stage>.bin`` for every stage, and the description.
-
-    Files that the model holds already are copied; else the network is converted. Arguments, result and errors as for
-    :func:`export_onnx`.
-    """
     checks: dict[str, Check] = {}
     files: dict[str, tuple[str, ...]] = {}
     for stage in bundle.card.stages:
-        network = build_network(bundle, stage)
-        files[stage.key] = (f"{stage.key}.xml", f"{stage.key}.bin")
-        if stage.openvino is None:
-            save_openvino(network, folder / files[stage.key][0])
-        else:
-            held = stage.openvino
-            for name, source in zip(files[stage.key], (held, held.removesuffix(".xml") + ".bin"), strict=True):
-                (folder / name).write_bytes(bundle.file(stage, source).read_bytes())
-        engine = CompiledEngine(folder / files[stage.key][0])
-        runtime = f"openvino {version('openvino')}"
-        checks[stage.key] = _compare(network, engine.logits, runtime, OPENVINO_TOLERANCE, files[stage.key][0])
+        path = folder / f"{stage.key}.onnx"
+        path.write_bytes(network_file(bundle, stage))
+        files[stage.key] = (path.name,)
+        if form == "openvino":
+            openvino.save_model(openvino.Core().read_model(path), path.with_suffix(".xml"), compress_to_fp16=True)
+            path.unlink()
+            path = path.with_suffix(".xml")
+            files[stage.key] = (path.name, path.with_suffix(".bin").name)
+        checks[stage.key] = _compare(build_network(bundle, stage), path, TOLERANCE[form])
     _describe(bundle, folder, checks, files)
     return checks
 
 
-def _trace_onnx(network: Any, path: Path) -> None:
-    """The network as ONNX, open to any batch and any multiple of its divisor.
-
-    PyTorch's older exporter is asked for by name: the newer one needs a further package. It announces its replacement
-    each time.
-    """
-    import torch  # noqa: PLC0415 - heavy
-
-    side = 2 * network.config.divisor
-    example = torch.zeros(1, network.config.in_channels, side, side, side)
-    axes = {0: "batch", 2: "x", 3: "y", 4: "z"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that announcement, and size checks of MONAI's blocks, true of any input
-        torch.onnx.export(
-            network,
-            (example,),
-            str(path),
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": axes, "logits": axes},
-            opset_version=ONNX_OPSET,
-            dynamo=False,
-        )
-
-
-def _name_channels(path: Path, bundle: ModelBundle, stage: Stage) -> None:
-    """Write into the file what its channels are, and see that it is valid ONNX.
-
-    Raises:
-        ModelError: if it is not.
-    """
-    import onnx  # noqa: PLC0415 - optional
-
-    model = onnx.load(str(path))
-    layout = stage.layout
-    words = {
-        "model": f"{bundle.card.name} {bundle.card.version}, stage {stage.key}",
-        "model_sha256": bundle.sha256,
-        "spacing_mm": f"{stage.spacing_mm:g}",
-        "input_channels": ",".join(layout.sequences) + (",WT,TC,ET of the coarse stage" * stage.hears_coarse),
-        "output_channels": ",".join(layout.regions),
-        "axes": layout.axes,
-    }
-    onnx.helper.set_model_props(model, words)
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"PyTorch wrote {path.name} as invalid ONNX ({str(error).splitlines()[0]})") from error
-    onnx.save(model, str(path))
-
-
-def _onnx_logits(path: Path) -> Logits:
-    import onnxruntime  # noqa: PLC0415 - optional
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-
-    def logits(array: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run(["logits"], {"image": array[None]})[0][0]
-        return found
-
-    return logits
-
-
-def _compare(network: Any, logits: Logits, runtime: str, tolerance: float, name: str) -> Check:
+def _compare(network: Any, path: Path, tolerance: float) -> Check:
     """Both on the same random volume of another size than was traced.
 
     Raises:
         ModelError: if they differ by more than ``tolerance``.
     """
-    import torch  # noqa: PLC0415 - heavy
-
     shape = tuple(n * network.config.divisor for n in _SIDES)
     array = np.random.default_rng(0).normal(size=(network.config.in_channels, *shape)).astype(np.float32)
-    with torch.inference_mode():
-        wanted = torch.sigmoid(network(torch.from_numpy(array)[None])[0]).numpy()
-    found = torch.sigmoid(torch.from_numpy(np.asarray(logits(array)))).numpy()
+    wanted, found = expit(NetworkEngine(network).logits(array)), expit(OpenVINOEngine(path).logits(array))
+    runtime = f"openvino {version('openvino')}"
     difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else float("inf")
     if not difference <= tolerance:
         raise ModelError(
-            f"{name} gives probabilities up to {difference:.2g} from PyTorch's in {runtime}, more than {tolerance:g}, "
-            "so it was not kept. Update the package, or use another format."
+            f"{path.name} gives probabilities up to {difference:.2g} from PyTorch's in {runtime}, more than "
+            f"{tolerance:g}, so it was not kept. Update the package, or use another format."
         )
     return Check(runtime, difference)
 
@@ -203,14 +103,12 @@ def _describe(
     folder: Path,
     checks: Mapping[str, Check],
     files: Mapping[str, tuple[str, ...]],
-    **further: Any,
 ) -> None:
     card = bundle.card.to_dict()
     stages = [_interface(stage, folder, files[stage.key], checks[stage.key]) for stage in bundle.card.stages]
     values = {
         "model": {key: value for key, value in card.items() if key not in ("format", "stages")},
         "model_sha256": bundle.sha256,
-        **further,
         "stages": stages,
         "how": [
             "prepare: bring the sequences to one grid along RAS axes at prepare.spacing_mm, crop to the brain, clip to "

@@ -18,7 +18,7 @@ from brats_seg.models.card import ModelBundle, file_sha256
 from brats_seg.models.torch_engine import build_network
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ROOMS = ("core", "files", "imaging", "volumetrics", "networks", "models", "segment", "exchange")
+ROOMS = ("core", "files", "imaging", "volumetrics", "networks", "models", "segment")
 """What a bundle carries of the package."""
 
 OWN_CARD = "brats_seg_model.json"
@@ -90,7 +90,7 @@ def export_monai(bundle: ModelBundle, folder: Path) -> None:
 
 def inference_config() -> dict[str, Any]:
     """``inference.json``: every study of a folder, through MONAI's dataset, evaluator and writer."""
-    parts = f"{PACKAGE.name}.exchange.monai_parts"
+    parts = f"{PACKAGE.name}.transforms"
     return {
         "imports": [
             "$import json",
@@ -202,7 +202,8 @@ def _write_code(folder: Path) -> None:
         shutil.copytree(
             PACKAGE / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "weights", "crossval*")
         )
-    shutil.copyfile(PACKAGE / "__init__.py", folder / "__init__.py")
+    for file in ("__init__.py", "transforms.py"):
+        shutil.copyfile(PACKAGE / file, folder / file)
 
 
 def _metadata(bundle: ModelBundle, weights_sha256: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Making a model folder out of trained stages: weights, OpenVINO export, checksums, card."""
+"""Making a model folder out of trained stages: networks, checksums, card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from brats_seg.core.errors import OutputError
 from brats_seg.models.card import ModelBundle, ModelCard, Stage, file_sha256, write_card
+from brats_seg.models.onnx_file import onnx_file
+from brats_seg.models.torch_engine import build_network, read_weights, stage_network
 
 
 def assemble(
@@ -18,7 +20,7 @@ def assemble(
     card: ModelCard,
     folder: Path,
     *,
-    openvino: bool = True,
+    onnx: bool = True,
 ) -> ModelBundle:
     """Write a model folder.
 
@@ -27,7 +29,7 @@ def assemble(
         stages: stage name to ``spacing_mm`` and ``network``.
         card: everything but the stages, which are filled in.
         folder: where to write; must not hold a model.
-        openvino: also export each stage for OpenVINO.
+        onnx: write each network whole, for OpenVINO and PyTorch; else the weights alone, for PyTorch.
 
     Raises:
         OutputError: if the folder exists.
@@ -37,34 +39,31 @@ def assemble(
     folder.mkdir(parents=True)
     built: list[Stage] = []
     for name in (n for n in ("coarse", "fine") if n in weights):
-        target = folder / f"{name}.safetensors"
-        copy_file(weights[name], target)
-        stage = Stage(
-            name=name,
-            spacing_mm=float(stages[name]["spacing_mm"]),
-            network=stages[name]["network"],
-            files={target.name: file_sha256(target)},
-        )
-        built.append(_export(ModelBundle(replace(card, stages=(*built, stage)), folder), stage) if openvino else stage)
+        stage = Stage(name, float(stages[name]["spacing_mm"]), stages[name]["network"], files={})
+        if onnx:
+            target = folder / f"{name}.onnx"
+            _write_network(stage, read_weights(weights[name]), target)
+        else:
+            target = folder / f"{name}.safetensors"
+            copy_file(weights[name], target)
+        built.append(replace(stage, files={target.name: file_sha256(target)}))
     finished = replace(card, stages=tuple(built))
     write_card(finished, folder)
     return ModelBundle(finished, folder)
 
 
 def write_model(states: Mapping[str, Mapping[str, Any]], card: ModelCard, folder: Path) -> ModelBundle:
-    """Write a model folder of networks whose tensors are in memory, without exports.
+    """Write a model folder of networks whose tensors are in memory.
 
     Args:
         states: key of a stage to tensors by name.
         card: with its stages; their checksums are filled in.
         folder: an empty folder.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415 - imports torch
-
     built: list[Stage] = []
     for stage in card.stages:
-        target = folder / f"{stage.key}.safetensors"
-        save_file(dict(states[stage.key]), target)
+        target = folder / f"{stage.key}.onnx"
+        _write_network(stage, states[stage.key], target)
         built.append(replace(stage, files={target.name: file_sha256(target)}))
     finished = replace(card, stages=tuple(built))
     write_card(finished, folder)
@@ -97,19 +96,29 @@ def copy_file(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _export(bundle: ModelBundle, stage: Stage) -> Stage:
-    from brats_seg.models.torch_engine import build_network  # noqa: PLC0415 - heavy
-
-    xml = bundle.folder / f"{stage.name}.xml"
-    save_openvino(build_network(bundle, stage), xml)
-    files = {**stage.files, **{path.name: file_sha256(path) for path in (xml, xml.with_suffix(".bin"))}}
-    return replace(stage, files=files)
+def _write_network(stage: Stage, state: Mapping[str, Any], path: Path) -> None:
+    network = stage_network(stage)
+    network.load_state_dict(dict(state))
+    path.write_bytes(onnx_file(network.eval(), channels(stage)))
 
 
-def save_openvino(network: Any, xml: Path) -> None:
-    """Write a PyTorch network as OpenVINO files: ``xml`` and the ``.bin`` beside it, weights in half precision."""
-    import openvino  # noqa: PLC0415 - heavy
+def network_file(bundle: ModelBundle, stage: Stage) -> bytes:
+    """The stage's network as the content of an ONNX file: the model's own, or made of its weights.
 
-    from brats_seg.models.torch_engine import convert_network  # noqa: PLC0415 - heavy
+    Raises:
+        ModelError: if the weights are damaged or do not fit the card.
+    """
+    if stage.weights.endswith(".onnx"):
+        return bundle.file(stage, stage.weights).read_bytes()
+    return onnx_file(build_network(bundle, stage), channels(stage))
 
-    openvino.save_model(convert_network(network), xml, compress_to_fp16=True)
+
+def channels(stage: Stage) -> dict[str, str]:
+    """What a network's file says of its input and output."""
+    layout = stage.layout
+    return {
+        "spacing_mm": f"{stage.spacing_mm:g}",
+        "input_channels": ",".join(layout.sequences) + (",WT,TC,ET of the coarse stage" * stage.hears_coarse),
+        "output_channels": ",".join(layout.regions),
+        "axes": layout.axes,
+    }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import ModelError
 from brats_seg.models.card import BUILT_IN, file_sha256
-from brats_seg.models.engine import CompiledEngine
+from brats_seg.models.engine import OpenVINOEngine
 
 Floats = NDArray[np.float32]
 Run = Callable[[Floats], Floats]
@@ -64,5 +64,5 @@ def open_brain_networks() -> BrainNetworks:
             raise ModelError(
                 f"{name} of the networks for brain extraction is damaged or altered; install the package again"
             )
-    box, outline = (CompiledEngine(FOLDER / name).logits for name in (BOX, OUTLINE))
+    box, outline = (OpenVINOEngine(FOLDER / name).logits for name in (BOX, OUTLINE))
     return BrainNetworks(box, outline, card["version"], found)

@@ -67,7 +67,8 @@ class Stage:
         name: ``coarse`` (whole brain) or ``fine`` (around the tumour).
         spacing_mm: voxel size it works at.
         network: keys of its network configuration.
-        files: file name to SHA-256: the safetensors weights and, where exported, OpenVINO's ``.xml`` and ``.bin``.
+        files: file name to SHA-256: the network (``.onnx``), or its weights alone as training writes them
+            (``.safetensors``).
         architecture: which network it is.
         layout: order of its channels and direction of its axes.
         member: of an ensemble, from 1; a fine stage hears the coarse stage of its own member.
@@ -127,15 +128,15 @@ class Stage:
 
     @property
     def weights(self) -> str:
-        """Name of the safetensors file.
+        """Name of the file that holds the network's weights.
 
         Raises:
             ModelError: if the card names none.
         """
         for name in self.files:
-            if name.endswith(".safetensors"):
+            if name.endswith((".onnx", ".safetensors")):
                 return name
-        raise ModelError(f"stage {self.key} of the model card names no weights (*.safetensors); copy the model again")
+        raise ModelError(f"stage {self.key} of the model card names no weights (*.onnx); copy the model again")
 
     @property
     def hears_coarse(self) -> bool:
@@ -151,11 +152,6 @@ class Stage:
     def relative_memory(self) -> float:
         """Memory of one pass per voxel, as a multiple of the shipped network's."""
         return self.shape.relative_memory
-
-    @property
-    def openvino(self) -> str | None:
-        """Name of the OpenVINO ``.xml`` file, if the stage was exported."""
-        return next((name for name in self.files if name.endswith(".xml")), None)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 from brats_seg.core.errors import ModelError
 from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES
 
-FILE_ENDINGS = (".safetensors", ".xml", ".bin")
-"""Of the files a stage may name: weights, and OpenVINO's two."""
+FILE_ENDINGS = (".onnx", ".safetensors", ".xml", ".bin")
+"""Of the files a stage may name; the last two lie beside weights in older models, and are not read."""
 
 MAX_DEPTH = 16
 """Deepest nesting of a card's values."""

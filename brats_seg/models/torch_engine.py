@@ -5,7 +5,7 @@ Only what needs PyTorch imports this file: loading it takes longer than segmenti
 
 from __future__ import annotations
 
-import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,28 +80,32 @@ def build_network(bundle: ModelBundle, stage: Stage) -> Any:
     path = bundle.file(stage, stage.weights)
     try:
         network = stage_network(stage)
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        network.load_state_dict(read_weights(path))
+    except (ModelError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} does not fit stage {stage.key} of model {bundle.card.name}: {error}") from error
     return network.eval()
 
 
-def convert_network(network: Any) -> Any:
-    """An OpenVINO model of a PyTorch network, open to any input size.
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name, in single precision, from the file of a network (``.onnx``) or of a training run
+    (``.safetensors``).
 
-    The front end is called directly: ``openvino.convert_model`` would report its use over the network.
+    Raises:
+        ModelError: if the file is damaged.
     """
-    from openvino.frontend import FrontEndManager  # noqa: PLC0415 - heavy
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: PLC0415 - heavy
+    try:
+        tensors = _onnx_weights(path) if path.suffix == ".onnx" else load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{path.name} cannot be read as weights: {error}") from error
+    return {name: value.float() for name, value in tensors.items()}
 
-    side = 2 * network.config.divisor
-    example = torch.zeros(1, network.config.in_channels, side, side, side)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # size checks of MONAI's blocks, true of any input
-        traced = torch.jit.trace(network, example)  # type: ignore[no-untyped-call]
-    front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
-    loaded = front_end.load(decoder)
-    model = front_end.convert(loaded)
-    model.reshape({0: [1, network.config.in_channels, -1, -1, -1]})
-    return model
+
+def _onnx_weights(path: Path) -> dict[str, torch.Tensor]:
+    import onnx  # noqa: PLC0415 - training from weights of its own does without
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        graph = onnx.load(str(path)).graph
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}

@@ -26,7 +26,7 @@ class SegmentOptions:
 
     Attributes:
         model: name of an installed model or path of a model folder.
-        engine: ``auto``, ``openvino`` or ``torch``.
+        engine: ``auto``, ``onnxruntime``, ``openvino`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         labels: label schema of the label map that is written.
         reference: sequence on whose grid results are written; None takes T1CE, FLAIR, T2, T1 in that order.
@@ -36,6 +36,7 @@ class SegmentOptions:
         brain_mask: file with the brain of a study that has its skull, instead of finding it.
         min_lesion_ml: smaller components of a region are not counted as lesions (``--min-lesion-ml``).
         exists: what to do where results exist already.
+        cache: folder where OpenVINO keeps compiled networks for later runs; it changes nothing in the results.
     """
 
     model: str = DEFAULT_MODEL
@@ -49,6 +50,7 @@ class SegmentOptions:
     brain_mask: Path | None = None
     min_lesion_ml: float = 0.0
     exists: ExistsPolicy = "refuse"
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.labels not in ("brats2023", "brats2021"):

@@ -76,7 +76,13 @@ def open_predictor(options: SegmentOptions) -> Predictor:
         ModelError: if the model is missing or damaged.
         DeviceError: if the device is not there.
     """
-    return Predictor(find_model(options.model), engine=options.engine, device=options.device, mirror=options.mirror)
+    return Predictor(
+        find_model(options.model),
+        engine=options.engine,
+        device=options.device,
+        mirror=options.mirror,
+        cache=options.cache,
+    )
 
 
 def segment_study(

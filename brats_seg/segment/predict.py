@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +68,10 @@ class Predictor:
 
     Args:
         bundle: the model.
-        engine: ``auto``, ``openvino`` or ``torch``.
+        engine: ``auto``, ``onnxruntime``, ``openvino`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         mirror: also predict the study mirrored left-right and average (``--tta``).
+        cache: folder where OpenVINO keeps compiled networks for later runs.
         engines: by key of a stage, where they are open already; else they are opened from the model's files.
 
     Raises:
@@ -85,13 +87,16 @@ class Predictor:
         engine: str = "auto",
         device: str = "auto",
         mirror: bool = False,
+        cache: Path | None = None,
         engines: Mapping[str, Engine] | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine, self.device = choose_engine(engine, device)
         self.mirror = mirror
         self._engines: Mapping[str, Engine] = engines or {
-            stage.key: open_engine(bundle, stage, engine=self.engine, device=self.device, threads=own_threads())
+            stage.key: open_engine(
+                bundle, stage, engine=self.engine, device=self.device, threads=own_threads(), cache=cache
+            )
             for stage in bundle.card.stages
         }
 

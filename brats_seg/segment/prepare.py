@@ -114,7 +114,7 @@ def _prepared(study: Study, config: PrepareConfig, warnings: list[str]) -> Prepa
     decisions.append(consistency.summary())
     used = {sequence: image for sequence, image in images.items() if sequence not in consistency.left_out}
     array, intensity = _normalise(used, brain, config, backgrounds, warnings)
-    array, brain, grid = _crop_and_pad(array, brain, target.grid, config)
+    array, brain, grid = crop_and_pad(array, brain, target.grid, config)
     _take_out_bias(array, config, decisions, warnings)
     if study.missing:
         names = ", ".join(sequence.title for sequence in study.missing)
@@ -198,7 +198,7 @@ def _to_spacing(reference: Volume, config: PrepareConfig, decisions: list[str]) 
 def respaced(grid: Grid, spacing_mm: float) -> Grid:
     """The grid with voxels of another size: the first keeps its centre, the last about so."""
     steps = spacing_mm / np.asarray(grid.spacing_mm)
-    x, y, z = (round((n - 1) / step) + 1 for n, step in zip(grid.shape, steps, strict=True))
+    x, y, z = (round((n - 1) / step + 1) for n, step in zip(grid.shape, steps, strict=True))
     return Grid((x, y, z), grid.affine @ np.diag([*steps, 1.0]))
 
 
@@ -322,7 +322,7 @@ def _take_out_bias(
         )
 
 
-def _crop_and_pad(
+def crop_and_pad(
     array: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
     """Cut to the brain's box and pad with 0 to the divisor, on both sides alike."""

@@ -246,7 +246,7 @@ class FoldModels:
         target = folder / "model"
         if not (target / CARD).is_file():
             runs = {name: folder / name for name in self.config.stages}
-            assemble_runs(runs, self.config.named_card, target, openvino=False)
+            assemble_runs(runs, self.config.named_card, target, onnx=False)
         return find_model(str(target))
 
     def predictor(self, fold: int) -> Predictor:

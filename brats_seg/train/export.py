@@ -22,7 +22,7 @@ def assemble_runs(
     card_file: Path,
     folder: Path,
     *,
-    openvino: bool = True,
+    onnx: bool = True,
     crossval: Path | None = None,
 ) -> ModelBundle:
     """Make a model folder from one run folder per stage and a YAML file with the card's words.
@@ -31,7 +31,7 @@ def assemble_runs(
         runs: stage name to run folder.
         card_file: what the card says that no run knows.
         folder: where to write; must not exist.
-        openvino: also export for OpenVINO.
+        onnx: write each network whole, for OpenVINO and PyTorch; else the weights alone, for PyTorch.
         crossval: run folder of the cross-validation of the same recipe, for figures and for what is fitted on outputs.
 
     Raises:
@@ -65,7 +65,7 @@ def assemble_runs(
         values |= card_marks(own, known_before(runs.values()))
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / WEIGHTS for name, run in runs.items()}
-    return assemble(weights, stages, card, folder, openvino=openvino)
+    return assemble(weights, stages, card, folder, onnx=onnx)
 
 
 def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
 from brats_seg.files.output import write_text
+from brats_seg.models.torch_engine import read_weights
 from brats_seg.train.config import TrainConfig, train_config
 
 STAGES = ("coarse", "fine")
@@ -143,16 +142,12 @@ def with_settings(values: dict[str, Any], settings: Sequence[str]) -> dict[str, 
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a network of the same shape.
+    """Load a weights file into a network of the same shape.
 
     Raises:
         ModelError: if the file is damaged or its tensors do not fit.
     """
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path.name} cannot be read as weights: {error}") from error
-    try:
-        network.load_state_dict({name: value.float() for name, value in weights.items()})
+        network.load_state_dict(read_weights(path))
     except RuntimeError as error:
         raise ModelError(f"{path.name} does not fit the network of the configuration: {error}") from error

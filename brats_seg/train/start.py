@@ -35,7 +35,7 @@ def start_folder(place: Path) -> Path:
 
 def start_weights(start: Path, stage: str) -> Path | None:
     """Weights of a stage in a run folder, or in a folder with a model's weights; None where there are none of it."""
-    for path in (start / f"{stage}.safetensors", start / stage / WEIGHTS):
+    for path in (start / f"{stage}.onnx", start / f"{stage}.safetensors", start / stage / WEIGHTS):
         if path.is_file():
             return path
     return None

@@ -48,7 +48,7 @@ def write_model(folder: Path, *, bias: float) -> Path:
     save_file(state, weights)
     card = small_card(("coarse",), PostprocessConfig(), prepared_mm=SPACING_MM)
     plain = {"spacing_mm": SPACING_MM, "network": NETWORK.to_dict()}
-    assemble({"coarse": weights}, {"coarse": plain}, card, folder, openvino=False)
+    assemble({"coarse": weights}, {"coarse": plain}, card, folder)
     return folder
 
 

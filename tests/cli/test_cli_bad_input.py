@@ -306,7 +306,7 @@ def test_interrupted_between_studies_says_how_to_go_on(
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing", "card"])
 def test_damaged_model(segment, case: Path, model: Path, out: Path, damage: str) -> None:
     broken = shutil.copytree(model, out.parent / "broken")
-    weights = broken / "coarse.safetensors"
+    weights = broken / "coarse.onnx"
     raw = bytearray(weights.read_bytes())
     if damage == "cut":
         weights.write_bytes(raw[: len(raw) // 2])

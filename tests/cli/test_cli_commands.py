@@ -115,12 +115,12 @@ def test_models_without_any(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_models_with_a_damaged_one_still_lists_the_others(cli, installed: Path) -> None:
     shutil.copytree(installed / "glioma", installed / "broken")
-    weights = installed / "broken" / "coarse.safetensors"
+    weights = installed / "broken" / "coarse.onnx"
     weights.write_bytes(weights.read_bytes()[:-1])
     outcome = cli("models")
     assert outcome.code == 4
     assert "small 0.0.1" in outcome.out
-    assert outcome.err.startswith("brats-seg: broken: coarse.safetensors")
+    assert outcome.err.startswith("brats-seg: broken: coarse.onnx")
     listed = cli("models", "--json").json
     assert [("error" in entry) for entry in listed] == [False, True]
 

@@ -71,7 +71,7 @@ def test_a_run_leaves_what_is_needed_and_nothing_half_written(smoke: Path) -> No
 
 
 def test_a_run_becomes_a_model(smoke: Path, tmp_path: Path) -> None:
-    bundle = assemble_runs({"coarse": smoke}, CONFIGS / "glioma_card.yaml", tmp_path / "model", openvino=False)
+    bundle = assemble_runs({"coarse": smoke}, CONFIGS / "glioma_card.yaml", tmp_path / "model", onnx=False)
     assert bundle.card.prepare["divisor"] == 8
     stage = bundle.card.stages[0]
     assert stage.spacing_mm == 2.0
@@ -79,7 +79,7 @@ def test_a_run_becomes_a_model(smoke: Path, tmp_path: Path) -> None:
     held = load_file(smoke / "weights.safetensors")
     assert all(torch.equal(value, held[name].float()) for name, value in network.state_dict().items())
     with pytest.raises(ModelError, match="trained as stage coarse, not fine"):
-        assemble_runs({"fine": smoke}, CONFIGS / "glioma_card.yaml", tmp_path / "other", openvino=False)
+        assemble_runs({"fine": smoke}, CONFIGS / "glioma_card.yaml", tmp_path / "other", onnx=False)
 
 
 def test_a_run_without_weights_is_no_model(tmp_path: Path) -> None:

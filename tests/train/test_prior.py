@@ -107,9 +107,9 @@ def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_pa
     other = tmp_path / "other"
     train(toy_packs(), replace(COARSE, steps=6, seed=8), other, progress=False)
     with pytest.raises(ModelError, match="other weights"):
-        assemble_runs({"coarse": other, "fine": run}, CONFIGS / "glioma_card.yaml", tmp_path / "m2", openvino=False)
+        assemble_runs({"coarse": other, "fine": run}, CONFIGS / "glioma_card.yaml", tmp_path / "m2", onnx=False)
     with pytest.raises(ModelError, match="pass its run too"):
-        assemble_runs({"fine": run}, CONFIGS / "glioma_card.yaml", tmp_path / "m3", openvino=False)
+        assemble_runs({"fine": run}, CONFIGS / "glioma_card.yaml", tmp_path / "m3", onnx=False)
 
 
 def test_stages_that_do_not_go_together_are_refused(coarse: Path, tmp_path: Path) -> None:

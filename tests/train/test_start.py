@@ -13,7 +13,7 @@ from brats_seg.core.errors import ModelError, UsageError
 from brats_seg.models.assemble import copy_model
 from brats_seg.train.data import PackedStudy
 from brats_seg.train.recipe import read_recipe, train_stages
-from brats_seg.train.start import card_marks, known_before, known_by, start_folder
+from brats_seg.train.start import card_marks, known_before, known_by, start_folder, start_weights
 
 SMOKE = read_recipe(Path(__file__).resolve().parents[2] / "configs" / "smoke.yaml").stages["coarse"]
 FIRST, SECOND, THIRD = (toy_pack(name, centre=(22, 26, 14 + 5 * n), seed=n) for n, name in enumerate("abc"))
@@ -74,6 +74,6 @@ def test_a_model_knows_the_heads_that_its_card_lists(tmp_path: Path) -> None:
 
 
 def test_a_model_is_started_from_by_its_name() -> None:
-    assert (start_folder(Path("glioma")) / "coarse.safetensors").is_file()
+    assert start_weights(start_folder(Path("glioma")), "coarse") is not None
     with pytest.raises(ModelError, match="installed: glioma"):
         start_folder(Path("nothing"))
