@@ -50,6 +50,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, model: Path, drawn_case: P
     write_dates(place / "cohort" / "sub-1", list(GROWTH))
     runs: list[tuple[object, ...]] = [
         ("segment", drawn_case, "--model", model, "--engine", "torch"),
+        ("prepare", drawn_case),
         ("measure", mask, "--schema", "brats2021"),
         ("track", place / "cohort", "--model", model, "--engine", "torch"),
         ("respond", out / "track" / "sub-1" / "measurements.csv"),
@@ -78,7 +79,7 @@ def files(written: Path) -> Iterator[tuple[str, Path]]:
             continue
         command = path.relative_to(written).parts[0]
         name = path.name.removeprefix("compared_")
-        if command in ("segment", "measure") or "segmentations" in path.parts:
+        if command in ("segment", "prepare", "measure") or "segmentations" in path.parts:
             name = name.replace(f"{path.parent.name}_", "<study>_")
         elif command == "track":
             name = name.replace(f"{path.parent.name}_", "<patient>_")
