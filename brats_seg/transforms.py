@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import REGIONS, schema_named
-from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy, Study
+from brats_seg.core.study import PreparationRecord, PreparedStudy, Study
 from brats_seg.core.visit import RegionMaps
 from brats_seg.imaging.register import Order, resample
 from brats_seg.imaging.restore import move
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, card_from_dict
-from brats_seg.models.engine import in_project_order
+from brats_seg.models.engine import in_card_order
 from brats_seg.models.torch_engine import NetworkEngine, stage_network
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
@@ -148,7 +147,7 @@ class StagedNetwork(nn.Module):
         """Probabilities; nothing is known of the brain's outline here, so :class:`RestoreStudy` applies it."""
         device = str(next(self.parameters()).device)
         engines = {
-            stage.key: in_project_order(NetworkEngine(self.stages[stage.key], device), stage.layout)
+            stage.key: in_card_order(NetworkEngine(self.stages[stage.key], device), self.card.arrangement(stage))
             for stage in self.card.stages
         }
         predictor = Predictor(ModelBundle(self.card, Path()), engine="torch", device=device, engines=engines)
@@ -161,7 +160,7 @@ class StagedNetwork(nn.Module):
         grid = Grid((x, y, z), np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0]))
         plain = np.ascontiguousarray(array, dtype=np.float32)
         record = PreparationRecord(native=grid, network=grid)
-        return PreparedStudy("batch", plain, np.ones((x, y, z), bool), SEQUENCES, record)
+        return PreparedStudy("batch", plain, np.ones((x, y, z), bool), self.card.sequences, record, self.card.sequences)
 
 
 class PrepareStudy:
@@ -187,19 +186,21 @@ class RestoreStudy:
 
     Args:
         card: plain values of the model card, for its post-processing.
-        labels: schema of the label map, ``brats2023`` or ``brats2021``.
+        labels: schema of the label map; None for the first of the card.
     """
 
-    def __init__(self, card: Mapping[str, Any], labels: str = "brats2023") -> None:
-        self.post = card_from_dict(card, where="the bundle's model card").postprocess
-        self.schema = schema_named(labels)
+    def __init__(self, card: Mapping[str, Any], labels: str | None = None) -> None:
+        self.card = card_from_dict(card, where="the bundle's model card")
+        self.schema = self.card.schema(labels)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """``pred`` ``(1 or none, 3, X, Y, Z)`` on the network's grid becomes ``(1, x, y, z)`` and ``(3, x, y, z)``."""
+        """``pred`` ``(1 or none, R, X, Y, Z)`` on the network's grid becomes ``(1, x, y, z)`` and ``(R, x, y, z)``."""
         prepared: PreparedStudy = data["prepared"]
-        array = torch.as_tensor(data["pred"]).detach().cpu().numpy().reshape(len(REGIONS), *prepared.grid.shape)
+        shape = (len(self.card.regions), *prepared.grid.shape)
+        array = torch.as_tensor(data["pred"]).detach().cpu().numpy().reshape(shape)
         inside = (array * prepared.brain).astype(np.float32)
-        found = segment(RegionMaps(inside, prepared.grid), prepared, self.schema, self.post)
+        maps = RegionMaps(inside, prepared.grid, self.card.regions)
+        found = segment(maps, prepared, self.schema, self.card.postprocess)
         labels, grid = found.segmentation.labels, found.segmentation.labels.grid
         return {
             **data,

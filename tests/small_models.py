@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from brats_seg.models.assemble import assemble
-from brats_seg.models.card import ModelBundle, ModelCard, PostprocessConfig, Stage
+from brats_seg.models.card import ModelBundle, ModelCard, Stage, find_model
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 
 NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
@@ -19,13 +20,16 @@ SPACING_MM = {"coarse": 2.0, "fine": 1.0}
 
 
 def small_card(stages: tuple[str, ...], post: PostprocessConfig, *, prepared_mm: float = 1.0) -> ModelCard:
-    return ModelCard(
+    return replace(
+        find_model("glioma").card,
         name="small",
         version="0.0.1",
         description="random weights",
         licence="Apache-2.0",
         trained_on="nothing",
-        knows_treated_brains=False,
+        seen=(),
+        fingerprints={},
+        subsets={},
         held_out=("a", "b"),
         limits=("everything",),
         citations=(),

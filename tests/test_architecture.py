@@ -67,7 +67,7 @@ ROAD = {"core", "files", "imaging", "volumetrics", "response", "report", "models
 NAME_THE_VERSION = {"cli", "models", "run", "phantom"}
 """Rooms that may read ``brats_seg.__version__``."""
 
-CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", "visit", "palette")
+CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", "visit")
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_studies import GRID, label_array, write_case, write_model, write_nifti
+from glioma import REGIONS
 from heads import head_study
 
 import brats_seg
@@ -103,7 +104,7 @@ def test_what_the_card_knows_of_a_study_is_said(options: SegmentOptions, tmp_pat
     assert [line for line in warned if "no accuracy can be measured" in line]
     next(path for path in folder.iterdir() if "flair" in path.name).unlink()
     warned = segment_study(folder, options=options, predictor=predictor).record.warnings
-    assert "without FLAIR mean Dice on other studies was WT 0.70; with all four sequences WT 0.90" in warned
+    assert "without FLAIR mean Dice on other studies was WT 0.70; with all sequences WT 0.90" in warned
 
 
 def test_a_reference_that_is_missing(options: SegmentOptions) -> None:
@@ -112,9 +113,9 @@ def test_a_reference_that_is_missing(options: SegmentOptions) -> None:
         segment_study(study, options=replace(options, reference=MRSequence.T1CE))
 
 
-def test_label_schemas_that_cannot_be_written() -> None:
-    with pytest.raises(UsageError, match="brats2015"):
-        SegmentOptions(labels="brats2015")
+def test_label_schemas_that_the_model_does_not_write(options: SegmentOptions) -> None:
+    with pytest.raises(UsageError, match=r"brats2023 or brats2021, not 'brats2015'"):
+        segment_study(head_study(GRID), options=replace(options, labels="brats2015"))
 
 
 def test_measure_takes_a_file_or_a_value(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_measure_takes_a_file_or_a_value(tmp_path: Path) -> None:
     path = write_nifti(labels, np.diag([1.0, 1.0, 2.0, 1.0]), tmp_path / "p_seg.nii.gz")
     from_file = measure(path, schema="brats2021")
     assert from_file.study_id == "p"
-    value = Segmentation("q", Volume.from_affine(labels, np.diag([1.0, 1.0, 2.0, 1.0])), SCHEMAS["brats2021"])
+    value = Segmentation("q", Volume.from_affine(labels, np.diag([1.0, 1.0, 2.0, 1.0])), SCHEMAS["brats2021"], REGIONS)
     assert measure(value).volume("TC") == from_file.volume("TC")
     assert measure(str(path), schema="brats2015", study_id="r").study_id == "r"
     with pytest.raises(InputError, match="nonsense"):

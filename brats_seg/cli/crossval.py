@@ -187,7 +187,7 @@ def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool
 
 def _judge(job: _Job) -> None:
     from brats_seg.files.output import OutputFolder
-    from brats_seg.models.card import PostprocessConfig
+    from brats_seg.models.rules import PostprocessConfig
     from brats_seg.train.card import RESULTS
     from brats_seg.train.judge import judge, write_fold_cards
 
@@ -258,7 +258,7 @@ def _text(judgement: Judgement, folder: Path) -> str:
         (summary["subset"] == subset) & (summary["region"] == region) & (summary["metric"] == metric)
     ].iloc[0]
     for subset in dict.fromkeys(summary["subset"]):
-        for region in ("WT", "TC", "ET"):
+        for region in judgement.evaluation.regions.names:
             dice, distance = (pick(subset, region, metric) for metric in ("dice", "hd95_mm"))
             lines.append(
                 f"  {subset}: {region} Dice {dice['mean']:.4f} ({dice['low']:.3f} to {dice['high']:.3f}), "

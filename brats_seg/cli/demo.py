@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import open_page, progress, say
 from brats_seg.cli.options import add, add_console
-from brats_seg.core.regions import Region
+from brats_seg.models.card import regions_of
 
 if TYPE_CHECKING:
+    from brats_seg.core.regions import RegionSet
     from brats_seg.phantom.demo import DemoVisit
 
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(demo.to_dict(), indent=1))
         return 0
-    lines = comparison(demo.visits)
+    lines = comparison(demo.visits, regions_of())
     lines += [f"scans:    {demo.scans}", f"results:  {demo.results}"]
     lines += [f"look at:  {demo.report}", f"          {demo.timeline}"]
     say("\n".join(lines), quiet=arguments.quiet)
@@ -54,13 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def comparison(visits: Sequence[DemoVisit]) -> list[str]:
+def comparison(visits: Sequence[DemoVisit], regions: RegionSet) -> list[str]:
     """Found beside true volumes, in lines; the last says where they are far apart, if they are."""
     lines = [f"{'visit':16}{'region':24}{'found':>10}{'true':>13}{'off':>8}"]
     far = []
     for visit in visits:
         for region, true_ml in visit.truth_ml.items():
-            name, found_ml = Region[region].value, visit.found_ml[region]
+            name, found_ml = regions.title(region), visit.found_ml[region]
             off = f"{found_ml / true_ml - 1:+.0%}" if true_ml > 0 else "-"
             lines.append(f"{visit.date:16}{name:24}{found_ml:7.1f} ml{true_ml:10.1f} ml{off:>8}")
             if abs(found_ml - true_ml) > max(_CLOSE * true_ml, _CLOSE_ML):

@@ -23,7 +23,7 @@ from brats_seg.cli.common import (
 )
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.core.regions import REGIONS, SCHEMAS
+from brats_seg.core.regions import SCHEMAS, RegionSet
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
@@ -250,11 +250,13 @@ def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, res
     from brats_seg.evaluate.placing import placed
     from brats_seg.files.match_labels import probabilities_beside, scan_beside
     from brats_seg.files.sidecar import read_trained_on
+    from brats_seg.models.card import regions_of
 
     if pair.prediction.resolve() == pair.reference.resolve():
         raise InputError("prediction and reference are one and the same file. Check what was passed.")
-    prediction = _mask(pair, "predictions", schemas[0])
-    reference = _mask(pair, "references", schemas[1])
+    prediction = _mask(pair, "predictions", schemas[0], regions_of)
+    regions = prediction.segmentation.regions
+    reference = _mask(pair, "references", schemas[1], lambda: regions)
     beside = probabilities_beside(pair.prediction)
     scan = scan_beside(pair.reference)
     grid = reference.segmentation.labels.grid
@@ -263,9 +265,10 @@ def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, res
         case=pair.id,
         prediction=lying.volume,
         reference=reference.segmentation.labels,
+        regions=regions,
         prediction_schema=prediction.segmentation.schema,
         reference_schema=reference.segmentation.schema,
-        probabilities=_probabilities(beside, grid, resample=resample) if beside else None,
+        probabilities=_probabilities(beside, grid, regions, resample=resample) if beside else None,
         image=_background(scan, reference, pair.id, gathered) if scan else None,
         trained_on=read_trained_on(pair.prediction),
     )
@@ -289,13 +292,13 @@ def _doubts(pair: LabelPair, case: CasePair, read: tuple[MaskReading, MaskReadin
         yield "prediction and reference are copies of one file, byte for byte"
     if pair.why:
         yield pair.why
-    left = [region.abbreviation for region in REGIONS if region not in case.regions]
+    left = [region.name for region in case.regions if region not in case.told]
     if left:
         names = " and ".join(dict.fromkeys(reading.segmentation.schema.name for reading in read))
         yield f"{', '.join(left)} not scored: label maps of {names} do not both tell it"
 
 
-def _probabilities(path: Path, grid: Grid, *, resample: bool) -> RegionMaps:
+def _probabilities(path: Path, grid: Grid, regions: RegionSet, *, resample: bool) -> RegionMaps:
     """The probabilities beside a prediction, on the grid of the reference."""
     import numpy as np
 
@@ -304,23 +307,24 @@ def _probabilities(path: Path, grid: Grid, *, resample: bool) -> RegionMaps:
     from brats_seg.evaluate.placing import placed
     from brats_seg.files.probabilities import read_probabilities
 
-    found = read_probabilities(path)
+    found = read_probabilities(path, regions)
     if found.grid.same_as(grid):
         return found
     order = 1 if resample else None
     channels = [
         placed(Volume(channel, found.grid), grid, "probabilities", order=order).volume.data for channel in found.array
     ]
-    return RegionMaps(np.stack(channels), grid)
+    return RegionMaps(np.stack(channels), grid, regions)
 
 
-def _mask(pair: LabelPair, side: str, schema: str) -> MaskReading:
+def _mask(pair: LabelPair, side: str, schema: str, asked: Callable[[], RegionSet]) -> MaskReading:
     from brats_seg.files.study_id import check_study_id
     from brats_seg.run import read_mask
 
     check_study_id(pair.id, source="the file's name")
     try:
-        return read_mask(pair.prediction if side == "predictions" else pair.reference, schema, pair.id)
+        path = pair.prediction if side == "predictions" else pair.reference
+        return read_mask(path, schema, pair.id, asked)
     except InputError as error:
         words = error.words.replace("--schema", f"--schema-{side}")
         raise InputError(f"{side.removesuffix('s')}: {words}") from error

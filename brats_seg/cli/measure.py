@@ -13,7 +13,7 @@ from brats_seg.cli.common import Failures, attempt, failures_as_json, progress, 
 from brats_seg.cli.options import add, add_console
 from brats_seg.cli.segment import volume_line
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.regions import SCHEMAS, Region
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.words import counted
 from brats_seg.files.tables import volume_row
 
@@ -81,9 +81,10 @@ def _measure(arguments: argparse.Namespace, path: Path, before: list[dict[str, A
     """Measure one label map; returns what ``--json`` prints of it, and what a person reads."""
     with progress(path.name, 3, hidden=arguments.quiet) as tick:
         tick("read")
+        from brats_seg.models.card import regions_of
         from brats_seg.run import measure, read_mask, write_measurements
 
-        mask = read_mask(path, arguments.schema, arguments.id)
+        mask = read_mask(path, arguments.schema, arguments.id, regions_of)
         name = mask.segmentation.study_id
         if name in (row["study"] for row in before):
             raise InputError(f"another label map of this call is study {name}, too. Pass it by itself, with --id NAME.")
@@ -109,17 +110,19 @@ def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dic
 def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbose: bool) -> str:
     lines = [f"{measurements.study_id}: {decision}" for decision in mask.decisions]
     lines += [f"  warning: {warning}" for warning in mask.warnings]
+    regions = mask.segmentation.regions
+    leading = (*regions.followed, *regions.outermost)[0].name
     told = [row for row in measurements.volumes if row.is_told]
-    lines += [volume_line(row) for row in told if row.volume_ml > 0 or row.region in Region.__members__]
+    lines += [volume_line(row, regions) for row in told if row.volume_ml > 0 or row.region in regions.names]
     lines += [f"  {row.region}: {row.note}" for row in measurements.volumes if row not in told]
-    listed = measurements.lesions if verbose else measurements.lesions_of("ET")
+    listed = measurements.lesions if verbose else measurements.lesions_of(leading)
     shown = listed if verbose else listed[:_SHOWN]
     for lesion in shown:
         size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm, {lesion.diameters.plane}"
         side = f", {lesion.side_words}" if lesion.side else ""
         lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}{side}")
     if len(listed) > len(shown):
-        rest = counted(len(listed) - len(shown), "smaller ET lesion")
+        rest = counted(len(listed) - len(shown), f"smaller {leading} lesion")
         lines.append(f"  and {rest}: see the tables, or pass -v")
     lines += [f"  note: {note}" for note in measurements.notes]
     lines.append(f"  tables: {folder}")

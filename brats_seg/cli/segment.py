@@ -28,7 +28,7 @@ from brats_seg.cli.common import (
 )
 from brats_seg.cli.options import add, add_console, add_existing, add_studies
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained
-from brats_seg.core.regions import Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ def add_parser(subparsers: Any) -> None:
     what = parser.add_argument_group("what is written")
     what.add_argument(
         "--labels",
-        default="brats2023",
-        choices=("brats2023", "brats2021"),
-        help="numbers in the label map: brats2023 (ET is 3, default) or brats2021 (ET is 4)",
+        metavar="SCHEMA",
+        help="numbers in the label map, one of the model's schemas: brats2023 (default) or brats2021 for glioma",
     )
     add(what, "reference", "min-lesion-ml", "no-report")
     add(what, "open", help="show the report in the browser when it is finished; of several, the first")
@@ -313,12 +312,13 @@ def describe(result: Visit, *, seconds: float, ignored: tuple[str, ...] = (), ve
         verbose: also every decision and the time of each step.
     """
     name, record = result.segmentation.study_id, result.record
-    rows = [row for row in result.measurements.volumes if row.region in Region.__members__]
+    regions = result.segmentation.regions
+    rows = [row for row in result.measurements.volumes if row.region in regions.names]
     found = "" if any(row.volume_ml > 0 for row in rows) else ", no tumour found"
     lines = [f"{name}: done in {seconds:.1f} s{found}"]
     lines += _extraction_lines(record.preparation["extraction"], ignored)
     lines += [f"  warning: {warning}" for warning in record.warnings]
-    lines += [volume_line(row) for row in rows]
+    lines += [volume_line(row, regions) for row in rows]
     if verbose:
         lines += [f"  decided: {decision}" for decision in record.decisions]
         lines += [f"  not used: {file}" for file in ignored]
@@ -345,9 +345,9 @@ def _extraction_lines(extraction: Mapping[str, Any], ignored: tuple[str, ...]) -
     return lines
 
 
-def volume_line(row: RegionVolume) -> str:
+def volume_line(row: RegionVolume, regions: RegionSet) -> str:
     """One region in a line: name, volume, interval and reservation."""
-    words = f"{Region[row.region].value} ({row.region})" if row.region in Region.__members__ else row.region
+    words = f"{regions[row.region].title} ({row.region})" if row.region in regions.names else row.region
     line = f"  {words:23}{row.volume_ml:9.2f} ml"
     if row.low_ml is not None and row.high_ml is not None and row.level is not None:
         line += f"   {row.level:.0%} interval {row.low_ml:.1f} to {row.high_ml:.1f} ml"

@@ -1,20 +1,33 @@
-"""What the numbers in a label map mean: one schema for each BraTS year and its relatives.
+"""Regions, tissues and label schemas: what a mask means, and what the numbers of a label map mean.
 
-The number 4 means enhancing tumour, resection cavity or edema depending on the file, so numbers are
-read through a :class:`LabelSchema` and written through one; nothing else in the project knows them.
+The number 4 means enhancing tumour, resection cavity or edema depending on the file, so numbers are read through a
+:class:`LabelSchema` and written through one; nothing else in the project knows them. Which regions there are, how
+they nest and what they are called is said by the card of a model, as a :class:`RegionSet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
+from brats_seg.core.study import MRSequence
+
+SKY_BLUE = "#56B4E9"
+YELLOW = "#F0E442"
+VERMILLION = "#D55E00"
+ORANGE = "#E69F00"
+BLUISH_GREEN = "#009E73"
+REDDISH_PURPLE = "#CC79A7"
+BLUE = "#0072B2"
+"""Okabe and Ito, "Color Universal Design" (2008): told apart with any common form of colour blindness."""
 
 
 class Structure(Enum):
@@ -35,30 +48,298 @@ class Structure(Enum):
         """Short name used in tables, for example ``NCR``."""
         return self.name
 
-
-class Region(Enum):
-    """A nested target of the BraTS evaluation: WT contains TC contains ET."""
-
-    WT = "whole tumour"
-    TC = "tumour core"
-    ET = "enhancing tumour"
+    @property
+    def colour(self) -> str:
+        """``#RRGGBB`` for pictures, and for the ``color`` column of a BIDS ``dseg.tsv``."""
+        return _COLOURS[self]
 
     @property
-    def abbreviation(self) -> str:
-        """Short name used in tables, for example ``WT``."""
-        return self.name
+    def holds(self) -> frozenset[Structure]:
+        """Other tissues that it may consist of, where a schema does not divide them."""
+        return _UNDIVIDED.get(self, frozenset())
 
-
-REGIONS: tuple[Region, ...] = (Region.WT, Region.TC, Region.ET)
-"""Order of region channels everywhere in the project."""
 
 _S = Structure
-REGION_STRUCTURES: Mapping[Region, frozenset[Structure]] = {
-    Region.WT: frozenset({_S.NCR, _S.ED, _S.ET, _S.NET, _S.CC, _S.GTV, _S.FA, _S.TU}),
-    Region.TC: frozenset({_S.NCR, _S.ET, _S.NET, _S.CC, _S.GTV}),
-    Region.ET: frozenset({_S.ET}),
+_COLOURS: Mapping[Structure, str] = {
+    _S.NCR: YELLOW,
+    _S.ED: SKY_BLUE,
+    _S.ET: VERMILLION,
+    _S.NET: ORANGE,
+    _S.CC: BLUISH_GREEN,
+    _S.RC: REDDISH_PURPLE,
+    _S.GTV: BLUE,
+    _S.FA: SKY_BLUE,
+    _S.TU: SKY_BLUE,
 }
-"""Structures of each region. A resection cavity is outside all three (BraTS 2024)."""
+_UNDIVIDED: Mapping[Structure, frozenset[Structure]] = {
+    _S.TU: frozenset({_S.NCR, _S.ED, _S.ET, _S.NET, _S.CC, _S.GTV, _S.FA}),
+    _S.GTV: frozenset({_S.NCR, _S.ET, _S.NET, _S.CC}),
+    _S.FA: frozenset({_S.NCR, _S.ED, _S.NET, _S.CC}),
+}
+
+CAVITY = Structure.RC
+"""Is no tumour and has lesions of its own in tables and pictures."""
+FLUID = frozenset({Structure.RC, Structure.CC})
+"""What diameters must not cross: RANO measures neither cysts nor resection cavities (Wen 2010)."""
+
+COMPARTMENTS = ("enhancing", "non_enhancing")
+"""What response criteria judge: contrast enhancement, and T2/FLAIR disease."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One mask that a model draws.
+
+    Attributes:
+        name: short, for tables and files, for example ``WT``.
+        title: for people.
+        structures: tissues it consists of; of those that no region inside it has, the usual one first.
+        colour: ``#RRGGBB`` of its outline.
+        code: SNOMED CT; empty for none.
+        inside: name of the region that contains it; empty for none.
+        compartment: as what response criteria follow its lesions, one of :data:`COMPARTMENTS`; empty for not at all.
+        shown_by: sequences of which at least one has to be there for it to be seen, the best first; without them it is
+            an estimate. Empty where nothing is known of that.
+
+    Raises:
+        ValueError: if a value makes no sense, naming it.
+    """
+
+    name: str
+    title: str
+    structures: tuple[Structure, ...]
+    colour: str
+    code: str = ""
+    inside: str = ""
+    compartment: str = ""
+    shown_by: tuple[MRSequence, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} of a region must be a letter and at most 15 letters and digits more")
+        if not isinstance(self.title, str) or not self.title.strip() or not self.title.isprintable():
+            raise ValueError(f"title {self.title!r} of region {self.name} must be printable text")
+        if not self.structures:
+            raise ValueError(f"region {self.name} consists of no structure; name one or more")
+        if not isinstance(self.colour, str) or not _COLOUR.fullmatch(self.colour):
+            raise ValueError(f"colour {self.colour!r} of region {self.name} must be #RRGGBB")
+        if not isinstance(self.code, str) or (self.code and not self.code.isalnum()):
+            raise ValueError(f"code {self.code!r} of region {self.name} must be a SNOMED CT code in quotes")
+        if not isinstance(self.inside, str):
+            raise ValueError(f"inside {self.inside!r} of region {self.name} must be the name of a region")
+        if self.compartment not in ("", *COMPARTMENTS):
+            raise ValueError(
+                f"compartment {self.compartment!r} of region {self.name} must be {' or '.join(COMPARTMENTS)}, or be "
+                "left out"
+            )
+
+    def lacks(self, missing: Sequence[MRSequence]) -> str:
+        """The sequences it cannot be seen without, where all of them are missing: ``T2 and FLAIR``; else empty."""
+        if not self.shown_by or not set(self.shown_by) <= set(missing):
+            return ""
+        return " and ".join(sequence.title for sequence in MRSequence if sequence in self.shown_by)
+
+
+@dataclass(frozen=True)
+class RegionSet:
+    """The regions of a model, outer ones before those inside them: the order of channels and of rows in tables.
+
+    Attributes:
+        name: of the set.
+        regions: at least one.
+
+    Raises:
+        ValueError: if names repeat, a region lies in one that does not come before it or holds tissue that one does
+            not, or two regions are followed as one compartment.
+    """
+
+    name: str
+    regions: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        if not self.regions:
+            raise ValueError("there has to be a region")
+        before: dict[str, Region] = {}
+        for region in self.regions:
+            if region.name.upper() in (name.upper() for name in before):
+                raise ValueError(f"there are two regions {region.name}")
+            outer = before.get(region.inside)
+            if region.inside and outer is None:
+                raise ValueError(f"region {region.name} lies inside {region.inside}, which must come before it")
+            if outer is not None and not set(region.structures) <= set(outer.structures):
+                raise ValueError(f"region {region.name} consists of structures that {outer.name} around it lacks")
+            before[region.name] = region
+        for compartment in COMPARTMENTS:
+            same = [region.name for region in self.regions if region.compartment == compartment]
+            if len(same) > 1:
+                raise ValueError(f"regions {' and '.join(same)} are both followed as {compartment}; name one")
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self.regions)
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def __getitem__(self, name: str) -> Region:
+        """The region of that name.
+
+        Raises:
+            KeyError: naming those there are.
+        """
+        for region in self.regions:
+            if region.name == name:
+                return region
+        raise KeyError(f"there is no region {name!r}; there are {', '.join(self.names)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In order."""
+        return tuple(region.name for region in self.regions)
+
+    def index(self, region: Region) -> int:
+        """The channel of a region."""
+        return self.regions.index(region)
+
+    def within(self, region: Region) -> tuple[Region, ...]:
+        """Regions that lie directly inside one."""
+        return tuple(other for other in self.regions if other.inside == region.name)
+
+    @property
+    def outermost(self) -> tuple[Region, ...]:
+        """Regions that lie in no other; together they are all that is tumour."""
+        return tuple(region for region in self.regions if not region.inside)
+
+    @property
+    def followed(self) -> tuple[Region, ...]:
+        """Regions whose lesions are followed over time, what enhances first."""
+        found = (self.of_compartment(compartment) for compartment in COMPARTMENTS)
+        return tuple(region for region in found if region is not None)
+
+    def of_compartment(self, compartment: str) -> Region | None:
+        """The region that is followed as a compartment; None where none is."""
+        return next((region for region in self.regions if region.compartment == compartment), None)
+
+    def outer_of(self, region: Region) -> Region:
+        """The outermost region that a region lies in, or itself."""
+        return self.outer_of(self[region.inside]) if region.inside else region
+
+    def title(self, name: str) -> str:
+        """Of a region or structure by name; the name itself where it is neither."""
+        if name in self.names:
+            return self[name].title
+        return Structure[name].value if name in Structure.__members__ else name
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """``#RRGGBB`` by name of every region and structure."""
+        return {s.abbreviation: s.colour for s in Structure} | {region.name: region.colour for region in self.regions}
+
+    def told_by(self, schema: LabelSchema) -> tuple[Region, ...]:
+        """Regions that the numbers of a schema tell; an empty mask of any other says nothing about the patient.
+
+        A region is not told where the schema has none of its tissues, or leaves some of them in a tissue that is
+        partly outside.
+        """
+        known = frozenset(schema.values.values())
+
+        def is_told(region: Region) -> bool:
+            own = frozenset(region.structures)
+            return bool(own & known) and not any(structure.holds & own for structure in known - own)
+
+        return tuple(region for region in self.regions if is_told(region))
+
+    def nest(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities ``(R, X, Y, Z)`` cut to 0..1, and no region's above those of the one around it."""
+        nested = np.clip(array, 0.0, 1.0)
+        for channel, region in enumerate(self.regions):
+            if region.inside:
+                nested[channel] = np.minimum(nested[channel], nested[self.names.index(region.inside)])
+        return nested
+
+    def masks(self, array: NDArray[np.float32], thresholds: Sequence[float]) -> dict[Region, NDArray[np.bool_]]:
+        """Nested masks of ``(R, X, Y, Z)`` probabilities that reach each region's threshold."""
+        found: dict[Region, NDArray[np.bool_]] = {}
+        for region, channel, threshold in zip(self.regions, array, thresholds, strict=True):
+            mask = channel >= threshold
+            found[region] = mask & found[self[region.inside]] if region.inside else mask
+        return found
+
+    def alone(self, region: Region, schema: LabelSchema) -> frozenset[Structure]:
+        """The tissues of a schema that a region has and none inside it has."""
+        inner = {structure for other in self.within(region) for structure in other.structures}
+        return frozenset(region.structures) & frozenset(schema.values.values()) - inner
+
+    def compose(self, masks: Mapping[Region, NDArray[np.bool_]], schema: LabelSchema) -> NDArray[np.uint8]:
+        """A label map (uint8) from masks of equal shape, each cut to the region around it.
+
+        Raises:
+            InputError: if a region is not exactly one tissue of the schema where no other lies inside it.
+        """
+        labels = np.zeros(masks[self.regions[0]].shape, np.uint8)
+        nested: dict[str, NDArray[np.bool_]] = {}
+        for region in self.regions:
+            alone = self.alone(region, schema)
+            if len(alone) != 1:
+                raise InputError(
+                    f"label schema {schema.name} cannot write region {region.name}: it has {len(alone)} tissues for "
+                    f"what of the {region.title} lies in no other region, not one"
+                )
+            mask = masks[region]
+            nested[region.name] = mask & nested[region.inside] if region.inside else mask
+            labels[nested[region.name]] = schema.number(next(iter(alone)))
+        return labels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; inverse of :meth:`from_dict`."""
+        return {
+            "name": self.name,
+            "regions": [
+                {
+                    **{key: value for key, value in vars(region).items() if value not in ("", ())},
+                    "structures": [structure.abbreviation for structure in region.structures],
+                    **({"shown_by": [sequence.value for sequence in region.shown_by]} if region.shown_by else {}),
+                }
+                for region in self.regions
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> RegionSet:
+        """From plain values.
+
+        Raises:
+            ValueError: if they describe no set of regions.
+        """
+        listed = values.get("regions") if isinstance(values, Mapping) and set(values) == {"name", "regions"} else None
+        if not isinstance(listed, list | tuple) or not isinstance(values["name"], str):
+            raise ValueError("regions must hold a name and a list of regions")
+        return cls(values["name"], tuple(_region_from_dict(entry) for entry in listed))
+
+
+def _region_from_dict(values: Any) -> Region:
+    if not isinstance(values, Mapping) or not isinstance(values.get("structures"), list | tuple):
+        raise ValueError("a region must hold a name, a title, a list of structures and a colour")
+    name = values.get("name")
+    unknown = [key for key in values["structures"] if not isinstance(key, str) or key not in Structure.__members__]
+    if unknown:
+        raise ValueError(f"region {name} has the structure {unknown[0]!r}; known: {', '.join(Structure.__members__)}")
+    shown = values.get("shown_by", ())
+    sequences = [sequence.value for sequence in MRSequence]
+    if not isinstance(shown, list | tuple) or not all(key in sequences for key in shown):
+        raise ValueError(f"shown_by {shown!r} of region {name} must list some of {', '.join(sequences)}")
+    try:
+        return Region(
+            **{
+                **values,
+                "structures": tuple(Structure[key] for key in values["structures"]),
+                "shown_by": tuple(MRSequence(key) for key in shown),
+            }
+        )
+    except TypeError as error:
+        raise ValueError(f"region {name}: {str(error).partition('__init__() ')[2]}") from error
 
 
 @dataclass(frozen=True)
@@ -69,19 +350,11 @@ class LabelSchema:
         name: as typed on the command line, for example ``brats2023``.
         title: for people.
         values: number to structure; 0 is always background.
-        silent: regions its numbers do not tell, although some of their structures are among them.
     """
 
     name: str
     title: str
     values: Mapping[int, Structure]
-    silent: frozenset[Region] = frozenset()
-
-    @property
-    def regions(self) -> tuple[Region, ...]:
-        """Regions its numbers tell; an empty mask of any other says nothing about the patient."""
-        known = frozenset(self.values.values())
-        return tuple(r for r in REGIONS if r not in self.silent and REGION_STRUCTURES[r] & known)
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -124,24 +397,13 @@ class LabelSchema:
         return np.isin(labels, numbers)
 
     def region_mask(self, labels: Array, region: Region) -> NDArray[np.bool_]:
-        """Boolean mask of a nested region."""
-        members = REGION_STRUCTURES[region]
-        return np.isin(labels, [number for number, structure in self.values.items() if structure in members])
+        """Boolean mask of a region."""
+        return np.isin(labels, [number for number, structure in self.values.items() if structure in region.structures])
 
-    def compose(self, masks: Mapping[Region, NDArray[np.bool_]]) -> NDArray[np.uint8]:
-        """A label map (uint8) from nested region masks of equal shape.
-
-        ET where ET, necrosis where TC without ET, edema where WT without TC. Masks that are not
-        nested are nested first: ET is cut to TC, TC to WT.
-        """
-        whole = masks[Region.WT]
-        core = masks[Region.TC] & whole
-        enhancing = masks[Region.ET] & core
-        labels = np.zeros(whole.shape, np.uint8)
-        labels[whole] = self.number(Structure.ED)
-        labels[core] = self.number(Structure.NCR)
-        labels[enhancing] = self.number(Structure.ET)
-        return labels
+    def tumour_mask(self, labels: Array) -> NDArray[np.bool_]:
+        """Boolean mask of everything but resection cavities."""
+        mask: NDArray[np.bool_] = (labels != 0) & ~self.structure_mask(labels, CAVITY)
+        return mask
 
     def convert(self, labels: Array, target: LabelSchema) -> NDArray[np.uint8]:
         """The same structures in another schema's numbers.
@@ -156,9 +418,8 @@ class LabelSchema:
         return result
 
 
-def _schema(name: str, title: str, *, silent: Iterable[Region] = (), **numbers: Structure) -> LabelSchema:
-    values = {int(key[1:]): structure for key, structure in numbers.items()}
-    return LabelSchema(name, title, values, frozenset(silent))
+def _schema(name: str, title: str, **numbers: Structure) -> LabelSchema:
+    return LabelSchema(name, title, {int(key[1:]): structure for key, structure in numbers.items()})
 
 
 SCHEMAS: Mapping[str, LabelSchema] = {
@@ -172,7 +433,7 @@ SCHEMAS: Mapping[str, LabelSchema] = {
         _schema("nnunet", "nnU-Net Dataset137 (internal order)", _1=_S.ED, _2=_S.NCR, _3=_S.ET),
         _schema("msd", "Medical Segmentation Decathlon Task01", _1=_S.ED, _2=_S.NET, _3=_S.ET),
         _schema("menrt", "BraTS-MEN-RT 2024", _1=_S.GTV),
-        _schema("hdglio", "HD-GLIO", silent=[Region.TC], _1=_S.FA, _2=_S.ET),
+        _schema("hdglio", "HD-GLIO", _1=_S.FA, _2=_S.ET),
         _schema("whole", "mask of the whole tumour (0/1 or 0/255)", _1=_S.TU),
     )
 }

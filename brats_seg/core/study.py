@@ -235,11 +235,12 @@ class PreparedStudy:
 
     Attributes:
         id: the study's id.
-        array: ``(4, X, Y, Z)`` float32 z-scores in the order of :data:`SEQUENCES`; 0 outside the
-            brain and in sequences that are missing.
+        array: ``(C, X, Y, Z)`` float32 z-scores, one channel a sequence; 0 outside the brain and in sequences that
+            are missing.
         brain: ``(X, Y, Z)`` bool.
         present: sequences that hold an image.
         record: what was done, and the way back.
+        sequences: of the channels, as the model's card lists them.
 
     Raises:
         ValueError: if shapes do not agree with each other or with the record.
@@ -250,9 +251,10 @@ class PreparedStudy:
     brain: NDArray[np.bool_]
     present: tuple[MRSequence, ...]
     record: PreparationRecord
+    sequences: tuple[MRSequence, ...] = SEQUENCES
 
     def __post_init__(self) -> None:
-        if self.array.shape != (len(SEQUENCES), *self.record.network.shape):
+        if self.array.shape != (len(self.sequences), *self.record.network.shape):
             raise ValueError(f"array of shape {self.array.shape} does not fit {self.record.network.describe()}")
         if self.brain.shape != self.record.network.shape:
             raise ValueError(f"brain of shape {self.brain.shape} does not fit {self.record.network.describe()}")
@@ -261,3 +263,13 @@ class PreparedStudy:
     def grid(self) -> Grid:
         """Grid of the arrays."""
         return self.record.network
+
+    @property
+    def missing(self) -> tuple[MRSequence, ...]:
+        """Sequences that the model looks at and that hold no image."""
+        return tuple(sequence for sequence in self.sequences if sequence not in self.present)
+
+    def channel(self, sequence: MRSequence) -> NDArray[np.float32]:
+        """``(X, Y, Z)`` of one sequence."""
+        found: NDArray[np.float32] = self.array[self.sequences.index(sequence)]
+        return found

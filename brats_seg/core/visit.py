@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.plain import plain
-from brats_seg.core.regions import REGIONS, LabelSchema, Region
+from brats_seg.core.regions import LabelSchema, Region, RegionSet
 from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
 
 VISIT_SCHEMA_VERSION = 1
@@ -28,8 +28,9 @@ class RegionMaps:
     """Tumour probability per region.
 
     Attributes:
-        array: ``(3, X, Y, Z)`` float32 in 0..1, in the order of :data:`REGIONS` (WT, TC, ET).
+        array: ``(R, X, Y, Z)`` float32 in 0..1, one channel a region.
         grid: where the voxels lie.
+        regions: in the order of the channels.
 
     Raises:
         ValueError: if the shape does not fit, or a value lies outside 0..1 or is not finite.
@@ -37,9 +38,10 @@ class RegionMaps:
 
     array: NDArray[np.float32]
     grid: Grid
+    regions: RegionSet
 
     def __post_init__(self) -> None:
-        if self.array.shape != (len(REGIONS), *self.grid.shape):
+        if self.array.shape != (len(self.regions), *self.grid.shape):
             raise ValueError(f"array of shape {self.array.shape} does not fit {self.grid.describe()}")
         low, high = float(self.array.min()), float(self.array.max())
         if not (low >= 0.0 and high <= 1.0):
@@ -47,7 +49,7 @@ class RegionMaps:
 
     def region(self, region: Region) -> NDArray[np.float32]:
         """``(X, Y, Z)`` probability of one region."""
-        channel: NDArray[np.float32] = self.array[REGIONS.index(region)]
+        channel: NDArray[np.float32] = self.array[self.regions.index(region)]
         return channel
 
 
@@ -79,6 +81,7 @@ class Segmentation:
         study_id: the study's id.
         labels: uint8 on the grid of the reference file.
         schema: the meaning of the numbers.
+        regions: that are drawn, or asked about.
         probabilities: on the same grid, or None for a label map that was read.
         missing: sequences the network did not have.
         midplane: between the halves of the brain; None where it is not known.
@@ -87,6 +90,7 @@ class Segmentation:
     study_id: str
     labels: Volume
     schema: LabelSchema
+    regions: RegionSet
     probabilities: RegionMaps | None = None
     missing: tuple[MRSequence, ...] = ()
     midplane: Midplane | None = None
@@ -97,16 +101,16 @@ class Segmentation:
             raise ValueError("label map and probabilities lie on different grids")
 
     def region_mask(self, region: Region) -> NDArray[np.bool_]:
-        """Boolean mask of a nested region."""
+        """Boolean mask of a region."""
         return self.schema.region_mask(self.labels.data, region)
 
 
 @dataclass(frozen=True, repr=False)
 class RegionVolume:
-    """Size of one region or sub-region; one row of the volumes table. Its ``repr`` is ``WT 56.50 ml (50.0 to 63.0)``.
+    """Size of one region or tissue; one row of the volumes table. Its ``repr`` is ``WT 56.50 ml (50.0 to 63.0)``.
 
     Attributes:
-        region: ``WT``, ``TC``, ``ET``, or a structure such as ``NCR``, ``ED``, ``RC``.
+        region: name of the region, or of a structure such as ``NCR``.
         volume_ml: voxels of the mask times their size; NaN where it is not told.
         volume_pv_ml: sum of probabilities times voxel size near the mask; None without probabilities.
         low_ml: lower end of the interval; None where nothing is known about the error.
@@ -200,7 +204,7 @@ class Measurements:
     Attributes:
         study_id: the study's id.
         volumes: one row per region and structure.
-        lesions: one row per lesion, for the regions WT, TC and ET (and RC where the schema has it).
+        lesions: one row per lesion, for the regions, and resection cavities where the schema has them.
         spacing_mm: voxel size of the grid measured on.
         notes: reservations in words.
         scan_date: when the scans were made, as ``2024-01-31`` or ``day 35``; empty where nothing says so.
@@ -225,7 +229,7 @@ class Measurements:
         """
         name = _name(region)
         for row in self.volumes:
-            if row.region == name:
+            if row.region.upper() == name:
                 return row
         measured = ", ".join(row.region for row in self.volumes) or "nothing"
         raise KeyError(f"there is no region {region!r}; measured: {measured}")
@@ -233,11 +237,11 @@ class Measurements:
     def lesions_of(self, region: Region | str) -> tuple[Lesion, ...]:
         """Lesions of one region, whose name may be written in any case, largest first."""
         name = _name(region)
-        return tuple(lesion for lesion in self.lesions if lesion.region == name)
+        return tuple(lesion for lesion in self.lesions if lesion.region.upper() == name)
 
 
 def _name(region: Region | str) -> str:
-    return region.upper() if isinstance(region, str) else region.abbreviation
+    return (region if isinstance(region, str) else region.name).upper()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, LabelSchema, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region, RegionSet
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import overlap, surface
 from brats_seg.evaluate.calibration import CalibrationCounts, count_calibration, tumour_band
@@ -65,6 +65,7 @@ class CasePair:
         case: id, unique in an evaluation.
         prediction: label map.
         reference: label map on the same grid.
+        regions: that are scored.
         prediction_schema: meaning of the prediction's numbers.
         reference_schema: meaning of the reference's numbers.
         probabilities: on the same grid, if calibration is to be judged.
@@ -78,6 +79,7 @@ class CasePair:
     case: str
     prediction: Volume
     reference: Volume
+    regions: RegionSet
     prediction_schema: LabelSchema = DEFAULT_SCHEMA
     reference_schema: LabelSchema = DEFAULT_SCHEMA
     probabilities: RegionMaps | None = None
@@ -85,12 +87,13 @@ class CasePair:
     trained_on: bool | None = None
 
     @property
-    def regions(self) -> tuple[Region, ...]:
+    def told(self) -> tuple[Region, ...]:
         """Regions that both label maps tell; of any other an empty mask is no finding."""
-        return tuple(r for r in self.reference_schema.regions if r in self.prediction_schema.regions)
+        predicted = self.regions.told_by(self.prediction_schema)
+        return tuple(region for region in self.regions.told_by(self.reference_schema) if region in predicted)
 
     def __post_init__(self) -> None:
-        if not self.regions:
+        if not self.told:
             raise InputError(
                 f"{self.prediction_schema.name} and {self.reference_schema.name} have no region in common to score"
             )
@@ -135,15 +138,15 @@ class CaseScores:
     """All scores of one case.
 
     Attributes:
-        regions: one for each of WT, TC, ET that both label maps tell.
-        lesions: lesions of the reference by region.
-        calibration: counts by region; empty without probabilities.
+        regions: one for each region that both label maps tell.
+        lesions: lesions of the reference by name of the region.
+        calibration: counts by name of the region; empty without probabilities.
         snapshot: the slice where prediction and reference differ most.
     """
 
     regions: tuple[RegionScore, ...]
-    lesions: dict[Region, tuple[LesionScore, ...]]
-    calibration: dict[Region, CalibrationCounts]
+    lesions: dict[str, tuple[LesionScore, ...]]
+    calibration: dict[str, CalibrationCounts]
     snapshot: Snapshot
 
 
@@ -159,19 +162,18 @@ def evaluate_case(pair: CasePair, *, settings: EvaluationSettings | None = None)
     settings = settings or EvaluationSettings()
     found, truth = pair.prediction.data, pair.reference.data
     box = bounding_box((found != 0) | (truth != 0)) or tuple(slice(0, 1) for _ in found.shape)
-    predicted = _region_masks(pair.prediction, pair.prediction_schema, box, f"{pair.case}, prediction")
-    expected = _region_masks(pair.reference, pair.reference_schema, box, f"{pair.case}, reference")
+    predicted = _region_masks(pair, pair.prediction, pair.prediction_schema, box, "prediction")
+    expected = _region_masks(pair, pair.reference, pair.reference_schema, box, "reference")
 
     scores, lesions = [], {}
-    for region in pair.regions:
-        score, lesions[region] = _score_region(pair, region, (predicted[region], expected[region]), settings)
+    for region in pair.told:
+        score, lesions[region.name] = _score_region(pair, region, (predicted[region], expected[region]), settings)
         scores.append(score)
     calibration = band_calibration(pair, settings.band_mm)
     mean_dice = float(np.mean([score.dice for score in scores]))
-    bits = [_uncropped(pair.reference, region_bits(masks), box) for masks in (predicted, expected)]
-    return CaseScores(
-        tuple(scores), lesions, calibration, take_snapshot(pair.case, mean_dice, bits[0], bits[1], pair.image)
-    )
+    bits = [_uncropped(pair.reference, region_bits(list(masks.values())), box) for masks in (predicted, expected)]
+    shot = take_snapshot(pair.case, mean_dice, bits[0], bits[1], pair.image)
+    return CaseScores(tuple(scores), lesions, calibration, shot)
 
 
 def _score_region(
@@ -185,7 +187,7 @@ def _score_region(
     lesionwise = score_lesions(*masks, grid.spacing_mm, settings=settings.lesionwise, policy=policy)
     score = RegionScore(
         case=pair.case,
-        region=region.abbreviation,
+        region=region.name,
         dice=overlap.dice(counts, policy=policy),
         hd95_mm=surface.hd95_mm(voxels, policy=policy),
         hd95_brats2023_mm=surface.hd95_brats2023_mm(areas, policy=policy),
@@ -209,27 +211,25 @@ def _score_region(
     return score, lesionwise.lesions
 
 
-def _region_masks(labels: Volume, schema: LabelSchema, box: Box, where: str) -> dict[Region, Mask]:
+def _region_masks(pair: CasePair, labels: Volume, schema: LabelSchema, box: Box, what: str) -> dict[Region, Mask]:
     cropped = labels.data[box]
     try:
         schema.check(cropped)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    return {region: schema.region_mask(cropped, region) for region in REGIONS}
+        raise InputError(f"{pair.case}, {what}: {error}") from error
+    return {region: schema.region_mask(cropped, region) for region in pair.regions}
 
 
-def band_calibration(pair: CasePair, band_mm: float) -> dict[Region, CalibrationCounts]:
-    """Counts of each region in the band around the reference's whole tumour; empty without probabilities."""
+def band_calibration(pair: CasePair, band_mm: float) -> dict[str, CalibrationCounts]:
+    """Counts of each region, by name, in the band around the reference's tumour; empty without probabilities."""
     probabilities = pair.probabilities
     if probabilities is None:
         return {}
-    whole = pair.reference_schema.region_mask(pair.reference.data, Region.WT)
+    whole = pair.reference_schema.tumour_mask(pair.reference.data)
     band = tumour_band(whole, pair.reference.grid.spacing_mm, width_mm=band_mm)
     labels = pair.reference.data[band]
-    return {
-        region: count_calibration(probabilities.region(region)[band], pair.reference_schema.region_mask(labels, region))
-        for region in pair.regions
-    }
+    truth = {region: pair.reference_schema.region_mask(labels, region) for region in pair.told}
+    return {r.name: count_calibration(probabilities.region(r)[band], mask) for r, mask in truth.items()}
 
 
 def _uncropped(like: Volume, values: np.ndarray, box: Box) -> Volume:

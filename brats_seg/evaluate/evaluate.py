@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.evaluate.agreement import bland_altman, icc_2_1
 from brats_seg.evaluate.calibration import (
     CalibrationCounts,
@@ -78,6 +78,7 @@ class Evaluation:
         reliability: points of the reliability curve; no rows without probabilities.
         snapshots: pictures of the worst cases, worst first.
         settings: what the evaluation depended on.
+        regions: that were scored.
         missing: studies with a reference and no prediction that could be judged.
     """
 
@@ -90,6 +91,7 @@ class Evaluation:
     reliability: pd.DataFrame
     snapshots: tuple[Snapshot, ...]
     settings: EvaluationSettings
+    regions: RegionSet
     missing: tuple[str, ...] = ()
 
     @property
@@ -134,39 +136,51 @@ def evaluate_pairs(
     settings = settings or EvaluationSettings()
     rows: list[RegionScore] = []
     lesions: list[dict[str, Any]] = []
-    calibration: dict[Region, CalibrationCounts] = {}
+    calibration: dict[str, CalibrationCounts] = {}
+    regions: RegionSet | None = None
     snapshots: list[Snapshot] = []
     seen: set[str] = set()
     for pair in pairs:
         if pair.case in seen:
             raise InputError(f"case {pair.case} comes twice; every case needs its own id")
         seen.add(pair.case)
+        if regions not in (None, pair.regions):
+            raise InputError(
+                f"case {pair.case} is of other regions ({', '.join(pair.regions.names)}) than those before it"
+            )
+        regions = pair.regions
         scores = evaluate_case(pair, settings=settings)
         rows += scores.regions
         lesions += _lesion_rows(pair.case, scores)
         for region, counts in scores.calibration.items():
             calibration[region] = calibration[region] + counts if region in calibration else counts
         snapshots = sorted([*snapshots, scores.snapshot], key=lambda s: s.mean_dice)[: settings.worst_cases]
-    if not rows:
+    if regions is None:
         raise InputError("there is no pair of prediction and reference to evaluate")
     cases = _frame([dataclasses.asdict(row) for row in rows], CASE_COLUMNS)
     left_out = tuple(missing())
     return Evaluation(
         cases=cases,
         lesions=_frame(lesions, LESION_COLUMNS),
-        summary=summarise(cases, generator=generator, settings=settings, missing=left_out),
+        summary=summarise(cases, regions, generator=generator, settings=settings, missing=left_out),
         agreement=_agreement(cases, settings.level),
         detection=_detection(cases, settings),
         calibration=_calibration(calibration),
         reliability=_reliability(calibration),
         snapshots=tuple(snapshots),
         settings=settings,
+        regions=regions,
         missing=left_out,
     )
 
 
 def summarise(
-    cases: pd.DataFrame, *, generator: np.random.Generator, settings: EvaluationSettings, missing: Sequence[str] = ()
+    cases: pd.DataFrame,
+    regions: RegionSet,
+    *,
+    generator: np.random.Generator,
+    settings: EvaluationSettings,
+    missing: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Mean with bootstrap interval over patients, median, quartiles and range of each metric in each region.
 
@@ -176,26 +190,29 @@ def summarise(
     ``both_empty`` counts cases where neither map holds the region, each of which counts as a perfect score.
     """
     rows = []
-    for subset, table in _subsets(cases, settings, missing).items():
+    for subset, table in _subsets(cases, regions, settings, missing).items():
         for region in _regions(table):
-            part = table[table["region"] == region.abbreviation]
+            part = table[table["region"] == region]
             empty = (part["reference_ml"] == 0) & (part["predicted_ml"] == 0)
             for metric in SUMMARY_METRICS:
                 kept = part[np.isfinite(part[metric].to_numpy(np.float64))]
                 row = _summary_row(kept, metric, generator, settings) | {"both_empty": int(empty[kept.index].sum())}
-                rows.append({"subset": subset, "region": region.abbreviation, "metric": metric, **row})
+                rows.append({"subset": subset, "region": region, "metric": metric, **row})
     return _frame(rows, _SUMMARY_COLUMNS)
 
 
-def _regions(cases: pd.DataFrame) -> list[Region]:
-    """Regions that at least one case was judged in."""
-    found = set(cases["region"])
-    return [region for region in REGIONS if region.abbreviation in found]
+def _regions(cases: pd.DataFrame) -> list[str]:
+    """Regions that at least one case was judged in, in the order of the case that was judged in most."""
+    count = cases["case"].map(cases["case"].value_counts()).to_numpy()
+    return list(dict.fromkeys(cases["region"].iloc[np.argsort(-count, kind="stable")]))
 
 
-def _subsets(cases: pd.DataFrame, settings: EvaluationSettings, missing: Sequence[str]) -> dict[str, pd.DataFrame]:
+def _subsets(
+    cases: pd.DataFrame, regions: RegionSet, settings: EvaluationSettings, missing: Sequence[str]
+) -> dict[str, pd.DataFrame]:
     """Tables of cases by name, all of them first; those that repeat it are left out."""
-    enhancing = cases[cases["region"] == Region.ET.abbreviation].set_index("case")["reference_ml"]
+    bright = regions.of_compartment("enhancing")
+    enhancing = cases[cases["region"] == (bright and bright.name)].set_index("case")["reference_ml"]
     large = set(enhancing.index[enhancing >= settings.large_enhancing_ml])
     trained_on = cases["trained_on"].isin([True])
     some = {
@@ -206,7 +223,7 @@ def _subsets(cases: pd.DataFrame, settings: EvaluationSettings, missing: Sequenc
     if missing:
         nothing = settings.policy.overlap_one_empty, settings.policy.distance_one_empty_mm
         scores = {m: nothing[m in LOWER_IS_BETTER] for m in COUNTED_AS_MISSED}
-        rows = [{"case": c, "region": r.abbreviation, **scores} for c in missing for r in _regions(cases)]
+        rows = [{"case": c, "region": r, **scores} for c in missing for r in _regions(cases)]
         subsets[MISSING_AS_ZERO] = pd.DataFrame([*cases.to_dict("records"), *rows], columns=list(cases.columns))
     return subsets
 
@@ -280,7 +297,7 @@ def _plain(value: Any) -> Any:
 
 def _lesion_rows(case: str, scores: CaseScores) -> list[dict[str, Any]]:
     return [
-        {"case": case, "region": region.abbreviation, **dataclasses.asdict(lesion)}
+        {"case": case, "region": region, **dataclasses.asdict(lesion)}
         for region, lesions in scores.lesions.items()
         for lesion in lesions
     ]
@@ -306,9 +323,9 @@ def _patients(cases: Iterable[str]) -> list[str]:
 def _agreement(cases: pd.DataFrame, level: float) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for region in _regions(cases):
-        part = cases[cases["region"] == region.abbreviation]
+        part = cases[cases["region"] == region]
         volumes = part[["reference_ml", "predicted_ml"]].to_numpy(np.float64)
-        row: dict[str, Any] = {"region": region.abbreviation, "cases": len(volumes)}
+        row: dict[str, Any] = {"region": region, "cases": len(volumes)}
         if len(volumes) >= 2:
             differences = bland_altman(volumes[:, 0], volumes[:, 1], level=level)
             icc = icc_2_1(volumes, level=level)
@@ -333,7 +350,7 @@ def _agreement(cases: pd.DataFrame, level: float) -> pd.DataFrame:
 def _detection(cases: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
     rows = []
     for region in _regions(cases):
-        part = cases[cases["region"] == region.abbreviation]
+        part = cases[cases["region"] == region]
         predicted = (part["predicted_ml"] > settings.tumour_from_ml).tolist()
         studies = count_decisions(predicted, (part["reference_ml"] > 0).tolist())
         lesions = DetectionCounts(
@@ -347,8 +364,8 @@ def _detection(cases: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFram
     return table
 
 
-def _detection_row(what: str, region: Region, result: Detection) -> dict[str, Any]:
-    row: dict[str, Any] = {"what": what, "region": region.abbreviation, **dataclasses.asdict(result.counts)}
+def _detection_row(what: str, region: str, result: Detection) -> dict[str, Any]:
+    row: dict[str, Any] = {"what": what, "region": region, **dataclasses.asdict(result.counts)}
     if what == "lesion":
         row["true_negative"] = None
     for name in _RATES:
@@ -357,10 +374,10 @@ def _detection_row(what: str, region: Region, result: Detection) -> dict[str, An
     return row
 
 
-def _calibration(counts: dict[Region, CalibrationCounts]) -> pd.DataFrame:
+def _calibration(counts: dict[str, CalibrationCounts]) -> pd.DataFrame:
     rows = [
         {
-            "region": region.abbreviation,
+            "region": region,
             "voxels": int(values.voxels.sum()),
             "ece": expected_calibration_error(values),
             "brier": brier_score(values),
@@ -370,9 +387,9 @@ def _calibration(counts: dict[Region, CalibrationCounts]) -> pd.DataFrame:
     return _frame(rows, _CALIBRATION_COLUMNS)
 
 
-def _reliability(counts: dict[Region, CalibrationCounts]) -> pd.DataFrame:
+def _reliability(counts: dict[str, CalibrationCounts]) -> pd.DataFrame:
     rows = [
-        {"region": region.abbreviation, **dataclasses.asdict(point)}
+        {"region": region, **dataclasses.asdict(point)}
         for region, values in counts.items()
         for point in reliability_curve(values)
     ]
@@ -380,16 +397,16 @@ def _reliability(counts: dict[Region, CalibrationCounts]) -> pd.DataFrame:
 
 
 def _comparison_row(
-    first: Evaluation, second: Evaluation, metric: str, region: Region, generator: np.random.Generator
+    first: Evaluation, second: Evaluation, metric: str, region: str, generator: np.random.Generator
 ) -> dict[str, Any]:
     values = []
     for evaluation in (first, second):
-        part = evaluation.cases[evaluation.cases["region"] == region.abbreviation]
+        part = evaluation.cases[evaluation.cases["region"] == region]
         values.append(part.set_index("case")[metric].reindex(first.case_ids).to_numpy(np.float64))
     both = np.isfinite(values[0]) & np.isfinite(values[1])
     row: dict[str, Any] = {
         "metric": metric,
-        "region": region.abbreviation,
+        "region": region,
         "cases": int(both.sum()),
         "left_out": int((~both).sum()),
         "p_value": math.nan,

@@ -10,34 +10,34 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.regions import Region, RegionSet
 from brats_seg.evaluate.snapshot import Picture, Snapshot
 from brats_seg.report.charts import INK, SOFT, png_of, tidy
 
 _BOX_LEGEND = "box: quartiles; whiskers: 1.5 times the quartile range; every case is a dot"
 
 
-def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
+def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str], among: RegionSet) -> bytes:
     """Box plots by region, one panel for each metric, with every case as a dot.
 
     Args:
         cases: the table of cases.
         metrics: column to title.
+        among: the regions there can be.
     """
     figure = Figure(figsize=(3.3 * len(metrics), 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(metrics)))
-    regions = _regions(cases)
+    regions = _regions(cases, among)
     # Dots are spread by their rank and not by chance, so that the same table gives the same picture.
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         values = [_finite(cases, region, metric) for region in regions]
         boxes = axis.boxplot(values, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": INK})
         for box, region in zip(boxes["boxes"], regions, strict=True):
-            box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=SOFT)
+            box.set(facecolor=region.colour, alpha=0.55, edgecolor=SOFT)
         for place, column in enumerate(values, 1):
             spread = place + 0.16 * (np.arange(len(column)) * 0.618 % 1 - 0.5)
             axis.plot(spread, column, ".", color=INK, markersize=3.5, alpha=0.6)
-        axis.set_xticks(range(1, len(regions) + 1), [region.abbreviation for region in regions])
+        axis.set_xticks(range(1, len(regions) + 1), [region.name for region in regions])
         axis.set_title(title, fontsize=10, color=INK)
         if metric.endswith("_mm"):
             _stretch_small_distances(axis)
@@ -46,21 +46,21 @@ def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str]) -> bytes:
     return png_of(figure)
 
 
-def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame) -> bytes:
+def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame, among: RegionSet) -> bytes:
     """Difference of volumes against their mean, one panel for each region."""
 
     def draw(axis: Axes, region: Region) -> None:
-        part = cases[cases["region"] == region.abbreviation]
+        part = cases[cases["region"] == region.name]
         mean = (part["reference_ml"] + part["predicted_ml"]) / 2
         axis.plot(
             mean,
             part["volume_error_ml"],
             "o",
-            color=REGION_COLOURS[region.abbreviation],
+            color=region.colour,
             markeredgecolor=INK,
             markersize=5,
         )
-        row = agreement[agreement["region"] == region.abbreviation].iloc[0]
+        row = agreement[agreement["region"] == region.name].iloc[0]
         for column, style in (("bias_ml", "-"), ("lower_limit_ml", "--"), ("upper_limit_ml", "--")):
             if np.isfinite(row[column]):
                 axis.axhline(row[column], color=SOFT, linestyle=style, linewidth=1)
@@ -68,24 +68,24 @@ def bland_altman_plots(cases: pd.DataFrame, agreement: pd.DataFrame) -> bytes:
         axis.set_xlabel("mean volume, ml", fontsize=8)
         axis.set_ylabel("predicted - reference, ml", fontsize=8)
 
-    return _by_region(draw, _regions(agreement))
+    return _by_region(draw, _regions(agreement, among))
 
 
-def reliability_plots(reliability: pd.DataFrame) -> bytes:
+def reliability_plots(reliability: pd.DataFrame, among: RegionSet) -> bytes:
     """Observed share against predicted probability, one panel for each region."""
 
     def draw(axis: Axes, region: Region) -> None:
-        part = reliability[(reliability["region"] == region.abbreviation) & (reliability["voxels"] > 0)]
+        part = reliability[(reliability["region"] == region.name) & (reliability["voxels"] > 0)]
         axis.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle="--")
         axis.plot(part["mean_probability"], part["observed"], "o-", color=INK, markersize=4, linewidth=1.2)
         axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axis.set_xlabel("predicted probability", fontsize=8)
         axis.set_ylabel("share in the reference", fontsize=8)
 
-    return _by_region(draw, _regions(reliability))
+    return _by_region(draw, _regions(reliability, among))
 
 
-def snapshot_picture(snapshot: Snapshot) -> bytes:
+def snapshot_picture(snapshot: Snapshot, regions: RegionSet) -> bytes:
     """Reference and prediction side by side, patient's right on the left, cut to the tumour's surroundings."""
     rows, columns = _window(snapshot)
     figure = Figure(figsize=(7.2, 3.8), layout="constrained", facecolor="black")
@@ -94,31 +94,27 @@ def snapshot_picture(snapshot: Snapshot) -> bytes:
         figure.subplots(1, 2), ("reference", "prediction"), (snapshot.reference, snapshot.prediction), strict=True
     ):
         axis.imshow(_upright(snapshot.background)[rows, columns], cmap="gray", vmin=0, vmax=255, aspect=aspect)
-        for bit, region in enumerate(REGIONS):
+        for bit, region in enumerate(regions):
             mask = (_upright(bits)[rows, columns] >> bit & 1).astype(float)
             if mask.any() and not mask.all():
-                axis.contour(
-                    mask, levels=[0.5], colors=[REGION_COLOURS[region.abbreviation]], linewidths=[2.2 - 0.5 * bit]
-                )
+                axis.contour(mask, levels=[0.5], colors=[region.colour], linewidths=[max(2.2 - 0.5 * bit, 0.7)])
         axis.set_title(title, fontsize=10, color="white")
         axis.set_axis_off()
-    legend = [
-        Line2D([], [], color=REGION_COLOURS[r.abbreviation], linewidth=2.5, label=r.abbreviation) for r in REGIONS
-    ]
+    legend = [Line2D([], [], color=r.colour, linewidth=2.5, label=r.name) for r in regions]
     figure.legend(handles=legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor="white")
     return png_of(figure)
 
 
-def _regions(table: pd.DataFrame) -> list[Region]:
+def _regions(table: pd.DataFrame, among: RegionSet) -> list[Region]:
     """Regions a table has rows of."""
-    return [region for region in REGIONS if region.abbreviation in set(table["region"])]
+    return [region for region in among if region.name in set(table["region"])]
 
 
 def _by_region(draw: Callable[[Axes, Region], None], regions: Sequence[Region]) -> bytes:
     figure = Figure(figsize=(3.3 * len(regions), 3.2), layout="constrained")
     for axis, region in zip(np.atleast_1d(figure.subplots(1, len(regions))), regions, strict=True):
         draw(axis, region)
-        axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10, color=INK)
+        axis.set_title(f"{region.name}, {region.title}", fontsize=10, color=INK)
         tidy(axis)
     return png_of(figure)
 
@@ -141,7 +137,7 @@ def _upright(picture: Picture) -> Picture:
 
 
 def _finite(cases: pd.DataFrame, region: Region, metric: str) -> np.ndarray:
-    values = cases.loc[cases["region"] == region.abbreviation, metric].to_numpy(np.float64)
+    values = cases.loc[cases["region"] == region.name, metric].to_numpy(np.float64)
     found: np.ndarray = values[np.isfinite(values)]
     return found
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from markupsafe import Markup
 
-from brats_seg.core.regions import REGIONS
 from brats_seg.core.words import counted
 from brats_seg.evaluate.evaluate import Evaluation
 from brats_seg.evaluate.figures import bland_altman_plots, box_plots, reliability_plots, snapshot_picture
@@ -98,7 +97,7 @@ def _summary(evaluation: Evaluation) -> Markup:
     if int(evaluation.summary["patients"].max()) < MIN_FOR_INTERVAL:
         words = f"Mean; fewer than {MIN_FOR_INTERVAL} patients give no interval."
     parts = [soft(words)]
-    regions = [region.abbreviation for region in REGIONS if region.abbreviation in set(evaluation.summary["region"])]
+    regions = [name for name in evaluation.regions.names if name in set(evaluation.summary["region"])]
     head = ["", *(f"{region} {what}" for region in regions for what in ("mean", "median"))]
     for subset, means in evaluation.summary.groupby("subset", sort=False):
         count = int(means["cases"].max())
@@ -141,7 +140,7 @@ def _without_empty(row: pd.Series) -> float:
 
 
 def _distribution(evaluation: Evaluation) -> Markup:
-    drawn = plot(box_plots(evaluation.cases, _BOXES), "Box plots of Dice and distances by region")
+    drawn = plot(box_plots(evaluation.cases, _BOXES, evaluation.regions), "Box plots of Dice and distances by region")
     return section("Distribution", drawn)
 
 
@@ -189,7 +188,8 @@ def _agreement(evaluation: Evaluation) -> Markup:
         for _, row in evaluation.agreement.iterrows()
     ]
     head = ["", "bias, ml", "bias, %", "limits of agreement, ml", "ICC(2,1)"]
-    drawn = plot(bland_altman_plots(evaluation.cases, evaluation.agreement), "Bland-Altman plots of volume by region")
+    png = bland_altman_plots(evaluation.cases, evaluation.agreement, evaluation.regions)
+    drawn = plot(png, "Bland-Altman plots of volume by region")
     return section("Agreement of volumes", table(head, rows), drawn)
 
 
@@ -216,7 +216,7 @@ def _calibration(evaluation: Evaluation) -> Markup:
         for _, row in evaluation.calibration.iterrows()
     ]
     note = f"In the tumour and the {evaluation.settings.band_mm:g} mm around it."
-    drawn = plot(reliability_plots(evaluation.reliability), "Reliability curves by region")
+    drawn = plot(reliability_plots(evaluation.reliability, evaluation.regions), "Reliability curves by region")
     return section("Calibration", soft(note), table(["", "ECE", "Brier score", "voxels"], rows), drawn)
 
 
@@ -225,7 +225,7 @@ def _worst(evaluation: Evaluation) -> Markup:
         return Markup("")
     figures = [
         figure(
-            snapshot_picture(shot),
+            snapshot_picture(shot, evaluation.regions),
             f"Reference and prediction of {shot.case}",
             f"{shot.case}: mean Dice {shot.mean_dice:.3f}, slice at {shot.height_mm:.0f} mm",
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import REGIONS, Region
 from brats_seg.evaluate.overlap import Mask
 
 Picture = NDArray[np.uint8]
@@ -24,7 +24,7 @@ class Snapshot:
         height_mm: position of the slice, RAS+ millimetres.
         pixel_mm: size of a pixel from left to right and from front to back.
         background: ``(X, Y)`` image, 0 where there is none.
-        prediction: ``(X, Y)`` bit ``i`` set inside region ``REGIONS[i]``.
+        prediction: ``(X, Y)`` bit ``i`` set inside the ``i``-th region.
         reference: the same for the reference.
     """
 
@@ -37,11 +37,11 @@ class Snapshot:
     reference: Picture
 
 
-def region_bits(masks: dict[Region, Mask]) -> Picture:
-    """Nested masks as one array, bit ``i`` for ``REGIONS[i]``."""
-    bits = np.zeros(masks[REGIONS[0]].shape, np.uint8)
-    for bit, region in enumerate(REGIONS):
-        bits |= masks[region].astype(np.uint8) << np.uint8(bit)
+def region_bits(masks: Sequence[Mask]) -> Picture:
+    """Masks as one array, bit ``i`` for the ``i``-th; at most eight."""
+    bits = np.zeros(masks[0].shape, np.uint8)
+    for bit, mask in enumerate(masks):
+        bits |= mask.astype(np.uint8) << np.uint8(bit)
     return bits
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import ModelError
+from brats_seg.core.study import SEQUENCES
 from brats_seg.exchange.state import check_fits, read_state_dict
 from brats_seg.models.assemble import write_model
-from brats_seg.models.card import CARD_FORMAT, ModelBundle, ModelCard, card_from_dict
-from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES
+from brats_seg.models.card import CARD_FORMAT, ModelBundle, ModelCard, card_from_dict, regions_of
 
 NOT_STATED = "not stated"
 OWN_KEYS = ("architecture", "network", "spacing_mm", "sequences", "regions", "axes")
@@ -25,6 +25,9 @@ WORDS: Mapping[str, Any] = {
     "description": "imported weights",
     "licence": NOT_STATED,
     "trained_on": NOT_STATED,
+    "task": "regions",
+    "schemas": ["brats2023", "brats2021"],
+    "criteria": ["rano2", "rano-hgg", "rano-lgg", "mrano"],
     "held_out": [],
     "limits": ["Imported weights; how accurate they are was not measured here."],
     "citations": [],
@@ -42,8 +45,9 @@ def import_weights(weights: Path, described: Mapping[str, Any], folder: Path, *,
     Args:
         weights: state dict, safetensors or PyTorch.
         described: ``name``, ``architecture`` and ``knows_treated_brains``, and what differs from the defaults:
-            ``network`` (its configuration), ``spacing_mm``, ``sequences``, ``regions`` and ``axes`` (see
-            :class:`~brats_seg.models.layout.Layout`), and the keys of a
+            ``network`` (its configuration), ``spacing_mm``, ``sequences`` and ``regions`` (names in the order of its
+            channels; regions of the model that comes with the package, or a set of its own as a card has it), ``axes``
+            (see :class:`~brats_seg.models.layout.Layout`), and the keys of a
             :class:`~brats_seg.models.card.ModelCard` but ``stages``.
         folder: an empty folder.
         where: name of the description, for messages.
@@ -68,6 +72,9 @@ def card_from_description(described: Mapping[str, Any], *, where: str) -> ModelC
     unknown, missing = sorted(map(str, set(described) - known)), sorted(REQUIRED - set(described))
     if unknown or missing:
         raise ModelError(f"{where} describes no model: missing {missing}, unknown {unknown}; known: {sorted(known)}")
+    listed = described.get("regions", list(regions_of().names))
+    regions = listed if isinstance(listed, Mapping) else regions_of().to_dict()
+    sequences = described.get("sequences", [sequence.value for sequence in SEQUENCES])
     stage = {
         "name": "coarse",
         "spacing_mm": described.get("spacing_mm", 1.0),
@@ -75,12 +82,16 @@ def card_from_description(described: Mapping[str, Any], *, where: str) -> ModelC
         "files": {},
         "architecture": described["architecture"],
         "layout": {
-            "sequences": described.get("sequences", SEQUENCE_NAMES),
-            "regions": described.get("regions", REGION_NAMES),
+            "sequences": sequences,
+            "regions": () if isinstance(listed, Mapping) else listed,
             "axes": described.get("axes", "RAS"),
         },
     }
     words = {key: value for key, value in described.items() if key not in OWN_KEYS}
-    card = card_from_dict({**WORDS, **words, "format": CARD_FORMAT, "stages": [stage]}, where=where)
+    names = [s.value for s in SEQUENCES if s.value in sequences] if isinstance(sequences, list | tuple) else sequences
+    if not isinstance(listed, Mapping) and "postprocess" not in words:
+        words["postprocess"] = {"rules": [{"rule": "require_core", "region": "WT", "core": "TC"}]}
+    own = {"sequences": names, "regions": regions, "format": CARD_FORMAT, "stages": [stage]}
+    card = card_from_dict({**WORDS, **words, **own}, where=where)
     (only,) = card.stages
     return replace(card, stages=(replace(only, network=only.shape.to_dict()),))

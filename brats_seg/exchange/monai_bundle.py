@@ -103,7 +103,7 @@ def inference_config() -> dict[str, Any]:
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
-        "labels": "brats2023",
+        "labels": None,
         "force": False,
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "card": f"$json.loads(pathlib.Path(@bundle_root, 'configs', '{OWN_CARD}').read_text(encoding='utf-8'))",

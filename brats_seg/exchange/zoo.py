@@ -134,7 +134,7 @@ def describe_bundle(source: Path) -> dict[str, Any]:
             "divisor": 2 ** len(network["blocks_up"]),
             "margin": UNCROPPED_VOXELS,
         },
-        "postprocess": {"min_coreless_ml": 0.0},
+        "postprocess": {},
     }
 
 

@@ -25,6 +25,7 @@ from brats_seg.files.meaning import shared_meaning
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.likeness import signature
 from brats_seg.imaging.placing import check_where_placed
+from brats_seg.models.card import regions_of
 from brats_seg.run.workers import Task, open_workers, run_tasks
 
 _STRIDE_MM = 2.0
@@ -194,7 +195,7 @@ def _read_labels(
     if files.labels is None:
         return None
     try:
-        result = read_label_file(files.labels)
+        result = read_label_file(files.labels, regions_of())
     except InputError as error:
         text = f"label map: {_without_folder(str(error), folder)}"
         findings.append(Finding(files.id, "broken", "damaged", text))

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import REGIONS, LabelSchema, Region
+from brats_seg.core.regions import LabelSchema, Region, RegionSet
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.files.meaning import LabelMeaning
 from brats_seg.files.visit_names import patient_of
+from brats_seg.models.card import regions_of
 
 Severity = Literal["broken", "look"]
 
@@ -120,6 +121,7 @@ class StudyFacts:
         skull_stripped: whether all scans look so; None without a scan.
         skull_evidence: what that rests on, in words.
         schema: what the numbers of the label map mean; None where that is not certain.
+        regions: volumes are given of.
     """
 
     id: str
@@ -129,6 +131,7 @@ class StudyFacts:
     skull_stripped: bool | None = None
     skull_evidence: str = ""
     schema: LabelSchema | None = None
+    regions: RegionSet = field(default_factory=regions_of)
 
     @property
     def patient(self) -> str:
@@ -142,9 +145,9 @@ class StudyFacts:
 
     def volumes_ml(self) -> dict[Region, float]:
         """Volume by region; empty without a label map, or where its numbers are not known to tell all regions."""
-        if self.labels is None or self.schema is None or self.schema.regions != REGIONS:
+        if self.labels is None or self.schema is None or self.regions.told_by(self.schema) != self.regions.regions:
             return {}
-        return {region: self.labels.volume_ml(region, self.schema) for region in REGIONS}
+        return {region: self.labels.volume_ml(region, self.schema) for region in self.regions}
 
     @property
     def is_aligned(self) -> bool:
@@ -186,6 +189,8 @@ class Exploration:
 
 
 def enhancing_share(volumes_ml: Mapping[Region, float]) -> float:
-    """Share of the tumour core that enhances; NaN without a core. Small in most low-grade gliomas."""
-    core = volumes_ml.get(Region.TC, 0.0)
-    return volumes_ml[Region.ET] / core if core > 0 else float("nan")
+    """Share that enhances of the region around it; NaN without any. Small in most low-grade gliomas."""
+    by_name = {region.name: ml for region, ml in volumes_ml.items()}
+    shares = (ml / around for region, ml in volumes_ml.items()
+              if region.compartment == "enhancing" and (around := by_name.get(region.inside, 0.0)) > 0)  # fmt: skip
+    return next(shares, float("nan"))

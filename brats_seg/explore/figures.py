@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.regions import VERMILLION
 from brats_seg.core.study import SEQUENCES
 from brats_seg.explore.facts import PLACE_SHAPE, StudyFacts, enhancing_share
 from brats_seg.report.charts import INK, SOFT, png_of, tidy
@@ -24,10 +23,11 @@ def volume_plots(studies: Sequence[StudyFacts]) -> bytes:
     figure = Figure(figsize=(9.9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     volumes = [study.volumes_ml() for study in studies if study.volumes_ml()]
-    columns = [np.maximum([row[region] for row in volumes], _LEAST_ML) for region in REGIONS]
+    regions = list(volumes[0])
+    columns = [np.maximum([row[region] for row in volumes], _LEAST_ML) for region in regions]
     boxes = left.boxplot(columns, widths=0.6, showfliers=False, patch_artist=True, medianprops={"color": INK})
-    for box, region in zip(boxes["boxes"], REGIONS, strict=True):
-        box.set(facecolor=REGION_COLOURS[region.abbreviation], alpha=0.55, edgecolor=SOFT)
+    for box, region in zip(boxes["boxes"], regions, strict=True):
+        box.set(facecolor=region.colour, alpha=0.55, edgecolor=SOFT)
     for place, column in enumerate(columns, 1):
         # Spread by rank and not by chance, so that the same data give the same picture.
         spread = place + 0.3 * (np.arange(len(column)) * 0.618 % 1 - 0.5)
@@ -36,10 +36,10 @@ def volume_plots(studies: Sequence[StudyFacts]) -> bytes:
     ticks = [0.01, 0.1, 1, 10, 100]
     left.set_yticks(ticks, ["0", *(f"{tick:g}" for tick in ticks[1:])])
     left.minorticks_off()
-    left.set_xticks(range(1, len(REGIONS) + 1), [region.abbreviation for region in REGIONS])
+    left.set_xticks(range(1, len(regions) + 1), [region.name for region in regions])
     left.set_title("volume, ml", fontsize=10, color=INK)
     shares = [share for share in map(enhancing_share, volumes) if math.isfinite(share)]
-    right.hist(shares, bins=20, range=(0, 1), color=REGION_COLOURS["ET"], edgecolor="white")
+    right.hist(shares, bins=20, range=(0, 1), color=VERMILLION, edgecolor="white")
     right.set_title("share of the tumour core that enhances", fontsize=10, color=INK)
     right.set_ylabel("studies", fontsize=8)
     right.yaxis.get_major_locator().set_params(integer=True)
@@ -53,7 +53,7 @@ def place_shares(studies: Sequence[StudyFacts]) -> NDArray[np.float64]:
     total, count = np.zeros(PLACE_SHAPE), 0
     for study in studies:
         if study.labels is not None and study.labels.places is not None and study.schema is not None:
-            total += study.schema.region_mask(study.labels.places, Region.WT)
+            total += study.schema.tumour_mask(study.labels.places)
             count += 1
     return total / max(count, 1)
 

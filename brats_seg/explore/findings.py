@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from brats_seg.core.regions import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.words import counted
 from brats_seg.explore.facts import DATA_SET, Finding, Likeness, ScanFacts, StudyFacts
@@ -148,7 +147,7 @@ def _labels(study: StudyFacts) -> list[Finding]:
         share = study.labels.outside_share
         text = f"{share:.0%} of its label map lies outside the head. Is it of this scan, and not flipped?"
         result.append(Finding(study.id, "look", "labels", text))
-    whole = study.volumes_ml().get(Region.WT, 0.0)
+    whole = sum(ml for region, ml in study.volumes_ml().items() if not region.inside)
     if whole > LARGEST_TUMOUR_ML:
         text = f"the whole tumour measures {whole:.0f} ml, more than {LARGEST_TUMOUR_ML:.0f}. Is background labelled?"
         result.append(Finding(study.id, "look", "labels", text))

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES
 from brats_seg.evaluate.evaluate import frame_to_csv
 from brats_seg.explore.facts import Exploration, StudyFacts, enhancing_share
@@ -67,7 +66,7 @@ def _study_row(study: StudyFacts) -> dict[str, Any]:
         "skull_stripped": study.skull_stripped,
         "label_values": "" if labels is None else " ".join(map(str, sorted(labels.counts))),
         "schema": "" if study.schema is None else study.schema.name,
-        **{f"{r.abbreviation.lower()}_ml": volumes.get(r) for r in REGIONS},
+        **{f"{region.name.lower()}_ml": volumes.get(region) for region in study.regions},
         "enhancing_share": enhancing_share(volumes) if volumes else None,
         "label_outside_head_share": None if labels is None else labels.outside_share,
     }
@@ -166,14 +165,12 @@ def _labels(found: Exploration) -> Markup:
     ]
     volumes = [study.volumes_ml() for study in found.studies if study.volumes_ml()]
     rows = []
-    for region in REGIONS:
+    for region in volumes[0]:
         column = np.array([row[region] for row in volumes])
         points = [f"{value:.2f}" for value in np.quantile(column, [0.0, 0.25, 0.5, 0.75, 1.0])]
-        rows.append([f"{region.abbreviation}, {region.value}", *points, str(int((column == 0).sum()))])
-    small = sum(row[Region.ET] < 2.0 for row in volumes)
-    note = (
-        f"{small} of {len(volumes)} have less than 2 ml of enhancing tumour, where Dice weighs a speck like a tumour."
-    )
+        rows.append([f"{region.name}, {region.title}", *points, str(int((column == 0).sum()))])
+    small = sum(min(row.values()) < 2.0 for row in volumes)
+    note = f"{small} of {len(volumes)} have less than 2 ml of a region, where Dice weighs a speck like a tumour."
     head = ["volume, ml", "smallest", "quarter", "median", "three quarters", "largest", "without"]
     return section(
         "Labels and volumes",
@@ -211,7 +208,7 @@ def _studies(found: Exploration) -> Markup:
     rows = []
     for study in found.studies:
         volumes = study.volumes_ml()
-        cells = [f"{volumes[r]:.2f}" if volumes else "–" for r in REGIONS]
+        cells = [f"{volumes[r]:.2f}" if volumes else "–" for r in study.regions]
         share = enhancing_share(volumes) if volumes else math.nan
         grid = study.first_scan.grid.describe() if study.first_scan is not None else "–"
         rows.append(
@@ -224,5 +221,6 @@ def _studies(found: Exploration) -> Markup:
                 f"{share:.2f}" if math.isfinite(share) else "–",
             ]
         )
-    head = ["study", "sequences", "grid", "labels", "WT ml", "TC ml", "ET ml", "ET / TC"]
+    names = found.studies[0].regions.names
+    head = ["study", "sequences", "grid", "labels", *(f"{name} ml" for name in names), "enhancing"]
     return section("Every study", table(head, rows))

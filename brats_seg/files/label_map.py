@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import REGIONS, SCHEMAS, LabelSchema, Region, present_values, schema_named
+from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, present_values, schema_named
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.match_labels import label_id
 from brats_seg.files.meaning import LabelMeaning, doubt_about, meaning_of, shared_meaning
 from brats_seg.files.nifti import read_label_result
-from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_schema_sidecar
+from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_regions, read_schema_sidecar
 from brats_seg.files.study_id import check_study_id
 
 MAX_TUMOUR_ML = 3000.0
@@ -25,6 +25,9 @@ EXTENT_MM = (50.0, 600.0)
 """Sides of the field of view of a head. A smaller one is a part that was cut out, or a header in centimetres, whose
 voxels are also too fine."""
 FINEST_MM = 0.35
+
+
+Asked = Callable[[], RegionSet]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class LabelMap:
         if schema is SCHEMAS["whole"] and len(self.meaning.values) == 1:
             volume = volume.with_data((volume.data > 0).astype(np.uint8))
         schema.check(volume.data)
-        whole_ml = float(schema.region_mask(volume.data, Region.WT).sum()) * volume.grid.voxel_ml
+        whole_ml = float(schema.tumour_mask(volume.data).sum()) * volume.grid.voxel_ml
         if whole_ml > MAX_TUMOUR_ML:
             raise InputError(
                 f"the tumour would measure {whole_ml:.0f} ml with voxels of {volume.grid.describe()}, more than any "
@@ -62,11 +65,12 @@ class LabelMap:
         return volume
 
 
-def read_label_file(path: Path, schema: str | LabelSchema = "auto") -> LabelMap:
+def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = "auto") -> LabelMap:
     """A label map and what its numbers can mean; whether that is certain is for the caller to ask.
 
     Args:
         path: the file.
+        regions: that are asked about.
         schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name.
 
     Raises:
@@ -85,11 +89,11 @@ def read_label_file(path: Path, schema: str | LabelSchema = "auto") -> LabelMap:
     if schema == "auto":
         beside = read_schema_sidecar(path)
         if beside is None:
-            return LabelMap(read.volume, meaning_of(labels, file_name=path.name), read.sha256, read.notes)
-        meaning = LabelMeaning(values, (beside,), "the file beside it says so", doubt_about(labels, beside))
+            return LabelMap(read.volume, meaning_of(labels, regions, file_name=path.name), read.sha256, read.notes)
+        meaning = LabelMeaning(values, (beside,), regions, "the file beside it says so", doubt_about(labels, beside))
     else:
         chosen = schema if isinstance(schema, LabelSchema) else schema_named(schema)
-        meaning = LabelMeaning(values, (chosen,), "as asked", doubt_about(labels, chosen))
+        meaning = LabelMeaning(values, (chosen,), regions, "as asked", doubt_about(labels, chosen))
     return LabelMap(read.volume, meaning, read.sha256, read.notes)
 
 
@@ -110,18 +114,22 @@ class MaskReading:
     warnings: tuple[str, ...]
 
 
-def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None) -> MaskReading:
+def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None, asked: Asked | None = None) -> MaskReading:
     """A label map file with its meaning; what its numbers mean is certain.
 
     Args:
         path: the file.
         schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name.
         study_id: id of the study; None takes the file's name without its endings, or that of its folder.
+        asked: gives the regions to ask about where the file beside it does not say which it was drawn for.
 
     Raises:
         InputError: if the file is no label map of a head, or its schema is not certain.
     """
-    read = read_label_file(path, schema)
+    regions = read_regions(path) or (asked() if asked is not None else None)
+    if regions is None:
+        raise InputError(f"the file beside {path.name} does not name its regions. Segment the study again.")
+    read = read_label_file(path, regions, schema)
     chosen = read.meaning.schema
     identity = study_id if study_id is not None else label_id(path)
     check_study_id(identity, source="the name of the label map or its folder" if study_id is None else "--id")
@@ -131,6 +139,7 @@ def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None) -> Ma
         identity,
         read.with_schema(chosen),
         chosen,
+        regions,
         missing=read_missing_sequences(path),
         midplane=read_midplane(path),
     )
@@ -138,28 +147,31 @@ def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None) -> Ma
     return MaskReading(segmentation, read.sha256, (decision,), (*doubts, *read.notes))
 
 
-def schema_of_visits(masks: Mapping[str, Path], schema: str) -> str | LabelSchema:
+def schema_of_visits(masks: Mapping[str, Path], schema: str, asked: Asked) -> str | LabelSchema:
     """The one schema of a patient's label maps, where it is to be found out.
 
     Args:
         masks: label map by visit.
         schema: what the user asked for.
+        asked: gives the regions that are followed where the label maps do not say which they were drawn for.
 
     Raises:
-        InputError: if the label maps do not follow one schema, it is not certain which, or it does not tell WT, TC
-            and ET apart, which a course needs.
+        InputError: if the label maps do not follow one schema, it is not certain which, or it does not tell every
+            region, which a course needs.
     """
     if not masks or schema != "auto":
         return schema
     meanings = {}
     for visit, path in masks.items():
         with suppress(InputError):  # a visit that cannot be read is left out later, with its reason
-            meanings[visit] = read_label_file(path).meaning
+            meanings[visit] = read_label_file(path, read_regions(path) or asked()).meaning
     chosen = shared_meaning(meanings)
-    if set(chosen.regions) != set(REGIONS):
-        lacking = ", ".join(region.abbreviation for region in REGIONS if region not in chosen.regions)
+    regions = next((meaning.regions for meaning in meanings.values()), None) or asked()
+    told = regions.told_by(chosen)
+    if len(told) < len(regions):
+        lacking = ", ".join(region.name for region in regions if region not in told)
         raise InputError(
             f"the label maps are {chosen.name} ({chosen.title}), which do not tell {lacking}, and a course needs all "
-            "regions. Give label maps with necrosis, edema and enhancing tumour apart."
+            "regions. Give label maps with the tissues of each region apart."
         )
     return chosen

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
-from brats_seg.core.regions import REGION_STRUCTURES, SCHEMAS, LabelSchema, Region, Structure, present_values
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, RegionSet, Structure, present_values
 
 OUTER_SHARE = 0.7
 """Least share of the tumour's surface that the label outside makes up."""
@@ -47,19 +47,27 @@ class LabelMeaning:
     Attributes:
         values: numbers present, without 0.
         possible: schemas that fit values, shape and name, the likeliest first; empty where none does.
+        regions: that are asked about.
         why: what decided, in words.
         doubt: what to know before its numbers are used; empty where nothing.
     """
 
     values: frozenset[int]
     possible: tuple[LabelSchema, ...]
+    regions: RegionSet
     why: str
     doubt: str = ""
 
     @property
     def is_certain(self) -> bool:
         """Whether all that is possible comes to the same regions."""
-        return bool(self.possible) and len({_regions_of(s, self.values) for s in self.possible}) == 1
+        return bool(self.possible) and len({self.regions_told(s) for s in self.possible}) == 1
+
+    def regions_told(self, schema: LabelSchema) -> frozenset[tuple[int, str]]:
+        """Which of its numbers lies in which region by a schema, and, as of number 0, which regions it tells."""
+        told = self.regions.told_by(schema)
+        members = {(n, r.name) for n in self.values for r in told if schema.values.get(n) in r.structures}
+        return frozenset(members | {(0, region.name) for region in told})
 
     @property
     def schema(self) -> LabelSchema:
@@ -94,11 +102,12 @@ class LabelMeaning:
         )
 
 
-def meaning_of(labels: Array, *, file_name: str = "") -> LabelMeaning:
+def meaning_of(labels: Array, regions: RegionSet, *, file_name: str = "") -> LabelMeaning:
     """What the numbers of a label map can mean.
 
     Args:
         labels: ``(X, Y, Z)``, whole numbers.
+        regions: that are asked about; schemas that come to the same ones mean the same.
         file_name: name of the file, without folders.
 
     Raises:
@@ -106,31 +115,35 @@ def meaning_of(labels: Array, *, file_name: str = "") -> LabelMeaning:
     """
     values = frozenset(present_values(labels))
     if not values:
-        return LabelMeaning(values, (SCHEMAS["brats2023"],), "it is empty, which means the same in every schema")
+        return LabelMeaning(
+            values, (SCHEMAS["brats2023"],), regions, "it is empty, which means the same in every schema"
+        )
     named = schemas_of_name(file_name)
     if len(values) == 1:
         # A single tissue of several is rarer than a mask of all of them, so only a name for masks decides.
         masks = tuple(schema for schema in named if values == set(schema.values))
-        return LabelMeaning(values, masks, "its name says so" if masks else "one label has no shape to tell it by")
+        return LabelMeaning(
+            values, masks, regions, "its name says so" if masks else "one label has no shape to tell it by"
+        )
     shape = Shape.of(labels, values)
     possible = shape.possible(schema for schema in SCHEMAS.values() if values <= set(schema.values))
     by_name = tuple(schema for schema in possible if schema in named)
     # Names of BraTS are those of gliomas of adults, whatever their numbers.
     adult = tuple(schema for schema in possible if schema.name != "brats2024ped")
     if not named or by_name:
-        meaning = LabelMeaning(values, possible, shape.words)
+        meaning = LabelMeaning(values, possible, regions, shape.words)
         if meaning.is_certain or not by_name:
             return meaning
         doubt = shape.doubt(by_name[0])
         if doubt and any(not shape.doubt(schema) for schema in possible):
-            return LabelMeaning(values, possible, doubt)
+            return LabelMeaning(values, possible, regions, doubt)
         why = f"its name says so, where its values leave {_names(possible)} open"
         if not doubt and len({_edema_of(schema) for schema in adult}) > 1:
             # A conversion to other numbers keeps the name.
             doubt = f"read as {by_name[0].name} by its name alone: values and places leave {_names(adult)} open"
-        return LabelMeaning(values, by_name, why, doubt)
+        return LabelMeaning(values, by_name, regions, why, doubt)
     doubt = f"its name is one of {named[0].title}, but {shape.words}: read as {adult[0].name}" if adult else ""
-    return LabelMeaning(values, adult, shape.words, doubt)
+    return LabelMeaning(values, adult, regions, shape.words, doubt)
 
 
 def doubt_about(labels: Array, schema: LabelSchema) -> str:
@@ -146,11 +159,11 @@ def shared_meaning(meanings: Mapping[str, LabelMeaning]) -> LabelSchema:
     """
     filled = {name: meaning for name, meaning in meanings.items() if meaning.values}
     if not filled:
-        return SCHEMAS["brats2023"]
+        return DEFAULT_SCHEMA
     values = frozenset(value for meaning in filled.values() for value in meaning.values)
     first, *others = filled.values()
     common = tuple(s for s in _widened(first, values) if all(s in _widened(other, values) for other in others))
-    together = LabelMeaning(values, common, "all label maps together")
+    together = LabelMeaning(values, common, first.regions, "all label maps together")
     if together.is_certain:
         return common[0]
     for name, meaning in filled.items():
@@ -167,8 +180,9 @@ def shared_meaning(meanings: Mapping[str, LabelMeaning]) -> LabelSchema:
 
 def _widened(meaning: LabelMeaning, values: frozenset[int]) -> tuple[LabelSchema, ...]:
     """Schemas that know all ``values`` and mean the same as a possible one by those present here."""
-    said = {_regions_of(schema, meaning.values) for schema in meaning.possible}
-    return tuple(s for s in SCHEMAS.values() if values <= set(s.values) and _regions_of(s, meaning.values) in said)
+    told = meaning.regions_told
+    said = {told(schema) for schema in meaning.possible}
+    return tuple(s for s in SCHEMAS.values() if values <= set(s.values) and told(s) in said)
 
 
 @dataclass(frozen=True)
@@ -309,14 +323,6 @@ def _surface(box: Array, values: Sequence[int]) -> dict[int, float]:
                 counts[value] += int(np.count_nonzero(edge == value))
     total = max(sum(counts.values()), 1)
     return {value: count / total for value, count in counts.items()}
-
-
-def _regions_of(schema: LabelSchema, values: Iterable[int]) -> frozenset[tuple[int, Region]]:
-    """Which number lies in which region, and which regions are not told."""
-    members = {
-        (n, region) for n in values for region in schema.regions if schema.values.get(n) in REGION_STRUCTURES[region]
-    }
-    return frozenset(members | {(0, region) for region in schema.regions})
 
 
 _BESIDE = 'Say it beside the file, in ID_dseg.json: {"LabelSchema": "NAME"}.'

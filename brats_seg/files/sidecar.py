@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.palette import structure_colour
-from brats_seg.core.regions import REGIONS, SCHEMAS, LabelSchema, Region, Structure
+from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.visit import Midplane, Segmentation
 from brats_seg.files.output import write_text
@@ -25,6 +24,7 @@ LESION = 7
 TRAINED_ON_KEY = "trained_on_this_study"
 """Of what is said about the model; see :func:`read_trained_on`."""
 _SCHEMA_KEY = "LabelSchema"
+_REGIONS_KEY = "Regions"
 _MISSING_KEY = "MissingSequences"
 _MIDPLANE_KEY = "Midplane"
 _MAX_SIDECAR_BYTES = 2**20
@@ -71,6 +71,7 @@ def write_dseg_sidecars(
             str(number): {"Name": schema.values[number].value, "Abbreviation": schema.values[number].abbreviation}
             for number in sorted(schema.values)
         },
+        _REGIONS_KEY: segmentation.regions.to_dict(),
         "Manual": False,
         "Algorithm": dict(algorithm),
         "GeneratedBy": [{"Name": "brats_seg", "Version": version}],
@@ -83,21 +84,21 @@ def write_dseg_sidecars(
     rows = ["index\tname\tabbreviation\tcolor\tmapping"]
     for number in sorted(schema.values):
         structure = schema.values[number]
-        color = structure_colour(structure)
+        color = structure.colour
         rows.append(f"{number}\t{structure.value}\t{structure.abbreviation}\t{color}\t{LESION}")
     write_text(sidecar_path(path, ".tsv"), "\n".join(rows) + "\n")
 
 
-def write_probseg_sidecar(path: Path) -> None:
+def write_probseg_sidecar(path: Path, regions: RegionSet) -> None:
     """The ``.json`` beside a 4D probability map: which volume is which region.
 
     Raises:
         OutputError: if it cannot be written.
     """
     content = {
-        "Description": "Probability of each nested tumour region, 0 to 1, one volume each in the order of LabelMap.",
-        "LabelMap": [region.abbreviation for region in REGIONS],
-        "LabelMapDescription": {region.abbreviation: region.value for region in REGIONS},
+        "Description": "Probability of each tumour region, 0 to 1, one volume each in the order of LabelMap.",
+        "LabelMap": list(regions.names),
+        "LabelMapDescription": {region.name: region.title for region in regions},
         "Manual": False,
         "SpatialReference": "orig",
     }
@@ -120,6 +121,8 @@ def read_schema_sidecar(path: Path) -> LabelSchema | None:
     name = content.get(_SCHEMA_KEY)
     if isinstance(name, str) and name in SCHEMAS:
         return SCHEMAS[name]
+    if _REGIONS_KEY in content and (own := _own_schema(content)) is not None:
+        return own
     if name is not None and not isinstance(content.get("Labels"), dict):
         raise InputError(
             f"{sidecar_path(path).name} names the label schema {name!r}, which does not exist. "
@@ -139,6 +142,35 @@ def read_schema_sidecar(path: Path) -> LabelSchema | None:
         if isinstance(named, dict):
             return schema_of_names(named, "dataset.json")
     return None
+
+
+def _own_schema(content: Mapping[str, Any]) -> LabelSchema | None:
+    """The schema of a model of this program that is not among the known ones; None where it is not all there."""
+    name, title, labels = (content.get(key) for key in (_SCHEMA_KEY, "LabelSchemaTitle", "Labels"))
+    if not (isinstance(name, str) and isinstance(title, str) and isinstance(labels, dict)):
+        return None
+    tissues = {key: str(held.get("Abbreviation")) for key, held in labels.items() if isinstance(held, dict)}
+    if not tissues or any(
+        not key.isdecimal() or tissue not in Structure.__members__ for key, tissue in tissues.items()
+    ):
+        return None
+    return LabelSchema(name, title, {int(key): Structure[tissue] for key, tissue in tissues.items()})
+
+
+def read_regions(path: Path) -> RegionSet | None:
+    """The regions that the ``.json`` beside a label map says it was drawn for; None where it says nothing.
+
+    Args:
+        path: the label map.
+
+    Raises:
+        InputError: if the file beside it is damaged.
+    """
+    held = _read_sidecar(path).get(_REGIONS_KEY)
+    try:
+        return None if held is None else RegionSet.from_dict(held)
+    except ValueError as error:
+        raise InputError(f"{sidecar_path(path).name} beside the label map: {error}. Restore it.") from error
 
 
 def read_missing_sequences(path: Path) -> tuple[MRSequence, ...]:
@@ -195,7 +227,7 @@ def schema_of_names(named: Mapping[str, Any], source: str) -> LabelSchema:
         tissues = [part for part in found if isinstance(part, Structure)]
         if tissues:
             values[number] = Structure.ET if Structure.ET in tissues else tissues[0]
-        elif Region.TC in found:
+        elif _CORE in found:
             values[number] = Structure.NCR
         else:
             values[number] = Structure.TU if len(texts) == 1 else Structure.ED
@@ -204,8 +236,7 @@ def schema_of_names(named: Mapping[str, Any], source: str) -> LabelSchema:
     for schema in sorted(SCHEMAS.values(), key=lambda schema: len(schema.values)):
         if all(schema.values.get(number) is structure for number, structure in values.items()):
             return schema
-    silent = frozenset({Region.TC} if Structure.FA in values.values() else ())
-    return LabelSchema("named", f"as {source} names them", values, silent)
+    return LabelSchema("named", f"as {source} names them", values)
 
 
 def _names_by_number(named: Mapping[str, Any]) -> dict[int, list[str]]:
@@ -222,8 +253,8 @@ def _names_by_number(named: Mapping[str, Any]) -> dict[int, list[str]]:
     return result
 
 
-def _part_of(name: str) -> Structure | Region | None:
-    """The tissue or region that a name in a table means, or None."""
+def _part_of(name: str) -> Structure | str | None:
+    """The tissue, or the part of a tumour that holds several, that a name in a table means; or None."""
     text = name.lower().replace("non-enh", "nonenh").replace("non enh", "nonenh").replace("non_enh", "nonenh")
     words = set(re.findall(r"[a-z]+\d?", text))
     for part, known in _PARTS:
@@ -234,7 +265,8 @@ def _part_of(name: str) -> Structure | Region | None:
 
 _OVERRULE = "Or pass --schema, which goes before it."
 _NAME_KEYS = ("Abbreviation", "abbreviation", "Name", "name")
-_PARTS: tuple[tuple[Structure | Region, frozenset[str]], ...] = (
+_CORE, _WHOLE = "core", "whole"
+_PARTS: tuple[tuple[Structure | str, frozenset[str]], ...] = (
     (Structure.RC, frozenset({"rc", "cavity", "resection"})),
     (Structure.CC, frozenset({"cc", "cyst", "cystic"})),
     (Structure.NCR, frozenset({"ncr", "netc", "necrosis", "necrotic"})),
@@ -243,8 +275,8 @@ _PARTS: tuple[tuple[Structure | Region, frozenset[str]], ...] = (
     (Structure.ET, frozenset({"et", "enhancing", "enhancement", "enhanced", "active"})),
     (Structure.FA, frozenset({"fa", "flair", "hyperintensity", "abnormality"})),
     (Structure.GTV, frozenset({"gtv", "gross"})),
-    (Region.TC, frozenset({"tc", "core"})),
-    (Region.WT, frozenset({"wt", "tu", "whole", "tumor", "tumour", "glioma", "lesion"})),
+    (_CORE, frozenset({"tc", "core"})),
+    (_WHOLE, frozenset({"wt", "tu", "whole", "tumor", "tumour", "glioma", "lesion"})),
 )
 """Words of names, the telling ones first: a "non-enhancing tumour core" is no core, and a "surrounding FLAIR
 hyperintensity" is edema."""

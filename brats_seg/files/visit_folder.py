@@ -92,7 +92,9 @@ def read_visit(folder: Path, timepoint: Timepoint | None = None, *, probabilitie
     read = read_mask(folder / content.label_map, "auto", content.study)
     segmentation = read.segmentation
     if probabilities and content.probabilities:
-        segmentation = replace(segmentation, probabilities=read_probabilities(folder / content.probabilities))
+        segmentation = replace(
+            segmentation, probabilities=read_probabilities(folder / content.probabilities, segmentation.regions)
+        )
     return Visit(
         timepoint=timepoint or Timepoint(content.study, {}, day=day_in(content.measurements.scan_date)),
         segmentation=segmentation,

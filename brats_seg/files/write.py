@@ -22,6 +22,7 @@ from brats_seg.files.output import OutputFolder, atomic_write, file_hashes, fini
 from brats_seg.files.sidecar import (
     read_midplane,
     read_missing_sequences,
+    read_regions,
     read_schema_sidecar,
     write_dseg_sidecars,
     write_probseg_sidecar,
@@ -41,6 +42,7 @@ __all__ = [
     "finished",
     "read_midplane",
     "read_missing_sequences",
+    "read_regions",
     "read_run",
     "read_schema_sidecar",
     "write_dseg_sidecars",
@@ -109,7 +111,7 @@ def write_mask(mask: Volume, path: Path) -> None:
 
 
 def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: SpatialForms | None = None) -> None:
-    """Probabilities as a 4D NIfTI ``(X, Y, Z, 3)`` in the order WT, TC, ET, and the JSON file that BIDS wants.
+    """Probabilities as a 4D NIfTI ``(X, Y, Z, R)``, one volume a region, and the JSON file that BIDS wants.
 
     Values are stored as uint16 multiples of :data:`PROBABILITY_STEP`, so they read back within half a step.
 
@@ -128,7 +130,7 @@ def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: Spatial
     # Run-length strategy: on mostly empty maps as small as the default at level 6, and five times as fast.
     channels = (_quantised(channel) for channel in probabilities.array)
     _write_gzip(path, header, channels, level=1, strategy=zlib.Z_RLE)
-    write_probseg_sidecar(path)
+    write_probseg_sidecar(path, probabilities.regions)
 
 
 def _quantised(channel: NDArray[np.float32]) -> NDArray[np.uint16]:

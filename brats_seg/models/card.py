@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from brats_seg.core.errors import ModelError
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.errors import InputError, ModelError, UsageError
+from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, Structure
+from brats_seg.core.study import MRSequence
 from brats_seg.models.checks import (
     check_files,
     check_fingerprints,
@@ -23,12 +25,14 @@ from brats_seg.models.checks import (
     check_number,
     check_plain,
     check_scores,
+    check_sequences,
     check_text,
     check_texts,
     one_line,
     whole_factor,
 )
-from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES, Layout
+from brats_seg.models.layout import Arrangement, Layout
+from brats_seg.models.rules import PostprocessConfig, postprocess_from_dict
 from brats_seg.networks.registry import ARCHITECTURES, ATTENTION_UNET, NetworkConfig, network_config
 from brats_seg.volumetrics.intervals import IntervalModel
 
@@ -37,16 +41,13 @@ BUILT_IN = Path(__file__).resolve().parent / "weights"
 
 DEFAULT_MODEL = "glioma"
 CARD = "model.json"
-MAX_HEAD_ML = 3000.0
-"""No head holds more."""
-CARD_FORMAT = 1
+CARD_FORMAT = 2
+TASKS = ("regions",)
+"""What a model can be for: to draw the regions of its card."""
 OPTIONAL = frozenset({"fingerprints", "seen", "subsets"})
 """Keys that a card may lack."""
-LISTS = ("held_out", "limits", "citations", "seen")
+LISTS = ("criteria", "held_out", "limits", "citations", "seen")
 """Keys that list texts."""
-
-INPUT_CHANNELS = (len(SEQUENCE_NAMES), len(SEQUENCE_NAMES) + len(REGION_NAMES))
-"""Of a network: the sequences, and with the regions of a coarse stage behind them."""
 
 PREPARED_DIVISOR = 32
 """What prepared studies are padded to a multiple of, unless a model's card says otherwise."""
@@ -94,15 +95,9 @@ class Stage:
         if self.architecture not in ARCHITECTURES:
             raise ModelError(f"architecture {self.architecture!r} is unknown; known: {', '.join(ARCHITECTURES)}")
         try:
-            shape = self.shape
+            self.shape  # noqa: B018 - raises where the keys make no network
         except (TypeError, ValueError, AttributeError) as error:  # from a file a value can be of any type
             raise ModelError(f"stage {self.name} describes no network: {error}") from error
-        if shape.in_channels not in INPUT_CHANNELS or shape.out_channels != len(REGION_NAMES):
-            raise ModelError(
-                f"the network of stage {self.name} takes {shape.in_channels} channels and gives {shape.out_channels}; "
-                f"it has to take {INPUT_CHANNELS[0]}, the sequences, or {INPUT_CHANNELS[1]}, with what a coarse stage "
-                f"gives, and to give the {len(REGION_NAMES)} regions"
-            )
 
     @property
     def shape(self) -> NetworkConfig:
@@ -141,7 +136,7 @@ class Stage:
     @property
     def hears_coarse(self) -> bool:
         """Whether the coarse stage's probabilities are inputs behind the sequences."""
-        return self.shape.in_channels > len(SEQUENCES)
+        return self.shape.in_channels > len(self.layout.sequences)
 
     @property
     def divisor(self) -> int:
@@ -152,64 +147,6 @@ class Stage:
     def relative_memory(self) -> float:
         """Memory of one pass per voxel, as a multiple of the shipped network's."""
         return self.shape.relative_memory
-
-
-@dataclass(frozen=True)
-class PostprocessConfig:
-    """How probabilities become a label map; fitted on training studies and kept in the card.
-
-    Attributes:
-        thresholds: probability from which a voxel belongs to WT, TC, ET.
-        temperature: by which the log-odds of WT, TC, ET are divided, so that probabilities mean what they say.
-        fine_weight: share of the fine stage in the mean of both stages, around the tumour.
-        roi_threshold: coarse WT probability from which the fine stage looks closer.
-        roi_margin_mm: margin around that.
-        min_core_probability: a component of WT that reaches this probability of TC is half believed, from one half more
-            on altogether.
-        min_coreless_ml: a component of WT of this size is half believed without a core; 0 doubts none.
-        min_enhancing_ml: ET of this size is half believed, from twice as much on altogether; 0 doubts none.
-        enhancement_rise: up to where and from where on what is called enhancing is doubted altogether and not at all,
-            by how much more it rises from T1 to T1CE than the rest of the tumour
-            (:func:`~brats_seg.segment.enhancement.risen`); None doubts none.
-
-    Raises:
-        ModelError: if a value makes no sense, naming it.
-    """
-
-    thresholds: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    temperature: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    fine_weight: float = 0.5
-    roi_threshold: float = 0.2
-    roi_margin_mm: float = 12.0
-    min_core_probability: float = 0.5
-    min_coreless_ml: float = 0.5
-    min_enhancing_ml: float = 0.0
-    enhancement_rise: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        _check_several(self.thresholds, "thresholds", 3, low=0.01, high=0.99)
-        _check_several(self.temperature, "temperature", 3, low=0.01, high=100)
-        for name, high in (
-            ("fine_weight", 1),
-            ("roi_threshold", 1),
-            ("min_core_probability", 1),
-            ("roi_margin_mm", 300),
-        ):
-            check_number(getattr(self, name), name, low=0, high=high)
-        for name in ("min_coreless_ml", "min_enhancing_ml"):
-            check_number(getattr(self, name), name, low=0, high=MAX_HEAD_ML)
-        if self.enhancement_rise is not None:
-            _check_several(self.enhancement_rise, "enhancement_rise", 2, low=-100, high=100)
-            if self.enhancement_rise[0] >= self.enhancement_rise[1]:
-                raise ModelError(f"enhancement_rise {self.enhancement_rise} must be two numbers that rise")
-
-
-def _check_several(values: Any, what: str, count: int, *, low: float, high: float) -> None:
-    """Refuse what are not so many numbers from ``low`` to ``high``."""
-    if not isinstance(values, tuple) or len(values) != count:
-        raise ModelError(f"{what} {values!r} must be a list of {count} numbers")
-    for value in values:
-        check_number(value, f"each of {what}", low=low, high=high)
 
 
 class Member(NamedTuple):
@@ -230,6 +167,11 @@ class ModelCard:
         licence: of the weights.
         trained_on: data and split, in words.
         knows_treated_brains: whether scans after surgery or radiotherapy were among those it was trained on.
+        task: what it is for, one of :data:`TASKS`.
+        sequences: it looks at, in the order of the channels of prepared studies; any but one may be missing.
+        regions: it draws.
+        schemas: of the label maps that can be written; the first unless another is asked for.
+        criteria: names of the response criteria that are made for such tumours; the first unless others are asked for.
         held_out: names of studies kept out of training.
         limits: what it was not made for, in words.
         citations: to be named when it is used.
@@ -250,6 +192,11 @@ class ModelCard:
     licence: str
     trained_on: str
     knows_treated_brains: bool
+    task: str
+    sequences: tuple[MRSequence, ...]
+    regions: RegionSet
+    schemas: tuple[LabelSchema, ...]
+    criteria: tuple[str, ...]
     held_out: tuple[str, ...]
     limits: tuple[str, ...]
     citations: tuple[str, ...]
@@ -272,13 +219,60 @@ class ModelCard:
         for key in ("accuracy", "prepare", "intervals"):
             if getattr(self, key) is not None or key != "intervals":
                 check_plain(check_mapping(getattr(self, key), key), key)
-        check_scores(self.subsets, "subsets")
+        if self.task not in TASKS:
+            raise ModelError(f"task {self.task!r} is not known; known: {', '.join(TASKS)}")
+        names = [sequence.value for sequence in self.sequences]
+        check_scores(self.subsets, "subsets", sequences=names, regions=self.regions.names)
         check_fingerprints(self.fingerprints, "fingerprints", self.seen)
         if not isinstance(self.knows_treated_brains, bool):
             raise ModelError(f"knows_treated_brains {self.knows_treated_brains!r} must be true or false")
         if self.intervals is not None:
-            IntervalModel.from_dict(self.intervals)
+            self._check_intervals(IntervalModel.from_dict(self.intervals))
+        self._check_schemas()
+        self.postprocess.check(self.regions, self.sequences)
+        for region in self.regions:
+            unseen = [sequence.value for sequence in region.shown_by if sequence not in self.sequences]
+            if unseen:
+                raise ModelError(f"region {region.name} is shown_by {', '.join(unseen)}, which is not among sequences")
+        try:
+            laid = tuple(replace(s, layout=s.layout.of(names, self.regions.names)) for s in self.stages)
+        except ValueError as error:
+            raise ModelError(f"layout: {error}") from error
+        object.__setattr__(self, "stages", laid)
+        self._check_channels()
         self._check_stages()
+
+    def _check_intervals(self, intervals: IntervalModel) -> None:
+        unknown = sorted(set(intervals.scales) - {*self.regions.names, *Structure.__members__})
+        if unknown:
+            raise ModelError(
+                f"intervals are given of {', '.join(unknown)}, which is no region of the card and no tissue"
+            )
+
+    def _check_schemas(self) -> None:
+        """Refuse schemas whose numbers cannot hold the regions."""
+        if not self.schemas:
+            raise ModelError("schemas must list one or more; the first is that of the label maps it writes")
+        for schema in self.schemas:
+            unread = [region.name for region in self.regions if region not in self.regions.told_by(schema)]
+            unwritten = [r.name for r in self.regions if len(self.regions.alone(r, schema)) != 1]
+            if unread or unwritten:
+                raise ModelError(
+                    f"schema {schema.name} ({schema.numbers}) cannot hold {', '.join(unread or unwritten)}: every "
+                    "region needs one number for what of it lies in no other"
+                )
+
+    def _check_channels(self) -> None:
+        """Refuse networks that do not take the card's sequences, or do not give its regions."""
+        sequences, regions = len(self.sequences), len(self.regions)
+        for stage in self.stages:
+            taken, given = stage.shape.in_channels, stage.shape.out_channels
+            if taken not in (sequences, sequences + regions) or given != regions:
+                raise ModelError(
+                    f"the network of stage {stage.key} takes {taken} channels and gives {given}; it has to take "
+                    f"{sequences}, the sequences, or {sequences + regions}, with what a coarse stage gives, and to "
+                    f"give the {regions} regions"
+                )
 
     def _check_stages(self) -> None:
         """Refuse stages that cannot work together, or not on what is prepared for them."""
@@ -324,22 +318,81 @@ class ModelCard:
 
     def expected_loss(self, present: Sequence[MRSequence]) -> str:
         """What missing sequences cost on studies this model was not trained on, in words; empty if none is missing."""
-        missing = [sequence.title for sequence in SEQUENCES if sequence not in present]
+        missing = [sequence.title for sequence in self.sequences if sequence not in present]
         if not missing:
             return ""
         names = " and ".join(missing)
-        keys = ["+".join(s.value for s in SEQUENCES if s in kept) for kept in (present, SEQUENCES)]
+        keys = ["+".join(s.value for s in self.sequences if s in kept) for kept in (present, self.sequences)]
         if not all(key in self.subsets for key in keys):
             alone = " alone, which is one of a cross-validation" if self.held_out else ""
             return f"how much is lost without {names} was not measured for this model{alone}"
         less, whole = (
             ", ".join(f"{region} {value:.2f}" for region, value in self.subsets[key].items()) for key in keys
         )
-        return f"without {names} mean Dice on other studies was {less}; with all four sequences {whole}"
+        return f"without {names} mean Dice on other studies was {less}; with all sequences {whole}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; inverse of :func:`card_from_dict`."""
-        return {"format": CARD_FORMAT, **asdict(self)}
+        return {
+            "format": CARD_FORMAT,
+            **{entry.name: getattr(self, entry.name) for entry in fields(self)},
+            "sequences": [sequence.value for sequence in self.sequences],
+            "regions": self.regions.to_dict(),
+            "schemas": [_plain_schema(schema) for schema in self.schemas],
+            "postprocess": self.postprocess.to_dict(),
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+    def schema(self, name: str | None) -> LabelSchema:
+        """The schema to write a label map in.
+
+        Args:
+            name: what the user asked for; None for the card's first.
+
+        Raises:
+            UsageError: if the model does not write it.
+        """
+        for schema in self.schemas:
+            if name in (None, schema.name):
+                return schema
+        names = " or ".join(schema.name for schema in self.schemas)
+        raise UsageError(f"label maps of model {self.name} are written as {names}, not {name!r}")
+
+    def arrangement(self, stage: Stage) -> Arrangement:
+        """The way to the order of a stage's channels."""
+        return Arrangement(stage.layout, tuple(s.value for s in self.sequences), self.regions.names)
+
+
+def _plain_schema(schema: LabelSchema) -> Any:
+    """Its name where it is a known one, else all of it."""
+    if SCHEMAS.get(schema.name) == schema:
+        return schema.name
+    values = {str(number): structure.name for number, structure in schema.values.items()}
+    return {"name": schema.name, "title": schema.title, "values": values}
+
+
+def _schema_from_plain(value: Any) -> LabelSchema:
+    if isinstance(value, str):
+        if value not in SCHEMAS:
+            raise ModelError(f"schema {value!r} is not known; known: {', '.join(SCHEMAS)}. Or give name, title, values")
+        return SCHEMAS[value]
+    held = check_mapping(value, "a schema")
+    if set(held) != {"name", "title", "values"}:
+        raise ModelError("a schema of its own must hold name, title and values")
+    check_name(held["name"], "name of a schema")
+    check_text(held["title"], "title of a schema")
+    values: dict[int, Structure] = {}
+    for number, name in check_mapping(held["values"], "values of a schema").items():
+        is_number = number in map(str, range(1, 256))
+        if not is_number or not isinstance(name, str) or name not in Structure.__members__:
+            raise ModelError(
+                f"schema {held['name']} has {number}: {name!r}; numbers from 1 to 255 mean one of "
+                f"{', '.join(Structure.__members__)}"
+            )
+        values[int(number)] = Structure[name]
+    if held["name"] in SCHEMAS:
+        raise ModelError(f"schema {held['name']} is a known one of other numbers; choose another name")
+    return LabelSchema(held["name"], held["title"], values)
 
 
 def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
@@ -360,23 +413,30 @@ def card_from_dict(values: Mapping[str, Any], *, where: str) -> ModelCard:
         raise ModelError(f"{where} is no model card: missing {missing}, unknown {unknown}")
     try:
         check_plain(held, "")
-        post = dict(check_mapping(held.pop("postprocess"), "postprocess"))
-        post = {key: tuple(value) if isinstance(value, list) else value for key, value in post.items()}
-        listed = held.pop("stages")
-        if not isinstance(listed, list | tuple):
-            raise ModelError("stages must be a list")
-        stages = tuple(_stage_from_dict(check_mapping(stage, "a stage")) for stage in listed)
+        listed = {key: held.pop(key) for key in ("stages", "schemas")}
+        for key, value in listed.items():
+            if not isinstance(value, list | tuple):
+                raise ModelError(f"{key} must be a list")
         made: dict[str, Any] = {
-            key: tuple(value) if key in LISTS and isinstance(value, list) else value for key, value in held.items()
+            **{key: tuple(value) if key in LISTS and isinstance(value, list) else value for key, value in held.items()},
+            "postprocess": postprocess_from_dict(held["postprocess"]),
+            "sequences": check_sequences(held["sequences"], "sequences"),
+            "regions": RegionSet.from_dict(held["regions"]),
+            "schemas": tuple(_schema_from_plain(value) for value in listed["schemas"]),
+            "stages": tuple(_stage_from_dict(check_mapping(stage, "a stage")) for stage in listed["stages"]),
         }
-        return ModelCard(postprocess=PostprocessConfig(**post), stages=stages, **made)
-    except (ModelError, TypeError, ValueError) as error:
+        return ModelCard(**made)
+    except (InputError, ModelError, TypeError, ValueError) as error:
         raise ModelError(f"{where} is no model card: {one_line(error)}") from error
 
 
 def _stage_from_dict(values: Mapping[str, Any]) -> Stage:
-    """A stage from plain values; cards without a layout mean the project's own."""
+    """A stage from plain values; a layout is that of the card where the stage has none of its own."""
     return Stage(**{**values, "layout": Layout(**check_mapping(values.get("layout", {}), "layout"))})
+
+
+_WORDS = frozenset({"title", "colour", "code"})
+"""Of a region, what decides no result."""
 
 
 @dataclass(frozen=True)
@@ -395,11 +455,14 @@ class ModelBundle:
     def sha256(self) -> str:
         """One checksum for all that decides a result: weights, the order and axes of their channels, networks and
         stages, preprocessing, post-processing and intervals; not the card's words."""
-        card = self.card
+        card, regions = self.card, self.card.regions.to_dict()["regions"]
         deciding = {
             "stages": [stage.decides() for stage in card.stages],
+            "sequences": [sequence.value for sequence in card.sequences],
+            "regions": [{key: value for key, value in region.items() if key not in _WORDS} for region in regions],
+            "schemas": [_plain_schema(schema) for schema in card.schemas],
             "prepare": card.prepare,
-            "postprocess": asdict(card.postprocess),
+            "postprocess": card.postprocess.to_dict(),
             "intervals": card.intervals,
         }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=dict).encode()).hexdigest()
@@ -472,6 +535,12 @@ def find_model(name_or_path: str = DEFAULT_MODEL) -> ModelBundle:
         return read_bundle(folder)
     names = ", ".join(bundle.card.name for bundle in installed_models()) or "none"
     raise ModelError(f"there is no model {name_or_path!r}; installed: {names}. A folder with {CARD} also works.")
+
+
+@cache
+def regions_of(name_or_path: str = DEFAULT_MODEL) -> RegionSet:
+    """The regions of a model: what a label map is asked about that does not say what it draws itself."""
+    return find_model(name_or_path).card.regions
 
 
 def file_sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from brats_seg.core.errors import ModelError
-from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES
+from brats_seg.core.study import SEQUENCES, MRSequence
 
 FILE_ENDINGS = (".onnx", ".safetensors", ".xml", ".bin")
 """Of the files a stage may name; the last two lie beside weights in older models, and are not read."""
@@ -120,7 +120,21 @@ def check_files(files: Any, what: str) -> None:
             raise ModelError(f"{what} gives {_shown(digest)} as SHA-256 of {name}; it has 64 digits from 0 to f")
 
 
-def check_scores(values: Any, what: str) -> None:
+def check_sequences(values: Any, what: str) -> tuple[MRSequence, ...]:
+    """Sequences from a list of their names.
+
+    Raises:
+        ModelError: if it is no such list, is empty, or names one twice.
+    """
+    known = [sequence.value for sequence in SEQUENCES]
+    if not isinstance(values, list | tuple) or not values or any(value not in known for value in values):
+        raise ModelError(f"{what} {_shown(values)} must list one or more of {', '.join(known)}")
+    if len(set(values)) != len(values):
+        raise ModelError(f"{what} {_shown(values)} names a sequence twice")
+    return tuple(MRSequence(value) for value in values)
+
+
+def check_scores(values: Any, what: str, *, sequences: Sequence[str], regions: Sequence[str]) -> None:
     """Refuse what is no table of Dice by region and by sequences such as ``t1+t2+flair``.
 
     Raises:
@@ -128,11 +142,11 @@ def check_scores(values: Any, what: str) -> None:
     """
     for key, scores in check_mapping(values, what).items():
         names = key.split("+")
-        if names != [name for name in SEQUENCE_NAMES if name in names]:
-            raise ModelError(f"{what} has the row {_shown(key)}; rows are sequences of {'+'.join(SEQUENCE_NAMES)}")
+        if names != [name for name in sequences if name in names]:
+            raise ModelError(f"{what} has the row {_shown(key)}; rows are sequences of {'+'.join(sequences)}")
         for region, score in check_mapping(scores, f"{what}.{key}").items():
-            if region not in REGION_NAMES:
-                raise ModelError(f"{what}.{key} has the region {_shown(region)}; there are {', '.join(REGION_NAMES)}")
+            if region not in regions:
+                raise ModelError(f"{what}.{key} has the region {_shown(region)}; there are {', '.join(regions)}")
             check_number(score, f"{what}.{key}.{region}", low=0, high=1)
 
 
@@ -142,11 +156,12 @@ def check_fingerprints(values: Any, what: str, seen: Sequence[str]) -> None:
     Raises:
         ModelError: naming the study.
     """
+    known = [sequence.value for sequence in SEQUENCES]
     for study, marks in check_mapping(values, what).items():
         if study not in seen:
             raise ModelError(f"{what} are given of {_shown(study)}, which is not among seen")
         for sequence, digest in check_mapping(marks, f"{what}.{study}").items():
-            if sequence not in SEQUENCE_NAMES or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            if sequence not in known or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
                 raise ModelError(f"{what} of {study} hold {_shown({sequence: digest})}, not 64 digits for a sequence")
 
 

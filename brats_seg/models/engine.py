@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import DeviceError, ModelError, UsageError
 from brats_seg.core.words import counted
 from brats_seg.models.card import ModelBundle, Stage
-from brats_seg.models.layout import Layout
+from brats_seg.models.layout import Arrangement
 
 ENGINES = ("auto", "onnxruntime", "openvino", "torch")
 
@@ -157,7 +157,7 @@ def open_engine(
     threads: int | None = None,
     cache: Path | None = None,
 ) -> Engine:
-    """An engine by the names :func:`choose_engine` returned, in the project's order of channels.
+    """An engine by the names :func:`choose_engine` returned, in the card's order of channels.
 
     On the CPU the network's file is run; where a model holds its weights alone, PyTorch makes that file first.
 
@@ -172,10 +172,11 @@ def open_engine(
     Raises:
         ModelError: if the file is damaged.
     """
+    arrangement = bundle.card.arrangement(stage)
     if engine == "torch":
         from brats_seg.models.torch_engine import TorchEngine  # noqa: PLC0415 - heavy
 
-        return in_project_order(TorchEngine(bundle, stage, device, threads), stage.layout)
+        return in_card_order(TorchEngine(bundle, stage, device, threads), arrangement)
     file: Path | bytes
     if stage.weights.endswith(".onnx"):
         file = bundle.file(stage, stage.weights)
@@ -184,22 +185,22 @@ def open_engine(
 
         file = network_file(bundle, stage)
     if engine == "openvino":
-        return in_project_order(OpenVINOEngine(file, threads=threads, cache=cache), stage.layout)
-    return in_project_order(OnnxRuntimeEngine(file, threads=threads), stage.layout)
+        return in_card_order(OpenVINOEngine(file, threads=threads, cache=cache), arrangement)
+    return in_card_order(OnnxRuntimeEngine(file, threads=threads), arrangement)
 
 
-def in_project_order(engine: Engine, layout: Layout) -> Engine:
-    """An engine that takes and gives the project's order of channels, whatever its network was trained with."""
-    return engine if layout == Layout() else _ArrangedEngine(engine, layout)
+def in_card_order(engine: Engine, arrangement: Arrangement) -> Engine:
+    """An engine that takes and gives the card's order of channels, whatever its network was trained with."""
+    return engine if arrangement.changes_nothing else _ArrangedEngine(engine, arrangement)
 
 
 class _ArrangedEngine:
-    """An engine behind the :class:`~brats_seg.models.layout.Layout` of its network."""
+    """An engine behind the :class:`~brats_seg.models.layout.Arrangement` of its network."""
 
-    def __init__(self, engine: Engine, layout: Layout) -> None:
+    def __init__(self, engine: Engine, arrangement: Arrangement) -> None:
         self.name, self.device = engine.name, engine.device
-        self._engine, self._layout = engine, layout
+        self._engine, self._arrangement = engine, arrangement
 
     def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`Engine`."""
-        return self._layout.restore(self._engine.logits(self._layout.arrange(array)))
+        return self._arrangement.restore(self._engine.logits(self._arrangement.arrange(array)))

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.regions import REGIONS
 from brats_seg.files.find import find_study
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.files.visits import find_patients
-from brats_seg.models.card import find_model
+from brats_seg.models.card import find_model, regions_of
 from brats_seg.phantom.course import PatientKind
 from brats_seg.phantom.dataset import DatasetOptions, write_dataset
 from brats_seg.phantom.files import read_truth
@@ -107,7 +106,7 @@ def _visits(patient: Path, summary: Mapping[str, Any]) -> tuple[DemoVisit, ...]:
     found: dict[str, dict[str, float]] = {}
     for row in summary["volumes"]:
         found.setdefault(row["visit"], {})[row["region"]] = float(row["volume_ml"])
-    names = [region.abbreviation for region in REGIONS]
+    names = [region.name for region in regions_of()]
     visits = []
     for label, volumes in found.items():
         truth = read_truth(patient / f"ses-{label.removeprefix('ses-')}")

@@ -21,12 +21,13 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, SCHEMAS, LabelSchema, Structure
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, Structure
 from brats_seg.core.study import MRSequence, Study
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import OutputFolder, atomic_write, write_text
 from brats_seg.files.write import write_dseg_sidecars, write_json, write_label_map, write_volume
+from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
 from brats_seg.phantom.course import Course, VisitPhantom
 from brats_seg.phantom.defects import Defect, DefectKind, apply_defect, damage_bytes, draw_defect
@@ -153,7 +154,7 @@ def write_visit(place: VisitPlace, visit: VisitPhantom, recipe: VisitRecipe) -> 
         _write_scans(study, anat, place.study_id, defect)
         _write_labels(labels, anat / f"{place.study_id}_dseg.nii.gz", place.study_id)
         if brain is not None:
-            mask = Segmentation(place.study_id, brain, SCHEMAS["menrt"])  # of one number, as a mask is
+            mask = Segmentation(place.study_id, brain, SCHEMAS["menrt"], regions_of())  # of one number, as a mask is
             write_label_map(mask, anat / f"{place.study_id}_desc-brain_mask.nii.gz")
         record = {
             "study": place.study_id,
@@ -231,7 +232,7 @@ def _write_scans(study: Study, folder: Path, study_id: str, defect: Defect | Non
 
 
 def _write_labels(labels: Volume, path: Path, study_id: str) -> None:
-    segmentation = Segmentation(study_id, labels, schema_for(labels))
+    segmentation = Segmentation(study_id, labels, schema_for(labels), regions_of())
     write_label_map(segmentation, path)
     write_dseg_sidecars(segmentation, path, algorithm={"name": "phantom"}, version=brats_seg.__version__)
 
@@ -275,7 +276,7 @@ def write_top_files(output: Path, settings: Mapping[str, Any]) -> Path:
     write_json(description, output / "dataset_description.json")
     kinds = {truth["patient"]: truth["kind"] for truth in truths}
     write_text(output / "participants.tsv", _tsv(["participant_id", "kind"], [list(row) for row in kinds.items()]))
-    regions = [region.abbreviation for region in REGIONS]
+    regions = [region.name for region in regions_of()]
     head = ["study", "patient", "visit", "date", "kind", *(f"{region}_ml" for region in regions), "defects"]
     write_text(output / TABLE, _tsv(head, [_table_row(truth, regions) for truth in truths]))
     lesions = [

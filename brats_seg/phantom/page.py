@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.files.find import find_study
 from brats_seg.files.nifti import read_label_map, read_volume
 from brats_seg.files.write import read_schema_sidecar
+from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
 from brats_seg.phantom.picture import visit_picture
 from brats_seg.report.pages import DISCLAIMER, figure, number, numbers, section, sections_page, soft, table
@@ -101,7 +102,7 @@ def _figure(output: Path, truth: Mapping[str, Any]) -> Markup:
         raise InputError(f"{truth['study']} has lost its label map; remove its folder and pass --resume")
     schema = read_schema_sidecar(study.labels) or DEFAULT_SCHEMA
     png = visit_picture(images, read_label_map(study.labels), schema)
-    volumes = ", ".join(f"{r.abbreviation} {float(truth['truth_ml'].get(r.abbreviation, 0)):.2f} ml" for r in REGIONS)
+    volumes = ", ".join(f"{r.name} {float(truth['truth_ml'].get(r.name, 0)):.2f} ml" for r in regions_of())
     words = [f"{truth['study']}, {truth['date']}, {truth['kind']}: {volumes}"]
     words += [f"{defect['defect']} ({', '.join(defect['sequences'])})" for defect in truth["defects"]]
     words += [f"{name} cannot be read" for name in unreadable]
@@ -127,11 +128,11 @@ def _visits(truths: Sequence[Mapping[str, Any]]) -> Markup:
             "study": truth["study"],
             "date": truth["date"],
             "kind": truth["kind"],
-            **{r.abbreviation: float(truth["truth_ml"].get(r.abbreviation, 0.0)) for r in REGIONS},
+            **{r.name: float(truth["truth_ml"].get(r.name, 0.0)) for r in regions_of()},
             "defect": ", ".join(defect["defect"] for defect in truth["defects"]),
         }
         for truth in truths
     ]
     titles = {"study": "study", "date": "date", "kind": "kind"}
-    titles |= {r.abbreviation: f"{r.abbreviation} ml" for r in REGIONS} | {"defect": "defect"}
+    titles |= {r.name: f"{r.name} ml" for r in regions_of()} | {"defect": "defect"}
     return frame_table(pd.DataFrame(rows), titles=titles)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.regions import REGIONS, LabelSchema
+from brats_seg.core.regions import LabelSchema
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.models.card import regions_of
 from brats_seg.report.charts import png_of
 
 
@@ -52,10 +52,10 @@ def _zoom(axis: Any, head: NDArray[np.bool_]) -> None:
 
 
 def _contours(axis: Any, labels: NDArray[Any], schema: LabelSchema) -> None:
-    for region in REGIONS:
+    for region in regions_of():
         mask = _upright(schema.region_mask(labels, region)).astype(float)
         if mask.any():
-            axis.contour(mask, levels=[0.5], colors=[REGION_COLOURS[region.abbreviation]], linewidths=0.9)
+            axis.contour(mask, levels=[0.5], colors=[region.colour], linewidths=0.9)
 
 
 def _tumour_height_mm(labels: Volume, schema: LabelSchema) -> float:

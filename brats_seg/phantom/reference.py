@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume, box_corners
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region, Structure
+from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.files.write import write_dseg_sidecars, write_json, write_label_map, write_probabilities, write_volume
+from brats_seg.models.card import regions_of
 from brats_seg.phantom.grids import Triple, directions_of, grid_around, rotation_of
 from brats_seg.phantom.objects import Box, Ellipsoid, Pair, Shape, Shell, pair_of_spheres, sphere
 from brats_seg.run import versions
@@ -198,7 +199,7 @@ class ReferenceObject:
 
     options: ObjectOptions
     scan: ObjectScan
-    truth_ml: Mapping[Region, float]
+    truth_ml: Mapping[str, float]
     fractions: NDArray[np.float32]
     labels: Volume
     image: Volume = field(repr=False)
@@ -206,8 +207,8 @@ class ReferenceObject:
     @property
     def segmentation(self) -> Segmentation:
         """Label map and exact shares as probabilities, as a perfect method would find them."""
-        probabilities = RegionMaps(self.fractions, self.labels.grid)
-        return Segmentation(self.options.kind, self.labels, DEFAULT_SCHEMA, probabilities)
+        probabilities = RegionMaps(self.fractions, self.labels.grid, regions_of())
+        return Segmentation(self.options.kind, self.labels, DEFAULT_SCHEMA, regions_of(), probabilities)
 
 
 def make_object(
@@ -232,7 +233,7 @@ def make_object(
     if isinstance(shape, Shell):
         labels[shape.inner.sample_mask(grid)] = DEFAULT_SCHEMA.number(Structure.NCR)
         enhancing = np.maximum(core - shape.inner.sample_fractions(grid, supersampling=supersampling), 0)
-    truth = {Region.WT: outer.volume_ml, Region.TC: outer.volume_ml, Region.ET: shape.volume_ml}
+    truth = {"WT": outer.volume_ml, "TC": outer.volume_ml, "ET": shape.volume_ml}
     return ReferenceObject(
         options,
         scan,
@@ -279,7 +280,8 @@ def write_object(
         write_dseg_sidecars(
             made.segmentation, labels, algorithm={"name": "reference object"}, version=versions()["brats_seg"]
         )
-        write_probabilities(RegionMaps(made.fractions, made.labels.grid), folder.path / f"{name}_probseg.nii.gz")
+        found = RegionMaps(made.fractions, made.labels.grid, regions_of())
+        write_probabilities(found, folder.path / f"{name}_probseg.nii.gz")
         truth = truth_of(made, seed)
         write_json(truth, folder.path / "truth.json")
         run = {"versions": {"brats_seg": versions()["brats_seg"]}, "truth": truth, "outputs": file_hashes(folder.path)}
@@ -291,16 +293,16 @@ def truth_of(made: ReferenceObject, seed: int) -> dict[str, Any]:
     """The truth file of an object; plain values."""
     grid = made.labels.grid
     sampled = {
-        region.abbreviation: {
-            "true_ml": made.truth_ml[region],
+        region.name: {
+            "true_ml": made.truth_ml[region.name],
             "mask_ml": float(made.segmentation.region_mask(region).sum()) * grid.voxel_ml,
-            "fractions_ml": float(made.fractions[REGIONS.index(region)].sum(dtype=np.float64)) * grid.voxel_ml,
+            "fractions_ml": float(made.fractions[regions_of().index(region)].sum(dtype=np.float64)) * grid.voxel_ml,
         }
-        for region in REGIONS
+        for region in regions_of()
     }
     return {
         "object": made.options.to_dict(),
-        "volume_ml": made.truth_ml[Region.ET],
+        "volume_ml": made.truth_ml["ET"],
         "volume_known_by": "formula",
         "longest_mm": made.options.longest_mm(),
         "centre_mm": list(_ORIGIN),

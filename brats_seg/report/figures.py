@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.regions import Region, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Lesion, Visit
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines, png_bytes
@@ -24,7 +22,6 @@ STRIP_SLICES = 14
 """Pictures in the strip at most: two rows of seven on a wide page."""
 STRIP_SCALE = 0.66
 """Scale of the strip against that of the panels."""
-LINE_PX = {"WT": 2.4, "TC": 4.6, "ET": 2.2, "RC": 2.4}
 """Widths in the panels. The core's line is wide enough to show on both sides of the enhancing one."""
 SCALE_BARS_MM = (5, 10, 20, 50, 100)
 _LETTER_PX = 25
@@ -159,8 +156,8 @@ def _draw_slice(canvas: Canvas, scene: Scene, shot: _Shot, corner: tuple[int, in
         return
     for name in scene.drawn:
         lines = [view.pixels_of(line, plane) + corner for line in outlines(scene.mask(name, labels))]
-        width = LINE_PX[name] * min(1.0, 0.35 + 0.65 * view.px_per_mm / scene.view.px_per_mm)
-        canvas.lines(lines, REGION_COLOURS[name], width_px=width, dashed=name in scene.doubtful)
+        width = scene.line_px(name) * min(1.0, 0.35 + 0.65 * view.px_per_mm / scene.view.px_per_mm)
+        canvas.lines(lines, scene.regions.colours[name], width_px=width, dashed=name in scene.doubtful)
 
 
 def _draw_marks(canvas: Canvas, plane: Plane, box: tuple[int, int, int, int], px_per_mm: float) -> None:
@@ -190,9 +187,10 @@ def _draw_footer(canvas: Canvas, scene: Scene, study_id: str) -> None:
     """Legend, convention and the study's name."""
     x, y = 16.0, canvas.height - _FOOTER_PX + 30.0
     for name in scene.drawn:
-        words = Region[name].value if name in Region.__members__ else Structure[name].value
-        words += " (estimate)" if name in scene.doubtful else ""
-        canvas.lines([np.array([(x, y), (x + 44, y)])], REGION_COLOURS[name], width_px=6, dashed=name in scene.doubtful)
+        words = scene.regions.title(name) + (" (estimate)" if name in scene.doubtful else "")
+        canvas.lines(
+            [np.array([(x, y), (x + 44, y)])], scene.regions.colours[name], width_px=6, dashed=name in scene.doubtful
+        )
         canvas.text(f"{name}  {words}", x + 56, y, size_px=26, align="lc")
         x += 56 + 14.5 * (len(words) + 5) + 24
     note = f"{study_id}   ·   patient's left on the right of axial and coronal pictures   ·   research use"
@@ -293,7 +291,7 @@ def _diameter_picture(result: Visit, scene: Scene, lesion: Lesion) -> Picture:
     ends = scene.grid.to_voxel([*measured.long_ends_mm, *measured.short_ends_mm])
     index = nearest_voxel(ends[0], scene.grid.shape)[normal]
     view = _close_up(scene, plane, ends)
-    sequence = scene.best(MRSequence.T1CE if lesion.region == "ET" else MRSequence.FLAIR)
+    sequence = scene.best(*scene.regions[lesion.region].shown_by)
     width, height = view.size_px(plane)
     canvas = Canvas(width, height)
     _draw_slice(canvas, scene, _Shot(view, plane, index, sequence), (0, 0))

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brats_seg.core.palette import REGION_COLOURS
+from brats_seg.core.regions import CAVITY, Region
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, Visit
 from brats_seg.core.words import counted
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page
-from brats_seg.report.scene import doubtful_regions, measured_lesion, place_words
+from brats_seg.report.scene import doubtful_regions, drawn_names, measured_lesion, place_words
 from brats_seg.report.tables import (
     NOT_KNOWN,
     SPECK_ML,
@@ -28,7 +28,6 @@ from brats_seg.report.tables import (
     plain,
     short_hash,
     slice_words,
-    title,
     unique,
     volume_rows,
     without_specks,
@@ -48,12 +47,6 @@ _CARD_ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Cite", ("citation", "citations")),
 )
 """What the page says of a model, and the keys a card may hold it under."""
-_SEQUENCE_LOSS: Mapping[MRSequence, str] = {
-    MRSequence.T1: "T1 is missing: the result rests on the other sequences.",
-    MRSequence.T1CE: "T1CE is missing: enhancing tumour and tumour core are estimates, not assessable without T1CE.",
-    MRSequence.T2: "T2 is missing: the result rests on the other sequences.",
-    MRSequence.FLAIR: "FLAIR is missing: the extent of edema, and so of the whole tumour, is less certain.",
-}
 _TITLES = "|".join(sequence.title for sequence in MRSequence)
 _SAYS_MISSING = re.compile(rf"({_TITLES})((, | and )({_TITLES}))* (is |are )?missing\b")
 """Notes of earlier steps that a sequence is missing; the page has its own sentence for each."""
@@ -105,7 +98,7 @@ def render_report(result: Visit, *, model_card: Mapping[str, Any] | None = None)
 def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:
     segmentation, record = result.segmentation, result.record
     measurements = result.measurements
-    doubtful = doubtful_regions(result)
+    doubtful, regions = doubtful_regions(result), segmentation.regions
     return {
         "study_id": segmentation.study_id,
         "disclaimer": DISCLAIMER,
@@ -113,9 +106,9 @@ def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | 
         "made_with": _made_with(record),
         "verdict": verdict_of(result),
         "warnings": warnings_of(result),
-        "volumes": volume_rows(measurements, segmentation.schema),
+        "volumes": volume_rows(measurements, regions, segmentation.schema),
         "level": _level_text(measurements.volumes),
-        "lesion_groups": lesion_groups(measurements, segmentation.labels.grid.shape),
+        "lesion_groups": lesion_groups(measurements, regions, segmentation.labels.grid.shape),
         "planes": [_figure(picture) for picture in pictures.planes],
         "strip": [_figure(picture) for picture in pictures.strip],
         "strip_sequence": pictures.strip_sequence,
@@ -123,8 +116,8 @@ def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | 
         "extraction": record.preparation.get("extraction", {}),
         "diameters": _figure(pictures.diameters) if pictures.diameters else None,
         "diameter_caption": _diameter_caption(result),
-        "legend": [(name, title(name), name in doubtful) for name in _legend_names(result)],
-        "colours": REGION_COLOURS,
+        "legend": [(name, regions.title(name), name in doubtful) for name in _legend_names(result)],
+        "colours": regions.colours,
         "decisions": unique(record.decisions),
         "model_rows": model_rows(record, card),
         "inputs": _input_rows(record),
@@ -150,30 +143,32 @@ def _made_with(record: RunRecord) -> str:
 
 def verdict_of(result: Visit) -> Verdict:
     """What was found, in one sentence and a few more."""
-    measurements = result.measurements
+    measurements, regions = result.measurements, result.segmentation.regions
     rows = {row.region: row for row in measurements.volumes}
-    whole = rows.get("WT")
-    cavity = rows.get("RC")
+    cavity = rows.get(CAVITY.abbreviation)
     extra = [f"Resection cavity {ml(cavity.volume_ml)} ml."] if cavity and cavity.volume_ml > 0 else []
     by_model = bool(result.record.model)
-    if whole is None or whole.volume_ml == 0:
+    outer = (rows[region.name] for region in regions.outermost if region.name in rows)
+    whole = [row for row in outer if row.volume_ml > 0]
+    if not whole:
         headline = "No tumour found" if by_model else "No tumour in this label map"
         return Verdict(False, headline + ".", tuple(extra))
-    details = [_part_sentence(rows[name], result) for name in ("TC", "ET") if name in rows]
-    details.append(_count_sentence(whole, measurements.lesions_of("WT")))
+    details = [_part_sentence(rows[r.name], result) for r in regions if r.inside and r.name in rows]
+    details += [_count_sentence(row, measurements.lesions_of(row.region)) for row in whole]
     if lesion := measured_lesion(result):
-        details.append(_lesion_sentence(lesion))
+        details.append(_lesion_sentence(lesion, regions[lesion.region]))
     if by_model:
         details.append("This visit alone: nothing earlier was compared (brats-seg track compares visits).")
     opening = "Tumour found" if by_model else "Tumour in this label map"
     place = place_words(result)
     where = f"{opening}, {place}" if place else opening
-    return Verdict(True, f"{where}: whole tumour {_volume_text(whole)}.", (*details, *extra))
+    found = ", ".join(f"{regions.title(row.region)} {_volume_text(row)}" for row in whole)
+    return Verdict(True, f"{where}: {found}.", (*details, *extra))
 
 
-def _lesion_sentence(lesion: Lesion) -> str:
+def _lesion_sentence(lesion: Lesion, region: Region) -> str:
     """``Largest enhancing lesion 26 × 21 mm, left, measurable by RANO.``"""
-    kind = "enhancing lesion" if lesion.region == "ET" else "lesion (whole tumour)"
+    kind = "enhancing lesion" if region.compartment == "enhancing" and region.inside else f"lesion ({region.title})"
     side = f", {lesion.side_words}" if lesion.side else ""
     state = "measurable" if lesion.measurable else "not measurable"
     found = lesion.diameters
@@ -191,8 +186,10 @@ def _count_sentence(whole: RegionVolume, lesions: Sequence[Lesion]) -> str:
 
 
 def _part_sentence(row: RegionVolume, result: Visit) -> str:
-    name = title(row.region).capitalize()
-    doubt = ", an estimate without T1CE" if row.region in doubtful_regions(result) else ""
+    segmentation = result.segmentation
+    region = segmentation.regions[row.region]
+    name, lacking = region.title.capitalize(), region.lacks(segmentation.missing)
+    doubt = f", an estimate without {lacking}" if lacking else ""
     if row.volume_ml == 0:
         return f"{name}: {'none' + doubt if doubt or not row.note else row.note}."
     return f"{name} {_volume_text(row)}{doubt}."
@@ -208,9 +205,24 @@ def _volume_text(row: RegionVolume) -> str:
 
 def warnings_of(result: Visit) -> tuple[str, ...]:
     """Everything to know before trusting the numbers: missing sequences first, each said once."""
-    own = [_SEQUENCE_LOSS[sequence] for sequence in result.segmentation.missing]
+    own = [_loss_of(sequence, result) for sequence in result.segmentation.missing]
     noted = (*result.record.warnings, *result.measurements.notes)
     return unique((*own, *(line for line in noted if not (own and _SAYS_MISSING.match(line)))))
+
+
+def _loss_of(sequence: MRSequence, result: Visit) -> str:
+    """What is lost with a sequence that is missing, in a sentence."""
+    regions, missing = result.segmentation.regions, result.segmentation.missing
+    shown = [region for region in reversed(regions.regions) if sequence in region.shown_by]
+    lost = [region for region in shown if region.lacks(missing)]
+    if lost:
+        names = " and ".join(region.title for region in lost)
+        are = "are estimates" if len(lost) > 1 else "is an estimate"
+        return f"{sequence.title} is missing: {names} {are}, not assessable without {lost[0].lacks(missing)}."
+    best = [region.title for region in shown if region.shown_by[0] is sequence]
+    if best:
+        return f"{sequence.title} is missing: the extent of the {' and the '.join(best)} is less certain."
+    return f"{sequence.title} is missing: the result rests on the other sequences."
 
 
 def _level_text(volumes: Sequence[RegionVolume]) -> str:
@@ -223,8 +235,7 @@ def _legend_names(result: Visit) -> tuple[str, ...]:
     """Regions that may have lines in the pictures; none where nothing was found."""
     if not result.segmentation.labels.data.any():
         return ()
-    structures = {structure.abbreviation for structure in result.segmentation.schema.structures}
-    return ("WT", "TC", "ET", *(("RC",) if "RC" in structures else ()))
+    return drawn_names(result.segmentation.regions, result.segmentation.schema)
 
 
 def _diameter_caption(result: Visit) -> str:
@@ -233,7 +244,7 @@ def _diameter_caption(result: Visit) -> str:
         return ""
     found = lesion.diameters
     size = f"{mm(found.long_mm)} × {mm(found.short_mm)} mm"
-    name = title(lesion.region).capitalize()
+    name = result.segmentation.regions[lesion.region].title.capitalize()
     return f"{name}, lesion {lesion.number}: {size}, {slice_words(found, result.segmentation.labels.grid.shape)}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.core.regions import REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.regions import CAVITY, LabelSchema, RegionSet
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
 from brats_seg.core.visit import Lesion, Visit
 from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of
@@ -28,6 +28,7 @@ class Scene:
     Attributes:
         labels: label map.
         schema: the meaning of its numbers.
+        regions: that are drawn.
         images: those there are, on the grid of the label map.
         windows: grey levels of each.
         columns: sequences in the order shown; empty where there is no image at all.
@@ -38,6 +39,7 @@ class Scene:
 
     labels: Volume
     schema: LabelSchema
+    regions: RegionSet
     images: dict[MRSequence, Volume]
     windows: dict[MRSequence, Window]
     columns: tuple[MRSequence, ...]
@@ -53,18 +55,40 @@ class Scene:
     @property
     def drawn(self) -> tuple[str, ...]:
         """Regions that have lines, outermost first."""
-        cavity = ("RC",) if Structure.RC in self.schema.structures else ()
-        return tuple(region.abbreviation for region in REGIONS) + cavity
+        return drawn_names(self.regions, self.schema)
 
     def mask(self, name: str, labels: Array) -> NDArray[np.bool_]:
         """Mask of a drawn region in a cut of the label map."""
-        if name == "RC":
-            return self.schema.structure_mask(labels, Structure.RC)
-        return self.schema.region_mask(labels, Region[name])
+        return drawn_mask(name, labels, self.regions, self.schema)
+
+    def line_px(self, name: str) -> float:
+        """Width of the line of a drawn region."""
+        return line_px(name, self.regions)
 
     def best(self, *preferred: MRSequence) -> MRSequence | None:
         """The first of these that there is an image of, then of the usual order; None without images."""
         return next((s for s in (*preferred, *REFERENCE_PREFERENCE) if s in self.images), None)
+
+
+def drawn_names(regions: RegionSet, schema: LabelSchema) -> tuple[str, ...]:
+    """Regions and cavities that pictures have lines for, outermost first."""
+    return regions.names + ((CAVITY.abbreviation,) if CAVITY in schema.structures else ())
+
+
+def drawn_mask(name: str, labels: Array, regions: RegionSet, schema: LabelSchema) -> NDArray[np.bool_]:
+    """Mask of one of :func:`drawn_names` in labels of any shape."""
+    if name in regions.names:
+        return schema.region_mask(labels, regions[name])
+    return schema.structure_mask(labels, CAVITY)
+
+
+def line_px(name: str, regions: RegionSet) -> float:
+    """Width of the line of one of :func:`drawn_names`; a region between two others shows on both sides of the inner
+    one's where they share a border."""
+    region = regions[name] if name in regions.names else None
+    if region is None or not region.inside:
+        return 2.4
+    return 4.6 if regions.within(region) else 2.2
 
 
 def scene_of(result: Visit) -> Scene:
@@ -99,9 +123,10 @@ def scene_of(result: Visit) -> Scene:
     return Scene(
         labels=labels,
         schema=result.segmentation.schema,
+        regions=result.segmentation.regions,
         images=images,
         windows=windows,
-        columns=SEQUENCES if images else (),
+        columns=tuple(s for s in SEQUENCES if s in images or s in result.segmentation.missing) if images else (),
         view=View(start, stop, spacing, min(PANEL_PX / longest_mm, _MAX_PX_PER_MM)),
         focus=focus,
         doubtful=doubtful_regions(result),
@@ -118,19 +143,25 @@ def _include(
 
 
 def doubtful_regions(result: Visit) -> frozenset[str]:
-    """Regions that a sequence is missing for: without T1CE enhancement cannot be seen."""
-    return frozenset({"TC", "ET"}) if MRSequence.T1CE in result.segmentation.missing else frozenset()
+    """Regions that cannot be seen without the sequences that are missing."""
+    found = result.segmentation
+    return frozenset(region.name for region in found.regions if region.lacks(found.missing))
 
 
 def main_lesion(result: Visit) -> Lesion | None:
-    """The largest lesion of the whole tumour, else the largest cavity; None where nothing was found."""
-    return next((found[0] for name in ("WT", "RC") if (found := result.measurements.lesions_of(name))), None)
+    """The largest lesion of an outermost region, else the largest cavity; None where nothing was found."""
+    outer = (result.measurements.lesions_of(region)[:1] for region in result.segmentation.regions.outermost)
+    largest = max((lesion for found in outer for lesion in found), key=lambda lesion: lesion.volume_ml, default=None)
+    return largest or next(iter(result.measurements.lesions_of(CAVITY.abbreviation)), None)
 
 
 def measured_lesion(result: Visit) -> Lesion | None:
-    """The lesion whose diameters are drawn: the largest enhancing one, else the largest of the whole tumour."""
-    names = ("WT",) if "ET" in doubtful_regions(result) else ("ET", "WT")
-    lesions = (lesion for name in names for lesion in result.measurements.lesions_of(name)[:1])
+    """The lesion whose diameters are drawn: the largest enhancing one, else the largest of an outermost region."""
+    regions, doubtful = result.segmentation.regions, doubtful_regions(result)
+    bright = [region for region in regions.followed[:1] if region.name not in doubtful]
+    lesions = (
+        lesion for region in (*bright, *regions.outermost) for lesion in result.measurements.lesions_of(region)[:1]
+    )
     return next((lesion for lesion in lesions if lesion.diameters.long_mm > 0), None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brats_seg.core.regions import REGION_STRUCTURES, LabelSchema, Region, Structure
+from brats_seg.core.regions import CAVITY, LabelSchema, RegionSet
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume
 
 NOT_KNOWN = "not known"
@@ -17,10 +17,6 @@ LESION_ROWS = 10
 SPECK_ML = 0.05
 """Lesions up to this size are counted and not listed one by one: the size up to which the lesion-wise evaluation of
 BraTS 2023 leaves glioma lesions out (50 mm3)."""
-COUNTED = frozenset({"WT", "TC", "ET", "RC"})
-"""Rows with a number of lesions: pieces of necrosis or edema are none that anybody counts."""
-LESION_REGIONS = ("ET", "WT", "RC")
-"""Groups of the lesion table, in its order: what RANO measures first. The tumour core's lesions are in the CSV only."""
 
 
 def decimals_for(volume_ml: float) -> int:
@@ -111,19 +107,12 @@ def unique(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(made for line in lines if (made := sentence(line))))
 
 
-def meaning(name: str, schema: LabelSchema) -> str:
+def meaning(name: str, regions: RegionSet, schema: LabelSchema) -> str:
     """What a region holds, in the tissues of the schema: ``enhancing tumour + necrotic tumour core``."""
-    if name not in Region.__members__ or name == "ET":
+    if name not in regions.names:
         return ""
-    members = [structure.value for structure in schema.structures if structure in REGION_STRUCTURES[Region[name]]]
+    members = [structure.value for structure in schema.structures if structure in regions[name].structures]
     return " + ".join(members) if len(members) > 1 else ""
-
-
-def title(name: str) -> str:
-    """The full name of a region or structure; its abbreviation where it has none."""
-    if name in Region.__members__:
-        return Region[name].value
-    return Structure[name].value if name in Structure.__members__ else name
 
 
 @dataclass(frozen=True)
@@ -140,7 +129,7 @@ class VolumeRow:
     note: str
 
 
-def volume_rows(measurements: Measurements, schema: LabelSchema) -> tuple[VolumeRow, ...]:
+def volume_rows(measurements: Measurements, regions: RegionSet, schema: LabelSchema) -> tuple[VolumeRow, ...]:
     """Rows of the volumes table: regions first, then the tissues they are made of, as measured."""
     rows = []
     for row in measurements.volumes:
@@ -152,12 +141,12 @@ def volume_rows(measurements: Measurements, schema: LabelSchema) -> tuple[Volume
         rows.append(
             VolumeRow(
                 name=row.region,
-                title=title(row.region),
-                meaning=meaning(row.region, schema),
-                is_part=row.region not in Region.__members__,
+                title=regions.title(row.region),
+                meaning=meaning(row.region, regions, schema),
+                is_part=row.region not in regions.names,
                 volume=ml(row.volume_ml),
                 interval=interval(row),
-                lesions=str(row.lesions) if row.region in COUNTED else "",
+                lesions=str(row.lesions) if row.region in (*regions.names, CAVITY.abbreviation) else "",
                 note="; ".join(notes),
             )
         )
@@ -195,12 +184,14 @@ class LesionGroup:
     left_out: str
 
 
-def lesion_groups(measurements: Measurements, shape: Sequence[int]) -> tuple[LesionGroup, ...]:
+def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequence[int]) -> tuple[LesionGroup, ...]:
     """The largest lesions by region, at most :data:`LESION_ROWS` in all, shared out evenly, specks left out.
 
-    A region that has nothing but specks shows its largest one. ``shape`` is that of the label map.
+    Those of the regions that criteria follow, and of cavities; the others' are in the CSV file only. A region that has
+    nothing but specks shows its largest one. ``shape`` is that of the label map.
     """
-    found = {name: measurements.lesions_of(name) for name in LESION_REGIONS}
+    names = [region.name for region in regions.followed or regions.outermost]
+    found = {name: measurements.lesions_of(name) for name in (*names, CAVITY.abbreviation)}
     found = {name: lesions for name, lesions in found.items() if lesions}
     shares = _share_out({name: max(1, len(without_specks(lesions))) for name, lesions in found.items()}, LESION_ROWS)
     groups = []
@@ -210,7 +201,7 @@ def lesion_groups(measurements: Measurements, shape: Sequence[int]) -> tuple[Les
             f"and {len(rest)} smaller, {ml(sum(lesion.volume_ml for lesion in rest))} ml together" if rest else ""
         )
         rows = tuple(_lesion_row(lesion, shape) for lesion in lesions[: shares[name]])
-        groups.append(LesionGroup(name, title(name), rows, left_out))
+        groups.append(LesionGroup(name, regions.title(name), rows, left_out))
     return tuple(groups)
 
 

@@ -14,28 +14,29 @@ from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.palette import REGION_COLOURS
+from brats_seg.core.regions import Region
 from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
 from brats_seg.report.tables import ml, mm
-from brats_seg.report.tables import title as region_title
-from brats_seg.report.timeline_growth import REGIONS, growth_refusal, growth_rows
+from brats_seg.report.timeline_growth import growth_refusal, growth_rows
 from brats_seg.report.timeline_words import (
     CATEGORY_WORDS,
     EVENT_WORDS,
     answers,
+    bright_region,
     change,
     details,
     headline,
     paired_rows,
+    regions_of,
     warnings,
 )
 
 TEMPLATE = "timeline.html.j2"
-CURVE_COLOUR = {"ET": "#D55E00", "TC": "#B8860B", "WT": "#0072B2"}
-"""Darker than in pictures, for lines on white."""
+LINE_LUMINANCE = 0.3
+"""Most a line on white may have: contrast 3 to 1, as WCAG 2.1 (1.4.11) wants of graphics."""
 MOST_LESIONS = 12
 """Rows of the table of lesions; the rest is in lesions.csv."""
 SLIDER_SCRIPT = (
@@ -69,7 +70,10 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         pictures: aligned views.
     """
     digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()
-    leading = "WT" if course["disease"] == "non_enhancing" else "ET"
+    regions = regions_of(course)
+    judged = regions.of_compartment("non_enhancing" if course["disease"] == "non_enhancing" else "enhancing")
+    leading = (judged or regions.followed[0]).name
+    order = regions.names[::-1]
     return page(
         TEMPLATE,
         patient=course["patient"],
@@ -79,13 +83,13 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         warnings=warnings(course, leading),
         charts=_charts(course, growth, leading),
         leading=leading,
-        regions=[(name, region_title(name), CURVE_COLOUR[name]) for name in REGIONS],
+        regions=[(name, regions.title(name), line_colour(regions[name].colour)) for name in order],
         visits=_visit_rows(course, leading),
         lesions=_lesion_table(course),
         paired=paired_rows(course),
         error_from="; ".join(dict.fromkeys(row["error_from"] for row in course["changes"])) or "not known",
         labels=[visit["visit"] for visit in course["visits"]],
-        growth=growth_rows(growth),
+        growth=growth_rows(growth, order),
         growth_refusal=growth_refusal(growth),
         resections=course["resections"],
         picture_rows=[(name, [_source(p) for p in row]) for name, row in pictures.rows],
@@ -93,7 +97,7 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         place=pictures.place,
         reasons=_reasons(course),
         alignments=_alignments(course),
-        colours=REGION_COLOURS,
+        colours=regions.colours,
         criteria=course["criteria"],
         disease=course["disease"],
         disease_reason=course["disease_reason"],
@@ -101,6 +105,15 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         digest=digest,
         ml=ml,
     )
+
+
+def line_colour(colour: str) -> str:
+    """A colour of the pictures, dark enough for a line on white."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    share = min(1.0, LINE_LUMINANCE / max(luminance, 1e-6)) ** (1 / 2.4)
+    return "#" + "".join(f"{round(255 * share * value):02X}" for value in channels)
 
 
 def _x(course: Mapping[str, Any]) -> dict[str, float]:
@@ -121,37 +134,39 @@ def _charts(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], lead
         if event["event"] in EVENT_WORDS and event["event"] != "baseline" and event["days_since_first"] is not None
     ]
     marks = [Mark(places[r["visit"]], r["category"], r["status"], r["reasons"]) for r in answers(course)]
-    series = {name: _series(course, growth, name, places) for name in REGIONS}
+    regions = regions_of(course)
+    series = {region.name: _series(course, growth, region, places) for region in reversed(regions.regions)}
     # What the label maps do not tell has no points.
-    others = [name for name in REGIONS if name != leading and series[name].points]
+    others = [name for name in series if name != leading and series[name].points]
     charts = []
     if series[leading].points:
         drawing = volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, height=330)
-        charts.append((f"{leading}, {region_title(leading)}", drawing))
+        charts.append((f"{leading}, {regions.title(leading)}", drawing))
     if others:
         drawing = volume_chart([series[name] for name in others], ticks=ticks, events=events, height=230)
-        charts.append((" and ".join(f"{name}, {region_title(name)}" for name in others), drawing))
+        charts.append((" and ".join(f"{name}, {regions.title(name)}" for name in others), drawing))
     return [(title, Markup(drawing)) for title, drawing in charts]
 
 
 def _series(
-    course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], region: str, places: Mapping[str, float]
+    course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], region: Region, places: Mapping[str, float]
 ) -> Series:
     points = []
     for row in course["volumes"]:
-        if row["region"] != region or math.isnan(row["volume_ml"]):
+        if row["region"] != region.name or math.isnan(row["volume_ml"]):
             continue
         known = row["low_ml"] is not None
         low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
         points.append(Point(places[row["visit"]], row["volume_ml"], low, high))
-    curve = [tuple(point) for entry in growth if entry["region"] == region for point in entry["curve"]]
-    return Series(region, CURVE_COLOUR[region], tuple(points), tuple(curve))
+    curve = [tuple(point) for entry in growth if entry["region"] == region.name for point in entry["curve"]]
+    return Series(region.name, line_colour(region.colour), tuple(points), tuple(curve))
 
 
 def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]:
     volumes = {(row["visit"], row["region"]): row for row in course["volumes"]}
     categories = {(row["visit"], row["measure"]): row for row in course["responses"] if row["compartment"] == "overall"}
     rows = []
+    order = regions_of(course).names[::-1]
     for visit in course["visits"]:
         label = visit["visit"]
         since_nadir = change(course, label, leading, "nadir")
@@ -159,7 +174,7 @@ def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]
             {
                 "visit": label,
                 "when": visit["when"] or "",
-                "volumes": [_volume_cell(volumes[label, region]) for region in REGIONS],
+                "volumes": [_volume_cell(volumes[label, region]) for region in order],
                 "planar": _chip(categories[label, "2d"]),
                 "volume": _chip(categories[label, "volume"]),
                 "change": "" if since_nadir is None else _change_cell(since_nadir),
@@ -196,8 +211,9 @@ def _lesion_table(course: Mapping[str, Any]) -> dict[str, Any]:
     cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for row in course["lesions"]:
         cells.setdefault((row["region"], row["lesion"]), {})[row["visit"]] = row
+    bright = bright_region(course)
     order = sorted(
-        cells, key=lambda key: (key[0] != "ET", -max(row["volume_ml"] for row in cells[key].values()), key[1])
+        cells, key=lambda key: (key[0] != bright, -max(row["volume_ml"] for row in cells[key].values()), key[1])
     )
     rows = []
     for region, lesion in order[:MOST_LESIONS]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-REGIONS = ("ET", "TC", "WT")
-"""In the order of the page."""
 
-
-def growth_rows(growth: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """One row for each region and phase between treatments."""
+def growth_rows(growth: Sequence[Mapping[str, Any]], order: Sequence[str]) -> list[dict[str, str]]:
+    """One row for each region and phase between treatments, regions in the order of the page."""
     rows = []
     for entry in growth:
         rows.append(
@@ -30,8 +27,7 @@ def growth_rows(growth: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
                 ),
             }
         )
-    order = {name: number for number, name in enumerate(REGIONS)}
-    return sorted(rows, key=lambda row: order[row["region"]])
+    return sorted(rows, key=lambda row: order.index(row["region"]))
 
 
 def _estimate(value: Mapping[str, Any], unit: str, factor: float) -> str:

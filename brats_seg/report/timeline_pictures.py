@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.palette import REGION_COLOURS
-from brats_seg.core.regions import REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.regions import LabelSchema, RegionSet
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines
-from brats_seg.report.figures import LINE_PX, Picture
+from brats_seg.report.figures import Picture
+from brats_seg.report.scene import drawn_mask, drawn_names, line_px
 from brats_seg.report.slices import AXIAL, View, Window, cut
 
 _LETTER_PX = 19
@@ -29,6 +29,7 @@ class Slice:
         window: grey levels.
         labels: ``(X, Y, 1)`` on the same grid.
         schema: meaning of the labels.
+        regions: that are drawn.
     """
 
     visit: str
@@ -37,6 +38,7 @@ class Slice:
     window: Window | None
     labels: Volume
     schema: LabelSchema
+    regions: RegionSet
 
 
 def picture_of(shown: Slice, *, start: tuple[int, int], stop: tuple[int, int], px_per_mm: float) -> Picture:
@@ -57,15 +59,11 @@ def picture_of(shown: Slice, *, start: tuple[int, int], stop: tuple[int, int], p
         canvas.image(shown.window.grey(view.stretch(picture, AXIAL)), 0, 0)
     labels = view.crop(cut(shown.labels.data, AXIAL, 0), AXIAL)
     if labels.any():
-        names = [region.abbreviation for region in REGIONS]
-        names += ["RC"] if Structure.RC in shown.schema.structures else []
-        for name in names:
-            if name == "RC":
-                mask = shown.schema.structure_mask(labels, Structure.RC)
-            else:
-                mask = shown.schema.region_mask(labels, Region[name])
+        for name in drawn_names(shown.regions, shown.schema):
+            mask = drawn_mask(name, labels, shown.regions, shown.schema)
             lines = [view.pixels_of(line, AXIAL) for line in outlines(np.asarray(mask))]
-            canvas.lines(lines, REGION_COLOURS[name], width_px=LINE_PX[name] * _LINE_SHARE)
+            line = line_px(name, shown.regions) * _LINE_SHARE
+            canvas.lines(lines, shown.regions.colours[name], width_px=line)
     canvas.text("R", 5, height / 2, size_px=_LETTER_PX, align="lc", outlined=True)
     canvas.text("L", width - 5, height / 2, size_px=_LETTER_PX, align="rc", outlined=True)
     alt = f"Visit {shown.visit}, {shown.sequence or 'label map'}: axial slice with the outlines of the regions found."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brats_seg.core.regions import RegionSet
 from brats_seg.report.tables import ml, mm
 
 CATEGORY_WORDS = {
@@ -27,7 +28,6 @@ VERDICT_WORDS = {
     "no": "not larger than measurement error",
     "not known": "measurement error not known",
 }
-REGION_WORDS = {"WT": "the whole tumour", "TC": "the tumour core", "ET": "the enhancing tumour"}
 MOST_NEW = 3
 TELLING_PERCENT = 40.0
 """Growth of a region that is not judged, from which the first sentence names it: that of a progression by volume."""
@@ -37,6 +37,17 @@ FACT_WORDS = {
     "clinical_status": "clinical status",
     "treatment_start": "start of treatment",
 }
+
+
+def regions_of(course: Mapping[str, Any]) -> RegionSet:
+    """The regions that were followed."""
+    return RegionSet.from_dict(course["regions"])
+
+
+def bright_region(course: Mapping[str, Any]) -> str:
+    """The region that enhances; empty where none does."""
+    found = regions_of(course).of_compartment("enhancing")
+    return found.name if found else ""
 
 
 def headline(course: Mapping[str, Any], leading: str) -> str:
@@ -68,14 +79,14 @@ def _with_side(course: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 def grown_beside(course: Mapping[str, Any], leading: str) -> list[str]:
     """Regions beside the judged one that certainly grew by :data:`TELLING_PERCENT` until the last visit, in words."""
     found = []
-    for region in ("WT", "TC", "ET"):
-        row = change(course, answers(course)[-1]["visit"], region, "nadir")
-        if region == leading or row is None or row["larger_than_error"] == "no" or row["change_ml"] <= 0:
+    for region in regions_of(course):
+        row = change(course, answers(course)[-1]["visit"], region.name, "nadir")
+        if region.name == leading or row is None or row["larger_than_error"] == "no" or row["change_ml"] <= 0:
             continue
         if row["percent"] is None or row["percent"] >= TELLING_PERCENT:
             size = f"{row['percent']:+.0f} %, " if row["percent"] is not None else ""
             before, now = ml(row["reference_ml"]), ml(row["volume_ml"])
-            found.append(f"{REGION_WORDS[region]} grew ({size}{before} to {now} ml since {row['reference']})")
+            found.append(f"the {region.title} grew ({size}{before} to {now} ml since {row['reference']})")
     return found
 
 
@@ -101,8 +112,9 @@ def details(course: Mapping[str, Any], leading: str) -> list[str]:
     lines += [f"New lesion {words}." for words in _new_lesions(course, last)]
     looks = [look for episode in course["episodes"][-1:] for look in episode["reader_needed"]]
     lines += [f"A reader is needed: {look['words']}." for look in looks if look["visit"] == last["visit"]]
-    enhancing = change(course, last["visit"], "ET", "nadir")
-    if leading != "ET" and enhancing is not None and enhancing["larger_than_error"] == "yes":
+    bright = bright_region(course)
+    enhancing = change(course, last["visit"], bright, "nadir") if bright else None
+    if leading != bright and enhancing is not None and enhancing["larger_than_error"] == "yes":
         lines.append(f"ET {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")
     return lines
 
@@ -162,7 +174,7 @@ def paired_rows(course: Mapping[str, Any]) -> list[dict[str, str]]:
     measured = [row for row in course["changes"] if row["visit"] == label and row.get("paired_ml") is not None]
     rows = []
     for lesion in dict.fromkeys(row["lesion"] for row in measured):
-        for row, against in _compared(course, label, "ET", lesion):
+        for row, against in _compared(course, label, bright_region(course), lesion):
             if row.get("paired_ml") is None:
                 continue
             leads = row["leading"] == "images"
@@ -198,7 +210,11 @@ def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
     lines += _visit_warnings(course)
     lines += _doubt(course, leading)
-    if leading == "ET" and answers(course)[-1]["category"] in ("CR", "PR") and grown_beside(course, leading):
+    if (
+        leading == bright_region(course)
+        and answers(course)[-1]["category"] in ("CR", "PR")
+        and grown_beside(course, leading)
+    ):
         lines.append(
             "Enhancement became less while the tumour grew: treatment against vessels and steroids can do that without "
             "a response (pseudoresponse). Look at FLAIR."

@@ -3,17 +3,19 @@
 Example:
     >>> import numpy as np
     >>> from brats_seg.core.regions import SCHEMAS
+    >>> from brats_seg.models.card import regions_of
     >>> from brats_seg.core.visit import Segmentation
     >>> from brats_seg.core.grid import Volume
     >>> labels = np.zeros((20, 20, 20), np.uint8)
     >>> labels[5:15, 5:15, 5:15] = 3
-    >>> mask = Segmentation("case", Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2023"])
+    >>> mask = Segmentation("case", Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2023"], regions_of("glioma"))
     >>> measure(mask).volume("ET").volume_ml
     1.0
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from brats_seg.core.errors import OutputError
@@ -27,6 +29,7 @@ from brats_seg.files.write import (
     write_volumes_csv,
     write_volumes_json,
 )
+from brats_seg.models.card import DEFAULT_MODEL, regions_of
 from brats_seg.models.record import peak_memory_mib, versions
 from brats_seg.volumetrics.measure import measure_segmentation
 
@@ -37,6 +40,7 @@ def measure(
     schema: str = "auto",
     study_id: str | None = None,
     min_lesion_ml: float = 0.0,
+    model: str = DEFAULT_MODEL,
 ) -> Measurements:
     """Volumes, lesions and diameters of a label map.
 
@@ -45,6 +49,7 @@ def measure(
         schema: name of its label schema; ``auto`` goes by the file beside it, then by values, shape and name.
         study_id: id in the tables; else the file's name without its endings, or that of its folder.
         min_lesion_ml: smaller components of a region are not counted as lesions.
+        model: whose regions are measured where the file beside the label map does not say which it was drawn for.
 
     Raises:
         InputError: if the file is no label map, or its schema is not certain.
@@ -58,8 +63,9 @@ def measure(
             largest = found.lesions_of("ET")[0]
             print(largest.volume_ml, largest.diameters.long_mm)
     """
-    segmentation = mask if isinstance(mask, Segmentation) else read_mask(Path(mask), schema, study_id).segmentation
-    return measure_segmentation(segmentation, min_lesion_ml=min_lesion_ml)
+    if isinstance(mask, str | Path):
+        mask = read_mask(Path(mask), schema, study_id, partial(regions_of, model)).segmentation
+    return measure_segmentation(mask, min_lesion_ml=min_lesion_ml)
 
 
 def write_measurements(measurements: Measurements, mask: MaskReading, output: Path, exists: ExistsPolicy) -> Path:

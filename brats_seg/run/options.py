@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.errors import UsageError
 from brats_seg.core.study import MRSequence
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.models.card import DEFAULT_MODEL
@@ -21,14 +20,14 @@ class SegmentOptions:
     """How to segment; the same for every study of a run.
 
     Example:
-        >>> SegmentOptions(reference=MRSequence.FLAIR, report=False).labels
-        'brats2023'
+        >>> SegmentOptions(reference=MRSequence.FLAIR, report=False).engine
+        'auto'
 
     Attributes:
         model: name of an installed model or path of a model folder.
         engine: ``auto``, ``onnxruntime``, ``openvino`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        labels: label schema of the label map that is written.
+        labels: label schema of the label map that is written; None for the first of the model's card.
         reference: sequence on whose grid results are written; None takes T1CE, FLAIR, T2, T1 in that order.
         mirror: average with the prediction of the mirrored study (``--tta``).
         report: write the HTML report and the overlay picture.
@@ -42,7 +41,7 @@ class SegmentOptions:
     model: str = DEFAULT_MODEL
     engine: str = "auto"
     device: str = "auto"
-    labels: str = "brats2023"
+    labels: str | None = None
     reference: MRSequence | None = None
     mirror: bool = False
     report: bool = True
@@ -52,16 +51,12 @@ class SegmentOptions:
     exists: ExistsPolicy = "refuse"
     cache: Path | None = None
 
-    def __post_init__(self) -> None:
-        if self.labels not in ("brats2023", "brats2021"):
-            raise UsageError(f"label maps are written as brats2023 or brats2021, not {self.labels!r}")
-
     def to_dict(self) -> dict[str, Any]:
         """The options in force for ``run.json``, without paths: a model outside the package shows by its checksum."""
         return {
             "engine": self.engine,
             "device": self.device,
-            "labels": self.labels,
+            "labels": self.labels or "auto",
             "reference": self.reference.value if self.reference else "auto",
             "mirror": self.mirror,
             "report": self.report,

@@ -176,6 +176,7 @@ def _picture(course: Course, index: int, sequence: MRSequence | None, frame: _Fr
         window=window_of(visit.images[sequence].data) if there and sequence is not None else None,
         labels=_labels(course, index, frame.grid),
         schema=visit.segmentation.schema,
+        regions=visit.segmentation.regions,
     )
     return picture_of(shown, start=frame.start, stop=frame.stop, px_per_mm=px_per_mm)
 

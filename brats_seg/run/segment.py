@@ -16,7 +16,6 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import schema_named
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
@@ -157,7 +156,7 @@ def _compute(
     require_memory(_PREPARED_BYTES * sum(image.data.size for image in study.images.values()))
     predictor = predictor or open_predictor(options)
     card = predictor.bundle.card
-    config = prepare_config(card.prepare)
+    schema, config = card.schema(options.labels), prepare_config(card.prepare)
     with run.step("extract"):
         heads = with_skull(study)
         is_taken = options.force and options.brain_mask is None
@@ -170,7 +169,7 @@ def _compute(
     prediction = predictor.predict(prepared, tick=run.tick)
     run.timings_s.update(prediction.timings_s)
     with run.step("restore"):
-        found = segment(prediction.probabilities, prepared, schema_named(options.labels), card.postprocess)
+        found = segment(prediction.probabilities, prepared, schema, card.postprocess)
         segmentation = replace(found.segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
         brain = None if stripped is None else _on_native(stripped)
     with run.step("measure"):

@@ -184,7 +184,8 @@ def _course(
             "visits their dates (visits.csv or sessions.tsv), or leave the clinical table out."
         )
     refuse_repeats(patient.id, patient.visits)
-    schema = schema_of_visits({v.label: v.mask for v in patient.visits if v.mask is not None}, run.options.schema)
+    masks = {visit.label: visit.mask for visit in patient.visits if visit.mask is not None}
+    schema = schema_of_visits(masks, run.options.schema, lambda: model.bundle.card.regions)
     visits: list[Visit] = []
     excluded: list[Excluded] = []
     began = time.perf_counter()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import LabelSchema, Region
+from brats_seg.core.regions import LabelSchema
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
@@ -113,7 +113,7 @@ def load_visit(
         BratsSegError: if the visit cannot be read or segmented.
     """
     if timepoint.mask is not None:
-        return _from_mask(timepoint, timepoint.mask, schema)
+        return _from_mask(timepoint, timepoint.mask, schema, model)
     if not timepoint.files:
         raise InputError(f"visit {timepoint.label} has neither scans nor a label map")
     folder = output / SEGMENTATIONS / timepoint.id
@@ -126,8 +126,8 @@ def load_visit(
     return replace(read_visit(folder, timepoint, probabilities=False), how=how)
 
 
-def _from_mask(timepoint: Timepoint, mask: Path, schema: str | LabelSchema) -> Visit:
-    reading = read_mask(mask, schema, timepoint.id)
+def _from_mask(timepoint: Timepoint, mask: Path, schema: str | LabelSchema, model: Model) -> Visit:
+    reading = read_mask(mask, schema, timepoint.id, lambda: model.bundle.card.regions)
     segmentation = reading.segmentation
     images = ScanFiles(timepoint)
     doubts = _on_scan(segmentation, images, mask.name)
@@ -157,6 +157,7 @@ def _on_scan(segmentation: Segmentation, images: Mapping[MRSequence, Volume], na
     sequence = next((known for known in (*RULES, *MRSequence) if known in images), None)
     if sequence is None:
         return ()
-    region = segmentation.region_mask(Region.ET if sequence is MRSequence.T1CE else Region.WT)
-    tumour = segmentation.labels.with_data(region)
+    compartment = "enhancing" if sequence is MRSequence.T1CE else "non_enhancing"
+    region = segmentation.regions.of_compartment(compartment) or segmentation.regions.outermost[0]
+    tumour = segmentation.labels.with_data(segmentation.region_mask(region))
     return check_map_on_scan(tumour, images[sequence], sequence, name=name)

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
+from brats_seg.core.study import MRSequence, PreparedStudy
 from brats_seg.imaging.boxes import bounding_box
 
 NEAR_MM = (3.0, 12.0)
-"""Tissue near the tumour: so far from WT. All of it lies in the cut of a cross-validation's case."""
+"""Tissue near the tumour: so far from it. All of it lies in the cut of a cross-validation's case."""
 MIN_TISSUE = 500
 """Voxels of it that a scatter can be measured on."""
 MIN_SCATTER = 0.02
 """In standard deviations of the brain; less is no noise but a drawing."""
 UPPER = 0.9
-"""Share of ET that is darker than what counts as its brightest (:func:`risen`)."""
+"""Share of what enhances that is darker than what counts as its brightest (:func:`risen`)."""
 TRIM = 2.5
 """Deviations beyond which tissue is no part of the line: vessels enhance."""
 
@@ -31,19 +31,19 @@ def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np
 
     Args:
         prepared: the study.
-        whole: ``(X, Y, Z)`` mask of WT.
+        whole: ``(X, Y, Z)`` mask of the whole tumour.
 
     Returns:
         None without T1CE, without a tumour, or where hardly any tissue is near it.
     """
-    t1ce, t1 = (prepared.array[SEQUENCES.index(s)] for s in (MRSequence.T1CE, MRSequence.T1))
     close, far = (round(mm / min(prepared.grid.spacing_mm)) for mm in NEAR_MM)
     box = bounding_box(whole, margin=far)
     if MRSequence.T1CE not in prepared.present or box is None:
         return None
-    inside, seen, before = whole[box].astype(np.uint8), t1ce[box], t1[box]
+    inside, seen = whole[box].astype(np.uint8), prepared.channel(MRSequence.T1CE)[box]
     tissue = _grown(inside, far) & ~_grown(inside, close) & prepared.brain[box] & (seen != 0)
     with_t1 = MRSequence.T1 in prepared.present
+    before = prepared.channel(MRSequence.T1)[box] if with_t1 else seen  # without T1 nothing of it is subtracted
     if with_t1:
         tissue &= before != 0
     if np.count_nonzero(tissue) < MIN_TISSUE:
@@ -57,18 +57,18 @@ def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np
 
 
 def risen(enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
-    """By how much the brightest of ET rises more than the rest of the tumour does.
+    """By how much the brightest of what enhances rises more than the rest of the tumour does.
 
     The brightest, and not all of it: a mask of true enhancement holds much that hardly enhances beside what does.
 
     Args:
-        enhancing: ``(X, Y, Z)`` mask of ET.
+        enhancing: ``(X, Y, Z)`` mask of what enhances.
         rest: ``(X, Y, Z)`` mask of the tumour around it.
         rise: ``(X, Y, Z)`` of :func:`enhancement`.
 
     Returns:
-        The upper decile of ET less the median of the rest, or of the tissue near the tumour (0) where there is no rest;
-        infinite for an empty mask, which nothing speaks against.
+        The upper decile of what enhances less the median of the rest, or of the tissue near the tumour (0) where there
+        is no rest; infinite for an empty mask, which nothing speaks against.
     """
     if not enhancing.any():
         return float("inf")

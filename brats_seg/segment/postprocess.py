@@ -6,6 +6,7 @@ probabilities, partial volumes and intervals follow from the same numbers. No fa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import cc3d
@@ -14,23 +15,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Array, Volume
-from brats_seg.core.regions import REGIONS, LabelSchema, Region
-from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy
+from brats_seg.core.regions import LabelSchema, Region, RegionSet
+from brats_seg.core.study import MRSequence, PreparedStudy
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.restore import move
-from brats_seg.models.card import PostprocessConfig
+from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement
 from brats_seg.segment.enhancement import enhancement, risen
-from brats_seg.segment.predict import nest
 
 LEAST_WHOLE = 0.2
-"""Factor on WT where it is small and has no core. Fixed: of 20 such places of 0.1 ml and more in the out-of-fold
+"""Factor on a place that is small and has no core. Fixed: of 20 such places of 0.1 ml and more in the out-of-fold
 outputs of 35 studies two hold any tumour."""
 LEAST_ENHANCING = 0.7
-"""Factor on ET where nothing speaks for it but the networks. Fixed, and not less: what all of them are sure of stays
-above any usual threshold, as doubtful, instead of being deleted; what two of three are sure of does not."""
+"""Factor on a region where nothing speaks for it but the networks. Fixed, and not less: what all of them are sure of
+stays above any usual threshold, as doubtful, instead of being deleted; what two of three are sure of does not."""
 CLEAR = 0.9
-"""A factor on ET from which its doubt needs no warning."""
+"""A factor on a region from which its doubt needs no warning."""
 LOST_ML = 0.5
 LOST_SHARE = 0.1
 """What falls below the threshold is a warning from this volume or this share of its region on."""
@@ -42,7 +42,7 @@ class Settled(NamedTuple):
     """Probabilities after every doubt, and what was doubted, in words.
 
     Attributes:
-        array: ``(3, X, Y, Z)`` nested, in the order of :data:`REGIONS`.
+        array: ``(R, X, Y, Z)`` nested, one channel a region.
         decisions: what changes little.
         warnings: what a reader has to know.
     """
@@ -72,21 +72,22 @@ def segment(
         probabilities: on the network's grid.
         prepared: the study.
         schema: numbers to write.
-        config: thresholds and sizes, from the model card.
+        config: thresholds and rules, from the model card.
     """
-    whole = probabilities.region(Region.WT) >= config.thresholds[REGIONS.index(Region.WT)]
     settled = settle(
-        probabilities.array,
-        prepared.grid.voxel_ml,
+        probabilities,
         config,
-        rise=enhancement(prepared, whole),
+        rise=enhancement(prepared, whole_tumour(probabilities, config)) if _asks_for_rise(config) else None,
         beside="T1" if MRSequence.T1 in prepared.present else "the tissue around the tumour",
     )
-    native = to_native(RegionMaps(settled.array, probabilities.grid), prepared)
-    labels = Volume(_labels(native, schema, config.thresholds), native.grid)
-    missing = tuple(s for s in SEQUENCES if s not in prepared.present)
-    found = Segmentation(prepared.id, labels, schema, native, missing)
+    native = to_native(replace(probabilities, array=settled.array), prepared)
+    labels = Volume(_labels(native, schema, config), native.grid)
+    found = Segmentation(prepared.id, labels, schema, native.regions, native, prepared.missing)
     return Outcome(found, native, settled.decisions, settled.warnings)
+
+
+def _asks_for_rise(config: PostprocessConfig) -> bool:
+    return any(isinstance(rule, RequireEnhancement) and rule.rise is not None for rule in config.rules)
 
 
 def to_native(probabilities: RegionMaps, prepared: PreparedStudy) -> RegionMaps:
@@ -95,32 +96,36 @@ def to_native(probabilities: RegionMaps, prepared: PreparedStudy) -> RegionMaps:
     moved = move(probabilities.array, probabilities.grid, native, order=1)
     if moved.max() > 1.0:  # by rounding; what lies outside the brain was never touched, and takes no memory
         np.minimum(moved, 1.0, out=moved)
-    return RegionMaps(moved, native)
+    return RegionMaps(moved, native, probabilities.regions)
 
 
-def _labels(probabilities: RegionMaps, schema: LabelSchema, thresholds: tuple[float, float, float]) -> Array:
+def _labels(probabilities: RegionMaps, schema: LabelSchema, config: PostprocessConfig) -> Array:
     """The label map, composed inside the box of the whole tumour: native grids can be large."""
     labels = np.zeros(probabilities.grid.shape, np.uint8)
-    whole = probabilities.region(Region.WT) >= thresholds[REGIONS.index(Region.WT)]
-    for box in ndimage.find_objects(whole.view(np.uint8)):
-        labels[box] = schema.compose(region_masks(probabilities.array[(slice(None), *box)], thresholds))
+    for box in ndimage.find_objects(whole_tumour(probabilities, config).view(np.uint8)):
+        part = probabilities.array[(slice(None), *box)]
+        labels[box] = probabilities.regions.compose(region_masks(part, probabilities.regions, config), schema)
     return labels
 
 
-def region_masks(array: NDArray[np.float32], thresholds: tuple[float, float, float]) -> dict[Region, NDArray[np.bool_]]:
-    """Nested masks of ``(3, X, Y, Z)`` probabilities in the order of :data:`REGIONS`."""
-    masks: dict[Region, NDArray[np.bool_]] = {}
-    outer: NDArray[np.bool_] | None = None
-    for region, channel, threshold in zip(REGIONS, array, thresholds, strict=True):
-        mask = channel >= threshold
-        outer = mask if outer is None else outer & mask
-        masks[region] = outer
-    return masks
+def whole_tumour(probabilities: RegionMaps, config: PostprocessConfig) -> NDArray[np.bool_]:
+    """``(X, Y, Z)`` mask of everything that reaches the threshold of an outermost region."""
+    first, *others = probabilities.regions.outermost
+    found: NDArray[np.bool_] = probabilities.region(first) >= config.threshold(first)
+    for region in others:
+        found |= probabilities.region(region) >= config.threshold(region)
+    return found
+
+
+def region_masks(
+    array: NDArray[np.float32], regions: RegionSet, config: PostprocessConfig
+) -> dict[Region, NDArray[np.bool_]]:
+    """Nested masks of ``(R, X, Y, Z)`` probabilities."""
+    return regions.masks(array, [config.threshold(region) for region in regions])
 
 
 def settle(
-    array: NDArray[np.float32],
-    voxel_ml: float,
+    probabilities: RegionMaps,
     config: PostprocessConfig,
     *,
     rise: NDArray[np.floating[Any]] | None = None,
@@ -129,45 +134,60 @@ def settle(
     """Probabilities after every doubt that the settings know.
 
     Args:
-        array: ``(3, X, Y, Z)`` nested probabilities in the order of :data:`REGIONS`.
-        voxel_ml: size of a voxel.
-        config: thresholds and sizes.
+        probabilities: nested.
+        config: thresholds and rules.
         rise: ``(X, Y, Z)`` of :func:`enhancement` on the same grid; None where nothing is known of it.
         beside: what the rise was measured against, for the words.
     """
-    array, dropped = settle_whole(array, voxel_ml, config)
-    left_ml = float(region_masks(array, config.thresholds)[Region.WT].sum()) * voxel_ml
-    decisions, warnings = _whole_words(dropped * voxel_ml, left_ml)
-    enhancing = settle_enhancing(array, voxel_ml, config, rise=rise)
-    if enhancing.factor < 1:
-        (warnings if enhancing.matters else decisions).append(_enhancing_words(enhancing, config, beside))
-    return Settled(enhancing.array, tuple(decisions), tuple(warnings))
+    decisions: list[str] = []
+    warnings: list[str] = []
+    for rule in config.rules:
+        if isinstance(rule, RequireCore):
+            array, dropped = require_core(probabilities, config, rule)
+            dropped_ml = dropped * probabilities.grid.voxel_ml
+            probabilities = replace(probabilities, array=array)
+            left = region_masks(array, probabilities.regions, config)[probabilities.regions[rule.region]]
+            left_ml = float(left.sum()) * probabilities.grid.voxel_ml
+            if dropped_ml > 0:
+                matters = dropped_ml >= LOST_ML or dropped_ml >= LOST_SHARE * (dropped_ml + left_ml)
+                words = _coreless_words(dropped_ml, left_ml, rule, probabilities.regions)
+                (warnings if matters else decisions).append(words)
+        else:
+            found = require_enhancement(probabilities, config, rule, rise=rise)
+            probabilities = replace(probabilities, array=found.array)
+            if found.factor < 1:
+                words = _enhancing_words(found, rule, beside)
+                (warnings if found.matters else decisions).append(words)
+    return Settled(probabilities.array, tuple(decisions), tuple(warnings))
 
 
-def settle_whole(
-    array: NDArray[np.float32], voxel_ml: float, config: PostprocessConfig
+def require_core(
+    probabilities: RegionMaps, config: PostprocessConfig, rule: RequireCore
 ) -> tuple[NDArray[np.float32], int]:
-    """Probabilities with small components of WT that have no core doubted, and how many voxels of WT that costs.
+    """Probabilities with small components that have no core doubted, and how many voxels that costs.
 
-    A component is believed for its highest probability of TC, or for its size: bright FLAIR without a core is white
-    matter disease as a rule, and a large one is not.
+    A component is believed for its highest probability of the core, or for its size: bright FLAIR without a core is
+    white matter disease as a rule, and a large one is not.
 
     Args:
-        array: ``(3, X, Y, Z)`` nested probabilities.
-        voxel_ml: size of a voxel.
-        config: the threshold of WT, ``min_core_probability`` and ``min_coreless_ml``.
+        probabilities: nested.
+        config: thresholds.
+        rule: which region, which core, how large.
     """
-    whole = array[REGIONS.index(Region.WT)] >= config.thresholds[REGIONS.index(Region.WT)]
+    array, regions = probabilities.array, probabilities.regions
+    region = regions[rule.region]
+    channel, threshold = regions.index(region), config.threshold(region)
+    whole = array[channel] >= threshold
     box = bounding_box(whole, margin=HALO // 2)
-    if box is None or config.min_core_probability <= 0 or config.min_coreless_ml <= 0:
+    if box is None or rule.min_probability <= 0 or rule.min_ml <= 0:
         return array, 0
     components = cc3d.connected_components(np.ascontiguousarray(whole[box]), connectivity=26)
-    size_ml = np.bincount(components.ravel()) * voxel_ml
+    size_ml = np.bincount(components.ravel()) * probabilities.grid.voxel_ml
     peak = np.zeros(len(size_ml), array.dtype)
-    np.maximum.at(peak, components.ravel(), array[REGIONS.index(Region.TC)][box].ravel())
+    np.maximum.at(peak, components.ravel(), array[regions.index(regions[rule.core])][box].ravel())
     believed = np.maximum(
-        evidence(peak, 0.5 * config.min_core_probability, 1.5 * config.min_core_probability),
-        evidence(size_ml, 0.5 * config.min_coreless_ml, 1.5 * config.min_coreless_ml),
+        evidence(peak, 0.5 * rule.min_probability, 1.5 * rule.min_probability),
+        evidence(size_ml, 0.5 * rule.min_ml, 1.5 * rule.min_ml),
     )
     factors = (LEAST_WHOLE + (1 - LEAST_WHOLE) * believed).astype(np.float32)
     factors[0] = 1.0
@@ -177,21 +197,20 @@ def settle_whole(
     around = ndimage.minimum_filter(field, HALO)
     array = array.copy()
     part = array[(slice(None), *box)]
-    part[REGIONS.index(Region.WT)] *= np.where(components > 0, field, around)
-    part[:] = nest(part)
-    left = part[REGIONS.index(Region.WT)] >= config.thresholds[REGIONS.index(Region.WT)]
-    return array, int(np.count_nonzero(components)) - int(np.count_nonzero(left))
+    part[channel] *= np.where(components > 0, field, around)
+    part[:] = regions.nest(part)
+    return array, int(np.count_nonzero(components)) - int(np.count_nonzero(part[channel] >= threshold))
 
 
 class Enhancing(NamedTuple):
-    """Probabilities after the doubt of enhancement, and how it came about.
+    """Probabilities after the doubt of a region, and how it came about.
 
     Attributes:
-        array: ``(3, X, Y, Z)``.
-        factor: on ET.
+        array: ``(R, X, Y, Z)``.
+        factor: on the region.
         height: of :func:`risen`; None where it is not known or not asked for.
-        before_ml: ET without the doubt.
-        after_ml: ET with it.
+        before_ml: the region without the doubt.
+        after_ml: the region with it.
     """
 
     array: NDArray[np.float32]
@@ -207,44 +226,56 @@ class Enhancing(NamedTuple):
         return self.factor < CLEAR or lost_ml >= LOST_ML or lost_ml >= LOST_SHARE * self.before_ml
 
 
-def settle_enhancing(
-    array: NDArray[np.float32],
-    voxel_ml: float,
+def require_enhancement(
+    probabilities: RegionMaps,
     config: PostprocessConfig,
+    rule: RequireEnhancement,
     *,
     rise: NDArray[np.floating[Any]] | None = None,
 ) -> Enhancing:
-    """Probabilities with ET doubted where it hardly rises from T1 to T1CE, or is next to nothing.
+    """Probabilities with a region doubted where it hardly rises from T1 to T1CE, or is next to nothing.
 
     Blood and fat are bright without contrast, too. Arguments as for :func:`settle`.
     """
-    masks = region_masks(array, config.thresholds)
-    before_ml = float(masks[Region.ET].sum()) * voxel_ml
+    array, regions, voxel_ml = probabilities.array, probabilities.regions, probabilities.grid.voxel_ml
+    region = regions[rule.region]
+    masks = region_masks(array, regions, config)
+    before_ml = float(masks[region].sum()) * voxel_ml
     if before_ml == 0:
         return Enhancing(array)
     believed, height = 1.0, None
-    if rise is not None and config.enhancement_rise is not None:
-        height = risen(masks[Region.ET], masks[Region.WT] & ~masks[Region.ET], rise)
-        believed = float(evidence(height, *config.enhancement_rise))
-    if config.min_enhancing_ml > 0:
-        believed *= float(evidence(before_ml, 0.0, 2 * config.min_enhancing_ml))
+    if rise is not None and rule.rise is not None:
+        height = risen(masks[region], masks[regions.outer_of(region)] & ~masks[region], rise)
+        believed = float(evidence(height, *rule.rise))
+    if rule.min_ml > 0:
+        believed *= float(evidence(before_ml, 0.0, 2 * rule.min_ml))
     if believed == 1:
         return Enhancing(array, 1.0, height, before_ml, before_ml)
     factor = LEAST_ENHANCING + (1 - LEAST_ENHANCING) * believed
     array = array.copy()
-    array[REGIONS.index(Region.ET)] *= np.float32(factor)
-    after_ml = float(region_masks(array, config.thresholds)[Region.ET].sum()) * voxel_ml
+    array[regions.index(region)] *= np.float32(factor)
+    if regions.within(region):
+        array = regions.nest(array)
+    after_ml = float(region_masks(array, regions, config)[region].sum()) * voxel_ml
     return Enhancing(array, factor, height, before_ml, after_ml)
 
 
-def _enhancing_words(found: Enhancing, config: PostprocessConfig, beside: str) -> str:
+def _coreless_words(dropped_ml: float, left_ml: float, rule: RequireCore, regions: RegionSet) -> str:
+    tissue = regions[rule.region].structures[0].value
+    place = "apart from the tumour and without a core" if left_ml > 0 else "without a core"
+    return (
+        f"{dropped_ml:.2g} ml of {tissue}-like signal, {place}, are doubtful and not counted as tumour: white matter "
+        "disease looks like that"
+    )
+
+
+def _enhancing_words(found: Enhancing, rule: RequireEnhancement, beside: str) -> str:
     counted = f"{found.before_ml:.2g} ml look like it, {found.after_ml:.2g} ml are counted"
-    rise = config.enhancement_rise
-    if rise is None or found.height is None or found.height >= rise[1]:
+    if rule.rise is None or found.height is None or found.height >= rule.rise[1]:
         return f"very little enhancement, so that it is doubtful: {counted}"
     return (
         f"T1CE hardly brighter than {beside} here: enhancement doubtful ({counted}; their brightest tenth rises by "
-        f"{found.height:.1f} times the noise, clear enhancement by {rise[1]:.1f} and more)"
+        f"{found.height:.1f} times the noise, clear enhancement by {rule.rise[1]:.1f} and more)"
     )
 
 
@@ -253,16 +284,3 @@ def evidence(value: Any, low: float, high: float) -> NDArray[np.float64]:
     share = np.clip((np.asarray(value, np.float64) - low) / (high - low), 0.0, 1.0)
     result: NDArray[np.float64] = share * share * (3 - 2 * share)
     return result
-
-
-def _whole_words(dropped_ml: float, left_ml: float) -> tuple[list[str], list[str]]:
-    """Decisions and warnings about edema-like signal that is not counted."""
-    if dropped_ml <= 0:
-        return [], []
-    place = "apart from the tumour and without a core" if left_ml > 0 else "without a core"
-    words = (
-        f"{dropped_ml:.2g} ml of edema-like signal, {place}, are doubtful and not counted as tumour: white matter "
-        "disease looks like that"
-    )
-    matters = dropped_ml >= LOST_ML or dropped_ml >= LOST_SHARE * (dropped_ml + left_ml)
-    return ([], [words]) if matters else ([words], [])

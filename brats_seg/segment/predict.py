@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import PreparedStudy
 from brats_seg.core.visit import RegionMaps
 from brats_seg.imaging.boxes import bounding_box
@@ -38,7 +38,7 @@ class Prediction:
     """Probabilities on the network's grid, and how they came about.
 
     Attributes:
-        probabilities: WT, TC, ET; nested.
+        probabilities: of the model's regions; nested.
         decisions: in words.
         timings_s: seconds by stage.
     """
@@ -53,8 +53,8 @@ class StageOutputs:
     """Probabilities of each stage of a model, before they are combined.
 
     Attributes:
-        whole: ``(3, X, Y, Z)`` of the whole brain, or None for a model without that stage.
-        close: ``(3, x, y, z)`` inside ``box``, or None where nothing was looked at closer.
+        whole: ``(R, X, Y, Z)`` of the whole brain, or None for a model without that stage.
+        close: ``(R, x, y, z)`` inside ``box``, or None where nothing was looked at closer.
         box: where ``close`` lies.
     """
 
@@ -112,9 +112,10 @@ class Predictor:
         """
         log = _Log(tick)
         outputs = self._stages(prepared, log)
-        post = self.bundle.card.postprocess
-        nested = calibrated(combine(outputs, prepared.brain, post.fine_weight), post.temperature)
-        return Prediction(RegionMaps(nested, prepared.grid), log.decisions, log.timings_s)
+        post, regions = self.bundle.card.postprocess, self.bundle.card.regions
+        mixed = combine(outputs, prepared.brain, post.fine_weight, regions)
+        nested = calibrated(mixed, post.temperatures(regions), regions)
+        return Prediction(RegionMaps(nested, prepared.grid, regions), log.decisions, log.timings_s)
 
     def stages(self, prepared: PreparedStudy) -> StageOutputs:
         """What each stage says on its own, for fitting how they are combined; see :meth:`predict`."""
@@ -134,7 +135,9 @@ class Predictor:
         box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
         if whole is not None:
             divisor = max(stage.divisor for stage in fine)
-            box = tumour_box(whole[0], post.roi_threshold, post.roi_margin_mm, divisor)
+            box = tumour_box(
+                outermost(whole, self.bundle.card.regions), post.roi_threshold, post.roi_margin_mm, divisor
+            )
         if box is None:
             log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
             return StageOutputs(whole, None, None)
@@ -203,16 +206,26 @@ def _mean(results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
     return results[0] if len(results) == 1 else np.mean(results, axis=0, dtype=np.float32)
 
 
-def combine(outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float) -> NDArray[np.float32]:
-    """Nested probabilities ``(3, X, Y, Z)``: the weighted mean of both stages, 0 outside the brain.
+def outermost(array: NDArray[np.float32], regions: RegionSet) -> NDArray[np.float32]:
+    """``(X, Y, Z)`` probability of any tumour, of ``(R, X, Y, Z)``: the largest of the outermost regions'."""
+    channels = [array[regions.index(region)] for region in regions.outermost]
+    largest: NDArray[np.float32] = channels[0] if len(channels) == 1 else np.max(channels, axis=0)
+    return largest
+
+
+def combine(
+    outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float, regions: RegionSet
+) -> NDArray[np.float32]:
+    """Nested probabilities ``(R, X, Y, Z)``: the weighted mean of both stages, 0 outside the brain.
 
     Args:
         outputs: of :meth:`Predictor.stages`.
         brain: ``(X, Y, Z)``.
         fine_weight: share of the close look inside its box; all of it where there is no other.
+        regions: of the channels.
     """
     if outputs.whole is None:
-        array = np.zeros((len(REGIONS), *brain.shape), np.float32)
+        array = np.zeros((len(regions), *brain.shape), np.float32)
         if outputs.close is not None and outputs.box is not None:
             array[(slice(None), *outputs.box)] = outputs.close
     else:
@@ -220,31 +233,32 @@ def combine(outputs: StageOutputs, brain: NDArray[np.bool_], fine_weight: float)
         if outputs.close is not None and outputs.box is not None:
             inside = (slice(None), *outputs.box)
             array[inside] = blend(array[inside], outputs.close, fine_weight)
-    return nest(array * brain)
+    return regions.nest(array * brain)
 
 
-def calibrated(array: NDArray[np.float32], temperature: Sequence[float]) -> NDArray[np.float32]:
+def calibrated(array: NDArray[np.float32], temperature: Sequence[float], regions: RegionSet) -> NDArray[np.float32]:
     """Nested probabilities whose log-odds were divided by a temperature for each region (Guo et al. 2017).
 
     Args:
-        array: ``(3, X, Y, Z)``; what is exactly 0, such as everything outside the brain, stays 0.
-        temperature: of WT, TC and ET; above 1 makes less sure.
+        array: ``(R, X, Y, Z)``; what is exactly 0, such as everything outside the brain, stays 0.
+        temperature: of each region; above 1 makes less sure.
+        regions: of the channels.
     """
     if all(value == 1.0 for value in temperature):
         return array
     cooled = array.copy()
-    for region, value in zip(cooled, temperature, strict=True):
-        inside = region > 0
-        sure = np.clip(region[inside], 1e-6, 1 - 1e-6)
-        region[inside] = expit(logit(sure) / np.float32(value))
-    return nest(cooled)
+    for channel, value in zip(cooled, temperature, strict=True):
+        inside = channel > 0
+        sure = np.clip(channel[inside], 1e-6, 1 - 1e-6)
+        channel[inside] = expit(logit(sure) / np.float32(value))
+    return regions.nest(cooled)
 
 
 def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, divisor: int) -> Box | None:
     """The box around everything that may be tumour, with sides that are multiples of ``divisor``.
 
     Args:
-        whole: ``(X, Y, Z)`` coarse WT probability at 1 mm.
+        whole: ``(X, Y, Z)`` coarse probability of tumour at 1 mm.
         threshold: probability from which a voxel counts.
         margin_mm: added on every side.
         divisor: of the network that will look at the box.
@@ -276,12 +290,3 @@ def blend(
     fade = weight * np.einsum("i,j,k->ijk", *ramps)
     mixed: NDArray[np.float32] = coarse + fade * (fine - coarse)
     return mixed
-
-
-def nest(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make TC no more probable than WT and ET no more than TC, in the order of :data:`REGIONS`."""
-    order = [REGIONS.index(region) for region in (Region.WT, Region.TC, Region.ET)]
-    nested = np.clip(array, 0.0, 1.0)
-    for outer, inner in zip(order, order[1:], strict=False):
-        nested[inner] = np.minimum(nested[inner], nested[outer])
-    return nested

@@ -13,7 +13,7 @@ import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence, Patient, RigidMotion
 from brats_seg.core.tables import Calendar
 from brats_seg.core.visit import Visit
@@ -222,7 +222,7 @@ def follow_visits(
         assessment=assessment,
         changes=changes,
         paired=paired,
-        growth=tuple(_growth(measured, history)),
+        growth=tuple(_growth(measured, history, visits[0].segmentation.regions)),
         resections=tuple(resections_of(measured, events)),
         timings_s=timings,
     )
@@ -328,23 +328,28 @@ def _measuring_plane(visits: Sequence[Visit]) -> tuple[str, str]:
 
 def _not_assessable(visit: Visit) -> dict[Compartment, str]:
     """What a visit does not show: its scans, or its label map where that was given, which is taken at its word."""
-    found = {}
-    if not visit.by_model:
-        schema = visit.segmentation.schema
-        if Region.ET not in schema.regions:
-            found[Compartment.ENHANCING] = f"label maps in schema {schema.name} do not tell what enhances"
-        return found
-    if MRSequence.T1CE not in visit.sequences:
-        found[Compartment.ENHANCING] = "enhancement is not assessable without T1CE"
-    if not {MRSequence.T2, MRSequence.FLAIR} & set(visit.sequences):
-        found[Compartment.NON_ENHANCING] = "T2/FLAIR disease is not assessable without T2 and FLAIR"
+    found, segmentation = {}, visit.segmentation
+    missing = [sequence for sequence in MRSequence if sequence not in visit.sequences]
+    told = segmentation.regions.told_by(segmentation.schema)
+    for region in segmentation.regions.followed:
+        compartment = Compartment(region.compartment)
+        if not visit.by_model:
+            if region not in told:
+                name = segmentation.schema.name
+                found[compartment] = f"label maps in schema {name} do not tell {_SEEN_AS[compartment]}"
+        elif lacking := region.lacks(missing):
+            found[compartment] = f"{_NAMED[compartment]} is not assessable without {lacking}"
     return found
+
+
+_NAMED = {Compartment.ENHANCING: "enhancement", Compartment.NON_ENHANCING: "T2/FLAIR disease"}
+_SEEN_AS = {Compartment.ENHANCING: "what enhances", Compartment.NON_ENHANCING: "T2/FLAIR disease"}
 
 
 def _follow_region(
     region: str, visits: Sequence[Visit], motions: Sequence[RigidMotion], common: Grid, plane: str
 ) -> RegionCourse:
-    which = next(known for known in REGIONS if known.abbreviation == region)
+    which = visits[0].segmentation.regions[region]
     return follow_region(
         region,
         [
@@ -361,8 +366,8 @@ def _follow_region(
     )
 
 
-def _growth(measured: Sequence[VisitVolumes], history: PatientHistory) -> Iterator[PhaseGrowth]:
+def _growth(measured: Sequence[VisitVolumes], history: PatientHistory, regions: RegionSet) -> Iterator[PhaseGrowth]:
     """Growth of every region, in the words the visits were dated in."""
-    for region in Region:
-        for entry in growth_of(measured, history.events, region.abbreviation):
+    for region in regions.names:
+        for entry in growth_of(measured, history.events, region):
             yield replace(entry, phase=replace(entry.phase, why=history.spoken(entry.phase.why)))

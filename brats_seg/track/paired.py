@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Affine
-from brats_seg.core.regions import Region
 from brats_seg.core.study import MRSequence, RigidMotion
 from brats_seg.core.visit import Visit
 from brats_seg.track.boundary_shift.change import LesionChange, measure_change
@@ -89,7 +88,8 @@ def paired_changes(
         scans = []
         for index, row in pair:
             if index not in numbers:
-                mask = visits[index].segmentation.region_mask(Region.ET)
+                found_at = visits[index].segmentation
+                mask = found_at.region_mask(found_at.regions[PAIRED_REGION])
                 numbers[index] = component_numbers(mask, visits[index].measurements.lesions_of(PAIRED_REGION))
             scans.append(_lesion_scan(visits[index], np.isin(numbers[index], row.components)))
         found[key] = PairedChange(name, measure_change(scans[0], scans[1], matrix=matrix))
@@ -102,8 +102,14 @@ def _lesion_scan(visit: Visit, own: NDArray[np.bool_]) -> VisitScan:
     Only what enhances could be taken for it. Edema is darker, a surround like any other; so are necrosis,
     non-enhancing core and cavity, but they belong to the lesion's inner border, and their brightness to themselves.
     """
-    enhancing, core, whole = (visit.segmentation.region_mask(region) for region in (Region.ET, Region.TC, Region.WT))
-    dark = visit.tumour & ~enhancing & ~(whole & ~core)
+    regions = visit.segmentation.regions
+    region = regions[PAIRED_REGION]
+    enhancing = visit.segmentation.region_mask(region)
+    surround = np.zeros_like(enhancing)
+    if region.inside:  # what lies in the outermost region and not in that around the lesion is its surround
+        around, outer = (visit.segmentation.region_mask(r) for r in (regions[region.inside], regions.outer_of(region)))
+        surround = outer & ~around
+    dark = visit.tumour & ~enhancing & ~surround
     return VisitScan(visit.images[SEQUENCE], own, others=enhancing & ~own, core=dark)
 
 

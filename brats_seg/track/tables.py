@@ -130,6 +130,7 @@ def course_summary(course: Course) -> dict[str, Any]:
     return {
         "schema_version": COURSE_SCHEMA_VERSION,
         "patient": course.patient.id,
+        "regions": course.visits[0].segmentation.regions.to_dict(),
         "dating": dating.value,
         "criteria": assessment.criteria.label,
         "partial_volume_percent": assessment.criteria.partial_volume_percent.value,

@@ -8,8 +8,8 @@ is chosen by likelihood near the tumour, and the rise, which the experts' masks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,16 +18,17 @@ from scipy import ndimage
 from scipy.special import logit
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.core.grid import Grid
+from brats_seg.core.regions import DEFAULT_SCHEMA, Region, RegionSet, Structure
+from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate.calibration import fit_temperature, tumour_band
 from brats_seg.evaluate.overlap import count_voxels, dice
-from brats_seg.models.card import PostprocessConfig
+from brats_seg.models.card import regions_of
+from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement, Rule
 from brats_seg.segment.enhancement import risen
-from brats_seg.segment.postprocess import region_masks, settle_enhancing, settle_whole
+from brats_seg.segment.postprocess import region_masks, settle
 from brats_seg.segment.predict import StageOutputs, calibrated, combine
 
-VOXEL_ML = 0.001
-"""Cases lie on voxels of 1 mm."""
 WEIGHTS = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 MIN_ENHANCING_ML = (0.1, 0.2, 0.3, 0.5)
@@ -61,6 +62,7 @@ class Case:
         brain: ``(X, Y, Z)``.
         labels: uint8 ``(X, Y, Z)`` in the default schema.
         rise: ``(X, Y, Z)`` of :func:`~brats_seg.segment.enhancement.enhancement`; half precision will do.
+        regions: of the model.
     """
 
     id: str
@@ -68,32 +70,42 @@ class Case:
     brain: NDArray[np.bool_]
     labels: NDArray[np.uint8]
     rise: NDArray[np.floating[Any]] | None = None
+    regions: RegionSet = field(default_factory=regions_of)
 
     def truth(self, region: Region) -> NDArray[np.bool_]:
         """The expert's mask of a region."""
         return DEFAULT_SCHEMA.region_mask(self.labels, region)
 
-    def probabilities(self, config: PostprocessConfig) -> NDArray[np.float32]:
-        """Combined, calibrated, nested probabilities ``(3, X, Y, Z)``."""
+    def whole(self) -> NDArray[np.bool_]:
+        """The expert's mask of all that is tumour."""
+        return DEFAULT_SCHEMA.tumour_mask(self.labels)
+
+    def bright(self) -> NDArray[np.bool_]:
+        """The expert's mask of what enhances."""
+        return DEFAULT_SCHEMA.structure_mask(self.labels, Structure.ET)
+
+    def probabilities(self, config: PostprocessConfig) -> RegionMaps:
+        """Combined, calibrated, nested probabilities."""
         whole, close = (
             None if part is None else part.astype(np.float32) for part in (self.outputs.whole, self.outputs.close)
         )
-        mixed = combine(StageOutputs(whole, close, self.outputs.box), self.brain, config.fine_weight)
-        return calibrated(mixed, config.temperature)
+        mixed = combine(StageOutputs(whole, close, self.outputs.box), self.brain, config.fine_weight, self.regions)
+        array = calibrated(mixed, config.temperatures(self.regions), self.regions)
+        x, y, z = self.brain.shape
+        return RegionMaps(array, Grid((x, y, z), np.eye(4)), self.regions)
 
     def settled(self, config: PostprocessConfig) -> NDArray[np.float32]:
         """The same after every doubt, as they are written and measured in use."""
-        whole = settle_whole(self.probabilities(config), VOXEL_ML, config)[0]
-        return settle_enhancing(whole, VOXEL_ML, config, rise=self.rise).array
+        return settle(self.probabilities(config), config, rise=self.rise).array
 
     def masks(self, config: PostprocessConfig) -> dict[Region, NDArray[np.bool_]]:
         """What is called tumour in the end."""
-        return region_masks(self.settled(config), config.thresholds)
+        return region_masks(self.settled(config), self.regions, config)
 
     def scores(self, config: PostprocessConfig) -> list[float]:
         """Dice of each region."""
         found = self.masks(config)
-        return [score(found[region], self.truth(region)) for region in REGIONS]
+        return [score(found[region], self.truth(region)) for region in self.regions]
 
 
 def score(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -108,19 +120,24 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
         cases: by a model that did not see them.
         start: keeps what is not fitted.
     """
-    config = replace(
-        start,
-        temperature=(1.0, 1.0, 1.0),
-        enhancement_rise=fit_rise(cases),
-        min_core_probability=MIN_CORE[0],
-        min_coreless_ml=MIN_CORELESS_ML,
-        min_enhancing_ml=MIN_ENHANCING_ML[0],
-    )
+    config = replace(start, temperature={}, rules=usual_rules(cases[0].regions, fit_rise(cases)))
     if all(case.outputs.whole is not None and case.outputs.close is not None for case in cases[:1]):
         config = replace(config, fine_weight=fit_weight(cases, config))
     config = replace(config, temperature=fit_temperatures(cases, config))
     config = replace(config, thresholds=fit_thresholds(cases, config))
     return fit_sizes(cases, config)
+
+
+def usual_rules(regions: RegionSet, rise: tuple[float, float]) -> tuple[Rule, ...]:
+    """Rules with what is taken without any data: each outermost region needs its core, what enhances needs to rise."""
+    cores = [(outer, regions.within(outer)) for outer in regions.outermost]
+    rules: list[Rule] = [
+        RequireCore(outer.name, inner[0].name, MIN_CORE[0], MIN_CORELESS_ML) for outer, inner in cores if inner
+    ]
+    bright = regions.of_compartment("enhancing")
+    if bright is not None:
+        rules.append(RequireEnhancement(bright.name, MIN_ENHANCING_ML[0], rise))
+    return tuple(rules)
 
 
 def fit_rise(cases: Sequence[Case]) -> tuple[float, float]:
@@ -132,7 +149,7 @@ def fit_rise(cases: Sequence[Case]) -> tuple[float, float]:
     without: list[float] = []
     enhancing: list[float] = []
     for case in cases:
-        whole, bright = case.truth(Region.WT), case.truth(Region.ET)
+        whole, bright = case.whole(), case.bright()
         if case.rise is None or not whole.any():
             continue
         rise = case.rise.astype(np.float32)
@@ -165,17 +182,11 @@ def sweep(
     """Every case at every threshold of one region, those of the others as in ``config``, after every doubt."""
     found = Sweep(*np.zeros((2, len(cases), len(thresholds))))
     for c, case in enumerate(cases):
-        truth, array = case.truth(region), case.probabilities(config)
-        if region is not Region.WT:
-            array = settle_whole(array, VOXEL_ML, config)[0]
+        truth, probabilities = case.truth(region), case.probabilities(config)
         for t, threshold in enumerate(thresholds):
             held = with_threshold(config, region, threshold)
-            settled = array
-            if region is Region.WT:
-                settled = settle_whole(array, VOXEL_ML, held)[0]
-            elif region is Region.ET:
-                settled = settle_enhancing(array, VOXEL_ML, held, rise=case.rise).array
-            mask = region_masks(settled, held.thresholds)[region]
+            settled = settle(probabilities, held, rise=case.rise).array
+            mask = region_masks(settled, case.regions, held)[region]
             found.dice[c, t] = score(mask, truth)
             found.excess[c, t] = float(mask.sum()) - float(truth.sum())
     return found
@@ -183,8 +194,7 @@ def sweep(
 
 def with_threshold(config: PostprocessConfig, region: Region, threshold: float) -> PostprocessConfig:
     """The settings with another threshold of one region."""
-    x, y, z = (threshold if r is region else t for r, t in zip(REGIONS, config.thresholds, strict=True))
-    return replace(config, thresholds=(x, y, z))
+    return replace(config, thresholds={**config.thresholds, region.name: threshold})
 
 
 def as_good(scores: NDArray[np.float64]) -> list[int]:
@@ -217,7 +227,7 @@ def fit_weight(cases: Sequence[Case], config: PostprocessConfig) -> float:
     return held[simplest_as_good(_mean_scores(cases, held))].fine_weight
 
 
-def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
+def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> Mapping[str, float]:
     """Threshold of each region, the outer ones first: of those as good in Dice, the one nearest one half without a bias
     of the volume.
 
@@ -225,7 +235,7 @@ def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[fl
     A bias within a standard error is none; where every threshold has one, the least is taken.
     """
     order = sorted(range(len(THRESHOLDS)), key=lambda t: abs(THRESHOLDS[t] - 0.5))
-    for region in REGIONS:
+    for region in cases[0].regions:
         found = sweep(cases, config, region, [THRESHOLDS[t] for t in order])
         good = as_good(found.dice)
         excess = {column: found.excess[:, column] for column in good}
@@ -235,26 +245,27 @@ def fit_thresholds(cases: Sequence[Case], config: PostprocessConfig) -> tuple[fl
     return config.thresholds
 
 
-def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> tuple[float, float, float]:
+def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> Mapping[str, float]:
     """Temperature of each region near the tumour; 1 where none is best, as with too few cases."""
     rng = np.random.default_rng(0)
-    logits: list[list[NDArray[np.float64]]] = [[] for _ in REGIONS]
-    truths: list[list[NDArray[np.bool_]]] = [[] for _ in REGIONS]
+    regions = cases[0].regions
+    logits: list[list[NDArray[np.float64]]] = [[] for _ in regions]
+    truths: list[list[NDArray[np.bool_]]] = [[] for _ in regions]
     for case in cases:
-        array = case.probabilities(config)
-        near = np.flatnonzero(tumour_band(case.truth(Region.WT), (1.0, 1.0, 1.0), width_mm=BAND_MM) & case.brain)
+        array = case.probabilities(config).array
+        near = np.flatnonzero(tumour_band(case.whole(), (1.0, 1.0, 1.0), width_mm=BAND_MM) & case.brain)
         chosen = rng.choice(near, min(len(near), TEMPERATURE_SAMPLES), replace=False) if len(near) else near
-        for r, region in enumerate(REGIONS):
+        for r, region in enumerate(regions):
             values = np.clip(array[r].ravel()[chosen].astype(np.float64), 1e-6, 1 - 1e-6)
             logits[r].append(logit(values))
             truths[r].append(case.truth(region).ravel()[chosen])
-    found = []
-    for r in range(len(REGIONS)):
+    found = {}
+    for r, name in enumerate(regions.names):
         try:
-            found.append(round(fit_temperature(np.concatenate(logits[r]), np.concatenate(truths[r])), 3))
+            found[name] = round(fit_temperature(np.concatenate(logits[r]), np.concatenate(truths[r])), 3)
         except InputError:
-            found.append(1.0)  # nothing to fit on: probabilities stay as they are, which the card shows
-    return found[0], found[1], found[2]
+            found[name] = 1.0  # nothing to fit on: probabilities stay as they are, which the card shows
+    return found
 
 
 def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessConfig:
@@ -262,15 +273,19 @@ def fit_sizes(cases: Sequence[Case], config: PostprocessConfig) -> PostprocessCo
 
     The strictest for WT, the least for enhancement, unless others are better beyond chance.
     """
-    for choices in (
-        [replace(config, min_core_probability=core) for core in MIN_CORE],
-        [replace(config, min_enhancing_ml=size_ml) for size_ml in MIN_ENHANCING_ML],
+    for kind, key, values in (
+        (RequireCore, "min_probability", MIN_CORE),
+        (RequireEnhancement, "min_ml", MIN_ENHANCING_ML),
     ):
-        chosen = choices[simplest_as_good(_mean_scores(cases, choices))]
-        config = replace(
-            config, min_core_probability=chosen.min_core_probability, min_enhancing_ml=chosen.min_enhancing_ml
-        )
+        choices = [_with_rule(config, kind, **{key: value}) for value in values]
+        config = choices[simplest_as_good(_mean_scores(cases, choices))]
     return config
+
+
+def _with_rule(config: PostprocessConfig, kind: type[Rule], **values: Any) -> PostprocessConfig:
+    """The settings with other numbers in the rules of a kind."""
+    rules = tuple(replace(rule, **values) if isinstance(rule, kind) else rule for rule in config.rules)
+    return replace(config, rules=rules)
 
 
 def _mean_scores(cases: Sequence[Case], choices: Sequence[PostprocessConfig]) -> NDArray[np.float64]:

@@ -10,12 +10,10 @@ from typing import Any
 import pandas as pd
 
 from brats_seg.core.errors import ModelError
-from brats_seg.core.regions import REGIONS
-from brats_seg.models.card import find_model
+from brats_seg.models.card import find_model, regions_of
 from brats_seg.train.splits import SPLIT
 
 RESULTS = "results"
-_NAMES = [region.abbreviation for region in REGIONS]
 
 
 def settings_key(values: Mapping[str, Any]) -> str:
@@ -65,7 +63,9 @@ def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
     subsets = folder / "subsets.csv"
     if subsets.exists():
         table = pd.read_csv(subsets).set_index("sequences")
-        made["subsets"] = {str(k): {r: round(float(row[r]), 4) for r in _NAMES} for k, row in table.iterrows()}
+        made["subsets"] = {
+            str(k): {r: round(float(row[r]), 4) for r in regions_of().names} for k, row in table.iterrows()
+        }
     made["accuracy"] = {
         **_accuracy(summary, len(split["folds"])),
         "volume intervals": "90 %; fitted on the other folds they cover "
@@ -84,7 +84,8 @@ def _accuracy(summary: pd.DataFrame, folds: int) -> dict[str, str]:
         distance = part[part["metric"] == "hd95_mm"].set_index("region")
         whom = f"{int(dice['cases'].max())} studies" + ("" if subset == "all" else f" with {subset}")
         rows[f"mean Dice, {folds}-fold cross-validation, {whom}"] = ", ".join(
-            f"{r} {dice.loc[r, 'mean']:.3f} ({dice.loc[r, 'low']:.3f} to {dice.loc[r, 'high']:.3f})" for r in _NAMES
+            f"{r} {dice.loc[r, 'mean']:.3f} ({dice.loc[r, 'low']:.3f} to {dice.loc[r, 'high']:.3f})"
+            for r in regions_of().names
         )
-        rows[f"median HD95, {whom}"] = ", ".join(f"{r} {distance.loc[r, 'median']:.1f} mm" for r in _NAMES)
+        rows[f"median HD95, {whom}"] = ", ".join(f"{r} {distance.loc[r, 'median']:.1f} mm" for r in regions_of().names)
     return rows

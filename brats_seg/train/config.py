@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from brats_seg.core.errors import UsageError
-from brats_seg.core.regions import REGIONS
 from brats_seg.core.study import SEQUENCES
 from brats_seg.imaging.settings import PrepareConfig
+from brats_seg.models.card import regions_of
 from brats_seg.networks.configs import AttentionUNetConfig
 
 
@@ -192,10 +192,10 @@ class TrainConfig:
         unknown = sorted(set(self.sequences) - {sequence.value for sequence in SEQUENCES})
         if unknown or not self.sequences:
             raise UsageError(f"sequences {list(self.sequences)}: choose from {', '.join(s.value for s in SEQUENCES)}")
-        if self.network.in_channels not in (len(SEQUENCES), len(SEQUENCES) + len(REGIONS)):
+        if self.network.in_channels not in (len(SEQUENCES), len(SEQUENCES) + len(regions_of())):
             raise UsageError(
                 f"network.in_channels is {self.network.in_channels}; {len(SEQUENCES)} sequences, or with the coarse "
-                f"stage's {len(REGIONS)} probabilities {len(SEQUENCES) + len(REGIONS)}, make sense"
+                f"stage's {len(regions_of())} probabilities {len(SEQUENCES) + len(regions_of())}, make sense"
             )
         if self.hears_coarse and (self.stage != "fine" or self.coarse_views < 1):
             raise UsageError("only a fine stage, with at least one of coarse_views, can hear the coarse one")

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import ModelError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import CARD, ModelBundle, find_model
 from brats_seg.segment.enhancement import enhancement
-from brats_seg.segment.predict import Predictor, StageOutputs, combine
+from brats_seg.segment.predict import Predictor, StageOutputs, combine, outermost
 from brats_seg.train.arrays import has_key, open_arrays, write_arrays
 from brats_seg.train.calibrate import Case
 from brats_seg.train.config import TrainConfig, train_config
@@ -193,7 +192,8 @@ def predict_case(predictor: Predictor, pack: PackedStudy, *, missing: Sequence[M
     prepared = without(as_prepared(pack, divisor), missing)
     outputs = predictor.stages(prepared)
     labels = np.pad(pack.labels, [(0, b - a) for a, b in zip(pack.labels.shape, prepared.grid.shape, strict=True)])
-    whole = combine(outputs, prepared.brain, 1.0)[REGIONS.index(Region.WT)]  # how stages mix is fitted later
+    regions = predictor.bundle.card.regions
+    whole = outermost(combine(outputs, prepared.brain, 1.0, regions), regions)  # how stages mix is fitted later
     rise = enhancement(prepared, whole >= 0.5)
     return _cropped(Case(pack.id, outputs, prepared.brain, labels, rise))
 

@@ -15,12 +15,13 @@ from torch.nn import functional
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, LabelSchema
+from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema
 from brats_seg.core.study import SEQUENCES, PreparedStudy
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.likeness import fingerprints
 from brats_seg.imaging.restore import move
+from brats_seg.models.card import regions_of
 from brats_seg.train.arrays import open_arrays, write_arrays
 
 LEVELS_PER_STD = 14.0
@@ -133,7 +134,7 @@ def read_taught(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     with open_arrays(path, remedy="ask the teacher again") as held:
         probabilities: NDArray[np.uint8] = held["probabilities"]
-    if probabilities.shape != (len(REGIONS), *shape):
+    if probabilities.shape != (len(regions_of()), *shape):
         raise InputError(f"{path} holds {probabilities.shape}, its study {shape}; ask the teacher again")
     return probabilities
 
@@ -251,7 +252,7 @@ def blended(label: torch.Tensor, teacher: torch.Tensor, share: float) -> torch.T
 
 def training_case(pack: PackedStudy, *, factor: int, device: torch.device, teacher_share: float = 0.0) -> TrainingCase:
     """Average ``factor`` cubed voxels into one; labels become shares of a voxel, a teacher's opinion part of them."""
-    masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in REGIONS])
+    masks = np.stack([DEFAULT_SCHEMA.region_mask(pack.labels, region) for region in regions_of()])
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device)
     regions = torch.from_numpy(masks.astype(np.float32)).to(device)
     image, regions = coarser(image, factor), coarser(regions, factor)

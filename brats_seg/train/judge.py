@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import pandas as pd
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.evaluate.calibration import expected_calibration_error
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, band_calibration
 from brats_seg.evaluate.evaluate import Evaluation, evaluate_pairs
-from brats_seg.models.card import ModelBundle, PostprocessConfig, write_card
+from brats_seg.models.card import ModelBundle, regions_of, write_card
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.segment.postprocess import region_masks
 from brats_seg.train.calibrate import Case, fit_postprocess
 from brats_seg.train.crossval import read_case
@@ -47,7 +48,7 @@ class Fit:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a model card holds them."""
         widths = None if self.intervals is None else self.intervals.to_dict()
-        return {"postprocess": asdict(self.postprocess), "intervals": widths}
+        return {"postprocess": self.postprocess.to_dict(), "intervals": widths}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,8 @@ def segmentation_of(case: Case, config: PostprocessConfig) -> Segmentation:
     array = case.settled(config)
     x, y, z = case.labels.shape
     grid = Grid((x, y, z), np.eye(4))
-    labels = Volume(DEFAULT_SCHEMA.compose(region_masks(array, config.thresholds)), grid)
-    return Segmentation(case.id, labels, DEFAULT_SCHEMA, RegionMaps(array, grid))
+    labels = Volume(case.regions.compose(region_masks(array, case.regions, config), DEFAULT_SCHEMA), grid)
+    return Segmentation(case.id, labels, DEFAULT_SCHEMA, case.regions, RegionMaps(array, grid, case.regions))
 
 
 def fit(paths: Sequence[Path], start: PostprocessConfig) -> Fit:
@@ -95,7 +96,7 @@ def fit(paths: Sequence[Path], start: PostprocessConfig) -> Fit:
 def volume_rows(case: Case, config: PostprocessConfig) -> pd.DataFrame:
     """True and measured volume and the doubt of every region and structure of a case, in millilitres."""
     found = segmentation_of(case, config)
-    truth = Segmentation(case.id, Volume(case.labels, found.labels.grid), DEFAULT_SCHEMA)
+    truth = Segmentation(case.id, Volume(case.labels, found.labels.grid), DEFAULT_SCHEMA, case.regions)
     doubt = ambiguous_volumes_ml(found)
     true = {row.region: row.volume_ml for row in measure_segmentation(truth).volumes}
     rows = [
@@ -135,7 +136,7 @@ def _pairs(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> Iterator[Cas
             case = read_case(path)
             found = segmentation_of(case, fitted.postprocess)
             reference = Volume(case.labels, found.labels.grid)
-            yield CasePair(case.id, found.labels, reference, probabilities=found.probabilities)
+            yield CasePair(case.id, found.labels, reference, case.regions, probabilities=found.probabilities)
 
 
 def _intervals(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataFrame:
@@ -190,14 +191,14 @@ def _known_besides(bundle: ModelBundle, split: Split) -> Known | None:
 
 def interval_summary(rows: pd.DataFrame) -> pd.DataFrame:
     """By region: how many studies are covered, and how wide the intervals are."""
-    table = rows[rows["region"].isin([region.abbreviation for region in REGIONS])]
+    table = rows[rows["region"].isin([region.name for region in regions_of()])]
     made = []
-    for region in REGIONS:
-        part = table[table["region"] == region.abbreviation]
+    for region in regions_of():
+        part = table[table["region"] == region.name]
         width = part["high_ml"] - part["low_ml"]
         large = part["volume_ml"] >= 1.0  # relative widths of next to nothing say nothing
         made.append(
-            {"region": region.abbreviation, "studies": len(part), "covered": int(part["covers"].sum())}
+            {"region": region.name, "studies": len(part), "covered": int(part["covers"].sum())}
             | {"median_width_ml": float(width.median())}
             | {"median_width_percent": float((100 * width / part["volume_ml"])[large].median())}
         )
@@ -206,8 +207,8 @@ def interval_summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _calibration(files: Sequence[Sequence[Path]], fits: Sequence[Fit], evaluation: Evaluation) -> pd.DataFrame:
     """ECE in the band around the tumour, as fitted, and with temperature 1."""
-    plain = [replace(f, postprocess=replace(f.postprocess, temperature=(1.0, 1.0, 1.0))) for f in fits]
-    counts: dict[Region, Any] = {}
+    plain = [replace(f, postprocess=replace(f.postprocess, temperature={})) for f in fits]
+    counts: dict[str, Any] = {}
     for pair in _pairs(files, plain):
         for region, count in band_calibration(pair, EvaluationSettings().band_mm).items():
             counts[region] = counts[region] + count if region in counts else count
@@ -216,9 +217,9 @@ def _calibration(files: Sequence[Sequence[Path]], fits: Sequence[Fit], evaluatio
     )
     return pd.DataFrame(
         {
-            "region": region.abbreviation,
-            "ece": fitted[region.abbreviation],
-            "ece_without_temperature": expected_calibration_error(counts[region]),
+            "region": region.name,
+            "ece": fitted[region.name],
+            "ece_without_temperature": expected_calibration_error(counts[region.name]),
         }
-        for region in REGIONS
+        for region in regions_of()
     )

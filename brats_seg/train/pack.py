@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import Region
 from brats_seg.imaging.settings import PrepareConfig
+from brats_seg.models.card import regions_of
 from brats_seg.train.arrays import has_key
 from brats_seg.train.data import (
     PackedStudy,
@@ -165,9 +165,10 @@ def _pack(files: Timepoint, config: PrepareConfig) -> PackedStudy:
     if files.labels is None:
         raise InputError("has no expert label map (…_seg.nii.gz) beside its scans")
     study = load_study(files)
-    read = read_label_file(files.labels)
+    regions = regions_of()
+    read = read_label_file(files.labels, regions)
     schema = read.meaning.schema
-    if Region.ET not in schema.regions or Region.TC not in schema.regions:
+    if regions.told_by(schema) != regions.regions:
         raise InputError(f"its label map is {schema.name} ({schema.title}), which does not tell the regions to learn")
     labels = read.with_schema(schema)
     whole = Volume(labels.data.astype(np.uint8), labels.grid)

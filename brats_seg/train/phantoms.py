@@ -23,16 +23,17 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import REGIONS, Region
+from brats_seg.core.regions import Region, Structure
 from brats_seg.core.study import SEQUENCES
+from brats_seg.models.card import regions_of
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue
 
 TISSUES: tuple[Tissue, ...] = tuple(Tissue)
 """Order of the channels of packed tissue maps."""
-REGION_TISSUES: Mapping[Region, frozenset[Tissue]] = {
-    Region.WT: frozenset({Tissue.NECROSIS, Tissue.CORE, Tissue.ENHANCING, Tissue.EDEMA}),
-    Region.TC: frozenset({Tissue.NECROSIS, Tissue.CORE, Tissue.ENHANCING}),
-    Region.ET: frozenset({Tissue.ENHANCING}),
+STRUCTURE_TISSUES: Mapping[Structure, frozenset[Tissue]] = {
+    Structure.NCR: frozenset({Tissue.NECROSIS, Tissue.CORE}),
+    Structure.ED: frozenset({Tissue.EDEMA}),
+    Structure.ET: frozenset({Tissue.ENHANCING}),
 }
 _TAPS = 3
 """Voxels a blur reaches to each side."""
@@ -114,7 +115,7 @@ def draw_phantoms(
     config = config or ScannerConfig()
     part = shares.float() / 255
     head = part.sum(1, keepdim=True) > 0.5
-    target = torch.stack([_region(part, region) for region in REGIONS], dim=1).clamp(0, 1)
+    target = torch.stack([_region(part, region) for region in regions_of()], dim=1).clamp(0, 1)
     settings = _Settings.draw(seeds, config, shares.device)
     shape = (int(shares.shape[2]), int(shares.shape[3]), int(shares.shape[4]))
     signal = _mix(settings.level, part)
@@ -129,7 +130,8 @@ def draw_phantoms(
 
 
 def _region(part: torch.Tensor, region: Region) -> torch.Tensor:
-    channels = [i for i, tissue in enumerate(TISSUES) if tissue in REGION_TISSUES[region]]
+    held = {tissue for structure in region.structures for tissue in STRUCTURE_TISSUES.get(structure, ())}
+    channels = [i for i, tissue in enumerate(TISSUES) if tissue in held]
     return part[:, channels].sum(1)
 
 

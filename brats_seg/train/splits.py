@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import DEFAULT_SCHEMA, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.files.output import write_text
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.likeness import SAME_HEAD_FROM, likeness
@@ -134,8 +134,8 @@ def _alike(packs: Sequence[PackedStudy]) -> Iterator[tuple[str, str]]:
 
 def stratum(pack: PackedStudy) -> tuple[str, str, str]:
     """Size class, enhancement class and origin of a study; origin is what its id begins with."""
-    whole = float(DEFAULT_SCHEMA.region_mask(pack.labels, Region.WT).sum()) / 1000.0
-    enhancing = float(DEFAULT_SCHEMA.region_mask(pack.labels, Region.ET).sum()) / 1000.0
+    whole = float(DEFAULT_SCHEMA.tumour_mask(pack.labels).sum()) / 1000.0
+    enhancing = float(DEFAULT_SCHEMA.structure_mask(pack.labels, Structure.ET).sum()) / 1000.0
     share = enhancing / whole if whole else 0.0
     size = ("small", "medium", "large")[sum(whole >= limit for limit in SIZE_LIMITS_ML)]
     degree = ("none", "some", "much")[sum(share >= limit for limit in ENHANCING_LIMITS)]

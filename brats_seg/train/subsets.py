@@ -8,9 +8,9 @@ from itertools import combinations
 import pandas as pd
 from tqdm import tqdm
 
-from brats_seg.core.regions import REGIONS
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.models.card import PostprocessConfig
+from brats_seg.models.card import regions_of
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.segment.predict import Predictor
 from brats_seg.train.crossval import FoldModels, predict_case
 from brats_seg.train.data import PackedStudy
@@ -66,8 +66,8 @@ def _scores(predictor: Predictor, pack: PackedStudy, post: PostprocessConfig) ->
         missing = [sequence for sequence in SEQUENCES if sequence not in kept]
         case = predict_case(predictor, pack, missing=missing)
         rows += [
-            {"case": pack.id, "sequences": subset_name(kept), "region": region.abbreviation, "dice": dice}
-            for region, dice in zip(REGIONS, case.scores(post), strict=True)
+            {"case": pack.id, "sequences": subset_name(kept), "region": region.name, "dice": dice}
+            for region, dice in zip(regions_of(), case.scores(post), strict=True)
         ]
     return rows
 
@@ -76,4 +76,4 @@ def subset_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean Dice of each set of sequences: columns ``sequences``, ``WT``, ``TC``, ``ET``; the whole set first."""
     table = scores.pivot_table(index="sequences", columns="region", values="dice", aggfunc="mean", sort=False)
     order = [subset_name(kept) for kept in subsets()]
-    return table.loc[order, [region.abbreviation for region in REGIONS]].reset_index().rename_axis(columns=None)
+    return table.loc[order, [region.name for region in regions_of()]].reset_index().rename_axis(columns=None)

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.models.card import regions_of
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, coarser, padded
 from brats_seg.train.prior import CoarseStage
@@ -60,7 +61,7 @@ def validate(
     for pack in packs:
         found = predict_pack(network, pack, config, device, coarse=coarse).cpu().numpy() >= 0.5
         row = []
-        for channel, region in enumerate(REGIONS):
+        for channel, region in enumerate(regions_of()):
             truth = DEFAULT_SCHEMA.region_mask(pack.labels, region)
             row.append(dice(count_voxels(found[channel], truth)))
         rows.append(row)

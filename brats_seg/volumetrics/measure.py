@@ -17,8 +17,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import REGION_STRUCTURES, REGIONS, Region, Structure
-from brats_seg.core.study import MRSequence
+from brats_seg.core.regions import CAVITY, FLUID, Region, Structure
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, Segmentation
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.intervals import IntervalModel, ambiguous_volume_ml
@@ -35,19 +34,10 @@ from brats_seg.volumetrics.volumes import (
     widen_box,
 )
 
-NOTE_WITHOUT_T1CE = "estimate: not assessable without T1CE"
-"""Enhancement is a change that only the scan after contrast shows; it decides ET, and what of the rest is core."""
-
-CAVITIES = frozenset({Structure.RC, Structure.CC})
-"""What diameters must not cross: RANO measures neither cysts nor resection cavities (Wen 2010)."""
-
 _ROUNDING = 1e-6
 """Of a volume in voxels: so much less than a whole one is still that one."""
 
 NOTE_NOT_IN_SCHEMA = "not part of the label schema"
-
-LESION_ROWS = frozenset({*(region.abbreviation for region in REGIONS), Structure.RC.abbreviation})
-"""Rows whose lesions are listed one by one; of the others only the number is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +86,10 @@ def measure_segmentation(
 ) -> Measurements:
     """Volumes, intervals, lesions and diameters of one study.
 
-    Rows are WT, TC and ET, then every other structure of the label schema; a region that the schema does not tell has
-    volume NaN and a note. Lesions are those of WT, TC, ET and the resection cavity. Without probabilities there is no
-    partial-volume-aware volume; without probabilities or without ``intervals``, with a sequence missing, or for a row
-    that was not fitted, there is no interval. Either is said in the notes.
+    Rows are the regions, then every other structure of the label schema; a region that the schema does not tell has
+    volume NaN and a note. Lesions are those of the regions and of the resection cavity. Without probabilities there is
+    no partial-volume-aware volume; without probabilities or without ``intervals``, with a sequence missing, or for a
+    row that was not fitted, there is no interval. Either is said in the notes.
 
     Args:
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
@@ -113,12 +103,12 @@ def measure_segmentation(
     known = None if segmentation.missing else intervals
     rows: list[RegionVolume] = []
     lesions: list[Lesion] = []
-    for target in targets_of(segmentation.schema):
+    for target in targets_of(segmentation.schema, segmentation.regions):
         if not target.is_known:
             rows.append(_unknown_row(segmentation, target))
             continue
         mask = window.mask_of(target.structures)
-        if target.name in LESION_ROWS:
+        if target.name in (*segmentation.regions.names, CAVITY.abbreviation):
             found = _lesions(window, target, mask, plane, least)
             lesions.extend(found)
             count = len(found)
@@ -145,7 +135,7 @@ def ambiguous_volumes_ml(segmentation: Segmentation) -> dict[str, float]:
     if probabilities is None:
         raise InputError(f"study {segmentation.study_id}: a label map without probabilities has no ambiguous volume")
     result: dict[str, float] = {}
-    for target in targets_of(segmentation.schema):
+    for target in targets_of(segmentation.schema, segmentation.regions):
         probability = target.probability(probabilities)
         if probability is not None:
             result[target.name] = ambiguous_volume_ml(probability, segmentation.labels.grid)
@@ -162,7 +152,7 @@ def _window(segmentation: Segmentation) -> _Window:
 
 
 def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None, least: int) -> tuple[Lesion, ...]:
-    bridge, cavity = _tissue_around(window, target.name, target.structures)
+    bridge, cavity = _tissue_around(window, target.structures, target.region)
     return find_lesions(
         mask,
         window.grid,
@@ -176,12 +166,15 @@ def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None, lea
     )
 
 
-def _tissue_around(window: _Window, name: str, structures: frozenset[Structure]) -> tuple[Mask | None, Mask | None]:
-    """Chords of ET may run over necrosis between the arcs of its rim; no chord may run over a cavity."""
+def _tissue_around(
+    window: _Window, structures: frozenset[Structure], region: Region | None
+) -> tuple[Mask | None, Mask | None]:
+    """Chords of what enhances may run over necrosis between the arcs of its rim; no chord may run over a cavity."""
     bridge: Mask | None = None
-    if name == Region.ET.abbreviation:
-        bridge = window.mask_of(REGION_STRUCTURES[Region.TC] - structures - CAVITIES)
-    cavity = window.mask_of(CAVITIES - structures)
+    if region is not None and region.compartment == "enhancing" and region.inside:
+        around = frozenset(window.segmentation.regions[region.inside].structures)
+        bridge = window.mask_of(around - structures - FLUID)
+    cavity = window.mask_of(FLUID - structures)
     return bridge, cavity if cavity.any() else None
 
 
@@ -199,7 +192,7 @@ def joined_measure(
         plane: to measure on; None for the one the grid suggests.
     """
     window = _window(segmentation)
-    bridge, cavity = _tissue_around(window, region.abbreviation, REGION_STRUCTURES[region])
+    bridge, cavity = _tissue_around(window, frozenset(region.structures), region)
 
     def measure(pieces: Mask) -> tuple[Diameters, bool]:
         own = pieces[window.box]
@@ -266,8 +259,8 @@ def _unknown_row(segmentation: Segmentation, target: Target) -> RegionVolume:
 
 
 def _row_note(segmentation: Segmentation, target: Target) -> str:
-    without_t1ce = MRSequence.T1CE in segmentation.missing
-    return NOTE_WITHOUT_T1CE if without_t1ce and target.structures <= REGION_STRUCTURES[Region.TC] else ""
+    lacking = target.region.lacks(segmentation.missing) if target.region is not None else ""
+    return f"estimate: not assessable without {lacking}" if lacking else ""
 
 
 def _left_out_note(left_out: dict[str, int], min_lesion_ml: float) -> list[str]:

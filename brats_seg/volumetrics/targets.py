@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.regions import REGION_STRUCTURES, REGIONS, LabelSchema, Region, Structure
+from brats_seg.core.regions import LabelSchema, Region, RegionSet, Structure
 from brats_seg.core.visit import RegionMaps
 
 
@@ -16,47 +16,51 @@ class Target:
     """One region or structure to be measured.
 
     Attributes:
-        name: abbreviation, such as ``WT`` or ``NCR``.
+        name: of the region, or abbreviation of the structure.
         structures: what it consists of.
-        schema_structures: everything the label schema can say; nothing for a region it does not tell.
+        known: everything the label schema can say; nothing for a region it does not tell.
+        region: the region itself, or the innermost one that has the structure; None for what is no tumour.
     """
 
     name: str
     structures: frozenset[Structure]
-    schema_structures: frozenset[Structure]
+    known: frozenset[Structure]
+    region: Region | None
 
     @property
     def is_known(self) -> bool:
         """Whether the label schema tells it; else an empty mask says nothing about the patient."""
-        return bool(self.structures & self.schema_structures)
+        return bool(self.structures & self.known)
 
     def probability(self, probabilities: RegionMaps) -> NDArray[np.float32] | None:
-        """``(X, Y, Z)`` probability, or None where the channels WT, TC and ET do not tell it.
+        """``(X, Y, Z)`` probability, or None where the regions' channels do not tell it.
 
-        They tell a structure that is alone between two nested regions in its schema, by their difference:
-        NCR is TC less ET, ED is WT less TC.
+        They tell a structure that is alone between a region and the one region inside it, by their difference.
         """
-        if not self.is_known:
+        region = self.region
+        if not self.is_known or region is None:
             return None
-        for region in REGIONS:
-            if self.name == region.abbreviation:
-                return probabilities.region(region)
-        for outer, inner in ((Region.WT, Region.TC), (Region.TC, Region.ET)):
-            between = (REGION_STRUCTURES[outer] - REGION_STRUCTURES[inner]) & self.schema_structures
-            if self.structures == between:
-                difference = probabilities.region(outer) - probabilities.region(inner)
-                result: NDArray[np.float32] = np.maximum(difference, 0, out=difference)
-                return result
-        return None
+        if self.name == region.name:
+            return probabilities.region(region)
+        inner = probabilities.regions.within(region)
+        between = frozenset(region.structures) - {s for other in inner for s in other.structures}
+        if len(inner) != 1 or self.structures != between & self.known:
+            return None
+        difference = probabilities.region(region) - probabilities.region(inner[0])
+        result: NDArray[np.float32] = np.maximum(difference, 0, out=difference)
+        return result
 
 
-def targets_of(schema: LabelSchema) -> tuple[Target, ...]:
-    """WT, TC and ET, then every structure of a schema that is not one of them, in the order of its numbers."""
+def targets_of(schema: LabelSchema, regions: RegionSet) -> tuple[Target, ...]:
+    """The regions, then every structure of a schema that is not all of one, in the order of its numbers."""
     known = frozenset(schema.structures)
-    regions = [
-        Target(region.abbreviation, REGION_STRUCTURES[region], known if region in schema.regions else frozenset())
-        for region in REGIONS
+    told = regions.told_by(schema)
+    targets = [
+        Target(region.name, frozenset(region.structures), known if region in told else frozenset(), region)
+        for region in regions
     ]
-    taken = {target.name for target in regions}
-    others = [Target(s.abbreviation, frozenset({s}), known) for s in schema.structures if s.abbreviation not in taken]
-    return (*regions, *others)
+    for structure in schema.structures:
+        if not any(region.structures == (structure,) for region in regions):
+            inmost = next((region for region in reversed(regions.regions) if structure in region.structures), None)
+            targets.append(Target(structure.abbreviation, frozenset({structure}), known, inmost))
+    return tuple(targets)

@@ -19,8 +19,9 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Structure
+from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.visit import Segmentation
+from brats_seg.models.card import regions_of
 from brats_seg.phantom import PhantomConfig
 from brats_seg.phantom.course import (
     Course,
@@ -209,13 +210,13 @@ def run_timeline(
         slice_mm = float(rng.choice(config.slices_mm))
         labels = _outline(scene, _grid(common, head, slice_mm, rng), np.linalg.inv(head))
         label = f"ses-{visit.label}"
-        segmentation = Segmentation(f"{course.patient_id}_{label}", labels, DEFAULT_SCHEMA)
+        segmentation = Segmentation(f"{course.patient_id}_{label}", labels, DEFAULT_SCHEMA, regions_of())
         found = measure_segmentation(segmentation)
         volumes = {row.region: row.volume_ml for row in found.volumes}
         measured.append(VisitVolumes(label, visit.day, volumes, slice_mm, model=""))
         matrix = head @ _error(rng, config.alignment_mm, common) @ np.linalg.inv(first)
         for region in FOLLOWED:
-            which = next(known for known in REGIONS if known.abbreviation == region)
+            which = regions_of()[region]
             mask = segmentation.region_mask(which)
             measure = joined_measure(segmentation, which, gap_mm=JOIN_MM)
             sides[region].append(RegionVisit(mask, labels.grid, found.lesions_of(region), matrix, measure))

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from programs import load_function
 from scipy import ndimage
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, SCHEMAS
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
+from brats_seg.models.card import regions_of
 from brats_seg.train.arrays import write_arrays
 from brats_seg.train.data import LEVELS_PER_STD
 
@@ -39,8 +40,8 @@ def prepared(image: NDArray[np.float32], label: NDArray[np.uint8]) -> tuple[NDAr
     brain = at_1_mm((image != 0).any(axis=0).astype(np.float32)) >= 0.5
     levels = np.stack([np.clip(np.rint(at_1_mm(channel) * LEVELS_PER_STD), -127, 127) for channel in image])
     numbers = SCHEMAS["brats2021"].convert(label, DEFAULT_SCHEMA)
-    masks = {r: at_1_mm(DEFAULT_SCHEMA.region_mask(numbers, r).astype(np.float32)) >= 0.5 for r in REGIONS}
-    return (levels * brain).astype(np.int8), DEFAULT_SCHEMA.compose(masks)
+    masks = {r: at_1_mm(DEFAULT_SCHEMA.region_mask(numbers, r).astype(np.float32)) >= 0.5 for r in regions_of()}
+    return (levels * brain).astype(np.int8), regions_of().compose(masks, DEFAULT_SCHEMA)
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.models.card import regions_of
 from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.data import PackedStudy, load_packs
@@ -42,9 +43,9 @@ def scores_of(run: Path, data: Path) -> tuple[NDArray[np.bool_], NDArray[np.floa
     """Of the studies a run kept out: which have 2 ml of enhancement or more, and their Dice ``(studies, 3)``."""
     network, coarse, config, packs = open_scored(run, data)
     rows = [validate(network, [pack], config, CPU, coarse=coarse) for pack in packs]
-    large = [DEFAULT_SCHEMA.region_mask(pack.labels, Region.ET).sum() / 1000 >= ENHANCING_ML for pack in packs]
+    large = [DEFAULT_SCHEMA.region_mask(pack.labels, regions_of()["ET"]).sum() / 1000 >= ENHANCING_ML for pack in packs]
     lines = [f"{pack.id},{','.join(f'{value:.4f}' for value in row)}" for pack, row in zip(packs, rows, strict=True)]
-    header = ",".join(["case", *(region.abbreviation for region in REGIONS)])
+    header = ",".join(["case", *(region.name for region in regions_of())])
     (run / "scores.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return np.array(large), np.array(rows)
 

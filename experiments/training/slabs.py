@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from score import CPU, open_scored
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.models.card import regions_of
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.train.validate import predict_pack
 
@@ -50,7 +51,7 @@ def compare(run: Path, data: Path, margin: int) -> NDArray[np.float64]:
         whole = predict_pack(network, pack, config, CPU, coarse=coarse).numpy()[..., kept] >= 0.5
         alone = predict_pack(network, slab, config, CPU, coarse=coarse).numpy() >= 0.5
         row = []
-        for before, after, region in zip(whole, alone, REGIONS, strict=True):
+        for before, after, region in zip(whole, alone, regions_of(), strict=True):
             truth = DEFAULT_SCHEMA.region_mask(slab.labels, region)
             change = after.sum() / before.sum() - 1 if before.sum() >= 1000 * LEAST_ML else np.nan
             row.append([dice(count_voxels(before, truth)), dice(count_voxels(after, truth)), change])
@@ -69,12 +70,12 @@ def main() -> None:
     print("|" + "---|" * 7)
     for run in given.runs:
         found = compare(run, given.data, given.margin_mm)
-        for number, region in enumerate(REGIONS):
+        for number, region in enumerate(regions_of()):
             before, after, change = found[:, :, number].T
             change = change[np.isfinite(change)]
             size = np.abs(change)
             print(
-                f"| {run} | {region.abbreviation} | {before.mean():.3f} | {after.mean():.3f} | {change.mean():+.1%} | "
+                f"| {run} | {region.name} | {before.mean():.3f} | {after.mean():.3f} | {change.mean():+.1%} | "
                 f"{size.mean():.1%} | {size.max():.1%} |",
                 flush=True,
             )

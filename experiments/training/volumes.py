@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, SCHEMAS
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.imaging.boxes import bounding_box
+from brats_seg.models.card import regions_of
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, load_packs, write_pack
 from brats_seg.train.mixed import KINDS, make_shares
 from brats_seg.train.phantoms import draw_phantoms
@@ -63,10 +64,10 @@ def shape_at_1_mm(label_map: NDArray[np.uint8]) -> Tumour | None:
         return None
     padded = np.pad(held.labels, 1)
     masks = {}
-    for region in REGIONS:
+    for region in regions_of():
         mask = DEFAULT_SCHEMA.region_mask(padded, region).astype(np.float32)
         masks[region] = ndimage.zoom(mask, MAP_MM, order=1, mode="grid-constant", grid_mode=True) >= 0.5
-    labels = DEFAULT_SCHEMA.compose(masks)[::-1, ::-1]
+    labels = regions_of().compose(masks, DEFAULT_SCHEMA)[::-1, ::-1]
     first_mm = (held.start - 1) * np.array(MAP_MM) - np.array(BRAIN_CENTRE_MM)
     start = np.array([-first_mm[0] - labels.shape[0], -first_mm[1] - labels.shape[1], first_mm[2]])
     return Tumour(np.ascontiguousarray(labels), np.rint(start).astype(np.int64))
@@ -150,7 +151,7 @@ def make_phantom(number: int, seed: int) -> PackedStudy:
     kind = KINDS[number % len(KINDS)]
     shares = torch.from_numpy(make_shares(kind, [seed, number]))
     image, target = (part[0].numpy() for part in draw_phantoms(shares[None], [seed * 1_000_003 + number]))
-    labels = DEFAULT_SCHEMA.compose({region: target[r] >= 0.5 for r, region in enumerate(REGIONS)})
+    labels = regions_of().compose({region: target[r] >= 0.5 for r, region in enumerate(regions_of())}, DEFAULT_SCHEMA)
     levels = np.clip(np.rint(image * LEVELS_PER_STD), -127, 127).astype(np.int8)
     return PackedStudy(f"phantom{number:03d}_{kind.value}", levels, labels)
 

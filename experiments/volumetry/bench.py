@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import qmc
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import Region
 from brats_seg.core.visit import Measurements
 from brats_seg.phantom.grids import Triple, directions_of, rotation_of
 from brats_seg.phantom.reference import (
@@ -110,7 +109,7 @@ def bench_objects(size: BenchSize, rng: np.random.Generator, *, tick: Tick | Non
                     **_head(options, scans[0], orientation),
                     **_found_errors(made, measure_segmentation(made.segmentation)),
                 }
-                true_ml = made.truth_ml[Region.ET]
+                true_ml = made.truth_ml["ET"]
                 errors = [
                     row["mask_error_percent"],
                     *(100 * (_counted_ml(options, s) / true_ml - 1) for s in scans[1:]),
@@ -327,10 +326,10 @@ def _head(options: ObjectOptions, scan: ObjectScan, orientation: str) -> dict[st
 
 def _found_errors(made: ReferenceObject, found: Measurements) -> dict[str, Any]:
     """Of the enhancing volume, and of the longest diameter of the largest lesion in the plane of the slices."""
-    row = found.volume(Region.ET)
+    row = found.volume("ET")
     if row.volume_pv_ml is None:
         raise ValueError("a reference object comes with shares of each voxel")
-    lesions = found.lesions_of(Region.ET)
+    lesions = found.lesions_of("ET")
     long_mm = lesions[0].diameters.long_mm if lesions else 0.0
     return {
         **_errors(made, row.volume_ml, row.volume_pv_ml),
@@ -340,7 +339,7 @@ def _found_errors(made: ReferenceObject, found: Measurements) -> dict[str, Any]:
 
 
 def _errors(made: ReferenceObject, mask_ml: float, pv_ml: float) -> dict[str, Any]:
-    true_ml = made.truth_ml[Region.ET]
+    true_ml = made.truth_ml["ET"]
     return {
         "true_ml": true_ml,
         "mask_ml": mask_ml,

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from brats_seg.core.palette import BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE, VERMILLION
-from brats_seg.core.regions import REGIONS
+from brats_seg.core.regions import BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE, VERMILLION
+from brats_seg.models.card import regions_of
 from brats_seg.report.charts import png_of, tidy
 
 _COLOURS = (BLUE, VERMILLION, BLUISH_GREEN, ORANGE, REDDISH_PURPLE)
@@ -79,8 +79,8 @@ def noise_plot(summary: pd.DataFrame) -> bytes:
 def agreement_plot(trials: pd.DataFrame) -> bytes:
     """Found against true volume of every scan, one panel for each region, on logarithmic axes."""
     figure = Figure(figsize=(10.5, 3.7), layout="constrained")
-    for axis, region in zip(figure.subplots(1, len(REGIONS)), REGIONS, strict=True):
-        part = trials[(trials["region"] == region.abbreviation) & (trials["true_ml"] > 0)]
+    for axis, region in zip(figure.subplots(1, len(regions_of())), regions_of(), strict=True):
+        part = trials[(trials["region"] == region.name) & (trials["true_ml"] > 0)]
         for colour, (condition, rows) in zip(_COLOURS, part.groupby("condition", sort=False), strict=False):
             axis.plot(
                 rows["true_ml"], rows["found_ml"].clip(lower=0.05), "o", color=colour, markersize=4, label=condition
@@ -89,7 +89,7 @@ def agreement_plot(trials: pd.DataFrame) -> bytes:
             ends = [max(float(part["true_ml"].min()) / 1.5, 0.05), float(part["true_ml"].max()) * 1.5]
             axis.plot(ends, ends, color=_SOFT, linewidth=0.8)
         axis.set(xscale="log", yscale="log")
-        axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10)
+        axis.set_title(f"{region.name}, {region.title}", fontsize=10)
         axis.set_xlabel("true volume, ml", fontsize=9)
         tidy(axis)
     figure.axes[0].set_ylabel("found, ml (0.05: nothing)", fontsize=9)
@@ -101,8 +101,8 @@ def repeat_plot(trials: pd.DataFrame) -> bytes:
     """Difference of two scans of the same patient, in percent of their mean, against the true volume."""
     twice = trials[trials["condition"] != "fresh"]
     figure = Figure(figsize=(10.5, 3.5), layout="constrained")
-    for axis, region in zip(figure.subplots(1, len(REGIONS), sharey=True), REGIONS, strict=True):
-        part = twice[twice["region"] == region.abbreviation]
+    for axis, region in zip(figure.subplots(1, len(regions_of()), sharey=True), regions_of(), strict=True):
+        part = twice[twice["region"] == region.name]
         for colour, (condition, rows) in zip(_COLOURS, part.groupby("condition", sort=False), strict=False):
             wide = rows.pivot(index="patient", columns="scan", values="found_ml")
             size = rows.groupby("patient")["true_ml"].first()
@@ -115,7 +115,7 @@ def repeat_plot(trials: pd.DataFrame) -> bytes:
         axis.axvline(5, color=_SOFT, linewidth=0.6, linestyle=":")
         axis.set_xscale("log")
         axis.xaxis.set_minor_formatter(NullFormatter())  # over less than two decades they run into one another
-        axis.set_title(f"{region.abbreviation}, {region.value}", fontsize=10)
+        axis.set_title(f"{region.name}, {region.title}", fontsize=10)
         axis.set_xlabel("true volume, ml", fontsize=9)
         tidy(axis)
     figure.axes[0].set_ylabel("second minus first scan, %", fontsize=9)

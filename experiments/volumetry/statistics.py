@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import REGIONS
+from brats_seg.models.card import regions_of
 
 SIZES_ML: tuple[tuple[str, float, float], ...] = (
     ("under 5 ml", 0.0, 5.0),
@@ -142,5 +142,5 @@ def _mean(values: Sequence[float] | pd.Series) -> float:
 
 def region_order(table: pd.DataFrame) -> pd.DataFrame:
     """Rows in the order of the regions, else as they were."""
-    order = {region.abbreviation: index for index, region in enumerate(REGIONS)}
+    order = {region.name: index for index, region in enumerate(regions_of())}
     return table.sort_values("region", key=lambda column: column.map(order), kind="stable")

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.models.card import regions_of
 from brats_seg.phantom import (
     BRATS_GRID,
     AcquisitionConfig,
@@ -180,14 +181,14 @@ def _scan(
 def _regions(phantom: Phantom, result: Visit) -> list[dict[str, Any]]:
     truth = phantom.labels
     rows = []
-    for region in REGIONS:
+    for region in regions_of():
         expected = DEFAULT_SCHEMA.region_mask(truth.data, region)
         found = result.segmentation.region_mask(region)
         row = result.measurements.volume(region)
-        true_ml = phantom.truth[region.abbreviation]
+        true_ml = phantom.truth[region.name]
         rows.append(
             {
-                "region": region.abbreviation,
+                "region": region.name,
                 "true_ml": true_ml,
                 "label_map_ml": float(expected.sum()) * truth.grid.voxel_ml,
                 "found_ml": row.volume_ml,

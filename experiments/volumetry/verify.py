@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from brats_seg.core.regions import REGIONS
 from brats_seg.core.words import counted
+from brats_seg.models.card import regions_of
 from brats_seg.run import model_summary
 from brats_seg.segment.predict import Predictor
 from experiments.change.study import LESIONS_MM, OTHERS_SHARE, TARGET_MM, change_study, change_summary
@@ -223,9 +223,9 @@ def _scanner_checks(table: pd.DataFrame, source: str) -> list[Check]:
 def _repeated(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """By region, the conditions under which 5 ml or more were measured twice."""
     if len(table) == 0:
-        return [(region.abbreviation, table) for region in REGIONS]
+        return [(region.name, table) for region in regions_of()]
     usable = table[(table["size"] == "5 ml or more") & (table["pairs"] > 0)]
-    return [(region.abbreviation, usable[usable["region"] == region.abbreviation]) for region in REGIONS]
+    return [(region.name, usable[usable["region"] == region.name]) for region in regions_of()]
 
 
 def _repeat_words(row: pd.Series[Any]) -> str:

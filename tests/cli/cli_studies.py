@@ -18,7 +18,7 @@ from small_models import NETWORK, small_card
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.assemble import assemble
-from brats_seg.models.card import PostprocessConfig
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.networks.attention_unet import AttentionUNet
 
 SPACING_MM = 3.0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_studies import entries, label_array, scan, write_nifti, write_scan
+from glioma import REGIONS
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import page as report_html
 from brats_seg.files.match_labels import (
@@ -100,8 +102,8 @@ def test_scores_and_files(cli, predictions: Path, references: Path, out: Path) -
     assert rows["BraTS2021_00001", "WT"]["dice"] == 1.0
     # blocks of 10 voxels along the axis of the shift: 8 of 10 overlap
     for region in REGIONS:
-        assert rows["BraTS2021_00002", region.abbreviation]["dice"] == pytest.approx(0.8)
-        assert rows["BraTS2021_00002", region.abbreviation]["hd95_mm"] == pytest.approx(2.0)
+        assert rows["BraTS2021_00002", region.name]["dice"] == pytest.approx(0.8)
+        assert rows["BraTS2021_00002", region.name]["hd95_mm"] == pytest.approx(2.0)
     assert "WT Dice                 0.900" in outcome.out
     record = json.loads((out / "run.json").read_text())
     assert record["inputs"]["predictions"]["BraTS2021_00002"]["prediction_schema"] == "brats2023"
@@ -200,7 +202,7 @@ def test_compare(cli, predictions: Path, references: Path, tmp_path: Path, out: 
 def test_probabilities_are_judged_and_damaged_ones_refused(cli, predictions: Path, references: Path, out: Path) -> None:
     volume = Volume.from_affine(label_array(1, 2, 3), AFFINE)
     masks = [DEFAULT_SCHEMA.region_mask(volume.data, region) for region in REGIONS]
-    probabilities = RegionMaps(np.stack(masks).astype(np.float32) * np.float32(0.9), volume.grid)
+    probabilities = RegionMaps(np.stack(masks).astype(np.float32) * np.float32(0.9), volume.grid, REGIONS)
     path = predictions / "BraTS2021_00001" / "BraTS2021_00001_probseg.nii.gz"
     write_probabilities(probabilities, path)
     assert evaluate(cli, predictions, references, out).code == 0
@@ -216,21 +218,21 @@ def test_probabilities_are_judged_and_damaged_ones_refused(cli, predictions: Pat
 
 def test_probabilities_read_back_in_whatever_order(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((3, 5, 4, 6)).astype(np.float32)
-    written = RegionMaps(values, Volume.from_affine(values[0], np.diag([2.0, 1.0, 3.0, 1.0])).grid)
+    written = RegionMaps(values, Volume.from_affine(values[0], np.diag([2.0, 1.0, 3.0, 1.0])).grid, REGIONS)
     path = tmp_path / "a_probseg.nii.gz"
     write_probabilities(written, path)
-    read = read_probabilities(path)
+    read = read_probabilities(path, REGIONS)
     assert read.grid.same_as(written.grid)
     np.testing.assert_allclose(read.array, values, atol=6e-5)
     path.with_name("a_probseg.json").write_text(json.dumps({"LabelMap": ["ET", "WT", "TC"]}))
-    np.testing.assert_allclose(read_probabilities(path).array, values[[1, 2, 0]], atol=6e-5)
+    np.testing.assert_allclose(read_probabilities(path, REGIONS).array, values[[1, 2, 0]], atol=6e-5)
     path.with_name("a_probseg.json").write_text(json.dumps({"LabelMap": ["ET", "WT"]}))
     with pytest.raises(InputError, match="LabelMap"):
-        read_probabilities(path)
+        read_probabilities(path, REGIONS)
     path.with_name("a_probseg.json").write_text(json.dumps({"LabelMap": ["WT", "TC", "ET"]}))
     write_scan(scan(), path)
     with pytest.raises(InputError, match="4D"):
-        read_probabilities(path)
+        read_probabilities(path, REGIONS)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -316,10 +318,10 @@ def test_whatever_breaks_in_one_case_the_others_are_evaluated(
 
     read = masks.read_mask
 
-    def breaks(path: Path, schema: str, study_id: str | None) -> object:
+    def breaks(path: Path, schema: str, study_id: str | None, **more: Any) -> object:
         if study_id == "BraTS2021_00002":
             raise RuntimeError("ITK ERROR:\nno memory map")
-        return read(path, schema, study_id)
+        return read(path, schema, study_id, **more)
 
     monkeypatch.setattr(masks, "read_mask", breaks)
     done = evaluate(cli, predictions, references, out, "--json")

@@ -21,7 +21,7 @@ from small_models import NETWORK, small_card
 
 from brats_seg.core.study import MRSequence
 from brats_seg.models.assemble import assemble
-from brats_seg.models.card import PostprocessConfig
+from brats_seg.models.rules import PostprocessConfig, RequireCore
 from brats_seg.models.torch_engine import read_weights
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 
@@ -43,7 +43,9 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights[name] = root / f"{name}.safetensors"
         save_file(AttentionUNet(network).state_dict(), weights[name])
         plain[name] = {"spacing_mm": spacing_mm, "network": network.to_dict()}
-    post = PostprocessConfig(roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, min_coreless_ml=1.0)
+    post = PostprocessConfig(
+        roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, rules=(RequireCore("WT", "TC", min_ml=1.0),)
+    )
     card = small_card(("coarse", "fine"), post, prepared_mm=SPACING_MM)
     card = replace(card, prepare={**card.prepare, "percentiles": (0.5, 99.5)})
     assemble(weights, plain, card, root / "model", onnx=False)

@@ -7,12 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
+from glioma import ET, REGIONS, TC, WT
 from strategies import affine_of
 
 from brats_seg.core import errors
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.core.study import (
     MRSequence,
     PreparationRecord,
@@ -78,31 +79,37 @@ def test_a_preparation_record_becomes_plain_json() -> None:
 @pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])
 def test_probabilities_lie_in_0_to_1(value: float) -> None:
     array = np.zeros((3, *GRID.shape), np.float32)
-    assert RegionMaps(array, GRID).region(Region.TC).shape == GRID.shape
+    assert RegionMaps(array, GRID, REGIONS).region(TC).shape == GRID.shape
     spoilt = array.copy()
     spoilt[1, 0, 0, 0] = value
     with pytest.raises(ValueError, match=r"0\.\.1"):
-        RegionMaps(spoilt, GRID)
+        RegionMaps(spoilt, GRID, REGIONS)
 
 
 def test_probability_channels_go_by_region() -> None:
     array = np.stack([np.full(GRID.shape, v, np.float32) for v in (0.9, 0.6, 0.3)])
-    held = RegionMaps(array, GRID)
-    assert [float(held.region(r)[0, 0, 0]) for r in (Region.WT, Region.TC, Region.ET)] == pytest.approx([0.9, 0.6, 0.3])
+    held = RegionMaps(array, GRID, REGIONS)
+    assert [float(held.region(r)[0, 0, 0]) for r in (WT, TC, ET)] == pytest.approx([0.9, 0.6, 0.3])
     with pytest.raises(ValueError, match="does not fit"):
-        RegionMaps(array[:, 1:], GRID)
+        RegionMaps(array[:, 1:], GRID, REGIONS)
 
 
 def test_a_segmentation_speaks_its_schema() -> None:
     labels = np.zeros(GRID.shape, np.uint8)
     labels[0, 0, 0] = 4
     with pytest.raises(InputError, match="does not know"):
-        Segmentation("a", Volume(labels, GRID), DEFAULT_SCHEMA)
-    held = Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"])
-    assert held.region_mask(Region.ET).sum() == 1
+        Segmentation("a", Volume(labels, GRID), DEFAULT_SCHEMA, REGIONS)
+    held = Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"], REGIONS)
+    assert held.region_mask(ET).sum() == 1
     other = Grid((3, 4, 6), np.eye(4))
     with pytest.raises(ValueError, match="different grids"):
-        Segmentation("a", Volume(labels, GRID), SCHEMAS["brats2021"], RegionMaps(np.zeros((3, 3, 4, 6), "f4"), other))
+        Segmentation(
+            "a",
+            Volume(labels, GRID),
+            SCHEMAS["brats2021"],
+            REGIONS,
+            RegionMaps(np.zeros((3, 3, 4, 6), "f4"), other, REGIONS),
+        )
 
 
 def test_measurements_are_found_by_region_or_name_in_any_case() -> None:
@@ -114,7 +121,7 @@ def test_measurements_are_found_by_region_or_name_in_any_case() -> None:
         )
     )
     found = Measurements("case", rows, (), (1.0, 1.0, 1.0))
-    for name in (Region.WT, "WT", "wt", "Wt"):
+    for name in (WT, "WT", "wt", "Wt"):
         assert found.volume(name) is rows[0]
     with pytest.raises(KeyError, match=r"no region 'XX'; measured: WT, ET"):
         found.volume("XX")

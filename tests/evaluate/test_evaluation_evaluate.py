@@ -16,10 +16,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from evaluation_masks import label_map
+from glioma import REGIONS
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import REGIONS, SCHEMAS
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, evaluate_case
 from brats_seg.evaluate.evaluate import CASE_COLUMNS, compare_evaluations, evaluate_pairs
@@ -33,15 +34,16 @@ SCORER = Path(__file__).resolve().parents[3] / "shared" / "tools" / "score.py"
 FEW = EvaluationSettings(resamples=100, worst_cases=2)
 CENTRE = (15, 18, 14)
 
-SHIFTED = CasePair("shifted", label_map((17, 18, 14), 9), label_map(CENTRE, 9))
-PERFECT = CasePair("perfect", label_map(CENTRE, 8), label_map(CENTRE, 8))
-MISSED = CasePair("missed", label_map(CENTRE, 0), label_map(CENTRE, 7))
-INVENTED = CasePair("invented", label_map(CENTRE, 6), label_map(CENTRE, 0))
-NOTHING = CasePair("nothing", label_map(CENTRE, 0), label_map(CENTRE, 0))
+SHIFTED = CasePair("shifted", label_map((17, 18, 14), 9), label_map(CENTRE, 9), REGIONS)
+PERFECT = CasePair("perfect", label_map(CENTRE, 8), label_map(CENTRE, 8), REGIONS)
+MISSED = CasePair("missed", label_map(CENTRE, 0), label_map(CENTRE, 7), REGIONS)
+INVENTED = CasePair("invented", label_map(CENTRE, 6), label_map(CENTRE, 0), REGIONS)
+NOTHING = CasePair("nothing", label_map(CENTRE, 0), label_map(CENTRE, 0), REGIONS)
 MIXED = CasePair(
     "mixed",
     label_map((14, 18, 15), 9, enhancing=4),
     label_map(CENTRE, 8),
+    REGIONS,
     prediction_schema=SCHEMAS["brats2021"],
 )
 ALL = (SHIFTED, PERFECT, MISSED, INVENTED, NOTHING, MIXED)
@@ -83,6 +85,7 @@ def test_volumes_use_the_grid():
         "thick",
         label_map(CENTRE, 9, spacing_mm=(1.0, 1.0, 2.5), orientation="LIP"),
         label_map(CENTRE, 9, spacing_mm=(1.0, 1.0, 2.5), orientation="LIP"),
+        REGIONS,
     )
     scores = evaluate_case(pair, settings=FEW).regions[0]
     assert scores.reference_ml == pytest.approx(np.count_nonzero(pair.reference.data) * 2.5 / 1000)
@@ -91,7 +94,7 @@ def test_volumes_use_the_grid():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_scores_do_not_depend_on_storage_order(axis, evaluation):
-    flipped = CasePair("flipped", SHIFTED.prediction.flip(axis), SHIFTED.reference.flip(axis))
+    flipped = CasePair("flipped", SHIFTED.prediction.flip(axis), SHIFTED.reference.flip(axis), REGIONS)
     for score in evaluate_case(flipped, settings=FEW).regions:
         before = row(evaluation, "shifted", score.region)
         for column in CASE_COLUMNS[2:]:
@@ -100,7 +103,7 @@ def test_scores_do_not_depend_on_storage_order(axis, evaluation):
 
 def test_crop_does_not_change_scores():
     wide = [np.pad(v.data, 20) for v in (SHIFTED.prediction, SHIFTED.reference)]
-    padded = CasePair("padded", *(Volume.from_affine(data, SHIFTED.reference.affine) for data in wide))
+    padded = CasePair("padded", *(Volume.from_affine(data, SHIFTED.reference.affine) for data in wide), regions=REGIONS)
     for a, b in zip(evaluate_case(padded).regions, evaluate_case(SHIFTED).regions, strict=True):
         assert (a.dice, a.hd95_mm, a.hd95_brats2023_mm, a.lesionwise_dice) == pytest.approx(
             (b.dice, b.hd95_mm, b.hd95_brats2023_mm, b.lesionwise_dice)
@@ -115,6 +118,7 @@ def test_agrees_with_the_independent_scorer(tmp_path):
         "thick",
         label_map((16, 16, 26), 10, spacing_mm=(1.0, 0.8, 2.5), orientation="LPS"),
         label_map((14, 14, 28), 12, spacing_mm=(1.0, 0.8, 2.5), orientation="LPS"),
+        REGIONS,
     )
     pairs = (*ALL, thick)
     lines = ["case\tprediction\treference\tprediction_et\treference_et"]
@@ -196,7 +200,13 @@ def test_every_lesion_has_a_row(evaluation):
 def with_probabilities(pair, value):
     masks = [pair.prediction_schema.region_mask(pair.prediction.data, region) for region in REGIONS]
     array = np.where(np.stack(masks), value, 1 - value).astype(np.float32)
-    return CasePair(pair.case, pair.prediction, pair.reference, probabilities=RegionMaps(array, pair.reference.grid))
+    return CasePair(
+        pair.case,
+        pair.prediction,
+        pair.reference,
+        REGIONS,
+        probabilities=RegionMaps(array, pair.reference.grid, REGIONS),
+    )
 
 
 def test_calibration_is_pooled_over_cases_in_the_band(evaluation):
@@ -242,7 +252,7 @@ def test_a_case_is_let_go_before_the_next_is_read():
             assert sum(ref() is not None for ref in alive[:-1]) == 0
             volume = label_map(CENTRE, 6 + index)
             alive.append(weakref.ref(volume))
-            yield CasePair(f"case{index}", volume, label_map(CENTRE, 7))
+            yield CasePair(f"case{index}", volume, label_map(CENTRE, 7), REGIONS)
 
     assert len(judged(reading()).case_ids) == 3
 
@@ -278,8 +288,8 @@ def test_snapshot_shows_the_axial_slice_that_differs_most(orientation):
 
 def test_two_models_compared():
     cases = [(f"case{i}", 6 + 0.4 * i) for i in range(8)]
-    poor = judged([CasePair(n, label_map((18, 18, 14), r), label_map(CENTRE, r)) for n, r in cases])
-    good = judged([CasePair(n, label_map((16, 18, 14), r), label_map(CENTRE, r)) for n, r in reversed(cases)])
+    poor = judged([CasePair(n, label_map((18, 18, 14), r), label_map(CENTRE, r), REGIONS) for n, r in cases])
+    good = judged([CasePair(n, label_map((16, 18, 14), r), label_map(CENTRE, r), REGIONS) for n, r in reversed(cases)])
     table = compare_evaluations(poor, good, generator=np.random.default_rng(0), metrics=("dice", "hd95_mm"))
     assert len(table) == 6
     assert (table["better"] == "second").all()
@@ -313,13 +323,13 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="perfect comes twice"):
         judged([PERFECT, PERFECT])
     with pytest.raises(InputError, match=r"mixed, prediction: .*\[4\].*brats2023"):
-        judged([CasePair("mixed", MIXED.prediction, MIXED.reference)])
+        judged([CasePair("mixed", MIXED.prediction, MIXED.reference, REGIONS)])
     with pytest.raises(InputError, match=r"32x36x28.*32x36x27"):
-        CasePair("shape", label_map(CENTRE, 5), label_map(CENTRE, 5, shape=(32, 36, 27)))
+        CasePair("shape", label_map(CENTRE, 5), label_map(CENTRE, 5, shape=(32, 36, 27)), REGIONS)
     with pytest.raises(InputError, match="does not lie on the grid"):
-        CasePair("flip", label_map(CENTRE, 5, orientation="LAS"), label_map(CENTRE, 5))
-    gtv = CasePair("gtv", PERFECT.prediction, PERFECT.reference, reference_schema=SCHEMAS["menrt"])
-    assert [region.abbreviation for region in gtv.regions] == ["WT", "TC"]
+        CasePair("flip", label_map(CENTRE, 5, orientation="LAS"), label_map(CENTRE, 5), REGIONS)
+    gtv = CasePair("gtv", PERFECT.prediction, PERFECT.reference, REGIONS, reference_schema=SCHEMAS["menrt"])
+    assert [region.name for region in gtv.told] == ["WT", "TC"]
     for wrong in ({"level": 95}, {"resamples": 0}, {"worst_cases": -1}, {"band_mm": -1}):
         with pytest.raises(InputError):
             EvaluationSettings(**wrong)
@@ -327,13 +337,13 @@ def test_bad_input_is_refused():
 
 def test_html_is_self_contained_and_complete():
     shifted = with_probabilities(SHIFTED, 0.9)
-    named = CasePair("<b>&odd", shifted.prediction, shifted.reference, probabilities=shifted.probabilities)
+    named = CasePair("<b>&odd", shifted.prediction, shifted.reference, REGIONS, probabilities=shifted.probabilities)
     noisy = np.random.default_rng(0).random(MISSED.reference.grid.shape)
-    pictured = CasePair("missed", MISSED.prediction, MISSED.reference, image=MISSED.reference.with_data(noisy))
+    pictured = CasePair("missed", MISSED.prediction, MISSED.reference, REGIONS, image=MISSED.reference.with_data(noisy))
     result = judged([named, pictured, NOTHING])
     comparison = compare_evaluations(result, result, generator=np.random.default_rng(0))
     page = evaluation_html(result, title="A & B", comparison=comparison)
-    assert snapshot_picture(result.snapshots[0]) == snapshot_picture(result.snapshots[0])
+    assert snapshot_picture(result.snapshots[0], REGIONS) == snapshot_picture(result.snapshots[0], REGIONS)
     assert "<script" not in page
     assert not re.search(r"(src|href)=\"(?!data:image/png;base64,)", page)
     assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page).replace("http-equiv", "")
@@ -361,7 +371,7 @@ def test_a_real_expert_label_moved_by_one_voxel(real_study):
     labels = np.asanyarray(image.dataobj).astype(np.uint8)
     reference = Volume.from_affine(labels, image.affine)
     schema = SCHEMAS["brats2021"]
-    moved = CasePair("moved", reference.with_data(np.roll(labels, 1, 0)), reference, schema, schema)
+    moved = CasePair("moved", reference.with_data(np.roll(labels, 1, 0)), reference, REGIONS, schema, schema)
     for score in evaluate_case(moved).regions:
         assert 0.5 < score.dice < 1
         assert score.nsd_1mm == pytest.approx(1.0)
@@ -415,7 +425,7 @@ def test_a_tumour_outside_the_reference_is_not_cut_off():
 
 def test_regions_that_one_map_does_not_tell_are_not_scored():
     mask = PERFECT.reference.with_data((PERFECT.reference.data > 0).astype(np.uint8))
-    whole = CasePair("a", PERFECT.prediction, mask, reference_schema=SCHEMAS["menrt"])
+    whole = CasePair("a", PERFECT.prediction, mask, REGIONS, reference_schema=SCHEMAS["menrt"])
     result = judged([whole])
     assert set(result.cases["region"]) == {"WT", "TC"}
     for table in (result.summary, result.agreement, result.detection):

@@ -64,7 +64,7 @@ def test_the_published_network_is_imported_with_what_its_files_say(tmp_path: Pat
     assert (stage.layout.axes, stage.spacing_mm, stage.divisor) == ("LPS", 1.0, 8)
     assert card.prepare["percentiles"] == [0.0, 100.0]  # a plain z-score
     assert card.prepare["margin"] > 240  # the whole field of view
-    assert card.postprocess.thresholds == (0.5, 0.5, 0.5)
+    assert (card.postprocess.thresholds, card.postprocess.rules) == ({}, ())
     assert (card.name, card.version) == ("BraTS_MRI_segmentation", "0.5.3")
     assert card.accuracy == {"published with the bundle, not measured here": "val_mean_dice 0.8518"}
 
@@ -185,8 +185,8 @@ def test_any_network_of_the_project_by_its_description(tmp_path: Path, made: Pat
         ({"architecture": "unet"}, "architecture 'unet' is unknown; known: attention_unet, segresnet"),
         ({"stages": []}, r"unknown \['stages'\]"),
         ({"colour": "blue"}, r"unknown \['colour'\]"),
-        ({"sequences": ["t1", "t2"]}, r"sequences \['t1', 't2'\]"),
-        ({"sequences": "t1"}, "list of names"),
+        ({"sequences": ["t1", "t2"]}, "shown_by flair, which is not among sequences"),
+        ({"sequences": "t1"}, "sequences 't1' must list"),
         ({"regions": None, "axes": "XYZ"}, "axes 'XYZ'"),
         ({"network": {"in_channels": 1}}, "takes 1 channels and gives 3"),
         ({"network": {"colour": 1}}, "colour"),
@@ -206,7 +206,7 @@ def test_any_network_of_the_project_by_its_description(tmp_path: Path, made: Pat
         ({1: 2, "x": 3}, r"unknown \['1', 'x'\]"),
         ({"prepare": {"divisor": 24}}, "multiples of 24"),
         ({"prepare": [1]}, "prepare .* must hold keys and values"),
-        ({"postprocess": {"thresholds": [2, 2, 2]}}, "from 0.01 to 0.99"),
+        ({"postprocess": {"thresholds": {"WT": 2}}}, "from 0.01 to 0.99"),
         ({"postprocess": None, "held_out": 3}, "no model card"),
     ],
 )

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from glioma import ET, TC, WT
 from heads import head_grid, head_image, head_labels, points_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from scipy import ndimage
 
 from brats_seg.cli import main
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS, Region
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.explore import explore as module
 from brats_seg.explore.explore import explore, head_box, sample_cells, scan_facts, thin
@@ -39,7 +40,7 @@ from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.likeness import LIKE_FROM, SIGNATURE_SIDE, signature
 
 GRID = head_grid("LPS", spacing_mm=(3.0, 3.0, 3.0))
-TRUE_ML = {region: 4 / 3 * np.pi * mm**3 / 1000 for region, mm in ((Region.WT, 17), (Region.TC, 12))}
+TRUE_ML = {region: 4 / 3 * np.pi * mm**3 / 1000 for region, mm in ((WT, 17), (TC, 12))}
 
 
 def folds(seed: int) -> np.ndarray:
@@ -169,7 +170,7 @@ def test_damaged_missing_and_misplaced_files(dataset: Path, tmp_path: Path) -> N
     studies = tables(found)["studies"].set_index("study")
     assert studies.loc[names[0], "sequences"] == "t1ce t2 flair"
     assert pd.isna(studies.loc[names[1], "wt_ml"])
-    assert studies.loc[names[2], "wt_ml"] == pytest.approx(2 * TRUE_ML[Region.WT], rel=0.05)
+    assert studies.loc[names[2], "wt_ml"] == pytest.approx(2 * TRUE_ML[WT], rel=0.05)
 
 
 def test_label_numbers(dataset: Path) -> None:
@@ -183,7 +184,7 @@ def test_label_numbers(dataset: Path) -> None:
     save_labels(labels, dataset / "p0")
     found = explore(dataset)
     assert {study.schema.name for study in found.studies if study.schema} == {"brats2021"}
-    assert found.studies[0].volumes_ml()[Region.ET] == 0
+    assert found.studies[0].volumes_ml()[ET] == 0
     assert found.broken == ()
     # with a 3 as well, nothing is certain
     save_labels(np.zeros_like(labels), dataset / "p1")
@@ -210,7 +211,7 @@ def test_two_years_in_one_data_set(dataset: Path) -> None:
     assert found.broken == ()
     assert "brats2021 in 2, brats2023 in 1" in texts(found, "labels")["data set"]
     # 3 and 4 mean the same thing here, each in its own file
-    assert len({round(study.volumes_ml()[Region.ET], 6) for study in found.studies}) == 1
+    assert len({round(study.volumes_ml()[ET], 6) for study in found.studies}) == 1
 
 
 def test_labels_outside_the_head(dataset: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from glioma import REGIONS
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.regions import SCHEMAS
@@ -51,18 +52,18 @@ NAMED = {
 def test_what_lies_beside_a_label_map_decides(tmp_path: Path, beside: str, content: object, expected: str) -> None:
     path = save(tmp_path / "set" / "labels" / "p_dseg.nii.gz", BLOCKS)
     with pytest.raises(InputError, match="mean different things"):
-        _ = read_label_file(path).meaning.schema
+        _ = read_label_file(path, REGIONS).meaning.schema
     (path.parent / beside).write_text(content if isinstance(content, str) else json.dumps(content))
-    meaning = read_label_file(path).meaning
+    meaning = read_label_file(path, REGIONS).meaning
     assert meaning.schema is SCHEMAS[expected]
     assert "beside it" in meaning.why
-    assert read_label_file(path, "brats2023").meaning.schema is SCHEMAS["brats2023"]
+    assert read_label_file(path, REGIONS, "brats2023").meaning.schema is SCHEMAS["brats2023"]
 
 
 def test_numbers_of_nobody_else(tmp_path: Path) -> None:
     path = save(tmp_path / "p_dseg.nii.gz", BLOCKS)
     (tmp_path / "p_dseg.json").write_text(json.dumps({"Labels": {"3": "ED", "1": "cyst", "2": {"Name": "enhancing"}}}))
-    read = read_label_file(path)
+    read = read_label_file(path, REGIONS)
     schema = read.meaning.schema
     assert schema.numbers == "1 CC, 2 ET, 3 ED" and read.with_schema(schema).data.max() == 3
 
@@ -81,15 +82,15 @@ def test_damaged_files_beside_a_label_map(tmp_path: Path, name: str, content: st
     path = save(tmp_path / "p_dseg.nii.gz", BLOCKS)
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=words):
-        read_label_file(path)
+        read_label_file(path, REGIONS)
 
 
 @pytest.mark.parametrize("value", [1, 255])
 def test_masks_of_one_region(tmp_path: Path, value: int) -> None:
     path = save(tmp_path / "mask.nii.gz", np.where(BLOCKS > 0, value, 0).astype(np.uint8))
     with pytest.raises(InputError, match=f"nothing but 0 and {value}"):
-        _ = read_label_file(path).meaning.schema
-    read = read_label_file(path, "whole")
+        _ = read_label_file(path, REGIONS).meaning.schema
+    read = read_label_file(path, REGIONS, "whole")
     assert set(np.unique(read.with_schema(SCHEMAS["whole"]).data)) == {0, 1}
 
 
@@ -100,4 +101,4 @@ def test_masks_of_one_region(tmp_path: Path, value: int) -> None:
 def test_what_no_head_holds_is_refused(tmp_path: Path, spacing: float, words: str) -> None:
     path = save(tmp_path / "p_seg.nii.gz", BLOCKS, spacing=spacing)
     with pytest.raises(InputError, match=words):
-        read_label_file(path, "brats2023").with_schema(SCHEMAS["brats2023"])
+        read_label_file(path, REGIONS, "brats2023").with_schema(SCHEMAS["brats2023"])

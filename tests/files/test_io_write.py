@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from glioma import REGIONS
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from nifti_files import AFFINE, save, scan
@@ -18,7 +19,6 @@ from strategies import ORIENTATIONS, affine_of
 
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.palette import structure_colour
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps, Segmentation
@@ -39,7 +39,7 @@ def segmentation(volume: Volume | None = None, schema: str = "brats2021") -> Seg
     volume = volume or Volume.from_affine(scan(), AFFINE)
     numbers = [0, *SCHEMAS[schema].values]
     labels = np.random.default_rng(3).choice(numbers, volume.grid.shape).astype(np.uint8)
-    return Segmentation("case", volume.with_data(labels), SCHEMAS[schema])
+    return Segmentation("case", volume.with_data(labels), SCHEMAS[schema], REGIONS)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=_SLOW)
@@ -115,7 +115,7 @@ def probabilities(shape: tuple[int, int, int] = (37, 11, 9)) -> RegionMaps:
     values = np.random.default_rng(0).random((3, *shape)).astype(np.float32)
     values[:, : shape[0] // 2] *= 1e-4
     values.flat[0], values.flat[1] = 1.0, 0.0
-    return RegionMaps(values, Grid(shape, AFFINE))
+    return RegionMaps(values, Grid(shape, AFFINE), REGIONS)
 
 
 def test_probabilities_read_back_within_a_thousandth(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_scan_that_was_written_reads_back(tmp_path: Path) -> None:
 def test_probabilities_of_a_whole_head_are_written_quickly(tmp_path: Path) -> None:
     values = np.zeros((3, 240, 240, 155), np.float32)
     values[:, 90:130, 90:130, 60:100] = np.random.default_rng(0).random((3, 40, 40, 40))
-    made = RegionMaps(values, Grid((240, 240, 155), AFFINE))
+    made = RegionMaps(values, Grid((240, 240, 155), AFFINE), REGIONS)
     start = time.process_time()
     write_probabilities(made, tmp_path / "p.nii.gz")
     # About 0.3 s of one core; the margin is for slow machines, not for a slow format (level 6 takes over 1 s).
@@ -156,7 +156,7 @@ def test_probabilities_of_a_whole_head_are_written_quickly(tmp_path: Path) -> No
 def test_the_real_grid_of_a_real_study(tmp_path: Path, real_study: Path) -> None:
     source = read_image(next(real_study.glob("*_t1ce.nii.gz")))
     labels = read_label_map(next(real_study.glob("*_seg.nii.gz")))
-    made = Segmentation("case", source.volume.with_data(labels.data), SCHEMAS["brats2021"])
+    made = Segmentation("case", source.volume.with_data(labels.data), SCHEMAS["brats2021"], REGIONS)
     write_label_map(made, tmp_path / "m.nii.gz", forms=source.forms)
     written, original = nib.load(tmp_path / "m.nii.gz"), nib.load(next(real_study.glob("*_t1ce.nii.gz")))
     np.testing.assert_array_equal(written.affine, original.affine)
@@ -179,7 +179,7 @@ def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_sidecars_name_the_schema_and_read_back(tmp_path: Path, name: str) -> None:
     labels = Volume.from_affine(np.zeros((3, 3, 3), np.uint8), AFFINE)
-    made = Segmentation("case", labels, SCHEMAS[name], missing=(MRSequence.T1CE,))
+    made = Segmentation("case", labels, SCHEMAS[name], REGIONS, missing=(MRSequence.T1CE,))
     path = tmp_path / "case_dseg.nii.gz"
     write_dseg_sidecars(
         made, path, algorithm={"Name": "net", "SHA256": "ab"}, version="0.1.0", sources={MRSequence.T2: "cd"}
@@ -197,7 +197,7 @@ def test_sidecars_name_the_schema_and_read_back(tmp_path: Path, name: str) -> No
     assert rows[0] == ["index", "name", "abbreviation", "color", "mapping"]
     assert [int(row[0]) for row in rows[1:]] == sorted(SCHEMAS[name].values)
     assert {row[4] for row in rows[1:]} == {"7"}
-    assert {row[3] for row in rows[1:]} == {structure_colour(s) for s in SCHEMAS[name].structures}
+    assert {row[3] for row in rows[1:]} == {s.colour for s in SCHEMAS[name].structures}
 
 
 def test_no_sidecar_or_one_of_another_program_says_nothing(tmp_path: Path) -> None:

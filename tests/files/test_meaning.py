@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from glioma import REGIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,7 @@ def speckled(edema: int, necrosis: int, enhancing: int) -> np.ndarray:
 
 
 def name_of(labels: np.ndarray, file_name: str = "") -> str:
-    return meaning_of(labels, file_name=file_name).schema.name
+    return meaning_of(labels, REGIONS, file_name=file_name).schema.name
 
 
 @pytest.mark.parametrize(
@@ -109,9 +110,9 @@ def test_meanings_that_have_to_be_asked(labels: np.ndarray, file_name: str, word
 
 
 def test_a_name_that_the_shape_contradicts_is_said() -> None:
-    meaning = meaning_of(rim(1, 2, 3), file_name="BraTS-GLI-00002-000.nii.gz")
+    meaning = meaning_of(rim(1, 2, 3), REGIONS, file_name="BraTS-GLI-00002-000.nii.gz")
     assert "1 lies outside, as edema does" in meaning.doubt and "nnunet" in meaning.doubt
-    assert meaning_of(rim(2, 1, 3), file_name="BraTS-GLI-00002-000.nii.gz").doubt == ""
+    assert meaning_of(rim(2, 1, 3), REGIONS, file_name="BraTS-GLI-00002-000.nii.gz").doubt == ""
 
 
 def test_what_the_name_alone_decides_is_said() -> None:
@@ -119,7 +120,7 @@ def test_what_the_name_alone_decides_is_said() -> None:
     labels = np.zeros((48, 48, 48), np.uint8)
     for mask, number in ((ball(11, (12, 24, 24)), 1), (ball(11, (35, 24, 24)), 2), (ball(4), 3)):
         labels[mask] = number
-    meaning = meaning_of(labels, file_name="BraTS-GLI-00012-000-seg.nii.gz")
+    meaning = meaning_of(labels, REGIONS, file_name="BraTS-GLI-00012-000-seg.nii.gz")
     assert meaning.schema.name == "brats2023"
     assert "by its name alone" in meaning.doubt and "nnunet" in meaning.doubt
 
@@ -136,22 +137,31 @@ def test_storage_does_not_change_the_meaning(
 ) -> None:
     labels = shape(2, 1, 4) if shape is not cavity else shape(2, 4, 1)
     stored = np.flip(np.transpose(labels, axes), [axis for axis, flip in enumerate(flips) if flip])
-    one, other = (meaning_of(array, file_name=name) for array in (labels, stored))
+    one, other = (meaning_of(array, REGIONS, file_name=name) for array in (labels, stored))
     assert (one.possible, one.why, one.doubt) == (other.possible, other.why, other.doubt)
 
 
 def test_one_schema_for_all_visits() -> None:
-    after = meaning_of(cavity(2, 4, 1))
+    after = meaning_of(cavity(2, 4, 1), REGIONS)
     assert not after.is_certain
-    assert shared_meaning({"v1": meaning_of(rim(2, 1, 3)), "v2": after}).name == "brats2024"
-    assert shared_meaning({"v1": meaning_of(rim(2, 1, 4)), "v2": meaning_of(rim(2, 2, 4))}).name == "brats2021"
+    assert shared_meaning({"v1": meaning_of(rim(2, 1, 3), REGIONS), "v2": after}).name == "brats2024"
     assert (
-        shared_meaning({"v1": meaning_of(np.zeros((3, 3, 3), int)), "v2": meaning_of(rim(2, 1, 3))}).name == "brats2023"
+        shared_meaning({"v1": meaning_of(rim(2, 1, 4), REGIONS), "v2": meaning_of(rim(2, 2, 4), REGIONS)}).name
+        == "brats2021"
+    )
+    assert (
+        shared_meaning(
+            {
+                "v1": meaning_of(np.zeros((3, 3, 3), int), REGIONS),
+                "v2": meaning_of(rim(2, 1, 3), REGIONS),
+            }
+        ).name
+        == "brats2023"
     )
     with pytest.raises(InputError, match="--schema"):
         shared_meaning({"v1": after, "v2": after})
     with pytest.raises(InputError, match="do not follow one schema"):
-        shared_meaning({"v1": meaning_of(rim(2, 1, 3)), "v2": meaning_of(rim(1, 2, 3))})
+        shared_meaning({"v1": meaning_of(rim(2, 1, 3), REGIONS), "v2": meaning_of(rim(1, 2, 3), REGIONS)})
 
 
 def test_names_that_say_nothing() -> None:
@@ -178,13 +188,15 @@ def test_every_known_label_map_is_read_right(real_data: Path) -> None:
     known = _known(real_data)
     assert len(known) == 49
     for name, (labels, truth) in known.items():
-        named, nameless = meaning_of(labels, file_name=name), meaning_of(labels)
+        named, nameless = meaning_of(labels, REGIONS, file_name=name), meaning_of(labels, REGIONS)
         if not name.startswith("brats_"):  # names of 2015 say no schema
             assert _agree(named, truth) and (not named.doubt or "by its name alone" in named.doubt), name
         assert _agree(nameless, truth) or not nameless.is_certain, name
         # in the order of nnU-Net under the same name
-        swapped = meaning_of(np.array([0, 2, 1, 3, 3], np.uint8)[labels], file_name="BraTS-GLI-00001-000.nii.gz")
+        swapped = meaning_of(
+            np.array([0, 2, 1, 3, 3], np.uint8)[labels], REGIONS, file_name="BraTS-GLI-00001-000.nii.gz"
+        )
         right = swapped.is_certain and swapped.schema.values[1] is Structure.ED
         assert right or not swapped.is_certain or swapped.doubt, name
-    doubted = [name for name, (labels, _) in known.items() if meaning_of(labels, file_name=name).doubt]
+    doubted = [name for name, (labels, _) in known.items() if meaning_of(labels, REGIONS, file_name=name).doubt]
     assert len(doubted) <= 4

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from glioma import REGIONS
 from heads import head_grid, points_of
 
 from brats_seg.core.grid import Grid, Volume
@@ -63,7 +64,7 @@ def test_sides_are_the_patients_own(
     assert midplane is not None
     assert np.degrees(np.arccos(min(np.dot(midplane.normal, rotation[:, 0]), 1.0))) < 4
     assert abs(float(midplane.right_of_mm(np.array(shift_mm)))) < 2
-    segmentation = Segmentation("head", labels, SCHEMAS["brats2023"], midplane=midplane)
+    segmentation = Segmentation("head", labels, SCHEMAS["brats2023"], REGIONS, midplane=midplane)
     lesions = measure_segmentation(segmentation).lesions_of("ET")
     found = {}
     for lesion in lesions:
@@ -78,7 +79,7 @@ def test_without_a_whole_brain_no_side_is_invented() -> None:
     half = brain & (points_of(grid)[..., 0] > -4)
     assert find_midplane(half, grid) is None
     assert find_midplane(np.zeros_like(brain), grid) is None
-    segmentation = Segmentation("head", labels, SCHEMAS["brats2023"], midplane=find_midplane(half, grid))
+    segmentation = Segmentation("head", labels, SCHEMAS["brats2023"], REGIONS, midplane=find_midplane(half, grid))
     assert {lesion.side for lesion in measure_segmentation(segmentation).lesions} == {""}
 
 
@@ -88,7 +89,7 @@ def test_a_mirrored_patient_has_mirrored_sides() -> None:
     sides = []
     for flip in (False, True):
         data = labels.data[::-1] if flip else labels.data
-        mirrored = Segmentation("head", replace(labels, data=data), SCHEMAS["brats2023"])
+        mirrored = Segmentation("head", replace(labels, data=data), SCHEMAS["brats2023"], REGIONS)
         midplane = find_midplane(brain[::-1] if flip else brain, grid)
         lesions = measure_segmentation(replace(mirrored, midplane=midplane)).lesions_of("ET")
         sides.append(sorted((round(lesion.centroid_mm[0]), lesion.side) for lesion in lesions))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from glioma import REGIONS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_models import small_model
@@ -17,13 +18,13 @@ from brats_seg.models.assemble import copy_model
 from brats_seg.models.card import (
     CARD,
     ModelBundle,
-    PostprocessConfig,
     card_from_dict,
     file_sha256,
     find_model,
     installed_models,
     read_bundle,
 )
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.models.torch_engine import build_network
 
 
@@ -75,7 +76,11 @@ def test_the_model_checksum_follows_its_files(model: Path, copy: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda card: card["postprocess"].update(enhancement_rise=[0.123, 4]),
+        lambda card: card["postprocess"].update(
+            rules=[{"rule": "require_enhancement", "region": "ET", "rise": [0.123, 4]}]
+        ),
+        lambda card: card["regions"]["regions"][0].update(shown_by=["t1"]),
+        lambda card: card["schemas"].reverse(),
         lambda card: card["prepare"].update(percentiles=[1, 99]),
         lambda card: card["stages"][0]["layout"].update(sequences=["flair", "t2", "t1ce", "t1"]),
         lambda card: card["stages"][0]["layout"].update(regions=["ET", "TC", "WT"]),
@@ -181,22 +186,75 @@ def test_cards_that_describe_no_network_are_refused_when_read(copy: Path, change
         (lambda card: card.update(seen=["x"], fingerprints={"x": {"t1": "0"}}), "not 64 digits|64 digits from 0 to f"),
         (lambda card: card.update(format=99), "format 99"),
         (lambda card: card.pop("format"), "format None"),
-        (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5]), "3 numbers"),
-        (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5, 1.5]), "from 0.01 to 0.99"),
+        (lambda card: card["postprocess"].update(thresholds=[0.5, 0.5]), "keys and values"),
+        (lambda card: card["postprocess"].update(thresholds={"ET": 1.5}), "from 0.01 to 0.99"),
+        (lambda card: card["postprocess"].update(thresholds={"GTV": 0.5}), "region 'GTV'"),
         (lambda card: card["postprocess"].update(fine_weight=2), "fine_weight"),
         (lambda card: card["postprocess"].update(colour=1), "colour"),
-        (lambda card: card["postprocess"].update(temperature=[1, True, 1]), "temperature"),
+        (lambda card: card["postprocess"].update(temperature={"WT": True}), "temperature"),
         (lambda card: card["postprocess"].update(roi_threshold=7), "roi_threshold"),
         (lambda card: card["postprocess"].update(roi_margin_mm=-50), "roi_margin_mm"),
-        (lambda card: card["postprocess"].update(min_core_probability=5), "min_core_probability"),
-        (lambda card: card["postprocess"].update(min_coreless_ml=-3), "min_coreless_ml"),
-        (lambda card: card["postprocess"].update(min_enhancing_ml=float("inf")), "min_enhancing_ml"),
-        (lambda card: card["postprocess"].update(min_enhancing_ml="0.1"), "min_enhancing_ml"),
-        (lambda card: card["postprocess"].update(enhancement_rise=[1, float("nan")]), "enhancement_rise"),
-        (lambda card: card["postprocess"].update(enhancement_rise=[4, 1]), "enhancement_rise"),
-        (lambda card: card["postprocess"].update(enhancement_rise=3), "enhancement_rise"),
+        (
+            lambda card: card["postprocess"].update(
+                rules=[{"rule": "require_core", "region": "WT", "core": "TC", "min_probability": 5}]
+            ),
+            "min_probability",
+        ),
+        (
+            lambda card: card["postprocess"].update(
+                rules=[{"rule": "require_core", "region": "WT", "core": "TC", "min_ml": -3}]
+            ),
+            "min_ml of require_core",
+        ),
+        (
+            lambda card: card["postprocess"].update(
+                rules=[{"rule": "require_enhancement", "region": "ET", "min_ml": float("inf")}]
+            ),
+            "min_ml",
+        ),
+        (
+            lambda card: card["postprocess"].update(
+                rules=[{"rule": "require_enhancement", "region": "ET", "min_ml": "0.1"}]
+            ),
+            "min_ml",
+        ),
+        (
+            lambda card: card["postprocess"].update(
+                rules=[{"rule": "require_enhancement", "region": "ET", "rise": [1, float("nan")]}]
+            ),
+            "rise",
+        ),
+        (
+            lambda card: card["postprocess"].update(
+                rules=[{"rule": "require_enhancement", "region": "ET", "rise": [4, 1]}]
+            ),
+            "rise",
+        ),
+        (
+            lambda card: card["postprocess"].update(rules=[{"rule": "require_enhancement", "region": "ET", "rise": 3}]),
+            "rise",
+        ),
         (lambda card: card.update(intervals={"scales": {"WT": "x"}, "floor_ml": 0.5, "level": 0.9}), "interval model"),
         (lambda card: card.update(intervals={"scales": {"WT": 1}, "floor_ml": 0, "level": 0.9}), "interval floor"),
+        (lambda card: card["postprocess"].update(rules=[{"rule": "drop_all"}]), "no rule 'drop_all'"),
+        (
+            lambda card: card["postprocess"].update(rules=[{"rule": "require_core", "region": "ET", "core": "WT"}]),
+            "inside",
+        ),
+        (lambda card: card.update(task="cooking"), "task 'cooking'"),
+        (lambda card: card.update(sequences=["t1", "t1ce", "t2", "dwi"]), "sequences"),
+        (lambda card: card.update(sequences=["t1", "t1ce", "t2"]), "shown_by flair"),
+        (lambda card: card["regions"]["regions"].reverse(), "must come before it"),
+        (lambda card: card["regions"]["regions"].pop(), "cannot hold TC"),
+        (lambda card: card["regions"]["regions"][1].update(structures=["RC"]), "TC consists of structures"),
+        (lambda card: card["regions"]["regions"][1].update(compartment="enhancing"), "both followed as enhancing"),
+        (lambda card: card["regions"]["regions"][0].update(colour="blue"), "#RRGGBB"),
+        (lambda card: card["regions"]["regions"][0].update(volume=1), "volume"),
+        (lambda card: card["regions"]["regions"][0].pop("title"), "title"),
+        (lambda card: card.update(schemas=["menrt"]), "menrt .* cannot hold ET"),
+        (lambda card: card.update(schemas=["brats2024ped"]), "brats2024ped .* cannot hold TC"),
+        (lambda card: card.update(schemas=[]), "schemas"),
+        (lambda card: card.update(criteria="rano2"), "criteria"),
         (lambda card: card.update(intervals=[1, 2]), "intervals"),
         (lambda card: card.update(accuracy=[1, 2]), "accuracy"),
         (lambda card: card.update(limits="none at all"), "limits"),
@@ -304,8 +362,9 @@ def test_a_card_with_any_value_changed_is_read_as_it_is_or_refused(model: Path, 
         return
     again = json.loads(json.dumps(card.to_dict()))
     for key in set(values) & set(again):
-        if key not in ("stages", "postprocess"):
+        if key not in ("stages", "postprocess", "regions"):
             assert again[key] == values[key]
+    assert card_from_dict(again, where="here").regions == card.regions
     assert ModelBundle(card_from_dict(again, where="here"), model).sha256 == ModelBundle(card, model).sha256
     for stage in card.stages:  # what is asked of every stage later
         assert stage.relative_memory > 0
@@ -357,4 +416,4 @@ def test_a_model_folder_is_not_written_over(model: Path) -> None:
 
 
 def test_postprocessing_settings_default_to_a_plain_threshold() -> None:
-    assert PostprocessConfig().thresholds == (0.5, 0.5, 0.5)
+    assert [PostprocessConfig().threshold(region) for region in REGIONS] == [0.5, 0.5, 0.5]

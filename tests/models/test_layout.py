@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,24 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.study import SEQUENCES
-from brats_seg.models.layout import REGION_NAMES, SEQUENCE_NAMES, Layout
+from brats_seg.models.layout import Arrangement, Layout
 
-layouts = st.builds(
-    Layout,
+SEQUENCE_NAMES = tuple(sequence.value for sequence in SEQUENCES)
+REGION_NAMES = ("WT", "TC", "ET")
+
+
+def arrangement(**layout: Any) -> Arrangement:
+    return Arrangement(Layout(**layout).of(SEQUENCE_NAMES, REGION_NAMES), SEQUENCE_NAMES, REGION_NAMES)
+
+
+arrangements = st.builds(
+    arrangement,
     sequences=st.sampled_from(list(permutations(SEQUENCE_NAMES))),
     regions=st.sampled_from(list(permutations(REGION_NAMES))),
     axes=st.sampled_from(["".join(letters) for letters in product("RL", "AP", "SI")]),
 )
 
 
-def test_the_default_is_the_projects_own() -> None:
-    assert Layout().sequences == tuple(sequence.value for sequence in SEQUENCES)
+def test_the_default_is_the_order_of_the_card() -> None:
+    assert arrangement().changes_nothing
+    assert arrangement().layout.sequences == SEQUENCE_NAMES
     array = np.random.default_rng(0).normal(size=(4, 3, 4, 5)).astype(np.float32)
-    np.testing.assert_array_equal(Layout().arrange(array), array)
+    np.testing.assert_array_equal(arrangement().arrange(array), array)
 
 
 def test_each_channel_lands_where_the_network_expects_it() -> None:
-    layout = Layout(sequences=("flair", "t1", "t1ce", "t2"), regions=("ET", "WT", "TC"), axes="LAI")
+    layout = arrangement(sequences=("flair", "t1", "t1ce", "t2"), regions=("ET", "WT", "TC"), axes="LAI")
     array = np.zeros((4, 2, 3, 4), np.float32)
     array[:, 0, 0, 0] = [1, 2, 3, 4]  # t1, t1ce, t2, flair at the left, posterior, inferior corner
     arranged = layout.arrange(array)
@@ -40,19 +50,19 @@ def test_each_channel_lands_where_the_network_expects_it() -> None:
 
 
 def test_channels_beyond_the_sequences_keep_their_place() -> None:
-    layout = Layout(sequences=("t1ce", "t1", "t2", "flair"))
+    layout = arrangement(sequences=("t1ce", "t1", "t2", "flair"))
     array = np.arange(7, dtype=np.float32).reshape(7, 1, 1, 1)
     assert layout.arrange(array).ravel().tolist() == [1, 0, 2, 3, 4, 5, 6]
 
 
 @settings(max_examples=60, deadline=None)
-@given(layouts)
-def test_a_network_that_does_nothing_to_voxels_leaves_them_in_place(layout: Layout) -> None:
+@given(arrangements)
+def test_a_network_that_does_nothing_to_voxels_leaves_them_in_place(layout: Arrangement) -> None:
     array = np.random.default_rng(0).normal(size=(4, 2, 3, 4)).astype(np.float32)
     arranged = layout.arrange(array)
-    by_name = {name: arranged[i] for i, name in enumerate(layout.sequences)}
+    by_name = {name: arranged[i] for i, name in enumerate(layout.layout.sequences)}
     stand_in = {"WT": "flair", "TC": "t2", "ET": "t1ce"}  # a "network" that answers with one of its inputs
-    answer = np.stack([by_name[stand_in[region]] for region in layout.regions])
+    answer = np.stack([by_name[stand_in[region]] for region in layout.layout.regions])
     found = layout.restore(answer)
     for i, region in enumerate(REGION_NAMES):
         np.testing.assert_array_equal(found[i], array[SEQUENCE_NAMES.index(stand_in[region])])
@@ -75,4 +85,4 @@ def test_a_network_that_does_nothing_to_voxels_leaves_them_in_place(layout: Layo
 )
 def test_names_that_make_no_order_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Layout(**wrong)  # type: ignore[arg-type]
+        arrangement(**wrong)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from glioma import TC
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import DEFAULT_SCHEMA, Region, Structure
+from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom import (
     AcquisitionConfig,
@@ -205,7 +206,7 @@ def test_phantoms_of_grown_kinds_hold_their_truth(kind: TumourKind) -> None:
     for structure, volume in phantom.fractions.items():
         total = float(volume.data.sum(dtype=np.float64)) / 1000
         assert total == pytest.approx(phantom.truth[structure.abbreviation], rel=0.002, abs=0.002)
-    measured = DEFAULT_SCHEMA.region_mask(phantom.labels.data, Region.TC).sum() / 1000
+    measured = DEFAULT_SCHEMA.region_mask(phantom.labels.data, TC).sum() / 1000
     assert measured == pytest.approx(phantom.truth["TC"], rel=0.08)
     bright = phantom.study.images[MRSequence.T1CE].data
     assert bright[phantom.labels.data == 3].mean() > 1.15 * bright[bright > 0].mean()

@@ -9,12 +9,13 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from glioma import TC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import DEFAULT_SCHEMA, Region, Structure
+from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom import (
     AcquisitionConfig,
@@ -227,7 +228,7 @@ def test_the_script_comes_true(course, visits) -> None:
                 visit.truth.volume_ml[name], rel=0.002, abs=0.002
             )
         DEFAULT_SCHEMA.check(visit.phantom.labels.data)
-        core = DEFAULT_SCHEMA.region_mask(visit.phantom.labels.data, Region.TC).sum() / 1000
+        core = DEFAULT_SCHEMA.region_mask(visit.phantom.labels.data, TC).sum() / 1000
         assert core == pytest.approx(visit.truth.volume_ml["TC"], rel=0.06)
         assert visit.phantom.truth == visit.truth.volume_ml
 

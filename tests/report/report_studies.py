@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from glioma import ET, REGIONS, WT
 from scipy import ndimage
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, Visit
 
@@ -49,15 +50,15 @@ def make_result(
     base = base or grid_volume()
     grid = base.grid
     head = ellipsoid(grid, (0.0, 0.0, 0.0), (55.0, 70.0, 48.0))
-    masks = {region: np.zeros(grid.shape, bool) for region in Region}
+    masks = {region: np.zeros(grid.shape, bool) for region in REGIONS}
     necrosis = np.zeros(grid.shape, bool)
     for centre, radii in lesions:
-        for share, region in zip((1.0, 0.7, 0.7), Region, strict=True):
+        for share, region in zip((1.0, 0.7, 0.7), REGIONS, strict=True):
             masks[region] |= ellipsoid(grid, centre, np.multiply(radii, share)) & head
         necrosis |= ellipsoid(grid, centre, np.multiply(radii, 0.4))
-    masks[Region.ET] &= ~necrosis
-    labels = base.with_data(schema.compose(masks))
-    segmentation = Segmentation(study_id, labels, schema, missing=tuple(missing))
+    masks[ET] &= ~necrosis
+    labels = base.with_data(REGIONS.compose(masks, schema))
+    segmentation = Segmentation(study_id, labels, schema, REGIONS, missing=tuple(missing))
     return Visit(
         Timepoint(study_id, {}),
         segmentation,
@@ -74,7 +75,7 @@ def _images(head, masks, base, missing):
     for number, sequence in enumerate(SEQUENCES):
         if sequence in missing:
             continue
-        values = head * (200 + x + 30 * number) + 100.0 * masks[Region.WT] + 80.0 * masks[Region.ET]
+        values = head * (200 + x + 30 * number) + 100.0 * masks[WT] + 80.0 * masks[ET]
         images[sequence] = base.with_data(values.astype(np.float32))
     return images
 
@@ -97,7 +98,7 @@ def plain_measurements(segmentation, *, touches_border=False):
     rows, lesions = [], []
     grid = segmentation.labels.grid
     for name in ("WT", "TC", "ET"):
-        mask = segmentation.region_mask(Region[name])
+        mask = segmentation.region_mask(REGIONS[name])
         volume = float(mask.sum() * grid.voxel_ml)
         components, count = ndimage.label(mask, np.ones((3, 3, 3)))
         note = (

@@ -8,9 +8,9 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
+from glioma import REGIONS
 from report_studies import grid_volume, make_result, stored_as
 
-from brats_seg.core.palette import REGION_COLOURS
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.report.figures import STRIP_SLICES, overlay_png, report_pictures
@@ -26,7 +26,7 @@ def decode(data, kind="jpg"):
 
 def where_colour(pixels, name, tolerance=70):
     """Rows and columns of pixels near a region's colour."""
-    colour = [int(REGION_COLOURS[name][i : i + 2], 16) for i in (1, 3, 5)]
+    colour = [int(REGIONS.colours[name][i : i + 2], 16) for i in (1, 3, 5)]
     return np.argwhere(np.abs(pixels[..., :3] - colour).sum(axis=-1) < tolerance)
 
 

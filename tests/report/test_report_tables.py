@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 import pytest
+from glioma import REGIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_studies import make_result
 
-from brats_seg.core.palette import REGION_COLOURS, structure_colour
 from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, Structure
 from brats_seg.core.visit import RegionVolume
 from brats_seg.report import tables
@@ -83,14 +83,14 @@ def test_sentences_are_said_once():
 
 
 def test_meaning_follows_the_schema():
-    assert tables.meaning("TC", DEFAULT_SCHEMA) == "necrotic tumour core + enhancing tumour"
-    assert "cystic component" in tables.meaning("WT", SCHEMAS["brats2024ped"])
-    assert tables.meaning("ET", DEFAULT_SCHEMA) == tables.meaning("NCR", DEFAULT_SCHEMA) == ""
+    assert tables.meaning("TC", REGIONS, DEFAULT_SCHEMA) == "necrotic tumour core + enhancing tumour"
+    assert "cystic component" in tables.meaning("WT", REGIONS, SCHEMAS["brats2024ped"])
+    assert tables.meaning("ET", REGIONS, DEFAULT_SCHEMA) == tables.meaning("NCR", REGIONS, DEFAULT_SCHEMA) == ""
 
 
 def test_volume_rows_hold_the_measurements():
     result = make_result(touches_border=True)
-    rows = tables.volume_rows(result.measurements, DEFAULT_SCHEMA)
+    rows = tables.volume_rows(result.measurements, REGIONS, DEFAULT_SCHEMA)
     assert [r.name for r in rows] == ["WT", "TC", "ET", "NCR", "ED"]
     assert [r.is_part for r in rows] == [False, False, False, True, True]
     assert rows[0].volume == tables.ml(result.measurements.volume("WT").volume_ml)
@@ -113,7 +113,7 @@ def test_many_lesions_are_cut_to_ten_rows_and_the_rest_is_counted():
     lesion = result.measurements.lesions_of("WT")[0]
     many = tuple(replace(lesion, number=n + 1, volume_ml=5.0) for n in range(300))
     specks = tuple(replace(lesion, number=n + 301, volume_ml=0.01) for n in range(50))
-    groups = tables.lesion_groups(replace(result.measurements, lesions=many + specks), (9, 9, 99))
+    groups = tables.lesion_groups(replace(result.measurements, lesions=many + specks), REGIONS, (9, 9, 99))
     assert [group.name for group in groups] == ["WT"]
     assert len(groups[0].rows) == tables.LESION_ROWS
     assert groups[0].left_out == "and 340 smaller, 1450 ml together"
@@ -124,8 +124,8 @@ def test_specks_are_not_listed_unless_there_is_nothing_else():
     lesion = result.measurements.lesions_of("ET")[0]
     real = replace(lesion, volume_ml=1.0)
     speck = replace(lesion, number=2, volume_ml=tables.SPECK_ML)
-    both = tables.lesion_groups(replace(result.measurements, lesions=(real, speck)), (9, 9, 99))
-    alone = tables.lesion_groups(replace(result.measurements, lesions=(speck,)), (9, 9, 99))
+    both = tables.lesion_groups(replace(result.measurements, lesions=(real, speck)), REGIONS, (9, 9, 99))
+    alone = tables.lesion_groups(replace(result.measurements, lesions=(speck,)), REGIONS, (9, 9, 99))
     assert [r.number for r in both[0].rows] == ["1"]
     assert both[0].left_out == "and 1 smaller, 0.05 ml together"
     assert len(alone[0].rows) == 1
@@ -134,7 +134,7 @@ def test_specks_are_not_listed_unless_there_is_nothing_else():
 
 def test_structures_of_one_label_map_have_colours_of_their_own():
     for schema in SCHEMAS.values():
-        assert len({structure_colour(structure) for structure in schema.values.values()}) == len(schema.values)
-    colours = [structure_colour(structure) for structure in Structure]
-    assert {REGION_COLOURS["WT"], REGION_COLOURS["TC"], REGION_COLOURS["ET"]} <= set(colours)
+        assert len({structure.colour for structure in schema.values.values()}) == len(schema.values)
+    colours = [structure.colour for structure in Structure]
+    assert {REGIONS.colours["WT"], REGIONS.colours["TC"], REGIONS.colours["ET"]} <= set(colours)
     assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)

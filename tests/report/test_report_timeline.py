@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from glioma import REGIONS
 
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
@@ -62,6 +63,7 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
     progressed = {**answer, "visit": "v3", "category": "PD", "status": ""}
     return {
         "patient": patient,
+        "regions": REGIONS.to_dict(),
         "dating": "dates" if dated else "no dates",
         "criteria": "rano2",
         "partial_volume_percent": -65.0,
@@ -129,7 +131,7 @@ def slice_of(visit: str, *, image: bool = True) -> Slice:
     labels[15:22, 20:30] = 3
     volume = Volume.from_affine(shown, np.eye(4))
     return Slice(visit, "T1CE" if image else "", volume if image else None, window_of(shown) if image else None,
-                 Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2024"])  # fmt: skip
+                 Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2024"], REGIONS)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +343,7 @@ def test_one_reason_for_no_growth_is_said_once(pictures: TimelinePictures) -> No
 def test_large_numbers_have_no_exponent() -> None:
     entry = growth()[0]
     entry["doubling_time"] = {"value": 139.2, "low": 72.7, "high": 1630.4}
-    assert growth_rows([entry])[0]["doubling"] == "139 days (72.7 to 1630)"
+    assert growth_rows([entry], REGIONS.names)[0]["doubling"] == "139 days (72.7 to 1630)"
 
 
 @pytest.mark.parametrize(("leading", "expected"), [("images", "both images"), ("volumes", "volumes")])

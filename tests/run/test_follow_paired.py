@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glioma import ET, REGIONS
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, Region
+from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.phantom import sphere
@@ -37,7 +38,7 @@ def visit(name: str, outer_mm: float, seed: int) -> Visit:
     image += 3 * np.random.default_rng(seed).standard_normal(GRID.shape)
     masks = {3: rim + small >= 0.5, 1: necrosis >= 0.5, 2: edema >= 0.5}
     labels = np.select(list(masks.values()), list(masks), 0).astype(np.uint8)
-    segmentation = Segmentation(name, Volume(labels, GRID), DEFAULT_SCHEMA)
+    segmentation = Segmentation(name, Volume(labels, GRID), DEFAULT_SCHEMA, REGIONS)
     return Visit(
         timepoint=Timepoint(name, {MRSequence.T1CE: Path(f"{name}.nii.gz")}, label=name),
         segmentation=segmentation,
@@ -56,7 +57,7 @@ def course() -> tuple[list[Visit], RegionCourse]:
             GRID,
             data.measurements.lesions_of(PAIRED_REGION),
             np.eye(4),
-            joined_measure(data.segmentation, Region.ET, gap_mm=JOIN_MM),
+            joined_measure(data.segmentation, ET, gap_mm=JOIN_MM),
         )
         for data in visits
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from ensembles import add_members
+from glioma import REGIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,7 +23,7 @@ from brats_seg.models.card import ModelBundle, PostprocessConfig
 from brats_seg.segment import memory
 from brats_seg.segment import predict as module
 from brats_seg.segment.memory import RESERVE_BYTES, available_bytes, largest_window, pass_bytes
-from brats_seg.segment.predict import Predictor, blend, nest, tumour_box
+from brats_seg.segment.predict import Predictor, blend, tumour_box
 
 UNSURE = PostprocessConfig(roi_threshold=0.01, roi_margin_mm=2.0)
 """A random network is never sure, so everything is looked at closer."""
@@ -66,13 +67,13 @@ def test_no_box_around_nothing() -> None:
 @settings(max_examples=30, deadline=None)
 @given(hnp.arrays(np.float32, (3, 4, 4), elements=st.floats(-0.5, 1.5, width=32)))
 def test_nesting_only_lowers_the_inner_regions(array: np.ndarray) -> None:
-    nested = nest(array)
+    nested = REGIONS.nest(array)
     assert nested.min() >= 0
     assert nested.max() <= 1
     assert (nested[1] <= nested[0]).all()
     assert (nested[2] <= nested[1]).all()
     np.testing.assert_array_equal(nested[0], np.clip(array[0], 0, 1))
-    np.testing.assert_array_equal(nest(nested), nested)
+    np.testing.assert_array_equal(REGIONS.nest(nested), nested)
 
 
 def test_blending_goes_from_the_coarse_stage_to_the_fine_one() -> None:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from glioma import REGIONS
 from real_scans import read, scan_of
 
-from brats_seg.core.regions import REGIONS, SCHEMAS
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.models.card import find_model
 from brats_seg.phantom.acquire import AcquisitionConfig

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from glioma import ET, REGIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS, Region
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.visit import Segmentation
 from brats_seg.track.lesions import (
     JOIN_MM,
@@ -45,9 +46,9 @@ def visit(
     necrosis: NDArray[np.bool_] | None = None,
 ) -> RegionVisit:
     labels = Volume(np.where(mask, 3, 0 if necrosis is None else necrosis).astype(np.uint8), grid)
-    segmentation = Segmentation("v", labels, SCHEMAS["brats2023"])
+    segmentation = Segmentation("v", labels, SCHEMAS["brats2023"], REGIONS)
     lesions = measure_segmentation(segmentation).lesions_of("ET")
-    measure = joined_measure(segmentation, Region.ET, gap_mm=JOIN_MM, plane="axial")
+    measure = joined_measure(segmentation, ET, gap_mm=JOIN_MM, plane="axial")
     return RegionVisit(mask, grid, lesions, np.eye(4) if matrix is None else matrix, measure)
 
 

@@ -7,21 +7,23 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from glioma import REGIONS, WT
 from safetensors.torch import load_file, save_file
 from toy_packs import toy_pack
 
 from brats_seg.cli.main import main
 from brats_seg.core.errors import InputError, ModelError, UsageError
-from brats_seg.core.regions import REGIONS, Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.settings import PrepareConfig
-from brats_seg.models.card import PostprocessConfig, find_model
+from brats_seg.models.card import find_model
+from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement, postprocess_from_dict
 from brats_seg.segment.postprocess import LEAST_ENHANCING
 from brats_seg.segment.predict import StageOutputs
 from brats_seg.train import recipe as recipe_module
@@ -197,10 +199,8 @@ def test_folds_train_on_auxiliary_studies_in_both_stages(place: Path, finished: 
 def test_what_a_card_needs_is_written(finished: Path) -> None:
     fits = json.loads((finished / "results" / "fits.json").read_text())
     assert len(fits["folds"]) == 2
-    config = PostprocessConfig(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in fits["final"]["postprocess"].items()}
-    )
-    assert 0 < min(config.thresholds) <= max(config.thresholds) < 1
+    config = postprocess_from_dict(fits["final"]["postprocess"])
+    assert 0 < min(config.thresholds.values()) <= max(config.thresholds.values()) < 1
     assert fits["final"]["intervals"] is None  # seven studies are too few for 90 %
     table = pd.read_csv(finished / "results" / "subsets.csv")
     assert list(table.columns) == ["sequences", "WT", "TC", "ET"]
@@ -217,7 +217,7 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert set(card.fingerprints) == set(card.seen)
     assert card.accuracy["not measured of this model alone"].startswith("one of 2 of a cross-validation")
     assert card.expected_loss(()).endswith("was not measured for this model alone, which is one of a cross-validation")
-    assert list(card.postprocess.thresholds) == fits["folds"][1]["postprocess"]["thresholds"]
+    assert card.postprocess.thresholds == fits["folds"][1]["postprocess"]["thresholds"]
 
 
 def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_is(
@@ -258,7 +258,7 @@ def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(
     mean = summary.set_index("region").loc["WT", "mean"]
     assert f"WT {mean:.3f}" in made.accuracy["mean Dice, 2-fold cross-validation, 7 studies"]
     fits = json.loads((finished / "results" / "fits.json").read_text())["final"]["postprocess"]
-    assert list(made.postprocess.thresholds) == fits["thresholds"]
+    assert made.postprocess.thresholds == fits["thresholds"]
     capsys.readouterr()
     again = ["models", "assemble", stages[0], *card, "--crossval", str(place), "-o", str(tmp_path / "other")]
     assert main(again) == 4
@@ -359,17 +359,17 @@ def test_enhancement_that_does_not_rise_is_doubted_when_sizes_are_fitted_and_sco
     case = ball_case(sharpness=0.5, seed=0)
     flat = replace(case, labels=np.minimum(case.labels, 1), rise=np.zeros(case.labels.shape))
     config = fit_postprocess([flat], PostprocessConfig())
-    assert config.enhancement_rise == USUAL_RISE and config.min_enhancing_ml == min(MIN_ENHANCING_ML)
+    assert config.rules[1] == RequireEnhancement("ET", min(MIN_ENHANCING_ML), USUAL_RISE)
     # without T1CE only its size can tell it from true enhancement
     small = [replace(case, rise=None) for case in (specks(seed) for seed in range(4))]
-    assert fit_sizes(small, replace(config, thresholds=(0.5, 0.5, 0.5))).min_enhancing_ml == 0.3
+    assert fit_sizes(small, replace(config, thresholds={})).rules[1] == RequireEnhancement("ET", 0.3, USUAL_RISE)
     for rise in (np.zeros(case.labels.shape), np.full(case.labels.shape, 9.0), None):
         held = replace(flat, rise=rise)
         found = segmentation_of(held, config)
         assert found.probabilities is not None
         np.testing.assert_array_equal(found.probabilities.array, held.settled(config))
         factor = 1.0 if rise is None or rise.any() else LEAST_ENHANCING
-        np.testing.assert_allclose(held.settled(config)[2], factor * held.probabilities(config)[2], rtol=1e-5)
+        np.testing.assert_allclose(held.settled(config)[2], factor * held.probabilities(config).array[2], rtol=1e-5)
 
 
 def rising_case(seed: int, *, low: float, high: float) -> Case:
@@ -397,7 +397,7 @@ def test_a_temperature_makes_overconfident_outputs_honest() -> None:
     for sharpness in (1.0, 3.0):
         cases = [ball_case(sharpness=sharpness, seed=seed) for seed in range(4)]
         found = fit_temperatures(cases, PostprocessConfig())
-        assert found == pytest.approx([sharpness] * 3, rel=0.1)
+        assert found == pytest.approx(dict.fromkeys(REGIONS.names, sharpness), rel=0.1)
 
 
 def test_thresholds_of_honest_outputs_lie_at_half_the_dice() -> None:
@@ -407,7 +407,7 @@ def test_thresholds_of_honest_outputs_lie_at_half_the_dice() -> None:
     """
     cases = [ball_case(sharpness=3.0, seed=seed) for seed in range(4)]
     config = fit_postprocess(cases, PostprocessConfig(roi_margin_mm=9.0))
-    assert all(0.3 <= threshold < 0.5 for threshold in config.thresholds)
+    assert all(0.3 <= threshold < 0.5 for threshold in config.thresholds.values())
     assert config.roi_margin_mm == 9.0
 
 
@@ -423,16 +423,18 @@ def test_of_thresholds_that_dice_cannot_tell_apart_one_without_a_bias_of_the_vol
 
     offsets = np.linspace(-2, 2, 9)
     found = [fit_thresholds([study(middle + o) for o in offsets], PostprocessConfig()) for middle in (7.2, 8.0, 8.9)]
-    assert found[0][0] > found[1][0] == 0.5 > found[2][0] >= 0.35
-    dice = sweep([study(8.9 + o) for o in offsets], PostprocessConfig(), Region.WT, [0.5, found[2][0]]).dice
+    assert found[0]["WT"] > found[1]["WT"] == 0.5 > found[2]["WT"] >= 0.35
+    dice = sweep([study(8.9 + o) for o in offsets], PostprocessConfig(), WT, [0.5, found[2]["WT"]]).dice
     assert simplest_as_good(dice) == 0  # by Dice alone one half would stay
-    assert fit_thresholds([study(9.0)], PostprocessConfig()) == (0.5, 0.5, 0.5)  # one study decides nothing
+    assert fit_thresholds([study(9.0)], PostprocessConfig()) == dict.fromkeys(
+        REGIONS.names, 0.5
+    )  # one study decides nothing
 
 
 def test_false_enhancement_that_does_not_rise_moves_no_threshold() -> None:
     """A third of the studies are called enhancing, with little conviction, and are not; the rise tells that."""
     rng = np.random.default_rng(0)
-    config = PostprocessConfig(enhancement_rise=USUAL_RISE)
+    config = PostprocessConfig(rules=(RequireEnhancement("ET", rise=USUAL_RISE),))
     studies = [ball_case(sharpness=1.0, seed=seed) for seed in range(9)]
     none = [replace(case, labels=np.minimum(case.labels, 1)) for case in studies[:3]]
     for case in none:
@@ -441,16 +443,17 @@ def test_false_enhancement_that_does_not_rise_moves_no_threshold() -> None:
     blind = fit_thresholds([*none, *studies[3:]], config)
     flat = [replace(case, rise=0.1 * rng.standard_normal(case.labels.shape)) for case in none]
     seen = fit_thresholds([*flat, *studies[3:]], config)
-    assert seen[:2] == blind[:2]
-    assert blind[2] >= 0.55 and seen[2] < 0.5
+    assert all(seen[name] == blind[name] for name in ("WT", "TC"))
+    assert blind["ET"] >= 0.55 and seen["ET"] < 0.5
 
 
-@pytest.mark.parametrize("region", list(Region))
-def test_thresholds_are_fitted_on_what_is_applied(region: Region) -> None:
+@pytest.mark.parametrize("region", list(REGIONS))
+def test_thresholds_are_fitted_on_what_is_applied(region: Any) -> None:
     case = ball_case(sharpness=0.5, seed=0)
     assert case.outputs.whole is not None
     case.outputs.whole[0, :3, :3, :3] = 0.6  # a place without a core
-    config = PostprocessConfig(thresholds=(0.45, 0.4, 0.5), enhancement_rise=USUAL_RISE, min_coreless_ml=2.0)
+    rules = (RequireCore("WT", "TC", min_ml=2.0), RequireEnhancement("ET", rise=USUAL_RISE))
+    config = PostprocessConfig(thresholds={"WT": 0.45, "TC": 0.4}, rules=rules)
     held = replace(case, rise=np.full(case.labels.shape, 2.0))
     found = sweep([held], config, region, [0.35, 0.5, 0.65]).dice[0]
     for dice, threshold in zip(found, (0.35, 0.5, 0.65), strict=True):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from cli_studies import GRID, SPACING_MM, write_case, write_nifti
+from glioma import REGIONS
 from toy_packs import toy_pack, toy_packs
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, REGIONS, SCHEMAS
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy
 from brats_seg.segment.prepare import PrepareConfig
 from brats_seg.train.data import (

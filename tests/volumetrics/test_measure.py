@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glioma import ET, REGIONS, TC, WT
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import REGIONS, SCHEMAS, Region
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.volumetrics.intervals import IntervalModel
-from brats_seg.volumetrics.measure import NOTE_WITHOUT_T1CE, ambiguous_volumes_ml, joined_measure, measure_segmentation
+from brats_seg.volumetrics.measure import ambiguous_volumes_ml, joined_measure, measure_segmentation
 from tests.volumetrics.objects import grid_of, sphere, world_points
 
 GRID = grid_of("LPS", (1, 1, 2), (6, -4, 9), extent_mm=56)
@@ -26,9 +27,9 @@ MODEL = IntervalModel({"WT": 1.0, "TC": 1.0, "ET": 1.0, "NCR": 1.0, "ED": 1.0})
 def tumour(schema_name: str = "brats2023", grid: Grid = GRID) -> np.ndarray:
     """Edema of 20 mm, a rim of 14 mm around necrosis of 8 mm radius."""
     points = world_points(grid)
-    masks = {Region.WT: sphere(20)(points), Region.TC: sphere(14)(points)}
-    masks[Region.ET] = masks[Region.TC] & ~sphere(8)(points)
-    return SCHEMAS[schema_name].compose(masks)
+    masks = {WT: sphere(20)(points), TC: sphere(14)(points)}
+    masks[ET] = masks[TC] & ~sphere(8)(points)
+    return REGIONS.compose(masks, SCHEMAS[schema_name])
 
 
 def segmentation(
@@ -43,8 +44,8 @@ def segmentation(
     probabilities = None
     if soft:
         channels = [ndimage.gaussian_filter(schema.region_mask(labels, r).astype(np.float32), 0.7) for r in REGIONS]
-        probabilities = RegionMaps(np.clip(np.stack(channels), 0, 1), grid)
-    return Segmentation("made", Volume(labels, grid), schema, probabilities, missing)
+        probabilities = RegionMaps(np.clip(np.stack(channels), 0, 1), grid, REGIONS)
+    return Segmentation("made", Volume(labels, grid), schema, REGIONS, probabilities, missing)
 
 
 def test_rows_of_a_tumour() -> None:
@@ -112,7 +113,7 @@ def test_empty_segmentation_says_how_much_may_be_missed() -> None:
 
 def test_without_t1ce_enhancement_is_an_estimate() -> None:
     found = measure_segmentation(segmentation(tumour(), missing=(MRSequence.T1CE,)), intervals=MODEL)
-    noted = {row.region for row in found.volumes if row.note == NOTE_WITHOUT_T1CE}
+    noted = {row.region for row in found.volumes if row.note == "estimate: not assessable without T1CE"}
     assert noted == {"TC", "ET", "NCR"}
     assert any("T1CE" in note for note in found.notes)
     other = measure_segmentation(segmentation(tumour(), missing=(MRSequence.T2,)), intervals=MODEL)
@@ -185,7 +186,7 @@ def read_labels(path: Path) -> Segmentation:
 
     image = nibabel.load(path)  # type: ignore[attr-defined]
     volume = Volume.from_affine(np.asarray(image.dataobj).astype(np.uint8), image.affine)
-    return Segmentation("real", volume, SCHEMAS["brats2023" if "GLI" in path.name else "brats2021"])
+    return Segmentation("real", volume, SCHEMAS["brats2023" if "GLI" in path.name else "brats2021"], REGIONS)
 
 
 def test_real_volumes_to_the_voxel(real_data: Path) -> None:
@@ -201,7 +202,7 @@ def test_real_volumes_to_the_voxel(real_data: Path) -> None:
         elapsed_s = time.process_time() - start
         for region in REGIONS:
             volume_ml = found.volume(region).volume_ml
-            assert round(volume_ml * 1000, 3) == float(row[f"{region.abbreviation.lower()}_mm3"])
+            assert round(volume_ml * 1000, 3) == float(row[f"{region.name.lower()}_mm3"])
             assert sum(lesion.volume_ml for lesion in found.lesions_of(region)) == pytest.approx(volume_ml)
         for lesion in found.lesions:
             assert lesion.diameters.axis == 2
@@ -214,7 +215,7 @@ def test_real_diameters_do_not_depend_on_storage(real_study: Path) -> None:
     given = read_labels(path)
     turned = given.labels.flip(0).permute((2, 0, 1)).flip(1)
     expected = measure_segmentation(given)
-    found = measure_segmentation(Segmentation("real", turned, given.schema))
+    found = measure_segmentation(Segmentation("real", turned, given.schema, REGIONS))
     assert len(found.lesions) == len(expected.lesions)
     for a, b in zip(found.lesions, expected.lesions, strict=True):
         assert (a.diameters.long_mm, a.diameters.short_mm) == pytest.approx(
@@ -230,7 +231,7 @@ def uneven_tumour(grid: Grid) -> Segmentation:
     direction = points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-6)
     radius = 11 + 1.6 * np.sin(3 * direction[..., 0] + 2 * direction[..., 1]) + 1.2 * np.cos(5 * direction[..., 2])
     labels = np.where(distance < 0.65 * radius, 1, np.where(distance < radius, 3, 0)).astype(np.uint8)
-    return Segmentation("made", Volume(labels, grid), SCHEMAS["brats2023"])
+    return Segmentation("made", Volume(labels, grid), SCHEMAS["brats2023"], REGIONS)
 
 
 def test_diameters_do_not_depend_on_nearly_equal_spacings_and_storage() -> None:
@@ -243,7 +244,7 @@ def test_diameters_do_not_depend_on_nearly_equal_spacings_and_storage() -> None:
         grid = grid_of(stored, tuple(spacing[letter] for letter in stored), extent_mm=58)
         segmentation = uneven_tumour(grid)
         (lesion,) = measure_segmentation(segmentation).lesions_of("ET")
-        joined, measurable = joined_measure(segmentation, Region.ET, gap_mm=2.0)(segmentation.region_mask(Region.ET))
+        joined, measurable = joined_measure(segmentation, ET, gap_mm=2.0)(segmentation.region_mask(ET))
         assert lesion.measurable and measurable and lesion.diameters.plane == joined.plane == "axial"
         products.append([found.long_mm * found.short_mm for found in (lesion.diameters, joined)])
     spread = np.ptp(products, axis=0) / np.median(products, axis=0)
