@@ -19,7 +19,8 @@ from small_models import small_model
 from tiny_studies import mirrored, noise_study
 
 from brats_seg.core.errors import DeviceError, ModelError
-from brats_seg.models.card import ModelBundle, PostprocessConfig
+from brats_seg.models.card import ModelBundle
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.segment import memory
 from brats_seg.segment import predict as module
 from brats_seg.segment.memory import RESERVE_BYTES, available_bytes, largest_window, pass_bytes
