@@ -7,6 +7,11 @@ README); accuracy is only measured on studies that the model was not trained on.
 started fresh, as a user starts them. MONAI's SegResNet, as its BraTS bundle configures it, runs in the same process
 and on the same threads as the network it is compared with. ``--only train --device cuda`` measures a step of training
 in both precisions and the making of a phantom of 128 voxels cubed; studies are not needed for that.
+
+    python experiments/bench.py STUDIES -o OUT --against CHECKOUT
+
+compares CPU seconds (user and system) and wall seconds with another checkout of the project, run in turn with this one
+by the same Python: one study with everything written, refusals, all studies in one call (two processes here), imports.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -106,6 +112,63 @@ def bench_network(studies: list[Path]) -> dict[str, Any]:
     return result
 
 
+def used(checkout: Path, arguments: Sequence[str], *, code: int | None = 0) -> dict[str, float]:
+    """CPU seconds, wall seconds and peak MiB of ``python ARGUMENTS`` in a checkout, children included.
+
+    Args:
+        checkout: where the package is imported from.
+        arguments: of Python.
+        code: the exit code wanted; None takes any but 0.
+    """
+    began = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    with subprocess.Popen(
+        [sys.executable, *arguments], env=environment, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != code and not (code is None and process.returncode):
+        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}: {said}")
+    wall = time.perf_counter() - began
+    return {"cpu_s": usage.ru_utime + usage.ru_stime, "wall_s": wall, "peak_mib": usage.ru_maxrss / 1024}
+
+
+def bench_against(studies: list[Path], out: Path, other: Path) -> dict[str, Any]:
+    """This checkout and another one in turn; ratios are this over the other."""
+    here = Path(__file__).resolve().parents[1]
+    segment = ["-m", "brats_seg", "segment"]
+    empty = out / "empty"
+    empty.mkdir(exist_ok=True)
+    rows: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
+
+    def both(name: str, arguments: Sequence[str], more: Sequence[str] = (), *, code: int | None = 0) -> None:
+        found = []
+        for place, extra in ((here, more), (other, ())):
+            folder = out / f"against_{place.name}"
+            found.append(
+                used(place, [str(folder) if word == "OUT" else word for word in (*arguments, *extra)], code=code)
+            )
+        rows.setdefault(name, []).append((found[0], found[1]))
+
+    for folder in out.glob("against_*"):
+        shutil.rmtree(folder)
+    for study in studies:
+        both("segment", [*segment, str(study), "-o", "OUT", "-q"])
+        both("output exists", [*segment, str(study), "-o", "OUT", "-q"], code=None)
+        both("wrong folder", [*segment, str(empty), "-o", "OUT", "-q"], code=None)
+    roads = [used(here, ["-c", "import brats_seg.run.segment"])["cpu_s"] for _ in range(3)]
+    both("batch", [*segment, *map(str, studies), "-o", "OUT", "-q", "--overwrite"], ["--jobs", "2"])
+    torch_s = statistics.median(used(here, ["-c", "import torch"])["cpu_s"] for _ in range(3))
+    result: dict[str, Any] = {"imports of segment over import torch": statistics.median(roads) / torch_s}
+    for name, pairs in rows.items():
+        for key in ("cpu_s", "wall_s", "peak_mib"):
+            mine, theirs = (statistics.median(pair[side][key] for pair in pairs) for side in (0, 1))
+            result[f"{name} {key}"] = f"{mine:.2f} against {theirs:.2f}: {mine / theirs:.2f} times"
+    return result
+
+
 def bench_train(device: str) -> dict[str, Any]:
     """Forward and backward pass of the whole-brain network in both precisions, and a phantom drawn for a sample."""
     import numpy as np
@@ -185,6 +248,9 @@ def main() -> None:
     parser.add_argument("--only", default="start,network,segment,batch,accuracy")
     parser.add_argument("--studies", type=int, default=8, help="how many studies to use")
     parser.add_argument("--device", default="cpu", help="of the part 'train' (default: cpu)")
+    parser.add_argument(
+        "--against", type=Path, metavar="CHECKOUT", help="compare with another checkout, and do no more"
+    )
     parser.add_argument("--scorer", type=Path, help="score.py; accuracy is left out without it")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -194,6 +260,9 @@ def main() -> None:
     folders = [] if arguments.data is None else [path for path in arguments.data.iterdir() if path.is_dir()]
     studies = sorted(folders)[: arguments.studies]
     result: dict[str, Any] = {"threads": os.cpu_count()}
+    if arguments.against is not None:
+        wanted = []
+        result["against"] = bench_against(studies, arguments.output.resolve(), arguments.against.resolve())
     if "start" in wanted:
         result["start_s"] = bench_start()
     if "network" in wanted:
