@@ -49,17 +49,17 @@ def small_model(
     post: PostprocessConfig | None = None,
     bias: float = 0.0,
     seed: int = 0,
-    hears: bool = False,
+    cascaded: bool = False,
 ) -> ModelBundle:
     """A model of random networks in half precision, with the logits shifted by ``bias``.
 
-    Its fine stage hears the coarse one where ``hears`` says so.
+    Its fine stage takes the probabilities of the coarse one where ``cascaded`` says so.
     """
     weights: dict[str, Path] = {}
     plain: dict[str, Mapping[str, Any]] = {}
     for number, name in enumerate(stages):
         torch.manual_seed(number + 1000 * seed)
-        shape = replace(NETWORK, in_channels=7) if hears and name == "fine" else NETWORK
+        shape = replace(NETWORK, in_channels=7) if cascaded and name == "fine" else NETWORK
         network = AttentionUNet(shape)
         state = {key: value.half() for key, value in network.state_dict().items()}
         head = [key for key in state if key.startswith("head.") and key.endswith("bias")]

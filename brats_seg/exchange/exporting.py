@@ -139,7 +139,7 @@ def _interface(stage: Stage, folder: Path, files: tuple[str, ...], check: Check)
         "network": dict(stage.network),
         "spacing_mm": stage.spacing_mm,
         "input": {"shape": ["batch", "channels", "x", "y", "z"], "sides": f"multiples of {divisor}", "type": "float32"},
-        "input_channels": [*stage.layout.sequences, *(["coarse WT", "coarse TC", "coarse ET"] * stage.hears_coarse)],
+        "input_channels": [*stage.layout.sequences, *(["coarse WT", "coarse TC", "coarse ET"] * stage.is_cascaded)],
         "output_channels": list(stage.layout.regions),
         "axes": stage.layout.axes,
         "output": "logits, same sides",

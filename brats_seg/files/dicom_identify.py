@@ -1,9 +1,9 @@
 """Which of T1, T1CE, T2 and FLAIR a DICOM series is, by its attributes: times, contrast agent, description.
 
-Two witnesses are heard: what was typed (series description, protocol name; read like a file name) and how the scanner
-measured (echo, repetition and inversion times, kind of echo). Where they agree the answer is sure, where one is silent
-it is likely, where they contradict each other it stays open and is asked about. Limits of the times are those common
-at 1.5 and 3 T: Bernstein, King, Zhou, Handbook of MRI Pulse Sequences (2004), chapters 12, 14 and 16.
+Two kinds of evidence count: what was typed (series description, protocol name; read like a file name) and how the
+scanner measured (echo, repetition and inversion times, kind of echo). Where they agree the answer is sure, where one is
+silent it is likely, where they contradict each other it stays open and is asked about. Limits of the times are those
+common at 1.5 and 3 T: Bernstein, King, Zhou, Handbook of MRI Pulse Sequences (2004), chapters 12, 14 and 16.
 """
 
 from __future__ import annotations

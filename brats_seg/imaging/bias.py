@@ -1,4 +1,4 @@
-"""The slow change of brightness that a receive coil leaves in a scan, estimated and taken out.
+"""N4 bias field correction: the slow change of brightness that a receive coil leaves in a scan.
 
 N4 (Tustison et al., IEEE Trans Med Imaging 2010;29(6):1310-20, doi:10.1109/TMI.2010.2046908), as SimpleITK has it.
 """

@@ -1,6 +1,6 @@
 """The last tenths of a millimetre: both visits resampled half-way, and the rigid motion between them by least squares.
 
-Visits show the same sequence, so after taking out brightness and coil (local mean and spread) they differ by motion,
+Visits show the same sequence, so without brightness and bias field (local mean and spread) they differ by motion,
 noise and the disease. The motion is found by Gauss-Newton steps in half-way space, so that both scans are interpolated
 alike and neither direction is preferred, with Tukey's biweight, which gives no weight to what truly changed. Idea:
 M. Reuter et al., Highly accurate inverse consistent registration: a robust approach, NeuroImage 2010;53:1181

@@ -118,7 +118,7 @@ def channels(stage: Stage) -> dict[str, str]:
     layout = stage.layout
     return {
         "spacing_mm": f"{stage.spacing_mm:g}",
-        "input_channels": ",".join(layout.sequences) + (",WT,TC,ET of the coarse stage" * stage.hears_coarse),
+        "input_channels": ",".join(layout.sequences) + (",WT,TC,ET of the coarse stage" * stage.is_cascaded),
         "output_channels": ",".join(layout.regions),
         "axes": layout.axes,
     }

@@ -72,7 +72,7 @@ class Stage:
             (``.safetensors``).
         architecture: which network it is.
         layout: order of its channels and direction of its axes.
-        member: of an ensemble, from 1; a fine stage hears the coarse stage of its own member.
+        member: of an ensemble, from 1; a fine stage takes the probabilities of the coarse stage of its own member.
 
     Raises:
         ModelError: if a value is of the wrong kind, a file could lie outside the model's folder, or the keys make no
@@ -134,7 +134,7 @@ class Stage:
         raise ModelError(f"stage {self.key} of the model card names no weights (*.onnx); copy the model again")
 
     @property
-    def hears_coarse(self) -> bool:
+    def is_cascaded(self) -> bool:
         """Whether the coarse stage's probabilities are inputs behind the sequences."""
         return self.shape.in_channels > len(self.layout.sequences)
 
@@ -285,9 +285,10 @@ class ModelCard:
                 f"model {self.name} has stages {[stage.key for stage in self.stages]}; every member of an ensemble "
                 f"needs the stages of the first, {first}"
             )
-        if self.stages[0].hears_coarse:
+        if self.stages[0].is_cascaded:
             raise ModelError(
-                f"stage {self.stages[0].name} of model {self.name} hears a coarse stage, and none is before it"
+                f"stage {self.stages[0].name} of model {self.name} takes the probabilities of a coarse stage, and "
+                "none is before it"
             )
         prepared_mm, sides = self.prepare.get("spacing_mm", 1.0), self.prepare.get("divisor", PREPARED_DIVISOR)
         check_number(prepared_mm, "prepare.spacing_mm", low=MIN_SPACING_MM, high=MAX_SPACING_MM)

@@ -105,7 +105,7 @@ class PostprocessConfig:
         temperature: by region, what its log-odds are divided by, so that probabilities mean what they say; 1 where not
             named.
         fine_weight: share of the fine stage in the mean of both stages, around the tumour.
-        roi_threshold: coarse probability of tumour from which the fine stage looks closer.
+        roi_threshold: coarse probability of tumour from which a voxel belongs to the region of interest.
         roi_margin_mm: margin around that.
         rules: what is doubted, one rule after the other.
 

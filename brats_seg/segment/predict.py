@@ -145,7 +145,7 @@ class Predictor:
         log.decisions.append(f"looked closer at {size} voxels, where the whole-brain pass found signs of a tumour")
         seen = [prepared.array[(slice(None), *box)]] * len(fine)
         for n, stage in enumerate(fine):
-            if stage.hears_coarse and wholes:
+            if stage.is_cascaded and wholes:
                 seen[n] = np.concatenate([seen[n], wholes[n][(slice(None), *box)]])
         return StageOutputs(whole, _mean(self._timed("fine", fine, seen, prepared, log)), box)
 

@@ -2,7 +2,7 @@
 
 The steps, in order: bring every sequence to the reference (rigidly, where grids differ), store it along
 right-anterior-superior axes, resample to 1 mm where it is not, crop to the brain, clip and z-score each
-sequence within the brain, take the coil's inhomogeneity out of those the model wants without it, pad to a
+sequence within the brain, correct the bias field of those the model wants corrected, pad to a
 multiple the networks need. :mod:`brats_seg.transforms` has the same steps as MONAI transforms.
 """
 
@@ -310,16 +310,12 @@ def _take_out_bias(
         try:
             flat = without_bias(array[channel], inside, spacing_mm=config.spacing_mm)
         except InputError as error:
-            warnings.append(
-                f"{sequence.title} keeps its coil inhomogeneity, which the model expects to be gone: {error}"
-            )
+            warnings.append(f"{sequence.title} keeps its bias field, which the model expects to be corrected: {error}")
             continue
         changed = float((flat - array[channel])[inside].std())
         values = flat[inside]
         array[channel][inside] = (values - values.mean()) / max(float(values.std()), 1e-6)
-        decisions.append(
-            f"{sequence.title}: coil inhomogeneity taken out (N4), {changed:.2f} of the brain's standard deviation"
-        )
+        decisions.append(f"{sequence.title}: N4 bias field correction, {changed:.2f} of the brain's standard deviation")
 
 
 def crop_and_pad(

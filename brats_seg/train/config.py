@@ -109,7 +109,7 @@ class TrainConfig:
         region_weights: weight of WT, TC and ET in the loss.
         sequences: those the network gets; the others are blank, as if never scanned. All four make one model for
             every subset; fewer make one for just these, to compare with.
-        coarse_views: altered copies of each study that the coarse stage is asked about, for a fine stage that hears it.
+        coarse_views: altered copies of each study that the coarse stage is asked about, for a cascaded fine stage.
         seed: of everything drawn.
         checkpoint_s: seconds between checkpoints.
         validate_every: steps between validations on full volumes; 0 for none.
@@ -197,11 +197,13 @@ class TrainConfig:
                 f"network.in_channels is {self.network.in_channels}; {len(SEQUENCES)} sequences, or with the coarse "
                 f"stage's {len(regions_of())} probabilities {len(SEQUENCES) + len(regions_of())}, make sense"
             )
-        if self.hears_coarse and (self.stage != "fine" or self.coarse_views < 1):
-            raise UsageError("only a fine stage, with at least one of coarse_views, can hear the coarse one")
+        if self.is_cascaded and (self.stage != "fine" or self.coarse_views < 1):
+            raise UsageError(
+                "only a fine stage, with at least one of coarse_views, can take the probabilities of the coarse one"
+            )
 
     @property
-    def hears_coarse(self) -> bool:
+    def is_cascaded(self) -> bool:
         """Whether the coarse stage's probabilities are inputs beside the sequences."""
         return self.network.in_channels > len(SEQUENCES)
 

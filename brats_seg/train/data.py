@@ -186,7 +186,7 @@ class TrainingCase:
         image: int8 ``(4, X, Y, Z)``.
         regions: uint8 ``(3, X, Y, Z)``: share of each voxel that is WT, TC, ET, times 255, see :func:`blended`.
         tumour_voxels: per region, int16 ``(N, 3)`` voxels of it (about 4096, evenly taken), on the processor.
-        prior: what the coarse stage says, for a fine stage that hears it.
+        prior: probabilities of the coarse stage, for a cascaded fine stage.
     """
 
     id: str

@@ -12,7 +12,7 @@ from brats_seg.models.assemble import assemble
 from brats_seg.models.card import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
 from brats_seg.train.card import crossvalidated
 from brats_seg.train.config import TrainConfig
-from brats_seg.train.prior import PRIORS, heard_by
+from brats_seg.train.prior import PRIORS, cascaded_on
 from brats_seg.train.runs import WEIGHTS, read_run_config, read_seen, read_yaml
 from brats_seg.train.start import card_marks, known_before
 
@@ -45,7 +45,7 @@ def assemble_runs(
     if len({config.prepare for config in configs.values()}) > 1:
         raise ModelError("the stages were trained on differently prepared studies and cannot work together")
     if "fine" in runs:
-        _check_heard(runs, configs["fine"])
+        _check_cascade(runs, configs["fine"])
     first = next(iter(configs.values()))
     stages = {
         name: {"name": name, "spacing_mm": c.spacing_mm, "network": c.network.to_dict(), "files": {}}
@@ -68,11 +68,11 @@ def assemble_runs(
     return assemble(weights, stages, card, folder, onnx=onnx)
 
 
-def _check_heard(runs: Mapping[str, Path], fine: TrainConfig) -> None:
-    """A fine stage that hears the coarse one must be put together with the one it heard."""
-    if not fine.hears_coarse:
+def _check_cascade(runs: Mapping[str, Path], fine: TrainConfig) -> None:
+    """Refuse a cascaded fine stage without the coarse stage that it was trained on."""
+    if not fine.is_cascaded:
         return
     if "coarse" not in runs:
-        raise ModelError(f"{runs['fine']} hears a coarse stage; pass its run too")
-    if heard_by(runs["fine"] / PRIORS) != file_sha256(runs["coarse"] / WEIGHTS):
+        raise ModelError(f"{runs['fine']} takes the probabilities of a coarse stage; pass its run too")
+    if cascaded_on(runs["fine"] / PRIORS) != file_sha256(runs["coarse"] / WEIGHTS):
         raise ModelError(f"{runs['fine']} was trained on what other weights than those of {runs['coarse']} say")

@@ -56,7 +56,7 @@ class Sources:
 
     Attributes:
         init: ``weights.safetensors`` to start from, instead of chance.
-        coarse: run folder of the coarse stage, for a fine stage that hears it.
+        coarse: run folder of the coarse stage, for a cascaded fine stage.
         phantoms: where the bodies of phantoms are kept; in the run folder unless named.
         auxiliary: studies for ``config.auxiliary`` of the samples; of other patients than the data set's, or made of
             them, which those made of one that is kept out are left out of.
@@ -161,7 +161,7 @@ class _Parts:
         cubes: parts of further patients to place into both.
         phantoms: bodies to scan in their place at times.
         kept_out: studies to validate on.
-        coarse: the stage that a fine one hears.
+        coarse: the stage whose probabilities a fine one takes.
         world: this process among the others.
     """
 
@@ -327,7 +327,7 @@ def _cases(
     cache: Path,
     progress: bool,
 ) -> list[TrainingCase]:
-    """Studies to train on, on the device, with what the coarse stage says where the network hears it."""
+    """Studies to train on, on the device, with what the coarse stage says where the network takes it."""
     cases = [
         training_case(pack, factor=config.factor, device=world.device, teacher_share=config.teacher) for pack in packs
     ]
@@ -358,11 +358,11 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def _coarse_stage(config: TrainConfig, run: Path | None, device: torch.device) -> CoarseStage | None:
-    if config.hears_coarse != (run is not None):
+    if config.is_cascaded != (run is not None):
         raise UsageError(
-            "this fine stage hears the coarse one: pass --coarse RUN, the folder of its run"
-            if config.hears_coarse
-            else f"--coarse was passed, but a network with {config.network.in_channels} inputs does not hear it"
+            "this fine stage takes the probabilities of the coarse one: pass --coarse RUN, the folder of its run"
+            if config.is_cascaded
+            else f"--coarse was passed, but a network of {config.network.in_channels} inputs takes no probabilities"
         )
     return None if run is None else open_coarse(run, config, device)
 

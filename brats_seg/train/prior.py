@@ -1,4 +1,4 @@
-"""What the coarse stage says about each training study, as the fine stage will hear it.
+"""What the coarse stage says about each training study, as the fine stage takes it.
 
 A fine stage whose network has three more inputs than there are sequences sees the coarse probabilities
 beside the scans. On studies it was trained on, a coarse network is surer than on new ones; so the fine
@@ -89,7 +89,7 @@ def with_priors(
         packs: the same studies, in the same order.
         coarse: the stage to ask.
         config: of the fine stage; its ``coarse_views`` copies are altered by its ``augment``.
-        cache: file to keep the answers in, so that a resumed run hears the same and does not ask again.
+        cache: file to keep the answers in, so that a resumed run takes the same and does not compute them again.
         progress: show a progress bar.
 
     Raises:
@@ -135,7 +135,7 @@ def _logits(coarse: CoarseStage, image: torch.Tensor) -> torch.Tensor:
     return said
 
 
-def heard_by(path: Path) -> str:
+def cascaded_on(path: Path) -> str:
     """SHA-256 of the weights of the coarse stage whose answers a file holds.
 
     Raises:

@@ -148,7 +148,7 @@ def train_stages(
             return False
         if left is not None and stage.steps == 0:
             left /= len(stages) - list(stages).index(name)  # the stages to come get as much
-        coarse = run / STAGES[0] if stage.hears_coarse else None
+        coarse = run / STAGES[0] if stage.is_cascaded else None
         if init[name] is not None and world.is_first and not (folder / BEFORE).exists():
             record_start(known, folder)
         train(

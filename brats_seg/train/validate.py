@@ -32,7 +32,7 @@ def predict_pack(
         pack: the study.
         config: what the network was trained with.
         device: where it is.
-        coarse: for a fine stage that hears it.
+        coarse: for a cascaded fine stage.
     """
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device) / LEVELS_PER_STD
     if coarse is not None:

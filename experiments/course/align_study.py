@@ -271,7 +271,7 @@ def _second(  # noqa: PLR0917
 
 
 def _rescanned(image: Volume, brain: NDArray[np.bool_], rng: np.random.Generator, config: MotionConfig) -> Volume:
-    """Fresh noise and another coil, inside the brain; outside, what was cut away stays cut away."""
+    """Fresh noise and another scanner, inside the brain; outside, what was cut away stays cut away."""
     background = background_value(image)
     data = np.asarray(image.data, dtype=np.float32) - np.float32(background)
     level = float(np.median(data[brain]))

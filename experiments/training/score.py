@@ -31,11 +31,11 @@ ENHANCING_ML = 2.0
 
 
 def open_scored(run: Path, data: Path) -> tuple[AttentionUNet, CoarseStage | None, TrainConfig, list[PackedStudy]]:
-    """A run's network, the coarse stage it hears, its settings, and the studies it kept out."""
+    """A run's network, the coarse stage of its cascade, its settings, and the studies it kept out."""
     config = read_run_config(run)
     network = AttentionUNet(config.network).eval()
     load_weights(network, run / WEIGHTS)
-    coarse = open_coarse(run.with_name("coarse"), config, CPU) if config.hears_coarse else None
+    coarse = open_coarse(run.with_name("coarse"), config, CPU) if config.is_cascaded else None
     return network, coarse, config, [pack for pack in load_packs(data) if pack.id in config.validation]
 
 

@@ -123,7 +123,7 @@ ACCURACY_NOTE = (
     "under each condition. Slices are axial."
 )
 REPEAT_NOTE = (
-    "Two scans of one patient with new noise, place and tilt; and with another coil and contrast besides, unless both "
+    "Two scans of one patient with new noise, place and tilt; and with another scanner besides, unless both "
     "are from the same scanner. wCV is the within-subject coefficient of variation with its 95 % interval; two scans "
     "of an unchanged tumour differ by more than the repeatability coefficient in one case of twenty. Lost: pairs in "
     "which one scan found nothing."

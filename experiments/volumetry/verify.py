@@ -210,7 +210,7 @@ def _scanner_checks(table: pd.DataFrame, source: str) -> list[Check]:
     """Coil and contrast new as well, and thick slices."""
     return [
         Check(
-            f"{name}, likewise with another coil and contrast, {source}",
+            f"{name}, likewise with another scanner, {source}",
             "reported",
             "; ".join(_repeat_words(row) for _, row in others.iterrows()) or "not measured",
             None,

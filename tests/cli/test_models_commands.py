@@ -25,7 +25,7 @@ from brats_seg.models.rules import PostprocessConfig, RequireCore
 from brats_seg.models.torch_engine import read_weights
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 
-HEARS = replace(NETWORK, in_channels=7)
+CASCADED = replace(NETWORK, in_channels=7)
 """A fine stage that sees the coarse probabilities beside the sequences."""
 
 
@@ -36,7 +36,7 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights, plain = {}, {}
     networks: dict[str, tuple[float, AttentionUNetConfig]] = {
         "coarse": (2 * SPACING_MM, NETWORK),
-        "fine": (SPACING_MM, HEARS),
+        "fine": (SPACING_MM, CASCADED),
     }
     for number, (name, (spacing_mm, network)) in enumerate(networks.items()):
         torch.manual_seed(number)

@@ -74,7 +74,9 @@ def test_only_what_the_settings_name_is_corrected_and_it_is_said() -> None:
     inside = corrected.array[3] != 0
     assert corrected.array[3][inside].mean() == pytest.approx(0, abs=1e-3)
     assert corrected.array[3][inside].std() == pytest.approx(1, abs=1e-3)
-    assert next(line for line in corrected.record.decisions if "N4" in line).startswith("FLAIR: coil inhomogeneity")
+    assert next(line for line in corrected.record.decisions if "N4" in line).startswith(
+        "FLAIR: N4 bias field correction"
+    )
     assert not [line for line in plain.record.decisions if "N4" in line]
 
 
@@ -97,7 +99,7 @@ def test_a_slab_too_thin_for_a_field_is_left_as_it_is_and_that_is_said() -> None
     before, decisions, warnings = array.copy(), [], []
     _take_out_bias(array, CORRECTED, decisions, warnings)
     assert np.array_equal(array, before)
-    assert "keeps its coil inhomogeneity" in warnings[0] and not decisions
+    assert "keeps its bias field" in warnings[0] and not decisions
 
 
 @pytest.mark.parametrize("levels", [2, 3])

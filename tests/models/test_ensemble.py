@@ -23,7 +23,7 @@ from brats_seg.transforms import StagedNetwork
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     place = tmp_path_factory.mktemp("models")
-    first, second = small_model(place / "first", hears=True), small_model(place / "second", hears=True, seed=1)
+    first, second = small_model(place / "first", cascaded=True), small_model(place / "second", cascaded=True, seed=1)
     write_card(replace(first.card, seen=("a", "b")), first.folder)
     write_card(replace(second.card, seen=("b", "c"), version="9"), second.folder)
     return add_members(read_bundle(first.folder), read_bundle(second.folder))

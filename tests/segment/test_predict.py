@@ -285,7 +285,7 @@ def test_windows_come_close_to_a_single_pass(tmp_path: Path, monkeypatch: pytest
 def test_an_ensemble_gives_the_mean_of_what_its_members_say(tmp_path: Path) -> None:
     everywhere = PostprocessConfig(roi_threshold=0.0001, roi_margin_mm=64.0)  # so that all look at the same box
     names = ("first", "second")
-    models = [small_model(tmp_path / n, post=everywhere, hears=True, seed=k) for k, n in enumerate(names)]
+    models = [small_model(tmp_path / n, post=everywhere, cascaded=True, seed=k) for k, n in enumerate(names)]
     prepared = noise_study()
     alone = [Predictor(model, engine="torch", device="cpu").stages(prepared) for model in models]
     ticks: list[str] = []
@@ -297,7 +297,7 @@ def test_an_ensemble_gives_the_mean_of_what_its_members_say(tmp_path: Path) -> N
     for stage in ("whole", "close"):
         parts = [getattr(outputs, stage) for outputs in alone]
         assert np.abs(parts[0] - parts[1]).max() > 1e-2
-        # each fine stage heard the coarse stage of its own member, or the second could not be met
+        # each fine stage takes the coarse stage of its own member, or the second could not be met
         np.testing.assert_allclose(getattr(joined, stage), (parts[0] + parts[1]) / 2, atol=1e-6)
 
 

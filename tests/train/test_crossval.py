@@ -237,7 +237,7 @@ def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_i
     assert command(place, run, "--only", "1", "--resume", "-q") == 0
     assert saved_step(weights.parent) == 40
     shutil.rmtree(run / "fold1" / "model")
-    assert command(place, run, "--resume", "-q") == 4  # the fine stage heard other weights than these
+    assert command(place, run, "--resume", "-q") == 4  # the fine stage was trained on other coarse weights
 
 
 def test_a_model_trained_on_all_gets_the_figures_of_cross_validation(

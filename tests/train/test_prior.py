@@ -1,4 +1,4 @@
-"""A fine stage that hears the coarse one: what it is told while training is what it will be told later."""
+"""A cascaded fine stage: its coarse channels while training are those it gets later."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_unaltered_the_fine_stage_hears_what_it_hears_at_inference(coarse: Path,
     expected = predict_pack(stage.network, pack, stage.config, CPU)
     axes = [torch.arange(n, dtype=torch.float32) for n in case.shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    heard = torch.sigmoid(augment_module._cut_prior(case, points, 1))
+    cascaded = torch.sigmoid(augment_module._cut_prior(case, points, 1))
     inner = (slice(None), *(slice(2, n - 3) for n in case.shape))
-    assert float((heard - expected)[inner].abs().max()) < 0.25 / LEVELS_PER_LOGIT + 0.02
+    assert float((cascaded - expected)[inner].abs().max()) < 0.25 / LEVELS_PER_LOGIT + 0.02
 
 
 def test_views_differ_and_say_what_they_lacked(coarse: Path, tmp_path: Path) -> None:
@@ -59,16 +59,16 @@ def test_views_differ_and_say_what_they_lacked(coarse: Path, tmp_path: Path) -> 
     packs = toy_packs()
     cases = [training_case(pack, factor=1, device=CPU) for pack in packs]
     stage = open_coarse(coarse, config, CPU)
-    heard = with_priors(cases, packs, stage, config, tmp_path / PRIORS)
-    first = heard[0].prior
+    cascaded = with_priors(cases, packs, stage, config, tmp_path / PRIORS)
+    first = cascaded[0].prior
     assert first is not None
     assert first.logits.shape[:2] == (12, 3)
     assert len({view.numpy().tobytes() for view in first.logits}) == 12
     assert any(first.blanks)
     assert not all(first.blanks)
     again = with_priors(cases, packs, stage, config, tmp_path / PRIORS)
-    assert all(torch.equal(a.prior.logits, b.prior.logits) for a, b in zip(heard, again, strict=True))  # type: ignore[union-attr]
-    assert [case.prior.blanks for case in heard] == [case.prior.blanks for case in again]  # type: ignore[union-attr]
+    assert all(torch.equal(a.prior.logits, b.prior.logits) for a, b in zip(cascaded, again, strict=True))  # type: ignore[union-attr]
+    assert [case.prior.blanks for case in cascaded] == [case.prior.blanks for case in again]  # type: ignore[union-attr]
     with pytest.raises(ModelError, match="another coarse stage or other settings"):
         with_priors(cases, packs, stage, replace(config, seed=99), tmp_path / PRIORS)
     (tmp_path / PRIORS).write_bytes(b"torn")
@@ -79,8 +79,8 @@ def test_views_differ_and_say_what_they_lacked(coarse: Path, tmp_path: Path) -> 
 def test_a_sequence_missing_for_the_coarse_stage_is_missing_for_the_fine_one() -> None:
     case = training_case(toy_pack("a"), factor=1, device=CPU)
     logits = torch.zeros((1, 3, 22, 26, 20), dtype=torch.int8)
-    heard = replace(case, prior=Prior(logits, ((1, 3),), 2.0))
-    image, _ = draw_sample([heard], 0, (16, 16, 16), FINE, Chance(1))
+    cascaded = replace(case, prior=Prior(logits, ((1, 3),), 2.0))
+    image, _ = draw_sample([cascaded], 0, (16, 16, 16), FINE, Chance(1))
     assert image.shape == (7, 16, 16, 16)
     assert not image[[1, 3]].any()
     assert image[[0, 2]].any()
@@ -98,7 +98,7 @@ def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_pa
     bundle = assemble_runs(runs, CONFIGS / "glioma_card.yaml", tmp_path / "model")
     fine = find_model(str(bundle.folder)).card.stage("fine")
     assert fine is not None
-    assert fine.hears_coarse
+    assert fine.is_cascaded
     prepared = as_prepared(toy_pack("d", centre=(26, 30, 22), seed=5), 8)
     answers = [Predictor(bundle, engine=engine).predict(prepared) for engine in ("torch", "openvino")]
     assert answers[0].probabilities.array.max() > 0.5
@@ -115,7 +115,7 @@ def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_pa
 def test_stages_that_do_not_go_together_are_refused(coarse: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pass --coarse RUN"):
         train(toy_packs(), FINE, tmp_path / "a", progress=False)
-    with pytest.raises(UsageError, match="does not hear it"):
+    with pytest.raises(UsageError, match="takes no probabilities"):
         train(toy_packs(), COARSE, tmp_path / "b", sources=Sources(coarse=coarse), progress=False)
     with pytest.raises(ModelError, match="no run folder"):
         train(toy_packs(), FINE, tmp_path / "c", sources=Sources(coarse=tmp_path), progress=False)
