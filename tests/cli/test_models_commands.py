@@ -155,7 +155,7 @@ def test_the_bundle_is_what_monai_specifies(monai_bundle: Path) -> None:
     ports = metadata["network_data_format"]
     assert list(ports["inputs"]["image"]["channel_def"].values()) == ["T1", "T1CE", "T2", "FLAIR"]
     assert "random weights" in (monai_bundle / "docs" / "README.md").read_text()
-    for room in ("core", "files", "imaging", "networks", "models", "segment", "exchange"):
+    for room in ("core", "files", "imaging", "volumetrics", "networks", "models", "segment"):
         for source in (Path(__file__).parents[2] / "brats_seg" / room).glob("*.py"):
             assert (monai_bundle / "brats_seg" / room / source.name).read_bytes() == source.read_bytes()
 

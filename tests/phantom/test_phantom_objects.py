@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glioma import ET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,8 +149,8 @@ def test_outlining_finds_the_volume_without_bias_from_noise() -> None:
     for seed in range(4):
         made = make_object(ObjectOptions(diameter_mm=16), ObjectScan(noise=0.1), np.random.default_rng(seed))
         outline = outlined(made)
-        errors.append(outline.pv_ml / made.truth_ml[ET] - 1)
-        assert outline.mask.sum() / 1000 == pytest.approx(made.truth_ml[ET], rel=0.03)
+        errors.append(outline.pv_ml / made.truth_ml["ET"] - 1)
+        assert outline.mask.sum() / 1000 == pytest.approx(made.truth_ml["ET"], rel=0.03)
     assert abs(np.mean(errors)) < 0.02
 
 
