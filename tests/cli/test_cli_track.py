@@ -336,7 +336,7 @@ def test_processes_give_the_same_tables(track: Callable[..., Outcome], patient: 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--jobs", "0"], (2, "--jobs 0 is none")),
+        (["--jobs", "0"], (2, "--jobs: '0'")),
         (["--criteria", "rano3"], (2, "invalid choice")),
         (["--table", "gone.csv"], (3, "gone.csv cannot be read")),
         (["--clinical", "gone.csv"], (3, "gone.csv cannot be read")),
