@@ -91,6 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     if arguments.open and arguments.no_report:
         raise UsageError("--open shows the report that --no-report leaves out; pass one of them")
+    if arguments.labels is not None:  # said before a study is read
+        from brats_seg.models.card import DEFAULT_MODEL, find_model
+
+        find_model(arguments.model or DEFAULT_MODEL).card.schema(arguments.labels)
     failures: Failures = []
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []

@@ -318,10 +318,10 @@ def test_whatever_breaks_in_one_case_the_others_are_evaluated(
 
     read = masks.read_mask
 
-    def breaks(path: Path, schema: str, study_id: str | None, **more: Any) -> object:
+    def breaks(path: Path, schema: str, study_id: str | None, *more: Any) -> object:
         if study_id == "BraTS2021_00002":
             raise RuntimeError("ITK ERROR:\nno memory map")
-        return read(path, schema, study_id, **more)
+        return read(path, schema, study_id, *more)
 
     monkeypatch.setattr(masks, "read_mask", breaks)
     done = evaluate(cli, predictions, references, out, "--json")

@@ -108,7 +108,7 @@ WHILE_LOADING = (
         ("brats_seg.cli.commands", signal.SIGINT),
         ("argparse", signal.SIGHUP),
         ("numpy", signal.SIGTERM),
-        ("torch", signal.SIGINT),
+        ("onnxruntime", signal.SIGINT),
     ],
 )
 def test_a_signal_while_libraries_are_loaded_ends_in_one_line(
@@ -216,7 +216,7 @@ def test_help_models_and_check_help_load_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for command in ("segment", "check", "measure", "respond", "models", "demo", "train"):
-        assert f"\n    {command} " in done.stdout
+        assert f"\n  {command} " in done.stdout
 
 
 def test_start_takes_little_processor_time() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_studies import Outcome
+from glioma import REGIONS
 from test_cli_track import GROWTH, write_dates, write_visit
 
 from brats_seg.cli.demo import comparison
@@ -59,10 +60,10 @@ def test_demo_says_found_and_true_of_every_visit(
 def test_what_is_far_from_the_truth_is_said_in_one_sentence() -> None:
     good = demo.DemoVisit("ses-1", "2024-01-10", {"WT": 20.0, "TC": 0.0}, {"WT": 23.0, "TC": 0.05})
     bad = demo.DemoVisit("ses-2", "2024-03-10", {"WT": 20.0, "TC": 6.7}, {"WT": 15.0, "TC": 10.3})
-    lines = comparison([good, bad])
+    lines = comparison([good, bad], REGIONS)
     assert lines[1].split()[-5:] == ["23.0", "ml", "20.0", "ml", "+15%"] and lines[2].endswith("-")
     assert lines[-1] == (
         "The model is more than 20% off the truth for whole tumour at 2024-03-10 (-25%), "
         "tumour core at 2024-03-10 (+54%)."
     )
-    assert len(comparison([good])) == 3
+    assert len(comparison([good], REGIONS)) == 3
