@@ -336,7 +336,8 @@ def _flair(course: CompartmentHistory, index: int) -> list[Look]:
     if not course.is_growth(percent_of(now, totals[smallest])):
         return []
     unit = course.measure.unit
-    words = f"T2/FLAIR disease grew from {totals[smallest]:g} to {now:g} {unit} since {course.visits[smallest].visit}"
+    before, after = (f"{total:.0f}" if total >= 100 else f"{total:.3g}" for total in (totals[smallest], now))
+    words = f"T2/FLAIR disease grew from {before} to {after} {unit} since {course.visits[smallest].visit}"
     return [Look("T2/FLAIR", words)]
 
 
