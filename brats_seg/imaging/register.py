@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,10 @@ START_TURNS_DEG = (-20.0, 20.0)
 
 STARTS_KEPT = 2
 """Starts that are followed through the coarsest level."""
+
+THOROUGH_TURNS_DEG = (-40.0, -20.0, 0.0, 20.0, 40.0)
+THOROUGH_STARTS_KEPT = 6
+"""The same for a thorough search, in which turns about the three axes are combined."""
 
 INNER_MM = 6.0
 """Depth below the outlines from which mutual information is reported: inside, only anatomy can agree."""
@@ -75,6 +80,7 @@ class RegistrationConfig:
         bins: histogram bins of the mutual information, per image.
         min_step_mm: a level ends when steps become shorter.
         seed: of the sampling; equal seeds give equal results.
+        is_thorough: look for starts among combined turns too, which takes seconds: for heads that lie far apart.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
@@ -83,6 +89,7 @@ class RegistrationConfig:
     bins: int = 32
     min_step_mm: float = 0.01
     seed: int = 20_240_517
+    is_thorough: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.levels_mm) == len(self.samples) == len(self.iterations) > 0:
@@ -251,14 +258,17 @@ class _Pair:
 
 
 def _best_starts(pair: _Pair, coarse: tuple[Any, Any, float]) -> list[Any]:
-    """The two most promising starts: shifts by header, field of view and head, turned about each axis."""
+    """The most promising starts: shifts by header, field of view and head, turned about each axis."""
     middles = [
         side.volume.grid.to_world((np.array(side.volume.grid.shape) - 1) / 2) for side in (pair.fixed, pair.moving)
     ]
     centre = pair.fixed.centre_mm
     shifts = [np.zeros(3), middles[1] - middles[0], pair.moving.centre_mm - centre]
     kept = [s for i, s in enumerate(shifts) if all(np.linalg.norm(s - other) > 3 for other in shifts[:i])]
-    turns = [np.zeros(3)] + [np.radians(angle) * np.eye(3)[axis] for axis in range(3) for angle in START_TURNS_DEG]
+    if pair.config.is_thorough:
+        turns = [np.radians(angles) for angles in product(THOROUGH_TURNS_DEG, repeat=3)]
+    else:
+        turns = [np.zeros(3)] + [np.radians(angle) * np.eye(3)[axis] for axis in range(3) for angle in START_TURNS_DEG]
     starts = []
     for shift in kept:
         for turn in turns:
@@ -268,7 +278,7 @@ def _best_starts(pair: _Pair, coarse: tuple[Any, Any, float]) -> list[Any]:
             transform.SetRotation(*turn.tolist())
             starts.append(transform)
     starts.sort(key=lambda start: -_agreement(coarse, start, pair.config.bins))
-    return starts[:STARTS_KEPT]
+    return starts[: THOROUGH_STARTS_KEPT if pair.config.is_thorough else STARTS_KEPT]
 
 
 def _agreement(images: tuple[Any, Any, float], transform: Any, bins: int) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pytest
 from heads_with_skull import TUMOUR_MM, brain_of, head, head_grid, moved, with_images
@@ -127,3 +130,35 @@ def _enlarged(volume: Volume) -> Volume:
     step = np.diag([0.5, 0.5, 0.5, 1.0])
     step[:3, 3] = -0.25
     return Volume.from_affine(data, volume.affine @ step)
+
+
+def _read(path: Path) -> Volume:
+    image = nib.load(path)
+    return Volume.from_affine(image.get_fdata(dtype=np.float32), image.affine)
+
+
+@pytest.fixture(scope="module")
+def native(real_data: Path) -> tuple[Study, Volume]:
+    """T1CE and FLAIR of a patient as they were scanned, and the brain in the space of T1CE."""
+    folder = real_data / "native" / "TCGA-FG-6692"
+    images = {s: _read(folder / f"TCGA-FG-6692_{s.value}.nii.gz") for s in (T1CE, FLAIR)}
+    return Study("native", images), _read(folder / "TCGA-FG-6692_t1ce_brainmask.nii.gz")
+
+
+def test_a_head_that_lay_far_away_is_found(native: tuple[Study, Volume]) -> None:
+    study, mask = native
+    points = mask.grid.to_world(np.argwhere(mask.data > 0)[::97])
+    straight = strip(study, with_skull(study), no_networks, mask=mask).registrations[FLAIR].matrix
+    turn = motion(30, (25, -5, 15)) @ np.array([[1, 0, 0, 0], [0, 0.94, -0.342, 0], [0, 0.342, 0.94, 0], [0, 0, 0, 1]])
+    turn[:3, :3] = np.linalg.svd(turn[:3, :3])[0] @ np.linalg.svd(turn[:3, :3])[2]
+    scans = with_images(study, {FLAIR: moved(study.images[FLAIR], turn)})
+    found = strip(scans, with_skull(scans), no_networks, mask=mask).registrations[FLAIR].matrix
+    assert np.linalg.norm(apply_affine(found, points) - apply_affine(turn @ straight, points), axis=-1).mean() < 0.5
+
+
+def test_another_persons_sequence_is_refused_after_registration(native: tuple[Study, Volume], real_data: Path) -> None:
+    study, mask = native
+    other = real_data / "longitudinal" / "MS-patient01" / "study2" / "MS-patient01_study2_flair.nii.gz"
+    scans = with_images(study, {FLAIR: _read(other)})
+    with pytest.raises(InputError, match="FLAIR"):
+        strip(scans, with_skull(scans), no_networks, mask=mask)
