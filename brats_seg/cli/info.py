@@ -13,7 +13,7 @@ from brats_seg.cli.common import say
 from brats_seg.cli.options import add
 from brats_seg.core.errors import BratsSegError
 
-CORE_SECONDS = 20.0
+CORE_SECONDS = 12.0
 """Processor time of one study with a core of about 2.5 GHz: the networks' share runs on all cores, the rest on one."""
 _PARALLEL = 0.5
 """Share of it that several cores divide."""
