@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.core.regions import REGIONS
 from brats_seg.core.study import Study
 from brats_seg.core.visit import Visit
 from brats_seg.files.find import find_study
@@ -76,7 +75,7 @@ CHANGES: dict[str, Callable[[Volume, Array], Volume]] = {
 
 
 def volumes(visit: Visit) -> dict[str, float]:
-    return {region.abbreviation: visit.measurements.volume(region.abbreviation).volume_ml for region in REGIONS}
+    return {region: visit.measurements.volume(region).volume_ml for region in LIMITS}
 
 
 def is_kept(region: str, before: float, after: float) -> bool:
