@@ -8,9 +8,6 @@ lists lie below it, and its paths are never followed.
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,18 +19,12 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.words import counted
 from brats_seg.files.dicom import SAME_PLACE_MM, DicomSeries
-from brats_seg.files.dicom_file import DamagedFileError, DicomSource, looks_like_dicom
+from brats_seg.files.dicom_file import DamagedFileError, DicomSource
 from brats_seg.files.dicom_header import DICOMDIR, Header, Identity, Plane, read_header
+from brats_seg.files.dicom_sources import is_archive, sources
 
 MAX_FILES = 20_000
 """Files of one call; an exam has some hundreds to thousands."""
-MAX_LOOKED_AT = 100_000
-"""Files of any kind below a folder; more are rather a disk than an exam."""
-MAX_ARCHIVE_BYTES = 2**32
-"""What an archive may unpack to."""
-_HEAD_BYTES = 132
-_ZIP = b"PK\x03\x04"
-_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -82,11 +73,11 @@ def find_exams(place: Path) -> tuple[DicomExam, ...]:
         InputError: if there is no DICOM file, there are too many, an archive is damaged or unpacks to too much, or
             images of several patients lie in one folder.
     """
-    if place.is_file() and not _head(place).startswith(_ZIP):
+    if place.is_file() and not is_archive(place):
         place = place.parent
     found: list[tuple[DicomSource, Header]] = []
     damaged: list[tuple[DicomSource, str]] = []
-    for number, source in enumerate(_sources(place)):
+    for number, source in enumerate(sources(place)):
         if number >= MAX_FILES:
             raise InputError(
                 f"{place} holds more than {MAX_FILES} DICOM files. Pass the folder of one patient or exam."
@@ -102,68 +93,6 @@ def find_exams(place: Path) -> tuple[DicomExam, ...]:
         within = [words for source, words in damaged if _is_below(source, folder)]
         exams += _exams(folder, name, group, within)
     return tuple(exams)
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether there is a DICOM file below a folder or in an archive; stops at the first."""
-    return next(_sources(folder), None) is not None
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file is DICOM, or an archive that may hold some."""
-    head = _head(path)
-    return looks_like_dicom(head) or head.startswith(_ZIP)
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes of a file; none of a broken link, or where this user may not read."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_HEAD_BYTES)
-    except OSError:
-        return b""
-
-
-def _sources(place: Path) -> Iterator[DicomSource]:
-    """DICOM files below a place, in the order of their names; links to folders are not followed."""
-    if place.is_file():
-        yield from _members(place)
-        return
-    looked_at = 0
-    for folder, folders, names in os.walk(place):
-        looked_at += len(names)
-        if looked_at > MAX_LOOKED_AT:
-            raise InputError(f"{place} holds more than {MAX_LOOKED_AT} files. Pass the folder of one patient or exam.")
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder) / name
-            head = _head(path)
-            if looks_like_dicom(head):
-                yield DicomSource(path)
-            elif head.startswith(_ZIP):
-                yield from _members(path)
-
-
-def _members(path: Path) -> Iterator[DicomSource]:
-    """DICOM files in an archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            total = sum(entry.file_size for entry in entries)
-            if total > MAX_ARCHIVE_BYTES:
-                raise InputError(
-                    f"{path.name} unpacks to {total / 2**30:.0f} GiB, more than any exam. Unpack what is needed."
-                )
-            if any(entry.flag_bits & _ENCRYPTED for entry in entries):
-                raise InputError(f"{path.name} is protected by a password. Unpack it, and pass the folder.")
-            for entry in sorted(entries, key=lambda entry: entry.filename):
-                with archive.open(entry) as stream:
-                    head = stream.read(_HEAD_BYTES)
-                if looks_like_dicom(head):
-                    yield DicomSource(path, entry.filename)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError, zlib.error) as error:
-        what = f"{path.name} is a damaged archive ({type(error).__name__})"
-        raise InputError(f"{what}. Copy or download it again, or take it out of the folder.") from error
 
 
 def _no_images(

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
-from brats_seg.files.dicom_series import holds_dicom, is_dicom_file
-from brats_seg.files.dicom_study import Asked, dicom_studies, dicom_study
-from brats_seg.files.header import NiftiFile, VolumesError
+from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.study_id import check_study_id
+
+if TYPE_CHECKING:
+    from brats_seg.files.dicom_study import Asked
 
 _SHOWN = 12
 _MAX_DEPTH = 3
@@ -50,6 +52,8 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
             folder's name cannot be an id.
     """
     if is_dicom_place(folder):
+        from brats_seg.files.dicom_study import dicom_study  # noqa: PLC0415 - heavy
+
         return dicom_study(folder, study_id=study_id, asked=asked)
     place, readings = _study_place(folder)
     images = {name: reading for name, reading in readings.items() if reading.role is Role.IMAGE}
@@ -180,6 +184,8 @@ def _each_study(folder: Path, asked: Asked | None) -> Iterator[tuple[Path, Timep
         except InputError as error:
             yield place, error
     for place in (folder,) if is_dicom else dicom_beside(folder, folders):
+        from brats_seg.files.dicom_study import dicom_studies  # noqa: PLC0415 - heavy
+
         try:
             for exam, study in dicom_studies(place, asked=asked):
                 yield exam.place, study
@@ -360,6 +366,8 @@ def _is_4d(path: Path) -> bool:
     """Whether a file is a NIfTI file of several volumes; False where it cannot be read."""
     if not is_nifti(path.name):
         return False
+    from brats_seg.files.header import NiftiFile, VolumesError  # noqa: PLC0415 - heavy
+
     try:
         NiftiFile.read(path, header_only=True).shape()
     except VolumesError:
