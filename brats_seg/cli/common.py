@@ -91,9 +91,11 @@ def _asked(arguments: argparse.Namespace, named: Mapping[MRSequence, Path]) -> d
 
 def _with_series(found: list[Timepoint], asked: Mapping[MRSequence, str]) -> list[Timepoint]:
     """The studies, if series that were named can be theirs."""
+    if not asked:
+        return found
     from brats_seg.files.dicom_study import DicomTimepoint
 
-    if asked and (len(found) > 1 or not all(isinstance(study, DicomTimepoint) for study in found)):
+    if len(found) > 1 or not all(isinstance(study, DicomTimepoint) for study in found):
         raise UsageError("--sequence chooses among the DICOM series of one exam. Pass that exam alone.")
     return found
 
