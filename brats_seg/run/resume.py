@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import brats_seg
 from brats_seg.core.plain import from_plain
 from brats_seg.core.study import RigidMotion
 from brats_seg.files.output import finished, read_run
 from brats_seg.models.record import code_fingerprint
-from brats_seg.track.boundary_shift.change import LesionChange
-from brats_seg.track.follow import Known
+
+if TYPE_CHECKING:
+    from brats_seg.track.follow import Known
 
 MOTIONS, PAIRED = "alignments.json", "paired.json"
 """Files in a patient's results."""
@@ -56,6 +57,10 @@ def reason_to_redo(folder: Path, settings: Mapping[str, Any], model_sha256: str,
 
 def known_of(folder: Path) -> Known:
     """What a patient's results hold of use: motions, and changes measured in both images."""
+    # Segmenting asks this file for whole results, and needs none of what follows a patient.
+    from brats_seg.track.boundary_shift.change import LesionChange  # noqa: PLC0415
+    from brats_seg.track.follow import Known  # noqa: PLC0415
+
     if read_run(folder) is None:
         return Known()
     return Known(_entries(folder / MOTIONS, RigidMotion), _entries(folder / PAIRED, LesionChange))
