@@ -165,7 +165,7 @@ def solid(mask: Mask) -> Mask:
     corners = bounding_box(mask)
     if corners is None:
         return result
-    result[corners] = _filled(_largest(mask[corners]))
+    result[corners] = _filled(largest(mask[corners], connectivity=6))
     return result
 
 
@@ -175,12 +175,13 @@ def _filled(mask: Mask) -> Mask:
     return ~outside[1:-1, 1:-1, 1:-1]
 
 
-def _largest(mask: Mask) -> Mask:
-    labels: Array = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=6)
-    sizes = np.bincount(labels.ravel())
+def largest(mask: Mask, *, connectivity: int) -> Mask:
+    """The largest component of voxels with 6 or 26 neighbours; an empty mask stays empty."""
+    labels: Array = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=connectivity)
+    sizes = np.bincount(labels.ravel(), minlength=2)
     sizes[0] = 0
-    largest: Mask = labels == int(np.argmax(sizes))
-    return largest
+    found: Mask = labels == int(np.argmax(sizes))
+    return found & mask
 
 
 def _without_specks(mask: Mask) -> Mask:

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.imaging.brain import solid
+from brats_seg.imaging.brain import largest, solid
 from brats_seg.imaging.midplane import find_midplane
 from brats_seg.models.brain import BOX_SIDE, OUTLINE_SIDE, BrainNetworks
 
@@ -87,7 +87,7 @@ def find_brain(scan: Volume, networks: BrainNetworks) -> FoundBrain:
     low, high = (float(v) for v in np.quantile(whole, CLIP_QUANTILES))
     if not low < high:
         raise InputError("the scan holds hardly more than a single value, so no brain can be found in it")
-    rough = _largest(networks.box(_normalised(whole, low, high)[None])[1] > 0.5)
+    rough = largest(networks.box(_normalised(whole, low, high)[None])[1] > 0.5, connectivity=26)
     box = _box_around(rough, data.shape)
     if box is None:
         raise InputError("nothing in the scan looks like a brain")
@@ -98,7 +98,7 @@ def find_brain(scan: Volume, networks: BrainNetworks) -> FoundBrain:
     likely = probability > 0.5
     if not likely.any():
         raise InputError("nothing in the scan looks like a brain")
-    share = float(_largest(likely).sum() / likely.sum())
+    share = float(largest(likely, connectivity=26).sum() / likely.sum())
     return FoundBrain(ras.with_data(probability), share)
 
 
@@ -115,15 +115,6 @@ def _normalised(data: Floats, low: float, high: float) -> Floats:
     scaled *= SPREAD / max(float(scaled.std(dtype=np.float64)), 1e-6)
     scaled += np.float32(MEAN)
     return scaled
-
-
-def _largest(mask: Mask) -> Mask:
-    """The largest 26-connected component; an empty mask stays empty."""
-    labels: Array = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
-    sizes = np.bincount(labels.ravel(), minlength=2)
-    sizes[0] = 0
-    largest: Mask = labels == int(np.argmax(sizes))
-    return largest & mask
 
 
 def _box_around(rough: Mask, shape: tuple[int, ...]) -> Box | None:
