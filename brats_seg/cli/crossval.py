@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,20 +153,22 @@ def _open(arguments: argparse.Namespace, config: Recipe, world: World) -> _Job:
 
 def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool:
     """Whether all folds are finished."""
-    from brats_seg.train.crossval import fold_folder, train_fold
+    from brats_seg.train.crossval import fold_folder, fold_stages, fold_start
+    from brats_seg.train.recipe import train_stages
     from brats_seg.train.state import is_complete
+
+    init = job.arguments.init
+    sources = replace(job.beside, phantoms=job.run / "phantoms")
 
     for fold in job.arguments.only or range(len(job.split.folds)):
         if world.is_first:
             say(f"fold {fold}: {len(job.split.folds[fold])} studies kept out", quiet=job.arguments.quiet)
-        if not train_fold(
+        if not train_stages(
             job.packs,
-            config,
-            job.split,
-            fold,
-            job.run,
-            start=job.arguments.init,
-            sources=job.beside,
+            fold_stages(config, job.split, fold),
+            fold_folder(job.run, fold),
+            start=None if init is None else fold_start(init, job.packs, job.split.folds[fold]),
+            sources=sources,
             world=world,
             until=until,
             tell=lambda text: say(text, quiet=job.arguments.quiet or not world.is_first),

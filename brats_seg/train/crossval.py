@@ -27,10 +27,8 @@ from brats_seg.train.arrays import has_key, open_arrays, write_arrays
 from brats_seg.train.calibrate import Case
 from brats_seg.train.config import TrainConfig, train_config
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy
-from brats_seg.train.distributed import ALONE, World
 from brats_seg.train.export import assemble_runs
-from brats_seg.train.loop import NOTHING_ELSE, Sources
-from brats_seg.train.recipe import Recipe, train_stages
+from brats_seg.train.recipe import Recipe
 from brats_seg.train.runs import CONFIG, STAGES, read_yaml, with_known_steps
 from brats_seg.train.splits import SPLIT, Split, draw_split, read_split, write_split
 from brats_seg.train.start import known_among, known_by
@@ -126,46 +124,9 @@ def fold_config(config: TrainConfig, split: Split, fold: int) -> TrainConfig:
     return replace(config, validation=split.folds[fold], seed=config.seed + fold)
 
 
-def train_fold(
-    packs: Sequence[PackedStudy],
-    recipe: Recipe,
-    split: Split,
-    fold: int,
-    run: Path,
-    *,
-    start: Path | None = None,
-    sources: Sources = NOTHING_ELSE,
-    world: World = ALONE,
-    until: float | None = None,
-    tell: Callable[[str], object] = lambda _: None,
-    progress: bool = True,
-) -> bool:
-    """Train the stages of a fold, going on where they were left; True when all are finished.
-
-    Args:
-        packs: every study.
-        recipe: what is cross-validated.
-        split: which studies this fold keeps out.
-        fold: its number.
-        run: the run folder of the cross-validation.
-        start: see :func:`fold_start`; None for chance.
-        sources: what every fold trains on besides.
-        world: where to train, and with which other processes.
-        until: leave at this :func:`time.monotonic`, with a checkpoint.
-        tell: gets a line for the user, how long a step takes.
-        progress: show progress bars.
-    """
-    return train_stages(
-        packs,
-        {name: fold_config(stage, split, fold) for name, stage in recipe.stages.items()},
-        fold_folder(run, fold),
-        start=None if start is None else fold_start(start, packs, split.folds[fold]),
-        sources=replace(sources, phantoms=run / "phantoms"),
-        world=world,
-        until=until,
-        tell=tell,
-        progress=progress,
-    )
+def fold_stages(recipe: Recipe, split: Split, fold: int) -> dict[str, TrainConfig]:
+    """Settings of every stage in one fold."""
+    return {name: fold_config(stage, split, fold) for name, stage in recipe.stages.items()}
 
 
 def as_prepared(pack: PackedStudy, divisor: int) -> PreparedStudy:
