@@ -1,11 +1,12 @@
-"""Ensembles of small models, to test with."""
+"""Model folders made of others, to test with."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from brats_seg.models.assemble import copy_file
-from brats_seg.models.card import ModelBundle, Stage, file_sha256, write_card
+from brats_seg.models.card import ModelBundle, ModelCard, Stage, file_sha256, write_card
 
 
 def add_members(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:
@@ -25,3 +26,13 @@ def add_members(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:
     card = replace(bundle.card, stages=tuple(stages), seen=seen, fingerprints=marks)
     write_card(card, bundle.folder)
     return ModelBundle(card, bundle.folder)
+
+
+def copy_model(source: ModelBundle, card: ModelCard, folder: Path) -> ModelBundle:
+    """A model folder with the networks of another model, under a new card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in source.card.stages:
+        for name in stage.files:
+            copy_file(source.file(stage, name), folder / name)
+    write_card(card, folder)
+    return ModelBundle(card, folder)

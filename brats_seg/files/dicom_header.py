@@ -50,7 +50,7 @@ OTHER_CLASSES = {
 
 _READ = """\
 SpecificCharacterSet SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID Modality FrameOfReferenceUID
-PatientID PatientName PatientIdentityRemoved StudyDate SeriesNumber InstanceNumber AcquisitionNumber
+PatientID PatientName PatientIdentityRemoved StudyDate SeriesNumber AcquisitionNumber
 AcquisitionDate AcquisitionTime AcquisitionDateTime SeriesDescription ProtocolName BodyPartExamined ImageType
 ScanningSequence SequenceVariant MRAcquisitionType SequenceName PulseSequenceName EchoPulseSequence AngioFlag
 RepetitionTime EchoTime InversionTime FlipAngle ContrastBolusAgent ContrastBolusVolume ContrastBolusAgentSequence
@@ -133,7 +133,6 @@ class Plane:
         source: the file.
         frame: number within the file, from 0.
         sop: SOP Instance UID.
-        instance: Instance Number, or None.
         position: centre of the first voxel, LPS mm.
         orientation: direction of rows (first three) and of columns.
         spacing: between rows and between columns, mm.
@@ -148,7 +147,6 @@ class Plane:
     source: DicomSource
     frame: int
     sop: str
-    instance: int | None
     position: tuple[float, ...]
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
@@ -254,7 +252,6 @@ def _plane(at: _Attributes, source: DicomSource, number: int, shape: tuple[int, 
         source,
         number,
         at.text("SOPInstanceUID"),
-        at.whole("InstanceNumber"),
         position,
         orientation,
         spacing,

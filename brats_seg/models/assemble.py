@@ -70,25 +70,6 @@ def write_model(states: Mapping[str, Mapping[str, Any]], card: ModelCard, folder
     return ModelBundle(finished, folder)
 
 
-def copy_model(source: ModelBundle, card: ModelCard, folder: Path) -> ModelBundle:
-    """Write a model folder of the networks of another model, each file held against its checksum, under a new card.
-
-    Args:
-        source: the model.
-        card: with the stages of the model.
-        folder: where to write; made where it is not there.
-
-    Raises:
-        ModelError: if a file is damaged.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for stage in source.card.stages:
-        for name in stage.files:
-            copy_file(source.file(stage, name), folder / name)
-    write_card(card, folder)
-    return ModelBundle(card, folder)
-
-
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file whole or not at all; a link of the target's name is replaced, and not written through."""
     partial = target.with_name(f".{target.name}.partial")

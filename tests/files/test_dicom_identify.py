@@ -39,7 +39,6 @@ def series(number: int, text: str = "", *, slices: int = 24, step_mm: float = 5.
         source=DicomSource(Path("x")),
         frame=0,
         sop="",
-        instance=None,
         position=(0.0, 0.0, 0.0),
         orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
         spacing=(0.9, 0.9),

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ensembles import copy_model
 from glioma import REGIONS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_models import small_model
 
 from brats_seg.core.errors import ModelError, OutputError
-from brats_seg.models.assemble import copy_model
 from brats_seg.models.card import (
     CARD,
     ModelBundle,

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ensembles import copy_model
 from small_models import small_model
 from toy_packs import toy_pack
 
 from brats_seg.core.errors import ModelError, UsageError
-from brats_seg.models.assemble import copy_model
 from brats_seg.train.data import PackedStudy
 from brats_seg.train.recipe import read_recipe, train_stages
 from brats_seg.train.start import card_marks, known_before, known_by, start_folder, start_weights
