@@ -80,7 +80,7 @@ def bench_network(studies: list[Path]) -> dict[str, Any]:
     from brats_seg.files.find import find_study
     from brats_seg.files.load import load_study
     from brats_seg.models.card import find_model
-    from brats_seg.run import prepare_config
+    from brats_seg.run.segment import prepare_config
     from brats_seg.segment.predict import Predictor
     from brats_seg.segment.prepare import prepare
 

@@ -25,7 +25,8 @@ from brats_seg.core.visit import Visit
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study
 from brats_seg.imaging.boxes import bounding_box
-from brats_seg.run import SegmentOptions, open_predictor, segment_study
+from brats_seg.run.options import SegmentOptions
+from brats_seg.run.segment import open_predictor, segment_study
 
 LIMITS = {"WT": (0.03, 0.2), "TC": (0.06, 0.3), "ET": (0.06, 0.3)}
 """Share of the volume, and ml, either of which a volume may change by."""

@@ -24,7 +24,9 @@ from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Segmentation, Visit
 from brats_seg.files.sidecar import read_trained_on
 from brats_seg.imaging.likeness import fingerprints
-from brats_seg.run import STEPS, open_predictor, prepare_config, versions
+from brats_seg.models.record import versions
+from brats_seg.run.options import STEPS
+from brats_seg.run.segment import open_predictor, prepare_config
 from brats_seg.segment.prepare import prepare
 
 
@@ -145,9 +147,9 @@ def test_examples_in_the_documentation_run(module: str) -> None:
 
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="nothing"):
-        _ = brats_seg.run.nothing  # type: ignore[attr-defined]
-    for name in brats_seg.run.__all__:
-        assert getattr(brats_seg.run, name) is not None
+        _ = brats_seg.nothing  # type: ignore[attr-defined]
+    for name in brats_seg.__all__:
+        assert getattr(brats_seg, name) is not None
 
 
 def test_measuring_a_result_without_t1ce_still_says_that_it_is_an_estimate(

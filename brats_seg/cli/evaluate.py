@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from brats_seg.core.visit import RegionMaps
     from brats_seg.evaluate.cases import CasePair
     from brats_seg.evaluate.evaluate import Evaluation
+    from brats_seg.files.label_map import MaskReading
     from brats_seg.files.match_labels import LabelMatches, LabelPair
-    from brats_seg.run import MaskReading
 
 _EPILOG = f"""\
 PREDICTIONS and REFERENCES are matched by study id, else by the scans that a prediction was made of. They are results
@@ -318,8 +318,8 @@ def _probabilities(path: Path, grid: Grid, regions: RegionSet, *, resample: bool
 
 
 def _mask(pair: LabelPair, side: str, schema: str, asked: Callable[[], RegionSet]) -> MaskReading:
+    from brats_seg.files.label_map import read_mask
     from brats_seg.files.study_id import check_study_id
-    from brats_seg.run import read_mask
 
     check_study_id(pair.id, source="the file's name")
     try:
@@ -372,7 +372,7 @@ def _write(
     from brats_seg.evaluate.page import evaluation_html
     from brats_seg.files.output import file_hashes, write_text
     from brats_seg.files.write import write_json
-    from brats_seg.run import versions
+    from brats_seg.models.record import versions
 
     (evaluation, gathered), second = results
     content = json.loads(evaluation.to_json())

@@ -19,7 +19,7 @@ from brats_seg.files.tables import volume_row
 
 if TYPE_CHECKING:
     from brats_seg.core.visit import Measurements
-    from brats_seg.run import MaskReading
+    from brats_seg.files.label_map import MaskReading
 
 _SHOWN = 5
 """Lesions printed; all are in the tables."""
@@ -81,8 +81,9 @@ def _measure(arguments: argparse.Namespace, path: Path, before: list[dict[str, A
     """Measure one label map; returns what ``--json`` prints of it, and what a person reads."""
     with progress(path.name, 3, hidden=arguments.quiet) as tick:
         tick("read")
+        from brats_seg.files.label_map import read_mask
         from brats_seg.models.card import regions_of
-        from brats_seg.run import measure, read_mask, write_measurements
+        from brats_seg.run.masks import measure, write_measurements
 
         mask = read_mask(path, arguments.schema, arguments.id, regions_of)
         name = mask.segmentation.study_id

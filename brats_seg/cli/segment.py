@@ -34,7 +34,7 @@ from brats_seg.core.study import MRSequence
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
     from brats_seg.core.visit import RegionVolume, Visit
-    from brats_seg.run import SegmentOptions
+    from brats_seg.run.options import SegmentOptions
     from brats_seg.segment.predict import Predictor
 
 _EPILOG = """\
@@ -138,7 +138,7 @@ def _is_silent(arguments: argparse.Namespace) -> bool:
 
 
 def _options(arguments: argparse.Namespace) -> SegmentOptions:
-    from brats_seg.run import SegmentOptions
+    from brats_seg.run.options import SegmentOptions
 
     return SegmentOptions(
         **({"model": arguments.model} if arguments.model is not None else {}),
@@ -197,7 +197,8 @@ def _one_by_one(
     """In this process, with one model; the seconds told of the first study count from ``began``."""
     with progress("starting", 2, hidden=arguments.quiet) as tick:
         tick("loading libraries")
-        from brats_seg.run import STEPS, open_predictor
+        from brats_seg.run.options import STEPS
+        from brats_seg.run.segment import open_predictor
 
         options = _options(arguments)
         tick("opening the model")
@@ -251,7 +252,8 @@ class _Work:
     ) -> _Finished | BratsSegError:
         """Segment a study, or keep its result with ``--resume``; the seconds told count from ``began``."""
         from brats_seg.files.load import input_hashes
-        from brats_seg.run import reason_to_redo, segment_study
+        from brats_seg.run.resume import reason_to_redo
+        from brats_seg.run.segment import segment_study
 
         folder = self.output / study.id
         note = ""
@@ -275,7 +277,7 @@ class _Work:
 @cache
 def _shared_predictor(options: SegmentOptions) -> Predictor:
     """In a process of the pool: opened once, kept for its further studies."""
-    from brats_seg.run import open_predictor
+    from brats_seg.run.segment import open_predictor
 
     return open_predictor(options)
 

@@ -156,7 +156,7 @@ def _of_others(rows: Sequence[TableRow]) -> str:
 
 
 def _run_of(arguments: argparse.Namespace) -> TrackRun:
-    from brats_seg.run import SegmentOptions
+    from brats_seg.run.options import SegmentOptions
     from brats_seg.run.track import FollowOptions, TrackRun
     from brats_seg.track.follow import CourseOptions
 

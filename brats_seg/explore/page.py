@@ -18,8 +18,8 @@ from brats_seg.explore.figures import intensity_plots, place_plots, volume_plots
 from brats_seg.files.output import file_hashes, write_text
 from brats_seg.files.write import write_json
 from brats_seg.imaging.likeness import LIKE_FROM
+from brats_seg.models.record import versions
 from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table
-from brats_seg.run import versions
 
 PAGE = "explore.html"
 

@@ -14,8 +14,9 @@ from brats_seg.models.card import find_model, regions_of
 from brats_seg.phantom.course import PatientKind
 from brats_seg.phantom.dataset import DatasetOptions, write_dataset
 from brats_seg.phantom.files import read_truth
-from brats_seg.run import STEPS as SEGMENT_STEPS
-from brats_seg.run import SegmentOptions, open_predictor, segment_study
+from brats_seg.run.options import STEPS as SEGMENT_STEPS
+from brats_seg.run.options import SegmentOptions
+from brats_seg.run.segment import open_predictor, segment_study
 from brats_seg.run.track import TrackRun, track_patient
 from brats_seg.run.visits import Model
 

@@ -18,9 +18,9 @@ from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.files.write import write_dseg_sidecars, write_json, write_label_map, write_probabilities, write_volume
 from brats_seg.models.card import regions_of
+from brats_seg.models.record import versions
 from brats_seg.phantom.grids import Triple, directions_of, grid_around, rotation_of
 from brats_seg.phantom.objects import Box, Ellipsoid, Pair, Shape, Shell, pair_of_spheres, sphere
-from brats_seg.run import versions
 
 KINDS = ("sphere", "ellipsoid", "shell", "box", "pair")
 BACKGROUND_LEVEL = 100.0

@@ -12,7 +12,7 @@ from brats_seg.files.output import ExistsPolicy
 from brats_seg.models.card import DEFAULT_MODEL
 
 STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
-"""Names of the steps of :func:`~brats_seg.run.segment_study`, in order; keys of the timings."""
+"""Names of the steps of :func:`~brats_seg.run.segment.segment_study`, in order; keys of the timings."""
 
 
 @dataclass(frozen=True)

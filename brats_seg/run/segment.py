@@ -111,10 +111,10 @@ def segment_study(
     Example:
         Several studies with one model, nothing written::
 
-            from brats_seg.run import SegmentOptions, open_predictor, segment_study
+            from brats_seg import SegmentOptions, open_model, segment_study
 
             options = SegmentOptions(device="cpu")
-            predictor = open_predictor(options)
+            predictor = open_model(options)
             for folder in ("patients/a", "patients/b"):
                 result = segment_study(folder, options=options, predictor=predictor)
                 print(result.segmentation.study_id, result.measurements.volume("ET").volume_ml)

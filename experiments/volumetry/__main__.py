@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brats_seg.files.output import OutputFolder
-from brats_seg.run import SegmentOptions, open_predictor
+from brats_seg.run.options import SegmentOptions
+from brats_seg.run.segment import open_predictor
 from experiments.volumetry import verify
 from experiments.volumetry.report import write_verification
 

@@ -26,7 +26,8 @@ from brats_seg.phantom import (
     scan_patient,
 )
 from brats_seg.phantom.grids import BRAIN_REACH_MM, grid_around, small_turn
-from brats_seg.run import SegmentOptions, segment_study
+from brats_seg.run.options import SegmentOptions
+from brats_seg.run.segment import segment_study
 from brats_seg.segment.predict import Predictor
 
 Tick = Callable[[str], None]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from brats_seg.core.words import counted
 from brats_seg.models.card import regions_of
-from brats_seg.run import model_summary
+from brats_seg.models.record import model_summary
 from brats_seg.segment.predict import Predictor
 from experiments.change.study import LESIONS_MM, OTHERS_SHARE, TARGET_MM, change_study, change_summary
 from experiments.volumetry import bench as phantom_bench

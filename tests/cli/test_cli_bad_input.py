@@ -284,7 +284,7 @@ def test_interrupted_in_the_middle_leaves_nothing(
 def test_interrupted_between_studies_says_how_to_go_on(
     segment, case: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg import run
+    from brats_seg.run import segment as run
 
     second = shutil.copytree(case, tmp_path / "second")
     real = run.segment_study
@@ -296,7 +296,7 @@ def test_interrupted_between_studies_says_how_to_go_on(
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(run, "segment_study", once, raising=False)
+    monkeypatch.setattr(run, "segment_study", once)
     outcome = segment(case, second)
     assert outcome.code == 130
     assert "1 of 2 studies are finished; go on with --resume" in outcome.err

@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visits import find_patients
-from brats_seg.run import SegmentOptions
 from brats_seg.run.cohort import patient_task
+from brats_seg.run.options import SegmentOptions
 from brats_seg.run.track import FollowOptions, TrackRun
 
 SEQUENCES = (MRSequence.T1CE, MRSequence.FLAIR)

@@ -20,7 +20,7 @@ from brats_seg.phantom.reference import (
     make_object,
     write_object,
 )
-from brats_seg.run import measure
+from brats_seg.run.masks import measure
 from experiments.volumetry.bench import (
     CODES,
     BenchSize,
