@@ -58,6 +58,28 @@ def read_brain_mask(path: Path) -> Volume:
     return mask
 
 
+def result_folder(output: Path, files: Study | Timepoint) -> Path:
+    """Where the results of a study go: ``output/<id>``, resolved.
+
+    Raises:
+        InputError: if the id can be no name of a folder.
+        OutputError: if its scans lie there.
+    """
+    check_study_id(files.id)
+    final = (output / files.id).resolve()
+    if isinstance(files, Timepoint) and any(final in path.resolve().parents for path in files.files.values()):
+        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
+    return final
+
+
+def inputs_of(study: Study) -> dict[str, dict[str, str]]:
+    """By sequence, the checksum of its file, empty for a study in memory, and its grid in words."""
+    return {
+        sequence.value: {"sha256": study.sha256.get(sequence, ""), "grid": study.images[sequence].grid.describe()}
+        for sequence in study.present
+    }
+
+
 def strip_study(
     study: Study, heads: Mapping[MRSequence, str], *, brain_mask: Path | None = None
 ) -> StrippedStudy | None:
@@ -103,11 +125,7 @@ def prepare_study(
     """
     tick = tick or (lambda _: None)
     began = time.perf_counter()
-    check_study_id(files.id)
-    final = (output / files.id).resolve()
-    if any(final in path.resolve().parents for path in files.files.values()):
-        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
-    with OutputFolder(final, exists=exists) as folder:
+    with OutputFolder(result_folder(output, files), exists=exists) as folder:
         tick("read")
         study = load_study(files, reference=reference)
         tick("extract")
@@ -119,9 +137,7 @@ def prepare_study(
         record = RunRecord(
             study_id=study.id,
             versions=versions(),
-            inputs={
-                s.value: {"sha256": study.sha256[s], "grid": study.images[s].grid.describe()} for s in study.present
-            },
+            inputs=inputs_of(study),
             preparation=stripped.to_dict(),
             settings={"reference": reference.value if reference else "auto"},
             timings_s={"all": round(time.perf_counter() - began, 3)},

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import brats_seg
-from brats_seg.core.errors import ModelError, OutputError, explained, out_of_memory
+from brats_seg.core.errors import ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
@@ -23,7 +23,6 @@ from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study, scan_forms
 from brats_seg.files.output import OutputFolder, file_hashes, write_text
 from brats_seg.files.scan_date import scan_date
-from brats_seg.files.study_id import check_study_id
 from brats_seg.files.visit_folder import write_visit
 from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
 from brats_seg.imaging.brain import with_skull
@@ -35,7 +34,7 @@ from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
-from brats_seg.run.prepare import strip_study
+from brats_seg.run.prepare import inputs_of, result_folder, strip_study
 from brats_seg.segment.memory import require_memory
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
@@ -125,10 +124,7 @@ def segment_study(
     if output is None:
         with _memory_explained():
             return _compute(files, options, predictor, run)[0]
-    check_study_id(files.id)
-    final = (Path(output) / files.id).resolve()
-    if isinstance(files, Timepoint) and any(final in path.resolve().parents for path in files.files.values()):
-        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
+    final = result_folder(Path(output), files)
     with OutputFolder(final, exists=options.exists) as folder, _memory_explained():
         result = _write(files, folder.path, options, predictor, run)
         final = folder.final
@@ -193,7 +189,7 @@ def _compute(
         model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
         device=predictor.device,
         engine=predictor.engine,
-        inputs={s.value: _input(study, s) for s in study.present},
+        inputs=inputs_of(study),
         preparation=prepared.record.to_dict(),
         settings=options.to_dict(),
         timings_s=run.timings_s,
@@ -300,7 +296,3 @@ def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
         return PrepareConfig(**plain)
     except (TypeError, ValueError, AttributeError) as error:  # from a file a value can be of any type
         raise ModelError(f"prepare: {error}") from error
-
-
-def _input(study: Study, sequence: MRSequence) -> dict[str, Any]:
-    return {"sha256": study.sha256.get(sequence, ""), "grid": study.images[sequence].grid.describe()}
