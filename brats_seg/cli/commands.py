@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from brats_seg.cli import (
 )
 from brats_seg.cli.common import complain, flush, say
 from brats_seg.cli.info import model_words
-from brats_seg.core.errors import UNFORESEEN, BratsSegError, OutputError, UsageError, explained, lack
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained, lack
 
 GROUPS: Mapping[str, tuple[Any, ...]] = {
     "use": (segment, track, check, prepare, measure, respond),
@@ -38,6 +39,8 @@ GROUPS: Mapping[str, tuple[Any, ...]] = {
     "models": (models, train, crossval),
     "test": (demo, phantom, info),
 }
+LIBRARIES_BYTES = 768 * 2**20
+"""Least address space to load the libraries in: with 16 threads they take 680 MiB of it."""
 """Commands, by what they are for."""
 COMMANDS = tuple(module for group in GROUPS.values() for module in group)
 
@@ -154,6 +157,7 @@ def run_command(argv: Sequence[str] | None) -> int:
         options = options_by_command(parser)
         lack(frozenset().union(*options.values()) - options[arguments.prog])
         _check_working_folder()
+        _check_address_space()
         code = int(arguments.run(arguments))
         flush()
     except (BratsSegError, *UNFORESEEN) as error:
@@ -182,6 +186,24 @@ def _check_working_folder() -> None:
     except OSError as error:
         words = "the folder you are in does not exist any more. Change to one that does (cd), and start again."
         raise OutputError(words) from error
+
+
+def _check_address_space() -> None:
+    """Where it is short, OpenBLAS asks for memory for ever while it is loaded, and other libraries abort.
+
+    Raises:
+        DeviceError: if it is.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # not on Windows
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LIBRARIES_BYTES:
+        raise DeviceError(
+            f"this process may use {limit / 2**20:.0f} MiB of memory (ulimit -v), too little to load the libraries; "
+            f"allow at least {LIBRARIES_BYTES / 2**20:.0f} MiB"
+        )
 
 
 def _fail(error: BratsSegError, *, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.errors import DeviceError, ModelError, UsageError
+from brats_seg.core.errors import DeviceError, ModelError, UsageError, out_of_memory
 from brats_seg.core.words import counted
 from brats_seg.models.card import ModelBundle, Stage
 from brats_seg.models.layout import Arrangement
@@ -129,22 +129,28 @@ class OnnxRuntimeEngine:
         from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415
 
         damaged = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf)
+        self._failures = (errors.Fail, errors.EPFail, errors.RuntimeException)
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # weights that only training uses are no fault
+        settings.log_severity_level = 4  # what fails is raised as well; weights that only training uses are no fault
         settings.intra_op_num_threads = threads or 0
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         content = model if isinstance(model, bytes) else str(model)
         try:
             self._session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
-        except damaged as error:
-            raise ModelError(f"onnxruntime cannot read {getattr(model, 'name', 'the network')}: {error}") from error
+        except (*damaged, *self._failures) as error:
+            if isinstance(error, damaged) and not out_of_memory(error):
+                raise ModelError(f"onnxruntime cannot read {getattr(model, 'name', 'the network')}: {error}") from error
+            raise RuntimeError(str(error)) from error  # as other libraries do: onnxruntime's own are plain exceptions
         self._options = onnxruntime.RunOptions()
         self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def logits(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`Engine`."""
         image = np.ascontiguousarray(array)[None]
-        result: NDArray[np.float32] = self._session.run(["logits"], {"image": image}, self._options)[0][0]
+        try:
+            result: NDArray[np.float32] = self._session.run(["logits"], {"image": image}, self._options)[0][0]
+        except self._failures as error:
+            raise RuntimeError(str(error)) from error
         return result
 
 
