@@ -309,7 +309,7 @@ COMMANDS = {
 def test_light_commands_load_no_heavy_library(name: str) -> None:
     script = (
         f"import sys\ntry:\n    {COMMANDS[name]}\nexcept SystemExit as done:\n    assert not done.code\n"
-        "heavy = {'torch', 'monai', 'SimpleITK', 'openvino', 'pydicom', 'gdcm', 'matplotlib', 'nilearn'}\n"
+        "heavy = {'torch', 'monai', 'SimpleITK', 'openvino', 'pydicom', 'highdicom', 'gdcm', 'matplotlib', 'nilearn'}\n"
         "loaded = sorted(heavy & set(sys.modules))\n"
         "assert not loaded, loaded\n"
     )

@@ -12,6 +12,7 @@ from typing import Any
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.engine import ENGINES
+from brats_seg.run.options import ALSO
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
 DISEASES = ("enhancing", "non_enhancing", "mixed")
@@ -167,6 +168,19 @@ _DECLARED = (
         default=0.0,
         metavar="ML",
         help="count no lesion below so many ml; its voxels stay in label map and volume (default: 0, count all)",
+    ),
+    _option(
+        "--dicom",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="DICOM segmentation beside the NIfTI (default: where the scans are DICOM)",
+    ),
+    _option(
+        "--also",
+        action="append",
+        default=[],
+        choices=ALSO,
+        help="one more format: labelmap, a DICOM Label Map Segmentation; repeatable",
     ),
     _option("--criteria", choices=CRITERIA_NAMES, default="rano2", help="response criteria (default: %(default)s)"),
     _option(

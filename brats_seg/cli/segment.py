@@ -66,7 +66,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="SCHEMA",
         help="numbers in the label map, one of the model's schemas: brats2023 (default) or brats2021 for glioma",
     )
-    add(what, "reference", "min-lesion-ml", "no-report")
+    add(what, "reference", "min-lesion-ml", "dicom", "also", "no-report")
     add(what, "open", help="show the report in the browser when it is finished; of several, the first")
     add_existing(what)
     add_console(parser, verbose="every automatic decision and the time of each step")
@@ -152,6 +152,8 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         force=arguments.force,
         brain_mask=arguments.brain_mask,
         min_lesion_ml=arguments.min_lesion_ml,
+        dicom=arguments.dicom,
+        also=tuple(arguments.also),
         exists="overwrite" if arguments.overwrite or arguments.resume else "refuse",
     )
 

@@ -13,6 +13,8 @@ from brats_seg.models.card import DEFAULT_MODEL
 
 STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
 """Names of the steps of :func:`~brats_seg.run.segment.segment_study`, in order; keys of the timings."""
+ALSO = ("labelmap",)
+"""Formats that are written on request."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class SegmentOptions:
         brain_mask: file with the brain of a study that has its skull, instead of finding it.
         min_lesion_ml: smaller components of a region are not counted as lesions (``--min-lesion-ml``).
         exists: what to do where results exist already.
+        dicom: write DICOM beside the NIfTI; None where the scans are DICOM (``--no-dicom``, ``--dicom``).
+        also: further formats, some of :data:`ALSO` (``--also``).
         cache: folder where OpenVINO keeps compiled networks for later runs; it changes nothing in the results.
     """
 
@@ -49,6 +53,8 @@ class SegmentOptions:
     brain_mask: Path | None = None
     min_lesion_ml: float = 0.0
     exists: ExistsPolicy = "refuse"
+    dicom: bool | None = None
+    also: tuple[str, ...] = ()
     cache: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,4 +71,6 @@ class SegmentOptions:
             if self.brain_mask is not None
             else None,
             "min_lesion_ml": self.min_lesion_ml,
+            "dicom": "auto" if self.dicom is None else self.dicom,
+            "also": sorted(set(self.also)),
         }

@@ -32,6 +32,7 @@ from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
+from brats_seg.run.exports import check_exports, write_exports
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.prepare import inputs_of, result_folder, strip_study
@@ -125,6 +126,7 @@ def segment_study(
         with _memory_explained():
             return _compute(files, options, predictor, run)[0]
     final = result_folder(Path(output), files)
+    check_exports(files, options)
     with OutputFolder(final, exists=options.exists) as folder, _memory_explained():
         result = _write(files, folder.path, options, predictor, run)
         final = folder.final
@@ -258,6 +260,7 @@ def _write(
             write_probabilities(result.segmentation.probabilities, folder / f"{name}_probseg.nii.gz", forms=forms)
         write_tables(result.measurements, folder)
         write_visit(result, folder)
+        write_exports(result, options, folder)
     if options.report:
         with run.step("report"):
             _write_report(replace(result, images=aligned()), bundle, folder)

@@ -71,7 +71,7 @@ def test_segment_gives_what_it_gives_for_the_same_scans_as_nifti(segment: Cli, e
     one, other = (nib.load(out / name / f"{name}_dseg.nii.gz") for name in ("exam", "case"))
     assert np.array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
     assert np.array_equal(one.affine, other.affine)
-    written = texts(out / "exam")
+    written = {name: text for name, text in texts(out / "exam").items() if not name.endswith(".dcm")}
     assert b"2024-01-31" in written["run.json"]
     assert b"T1CE is series 3" in written["run.json"]
     assert [name for name, content in written.items() if any(secret in content for secret in SECRETS)] == []
@@ -183,4 +183,28 @@ def test_hostile_files_leave_nothing_behind(segment: Cli, tmp_path: Path, exam: 
     assert outcome.code == 3
     assert word in outcome.err
     assert outcome.err.count("\n") == 1
+    assert entries(out) == []
+
+
+def test_segment_writes_dicom_beside_the_nifti(segment: Cli, exam: Path, out: Path) -> None:
+    assert segment(exam, "--also", "labelmap").code == 0
+    assert (out / "exam" / "exam_labelmap.dcm").is_file()
+    made = pydicom.dcmread(out / "exam" / "exam_seg.dcm")
+    sources = {image.SOPInstanceUID: image for image in map(pydicom.dcmread, (exam / "SE003").iterdir())}
+    assert {item.ReferencedSOPInstanceUID for item in made.SourceImageSequence} == set(sources)
+    assert made.PatientName == "Mustermann^Erika"
+    found = np.asarray(nib.load(out / "exam" / "exam_dseg.nii.gz").dataobj)
+    assert made.pixel_array.sum() == (found > 0).sum()
+
+
+def test_segment_writes_no_dicom_where_it_is_not_wanted(segment: Cli, exam: Path, out: Path) -> None:
+    assert segment(exam, "--no-dicom").code == 0
+    assert not [name for name in entries(out / "exam") if name.endswith(".dcm")]
+
+
+@pytest.mark.parametrize("options", [("--dicom",), ("--also", "labelmap")])
+def test_dicom_for_scans_in_nifti_is_refused(segment: Cli, case: Path, out: Path, options: tuple[str, ...]) -> None:
+    outcome = segment(case, *options)
+    assert outcome.code == 3
+    assert f"leave {' '.join(options)} away" in outcome.err
     assert entries(out) == []

@@ -1,0 +1,53 @@
+"""What tissues and regions are called in DICOM: codes of SNOMED CT and NCIt, and segments read back by them.
+
+Source: DICOM PS3.16, CID 7159 (lesion segmentation types), and the terminology of 3D Slicer's brain tumour models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from brats_seg.core.regions import Region, Structure
+
+_S = Structure
+
+
+class Code(NamedTuple):
+    """A coded concept.
+
+    Attributes:
+        value: within its scheme.
+        scheme: ``SCT`` (SNOMED CT), ``NCIt``, or :data:`PRIVATE`.
+        meaning: for people.
+    """
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+PRIVATE = "99BRATSSEG"
+"""Scheme of what no dictionary has; DICOM asks for 99 in front."""
+CATEGORY = Code("49755003", "SCT", "Morphologically Altered Structure")
+BRAIN = Code("12738006", "SCT", "Brain")
+NEOPLASM = Code("108369006", "SCT", "Neoplasm")
+CODES: Mapping[Structure, Code] = {
+    _S.NCR: Code("6574001", "SCT", "Necrosis"),
+    _S.ED: Code("79654002", "SCT", "Edema"),
+    _S.ET: Code("86049000", "SCT", "Neoplasm, Primary"),
+    _S.NET: Code("C81175", "NCIt", "Non-Enhancing Lesion"),
+    _S.CC: Code("367643001", "SCT", "Cyst"),
+    _S.RC: Code("RC", PRIVATE, "Resection cavity"),
+    _S.GTV: Code("228791009", "SCT", "Gross tumor volume"),
+    _S.FA: Code("FA", PRIVATE, "T2/FLAIR abnormality"),
+    _S.TU: NEOPLASM,
+}
+"""As written."""
+
+
+def code_of(region: Region) -> Code:
+    """The code of a region: its tissue's where it is one, else what its model's card says, else a neoplasm's."""
+    if len(region.structures) == 1:
+        return CODES[region.structures[0]]
+    return NEOPLASM if region.code in ("", NEOPLASM.value) else Code(region.code, "SCT", region.title.capitalize())

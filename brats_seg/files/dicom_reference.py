@@ -1,0 +1,182 @@
+"""What a DICOM object takes over from the series it is made of: whose it is, and the images it points at.
+
+The identity of a patient goes from one DICOM file to the other here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brats_seg.core.errors import OutputError
+from brats_seg.core.grid import Grid
+from brats_seg.files.dicom import DicomSeries, stack_of
+from brats_seg.files.dicom_file import parse
+from brats_seg.files.dicom_header import MR_CLASSES, Plane
+from brats_seg.files.output import atomic_write
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TEXT = "PatientID PatientName IssuerOfPatientID StudyID AccessionNumber ReferringPhysicianName StudyDescription"
+_FORMAL = "PatientBirthDate PatientSex StudyDate StudyTime PatientIdentityRemoved LossyImageCompression"
+"""Attributes whose values DICOM prescribes; others than those are left empty."""
+_AS_THEY_ARE = "SpecificCharacterSet DeidentificationMethod PositionReferenceIndicator"
+_REQUIRED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator"),
+)
+"""May be empty, and must be there (type 2)."""
+_MR_IMAGE = next(iter(MR_CLASSES))
+MANUFACTURER = "brats_seg"
+"""Of the objects written; DICOM wants one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A series that new objects are made of.
+
+    Attributes:
+        grid: where its voxels lie.
+        planes: its images, from the first slice to the last.
+        images: for each of them a header without pixels, with all that new objects take over; an image of a file with
+            many frames has a UID of its own, which :meth:`settle` replaces.
+        places: by the UID of such an image, SOP Class UID, SOP Instance UID and frame number from 1; empty where each
+            image is a file.
+    """
+
+    grid: Grid
+    planes: tuple[Plane, ...]
+    images: tuple[Dataset, ...]
+    places: dict[str, tuple[str, str, int]]
+
+    def patient(self, otherwise: str = "") -> str:
+        """What the visits of a patient share: Patient ID, where there is none ``otherwise``, else the exam alone."""
+        first = self.images[0]
+        return str(first.PatientID) or otherwise or str(first.StudyInstanceUID)
+
+    @property
+    def number(self) -> int:
+        """Series Number; 0 where there is none."""
+        return int(self.images[0].get("SeriesNumber") or 0)
+
+    def settle(self, made: Dataset) -> None:
+        """Let a new object point at the frames of its source files, each file once in lists of files."""
+        if not self.places:
+            return
+        for element in made:
+            if element.VR != "SQ":
+                continue
+            kept: dict[tuple[str, int], Dataset] = {}
+            for number, item in enumerate(element.value):
+                frame = self._point(item)
+                self.settle(item)
+                pointed_at = str(item.get("ReferencedSOPInstanceUID", ""))
+                # Lists of files share their items, so that one may point at its file already.
+                kept.setdefault((pointed_at, frame) if pointed_at else ("", number), item)
+            if len(kept) < len(element.value):
+                element.value = list(kept.values())
+
+    def _point(self, item: Dataset) -> int:
+        """Let an item of a list point at a file, or where it stands for one frame at that; returns the frame, or 0."""
+        place = self.places.get(str(item.get("ReferencedSOPInstanceUID", "")))
+        if place is None:
+            return 0
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID, frame = place
+        if "PurposeOfReferenceCodeSequence" not in item:
+            return 0
+        item.ReferencedFrameNumber = frame
+        return frame
+
+
+def reference_of(series: DicomSeries) -> Reference:
+    """A series as new objects need it; its pixels are not decoded.
+
+    Raises:
+        InputError: as :func:`~brats_seg.files.dicom.stack_of`, or if its first file cannot be read.
+    """
+    from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
+    from pydicom.uid import generate_uid  # noqa: PLC0415
+    from pydicom.valuerep import DSfloat  # noqa: PLC0415
+
+    grid, planes = stack_of(series)
+    shared = _shared(parse(planes[0].source.read()), series)
+    kind = str(shared.SOPClassUID)
+    shared.SOPClassUID = _MR_IMAGE
+    places: dict[str, tuple[str, str, int]] = {}
+    images = []
+    for plane in planes:
+        image = Dataset()
+        image.update(shared)
+        image.SOPInstanceUID = plane.sop or generate_uid()
+        if kind != _MR_IMAGE:
+            image.SOPInstanceUID = generate_uid()
+            places[image.SOPInstanceUID] = (kind, plane.sop, plane.frame + 1)
+        image.Rows, image.Columns = plane.shape
+        image.ImagePositionPatient = [DSfloat(value, auto_format=True) for value in plane.position]
+        image.ImageOrientationPatient = [DSfloat(value, auto_format=True) for value in planes[0].orientation]
+        image.PixelSpacing = [DSfloat(value, auto_format=True) for value in planes[0].spacing]
+        image.SliceThickness = DSfloat(grid.spacing_mm[2], auto_format=True)
+        images.append(image)
+    return Reference(grid, planes, tuple(images), places)
+
+
+def _shared(header: Dataset, series: DicomSeries) -> Dataset:
+    """What all images of a series have in common."""
+    from pydicom import Dataset, config  # noqa: PLC0415 - only for DICOM
+    from pydicom.uid import generate_uid  # noqa: PLC0415
+    from pydicom.valuerep import validate_value  # noqa: PLC0415
+
+    shared = Dataset()
+    for keyword in f"{_TEXT} {_FORMAL} {_AS_THEY_ARE}".split():
+        element = header.get(keyword) and header[keyword]
+        if not element:
+            continue
+        if keyword in _FORMAL:
+            try:
+                validate_value(element.VR, str(element.value), config.RAISE)
+            except ValueError:
+                continue
+        shared.add(element)
+    for keyword in _REQUIRED:
+        if keyword not in shared:
+            setattr(shared, keyword, "")
+    shared.Modality, shared.SOPClassUID = "MR", header.SOPClassUID
+    shared.StudyInstanceUID, shared.SeriesInstanceUID = header.StudyInstanceUID, series.uid
+    if series.number is not None:
+        shared.SeriesNumber = series.number
+    # Without one, positions mean something within the series alone, which this says as well.
+    shared.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or generate_uid(entropy_srcs=[series.uid])
+    return shared
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Tell of a header that no object can be made of; warnings of the libraries are kept quiet.
+
+    Raises:
+        OutputError: if one cannot be made.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ValueError, TypeError, AttributeError, LookupError, NotImplementedError) as error:
+        raise OutputError(
+            f"the {what} cannot be made of this series' header ({type(error).__name__}). Pass --no-dicom to write "
+            "NIfTI alone."
+        ) from error
+
+
+def save(made: Dataset, path: Path) -> None:
+    """Write an object, all or nothing.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with writing(path.name), atomic_write(path) as stream:
+        made.save_as(stream, enforce_file_format=True)
