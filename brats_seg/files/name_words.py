@@ -49,6 +49,7 @@ CONTRAST = frozenset(
             "gadavist",
         ),
         *("magnevist", "multihance", "prohance", "omniscan", "clariscan", "elucirem", "gadobutrol", "gadoterate"),
+        *("injection", "inj", "mkm"),
         *(
             "verstarkt",
             "injecte",
@@ -78,12 +79,14 @@ WITH = frozenset({"w", "with", "mit", "avec", "con", "com", "med", "met"})
 NATIVE = frozenset(
     (
         *("native", "nativ", "nativo", "nativa", "natif", "native", "plain", "unenhanced", "uncontrasted", "none"),
-        *("noncontrast", "nonenhanced", "noncon", "precontrast", "nogd", "nocontrast", "nonce", "平扫"),
+        *("noncontrast", "nonenhanced", "noncon", "precontrast", "nogd", "nocontrast", "nonce", "okm", "平扫"),
     )
 )
 """Deny contrast by themselves."""
 BEFORE = frozenset({"pre", "vor", "before", "avant", "antes", "prima", "до"})
 AFTER = frozenset({"post", "nach", "after", "apres", "pos", "despues", "depois", "dopo", "после"})
+LATE = frozenset({"late", "delayed", "delay"})
+"""Of a T1, speak of contrast without naming it."""
 EVENTS = frozenset(
     (
         *(
@@ -199,7 +202,8 @@ DERIVED = frozenset(
         ),
         *("mtsat", "mton", "rho", "r1", "r2", "r2star", "r1map", "b0", "b1", "qt1", "mip", "minip", "trace", "perf"),
         *("mp2rage", "hemo", "fieldmap", "subtrahiert", "sustraccion", "soustraction", "zmap", "mapping", "t2s", "t1s"),
-        *("perfusion", "biasfield", "swan", "synthetic", "synthsr", "quotient"),
+        *("perfusion", "biasfield", "swan", "synthetic", "synthsr", "quotient", "relaxation", "relaxometry"),
+        *("opp", "dyn", "dynamic", "twist", "tricks", "wm", "gm", "csf"),
     )
 )
 """Images made from scans, and scans of another kind."""
@@ -258,8 +262,13 @@ def words_of(text: str) -> list[Word]:
     return _with_signs(words, tail)
 
 
+_BEHIND = re.compile(r"-.|[ _]?[(\[] ?- ?[)\]]")
+_BEFORE = re.compile(r".*[ _(\[]-")
+"""Dashes between two words that belong to the one behind them, or to the one before."""
+
+
 def _with_signs(words: list[Word], tail: str) -> list[Word]:
-    """Dashes that are minus signs become words: ``T1 C-``, ``T1_Gd-``, ``T1-C``, ``T1 -C``."""
+    """Dashes that are minus signs become words: ``T1 C-``, ``T1_Gd(-)``, ``T1-C``, ``T1 -C``."""
     result: list[Word] = []
     dashes = sum(word.gap.count("-") for word in words)
     for number, word in enumerate(words):
@@ -267,12 +276,12 @@ def _with_signs(words: list[Word], tail: str) -> list[Word]:
         single = word.text == "c" and word.gap == "-" and dashes == 1 and before is not None
         if single and before is not None and SEQUENCE_WORDS.get(before.text) is MRSequence.T1:
             result.append(Word(CUT, before.piece))  # T1-C is T1 minus contrast where it is the only dash
-        elif word.text in CONTRAST | {"c"} and word.gap.endswith("-") and len(word.gap) > 1 and word.gap[-2] in " _":
+        elif word.text in CONTRAST | {"c"} and _BEFORE.fullmatch(word.gap):
             result.append(Word(CUT, word.piece))
-        elif before is not None and before.text in CONTRAST | {"c"} and word.gap.startswith("-") and len(word.gap) > 1:
+        elif before is not None and before.text in CONTRAST | {"c"} and _BEHIND.match(word.gap):
             result.append(Word(CUT, before.piece))
         result.append(word)
-    if words and tail.startswith("-") and words[-1].text in CONTRAST | {"c"}:
+    if words and tail.strip(" ()[]").startswith("-") and words[-1].text in CONTRAST | {"c"}:
         result.append(Word(CUT, words[-1].piece))
     return result
 
@@ -310,6 +319,8 @@ def parts_of(word: str) -> list[str]:
     if word.startswith("gado"):
         return ["gado"]  # gadobutrol, gadoterate, and whatever comes
     found = _split(word, {})
+    if found is None and re.match(r"post(?!er|pro|ure)", word):
+        return ["post", word[4:]]  # after what, nobody knows: "post5min"
     if found is None:
         return [word]
     if any(

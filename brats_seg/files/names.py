@@ -28,6 +28,7 @@ from brats_seg.files.name_words import (
     FILLERS,
     FLAIR_WORDS,
     LABELS,
+    LATE,
     MASKS,
     MODEL_WORDS,
     NATIVE,
@@ -158,7 +159,11 @@ def _role_of_other(words: Sequence[Word], found: _Match | None) -> Role | None:
         # Before the sequence such words are rather a part of an id, unless they stand right before it.
         near = number >= start or all(other in DESCRIPTIVE for other in texts[number + 1 : start])
         if near and (
-            text in DERIVED or text.endswith(("map", "ratio")) or (text == "sub" and not following[:1].isdigit())
+            text in DERIVED
+            or text.endswith(("map", "ratio"))
+            or (text == "sub" and not following[:1].isdigit())
+            or (text == "fat" and not following.startswith(("sat", "sup")))
+            or (text == "dixon" and following == "f")
         ):
             return Role.NOT_INPUT
     return None
@@ -227,6 +232,8 @@ def _contrast(words: Sequence[Word], texts: Sequence[str], base: int, first: int
     spelt = {word.piece for word, text in zip(words, texts, strict=False) if text in ("t1", "t1w", "t1wi", "t1n")}
     if len(spelt) > 1 and True in said:
         said.add(None)
+    if not said and set(texts) & LATE:
+        said.add(None)
     if not said:
         return _Match(start, place, MRSequence.T1)
     if len(said) > 1 or None in said:
@@ -259,6 +266,8 @@ def _verdict(rest: Sequence[str], base: int) -> tuple[set[bool | None], int]:
         said, used = {False}, 2 if following in agent else 1
     elif word in NATIVE:
         said = {False}
+    elif word in ("o", "s") and following in CONTRAST:  # ohne; sans, senza, or nothing at all
+        said, used = {False if word == "o" else None}, 2
     elif word in WITHOUT or (word, following) in (("w", "o"), ("free", "of"), ("frei", "von")):
         used = 2 if word == "w" else 1
         while used < len(rest) and rest[used] in FILLERS:

@@ -31,6 +31,7 @@ MPRAGE|t1_mprage_sag_p2_iso|t1_mpr_tra_iso|t1_se_tra|SPGR|BRAVO
 Ax T1|SAG T1 FLAIR|Ax T1 FLAIR|T1_FLAIR|t1_fl2d_tra|sT1W_3D_TFE
 T1W_SE|5_T1_AX|T1_reg_T2|T1-on-T2|T1_to_SRI_brain
 T1_to_flair|T1_brain_masked|t1_tirm_tra_dark-fluid|T1 без контраста|T1平扫
+T1_Gd(-)|T1 C (-)|T1 C (-) ax|T1 (-C)|T1_oKM|T1_o_KM|T1 sans injection|T1_pre_injection|T1_preinj|T1_fat_sat|T1_posterior
 """
 ENHANCED = """
 T1_GdDTPA|T1_Gd-DTPA|T1_gadobutrol|T1_gadoteridol_ax
@@ -43,6 +44,7 @@ T1_post_Gd|T1_post_KM|T1postGd|t1_postgd_3D|mprage_gd|T1_Gd_AX
 T1W_SE_GD|AX T1 POST GAD|T1_w_contrast|T1_with_gadolinium|T1_gadovist|T1_dotarem
 T1ce|t1c|T1CE_preop|T1_ce_pre_op|cT1w|ct1|T1-Gd
 T1-ce|T1_Gd_post_op|T1GD|T1KM|T1_post_op_gd
+T1_Gd(+)|T1 C (+) ax|T1_mKM|T1_m_KM|T1 avec injection|T1_post_injection|T1_postinj|T1_Gd_delayed
 T1ce_to_T2|T1c_reg_flair|T1 с контрастом|T1增强|IM-0001-0004-T1 AXIAL POST CONTRAST
 """
 T2_NAMES = """
@@ -59,11 +61,12 @@ OPEN = """
 T1_post_foo|T1_W_WO|T1_with_and_without_contrast|T1_pre_post|T1_native_gd|post_t1
 FLAIR_T1|T1_T2|T1+T2|T1_nach|T2_STIR|pd_t2
 T1_no_foo_gd_native_plus_C|t1_t1ce|scan|T1_apres
+T1_post5min|T1_post_delayed|T1_delayed|T1_late|T1_s_gd
 """
 DERIVED = """
 t1ce_sub|T1_subtr|T1_T2ratio|R1map_t1|T1_MT|T1_inv2
 UNI_T1|t1ce_minus_t1_sub|T1_map|T1_phase|T1_ratio_T2|subtraction_T1
-sub_T1ce|t1ce_minus_t1|T2_mapping|T2s|T2_GRE|T1_perfusion|T1_biasfield|T1_T2quotient|T1_delta|T1_mtr|T1_mp2rage_uni|T2_star|X_adc|T1_brain_mask|T1_brainmask|brain_mask|X_mask
+sub_T1ce|t1ce_minus_t1|T2_mapping|T2s|T2_GRE|T1_perfusion|T1_biasfield|T1_T2quotient|T1_delta|T1_mtr|T1_mp2rage_uni|T1_dixon_fat|T1_fat_only|T1_opp|T1_relaxation|T2_relaxometry|T1_dyn|T1_wm|T1_csf|T2_star|X_adc|T1_brain_mask|T1_brainmask|brain_mask|X_mask
 """
 LABELS = """
 VSD.Brain_3more.XX.O.OT.54517|W39_1998.09.19_Segm|TCGA-02-0006_GlistrBoost_ManuallyCorrected
