@@ -319,10 +319,8 @@ def parts_of(word: str) -> list[str]:
     if word.startswith("gado"):
         return ["gado"]  # gadobutrol, gadoterate, and whatever comes
     found = _split(word, {})
-    if found is None and re.match(r"post(?!er|pro|ure)", word):
-        return ["post", word[4:]]  # after what, nobody knows: "post5min"
-    if found is None:
-        return [word]
+    if found is None:  # after what, nobody knows: "post5min"
+        return ["post", word[4:]] if re.match(r"post(?!er|pro|ure)", word) else [word]
     if any(
         part in ("2", "to", "reg") and (found[n + 1 : n + 2] or ("",))[0] not in SEQUENCE_WORDS
         for n, part in enumerate(found)

@@ -276,6 +276,8 @@ def _verdict(rest: Sequence[str], base: int) -> tuple[set[bool | None], int]:
             said, used = {False}, used + 1
         elif not following or base > 0:
             said = {False}
+    elif word in ("with", "mit", "avec") and not following and base <= 0:
+        said = {True}
     elif word in BEFORE | AFTER:
         said, used = _placed(word, following, base)
     return said, used

@@ -31,7 +31,8 @@ MPRAGE|t1_mprage_sag_p2_iso|t1_mpr_tra_iso|t1_se_tra|SPGR|BRAVO
 Ax T1|SAG T1 FLAIR|Ax T1 FLAIR|T1_FLAIR|t1_fl2d_tra|sT1W_3D_TFE
 T1W_SE|5_T1_AX|T1_reg_T2|T1-on-T2|T1_to_SRI_brain
 T1_to_flair|T1_brain_masked|t1_tirm_tra_dark-fluid|T1 без контраста|T1平扫
-T1_Gd(-)|T1 C (-)|T1 C (-) ax|T1 (-C)|T1_oKM|T1_o_KM|T1 sans injection|T1_pre_injection|T1_preinj|T1_fat_sat|T1_posterior
+T1_Gd(-)|T1 C (-)|T1 C (-) ax|T1 (-C)|T1_oKM|T1_o_KM|T1 sans injection|T1_pre_injection|T1_preinj
+T1_fat_sat|T1_posterior|T1_without|T1_ohne
 """
 ENHANCED = """
 T1_GdDTPA|T1_Gd-DTPA|T1_gadobutrol|T1_gadoteridol_ax
@@ -44,7 +45,7 @@ T1_post_Gd|T1_post_KM|T1postGd|t1_postgd_3D|mprage_gd|T1_Gd_AX
 T1W_SE_GD|AX T1 POST GAD|T1_w_contrast|T1_with_gadolinium|T1_gadovist|T1_dotarem
 T1ce|t1c|T1CE_preop|T1_ce_pre_op|cT1w|ct1|T1-Gd
 T1-ce|T1_Gd_post_op|T1GD|T1KM|T1_post_op_gd
-T1_Gd(+)|T1 C (+) ax|T1_mKM|T1_m_KM|T1 avec injection|T1_post_injection|T1_postinj|T1_Gd_delayed
+T1_Gd(+)|T1 C (+) ax|T1_with|T1_mit|T1_mKM|T1_m_KM|T1 avec injection|T1_post_injection|T1_postinj|T1_Gd_delayed
 T1ce_to_T2|T1c_reg_flair|T1 с контрастом|T1增强|IM-0001-0004-T1 AXIAL POST CONTRAST
 """
 T2_NAMES = """
