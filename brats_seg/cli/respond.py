@@ -55,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
     from brats_seg.response.criteria import criteria_named
     from brats_seg.response.responses import Disease
     from brats_seg.response.tables import doubts, responses_csv, responses_json
-    from brats_seg.run.respond import read_histories
+    from brats_seg.run.respond import order_doubts, read_histories
 
     _check_output(args.output, overwrite=args.overwrite)
     measured, tables = read_histories(args.measurements, args.clinical)
     criteria = criteria_named(args.criteria)
     disease = Disease(args.disease) if args.disease is not None else None
-    warnings = doubts(measured)
+    warnings = [*doubts(measured), *order_doubts(measured)]
     assessments = [assess(history, criteria, disease=disease) for history in measured]
     _make(args.output)
     as_json = responses_json(assessments, warnings=warnings)

@@ -259,12 +259,31 @@ def doubts(measured: Sequence[PatientHistory]) -> list[str]:
     if long_mm and max(long_mm) < 10.0:
         found.append(f"every diameter is below 10 mm (the largest {max(long_mm):g}), so that none is measurable. Are "
                      "they in cm? Give mm.")  # fmt: skip
+    found += [words for history in measured for words in _tenfold(history)]
     for history, visit, lesion in lesions:
         ratio = _volume_ratio(lesion)
         if ratio is not None and not 1 / _DOUBTFUL <= ratio <= _DOUBTFUL:
             where = f"patient {history.patient}, visit {visit.visit}, lesion {lesion.lesion}"
             found.append(f"{where}: {size_of(lesion)} and {lesion.volume_ml:g} ml hardly go together. Check both.")
     return found
+
+
+def _tenfold(history: PatientHistory) -> Iterator[str]:
+    """Lesions whose diameters both become ten times smaller or larger from one visit to the next, in words."""
+    last: dict[tuple[Compartment, str], tuple[str, LesionMeasurement]] = {}
+    for visit in history.visits:
+        for lesion in visit.lesions:
+            if not (lesion.long_mm and lesion.short_mm) or lesion.measurable is not None:
+                continue
+            key = (lesion.compartment, lesion.lesion)
+            name, before = last.get(key, (visit.visit, lesion))
+            last[key] = (visit.visit, lesion)
+            ratios = (lesion.long_mm / (before.long_mm or 1.0), lesion.short_mm / (before.short_mm or 1.0))
+            if min(lesion.long_mm, before.long_mm or 0.0) < 10.0 and (
+                all(7.0 <= ratio <= 14.0 for ratio in ratios) or all(7.0 <= 1 / ratio <= 14.0 for ratio in ratios)
+            ):
+                yield (f"patient {history.patient}, lesion {lesion.lesion}: {size_of(before)} at {name} and "
+                       f"{size_of(lesion)} at {visit.visit}. Is one of them in cm? Give mm.")  # fmt: skip
 
 
 def _event(row: TableRow, calendar: Calendar) -> ClinicalEvent:

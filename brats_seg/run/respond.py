@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.tables import Calendar
 from brats_seg.files.text_table import Table, read_table
+from brats_seg.files.visit_names import in_order
 from brats_seg.files.visit_table import read_table_text
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import criteria_named
@@ -46,7 +49,32 @@ def read_histories(measurements: Path, clinical: Path | None = None) -> tuple[li
     tables = [read_table(text, MEASUREMENT_TABLE, name=measurements.name)]
     if clinical is not None:
         tables.append(read_table(read_table_text(clinical), CLINICAL_TABLE, name=clinical.name))
-    return histories(tables[0].rows, tables[1].rows if clinical is not None else ()), tables
+    found = histories(tables[0].rows, tables[1].rows if clinical is not None else ())
+    for history in found:
+        if history.calendar is Calendar.ORDER and (names := _other_order(history)):
+            rows = ", ".join(visit.visit for visit in history.visits)
+            raise InputError(
+                f"{measurements.name}: patient {history.patient}: without dates the rows are in the order {rows}, and "
+                f"the names of the visits say {names}. Give dates, or order the rows."
+            )
+    return found, tables
+
+
+def order_doubts(measured: Sequence[PatientHistory]) -> list[str]:
+    """Patients whose visits are in another order by their dates than by their names, in words."""
+    return [
+        f"patient {history.patient}: by their dates the visits were {', '.join(v.visit for v in history.visits)}, by "
+        f"their names {names}. The dates count; check them."
+        for history in measured
+        if history.calendar is not Calendar.ORDER and (names := _other_order(history))
+    ]
+
+
+def _other_order(history: PatientHistory) -> str:
+    """The order that the names of the visits tell, where it is another than the one they are in; else nothing."""
+    visits = [visit.visit for visit in history.visits]
+    named = in_order(visits)
+    return ", ".join(named) if named is not None and named != visits else ""
 
 
 def _refuse_study_table(text: str, name: str) -> None:

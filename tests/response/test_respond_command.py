@@ -155,6 +155,15 @@ def test_doubts_stand_at_the_top_and_in_the_record(tmp_path: Path, capsys: pytes
     assert "percentages of mixed disease are not part of it" in out
 
 
+def test_an_order_that_names_contradict_is_said_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "P,v2,2024-01-01,L,enhancing,30,30,\nP,v1,2024-03-01,L,enhancing,20,20,\n"
+    out = printed_of(tmp_path, capsys, rows)
+    assert "warning: m.csv: patient P: by their dates the visits were v2, v1, by their names v1, v2" in out
+    with pytest.raises(InputError, match="patient P: without dates the rows are in the order v2, v1, and the names"):
+        printed_of(tmp_path, capsys, rows.replace("2024-01-01", "").replace("2024-03-01", ""))
+    assert "warning" not in printed_of(tmp_path, capsys, rows.replace("v2", "first").replace("v1", "second"))
+
+
 def test_what_was_not_measured_is_named_in_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = (
         "P,v1,2024-01-01,L,enhancing,30,30,\nP,v1,2024-01-01,K,enhancing,30,30,\nP,v2,2024-03-01,L,enhancing,30,30,\n"

@@ -303,6 +303,9 @@ def test_doubtful_units_are_warned_of_and_good_ones_are_not() -> None:
     assert "Are they in cm?" in doubts(parse(centimetres))[0]
     thin = f"{HEADER}\nA,v1,2024-01-01,L1,enhancing,30,30,0.2\n"
     assert "lesion L1: 30 x 30 mm and 0.2 ml hardly go together" in doubts(parse(thin))[0]
+    mixed = f"{HEADER}\nA,v1,2024-01-01,L1,enhancing,30,20,\nA,v2,2024-03-01,L1,enhancing,3.1,2.1,\n"
+    assert "lesion L1: 30 x 20 mm at v1 and 3.1 x 2.1 mm at v2" in doubts(parse(mixed))[0]
+    assert doubts(parse(mixed.replace("3.1,2.1", "5.1,2.1"))) == []
     assert doubts(parse(GOOD)) == []
     image = f"{HEADER},measurable\nA,v1,2024-01-01,L1,enhancing,5,4,0.9,no\n"
     assert doubts(parse(image)) == [], "what was measured on an image is in millimetres"
