@@ -173,7 +173,7 @@ _DECLARED = (
         "--dicom",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="DICOM segmentation beside the NIfTI (default: where the scans are DICOM)",
+        help="DICOM segmentations and structured report beside the NIfTI (default: where the scans are DICOM)",
     ),
     _option(
         "--also",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,13 +57,28 @@ class Reference:
 
     def patient(self, otherwise: str = "") -> str:
         """What the visits of a patient share: Patient ID, where there is none ``otherwise``, else the exam alone."""
-        first = self.images[0]
-        return str(first.PatientID) or otherwise or str(first.StudyInstanceUID)
+        return str(self.images[0].PatientID) or otherwise or self.exam
+
+    @property
+    def exam(self) -> str:
+        """Study Instance UID."""
+        return str(self.images[0].StudyInstanceUID)
 
     @property
     def number(self) -> int:
         """Series Number; 0 where there is none."""
         return int(self.images[0].get("SeriesNumber") or 0)
+
+    @property
+    def files(self) -> list[Dataset]:
+        """The header of each file once, without pixels."""
+        found: dict[str, Dataset] = {}
+        for image in self.images:
+            kind, uid, _ = self.places.get(image.SOPInstanceUID, (image.SOPClassUID, image.SOPInstanceUID, 0))
+            if uid not in found:
+                found[uid] = deepcopy(image)
+                found[uid].SOPClassUID, found[uid].SOPInstanceUID = kind, uid
+        return list(found.values())
 
     def settle(self, made: Dataset) -> None:
         """Let a new object point at the frames of its source files, each file once in lists of files."""

@@ -38,21 +38,23 @@ def write_exports(visit: Visit, options: SegmentOptions, folder: Path) -> None:
         OutputError: if it cannot be written.
     """
     files, name = visit.timepoint, visit.segmentation.study_id
-    if not isinstance(files, DicomTimepoint):
+    if not isinstance(files, DicomTimepoint) or (options.dicom is False and not options.also):
         return
-    wanted = [*(["seg"] if options.dicom is not False else []), *options.also]
-    if not wanted:
-        return
+    series = files.series(options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files))
     # highdicom takes a second to load, which scans in NIfTI need not wait for.
     from brats_seg.files.dicom_reference import reference_of, save  # noqa: PLC0415
     from brats_seg.files.dicom_seg import Maker, seg_of_tissues  # noqa: PLC0415
+    from brats_seg.files.dicom_sr import report_of, seg_of_findings  # noqa: PLC0415
+    from brats_seg.run.findings import findings_of  # noqa: PLC0415
 
-    reference = reference_of(
-        files.series(options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files))
-    )
-    maker = Maker.of(visit.record.model, brats_seg.__version__)
+    reference, maker = reference_of(series), Maker.of(visit.record.model, brats_seg.__version__)
     patient = reference.patient(files.id.removesuffix(f"_{files.label}") if files.label else "")
-    for kind in ("seg", "labelmap"):
-        if kind in wanted:
-            made = seg_of_tissues(visit.segmentation, reference, maker, patient=patient, label_map=kind == "labelmap")
-            save(made, folder / f"{name}_{kind}.dcm")
+    if options.dicom is not False:
+        save(seg_of_tissues(visit.segmentation, reference, maker, patient=patient), folder / f"{name}_seg.dcm")
+        findings = findings_of(visit, patient, reference.exam)
+        masks = seg_of_findings(findings, reference, maker)
+        save(masks, folder / f"{name}_lesions.dcm")
+        save(report_of(findings, masks, reference, maker), folder / f"{name}_sr.dcm")
+    if "labelmap" in options.also:
+        made = seg_of_tissues(visit.segmentation, reference, maker, patient=patient, label_map=True)
+        save(made, folder / f"{name}_labelmap.dcm")

@@ -22,6 +22,7 @@ from brats_seg.core.visit import Diameters, Lesion
 from brats_seg.imaging.register import resample
 from brats_seg.response.criteria import Compartment
 from brats_seg.track.match import LesionState, Relation, match_lesions
+from brats_seg.volumetrics.lesions import box_of, component_numbers
 
 Mask = NDArray[np.bool_]
 
@@ -142,42 +143,13 @@ def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> R
     return RegionCourse(tuple(rows), tuple(specks))
 
 
-def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32]:
-    """Each voxel's lesion number, as in the measured table; 0 outside.
-
-    Args:
-        mask: ``(X, Y, Z)``.
-        lesions: every component (26-neighbourhood) of the mask.
-    """
-    result = np.zeros(mask.shape, np.int32)
-    if not lesions:
-        return result
-    start, last = _box_of(lesions)
-    x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(start, last, strict=True))
-    labels: NDArray[Any] = cc3d.connected_components(np.array(mask[x, y, z], order="C"), connectivity=26)
-    statistics = cc3d.statistics(labels)
-    by_box: dict[tuple[int, ...], list[int]] = {}
-    for component, box in enumerate(statistics["bounding_boxes"]):
-        if component:
-            by_box.setdefault(tuple(n for side in box for n in (side.start, side.stop - 1)), []).append(component)
-    numbers = np.zeros(len(statistics["voxel_counts"]), np.int32)
-    for lesion in lesions:
-        low, high = np.array(lesion.box) - start
-        same = by_box[low[0], high[0], low[1], high[1], low[2], high[2]]
-        # Components with one box between them come largest first, as lesions do.
-        same.sort(key=lambda component: -int(statistics["voxel_counts"][component]))
-        numbers[same.pop(0)] = lesion.number
-    result[x, y, z] = numbers[labels]
-    return result
-
-
 def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
     """The part of the common space that holds the region at any visit, with room to widen it: a tenth of a head."""
     points = []
     for visit in visits:
         if not visit.lesions:
             continue
-        low, high = _box_of(visit.lesions)
+        low, high = box_of(visit.lesions)
         corners = box_corners(low - 0.5, high + 0.5)
         points.append(common.to_voxel(apply_affine(np.linalg.inv(visit.matrix), visit.grid.to_world(corners))))
     if not points:
@@ -190,13 +162,6 @@ def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
     affine[:3, 3] = common.to_world(start)
     x, y, z = (int(n) for n in stop - start)
     return Grid((x, y, z), affine)
-
-
-def _box_of(lesions: Sequence[Lesion]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """First and last voxel of everything."""
-    low = np.min([lesion.box[0] for lesion in lesions], axis=0)
-    high = np.max([lesion.box[1] for lesion in lesions], axis=0)
-    return low, high
 
 
 def _carry(visit: RegionVisit, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask, NDArray[np.int32]]:

@@ -16,7 +16,8 @@ from brats_seg.core.visit import Visit
 from brats_seg.track.boundary_shift.change import LesionChange, measure_change
 from brats_seg.track.boundary_shift.frame import VisitScan
 from brats_seg.track.course import ChangeRow
-from brats_seg.track.lesions import LesionRow, RegionCourse, component_numbers
+from brats_seg.track.lesions import LesionRow, RegionCourse
+from brats_seg.volumetrics.lesions import component_numbers
 
 PAIRED_REGION = "ET"
 SEQUENCE = MRSequence.T1CE

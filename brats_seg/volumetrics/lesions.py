@@ -7,6 +7,7 @@ post-processing, which records it, and not silently by a measurement. An empty m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -191,6 +192,42 @@ def find_lesions(
             )
         )
     return tuple(rows)
+
+
+def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32]:
+    """Each voxel's lesion number, as in the measured table; 0 outside.
+
+    Args:
+        mask: ``(X, Y, Z)``.
+        lesions: every component (26-neighbourhood) of the mask.
+    """
+    result = np.zeros(mask.shape, np.int32)
+    if not lesions:
+        return result
+    start, last = box_of(lesions)
+    x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(start, last, strict=True))
+    labels: NDArray[Any] = _components(mask[x, y, z])
+    statistics = cc3d.statistics(labels)
+    by_box: dict[tuple[int, ...], list[int]] = {}
+    for component, box in enumerate(statistics["bounding_boxes"]):
+        if component:
+            by_box.setdefault(tuple(n for side in box for n in (side.start, side.stop - 1)), []).append(component)
+    numbers = np.zeros(len(statistics["voxel_counts"]), np.int32)
+    for lesion in lesions:
+        low, high = np.array(lesion.box) - start
+        same = by_box[low[0], high[0], low[1], high[1], low[2], high[2]]
+        # Components with one box between them come largest first, as lesions do.
+        same.sort(key=lambda component: -int(statistics["voxel_counts"][component]))
+        numbers[same.pop(0)] = lesion.number
+    result[x, y, z] = numbers[labels]
+    return result
+
+
+def box_of(lesions: Sequence[Lesion]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """First and last voxel of everything."""
+    low = np.min([lesion.box[0] for lesion in lesions], axis=0)
+    high = np.max([lesion.box[1] for lesion in lesions], axis=0)
+    return low, high
 
 
 def side_of(mask: Mask, grid: Grid, midplane: Midplane | None, *, start: tuple[int, int, int] = (0, 0, 0)) -> str:

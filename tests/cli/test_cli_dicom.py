@@ -188,7 +188,10 @@ def test_hostile_files_leave_nothing_behind(segment: Cli, tmp_path: Path, exam: 
 
 def test_segment_writes_dicom_beside_the_nifti(segment: Cli, exam: Path, out: Path) -> None:
     assert segment(exam, "--also", "labelmap").code == 0
-    assert (out / "exam" / "exam_labelmap.dcm").is_file()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text()
+    names = [name for name in entries(out / "exam") if name.endswith(".dcm")]
+    assert [f"exam_{kind}.dcm" for kind in ("labelmap", "lesions", "seg", "sr")] == sorted(names)
+    assert all(f"### `{name.replace('exam_', '<study>_')}`" in page for name in names)
     made = pydicom.dcmread(out / "exam" / "exam_seg.dcm")
     sources = {image.SOPInstanceUID: image for image in map(pydicom.dcmread, (exam / "SE003").iterdir())}
     assert {item.ReferencedSOPInstanceUID for item in made.SourceImageSequence} == set(sources)

@@ -17,10 +17,10 @@ from brats_seg.track.lesions import (
     SPECK_ML,
     RegionCourse,
     RegionVisit,
-    component_numbers,
     follow_region,
 )
 from brats_seg.track.match import Relation
+from brats_seg.volumetrics.lesions import component_numbers
 from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
 
 SHAPE = (60, 60, 40)

@@ -1,0 +1,146 @@
+"""Measurements as a DICOM structured report: TID 1500, a measurement group for each region and lesion (TID 1411)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.files.dicom_codes import BRAIN, CATEGORY
+from brats_seg.files.dicom_reference import MANUFACTURER, Reference, writing
+from brats_seg.files.dicom_seg import SEG_SERIES, Maker, Segment, coded, seg_of, tracking_uid
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation as SegObject
+    from highdicom.sr import Comprehensive3DSR
+
+LESIONS_SERIES, SR_SERIES = SEG_SERIES + 1000, SEG_SERIES + 2000
+"""Added to the number of the series they are about, give the numbers of theirs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What is measured: a region, one of its lesions, or both in one where a region has a single lesion.
+
+    Attributes:
+        segment: what it is called.
+        mask: ``(X, Y, Z)`` bool.
+        volume_ml: of it.
+        interval_ml: the volume is expected in; None where nothing is known of it.
+        diameters_mm: the longest diameter and the longest one across; none where they were not measured.
+        side: ``left``, ``right`` or ``both``; empty where it is not known.
+    """
+
+    segment: Segment
+    mask: NDArray[np.bool_]
+    volume_ml: float
+    interval_ml: tuple[float, float] | None = None
+    diameters_mm: tuple[float, ...] = ()
+    side: str = ""
+
+
+def seg_of_findings(findings: Sequence[Finding], reference: Reference, maker: Maker) -> SegObject:
+    """The masks that measurements refer to, as one segmentation whose segments lie within each other.
+
+    Raises:
+        OutputError: as :func:`~brats_seg.files.dicom_seg.seg_of`.
+    """
+    array = np.stack([finding.mask for finding in findings], axis=-1)
+    segments = [finding.segment for finding in findings]
+    return seg_of(array, segments, reference, maker, title="Brain tumour lesions", number=LESIONS_SERIES)
+
+
+def report_of(findings: Sequence[Finding], masks: SegObject, reference: Reference, maker: Maker) -> Comprehensive3DSR:
+    """The report.
+
+    Args:
+        findings: in the order of the segments of ``masks``.
+        masks: made by :func:`seg_of_findings`.
+        reference: the series they were drawn on.
+        maker: what drew them.
+
+    Raises:
+        OutputError: if none can be made of the header of the series.
+    """
+    from highdicom import sr  # noqa: PLC0415 - only for DICOM
+    from pydicom.sr.codedict import codes  # noqa: PLC0415
+    from pydicom.uid import generate_uid  # noqa: PLC0415
+
+    with writing("DICOM structured report"):
+        observer = sr.ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+                uid=tracking_uid("", maker.program), name=MANUFACTURER, model_name=maker.name
+            ),
+        )
+        content = sr.MeasurementReport(
+            observation_context=sr.ObservationContext(observer_device_context=observer),
+            procedure_reported=codes.LN.BrainMRI,
+            title=codes.DCM.ImagingMeasurementReport,
+            imaging_measurements=[
+                _group(finding, masks, number, reference, maker) for number, finding in enumerate(findings, start=1)
+            ],
+        )
+        return sr.Comprehensive3DSR(
+            evidence=[*reference.files, masks],
+            content=content[0],
+            series_instance_uid=generate_uid(),
+            series_number=reference.number + SR_SERIES,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            is_complete=True,
+            series_description=f"Brain tumour measurements ({MANUFACTURER})",
+        )
+
+
+def _group(finding: Finding, masks: SegObject, number: int, reference: Reference, maker: Maker) -> Any:
+    from highdicom import sr  # noqa: PLC0415 - only for DICOM
+
+    segment = finding.segment
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=segment.uid, identifier=segment.tracking),
+        referenced_segment=sr.ReferencedSegment(
+            masks.SOPClassUID,
+            masks.SOPInstanceUID,
+            number,
+            source_series=sr.SourceSeriesForSegmentation(reference.images[0].SeriesInstanceUID),
+        ),
+        finding_type=coded(segment.code),
+        finding_category=coded(CATEGORY),
+        algorithm_id=sr.AlgorithmIdentification(maker.name, maker.version),
+        finding_sites=[_site(finding.side)],
+        measurements=_measurements(finding),
+    )
+
+
+def _site(side: str) -> Any:
+    from highdicom import sr  # noqa: PLC0415 - only for DICOM
+    from pydicom.sr.codedict import codes  # noqa: PLC0415
+
+    sides = {"left": codes.SCT.Left, "right": codes.SCT.Right, "both": codes.SCT.RightAndLeft}
+    return sr.FindingSite(coded(BRAIN), laterality=sides.get(side))
+
+
+def _measurements(finding: Finding) -> list[Any]:
+    """Volume in mm3 with the interval it is expected in, and diameters in mm, for whose ends TID 1411 has no room."""
+    from highdicom import sr  # noqa: PLC0415 - only for DICOM
+    from pydicom.sr.codedict import codes  # noqa: PLC0415
+
+    around = None
+    if finding.interval_ml is not None:
+        low_ml, high_ml = finding.interval_ml
+        around = sr.MeasurementProperties(
+            upper_measurement_uncertainty=round(1000 * (high_ml - finding.volume_ml), 3),
+            lower_measurement_uncertainty=round(1000 * (finding.volume_ml - low_ml), 3),
+        )
+    volume_mm3 = round(1000 * finding.volume_ml, 3)
+    found = [sr.Measurement(codes.SCT.Volume, volume_mm3, codes.UCUM.CubicMillimeter, properties=around)]
+    names = (codes.SCT.LongAxis, codes.SCT.ShortAxis)
+    return found + [
+        sr.Measurement(name, round(length_mm, 3), codes.UCUM.Millimeter)
+        for name, length_mm in zip(names, finding.diameters_mm, strict=False)
+    ]
