@@ -84,6 +84,22 @@ def series_choice(text: str) -> tuple[MRSequence, str]:
     return sequence, series.strip()
 
 
+def visit_series(text: str) -> tuple[str, tuple[MRSequence, str]]:
+    """Type of ``--sequence`` of several visits: the visit, empty for all, and what :func:`series_choice` reads."""
+    visit, sign, choice = text.rpartition(":")
+    if sign and not visit.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no visit before the colon; say it as in 2024-01-31:t1ce=5")
+    return visit.strip(), series_choice(choice)
+
+
+def visit_file(text: str) -> tuple[str, Path]:
+    """Type of ``--brain-mask`` of several visits: the visit and a file."""
+    visit, sign, name = text.partition("=")
+    if not sign or not visit.strip() or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no file of a visit; say it as in 2024-01-31=brain.nii.gz")
+    return visit.strip(), Path(name.strip())
+
+
 def channel_order(text: str) -> tuple[MRSequence, ...]:
     """Type of ``--channels``: each sequence once, by its name or an alias of its option."""
     names = _sequence_names()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import Failures, complain, open_page, progress, say
-from brats_seg.cli.options import add, add_console, add_existing
+from brats_seg.cli.options import add, add_console, add_existing, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
-    from brats_seg.core.study import Patient
+    from brats_seg.core.study import MRSequence, Patient
     from brats_seg.core.tables import TableRow
     from brats_seg.run.cohort import Job
     from brats_seg.run.track import Outcome, TrackRun
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 COHORT_PAGE = "cohort.html"
 
 _EPILOG = """\
-PLACE is a folder of visits (one patient) or a folder of patients. Visits are found by name: BIDS ses-* with
-sessions.tsv, BraTS -000/-001, folders like visit1 or 2024-01-31, or a table visits.csv:
+PLACE is a folder of visits (one patient) or a folder of patients. Visits are DICOM exams, dated by their headers, or
+are found by name: BIDS ses-* with sessions.tsv, BraTS -000/-001, folders like visit1 or 2024-01-31, or by a table
+visits.csv:
   visit,date,t1,t1ce,t2,flair[,segmentation][,patient]     dates like 2024-01-31, or days since day 0
 CLINICAL.csv: patient,date,event,value, as for brats-seg respond; days where the visits have days.
 
@@ -32,6 +34,7 @@ examples:
   brats-seg track patients/P07 -o results --resume          a visit was added: only that one is computed
   brats-seg track patients -o results --clinical clinical.csv --jobs 2
   brats-seg track masks/P07 -o results --schema brats2024   label maps without scans
+  brats-seg track dicom/P07 -o results --sequence 2024-01-31:t1ce=9
 """
 
 
@@ -51,9 +54,14 @@ def add_parser(subparsers: Any) -> None:
     masks = parser.add_argument_group("label maps that exist")
     masks.add_argument("--segmentations", type=Path, metavar="DIR", help="use these label maps, matched by visit")
     add(masks, "schema")
+    scans = parser.add_argument_group("scans of one patient, as they were taken")
+    words = "the DICOM series of a sequence at a visit, as in 2024-01-31:t1ce=5; without a visit, at all of them"
+    add(scans, "sequence", type=visit_series, metavar="[VISIT:]NAME=SERIES", help=words)
+    words = "the brain at a visit, in the space of one of its scans, instead of finding it in the head; repeatable"
+    add(scans, "brain-mask", type=visit_file, action="append", default=[], metavar="VISIT=FILE", help=words)
     how = parser.add_argument_group("how")
     add(how, "model", "device", "engine")
-    add(how, "force", help="accept scans with skull, and visits that do not look like one person's")
+    add(how, "force", help="compare visits that do not look like one person's")
     add(how, "jobs", "cluster", "no-report", "open")
     add_existing(how)
     add_console(parser, verbose="what was decided about each visit")
@@ -114,16 +122,54 @@ def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patien
     from brats_seg.files.visits import find_patients
 
     wrong: list[tuple[str, InputError]] = []
+    asked: dict[str, dict[MRSequence, str]] = {}
+    for visit, (sequence, series) in arguments.sequence:
+        if asked.setdefault(visit, {}).setdefault(sequence, series) != series:
+            raise UsageError(f"--sequence names {sequence.title} twice for one visit; name it once")
     found = find_patients(
         arguments.place,
         table=arguments.table,
         segmentations=arguments.segmentations,
+        asked=asked,
         on_error=lambda patient, error: wrong.append((patient, error)),
     )
     if len(wrong) == 1 and not found:
         raise wrong[0][1]
     failures.extend(wrong)
+    if arguments.sequence or arguments.brain_mask:
+        found = _with_given(found, arguments, several=len(found) + len(wrong) > 1)
     return found
+
+
+def _with_given(patients: tuple[Patient, ...], arguments: argparse.Namespace, *, several: bool) -> tuple[Patient, ...]:
+    """The patient with the masks of its brain that were passed.
+
+    Raises:
+        UsageError: if there are several, or a visit that was named is not there.
+    """
+    from brats_seg.files.dicom_study import DicomTimepoint
+
+    if several:
+        raise UsageError("--sequence and --brain-mask name visits of one patient. Pass that patient's folder alone.")
+    masks = dict(arguments.brain_mask)
+    if len(masks) < len(arguments.brain_mask):
+        raise UsageError("--brain-mask names a visit twice; name each once")
+    (patient,) = patients
+    dicom = [visit.label for visit in patient.visits if isinstance(visit, DicomTimepoint)]
+    _check_named("--sequence", [visit or dicom[0] if dicom else visit for visit, _ in arguments.sequence], dicom)
+    _check_named("--brain-mask", list(masks), [visit.label for visit in patient.visits])
+    missing = [path for path in masks.values() if not path.is_file()]
+    if missing:
+        raise InputError(f"there is no file {missing[0]}. Check the spelling.")
+    visits = tuple(replace(visit, brain=masks.get(visit.label)) for visit in patient.visits)
+    return (replace(patient, visits=visits),)
+
+
+def _check_named(option: str, named: Sequence[str], visits: Sequence[str]) -> None:
+    unknown = [visit for visit in named if visit not in visits]
+    if unknown:
+        kind = "DICOM exams are" if option == "--sequence" else "visits are"
+        raise UsageError(f"{option} is for no visit {unknown[0]!r}; {kind}: {', '.join(visits) or 'none'}")
 
 
 def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures: Failures) -> tuple[Job, ...]:
@@ -165,7 +211,6 @@ def _run_of(arguments: argparse.Namespace) -> TrackRun:
         engine=arguments.engine,
         device=arguments.device,
         report=False,
-        force=arguments.force,
     )
     options = FollowOptions(
         segment=segment,

@@ -53,6 +53,7 @@ class Timepoint:
         volumes: which volume of its file each sequence is, where one file holds them all; empty where each has its own.
         label: name of the visit within its patient; empty where the patient has no other.
         mask: a label map to be used instead of segmenting the scans.
+        brain: a mask of the brain to be used instead of finding it in scans with skull.
         day: date, or :data:`~brats_seg.core.tables.DAY_ZERO` and the days since; None where neither is known.
     """
 
@@ -64,6 +65,7 @@ class Timepoint:
     volumes: Mapping[MRSequence, int] = field(default_factory=dict)
     label: str = ""
     mask: Path | None = None
+    brain: Path | None = None
     day: date | None = None
 
     @property

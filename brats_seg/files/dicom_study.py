@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,14 +50,14 @@ def dicom_study(place: Path, *, study_id: str | None = None, asked: Asked | None
 
 
 def dicom_studies(
-    place: Path, *, study_id: str | None = None, asked: Asked | None = None
+    place: Path, *, study_id: str | None = None, asked: Asked | Callable[[DicomExam], Asked] | None = None
 ) -> Iterator[tuple[DicomExam, Timepoint | InputError]]:
     """Every exam of a place with its study, or with what is wrong with it.
 
     Args:
         place: a folder, an archive, or a DICOM file beside which the others lie.
         study_id: name of the study; else that of the folder, with the date where it holds several exams.
-        asked: series that were named for a sequence.
+        asked: series that were named for a sequence, of every exam or by exam.
 
     Raises:
         InputError: if there is no exam, or images of several patients lie in one folder.
@@ -71,7 +71,7 @@ def dicom_studies(
             if of_name[exam.name] > 1:
                 identity += f"_{exam.day}" if exam.day else ""
                 identity += f"_{number}" if of_day[exam.name, exam.day] > 1 or not exam.day else ""
-            yield exam, _study(exam, identity, asked or {})
+            yield exam, _study(exam, identity, asked(exam) if callable(asked) else asked or {})
         except InputError as error:
             yield exam, error
 

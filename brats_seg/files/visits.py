@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +18,8 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Patient, Timepoint
 from brats_seg.core.tables import DAY_ZERO, Calendar, say
-from brats_seg.files.dicom_study import dicom_studies
+from brats_seg.files.dicom_series import DicomExam
+from brats_seg.files.dicom_study import Asked, dicom_studies
 from brats_seg.files.find import dicom_beside, find_study, is_dicom_place, longer_id, study_folders
 from brats_seg.files.match_labels import LABEL_ENDING, LabelFile, find_label_files, label_names
 from brats_seg.files.names import Role, is_nifti, read_names, stem
@@ -40,6 +41,7 @@ def find_patients(
     *,
     table: Path | None = None,
     segmentations: Path | None = None,
+    asked: Mapping[str, Asked] | None = None,
     on_error: OnError | None = None,
 ) -> tuple[Patient, ...]:
     """Every patient in a folder; a folder of visits is one patient.
@@ -48,6 +50,7 @@ def find_patients(
         place: a patient's folder of visits, or a folder of patients.
         table: ``visits.csv``; None takes the one in ``place`` if there is one.
         segmentations: a folder of label maps to be used instead of segmenting, matched by visit.
+        asked: by visit, DICOM series that were named for a sequence; those of the visit ``""`` are for all.
         on_error: called with the name of a patient and what is wrong with it, so that the others go on.
 
     Raises:
@@ -64,7 +67,7 @@ def find_patients(
     table = table or (beside if beside.is_file() else None)
     rows = read_visit_table(table) if table is not None else ()
     unused = [f"{row.table}: not used: {', '.join(row.unused)}" for row in rows[:1] if row.unused]
-    found = _from_table(place, rows) if any(row.has_files for row in rows) else _from_folders(place)
+    found = _from_table(place, rows) if any(row.has_files for row in rows) else _from_folders(place, asked or {})
     if not any(row.has_files or row.patient for row in rows) and rows and len(found) > 1:
         raise InputError(
             f"{rows[0].table} has no column patient, and there are {len(found)} patients "
@@ -107,7 +110,7 @@ def _from_table(place: Path, rows: Sequence[TableVisit]) -> dict[str, list[_Foun
     return found
 
 
-def _from_folders(place: Path) -> dict[str, list[_Found]]:
+def _from_folders(place: Path, asked: Mapping[str, Asked]) -> dict[str, list[_Found]]:
     """Visits by patient; folders apart are patients apart, whatever they are called."""
     found: dict[tuple[Path, str], list[_Found]] = {}
     unclear: list[_Found] = []
@@ -132,7 +135,7 @@ def _from_folders(place: Path) -> dict[str, list[_Found]]:
     for visit in unclear:
         found.setdefault((visit.folder or place, visit.label), []).append(visit)
     for exams in (place,) if is_dicom else dicom_beside(place, folders):
-        found.update(_from_dicom(exams))
+        found.update(_from_dicom(exams, asked))
     names = [patient for _, patient in found]
     return {
         patient if names.count(patient) == 1 else longer_id(home, patient): visits
@@ -140,10 +143,14 @@ def _from_folders(place: Path) -> dict[str, list[_Found]]:
     }
 
 
-def _from_dicom(place: Path) -> dict[tuple[Path, str], list[_Found]]:
+def _from_dicom(place: Path, asked: Mapping[str, Asked]) -> dict[tuple[Path, str], list[_Found]]:
     """Visits by patient of DICOM exams, named by their dates."""
     found: dict[tuple[Path, str], list[_Found]] = {}
-    for exam, study in dicom_studies(place):
+
+    def asked_of(exam: DicomExam) -> Asked:
+        return {**asked.get("", {}), **asked.get(str(exam.day), {})}
+
+    for exam, study in dicom_studies(place, asked=asked_of):
         error = study if isinstance(study, InputError) else None
         if exam.day is None:
             error = InputError(

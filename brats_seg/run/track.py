@@ -19,6 +19,7 @@ from brats_seg.core.tables import Calendar, csv_text
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.files.label_map import schema_of_visits
 from brats_seg.files.load import input_hashes
+from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run, write_text
 from brats_seg.files.write import write_json, write_run
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
@@ -247,7 +248,8 @@ def _inputs(patient: Patient, events: Sequence[ClinicalEvent]) -> dict[str, str]
 def _hashes(visit: Timepoint) -> object:
     """Checksums of a visit's files; one that cannot be read is stopped later, with its reason."""
     try:
-        return input_hashes(visit)
+        scans = input_hashes(visit)
+        return scans if visit.brain is None else {**scans, "brain": file_sha256(visit.brain)}
     except InputError as error:
         return str(error)
 

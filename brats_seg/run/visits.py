@@ -117,6 +117,7 @@ def load_visit(
     if not timepoint.files:
         raise InputError(f"visit {timepoint.label} has neither scans nor a label map")
     folder = output / SEGMENTATIONS / timepoint.id
+    options = replace(options, brain_mask=timepoint.brain)
     wanted = options.to_dict(), model.bundle.sha256, input_hashes(timepoint)
     reason = reason_to_redo(folder, *wanted) if folder.exists() else "new"
     if reason:

@@ -110,14 +110,19 @@ def write(
 
 
 def write_study(
-    folder: Path, volumes: Mapping[MRSequence, Volume], *, exam: Exam | None = None, described: bool = True
+    folder: Path,
+    volumes: Mapping[MRSequence, Volume],
+    *,
+    exam: Exam | None = None,
+    described: bool = True,
+    attributes: Mapping[str, Any] | None = None,
 ) -> Path:
     """A DICOM exam of scans of whole numbers, each sequence a series in a folder of its own."""
     exam = exam or Exam()
     for number, (sequence, volume) in enumerate(volumes.items(), start=2):
-        attributes = dict(TIMES[sequence])
+        written = {**TIMES[sequence], **(attributes or {})}
         if described:
-            attributes["SeriesDescription"] = DESCRIPTIONS[sequence]
-        images = datasets(volume, exam, number=number, attributes=attributes)
+            written["SeriesDescription"] = DESCRIPTIONS[sequence]
+        images = datasets(volume, exam, number=number, attributes=written)
         write(images, folder / f"SE{number:03}")
     return folder
