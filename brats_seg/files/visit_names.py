@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -41,6 +41,11 @@ _DAYS = {
 _COUNTED = {
     *("visit", "time", "timepoint", "tp", "scan", "study", "session", "exam", "mri", "v", "t", "s"),
 }
+_BESIDE_DATES = {
+    *("mr", "brain", "head", "routine", "control", "protocol", "contrast", "rt", "radiotherapy", "surgery", "op"),
+    *("treatment", "therapy", "chemo", "biopsy", "first", "second", "third", "last", "am", "pm", "up", "follow"),
+}
+"""Words that say nothing of a person, as the others of this page."""
 _FIRST_FOLLOW_DAYS = 7.0
 """From here on a number of days or more comes after a scan called ``postop``."""
 
@@ -95,11 +100,21 @@ def is_visit_name(name: str) -> bool:
         return True
     try:
         if date_in_name(name) is not None:
-            return True
+            return _names_nobody(name)
     except InputError:
         return True
     place = _place(name)
-    return place is not None and place.kind != "number" and not place.kind.startswith("letter")
+    return place is not None and place.kind not in ("number", "letter", "count s")  # S01 is a subject as well
+
+
+def _names_nobody(name: str) -> bool:
+    """Whether what stands beside the date in a name cannot be a person's id: ``MRI``, ``postop``, ``TP1``, ``2``."""
+    beside = _DMY.sub(" ", _YMD.sub(" ", name.lower()))
+    words = re.findall(r"[a-z]+|\d+", beside)
+    known = _BEFORE | _BETWEEN | _AFTER | _FOLLOW | _BESIDE_DATES | set(_DAYS) | (_COUNTED - {"s"})
+    return not re.sub(r"[a-z\d]+|[-_. ()]+", "", beside) and all(
+        word in known or (word.isdigit() and len(word) <= 2) for word in words
+    )
 
 
 def in_order(labels: Sequence[str]) -> list[str] | None:
@@ -121,7 +136,15 @@ def in_order(labels: Sequence[str]) -> list[str] | None:
     keys = {label: (rank.get(place.kind, 3), place.numbers) for label, place in known.items()}
     if len(set(keys.values())) < len(labels):
         return None
-    return sorted(labels, key=lambda label: keys[label])
+    order = sorted(labels, key=lambda label: keys[label])
+    before = {label: (rank, (-numbers[0],)) for label, (rank, numbers) in keys.items() if _is_signed(label, known)}
+    # Beside "week0", "week-1" may be the week before.
+    may_be = order if len(before) == len(labels) else sorted(labels, key=lambda label: before.get(label, keys[label]))
+    return order if may_be == order else None
+
+
+def _is_signed(label: str, places: Mapping[str, _Place]) -> bool:
+    return places[label].kind == "unit" and re.match(r"\D+-\d", label) is not None
 
 
 def _place(name: str) -> _Place | None:
@@ -132,6 +155,8 @@ def _place(name: str) -> _Place | None:
     if not parts or re.sub(r"[a-z\d]+|[-_. ]+", "", folded):
         return None
     words = [part for part in parts if part.isalpha()]
+    if words and parts[0].isdigit() and (words[0] not in _DAYS or parts[-1] != words[0]):
+        return None  # in "001_visit2" the first number is somebody; in "3months" it is the place
     numbers = tuple(float(part) for part in parts if part.isdigit())
     if len(words) > 1:
         return None
@@ -152,18 +177,20 @@ def _place_of(word: str, numbers: tuple[float, ...]) -> _Place | None:
 
 _VISIT_WORDS = (
     r"(?:visit|time|timepoint|tp|scan|study|session|exam|day|week|month|year|fu|follow[_-]?up)[_-]?\d+(?:[_-]\d+)?"
-    r"|baseline|bl|pre|post|(?:pre|post|intra)[_-]?op(?:erative)?|ses-[A-Za-z0-9]+"
+    r"|baseline|bl|follow[_-]?up|pre|post|(?:pre|post|intra)[_-]?op(?:erative)?|ses-[A-Za-z0-9]+"
     r"|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d"
 )
 _VISITS = (
+    re.compile(r"^(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d[-_](.*[A-Za-z].*)$"),
     re.compile(r"^(BraTS-[A-Za-z-]+-\d{5})-\d{3}$"),
     re.compile(r"^(Brats1[2-9]_\w+_\w+)_\d+$", re.IGNORECASE),
     re.compile(rf"^(.+?)[_-](?:{_VISIT_WORDS})$", re.IGNORECASE),
     re.compile(r"^(.*\d)_[svtdwmy]\d{1,3}$", re.IGNORECASE),
     re.compile(r"^(.*[_-]\d{4,})_\d{1,2}$"),
 )
-"""How ids name the visit behind the patient: BraTS 2023 on, BraTS 2012 to 2019, BIDS, words and dates, short forms
-behind a number (``R001_S1``), and a number of two digits behind one of four or more (``UPENN-GBM-00002_11``)."""
+"""How ids name the visit: a date before the patient, or behind it BraTS 2023 on, BraTS 2012 to 2019, BIDS, words and
+dates, short forms behind a number (``R001_S1``), and a number of two digits behind one of four or more
+(``UPENN-GBM-00002_11``)."""
 
 
 def patient_of(study_id: str) -> str:
@@ -173,6 +200,8 @@ def patient_of(study_id: str) -> str:
         >>> patient_of("BraTS-GLI-00099-001"), patient_of("sub-7_ses-02"), patient_of("BraTS2021_00495")
         ('BraTS-GLI-00099', 'sub-7', 'BraTS2021_00495')
     """
+    if is_visit_name(study_id):
+        return study_id
     for pattern in _VISITS:
         found = pattern.match(study_id)
         if found:

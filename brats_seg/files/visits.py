@@ -73,6 +73,8 @@ def find_patients(
             f"{rows[0].table} has no column patient, and there are {len(found)} patients "
             f"({', '.join(list(found)[:3])}{', …' if len(found) > 3 else ''}). Add the column, or pass one patient."
         )
+    rows, strangers = _spelt(rows, list(found))
+    unused += strangers
     patients = []
     for patient, visits in found.items():
         try:
@@ -87,6 +89,32 @@ def find_patients(
                 raise
             on_error(patient, error)
     return _with_unused(_without_collisions(patients, on_error), masks, segmentations, alone=len(found) == 1)
+
+
+def _spelt(rows: Sequence[TableVisit], patients: Sequence[str]) -> tuple[tuple[TableVisit, ...], list[str]]:
+    """Rows of a table with their patients spelt as the folders are, and a note of those who have none.
+
+    Raises:
+        InputError: if the table names patients, and none of them is there.
+    """
+
+    def folded(name: str) -> str:
+        return _key(name).removeprefix("sub-")
+
+    spelt = {}
+    for name in dict.fromkeys(row.patient for row in rows if row.patient and row.patient not in patients):
+        alike = [patient for patient in patients if folded(patient) == folded(name)]
+        spelt[name] = alike[0] if len(alike) == 1 else ""
+    nobody = [name for name, patient in spelt.items() if not patient]
+    named = {row.patient for row in rows if row.patient}
+    if nobody and len(nobody) == len(named):
+        raise InputError(
+            f"{rows[0].table} names patients {', '.join(nobody)}, and there are no scans of them (patients found: "
+            f"{', '.join(patients)}). Write them alike."
+        )
+    shown = ", ".join(nobody[:4]) + (f" and {len(nobody) - 4} more" if len(nobody) > 4 else "")
+    note = [f"{rows[0].table}: no scans of patient {shown}; those rows are not used"] if nobody else []
+    return tuple(replace(row, patient=spelt.get(row.patient) or row.patient) for row in rows), note
 
 
 @dataclass(frozen=True)
@@ -262,7 +290,7 @@ def _split(study_id: str, beside: Sequence[str] = ()) -> tuple[str, str]:
         return study_id, ""
     patient = patient_of(study_id)
     if patient != study_id:
-        return patient, study_id[len(patient) :].lstrip("-_")
+        return patient, study_id.removeprefix(patient).removesuffix(patient).strip("-_")
     for pattern, first in _TOGETHER:
         found = pattern.fullmatch(study_id)
         others = [pattern.fullmatch(other) for other in beside]

@@ -268,6 +268,7 @@ def many(root: Path, *folders: str) -> Path:
         (("visit 2", "visit 1"), ["visit_1", "visit_2"]),
         (("ses-pre", "ses-post"), ["ses-pre", "ses-post"]),
         (("T2", "T1", "T0"), ["T0", "T1", "T2"]),
+        (("day-1", "day30"), ["day-1", "day30"]),
     ],
 )
 def test_orders_that_names_tell(tmp_path: Path, folders: tuple[str, ...], expected: list[str]) -> None:
@@ -277,7 +278,14 @@ def test_orders_that_names_tell(tmp_path: Path, folders: tuple[str, ...], expect
 
 @pytest.mark.parametrize(
     "folders",
-    [("fu1", "visit1"), ("postop", "day1"), ("fu1", "month3"), ("ses-alpha", "ses-beta"), ("pre", "baseline")],
+    [
+        ("fu1", "visit1"),
+        ("postop", "day1"),
+        ("fu1", "month3"),
+        ("ses-alpha", "ses-beta"),
+        ("pre", "baseline"),
+        ("week-1", "week0", "week4"),
+    ],
 )
 def test_orders_that_names_do_not_tell(tmp_path: Path, folders: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="nothing says in which order"):
@@ -320,6 +328,46 @@ def test_a_folder_that_is_not_understood_stops_its_patient(tmp_path: Path) -> No
     found = find_patients(root, on_error=lambda patient, error: wrong.update({patient: str(error)}))
     assert [p.id for p in found] == ["P2"]
     assert list(wrong) == ["P1"] and "extra" in wrong["P1"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (
+            ("100118_time1", "100118_time2", "100120_time1", "100120_time2"),
+            {"100118": ["time1", "time2"], "100120": ["time1", "time2"]},
+        ),
+        (
+            ("001_baseline", "001_followup", "002_baseline", "002_followup"),
+            {p: ["baseline", "followup"] for p in ("001", "002")},
+        ),
+        (("7_week0", "7_week4", "8_week0", "8_week4"), {p: ["week0", "week4"] for p in "78"}),
+        (
+            ("P1_2024-01-31", "P1_2024-04-30", "P2_2024-02-01", "P2_2024-05-01"),
+            {"P1": ["2024-01-31", "2024-04-30"], "P2": ["2024-02-01", "2024-05-01"]},
+        ),
+        (
+            ("20240131_S01", "20240430_S01", "20240201_S02", "20240501_S02"),
+            {"S01": ["20240131", "20240430"], "S02": ["20240201", "20240501"]},
+        ),
+        (("P1/P1_2024-01-31", "P1/P1_2024-04-30"), {"P1": ["2024-01-31", "2024-04-30"]}),
+        (
+            ("P1/2024-01-31_postop_MRI", "P1/MRI_2024-04-30", "P1/2024-05-30_3T"),
+            {"P1": ["2024-01-31_postop_MRI", "MRI_2024-04-30", "2024-05-30_3T"]},
+        ),
+    ],
+)
+def test_patients_named_in_the_folders_of_visits(
+    tmp_path: Path, folders: tuple[str, ...], expected: dict[str, list[str]]
+) -> None:
+    found = find_patients(many(tmp_path / "in", *folders))
+    assert {patient.id: labels(patient) for patient in found} == expected
+
+
+@pytest.mark.parametrize("folders", [("S01", "S02"), ("P1_2024-01-31", "P2_2024-02-01"), ("1_baseline", "2_followup")])
+def test_two_people_are_never_one_patient(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"nothing says which are visits|has one visit"):
+        find_patients(many(tmp_path / "in", *folders))
 
 
 def test_numbers_alone_are_no_visits(tmp_path: Path) -> None:
@@ -371,6 +419,18 @@ def test_a_table_without_patients_dates_one_patient_only(tmp_path: Path) -> None
     root = many(tmp_path / "c", *[f"P{p}/v{v}" for p in (1, 2) for v in (1, 2)])
     (root / "visits.csv").write_text("visit,date\nv1,2024-01-01\nv2,2024-03-01\n")
     with pytest.raises(InputError, match="no column patient, and there are 2 patients"):
+        find_patients(root)
+
+
+def test_rows_of_nobody_are_named_and_spellings_of_a_patient_are_one(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", bids("sub-01", "ses-1", "ses-2") + bids("sub-02", "ses-1", "ses-2"))
+    head = "patient,visit,date\n"
+    (root / "visits.csv").write_text(f"{head}01,1,2024-01-01\n01,2,2024-03-01\nsub-09,1,2024-01-01\n")
+    one, two = find_patients(root)
+    assert one.dating is Calendar.DATES and two.dating is Calendar.ORDER
+    assert all("visits.csv: no scans of patient sub-09" in patient.notes[0] for patient in (one, two))
+    (root / "visits.csv").write_text(f"{head}X,1,2024-01-01\nY,2,2024-03-01\n")
+    with pytest.raises(InputError, match=r"visits.csv names patients X, Y, and there are no scans of them"):
         find_patients(root)
 
 
