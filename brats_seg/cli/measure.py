@@ -39,7 +39,9 @@ def add_parser(subparsers: Any) -> None:
         epilog=f"schemas:\n{schemas}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("masks", nargs="+", type=Path, metavar="MASK", help="label map (.nii or .nii.gz)")
+    parser.add_argument(
+        "masks", nargs="+", type=Path, metavar="MASK", help="label map: .nii, .nii.gz, .seg.nrrd, or a DICOM SEG"
+    )
     add(parser, "output")
     add(parser, "schema", help="what the label numbers mean: auto (default) or one of those below")
     add(parser, "id", "min-lesion-ml", "overwrite")

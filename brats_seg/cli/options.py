@@ -196,7 +196,8 @@ _DECLARED = (
         action="append",
         default=[],
         choices=ALSO,
-        help="one more format: labelmap, a DICOM Label Map Segmentation; repeatable",
+        help="one more format: rtstruct (contours for planning), seg.nrrd (3D Slicer) or labelmap (a DICOM Label Map "
+        "Segmentation); repeatable",
     ),
     _option("--criteria", choices=CRITERIA_NAMES, default="rano2", help="response criteria (default: %(default)s)"),
     _option(

@@ -51,3 +51,12 @@ def code_of(region: Region) -> Code:
     if len(region.structures) == 1:
         return CODES[region.structures[0]]
     return NEOPLASM if region.code in ("", NEOPLASM.value) else Code(region.code, "SCT", region.title.capitalize())
+
+
+_ALSO_READ = {("C113842", "NCIt"): _S.ET}
+_BY_CODE = {(code.value, code.scheme): tissue for tissue, code in CODES.items() if code is not NEOPLASM} | _ALSO_READ
+
+
+def structure_of(value: str, scheme: str) -> Structure | None:
+    """The tissue of a code; None where it is unknown, or as general as a neoplasm."""
+    return _BY_CODE.get((value, scheme))

@@ -80,6 +80,28 @@ class Reference:
                 found[uid].SOPClassUID, found[uid].SOPInstanceUID = kind, uid
         return list(found.values())
 
+    @property
+    def identity(self) -> Dataset:
+        """Patient and study."""
+        from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
+
+        found = Dataset()
+        for keyword in (*f"{_TEXT} {_FORMAL} {_AS_THEY_ARE}".split(), "StudyInstanceUID"):
+            if keyword in self.images[0] and keyword != "LossyImageCompression":
+                found.add(self.images[0][keyword])
+        return found
+
+    def pointer(self, image: Dataset) -> Dataset:
+        """An item that refers to one of the images, at its file and where that has many frames at its frame."""
+        from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
+
+        item = Dataset()
+        kind, uid, frame = self.places.get(image.SOPInstanceUID, (image.SOPClassUID, image.SOPInstanceUID, 0))
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
+        if frame:
+            item.ReferencedFrameNumber = frame
+        return item
+
     def settle(self, made: Dataset) -> None:
         """Let a new object point at the frames of its source files, each file once in lists of files."""
         if not self.places:

@@ -148,6 +148,7 @@ def seg_of(
             content_description=title,
             series_description=f"{title} ({MANUFACTURER})",
         )
+        made.ContentCreatorName = ""  # may be empty, and must be there
         reference.settle(made)
     return made
 

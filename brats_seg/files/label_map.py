@@ -13,9 +13,11 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, present_values, schema_named
 from brats_seg.core.visit import Segmentation
+from brats_seg.files.dicom_file import looks_like_dicom
 from brats_seg.files.match_labels import label_id
 from brats_seg.files.meaning import LabelMeaning, doubt_about, meaning_of, shared_meaning
 from brats_seg.files.nifti import read_label_result
+from brats_seg.files.segments import SegmentFile, labels_of
 from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_regions, read_schema_sidecar
 from brats_seg.files.study_id import check_study_id
 
@@ -25,6 +27,7 @@ EXTENT_MM = (50.0, 600.0)
 """Sides of the field of view of a head. A smaller one is a part that was cut out, or a header in centimetres, whose
 voxels are also too fine."""
 FINEST_MM = 0.35
+_HEAD_BYTES = 132
 
 
 Asked = Callable[[], RegionSet]
@@ -76,6 +79,8 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
     Raises:
         InputError: if the file is no label map of a head, or the file beside it is damaged.
     """
+    if _holds_segments(path):
+        return _label_file_of_segments(path, regions, schema)
     read = read_label_result(path)
     sides = read.volume.grid.extent_mm
     low, high = EXTENT_MM
@@ -95,6 +100,42 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
         chosen = schema if isinstance(schema, LabelSchema) else schema_named(schema)
         meaning = LabelMeaning(values, (chosen,), regions, "as asked", doubt_about(labels, chosen))
     return LabelMap(read.volume, meaning, read.sha256, read.notes)
+
+
+def _holds_segments(path: Path) -> bool:
+    """Whether a file is DICOM or NRRD, by its first bytes."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return False  # said when it is read
+    return head.startswith(b"NRRD") or looks_like_dicom(head)
+
+
+def _read_segments(path: Path) -> SegmentFile:
+    """The segments of a DICOM segmentation or a ``.seg.nrrd``.
+
+    Raises:
+        InputError: if it is neither, or damaged.
+    """
+    # Each loads a library that label maps in NIfTI need not wait for.
+    if path.suffix.lower() == ".nrrd":
+        from brats_seg.files.seg_nrrd import read_seg_nrrd  # noqa: PLC0415
+
+        return read_seg_nrrd(path)
+    from brats_seg.files.dicom_seg_read import read_dicom_seg  # noqa: PLC0415
+
+    return read_dicom_seg(path)
+
+
+def _label_file_of_segments(path: Path, regions: RegionSet, schema: str | LabelSchema) -> LabelMap:
+    file = _read_segments(path)
+    chosen = None if schema == "auto" else schema if isinstance(schema, LabelSchema) else schema_named(schema)
+    read = labels_of(file, chosen)
+    labels = read.volume.data
+    values = frozenset(present_values(labels))
+    meaning = LabelMeaning(values, (read.schema,), regions, read.why, doubt_about(labels, read.schema))
+    return LabelMap(read.volume, meaning, file.sha256, read.notes)
 
 
 @dataclass(frozen=True, eq=False)

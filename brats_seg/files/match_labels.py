@@ -20,6 +20,7 @@ from brats_seg.files.names import Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import read_run
 
+_OTHER_FORMATS = re.compile(r"(?:\.seg)?\.nrrd$|\.dcm$", re.IGNORECASE)
 LABEL_ENDING = re.compile(
     r"(?:^|[_\-. ]+)(?:dseg|segm?|segs|segmentations?|labels?|labelmap|(?:tumou?r|lesion)?[_\- ]?mask|preds?|prediction"
     r"|gt|groundtruth|gtv|glistrboost(?:[_\- ]manuallycorrected)?)$",
@@ -239,7 +240,7 @@ def scan_beside(reference: Path) -> Path | None:
 
 def label_id(path: Path) -> str:
     """The id of the study a label map is of: its name without the ending, or its folder's where that is all."""
-    return _id_of(path.name, path.resolve().parent)
+    return _id_of(_OTHER_FORMATS.sub("", path.name), path.resolve().parent)
 
 
 def _id_of(name: str, folder: Path) -> str:

@@ -216,7 +216,7 @@ def schema_of_names(named: Mapping[str, Any], source: str) -> LabelSchema:
     values: dict[int, Structure] = {}
     texts = _names_by_number(named)
     for number, names in sorted(texts.items()):
-        parts = {name: _part_of(name) for name in names}
+        parts = {name: part_of(name) for name in names}
         unknown = [name for name, part in parts.items() if part is None]
         if unknown:
             raise InputError(
@@ -227,7 +227,7 @@ def schema_of_names(named: Mapping[str, Any], source: str) -> LabelSchema:
         tissues = [part for part in found if isinstance(part, Structure)]
         if tissues:
             values[number] = Structure.ET if Structure.ET in tissues else tissues[0]
-        elif _CORE in found:
+        elif CORE in found:
             values[number] = Structure.NCR
         else:
             values[number] = Structure.TU if len(texts) == 1 else Structure.ED
@@ -253,7 +253,7 @@ def _names_by_number(named: Mapping[str, Any]) -> dict[int, list[str]]:
     return result
 
 
-def _part_of(name: str) -> Structure | str | None:
+def part_of(name: str) -> Structure | str | None:
     """The tissue, or the part of a tumour that holds several, that a name in a table means; or None."""
     text = name.lower().replace("non-enh", "nonenh").replace("non enh", "nonenh").replace("non_enh", "nonenh")
     words = set(re.findall(r"[a-z]+\d?", text))
@@ -265,7 +265,7 @@ def _part_of(name: str) -> Structure | str | None:
 
 _OVERRULE = "Or pass --schema, which goes before it."
 _NAME_KEYS = ("Abbreviation", "abbreviation", "Name", "name")
-_CORE, _WHOLE = "core", "whole"
+CORE, WHOLE = "core", "whole"
 _PARTS: tuple[tuple[Structure | str, frozenset[str]], ...] = (
     (Structure.RC, frozenset({"rc", "cavity", "resection"})),
     (Structure.CC, frozenset({"cc", "cyst", "cystic"})),
@@ -275,8 +275,8 @@ _PARTS: tuple[tuple[Structure | str, frozenset[str]], ...] = (
     (Structure.ET, frozenset({"et", "enhancing", "enhancement", "enhanced", "active"})),
     (Structure.FA, frozenset({"fa", "flair", "hyperintensity", "abnormality"})),
     (Structure.GTV, frozenset({"gtv", "gross"})),
-    (_CORE, frozenset({"tc", "core"})),
-    (_WHOLE, frozenset({"wt", "tu", "whole", "tumor", "tumour", "glioma", "lesion"})),
+    (CORE, frozenset({"tc", "core"})),
+    (WHOLE, frozenset({"wt", "tu", "whole", "tumor", "tumour", "glioma", "lesion"})),
 )
 """Words of names, the telling ones first: a "non-enhancing tumour core" is no core, and a "surrounding FLAIR
 hyperintensity" is edema."""

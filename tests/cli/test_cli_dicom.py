@@ -186,23 +186,35 @@ def test_hostile_files_leave_nothing_behind(segment: Cli, tmp_path: Path, exam: 
     assert entries(out) == []
 
 
-def test_segment_writes_dicom_beside_the_nifti(segment: Cli, exam: Path, out: Path) -> None:
-    assert segment(exam, "--also", "labelmap").code == 0
+def test_segment_writes_dicom_beside_the_nifti(cli: Cli, segment: Cli, exam: Path, out: Path) -> None:
+    assert segment(exam, "--also", "labelmap", "--also", "rtstruct", "--also", "seg.nrrd").code == 0
     page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text()
-    names = [name for name in entries(out / "exam") if name.endswith(".dcm")]
-    assert [f"exam_{kind}.dcm" for kind in ("labelmap", "lesions", "seg", "sr")] == sorted(names)
-    assert all(f"### `{name.replace('exam_', '<study>_')}`" in page for name in names)
+    names = [name for name in entries(out / "exam") if name.endswith((".dcm", ".nrrd"))]
+    kinds = ("labelmap", "lesions", "rtstruct", "seg", "sr")
+    assert sorted(names) == ["exam.seg.nrrd", *(f"exam_{kind}.dcm" for kind in kinds)]
+    assert all(f"### `{name.replace('exam', '<study>')}`" in page for name in names)
     made = pydicom.dcmread(out / "exam" / "exam_seg.dcm")
     sources = {image.SOPInstanceUID: image for image in map(pydicom.dcmread, (exam / "SE003").iterdir())}
     assert {item.ReferencedSOPInstanceUID for item in made.SourceImageSequence} == set(sources)
     assert made.PatientName == "Mustermann^Erika"
     found = np.asarray(nib.load(out / "exam" / "exam_dseg.nii.gz").dataobj)
     assert made.pixel_array.sum() == (found > 0).sum()
+    measured = [
+        cli("measure", out / "exam" / name, "-o", out / "measured" / str(number), "--json").json
+        for number, name in enumerate(("exam_dseg.nii.gz", "exam_seg.dcm", "exam_lesions.dcm", "exam.seg.nrrd"))
+    ]
+    assert measured[0]["volumes_ml"]["ET"] > 0
+    assert all(one["volumes_ml"] == measured[0]["volumes_ml"] for one in measured)
 
 
 def test_segment_writes_no_dicom_where_it_is_not_wanted(segment: Cli, exam: Path, out: Path) -> None:
     assert segment(exam, "--no-dicom").code == 0
     assert not [name for name in entries(out / "exam") if name.endswith(".dcm")]
+
+
+def test_a_file_for_slicer_needs_no_dicom(segment: Cli, case: Path, out: Path) -> None:
+    assert segment(case, "--also", "seg.nrrd").code == 0
+    assert (out / "case" / "case.seg.nrrd").is_file()
 
 
 @pytest.mark.parametrize("options", [("--dicom",), ("--also", "labelmap")])

@@ -87,7 +87,7 @@ def needed(program: str) -> str:
     """Path of a program; a test that lacks it skips, and fails in CI, which installs it."""
     found = shutil.which(program) or shutil.which(program, path=Path(sys.executable).parent)
     if found is None:
-        message = f"{program} is not installed (apt-get install dicom3tools)"
+        message = f"{program} is not installed (apt-get install dicom3tools plastimatch, pip install dcmqi)"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -1,0 +1,121 @@
+"""Regions as contours (RT Structure Set), for planning systems that read no segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brats_seg.core.grid import Grid
+from brats_seg.core.visit import Segmentation
+from brats_seg.files.dicom_reference import MANUFACTURER, Reference, writing
+from brats_seg.files.dicom_seg import SEG_SERIES, Maker
+from brats_seg.files.outlines import outlines
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+_STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
+_SERIES = SEG_SERIES + 3000
+
+
+def rtstruct_of(segmentation: Segmentation, reference: Reference, maker: Maker) -> Dataset:
+    """The regions of a label map as contours on the images of a series.
+
+    Args:
+        segmentation: on the grid of the reference.
+        reference: the series it was drawn on.
+        maker: what drew it.
+
+    Raises:
+        OutputError: if none can be made of the header of the series.
+    """
+    from pydicom.uid import generate_uid  # noqa: PLC0415 - only for DICOM
+
+    with writing("RT structure set"):
+        made = _empty(reference, maker)
+        made.ReferencedFrameOfReferenceSequence = [_frame_of_reference(reference)]
+        made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
+        for number, region in enumerate(segmentation.regions, start=1):
+            mask = segmentation.region_mask(region)
+            if not mask.any():
+                continue
+            made.StructureSetROISequence.append(
+                _item(
+                    ROINumber=number,
+                    ReferencedFrameOfReferenceUID=made.FrameOfReferenceUID,
+                    ROIName=region.title,
+                    ROIGenerationAlgorithm="AUTOMATIC",
+                )
+            )
+            contours = list(_contours(mask, segmentation.labels.grid, reference))
+            colour = [int(region.colour[at : at + 2], 16) for at in (1, 3, 5)]
+            made.ROIContourSequence.append(
+                _item(ROIDisplayColor=colour, ReferencedROINumber=number, ContourSequence=contours)
+            )
+            made.RTROIObservationsSequence.append(
+                _item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
+            )
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return made
+
+
+def _empty(reference: Reference, maker: Maker) -> Dataset:
+    from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: PLC0415 - only for DICOM
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(_SOP_CLASS)
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.update(reference.identity)
+    now = datetime.now()
+    made.SOPClassUID, made.Modality = _SOP_CLASS, "RTSTRUCT"
+    made.SeriesInstanceUID, made.SeriesNumber = generate_uid(), reference.number + _SERIES
+    made.SeriesDescription = f"Brain tumour contours ({MANUFACTURER})"
+    made.FrameOfReferenceUID = reference.images[0].FrameOfReferenceUID
+    made.OperatorsName, made.InstanceNumber = "", 1
+    made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, maker.name
+    made.SoftwareVersions = maker.program
+    made.StructureSetLabel, made.ApprovalStatus = "TUMOUR", "UNAPPROVED"
+    made.StructureSetDate, made.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    return made
+
+
+def _frame_of_reference(reference: Reference) -> Dataset:
+    first = reference.images[0]
+    series = _item(
+        SeriesInstanceUID=first.SeriesInstanceUID,
+        ContourImageSequence=[reference.pointer(image) for image in reference.images],
+    )
+    study = _item(
+        ReferencedSOPClassUID=_STUDY_CLASS,
+        ReferencedSOPInstanceUID=first.StudyInstanceUID,
+        RTReferencedSeriesSequence=[series],
+    )
+    return _item(FrameOfReferenceUID=first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+
+
+def _contours(mask: NDArray[np.bool_], grid: Grid, reference: Reference) -> Iterator[Dataset]:
+    for place in np.flatnonzero(mask.any(axis=(0, 1))).tolist():
+        for polygon in outlines(mask[:, :, place]):
+            voxels = np.column_stack([polygon, np.full(len(polygon), float(place))])
+            points_mm = grid.to_world(voxels) * (-1.0, -1.0, 1.0)  # RAS to LPS
+            yield _item(
+                ContourImageSequence=[reference.pointer(reference.images[place])],
+                ContourGeometricType="CLOSED_PLANAR",
+                NumberOfContourPoints=len(polygon),
+                ContourData=[f"{value:.4f}" for value in points_mm.ravel()],
+            )
+
+
+def _item(**values: object) -> Dataset:
+    from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
+
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
