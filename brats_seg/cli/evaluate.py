@@ -60,12 +60,14 @@ class _Gathered:
 
     Attributes:
         inputs: by case, what was compared with what.
+        filled: by checksum of a prediction that is not empty, its cases.
         notes: what was done about a file and changes no score.
         warnings: what a reader of the figures has to know.
         failures: what could not be evaluated.
     """
 
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    filled: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     failures: Failures = field(default_factory=list)
@@ -200,7 +202,7 @@ def _evaluate(
             evaluation = evaluate_pairs(
                 _again(opening, cases), generator=generator, missing=lambda: _missing(matches, gathered)
             )
-            gathered.warnings = [*_trained_on(evaluation), *gathered.warnings]
+            gathered.warnings = [*_trained_on(evaluation), *_copies(gathered), *gathered.warnings]
     failures += gathered.failures
     return None if evaluation is None else (evaluation, gathered)
 
@@ -220,6 +222,18 @@ def _trained_on(evaluation: Evaluation) -> list[str]:
     rest = len(evaluation.case_ids) - len(known)
     means = f'means "not trained on" are of the other {rest}' if rest else "no case tells how accurate it is"
     return [f"the model was trained on {len(known)} of {len(evaluation.case_ids)} cases ({shown}); {means}"]
+
+
+def _copies(gathered: _Gathered) -> list[str]:
+    """A warning for each label map that is the prediction of several cases."""
+    several = (cases for cases in gathered.filled.values() if len(cases) > 1)
+    return [f"the predictions of {', '.join(cases)} are copies of one file" for cases in several]
+
+
+def _schemas_read(gathered: _Gathered) -> str:
+    """What the numbers of each side were read as."""
+    found = {side: {read[f"{side.removesuffix('s')}_schema"] for read in gathered.inputs.values()} for side in SIDES}
+    return "label numbers: " + ", ".join(f"{side} {' and '.join(sorted(names))}" for side, names in found.items())
 
 
 def _again(first: CasePair, rest: Iterator[CasePair]) -> Iterator[CasePair]:
@@ -274,6 +288,8 @@ def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, res
     )
     gathered.warnings += [f"{pair.id}: {words}" for words in _doubts(pair, case, (prediction, reference))]
     gathered.notes += [f"{pair.id}: {lying.note}"] if lying.note else []
+    if prediction.segmentation.labels.data.any():
+        gathered.filled.setdefault(prediction.sha256, []).append(pair.id)
     gathered.inputs[pair.id] = {
         "prediction_sha256": prediction.sha256,
         "prediction_schema": prediction.segmentation.schema.name,
@@ -292,6 +308,8 @@ def _doubts(pair: LabelPair, case: CasePair, read: tuple[MaskReading, MaskReadin
         yield "prediction and reference are copies of one file, byte for byte"
     if pair.why:
         yield pair.why
+    for side, reading in zip(SIDES, read, strict=True):
+        yield from (f"{side.removesuffix('s')}: {words}" for words in reading.warnings)
     left = [region.name for region in case.regions if region not in case.told]
     if left:
         names = " and ".join(dict.fromkeys(reading.segmentation.schema.name for reading in read))
@@ -450,7 +468,7 @@ def _text(
     words = "mean (95 % interval over patients), median" if has_intervals else "mean, median"
     lines = [f"warning: {line}" for line in gathered.warnings]
     lines += [f"note: {line}" for line in gathered.notes]
-    lines.append(f"{counted(count, 'case')}; {words}")
+    lines += [_schemas_read(gathered), f"{counted(count, 'case')}; {words}"]
     decimals = {name: (title, places) for name, title, places in _PRINTED}
     subset = ALL_CASES
     for row in means:

@@ -367,6 +367,24 @@ def test_what_changes_how_figures_are_read_is_said(cli, predictions: Path, refer
     assert len(record["warnings"]) == 2
 
 
+@pytest.mark.usefixtures("no_page")
+def test_what_label_numbers_were_read_as_is_said(cli, tmp_path: Path, out: Path) -> None:
+    """A rim of nnU-Net's numbers under a name of 2023, given for two cases."""
+    grid = np.indices((24, 24, 24)) - 12
+    distance = np.sqrt((grid**2).sum(0))
+    for case in ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000"):
+        for side, numbers in (("p", (1, 2, 3)), ("r", (2, 1, 3))):
+            edema, necrosis, enhancing = numbers
+            labels = np.select([distance <= 5, distance <= 7, distance <= 10], [necrosis, enhancing, edema]).astype(
+                "u1"
+            )
+            write_nifti(labels, AFFINE, tmp_path / side / f"{case}-seg.nii.gz")
+    outcome = evaluate(cli, tmp_path / "p", tmp_path / "r", out)
+    assert "warning: BraTS-GLI-00001-000: prediction: its name is one of BraTS 2023" in outcome.out
+    assert "warning: the predictions of BraTS-GLI-00001-000, BraTS-GLI-00002-000 are copies of one file" in outcome.out
+    assert "label numbers: predictions nnunet, references brats2023" in outcome.out
+
+
 def test_what_was_left_out_is_on_the_page(cli, predictions: Path, references: Path, out: Path) -> None:
     (predictions / "BraTS2021_00002" / "BraTS2021_00002_dseg.nii.gz").write_bytes(b"damaged")
     label_map(references / "BraTS2021_00003" / "BraTS2021_00003_seg.nii.gz", 1, 2, 4)
