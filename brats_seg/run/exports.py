@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import brats_seg
 from brats_seg.core.errors import InputError
@@ -10,6 +12,12 @@ from brats_seg.core.study import REFERENCE_PREFERENCE, Study, Timepoint
 from brats_seg.core.visit import Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.run.options import SegmentOptions
+
+if TYPE_CHECKING:
+    from brats_seg.files.dicom_reference import Reference
+    from brats_seg.files.dicom_seg import Maker
+    from brats_seg.files.dicom_sr import Finding
+    from brats_seg.track.follow import Course
 
 _FOR_ANY_SCAN = "seg.nrrd"
 
@@ -45,7 +53,8 @@ def write_exports(visit: Visit, options: SegmentOptions, folder: Path) -> None:
         from brats_seg.files.seg_nrrd import write_seg_nrrd  # noqa: PLC0415
 
         write_seg_nrrd(visit.segmentation, folder / f"{name}.seg.nrrd")
-    wanted = {"seg", "lesions"} if options.dicom is not False else set()
+    wanted = {"seg"} if options.dicom is not False else set()
+    wanted |= {"lesions"} if wanted and options.named else set()
     wanted |= set(options.also) - {_FOR_ANY_SCAN}
     if wanted and isinstance(visit.timepoint, DicomTimepoint):
         _write_dicom(visit, visit.timepoint, wanted, options, folder)
@@ -53,23 +62,64 @@ def write_exports(visit: Visit, options: SegmentOptions, folder: Path) -> None:
 
 def _write_dicom(visit: Visit, files: DicomTimepoint, wanted: set[str], options: SegmentOptions, folder: Path) -> None:
     # highdicom takes a second to load, which scans in NIfTI need not wait for.
-    from brats_seg.files.dicom_reference import reference_of, save  # noqa: PLC0415
-    from brats_seg.files.dicom_seg import Maker, seg_of_tissues  # noqa: PLC0415
-    from brats_seg.files.dicom_sr import report_of, seg_of_findings  # noqa: PLC0415
+    from brats_seg.files.dicom_reference import save  # noqa: PLC0415
+    from brats_seg.files.dicom_seg import seg_of_tissues  # noqa: PLC0415
     from brats_seg.files.rtstruct import rtstruct_of  # noqa: PLC0415
     from brats_seg.run.findings import findings_of  # noqa: PLC0415
 
     segmentation, name = visit.segmentation, visit.segmentation.study_id
-    sequence = options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
-    reference, maker = reference_of(files.series(sequence)), Maker.of(visit.record.model, brats_seg.__version__)
+    reference, maker = _reference_of(files, options), _maker_of(visit)
     patient = reference.patient(files.id.removesuffix(f"_{files.label}") if files.label else "")
     for kind in sorted(wanted & {"seg", "labelmap"}):
         made = seg_of_tissues(segmentation, reference, maker, patient=patient, label_map=kind == "labelmap")
         save(made, folder / f"{name}_{kind}.dcm")
     if "lesions" in wanted:
-        findings = findings_of(visit, patient, reference.exam)
-        masks = seg_of_findings(findings, reference, maker)
-        save(masks, folder / f"{name}_lesions.dcm")
-        save(report_of(findings, masks, reference, maker), folder / f"{name}_sr.dcm")
+        _write_report(findings_of(visit, patient, reference.exam), reference, maker, folder / name)
     if "rtstruct" in wanted:
         save(rtstruct_of(segmentation, reference, maker), folder / f"{name}_rtstruct.dcm")
+
+
+def write_followed(course: Course, options: SegmentOptions, folder: Path) -> None:
+    """Write the DICOM report of every visit that was segmented on DICOM, with the names lesions keep over the visits.
+
+    Args:
+        course: the patient.
+        options: that its visits were segmented with.
+        folder: the patient's result folder.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    if options.dicom is False:
+        return
+    for index, visit in enumerate(course.visits):
+        files = visit.timepoint
+        if isinstance(files, DicomTimepoint) and visit.by_model:
+            from brats_seg.run.findings import followed_findings  # noqa: PLC0415 - highdicom
+
+            reference = _reference_of(files, options)
+            found = followed_findings(course, index, reference.patient(course.patient.id))
+            _write_report(found, reference, _maker_of(visit), folder / files.id)
+
+
+def _write_report(findings: Sequence[Finding], reference: Reference, maker: Maker, stem: Path) -> None:
+    """Write ``…_lesions.dcm`` and ``…_sr.dcm``."""
+    from brats_seg.files.dicom_reference import save  # noqa: PLC0415 - highdicom
+    from brats_seg.files.dicom_sr import report_of, seg_of_findings  # noqa: PLC0415
+
+    masks = seg_of_findings(findings, reference, maker)
+    save(masks, stem.with_name(f"{stem.name}_lesions.dcm"))
+    save(report_of(findings, masks, reference, maker), stem.with_name(f"{stem.name}_sr.dcm"))
+
+
+def _reference_of(files: DicomTimepoint, options: SegmentOptions) -> Reference:
+    from brats_seg.files.dicom_reference import reference_of  # noqa: PLC0415 - highdicom
+
+    sequence = options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
+    return reference_of(files.series(sequence))
+
+
+def _maker_of(visit: Visit) -> Maker:
+    from brats_seg.files.dicom_seg import Maker  # noqa: PLC0415 - highdicom
+
+    return Maker.of(visit.record.model, brats_seg.__version__)

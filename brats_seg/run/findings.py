@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from brats_seg.files.dicom_codes import CODES, Code, code_of
 from brats_seg.files.dicom_seg import Segment, tracking_uid
 from brats_seg.files.dicom_sr import Finding
 from brats_seg.volumetrics.lesions import component_numbers
+
+if TYPE_CHECKING:
+    from brats_seg.track.follow import Course
 
 LEAST_ML = 0.05
 """Smaller ones of several lesions are in the tables alone."""
@@ -28,28 +33,62 @@ def findings_of(visit: Visit, patient: str, exam: str) -> tuple[Finding, ...]:
         patient: what its visits share; regions are tracked by it.
         exam: what no other visit has; lesions have no name yet that would last longer.
     """
-    return tuple(
-        finding
-        for row in visit.measurements.volumes
-        if row.is_told and row.region in (*visit.segmentation.regions.names, CAVITY.abbreviation)
-        for finding in _of_region(visit, row, patient, exam)
-    )
+    return tuple(finding for row in _told(visit) for finding in _of_region(visit, row, patient, exam))
+
+
+def followed_findings(course: Course, index: int, patient: str) -> tuple[Finding, ...]:
+    """Every region of a visit of a course, and its lesions by the names they keep over all visits.
+
+    Args:
+        course: the patient.
+        index: of the visit.
+        patient: what its visits share.
+    """
+    visit = course.visits[index]
+    found = []
+    for row in _told(visit):
+        found.append(_whole(visit, row, patient))
+        if row.region not in course.lesions:
+            continue
+        label, code, colour, mask = _looks(visit, row.region)
+        numbers = component_numbers(mask, visit.measurements.lesions_of(row.region))
+        rows = [lesion for lesion in course.lesions[row.region].at(index) if lesion.components]
+        for lesion in sorted(rows, key=lambda one: -one.volume_ml)[:MOST]:
+            segment = Segment(
+                f"{label}, lesion {lesion.lesion}", code, colour, lesion.lesion, tracking_uid(patient, lesion.lesion)
+            )
+            found.append(
+                Finding(
+                    segment,
+                    np.isin(numbers, lesion.components),
+                    lesion.volume_ml,
+                    diameters_mm=(lesion.long_mm, lesion.short_mm),
+                    side=lesion.side,
+                )
+            )
+    return tuple(found)
+
+
+def _told(visit: Visit) -> list[RegionVolume]:
+    regions = (*visit.segmentation.regions.names, CAVITY.abbreviation)
+    return [row for row in visit.measurements.volumes if row.is_told and row.region in regions]
+
+
+def _whole(visit: Visit, row: RegionVolume, patient: str) -> Finding:
+    label, code, colour, mask = _looks(visit, row.region)
+    segment = Segment(label, code, colour, row.region, tracking_uid(patient, row.region))
+    interval_ml = None if row.low_ml is None or row.high_ml is None else (row.low_ml, row.high_ml)
+    return Finding(segment, mask, row.volume_ml, interval_ml=interval_ml)
 
 
 def _of_region(visit: Visit, row: RegionVolume, patient: str, exam: str) -> Iterator[Finding]:
-    label, code, colour, mask = _looks(visit, row.region)
+    whole = _whole(visit, row, patient)
     lesions = visit.measurements.lesions_of(row.region)
-    alone = lesions[0] if len(lesions) == 1 else None
-    yield Finding(
-        Segment(label, code, colour, row.region, tracking_uid(patient, row.region)),
-        mask,
-        row.volume_ml,
-        interval_ml=None if row.low_ml is None or row.high_ml is None else (row.low_ml, row.high_ml),
-        diameters_mm=() if alone is None else _diameters_mm(alone),
-        side="" if alone is None else alone.side,
-    )
-    if alone is not None:
+    if len(lesions) == 1:
+        yield replace(whole, diameters_mm=_diameters_mm(lesions[0]), side=lesions[0].side)
         return
+    yield whole
+    label, code, colour, mask = _looks(visit, row.region)
     numbers = component_numbers(mask, lesions)
     for lesion in [one for one in lesions if one.volume_ml >= LEAST_ML][:MOST]:
         name = f"{row.region} lesion {lesion.number}"

@@ -39,6 +39,7 @@ class SegmentOptions:
         exists: what to do where results exist already.
         dicom: write DICOM beside the NIfTI; None where the scans are DICOM (``--no-dicom``, ``--dicom``).
         also: further formats, some of :data:`ALSO` (``--also``).
+        named: report lesions in DICOM; not of a visit that is followed, whose lesions get their names later.
         cache: folder where OpenVINO keeps compiled networks for later runs; it changes nothing in the results.
     """
 
@@ -55,6 +56,7 @@ class SegmentOptions:
     exists: ExistsPolicy = "refuse"
     dicom: bool | None = None
     also: tuple[str, ...] = ()
+    named: bool = True
     cache: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from brats_seg.files.write import write_json, write_run
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measurement_records
+from brats_seg.run.exports import write_followed
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats
@@ -163,6 +164,7 @@ def track_patient(
     with run.folder_of(patient) as folder:
         course = _course(patient, run, model=model, events=events, tick=tick)
         summary = write_course(course, folder.path)
+        write_followed(course, options.segment, folder.path)
         if options.report:
             if tick is not None:
                 tick("report")

@@ -121,7 +121,7 @@ def load_visit(
     wanted = options.to_dict(), model.bundle.sha256, input_hashes(timepoint)
     reason = reason_to_redo(folder, *wanted) if folder.exists() else "new"
     if reason:
-        again = replace(options, exists="overwrite", report=False)
+        again = replace(options, exists="overwrite", report=False, named=False)
         segment_study(timepoint, output / SEGMENTATIONS, options=again, predictor=model.predictor, tick=tick)
     how = "segmented" if reason == "new" else f"segmented again, because {reason}" if reason else "kept from before"
     return replace(read_visit(folder, timepoint, probabilities=False), how=how)

@@ -71,10 +71,10 @@ def test_segment_gives_what_it_gives_for_the_same_scans_as_nifti(segment: Cli, e
     one, other = (nib.load(out / name / f"{name}_dseg.nii.gz") for name in ("exam", "case"))
     assert np.array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
     assert np.array_equal(one.affine, other.affine)
-    written = {name: text for name, text in texts(out / "exam").items() if not name.endswith(".dcm")}
+    written = texts(out / "exam")
     assert b"2024-01-31" in written["run.json"]
     assert b"T1CE is series 3" in written["run.json"]
-    assert [name for name, content in written.items() if any(secret in content for secret in SECRETS)] == []
+    assert names_the_patient(out) == []
 
 
 def test_segment_resumes_a_dicom_study_wherever_its_files_lie(segment: Cli, exam: Path) -> None:
@@ -158,7 +158,28 @@ def test_track_dates_visits_by_their_exams(cli: Cli, model: Path, tmp_path: Path
     outcome = cli("track", patient, "-o", out, "--model", model, "--engine", "torch", "--no-report", "--json")
     assert outcome.code == 0, outcome
     assert [visit["visit"] for visit in outcome.json["patients"][0]["visits"]] == ["2024-01-15", "2024-02-01"]
-    assert [name for name, content in texts(out).items() if any(secret in content for secret in SECRETS)] == []
+    assert names_the_patient(out) == []
+    places = {day: out / "segmentations" / f"P7_{day}" for day in ("2024-01-15", "2024-02-01")}
+    tracked = [
+        *[[s.TrackingUID for s in dcm(place / f"{place.name}_seg.dcm").SegmentSequence] for place in places.values()],
+        *[[s.TrackingUID for s in dcm(out / "P7" / f"P7_{day}_lesions.dcm").SegmentSequence] for day in places],
+    ]
+    assert tracked[0] == tracked[1]
+    assert tracked[2] == tracked[3]
+    names = [s.TrackingID for s in dcm(out / "P7" / "P7_2024-01-15_lesions.dcm").SegmentSequence]
+    assert names == ["WT", "W1", "TC", "ET", "E1"]
+    assert not (places["2024-01-15"] / "P7_2024-01-15_sr.dcm").exists()
+
+
+def names_the_patient(folder: Path) -> list[str]:
+    """Files but DICOM with something of the patient's identity in their content or name."""
+    found = [name for name in texts(folder) if any(secret.decode() in name for secret in SECRETS)]
+    others = {name: content for name, content in texts(folder).items() if not name.endswith(".dcm")}
+    return found + [name for name, content in others.items() if any(secret in content for secret in SECRETS)]
+
+
+def dcm(path: Path) -> pydicom.Dataset:
+    return pydicom.dcmread(path)
 
 
 def test_track_refuses_exams_without_a_date_and_one_exam_twice(cli: Cli, tmp_path: Path, exam: Path, out: Path) -> None:
@@ -187,7 +208,10 @@ def test_hostile_files_leave_nothing_behind(segment: Cli, tmp_path: Path, exam: 
 
 
 def test_segment_writes_dicom_beside_the_nifti(cli: Cli, segment: Cli, exam: Path, out: Path) -> None:
-    assert segment(exam, "--also", "labelmap", "--also", "rtstruct", "--also", "seg.nrrd").code == 0
+    outcome = segment(exam, "--also", "labelmap", "--also", "rtstruct", "--also", "seg.nrrd", "-v")
+    assert outcome.code == 0
+    assert not any(secret.decode() in outcome.out + outcome.err for secret in SECRETS)
+    assert names_the_patient(out) == []
     page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text()
     names = [name for name in entries(out / "exam") if name.endswith((".dcm", ".nrrd"))]
     kinds = ("labelmap", "lesions", "rtstruct", "seg", "sr")
