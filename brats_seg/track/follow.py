@@ -38,6 +38,7 @@ from brats_seg.track.course import (
 )
 from brats_seg.track.course_growth import PhaseGrowth, growth_of
 from brats_seg.track.lesions import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
+from brats_seg.track.map_on_scan import mirrored_among
 from brats_seg.track.paired import PAIRED_REGION, PairedChange, paired_changes
 from brats_seg.track.person import on_identity, one_person, strangers_among
 from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
@@ -206,7 +207,13 @@ def follow_visits(
         told("comparing images")
         changes = tuple(changes_of(measured, lesions, baselines_of(assessment, history)))
         paired = paired_changes(visits, motions, lesions[PAIRED_REGION], changes, known=known.changes)
-    warnings = (*on_identity(visits, motions, strangers), plane_note, untrained_for(measured, history))
+    alone = {v.label: v.segmentation.labels.with_data(v.tumour) for v in visits if not v.images}
+    warnings = (
+        *on_identity(visits, motions, strangers),
+        *mirrored_among(alone),
+        plane_note,
+        untrained_for(measured, history),
+    )
     return Course(
         patient=patient,
         visits=tuple(visits),

@@ -7,7 +7,7 @@ that happens to be bright, one that is shifted by little, and a mirrored one of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ Mask = NDArray[np.bool_]
 MAX_OUTSIDE_SHARE = 0.5
 """With more of the tumour outside the head the map is of another space."""
 DOUBTFUL_OUTSIDE_SHARE = 0.1
+MOST_IN_COMMON, LEAST_MIRRORED = 0.2, 0.6
+"""Dice of two visits' whole tumours as given, and mirrored, from where on one of the maps may be mirrored."""
 SMALLEST_ML = 0.5
 """Of less, brightness tells nothing."""
 _EVERY = 5
@@ -106,6 +108,29 @@ def check_map_on_scan(tumour: Volume, scan: Volume, sequence: MRSequence, *, nam
             "this scan?"
         )
     return tuple(warnings)
+
+
+def mirrored_among(tumours: Mapping[str, Volume]) -> Iterator[str]:
+    """What to say about label maps of one grid that come to lie on the first one when they are mirrored or turned.
+
+    Args:
+        tumours: bool, by visit; the whole tumour, where no scan shows where it belongs.
+    """
+    if not tumours:
+        return
+    (first, one), *others = tumours.items()
+    there = one.to_ras().data > 0
+    for visit, other in others:
+        mask = other.to_ras().data > 0
+        if mask.shape != there.shape or _dice(mask, there) >= MOST_IN_COMMON:
+            continue
+        for words, axes in _TURNS:
+            if _dice(np.flip(mask, axes), there) >= LEAST_MIRRORED:
+                yield f"the label map of {visit} lies where that of {first} does if it is {words}: look at both"
+
+
+def _dice(one: Mask, other: Mask) -> float:
+    return 2 * float(np.count_nonzero(one & other)) / max(int(one.sum()) + int(other.sum()), 1)
 
 
 class _Ranks:

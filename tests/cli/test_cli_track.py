@@ -120,6 +120,20 @@ def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, 
     assert both[0] == both[1]
 
 
+def test_the_lesion_that_decided_is_on_the_page(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
+    """Far from the slice of the old lesion, which did not change."""
+    old = np.indices((40, 40, 40)).reshape(3, -1).T
+    for visit, places in (("visit1", [(20, 20, 8)]), ("visit2", [(20, 20, 8), (12, 12, 30)])):
+        labels = np.zeros((40, 40, 40), np.uint8)
+        for place in places:
+            labels[(np.linalg.norm(old - place, axis=1) < 7).reshape(labels.shape)] = 3
+        write_nifti(labels, np.eye(4), tmp_path / "P" / visit / "seg.nii.gz")
+    done = track(tmp_path / "P", "-q")
+    assert done.code == 0, done.err
+    page = (out / "P" / "P_timeline.html").read_text()
+    assert page.index("z 30 mm: new E2 at visit2") < page.index("z 8 mm: most of ET")
+
+
 def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
     later = patient.parent / "later"
     shutil.move(patient / "ses-3", later)

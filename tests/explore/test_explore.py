@@ -230,6 +230,17 @@ def test_one_scan_that_stands_out(tmp_path: Path) -> None:
     assert "the largest value in T2" in texts(found, "intensity")["p3"]
 
 
+def test_scans_of_a_study_that_do_not_belong_together(tmp_path: Path) -> None:
+    """By the checks of ``check`` and ``segment``; a copy that was rescaled is one image."""
+    for k in range(2):
+        person(tmp_path / "set" / f"p{k}", k)
+    scan = tmp_path / "set" / "p1" / "p1_t1.nii"
+    other = nib.load(scan.with_name("p1_t1ce.nii"))
+    nib.save(nib.Nifti1Image((np.asarray(other.dataobj) * 1.01).astype(np.float32), other.affine), scan)
+    found = texts(explore(tmp_path / "set"), "consistency")
+    assert list(found) == ["p1"] and "T1 and T1CE are one image" in found["p1"]
+
+
 def test_robust_z() -> None:
     z = robust_z([*np.linspace(0, 1, 9), 40.0, np.nan])
     assert (np.abs(z[:9]) < 2).all()

@@ -67,6 +67,11 @@ def test_a_phantom_is_consistent_and_every_mix_up_of_it_is_named() -> None:
             "volume",
             "voxel sizes",
         ),
+        (
+            lambda i: changed(i, [FLAIR], lambda d: (d > 0) * np.random.default_rng(0).normal(100, 30, d.shape)),
+            "other",
+            "FLAIR does not show the same anatomy",
+        ),
         (lambda i: {**i, T1: i[T1CE].with_data(i[T1CE].data * 1.01)}, "copy", "T1 and T1CE are one image"),
         (lambda i: {s: v.with_data(v.data[:, ::-1]) for s, v in i.items()}, "axes", "broader in front"),
         (lambda i: {s: v.with_data(v.data[..., ::-1]) for s, v in i.items()}, "axes", "front lies lower"),
