@@ -28,7 +28,10 @@ def add_parser(subparsers: Any) -> None:
         description="Writes three visits of a made-up patient whose tumour volumes are known, segments them like any "
         "study, follows the tumour over the visits, and prints found and true volumes. Needs no data and no internet.",
     )
-    add(parser, "output", "seed", "overwrite", "open")
+    add(parser, "output")
+    words = "one visit as a scanner would give it: with skull, thick slices and no alignment, as DICOM"
+    parser.add_argument("--native", action="store_true", help=words)
+    add(parser, "seed", "overwrite", "open")
     add_console(parser)
     parser.set_defaults(run=run)
 
@@ -38,32 +41,35 @@ def run(arguments: argparse.Namespace) -> int:
     from brats_seg.models.card import find_model
 
     find_model()  # before the phantom is made, which takes longer
-    from brats_seg.phantom.demo import STEPS, run_demo
+    from brats_seg.phantom.demo import NATIVE_STEPS, STEPS, run_demo, run_native_demo
 
-    with progress("demo", STEPS, hidden=arguments.quiet) as tick:
+    make, steps = (run_native_demo, NATIVE_STEPS) if arguments.native else (run_demo, STEPS)
+    with progress("demo", steps, hidden=arguments.quiet) as tick:
         exists = "overwrite" if arguments.overwrite else "refuse"
-        demo = run_demo(arguments.output, seed=arguments.seed, exists=exists, tick=tick)  # type: ignore[arg-type]
+        demo = make(arguments.output, seed=arguments.seed, exists=exists, tick=tick)  # type: ignore[arg-type]
     if arguments.json:
         say(json.dumps(demo.to_dict(), indent=1))
         return 0
     lines = comparison(demo.visits, regions_of())
     lines += [f"scans:    {demo.scans}", f"results:  {demo.results}"]
-    lines += [f"look at:  {demo.report}", f"          {demo.timeline}"]
+    lines += [f"look at:  {demo.report}", *([f"          {demo.timeline}"] if demo.timeline else [])]
     say("\n".join(lines), quiet=arguments.quiet)
     if arguments.open:
-        open_page(demo.timeline)
+        open_page(demo.timeline or demo.report)
     return 0
 
 
 def comparison(visits: Sequence[DemoVisit], regions: RegionSet) -> list[str]:
     """Found beside true volumes, in lines; the last says where they are far apart, if they are."""
-    lines = [f"{'visit':16}{'region':24}{'found':>10}{'true':>13}{'off':>8}"]
+    overlap = any(visit.dice for visit in visits)
+    lines = [f"{'visit':16}{'region':24}{'found':>10}{'true':>13}{'off':>8}" + f"{'Dice':>8}" * overlap]
     far = []
     for visit in visits:
         for region, true_ml in visit.truth_ml.items():
             name, found_ml = regions.title(region), visit.found_ml[region]
             off = f"{found_ml / true_ml - 1:+.0%}" if true_ml > 0 else "-"
-            lines.append(f"{visit.date:16}{name:24}{found_ml:7.1f} ml{true_ml:10.1f} ml{off:>8}")
+            score = f"{visit.dice[region]:8.2f}" if region in visit.dice else ""
+            lines.append(f"{visit.date:16}{name:24}{found_ml:7.1f} ml{true_ml:10.1f} ml{off:>8}{score}")
             if abs(found_ml - true_ml) > max(_CLOSE * true_ml, _CLOSE_ML):
                 far.append(f"{name} at {visit.date} ({off})" if true_ml > 0 else f"{name} at {visit.date}")
     if far:

@@ -1,13 +1,20 @@
-"""The demonstration: three visits of a phantom patient go through the whole program, the truth beside the result."""
+"""The demonstration: visits of a phantom patient go through the whole program, the truth beside the result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.visit import Visit
+from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.files.dicom_mr import write_exam
 from brats_seg.files.find import find_study
+from brats_seg.files.label_map import read_mask
+from brats_seg.files.load import load_study
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.files.visits import find_patients
 from brats_seg.models.card import find_model, regions_of
@@ -22,6 +29,7 @@ from brats_seg.run.visits import Model
 
 VISITS = 3
 STEPS = VISITS + 1 + len(SEGMENT_STEPS) + 2 * VISITS + 1
+NATIVE_STEPS = 2 + 1 + len(SEGMENT_STEPS)
 """Steps named on the way: phantoms and their page, segmenting, following."""
 
 Tick = Callable[[str], None]
@@ -36,12 +44,14 @@ class DemoVisit:
         date: when it was.
         truth_ml: true volume by region.
         found_ml: segmented volume by region.
+        dice: by region, of what was found and what is true, where the label maps lie on one grid.
     """
 
     label: str
     date: str
     truth_ml: Mapping[str, float]
     found_ml: Mapping[str, float]
+    dice: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,19 +62,20 @@ class Demo:
         scans: data set with the phantom's scans and true label maps.
         results: folder of everything found in them.
         report: HTML report of the first visit.
-        timeline: HTML report of the course.
+        timeline: HTML report of the course; None of a single visit.
         visits: in order of time.
     """
 
     scans: Path
     results: Path
     report: Path
-    timeline: Path
+    timeline: Path | None
     visits: tuple[DemoVisit, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        paths = {name: str(getattr(self, name)) for name in ("scans", "results", "report", "timeline")}
+        named = {name: getattr(self, name) for name in ("scans", "results", "report", "timeline")}
+        paths = {name: None if path is None else str(path) for name, path in named.items()}
         return {**paths, "visits": [{**vars(visit)} for visit in self.visits]}
 
 
@@ -100,6 +111,52 @@ def run_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", ti
         results / patient.id / f"{patient.id}_timeline.html",
         _visits(scans / patient.id, followed.summary),
     )
+
+
+def run_native_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", tick: Tick | None = None) -> Demo:
+    """Make one visit of a phantom patient as a scanner would: with skull, thick slices, as DICOM; and segment it.
+
+    Args:
+        output: folder for everything.
+        seed: another patient for each.
+        exists: as in :func:`run_demo`.
+        tick: called with the name of each step before it runs.
+
+    Raises:
+        ModelError: if the model is missing or damaged.
+        OutputError: if results exist already or cannot be written.
+    """
+    scans, results = output / "scans" / f"native-{seed}", output / "results"
+    phantoms = DatasetOptions(patients=1, visits=1, seed=seed, kind=PatientKind.HIGH_GRADE, space="native", skull=True)
+    write_dataset(phantoms, scans, resume=exists == "overwrite", tick=tick)
+    truth_folder = sorted(scans.glob("sub-*/ses-*"))[0]
+    phantom = find_study(truth_folder)
+    truth = read_truth(truth_folder)
+    assert truth is not None and phantom.labels is not None  # they were written a minute ago
+    exam = output / "scans" / f"dicom-{seed}"
+    if tick is not None:
+        tick("write")
+    day = date.fromisoformat(truth["date"])
+    write_exam(load_study(phantom).images, exam, patient=f"PHANTOM-{seed}", day=day)
+    found = segment_study(exam, results, options=SegmentOptions(exists=exists), tick=tick)
+    assert found.folder is not None  # an output folder was passed
+    volumes = {row.region: row.volume_ml for row in found.measurements.volumes}
+    truth_ml = {region.name: float(truth["truth_ml"].get(region.name, 0.0)) for region in regions_of()}
+    visit = DemoVisit(
+        phantom.id, truth["date"], truth_ml, {name: volumes[name] for name in truth_ml}, _dice(found, phantom.labels)
+    )
+    report = results / found.folder.name / f"{found.folder.name}_report.html"
+    return Demo(exam, results, report, None, (visit,))
+
+
+def _dice(found: Visit, labels: Path) -> dict[str, float]:
+    """How much of each region is found where it is; both label maps lie on the voxels of T1CE, in any order."""
+    maps = (found.segmentation, read_mask(labels, DEFAULT_SCHEMA, "truth", regions_of).segmentation)
+    scores = {}
+    for region in regions_of():
+        one, other = (side.labels.with_data(side.region_mask(region)).to_ras().data for side in maps)
+        scores[region.name] = dice(count_voxels(one, other))
+    return scores
 
 
 def _visits(patient: Path, summary: Mapping[str, Any]) -> tuple[DemoVisit, ...]:

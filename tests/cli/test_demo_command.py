@@ -57,6 +57,30 @@ def test_demo_says_found_and_true_of_every_visit(
     assert all(visit["found_ml"]["WT"] > 0 for visit in again.json["visits"])
 
 
+def test_native_demo_begins_with_dicom_and_tells_dice(
+    cli: Cli, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_one(options: DatasetOptions, output: Path, **_: object) -> None:
+        assert (options.visits, options.space, options.skull) == (1, "native", True)
+        write_visit(output / "sub-001", "ses-1", size=1.0)
+        truth = {"truth_ml": dict(TRUTH_ML), "date": "2024-01-10"}
+        (output / "sub-001" / "ses-1" / "phantom.json").write_text(json.dumps(truth))
+
+    shutil.copytree(model, tmp_path / "weights" / bundle.DEFAULT_MODEL)
+    monkeypatch.setattr(bundle, "BUILT_IN", tmp_path / "weights")
+    monkeypatch.setattr(demo, "write_dataset", write_one)
+    outcome = cli("demo", "--native", "-o", out, "--seed", "3")
+    assert outcome.code == 0, outcome.err
+    assert "Dice" in outcome.out.splitlines()[0]
+    report = next((out / "results").rglob("*_report.html"))
+    assert str(report) in outcome.out
+    assert len(list((out / "scans" / "dicom-3").rglob("*.dcm"))) > 40
+    written = cli("demo", "--native", "-o", out, "--seed", "3", "--overwrite", "--json")
+    dice = written.json["visits"][0]["dice"]
+    assert 0 < dice["ET"] < dice["WT"] < 1  # the model calls the whole brain enhancing
+    assert written.json["timeline"] is None
+
+
 def test_what_is_far_from_the_truth_is_said_in_one_sentence() -> None:
     good = demo.DemoVisit("ses-1", "2024-01-10", {"WT": 20.0, "TC": 0.0}, {"WT": 23.0, "TC": 0.05})
     bad = demo.DemoVisit("ses-2", "2024-03-10", {"WT": 20.0, "TC": 6.7}, {"WT": 15.0, "TC": 10.3})
