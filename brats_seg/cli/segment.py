@@ -34,6 +34,7 @@ from brats_seg.core.study import MRSequence
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
     from brats_seg.core.visit import RegionVolume, Visit
+    from brats_seg.files.output import ExistsPolicy
     from brats_seg.run.options import SegmentOptions
     from brats_seg.segment.predict import Predictor
 
@@ -91,10 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     if arguments.open and arguments.no_report:
         raise UsageError("--open shows the report that --no-report leaves out; pass one of them")
-    if arguments.labels is not None:  # said before a study is read
-        from brats_seg.models.card import DEFAULT_MODEL, find_model
+    from brats_seg.models.card import DEFAULT_MODEL, find_model
 
-        find_model(arguments.model or DEFAULT_MODEL).card.schema(arguments.labels)
+    find_model(arguments.model or DEFAULT_MODEL).card.schema(arguments.labels)  # said before a study is read
     failures: Failures = []
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []
@@ -137,6 +137,10 @@ def _is_silent(arguments: argparse.Namespace) -> bool:
     return bool(arguments.quiet or arguments.json)
 
 
+def _exists(arguments: argparse.Namespace) -> ExistsPolicy:
+    return "overwrite" if arguments.overwrite or arguments.resume else "refuse"
+
+
 def _options(arguments: argparse.Namespace) -> SegmentOptions:
     from brats_seg.run.options import SegmentOptions
 
@@ -154,7 +158,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         min_lesion_ml=arguments.min_lesion_ml,
         dicom=arguments.dicom,
         also=tuple(arguments.also),
-        exists="overwrite" if arguments.overwrite or arguments.resume else "refuse",
+        exists=_exists(arguments),
     )
 
 
@@ -170,6 +174,10 @@ def _segment_all(
 
     several = len(studies) > 1
     collected = check_tables(arguments.output) or several
+    if not arguments.resume:
+        studies = _with_room(studies, arguments, failures)
+    if not studies:
+        return
     if arguments.jobs > 1 and several:
         outcomes = _in_processes(studies, arguments)
     else:
@@ -191,6 +199,21 @@ def _segment_all(
         say(place + "\n".join([head + rest, *lines]), quiet=silent)
         if arguments.json and not arguments.quiet and several:
             log(place + head + rest)  # what is printed comes last, and a log has to grow
+
+
+def _with_room(studies: list[Timepoint], arguments: argparse.Namespace, failures: Failures) -> list[Timepoint]:
+    """The studies whose results can be written, asked before anything is loaded; the others go to ``failures``."""
+    from brats_seg.files.output import OutputFolder, result_folder
+
+    free = []
+    for study in studies:
+        try:
+            OutputFolder(result_folder(arguments.output, study), exists=_exists(arguments)).check_existing()
+        except BratsSegError as error:
+            failures.append((study.id, error))
+        else:
+            free.append(study)
+    return free
 
 
 def _one_by_one(

@@ -20,7 +20,9 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
 from brats_seg.core.errors import InputError, OutputError
+from brats_seg.core.study import Study, Timepoint
 from brats_seg.core.words import counted
+from brats_seg.files.study_id import check_study_id
 
 RUN_FILE = "run.json"
 """The record that makes a result folder complete; it lists every other file with its checksum."""
@@ -115,6 +117,20 @@ def finished(folder: Path) -> bool:
         return False
 
 
+def result_folder(output: Path, files: Study | Timepoint) -> Path:
+    """Where the results of a study go: ``output/<id>``, resolved.
+
+    Raises:
+        InputError: if the id can be no name of a folder.
+        OutputError: if its scans lie there.
+    """
+    check_study_id(files.id)
+    final = (output / files.id).resolve()
+    if isinstance(files, Timepoint) and any(final in path.resolve().parents for path in files.files.values()):
+        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
+    return final
+
+
 class OutputFolder:
     """A result folder that appears under its name only when whole.
 
@@ -205,6 +221,17 @@ class OutputFolder:
             # Whoever made it held the lock, and would hold it now if it were alive.
             if part.is_dir() and (self._lock.is_held or time.time() - part.stat().st_mtime > _STALE_S):
                 shutil.rmtree(part, ignore_errors=True)
+
+    def check_existing(self) -> None:
+        """See whether what is there already may be replaced; nothing is touched.
+
+        Raises:
+            OutputError: if it may not.
+        """
+        try:
+            self._check_existing()
+        except OSError as error:
+            raise explain(error, f"the output folder {self.final}") from error
 
     def _check_existing(self) -> None:
         if not self.final.exists():

@@ -1,28 +1,27 @@
-"""A sheet of pixels with grey pictures, coloured lines and words, drawn once.
+"""A sheet of pixels with grey pictures, coloured lines and words.
 
-Grey levels are put together by numpy; lines and words are drawn by one matplotlib figure with a single pair of axes
-for the whole sheet, which is what makes dozens of pictures fast.
+Drawn by Pillow: one figure of a plotting library would take longer to load than all pictures of a report to draw.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 from contourpy import contour_generator
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-_DPI = 64
-"""A power of two, so that pixels divided by it and multiplied again are whole numbers."""
-_POINTS_PER_PX = 72 / _DPI
+_FINE = 4
+"""Lines are drawn this much larger and made smaller again, which smooths their edges."""
+_DASH, _DASH_GAP = 2.4, 1.4
+"""In widths of the line."""
+_STROKE_SHARE = 0.08
+"""Of a letter's size, black around it where words stand on a picture."""
 JPEG_QUALITY = 86
 TEXT_COLOUR = "#E8E8E8"
 
@@ -39,47 +38,46 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     return [np.asarray(line)[:, ::-1] - 1 for line in contour_generator(z=padded).lines(0.5)]
 
 
-@dataclass
 class Canvas:
-    """A black sheet to draw on.
+    """A black sheet to draw on; what is drawn later lies above.
 
-    Attributes:
+    Args:
         width: pixels.
         height: pixels.
     """
 
-    width: int
-    height: int
-    _pixels: NDArray[np.uint8] = field(init=False)
-    _figure: Figure = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._pixels = np.zeros((self.height, self.width, 3), np.uint8)
-        self._figure = Figure(figsize=(self.width / _DPI, self.height / _DPI), dpi=_DPI, facecolor="none")
-        self._axes = self._figure.add_axes((0, 0, 1, 1), frameon=False)
-        self._axes.set_axis_off()
-        self._axes.set_xlim(0, self.width)
-        self._axes.set_ylim(self.height, 0)
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._sheet = Image.new("RGB", (width, height))
+        self._pen = ImageDraw.Draw(self._sheet)
 
     def image(self, grey: NDArray[np.uint8], left: int, top: int) -> None:
         """Put a grey picture ``(rows, columns)`` down with its upper left corner there."""
-        rows, columns = grey.shape
-        self._pixels[top : top + rows, left : left + columns] = grey[:, :, None]
+        self._sheet.paste(Image.fromarray(grey), (left, top))
 
     def box(self, left: float, top: float, width: float, height: float, colour: str) -> None:
         """A filled rectangle."""
-        self._axes.add_patch(Rectangle((left, top), width, height, color=colour, linewidth=0))
+        self._pen.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
 
     def lines(
         self, lines: Sequence[NDArray[np.float64]], colour: str, *, width_px: float, dashed: bool = False
     ) -> None:
         """Lines, each of points ``(N, 2)`` right and down in pixels."""
-        if lines:
-            style = (0, (2.4, 1.4)) if dashed else "solid"
-            self._axes.add_collection(
-                LineCollection(list(lines), colors=colour, linewidths=width_px * _POINTS_PER_PX, linestyles=[style]),
-                autolim=False,
-            )
+        if not lines:
+            return
+        points = np.concatenate(lines)
+        left, top = np.floor(points.min(axis=0) - width_px).astype(int)
+        right, bottom = np.ceil(points.max(axis=0) + width_px).astype(int)
+        cover = Image.new("L", ((right - left) * _FINE, (bottom - top) * _FINE))
+        pen = ImageDraw.Draw(cover)
+        for line in lines:
+            for part in _dashes(line, width_px) if dashed else (line,):
+                # Whole pixels, and the same ones where the last digits of a place differ.
+                fine = np.floor(np.round((part - (left, top)) * _FINE, 3))
+                if tuple(fine[0]) > tuple(fine[-1]):  # a line is the same from either end
+                    fine = fine[::-1]
+                pen.line(fine.ravel().tolist(), fill=255, width=round(width_px * _FINE))
+        self._sheet.paste(colour, (int(left), int(top)), cover.reduce(_FINE))
 
     def text(
         self,
@@ -93,48 +91,45 @@ class Canvas:
         outlined: bool = False,
     ) -> None:
         """Words at a point; ``align`` is l, c or r and then t, c or b: the side of the words that touches it."""
-        across = {"l": "left", "c": "center", "r": "right"}[align[0]]
-        down = {"t": "top", "c": "center", "b": "bottom"}[align[1]]
-        effects = [withStroke(linewidth=size_px * 0.16, foreground="black")] if outlined else None
-        self._axes.text(
-            x,
-            y,
-            words,
-            fontsize=size_px * _POINTS_PER_PX,
-            ha=across,
-            va=down,
-            color=colour,
-            path_effects=effects,
-            parse_math=False,
-        )
+        anchor = {"l": "l", "c": "m", "r": "r"}[align[0]] + {"t": "a", "c": "m", "b": "d"}[align[1]]
+        stroke = round(size_px * _STROKE_SHARE) if outlined else 0
+        font = _font(round(size_px))
+        self._pen.text((x, y), words, fill=colour, font=font, anchor=anchor, stroke_width=stroke, stroke_fill="black")
 
     def render(self) -> NDArray[np.uint8]:
-        """The finished sheet ``(height, width, 3)``: lines and words laid over the grey pictures.
+        """The finished sheet ``(height, width, 3)``."""
+        return np.asarray(self._sheet)
 
-        The figure itself is transparent; showing the pictures through matplotlib would resample them, which takes
-        ten times as long.
-        """
-        canvas = FigureCanvasAgg(self._figure)
-        canvas.draw()
-        drawn = np.asarray(canvas.buffer_rgba())
-        sheet = self._pixels.copy()
-        covered = drawn[:, :, 3] > 0
-        over = drawn[covered].astype(np.float32)
-        share = over[:, 3:] / 255.0
-        sheet[covered] = np.rint(over[:, :3] * share + sheet[covered] * (1 - share)).astype(np.uint8)
-        return sheet
+
+def _dashes(line: NDArray[np.float64], width_px: float) -> Iterator[NDArray[np.float64]]:
+    """Parts of a line of points ``(N, 2)`` that are drawn where it is dashed."""
+    along = np.concatenate([[0.0], np.hypot(*np.diff(line, axis=0).T).cumsum()])
+    for start in np.arange(0.0, along[-1], (_DASH + _DASH_GAP) * width_px):
+        stop = start + _DASH * width_px
+        places = np.concatenate([[start], along[(along > start) & (along < stop)], [min(stop, along[-1])]])
+        yield np.stack([np.interp(places, along, line[:, axis]) for axis in (0, 1)], axis=1)
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which knows the letters of most languages; it comes with matplotlib, which is not loaded."""
+    found = find_spec("matplotlib")
+    assert found is not None
+    assert found.origin is not None
+    return ImageFont.truetype(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size_px)
 
 
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
     """A picture ``(rows, columns, 3)`` as PNG; compressed lightly, for it is mostly noise."""
-    stream = io.BytesIO()
-    matplotlib.image.imsave(stream, np.ascontiguousarray(pixels), format="png", pil_kwargs={"compress_level": 3})
-    return stream.getvalue()
+    return _encoded(pixels, "PNG", compress_level=1)
 
 
 def jpeg_bytes(pixels: NDArray[np.uint8]) -> bytes:
     """A picture ``(rows, columns, 3)`` as JPEG, with colour at full resolution so that thin lines stay crisp."""
+    return _encoded(pixels, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+
+
+def _encoded(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    options = {"quality": JPEG_QUALITY, "subsampling": 0}
-    matplotlib.image.imsave(stream, np.ascontiguousarray(pixels), format="jpg", pil_kwargs=options)
+    Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()

@@ -62,6 +62,7 @@ class ReportPictures:
         strip: axial slices from the lowest to the highest.
         strip_sequence: the sequence the strip shows; empty without images.
         diameters: the slice the leading lesion was measured on, or None where there is none.
+        overlay: sheet ``(rows, columns, 3)`` of the planes of every sequence beside each other, with legend and scale.
         outlines: one for each sequence with the outline of the brain that was extracted; none where it was not.
     """
 
@@ -69,6 +70,7 @@ class ReportPictures:
     strip: tuple[Picture, ...]
     strip_sequence: str
     diameters: Picture | None
+    overlay: NDArray[np.uint8]
     outlines: tuple[Picture, ...] = ()
 
 
@@ -82,28 +84,9 @@ class _Shot:
     sequence: MRSequence | None
 
 
-def overlay_png(result: Visit) -> bytes:
-    """Three planes through the largest lesion by the four sequences, as one PNG with legend and scale.
-
-    Args:
-        result: the study's result; images on the grid of the label map.
-
-    Raises:
-        ValueError: if an image lies on another grid.
-    """
-    scene = scene_of(result)
-    column_px, rows_px = _panel_sizes(scene)
-    count = max(1, len(scene.columns))
-    width = max(count * (column_px + _GAP_PX) - _GAP_PX, 1100)
-    height = _HEADER_PX + sum(rows_px) + 2 * _GAP_PX + _FOOTER_PX
-    canvas = Canvas(width, height)
-    for number, sequence in enumerate(scene.columns or (None,)):
-        left = number * (column_px + _GAP_PX)
-        title = sequence.title if sequence else "label map"
-        canvas.text(title, left + column_px / 2, _HEADER_PX / 2, size_px=30, align="cc")
-        _draw_column(canvas, scene, sequence, left, _HEADER_PX)
-    _draw_footer(canvas, scene, result.segmentation.study_id)
-    return png_bytes(canvas.render())
+def overlay_png(pictures: ReportPictures) -> bytes:
+    """Three planes through the largest lesion by the four sequences, as one PNG."""
+    return png_bytes(pictures.overlay)
 
 
 def report_pictures(result: Visit) -> ReportPictures:
@@ -115,11 +98,13 @@ def report_pictures(result: Visit) -> ReportPictures:
     scene = scene_of(result)
     sequence = scene.best()
     lesion = measured_lesion(result)
+    overlay = _overlay(scene, result.segmentation.study_id)
     return ReportPictures(
-        planes=_plane_pictures(scene),
+        planes=_plane_pictures(scene, overlay),
         strip=_strip_pictures(scene, sequence),
         strip_sequence=sequence.title if sequence else "",
         diameters=_diameter_picture(result, scene, lesion) if lesion else None,
+        overlay=overlay,
         outlines=_outline_pictures(scene, result.brain.to_ras()) if result.brain is not None else (),
     )
 
@@ -205,22 +190,34 @@ def _position_text(grid: Grid, plane: Plane, index: int) -> str:
     return f"{'xyz'[plane.normal]} {position} mm"
 
 
-def _plane_pictures(scene: Scene) -> tuple[Picture, ...]:
-    """One picture for each sequence, cut from one sheet."""
+def _overlay(scene: Scene, study_id: str) -> NDArray[np.uint8]:
     column_px, rows_px = _panel_sizes(scene)
-    sequences: tuple[MRSequence | None, ...] = scene.columns or (None,)
-    canvas = Canvas(column_px * len(sequences), sum(rows_px) + 2 * _GAP_PX)
-    for number, sequence in enumerate(sequences):
-        _draw_column(canvas, scene, sequence, number * column_px, 0)
-    sheet = canvas.render()
+    count = max(1, len(scene.columns))
+    width = max(count * (column_px + _GAP_PX) - _GAP_PX, 1100)
+    height = _HEADER_PX + sum(rows_px) + 2 * _GAP_PX + _FOOTER_PX
+    canvas = Canvas(width, height)
+    for number, sequence in enumerate(scene.columns or (None,)):
+        left = number * (column_px + _GAP_PX)
+        title = sequence.title if sequence else "label map"
+        canvas.text(title, left + column_px / 2, _HEADER_PX / 2, size_px=30, align="cc")
+        _draw_column(canvas, scene, sequence, left, _HEADER_PX)
+    _draw_footer(canvas, scene, study_id)
+    return canvas.render()
+
+
+def _plane_pictures(scene: Scene, overlay: NDArray[np.uint8]) -> tuple[Picture, ...]:
+    """One picture for each sequence, cut from the overlay."""
+    column_px, rows_px = _panel_sizes(scene)
+    height = sum(rows_px) + 2 * _GAP_PX
     pictures = []
-    for number, sequence in enumerate(sequences):
+    for number, sequence in enumerate(scene.columns or (None,)):
         title = sequence.title if sequence else "Label map"
         if sequence is None or sequence in scene.images:
             alt = f"{title}: axial, coronal and sagittal slice with the outlines of the regions found."
         else:
             alt = f"{title}: not available."
-        pictures.append(_cut_picture(sheet, (number * column_px, 0, column_px, canvas.height), title, alt))
+        box = (number * (column_px + _GAP_PX), _HEADER_PX, column_px, height)
+        pictures.append(_cut_picture(overlay, box, title, alt))
     return tuple(pictures)
 
 

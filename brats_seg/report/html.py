@@ -78,12 +78,15 @@ class Verdict:
     details: tuple[str, ...]
 
 
-def render_report(result: Visit, *, model_card: Mapping[str, Any] | None = None) -> str:
+def render_report(
+    result: Visit, *, model_card: Mapping[str, Any] | None = None, pictures: ReportPictures | None = None
+) -> str:
     """The whole page for one study.
 
     Args:
         result: the study's result; images, if any, on the grid of the label map.
         model_card: card of the model that made the label map; without it the run record's own entry is shown.
+        pictures: of :func:`~brats_seg.report.figures.report_pictures`, where they were drawn before.
 
     Returns:
         A complete HTML document; nothing in it is loaded from elsewhere, and all text is escaped.
@@ -91,8 +94,7 @@ def render_report(result: Visit, *, model_card: Mapping[str, Any] | None = None)
     Raises:
         ValueError: if an image lies on another grid than the label map.
     """
-    pictures = report_pictures(result)
-    return page(TEMPLATE, **_context(result, pictures, model_card))
+    return page(TEMPLATE, **_context(result, pictures or report_pictures(result), model_card))
 
 
 def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:

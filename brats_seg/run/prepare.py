@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from brats_seg.core.errors import InputError, OutputError
+from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.plain import plain
 from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.core.visit import RunRecord
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
-from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
-from brats_seg.files.study_id import check_study_id
+from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, result_folder
 from brats_seg.files.write import write_json, write_mask, write_run, write_volume
 from brats_seg.imaging.brain import with_skull
 from brats_seg.models.brain import open_brain_networks
@@ -56,20 +55,6 @@ def read_brain_mask(path: Path) -> Volume:
         found = ", ".join(str(value) for value in values[:6])
         raise InputError(f"{path.name} is no brain mask: it holds the values {found}, and a mask 0 and one more")
     return mask
-
-
-def result_folder(output: Path, files: Study | Timepoint) -> Path:
-    """Where the results of a study go: ``output/<id>``, resolved.
-
-    Raises:
-        InputError: if the id can be no name of a folder.
-        OutputError: if its scans lie there.
-    """
-    check_study_id(files.id)
-    final = (output / files.id).resolve()
-    if isinstance(files, Timepoint) and any(final in path.resolve().parents for path in files.files.values()):
-        raise OutputError(f"the results would take the place of the scans in {final}. Choose another output with -o.")
-    return final
 
 
 def inputs_of(study: Study) -> dict[str, dict[str, str]]:

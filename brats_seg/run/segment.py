@@ -21,7 +21,7 @@ from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study, scan_forms
-from brats_seg.files.output import OutputFolder, file_hashes, write_text
+from brats_seg.files.output import OutputFolder, file_hashes, result_folder, write_text
 from brats_seg.files.scan_date import scan_date
 from brats_seg.files.visit_folder import write_visit
 from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
@@ -35,7 +35,7 @@ from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.run.exports import check_exports, write_exports
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
-from brats_seg.run.prepare import inputs_of, result_folder, strip_study
+from brats_seg.run.prepare import inputs_of, strip_study
 from brats_seg.segment.memory import require_memory
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
@@ -272,12 +272,13 @@ def _write(
 
 
 def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
-    from brats_seg.report.figures import overlay_png  # noqa: PLC0415 - matplotlib is not needed with --no-report
+    from brats_seg.report.figures import overlay_png, report_pictures  # noqa: PLC0415 - not needed with --no-report
     from brats_seg.report.html import render_report  # noqa: PLC0415
 
-    name = result.segmentation.study_id
-    write_text(folder / f"{name}_report.html", render_report(result, model_card=bundle.card.to_dict()))
-    (folder / f"{name}_overlay.png").write_bytes(overlay_png(result))
+    name, pictures = result.segmentation.study_id, report_pictures(result)
+    page = render_report(result, model_card=bundle.card.to_dict(), pictures=pictures)
+    write_text(folder / f"{name}_report.html", page)
+    (folder / f"{name}_overlay.png").write_bytes(overlay_png(pictures))
 
 
 def _reference_of(files: Timepoint, options: SegmentOptions) -> MRSequence:

@@ -168,7 +168,7 @@ def track_patient(
         if options.report:
             if tick is not None:
                 tick("report")
-            from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - matplotlib
+            from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - draws
 
             write_timeline(course, summary, folder.path / f"{patient.id}_timeline.html")
         used = model_summary(model.bundle) if ran else {}

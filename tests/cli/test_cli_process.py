@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_studies import entries, label_array, write_nifti
+from cli_studies import entries, label_array, write_case, write_nifti
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "brats_seg"]
@@ -217,6 +217,30 @@ def test_help_models_and_check_help_load_nothing_heavy() -> None:
     assert done.stderr == ""
     for command in ("segment", "check", "measure", "respond", "models", "demo", "train"):
         assert f"\n  {command} " in done.stdout
+
+
+def test_a_refusal_comes_before_anything_heavy_is_loaded(tmp_path: Path, out: Path) -> None:
+    study, empty = write_case(tmp_path / "in" / "case"), tmp_path / "empty"
+    empty.mkdir()
+    (out / "case").mkdir(parents=True)
+    (out / "case" / "mine.txt").write_text("kept")
+    code = (
+        "import sys\nfrom brats_seg.cli import main\ncode = main(['segment', *sys.argv[1:]])\n"
+        f"loaded = {{*{HEAVY!r}, 'onnxruntime'}} & set(sys.modules)\n"
+        "assert not loaded, loaded\nsys.exit(code)"
+    )
+    for arguments, exit_code, words in (
+        ((study, "-o", out), 6, "already holds 1 file"),
+        ((study, "-o", out, "--overwrite"), 6, "not overwritten"),
+        ((empty, "-o", out), 3, "is empty"),
+        ((study, "-o", tmp_path / "new", "--model", "none"), 4, "there is no model 'none'"),
+    ):
+        done = run(*arguments, program=[sys.executable, "-c", code])
+        assert done.returncode == exit_code, done.stderr
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert entries(out / "case") == ["mine.txt"]
+    assert not (tmp_path / "new").exists()
 
 
 def test_start_takes_little_processor_time() -> None:

@@ -45,7 +45,7 @@ def pictures(result):
 
 
 def test_overlay_is_a_png_with_every_regions_colour(full_panels, result):
-    data = overlay_png(result)
+    data = overlay_png(report_pictures(result))
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     pixels = decode(data, "png")
     assert pixels.shape[1] > 2000
@@ -89,7 +89,7 @@ def test_storage_order_does_not_change_a_single_pixel(result, pictures, axes, fl
     assert [p.data for p in others.strip] == [p.data for p in pictures.strip]
     assert others.diameters.data == pictures.diameters.data
     if axes == (0, 1, 2) and flips == (0, 1):
-        assert overlay_png(twin) == overlay_png(result)
+        assert overlay_png(report_pictures(twin)) == overlay_png(report_pictures(result))
 
 
 def test_thick_slices_keep_the_heads_proportions():
@@ -129,7 +129,7 @@ def test_no_tumour_shows_the_middle_of_the_head_without_lines():
     assert len(pictures.strip) > 8
     for picture in (*pictures.planes, *pictures.strip):
         assert not any(len(where_colour(decode(picture.data), name, 40)) for name in ("WT", "TC", "ET"))
-    assert overlay_png(result).startswith(b"\x89PNG")
+    assert overlay_png(report_pictures(result)).startswith(b"\x89PNG")
 
 
 def test_a_label_map_without_images_is_drawn_alone(result):
@@ -138,7 +138,7 @@ def test_a_label_map_without_images_is_drawn_alone(result):
     assert [picture.title for picture in pictures.planes] == ["Label map"]
     assert len(where_colour(decode(pictures.planes[0].data), "WT")) > 100
     assert pictures.strip_sequence == ""
-    assert overlay_png(alone).startswith(b"\x89PNG")
+    assert overlay_png(report_pictures(alone)).startswith(b"\x89PNG")
 
 
 def test_a_cavity_has_its_own_lines(result):
@@ -174,7 +174,7 @@ def test_a_lesion_without_diameters_has_no_close_up(result):
 def test_images_on_another_grid_are_refused(result):
     shifted = result.images[MRSequence.T2].crop((1, 0, 0), (64, 80, 56))
     with pytest.raises(ValueError, match=r"T2 lies on 63x80x56.*label map on 64x80x56"):
-        overlay_png(replace(result, images={**result.images, MRSequence.T2: shifted}))
+        report_pictures(replace(result, images={**result.images, MRSequence.T2: shifted}))
 
 
 def test_a_lesion_outside_the_head_box_is_still_shown(result):
@@ -186,5 +186,5 @@ def test_a_lesion_outside_the_head_box_is_still_shown(result):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 1), (40, 3, 300)])
 def test_odd_shapes_do_not_fail(shape):
     result = make_result(base=grid_volume(shape, (1.0, 1.0, 1.0)), lesions=(((0.0, 0.0, 0.0), (3.0, 3.0, 3.0)),))
-    assert overlay_png(result).startswith(b"\x89PNG")
+    assert overlay_png(report_pictures(result)).startswith(b"\x89PNG")
     assert report_pictures(result).planes
