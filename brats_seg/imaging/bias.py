@@ -40,7 +40,9 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
     """
     factor = max(round(STEP_MM / spacing_mm), 1)
     factors = (factor, factor, factor)
-    lifted = np.where(inside, np.maximum(scores + np.float32(LIFT), np.float32(FLOOR)), np.float32(0))
+    lifted = scores + np.float32(LIFT)
+    np.maximum(lifted, np.float32(FLOOR), out=lifted)
+    lifted *= inside
     share = block_means(inside.astype(np.float32), factors)
     mask = share >= 0.5
     sides = [int(mask.any(axis=tuple(a for a in range(3) if a != axis)).sum()) for axis in range(3)]
@@ -56,5 +58,9 @@ def without_bias(scores: NDArray[np.float32], inside: NDArray[np.bool_], *, spac
     if not np.isfinite(logarithm).all():
         raise InputError("no field was found; has it hardly any grey levels?")
     x, y, z = scores.shape
-    field = spread(logarithm, factors)[:x, :y, :z]
-    return np.where(inside, lifted / np.exp(field) - np.float32(LIFT), scores).astype(np.float32)
+    flat = spread(logarithm, factors)[:x, :y, :z]
+    np.exp(flat, out=flat)
+    np.divide(lifted, flat, out=flat)
+    flat -= np.float32(LIFT)
+    np.copyto(flat, scores, where=~inside)
+    return flat

@@ -114,13 +114,14 @@ def foreground(volume: Volume) -> Mask:
         above = ndimage.uniform_filter(data, 3) - np.float32(background.value) > background.spread
         above &= data - np.float32(background.value) > 2 * background.spread
         return _filled(_without_specks(above))
-    away = np.abs(data - np.float32(background.value))
-    tissue = _thinned(away)
+    value = np.float32(background.value)
+    tissue = np.abs(_thinned(data) - value)
     tissue = tissue[tissue > 0]
-    if tissue.size == 0:
-        mask: Mask = away > 0
-    else:
-        mask = away > BACKGROUND_TOLERANCE * float(np.percentile(tissue, 98))
+    least = np.float32(BACKGROUND_TOLERANCE * float(np.percentile(tissue, 98)) if tissue.size else 0)
+    if value != 0:
+        data = data - value
+    mask: Mask = data > least
+    mask |= data < -least
     return mask
 
 

@@ -14,6 +14,8 @@ Factors = tuple[int, int, int]
 
 def block_means(array: NDArray[np.floating[Any]], factors: Factors) -> NDArray[Any]:
     """``(..., X, Y, Z)`` means over blocks of voxels, zeros after the last voxel where a block is not full."""
+    if factors == (1, 1, 1):
+        return array
     missing = [-n % f for n, f in zip(array.shape[-3:], factors, strict=True)]
     padded = np.pad(array, [(0, 0)] * (array.ndim - 3) + [(0, n) for n in missing]) if any(missing) else array
     total: NDArray[Any] | None = None
@@ -28,19 +30,22 @@ def block_means(array: NDArray[np.floating[Any]], factors: Factors) -> NDArray[A
 
 def spread(array: NDArray[np.floating[Any]], factors: Factors) -> NDArray[Any]:
     """``(..., X, Y, Z)`` interpolated linearly between the middles of blocks, level beyond the outermost middles."""
-    for axis, factor in zip((-1, -2, -3), reversed(factors), strict=True):
+    for axis, factor in enumerate(factors, start=-3):
         if factor > 1:
-            sides = list(array.shape)
-            sides[axis] *= factor
-            finer = np.empty(sides, array.dtype)
-            along, into = np.moveaxis(array, axis, 0), np.moveaxis(finer, axis, 0)
-            steps = np.diff(along, axis=0)
-            for k in range(factor):
-                shift = array.dtype.type((k + 0.5) / factor - 0.5)
-                into[k::factor] = along
-                if shift < 0:
-                    into[k + factor :: factor] += shift * steps
-                else:
-                    into[k:-factor:factor] += shift * steps
-            array = finer
+            weights = _interpolation(array.shape[axis], factor).astype(array.dtype)
+            # Products of matrices: most of what they add is zeros, in a tenth of the time of strided sums.
+            if axis == -1:
+                array = array @ weights.T
+            elif axis == -2:
+                array = weights @ array
+            else:
+                *outer, x, y, z = array.shape
+                array = (weights @ array.reshape(*outer, x, y * z)).reshape(*outer, x * factor, y, z)
     return array
+
+
+def _interpolation(size: int, factor: int) -> NDArray[np.float64]:
+    """``(size * factor, size)`` shares of the blocks along an axis in each of its voxels."""
+    places = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+    shares: NDArray[np.float64] = np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0)
+    return shares

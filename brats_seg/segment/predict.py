@@ -143,10 +143,13 @@ class Predictor:
             return StageOutputs(whole, None, None)
         size = "x".join(str(side.stop - side.start) for side in box)
         log.decisions.append(f"looked closer at {size} voxels, where the whole-brain pass found signs of a tumour")
-        seen = [prepared.array[(slice(None), *box)]] * len(fine)
+        inside = (slice(None), *box)
+        part = prepared.array[inside]
+        seen = [part] * len(fine)
         for n, stage in enumerate(fine):
             if stage.is_cascaded and wholes:
-                seen[n] = np.concatenate([seen[n], wholes[n][(slice(None), *box)]])
+                seen[n] = np.concatenate([part, wholes[n][inside]])
+        wholes.clear()  # the networks need the room
         return StageOutputs(whole, _mean(self._timed("fine", fine, seen, prepared, log)), box)
 
     def _timed(
@@ -164,37 +167,40 @@ class Predictor:
             log.tick(name)
         began = time.perf_counter()
         results = []
+        pooled: dict[tuple[int, int], NDArray[np.float32]] = {}  # members mostly look at one and the same array
         for stage, array in zip(stages, arrays, strict=True):
             factor = round(stage.spacing_mm / min(prepared.grid.spacing_mm))
-            result = self._run(stage, array, factor, log.decisions)
+            key = id(array), factor
+            if key not in pooled:
+                pooled[key] = block_means(array, (factor,) * 3)
+            result = self._run(stage, pooled[key], factor, log.decisions)
             if self.mirror:
-                flipped = self._run(stage, np.ascontiguousarray(array[:, ::-1]), factor, [])
+                flipped = self._run(stage, pooled[key][:, ::-1], factor, [])
                 result = (result + flipped[:, ::-1]) / np.float32(2)
             results.append(result)
         log.timings_s[name] = time.perf_counter() - began
         return results
 
     def _run(self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]) -> NDArray[np.float32]:
-        """Probabilities of one stage at the spacing of ``array``."""
+        """Probabilities of one stage, ``factor`` times as fine as the array it looks at."""
         engine = self._engines[stage.key]
-        factors = (factor, factor, factor)
-        pooled = np.ascontiguousarray(block_means(array, factors))
-        x, y, z = pooled.shape[1:]
+        array = np.ascontiguousarray(array)
+        x, y, z = array.shape[1:]
         free = available_bytes(self.device)
         scale = stage.relative_memory
         window = largest_window((x, y, z), stage.divisor, engine=self.engine, free_bytes=free, scale=scale)
         need = pass_bytes((x, y, z), self.engine, scale=scale) / 2**20
         if window == (x, y, z):
             decisions.append(f"{stage.key}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")
-            logits = engine.logits(pooled)
+            logits = engine.logits(array)
         else:
             size = "x".join(str(n) for n in window)
             decisions.append(
                 f"{stage.key}: windows of {size} voxels, since {x}x{y}x{z} need {need:.0f} MiB "
                 f"and {free / 2**20:.0f} MiB are free"
             )
-            logits = in_windows(pooled, window, engine.logits)
-        finer = spread(logits, factors)
+            logits = in_windows(array, window, engine.logits)
+        finer = spread(logits, (factor, factor, factor))
         probabilities: NDArray[np.float32] = expit(finer, out=finer if finer is not logits else None)
         return probabilities
 
@@ -203,7 +209,13 @@ def _mean(results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | None:
     """Mean over the members of an ensemble; None of none."""
     if not results:
         return None
-    return results[0] if len(results) == 1 else np.mean(results, axis=0, dtype=np.float32)
+    if len(results) == 1:
+        return results[0]
+    total = results[0] + results[1]
+    for result in results[2:]:
+        total += result
+    total /= np.float32(len(results))
+    return total
 
 
 def outermost(array: NDArray[np.float32], regions: RegionSet) -> NDArray[np.float32]:

@@ -9,13 +9,13 @@ multiple the networks need. :mod:`brats_seg.transforms` has the same steps as MO
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Array, Grid, Volume
 from brats_seg.core.study import (
     SEQUENCES,
     MRSequence,
@@ -25,7 +25,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.imaging.bias import without_bias
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.imaging.brain import (
     background_value,
     brain_mask,
@@ -113,8 +113,12 @@ def _prepared(study: Study, config: PrepareConfig, warnings: list[str]) -> Prepa
     warnings = [*(str(entry) for entry in consistency.found), *warnings]
     decisions.append(consistency.summary())
     used = {sequence: image for sequence, image in images.items() if sequence not in consistency.left_out}
-    array, intensity = _normalise(used, brain, config, backgrounds, warnings)
-    array, brain, grid = crop_and_pad(array, brain, target.grid, config)
+    frame = _frame(brain, target.grid, config)
+    array, intensity = _normalise(used, brain, frame, config, warnings)
+    for sequence, found in intensity.items():
+        for name in ("low", "high", "mean"):
+            found[name] += backgrounds[sequence]
+    brain, grid = frame.filled(brain), frame.grid
     _take_out_bias(array, config, decisions, warnings)
     if study.missing:
         names = ", ".join(sequence.title for sequence in study.missing)
@@ -255,17 +259,18 @@ def _same_steps(volume: Volume, target: Volume) -> Volume:
 def _normalise(
     images: Mapping[MRSequence, Volume],
     brain: NDArray[np.bool_],
+    frame: _Frame,
     config: PrepareConfig,
-    backgrounds: Mapping[MRSequence, float],
     warnings: list[str],
 ) -> tuple[NDArray[np.float32], dict[MRSequence, dict[str, float]]]:
-    """``(4, X, Y, Z)`` z-scores within the brain, and what was subtracted and divided by."""
-    array = np.zeros((len(SEQUENCES), *brain.shape), np.float32)
+    """``(4, X, Y, Z)`` z-scores within the brain in the frame, and what was subtracted and divided by."""
+    array = np.zeros((len(SEQUENCES), *frame.grid.shape), np.float32)
     intensity: dict[MRSequence, dict[str, float]] = {}
+    brain = brain[frame.box]
     for channel, sequence in enumerate(SEQUENCES):
         if sequence not in images:
             continue
-        data = images[sequence].data
+        data = images[sequence].data[frame.box]
         inside = brain & (data != 0)  # a slab that covers part of the head is 0 elsewhere
         values = data[inside]
         if values.size == 0 or values.min() == values.max():
@@ -277,11 +282,12 @@ def _normalise(
                 f"{sequence.title} is far brighter than tissue in {share:.2%} of the brain, as from damaged voxels: "
                 "they were cut off"
             )
-        values = np.clip(values, low, high)
+        np.clip(values, low, high, out=values)
         mean, std = float(values.mean()), float(values.std())
-        array[channel][inside] = (values - mean) / max(std, 1e-6)
-        was = backgrounds[sequence]
-        intensity[sequence] = {"low": low + was, "high": high + was, "mean": mean + was, "std": std}
+        values -= np.float32(mean)
+        values /= np.float32(max(std, 1e-6))
+        array[channel][frame.place][inside] = values
+        intensity[sequence] = {"low": low, "high": high, "mean": mean, "std": std}
     return array, intensity
 
 
@@ -312,21 +318,48 @@ def _take_out_bias(
         except InputError as error:
             warnings.append(f"{sequence.title} keeps its bias field, which the model expects to be corrected: {error}")
             continue
-        changed = float((flat - array[channel])[inside].std())
         values = flat[inside]
+        changed = float((values - array[channel][inside]).std())
         array[channel][inside] = (values - values.mean()) / max(float(values.std()), 1e-6)
         decisions.append(f"{sequence.title}: N4 bias field correction, {changed:.2f} of the brain's standard deviation")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The box around the brain, in the middle of a grid whose sides the networks can halve.
+
+    Attributes:
+        box: of the image.
+        place: where it lies on the grid.
+        grid: of what the networks see.
+    """
+
+    box: Box
+    place: Box
+    grid: Grid
+
+    def filled(self, array: Array) -> Array:
+        """``(..., X, Y, Z)`` of the image in the frame, 0 around."""
+        framed = np.zeros((*array.shape[:-3], *self.grid.shape), array.dtype)
+        for into, part in zip(framed.reshape(-1, *self.grid.shape), array.reshape(-1, *array.shape[-3:]), strict=True):
+            into[self.place] = part[self.box]
+        return framed
+
+
+def _frame(brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig) -> _Frame:
+    box = bounding_box(brain, margin=config.margin) or tuple(slice(0, n) for n in brain.shape)
+    lengths = [side.stop - side.start for side in box]
+    before = [(-n % config.divisor) // 2 for n in lengths]
+    x, y, z = (n + -n % config.divisor for n in lengths)
+    shift = np.eye(4)
+    shift[:3, 3] = [side.start - skipped for side, skipped in zip(box, before, strict=True)]
+    place = tuple(slice(skipped, skipped + n) for skipped, n in zip(before, lengths, strict=True))
+    return _Frame(box, place, Grid((x, y, z), grid.affine @ shift))
 
 
 def crop_and_pad(
     array: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
     """Cut to the brain's box and pad with 0 to the divisor, on both sides alike."""
-    box = bounding_box(brain, margin=config.margin) or tuple(slice(0, n) for n in brain.shape)
-    missing = [-(side.stop - side.start) % config.divisor for side in box]
-    pad = [(n // 2, n - n // 2) for n in missing]
-    shift = np.eye(4)
-    shift[:3, 3] = [side.start - before for side, (before, _) in zip(box, pad, strict=True)]
-    padded = np.pad(brain[box], pad)
-    x, y, z = padded.shape
-    return np.pad(array[(slice(None), *box)], [(0, 0), *pad]), padded, Grid((x, y, z), grid.affine @ shift)
+    frame = _frame(brain, grid, config)
+    return frame.filled(array), frame.filled(brain), frame.grid
