@@ -85,7 +85,7 @@ def write_label_map(segmentation: Segmentation, path: Path, *, forms: SpatialFor
     header["intent_code"] = _LABEL_INTENT
     header["cal_max"] = float(max(segmentation.schema.values))
     labels = volume.data.astype(np.uint8, copy=False)
-    _write_gzip(path, header, [np.ascontiguousarray(labels.T)], level=6, strategy=zlib.Z_DEFAULT_STRATEGY)
+    _write_gzip(path, header, [np.ascontiguousarray(labels.T)], level=6)
 
 
 def write_volume(volume: Volume, path: Path) -> None:
@@ -96,7 +96,7 @@ def write_volume(volume: Volume, path: Path) -> None:
     """
     header = _header(volume.grid, np.dtype("<f4"), volume.grid.shape, None)
     values = np.ascontiguousarray(volume.data.astype("<f4", copy=False).T)
-    _write_gzip(path, header, [values], level=1, strategy=zlib.Z_DEFAULT_STRATEGY)
+    _write_gzip(path, header, [values], level=1)
 
 
 def write_mask(mask: Volume, path: Path) -> None:
@@ -107,7 +107,7 @@ def write_mask(mask: Volume, path: Path) -> None:
     """
     header = _header(mask.grid, np.dtype(np.uint8), mask.grid.shape, None)
     values = np.ascontiguousarray(mask.data.astype(np.uint8).T)
-    _write_gzip(path, header, [values], level=6, strategy=zlib.Z_DEFAULT_STRATEGY)
+    _write_gzip(path, header, [values], level=6)
 
 
 def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: SpatialForms | None = None) -> None:
@@ -127,9 +127,9 @@ def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: Spatial
     header = _header(grid, np.dtype("<u2"), (*grid.shape, len(probabilities.array)), forms)
     header["scl_slope"], header["scl_inter"] = PROBABILITY_STEP, 0.0
     header["cal_max"] = 1.0
-    # Run-length strategy: on mostly empty maps as small as the default at level 6, and five times as fast.
+    # Half the time of level 6, and less than run lengths alone take, for a quarter more bytes.
     channels = (_quantised(channel) for channel in probabilities.array)
-    _write_gzip(path, header, channels, level=1, strategy=zlib.Z_RLE)
+    _write_gzip(path, header, channels, level=1)
     write_probseg_sidecar(path, probabilities.regions)
 
 
@@ -181,9 +181,9 @@ def _set_forms(header: Nifti1Header, affine: Affine, forms: SpatialForms | None)
     header.set_sform(affine, code=known.sform_code or known.qform_code or _ALIGNED)
 
 
-def _write_gzip(path: Path, header: Nifti1Header, blocks: Iterable[Array], *, level: int, strategy: int) -> None:
+def _write_gzip(path: Path, header: Nifti1Header, blocks: Iterable[Array], *, level: int) -> None:
     """Header and C-ordered blocks through gzip; the same content always gives the same bytes."""
-    packer = zlib.compressobj(level, zlib.DEFLATED, 31, 9, strategy)
+    packer = zlib.compressobj(level, zlib.DEFLATED, 31, 9)
     with atomic_write(path) as stream:
         stream.write(packer.compress(header.binaryblock + b"\0" * (_OFFSET - len(header.binaryblock))))
         for block in blocks:

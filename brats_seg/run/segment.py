@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -20,6 +21,7 @@ from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
+from brats_seg.files.header import SpatialForms
 from brats_seg.files.load import load_study, scan_forms
 from brats_seg.files.output import OutputFolder, file_hashes, result_folder, write_text
 from brats_seg.files.scan_date import scan_date
@@ -240,35 +242,42 @@ def _write(
     files: Study | Timepoint, folder: Path, options: SegmentOptions, predictor: Predictor | None, run: _Run
 ) -> Visit:
     result, bundle, aligned = _compute(files, options, predictor, run)
-    name = result.segmentation.study_id
-    with run.step("write"):
-        forms = None
-        if isinstance(files, Timepoint):
-            reference = _reference_of(files, options)
-            forms = scan_forms(files, reference)
-        dseg = folder / f"{name}_dseg.nii.gz"
-        write_label_map(result.segmentation, dseg, forms=forms)
-        sources = {MRSequence(role): entry["sha256"] for role, entry in result.record.inputs.items()}
-        write_dseg_sidecars(
-            result.segmentation,
-            dseg,
-            algorithm=result.record.model,
-            version=brats_seg.__version__,
-            sources={s: sha for s, sha in sources.items() if sha},
-        )
-        if result.segmentation.probabilities is not None:
-            write_probabilities(result.segmentation.probabilities, folder / f"{name}_probseg.nii.gz", forms=forms)
-        write_tables(result.measurements, folder)
-        write_visit(result, folder)
-        write_exports(result, options, folder)
-    if options.report:
-        with run.step("report"):
-            _write_report(replace(result, images=aligned()), bundle, folder)
+    probabilities = result.segmentation.probabilities
+    forms = scan_forms(files, _reference_of(files, options)) if isinstance(files, Timepoint) else None
+    with ThreadPoolExecutor(1) as beside:  # what packs lets the rest go on
+        path = folder / f"{result.segmentation.study_id}_probseg.nii.gz"
+        packed = None
+        if probabilities is not None:
+            packed = beside.submit(write_probabilities, probabilities, path, forms=forms)
+        with run.step("write"):
+            _write_results(result, options, folder, forms)
+        if options.report:
+            with run.step("report"):
+                _write_report(replace(result, images=aligned()), bundle, folder)
+        if packed is not None:
+            packed.result()
     record = replace(
         result.record, timings_s=dict(run.timings_s), peak_memory_mib=peak_memory_mib(), outputs=file_hashes(folder)
     )
     write_run(record, folder / "run.json")
     return replace(result, record=record)
+
+
+def _write_results(result: Visit, options: SegmentOptions, folder: Path, forms: SpatialForms | None) -> None:
+    name = result.segmentation.study_id
+    dseg = folder / f"{name}_dseg.nii.gz"
+    write_label_map(result.segmentation, dseg, forms=forms)
+    sources = {MRSequence(role): entry["sha256"] for role, entry in result.record.inputs.items()}
+    write_dseg_sidecars(
+        result.segmentation,
+        dseg,
+        algorithm=result.record.model,
+        version=brats_seg.__version__,
+        sources={s: sha for s, sha in sources.items() if sha},
+    )
+    write_tables(result.measurements, folder)
+    write_visit(result, folder)
+    write_exports(result, options, folder)
 
 
 def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
