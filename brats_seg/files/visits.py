@@ -417,8 +417,11 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
         )
         return Patient(patient, tuple(by_name), dating, tuple(notes))
     in_time = sorted(files, key=lambda visit: visit.day or DAY_ZERO)
-    if [visit.label for visit in in_time] != (order or sorted(labels)):
-        notes.append(f"visits are taken in the order of their dates: {', '.join(visit.label for visit in in_time)}")
+    shown = [visit.label for visit in in_time]
+    if shown != (order or sorted(labels)):
+        notes.append(f"visits are taken in the order of their dates: {', '.join(shown)}")
+    if order is not None and shown != order:
+        notes[-1] += f"; their names say {', '.join(order)}: check the dates"
     return Patient(patient, tuple(in_time), dating, tuple(notes))
 
 

@@ -124,9 +124,10 @@ def mirrored_among(tumours: Mapping[str, Volume]) -> Iterator[str]:
         mask = other.to_ras().data > 0
         if mask.shape != there.shape or _dice(mask, there) >= MOST_IN_COMMON:
             continue
-        for words, axes in _TURNS:
-            if _dice(np.flip(mask, axes), there) >= LEAST_MIRRORED:
-                yield f"the label map of {visit} lies where that of {first} does if it is {words}: look at both"
+        found = [(_dice(np.flip(mask, axes), there), words) for words, axes in _TURNS]
+        share, words = max(found, key=lambda entry: entry[0])
+        if share >= LEAST_MIRRORED:
+            yield f"the label map of {visit} lies where that of {first} does if it is {words}: look at both"
 
 
 def _dice(one: Mask, other: Mask) -> float:

@@ -33,6 +33,10 @@ CHANGE_COLUMNS = (
 )
 
 
+_DOUBTS = ("not used", "check the dates")
+"""Words of the notes on finding a patient that its reader has to know."""
+
+
 def response_rows(course: Course) -> list[dict[str, str]]:
     """Rows of the responses table, and what decided each; date and days are left out where only the order is known."""
     return [{**response_record(row), "decided_by": row.decided_by} for row in course.assessment.rows]
@@ -137,7 +141,7 @@ def course_summary(course: Course) -> dict[str, Any]:
         "disease": assessment.disease.value,
         "disease_reason": assessment.disease_reason,
         "baselines": [why for _, why in assessment.baselines],
-        "warnings": [*course.warnings, *(note for note in course.patient.notes if "not used" in note)],
+        "warnings": [*course.warnings, *(n for n in course.patient.notes if any(words in n for words in _DOUBTS))],
         "measuring_plane": course.plane,
         "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
         "response_notes": list(assessment.notes),

@@ -123,15 +123,19 @@ def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, 
 def test_the_lesion_that_decided_is_on_the_page(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
     """Far from the slice of the old lesion, which did not change."""
     old = np.indices((40, 40, 40)).reshape(3, -1).T
-    for visit, places in (("visit1", [(20, 20, 8)]), ("visit2", [(20, 20, 8), (12, 12, 30)])):
+    for visit, places in (
+        ("visit2_2024-01-01", [(20, 20, 8)]),
+        ("visit1_2024-05-01", [(20, 20, 8), (12, 12, 30)]),
+    ):
         labels = np.zeros((40, 40, 40), np.uint8)
         for place in places:
             labels[(np.linalg.norm(old - place, axis=1) < 7).reshape(labels.shape)] = 3
         write_nifti(labels, np.eye(4), tmp_path / "P" / visit / "seg.nii.gz")
-    done = track(tmp_path / "P", "-q")
+    done = track(tmp_path / "P")
     assert done.code == 0, done.err
+    assert "their names say visit1_2024-05-01, visit2_2024-01-01: check the dates" in done.out
     page = (out / "P" / "P_timeline.html").read_text()
-    assert page.index("z 30 mm: new E2 at visit2") < page.index("z 8 mm: most of ET")
+    assert page.index("z 30 mm: new E2 at visit1_2024-05-01") < page.index("z 8 mm: most of ET")
 
 
 def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outcome], patient: Path, out: Path) -> None:

@@ -308,6 +308,11 @@ def test_dates_in_the_names_of_folders(tmp_path: Path, folders: tuple[str, ...],
     assert [visit.day for visit in patient.visits] == days
 
 
+def test_dates_against_the_order_of_names_are_to_be_checked(tmp_path: Path) -> None:
+    root = many(tmp_path / "P9", "visit2_2024-01-01", "visit1_2024-05-01")
+    assert "their names say visit1_2024-05-01, visit2_2024-01-01: check the dates" in one(root).notes[-1]
+
+
 @pytest.mark.parametrize("folder", ["03-04-2024", "ses-20241301", "2024-13-01"])
 def test_dates_that_are_two_or_none_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(InputError, match=r"could be two dates|is no date"):
