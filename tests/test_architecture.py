@@ -319,9 +319,13 @@ def test_light_commands_load_no_heavy_library(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["brats_seg.files.find", "brats_seg.files.write", "brats_seg.models.card"])
+@pytest.mark.parametrize(
+    "module", ["brats_seg.files.find", "brats_seg.files.write", "brats_seg.models.card", "brats_seg.run.track"]
+)
 def test_reading_files_and_cards_loads_no_torch(module: str) -> None:
-    script = f"import sys, {module}\nassert not {{'torch', 'monai', 'openvino'}} & set(sys.modules)"
+    script = (
+        f"import sys, {module}\nassert not {{'torch', 'monai', 'openvino', 'highdicom', 'nrrd'}} & set(sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
     )

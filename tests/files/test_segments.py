@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nrrd
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 import slicerio
@@ -161,3 +162,46 @@ def test_a_dicom_file_that_is_no_segmentation_is_refused(tmp_path: Path) -> None
     series_of(oblique(), tmp_path / "in")
     with pytest.raises(InputError, match="holds MR images"):
         read(next((tmp_path / "in").iterdir()))
+
+
+def _far_apart(made: pydicom.Dataset) -> None:
+    made.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient = [0.0, 0.0, 9e8]
+
+
+def _uneven(made: pydicom.Dataset) -> None:
+    position = made.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence[0].ImagePositionPatient
+    position[2] = float(position[2]) + 1.7
+
+
+def _probabilities(made: pydicom.Dataset) -> None:
+    made.SegmentationType = "FRACTIONAL"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_far_apart, "damaged|claims|slices"),
+        (_uneven, "slices"),
+        (_probabilities, "FRACTIONAL"),
+        (lambda made: setattr(made, "Rows", 60000), "claims|damaged"),
+        (lambda made: setattr(made, "NumberOfFrames", 10**9), "claims"),
+        (lambda made: delattr(made, "SegmentSequence"), "damaged"),
+        (lambda made: delattr(made, "PerFrameFunctionalGroupsSequence"), "slices"),
+        (lambda made: setattr(made, "PixelData", made.PixelData[:8]), "damaged"),
+    ],
+)
+def test_a_damaged_dicom_segmentation_is_refused(tmp_path: Path, change: object, words: str) -> None:
+    written(series_of(oblique(), tmp_path / "in"), tmp_path / "seg.dcm")
+    made = pydicom.dcmread(tmp_path / "seg.dcm")
+    change(made)  # type: ignore[operator]
+    made.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match=words):
+        read(tmp_path / "seg.dcm")
+
+
+def test_half_a_file_is_refused(tmp_path: Path) -> None:
+    written(series_of(oblique(), tmp_path / "in"), tmp_path / "seg.dcm")
+    raw = (tmp_path / "seg.dcm").read_bytes()
+    (tmp_path / "seg.dcm").write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(InputError, match=r"seg\.dcm"):
+        read(tmp_path / "seg.dcm")
