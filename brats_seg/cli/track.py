@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import Failures, complain, open_page, progress, say
 from brats_seg.cli.options import add, add_console, add_existing, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, visit_named
 
 if TYPE_CHECKING:
     from brats_seg.core.study import MRSequence, Patient
@@ -250,7 +250,7 @@ def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
         lines.append(f"    disease {episode['disease']} ({episode['disease_reason']})")
         lines += [f"    {measure}: {_verdict(episode, measure)}" for measure in episode["best"]]
         lines += [f"    reader needed: {look['words']} ({look['visit']})" for look in episode["reader_needed"]]
-    lines += [f"  visit {entry['visit']} was left out: {entry['reason']}" for entry in summary["stopped"]]
+    lines += [f"  {visit_named(entry['visit'])} was left out: {entry['reason']}" for entry in summary["stopped"]]
     if arguments.verbose:
         lines += [f"  {entry['visit']}: {entry['label_map']}" for entry in summary["visits"]]
         lines += [f"  {note}" for note in summary["notes"]]
@@ -302,7 +302,7 @@ def _report(failures: Failures, outcomes: list[Outcome]) -> int:
             complain(f"{outcome.patient}: {outcome.error}")
             codes.add(outcome.exit_code)
         for entry in outcome.summary.get("stopped", ()):
-            complain(f"{outcome.patient}: visit {entry['visit']} was left out: {entry['reason']}")
+            complain(f"{outcome.patient}: {visit_named(entry['visit'])} was left out: {entry['reason']}")
             codes.add(InputError.exit_code)
     failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
     if failed and total > 1:

@@ -15,6 +15,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def visit_named(label: str) -> str:
+    """``visit ses-2``, and ``visit2`` where the name says it is one."""
+    return label if label.lower().startswith("visit") else f"visit {label}"
+
+
 def options_in(text: str) -> frozenset[str]:
     """Options of a command line that a text names."""
     return frozenset(_OPTION.findall(text))

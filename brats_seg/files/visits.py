@@ -18,6 +18,7 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Patient, Timepoint
 from brats_seg.core.tables import DAY_ZERO, Calendar, say
+from brats_seg.core.words import visit_named
 from brats_seg.files.dicom_series import DicomExam
 from brats_seg.files.dicom_study import Asked, dicom_studies
 from brats_seg.files.find import dicom_beside, find_study, is_dicom_place, longer_id, study_folders
@@ -379,7 +380,7 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
     for visit in visits:
         check_study_id(visit.label, source="the name of a visit")
         if visit.error is not None:
-            raise InputError(f"visit {visit.label}: {visit.error}")
+            raise InputError(f"{visit_named(visit.label)}: {visit.error}")
     labels = [visit.label for visit in visits]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
@@ -396,8 +397,8 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
         mask = visit.mask or _mask_of(patient, visit.label, masks, len(visits) if alone else 0)
         if masks and mask is None:
             raise InputError(
-                f"there is no label map of visit {visit.label} of patient {patient} among the segmentations. Call it "
-                f"{study_id}_seg.nii.gz, or leave --segmentations out to have every visit segmented."
+                f"there is no label map of {visit_named(visit.label)} of patient {patient} among the segmentations. "
+                f"Call it {study_id}_seg.nii.gz, or leave --segmentations out to have every visit segmented."
             )
         known = visit.scans or Timepoint(study_id, {})
         files.append(replace(known, id=study_id, label=visit.label, mask=mask, day=day))
@@ -430,8 +431,8 @@ def _one_kind(patient: str, files: Sequence[Timepoint]) -> None:
     without = [visit.label for visit in files if not visit.files]
     if without and len(without) < len(files):
         raise InputError(
-            f"visit {without[0]} of patient {patient} has a label map and no scans, while others have scans, so that "
-            "it cannot be aligned to them. Add its scans, or give every visit as a label map in one space."
+            f"{visit_named(without[0])} of patient {patient} has a label map and no scans, while others have scans, so "
+            "that it cannot be aligned to them. Add its scans, or give every visit as a label map in one space."
         )
 
 
@@ -443,8 +444,8 @@ def _dating(patient: str, visits: Sequence[_Found]) -> tuple[Calendar, list[date
     without = [visit.label for visit in visits if visit.when is None]
     if without:
         raise InputError(
-            f"visit {without[0]} of patient {patient} has no date, and others have. Add it to the table of visits "
-            "(visits.csv or sessions.tsv), or leave the dates of all visits out."
+            f"{visit_named(without[0])} of patient {patient} has no date, and others have. Add it to the table of "
+            "visits (visits.csv or sessions.tsv), or leave the dates of all visits out."
         )
     calendars = {Calendar.DATES if isinstance(when, date) else Calendar.DAYS for when in known}
     if len(calendars) > 1:

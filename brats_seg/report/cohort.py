@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, visit_named
 from brats_seg.report.charts import CATEGORY_COLOURS, INK, LINE, SOFT, WIDTH, nice_step, svg, text
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
@@ -48,7 +48,7 @@ def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[s
         rows=[_row(course) for course in sorted(courses, key=lambda course: str(course["patient"]))],
         failed=[
             *(f"{patient}: {why}" for patient, why in failed),
-            *(f"{course['patient']}, visit {entry['visit']}: {entry['reason']}"
+            *(f"{course['patient']}, {visit_named(entry['visit'])}: {entry['reason']}"
               for course in courses for entry in course["stopped"]),
         ],
     )  # fmt: skip

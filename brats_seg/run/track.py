@@ -17,6 +17,7 @@ from brats_seg.core.plain import plain
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar, csv_text
 from brats_seg.core.visit import RunRecord, Visit
+from brats_seg.core.words import visit_named
 from brats_seg.files.label_map import schema_of_visits
 from brats_seg.files.load import input_hashes
 from brats_seg.files.nifti import file_sha256
@@ -264,12 +265,15 @@ def _record(
     course: Course, settings: Mapping[str, Any], inputs: Mapping[str, str], model: Mapping[str, Any]
 ) -> RunRecord:
     decided = [f"{visit.label}: {visit.how}" for visit in course.visits]
-    decided += [f"visit {course.visits[0].label} is the space lesions are matched in"]
+    decided += [f"{visit_named(course.visits[0].label)} is the space lesions are matched in"]
     decided += [f"diameters are {course.plane} at every visit"]
     decided += [f"disease {course.assessment.disease} ({course.assessment.disease_reason})"]
     if course.patient.dating is Calendar.DAYS:
         decided.append("day offsets are written as dates from 1900-01-01 on, which stands for day 0")
-    warned = [*course.warnings, *(f"visit {entry.visit} was left out: {entry.reason}" for entry in course.excluded)]
+    warned = [
+        *course.warnings,
+        *(f"{visit_named(entry.visit)} was left out: {entry.reason}" for entry in course.excluded),
+    ]
     grids = {visit.label: visit.segmentation.labels.grid.describe() for visit in course.visits}
     return RunRecord(
         study_id=course.patient.id,

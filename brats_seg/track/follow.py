@@ -17,6 +17,7 @@ from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence, Patient, RigidMotion
 from brats_seg.core.tables import Calendar
 from brats_seg.core.visit import Visit
+from brats_seg.core.words import visit_named
 from brats_seg.imaging.register import resample
 from brats_seg.response.criteria import Compartment, criteria_named
 from brats_seg.response.history import ClinicalEvent, PatientHistory
@@ -271,8 +272,9 @@ def _align_one(visit: Visit, first: Visit) -> RigidMotion:
         one, other = visit.segmentation.labels.grid, first.segmentation.labels.grid
         if not visit.segmentation.labels.to_ras().grid.same_as(first.segmentation.labels.to_ras().grid):
             raise InputError(
-                f"visit {visit.label} lies on another grid than {first.label} ({one.describe()}; {other.describe()}), "
-                "and there are no scans to align them by. Add the scans, or label maps in one space."
+                f"{visit_named(visit.label)} lies on another grid than {first.label} ({one.describe()}; "
+                f"{other.describe()}), and there are no scans to align them by. Add the scans, or label maps "
+                "in one space."
             )
         return NO_MOTION
     moving, fixed = _scans(visit, first)

@@ -22,7 +22,7 @@ from brats_seg.core.study import (
     Study,
 )
 from brats_seg.core.visit import Measurements, RegionMaps, RegionVolume, Segmentation
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, visit_named
 
 GRID = Grid((3, 4, 5), np.eye(4))
 IMAGE = Volume(np.ones(GRID.shape, np.float32), GRID)
@@ -156,6 +156,10 @@ def test_advice_is_left_out_where_the_command_lacks_the_option(text: str, left: 
 def test_one_is_not_many(number: int, words: str) -> None:
     assert counted(number, "study", "studies") == words
     assert counted(number, "file") == words.replace("study", "file").replace("studies", "files")
+
+
+def test_a_visit_is_called_one_once() -> None:
+    assert [visit_named(label) for label in ("ses-2", "visit2", "Visit 2")] == ["visit ses-2", "visit2", "Visit 2"]
 
 
 def test_exit_codes_are_distinct() -> None:

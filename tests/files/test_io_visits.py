@@ -111,7 +111,7 @@ def test_segmentations_are_matched_by_visit(tmp_path: Path) -> None:
         "P07_visit2_dseg.nii.gz",
     ]
     (masks / "P07_visit2_dseg.nii.gz").unlink()
-    with pytest.raises(InputError, match="no label map of visit visit2 of patient P07"):
+    with pytest.raises(InputError, match="no label map of visit2 of patient P07"):
         one(root, segmentations=masks)
 
 
