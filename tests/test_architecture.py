@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -293,6 +294,33 @@ def test_only_the_command_line_reads_the_environment_or_prints() -> None:
             if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}:
                 wrong.append(f"{file.name}:{node.lineno} reads the environment")
     assert wrong == []
+
+
+REGION = re.compile(r"\b(WT|TC|ET)\b")
+NAME_REGIONS = {"exchange", "phantom", "evaluate"}
+"""Rooms that may name regions: models of others, tumours that are drawn, and the metrics of BraTS."""
+
+
+def test_only_cards_name_regions() -> None:
+    wrong = []
+    for file in [*FILES, *PACKAGE.rglob("*.j2")]:
+        room = file.relative_to(PACKAGE).parts[0]
+        if room in NAME_REGIONS:
+            continue
+        source = file.read_text(encoding="utf-8")
+        texts, made = spoken_and_made(source) if file.suffix == ".py" else ([source], set())
+        wrong += [f"{file.relative_to(PACKAGE)} says {name}" for text in texts for name in REGION.findall(text)]
+        wrong += [f"{file.relative_to(PACKAGE)} makes a {name}" for name in made if room != "core"]
+    assert wrong == []
+
+
+def spoken_and_made(source: str) -> tuple[list[str], set[str]]:
+    """The texts of a file but its docstrings, and which of Region and RegionSet it makes."""
+    nodes = list(ast.walk(ast.parse(source)))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return [node.value for node in constants if isinstance(node.value, str)], called & {"Region", "RegionSet"}
 
 
 COMMANDS = {

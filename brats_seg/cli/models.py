@@ -58,7 +58,7 @@ A card for a weights file is YAML; only the first three keys are needed:
   knows_treated_brains: false          # whether it was trained on scans after surgery or radiotherapy, too
   network: {init_filters: 16}          # what differs from the defaults of that network
   sequences: [t1ce, t1, t2, flair]     # order of its input channels (default t1, t1ce, t2, flair)
-  regions: [TC, WT, ET]                # order of its output channels (default WT, TC, ET)
+  regions: […]                         # its output channels, in order (default: those of the model glioma)
   axes: LPS                            # to where its axes run (default RAS)
   spacing_mm: 1.0                      # voxel size it works at
   prepare: {percentiles: [0, 100]}     # how scans are prepared for it

@@ -199,7 +199,9 @@ _DECLARED = (
         help="one more format: rtstruct (contours for planning), seg.nrrd (3D Slicer) or labelmap (a DICOM Label Map "
         "Segmentation); repeatable",
     ),
-    _option("--criteria", choices=CRITERIA_NAMES, default="rano2", help="response criteria (default: %(default)s)"),
+    _option(
+        "--criteria", choices=CRITERIA_NAMES, help="response criteria (default: the model's first, rano2 of glioma)"
+    ),
     _option(
         "--disease",
         choices=DISEASES,

@@ -185,7 +185,7 @@ def _object(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps({"folder": str(folder), "truth": truth}, indent=1))
         return 0
-    enhancing = truth["regions"]["ET"]
+    *_, enhancing = truth["regions"].values()  # the innermost
     mask = folder / f"{arguments.what}_dseg.nii.gz"
     say(
         f"{arguments.what}: {truth['volume_ml']:.4f} ml exactly, {enhancing['mask_ml']:.4f} ml in the label map, "

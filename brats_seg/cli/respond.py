@@ -39,7 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("measurements", type=Path, metavar="MEASUREMENTS.csv", help="lesions measured at each visit")
-    add(parser, "output", "clinical", "criteria", "disease", "overwrite")
+    add(parser, "output", "clinical")
+    add(parser, "criteria", default="rano2", help="response criteria (default: %(default)s)")
+    add(parser, "disease", "overwrite")
     add_console(parser, verbose="the response at every visit, with its reason")
     parser.set_defaults(run=run)
 

@@ -283,6 +283,7 @@ class _Work:
         folder = self.output / study.id
         note = ""
         try:
+            study = predictor.bundle.card.looked_at(study)
             if self.resume and folder.exists():
                 wanted = self.options.to_dict(), predictor.bundle.sha256, input_hashes(study)
                 reason = reason_to_redo(folder, *wanted)

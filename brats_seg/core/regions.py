@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,52 +29,100 @@ BLUE = "#0072B2"
 """Okabe and Ito, "Color Universal Design" (2008): told apart with any common form of colour blindness."""
 
 
-class Structure(Enum):
-    """One tissue class of a label map; every voxel has at most one."""
+@dataclass(frozen=True)
+class Structure:
+    """One tissue class of a label map; every voxel has at most one. A card may have tissues of its own.
 
-    NCR = "necrotic tumour core"
-    ED = "peritumoral edema"
-    ET = "enhancing tumour"
-    NET = "non-enhancing tumour"
-    CC = "cystic component"
-    RC = "resection cavity"
-    GTV = "gross tumour volume"
-    FA = "T2/FLAIR abnormality"
-    TU = "tumour, not divided"
+    Attributes:
+        name: short, for tables and files, for example ``NCR``.
+        title: for people.
+        colour: ``#RRGGBB`` for pictures, and for the ``color`` column of a BIDS ``dseg.tsv``.
+        holds: other tissues that it may consist of, where a schema does not divide them.
 
-    @property
-    def abbreviation(self) -> str:
-        """Short name used in tables, for example ``NCR``."""
-        return self.name
+    Raises:
+        ValueError: if a value makes no sense, naming it.
+    """
 
-    @property
-    def colour(self) -> str:
-        """``#RRGGBB`` for pictures, and for the ``color`` column of a BIDS ``dseg.tsv``."""
-        return _COLOURS[self]
+    NCR: ClassVar[Structure]
+    ED: ClassVar[Structure]
+    ET: ClassVar[Structure]
+    NET: ClassVar[Structure]
+    CC: ClassVar[Structure]
+    RC: ClassVar[Structure]
+    GTV: ClassVar[Structure]
+    FA: ClassVar[Structure]
+    TU: ClassVar[Structure]
 
-    @property
-    def holds(self) -> frozenset[Structure]:
-        """Other tissues that it may consist of, where a schema does not divide them."""
-        return _UNDIVIDED.get(self, frozenset())
+    name: str
+    title: str
+    colour: str
+    holds: frozenset[Structure] = frozenset()
+
+    def __post_init__(self) -> None:
+        _check_words(self, "a tissue")
+
+    def to_plain(self) -> Any:
+        """Its name where it is a known one, else all of it; inverse of :meth:`from_plain`."""
+        if STRUCTURES.get(self.name) == self:
+            return self.name
+        return {"name": self.name, "title": self.title, "colour": self.colour}
+
+    @classmethod
+    def from_plain(cls, value: Any) -> Structure:
+        """A known tissue by its name, or one of a card's own.
+
+        Raises:
+            ValueError: if it is neither.
+        """
+        if isinstance(value, Mapping) and set(value) == {"name", "title", "colour"}:
+            if value["name"] in STRUCTURES:
+                raise ValueError(f"tissue {value['name']} is a known one; write its name alone, or choose another")
+            return cls(**value)
+        if not isinstance(value, str) or value not in STRUCTURES:
+            raise ValueError(
+                f"tissue {value!r} is not known; known: {', '.join(STRUCTURES)}. Or give name, title, colour"
+            )
+        return STRUCTURES[value]
+
+
+def _check_words(named: Structure | Region, what: str) -> None:
+    """Refuse a name, title or colour that no table or picture can show."""
+    if not isinstance(named.name, str) or not _NAME.fullmatch(named.name):
+        raise ValueError(f"name {named.name!r} of {what} must be a letter and at most 15 letters and digits more")
+    if not isinstance(named.title, str) or not named.title.strip() or not named.title.isprintable():
+        raise ValueError(f"title {named.title!r} of {named.name} must be printable text")
+    if not isinstance(named.colour, str) or not _COLOUR.fullmatch(named.colour):
+        raise ValueError(f"colour {named.colour!r} of {named.name} must be #RRGGBB")
+
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+
+STRUCTURES: dict[str, Structure] = {}
+"""The tissues of public data sets by name."""
+
+
+def _known(**tissues: tuple[Any, ...]) -> None:
+    """Tissues by name: title, colour, and what they may consist of."""
+    for name, (title, colour, *holds) in tissues.items():
+        STRUCTURES[name] = Structure(name, title, colour, frozenset(holds))
+        setattr(Structure, name, STRUCTURES[name])
 
 
 _S = Structure
-_COLOURS: Mapping[Structure, str] = {
-    _S.NCR: YELLOW,
-    _S.ED: SKY_BLUE,
-    _S.ET: VERMILLION,
-    _S.NET: ORANGE,
-    _S.CC: BLUISH_GREEN,
-    _S.RC: REDDISH_PURPLE,
-    _S.GTV: BLUE,
-    _S.FA: SKY_BLUE,
-    _S.TU: SKY_BLUE,
-}
-_UNDIVIDED: Mapping[Structure, frozenset[Structure]] = {
-    _S.TU: frozenset({_S.NCR, _S.ED, _S.ET, _S.NET, _S.CC, _S.GTV, _S.FA}),
-    _S.GTV: frozenset({_S.NCR, _S.ET, _S.NET, _S.CC}),
-    _S.FA: frozenset({_S.NCR, _S.ED, _S.NET, _S.CC}),
-}
+_known(
+    NCR=("necrotic tumour core", YELLOW),
+    ED=("peritumoral edema", SKY_BLUE),
+    ET=("enhancing tumour", VERMILLION),
+    NET=("non-enhancing tumour", ORANGE),
+    CC=("cystic component", BLUISH_GREEN),
+    RC=("resection cavity", REDDISH_PURPLE),
+)
+_known(
+    GTV=("gross tumour volume", BLUE, _S.NCR, _S.ET, _S.NET, _S.CC),
+    FA=("T2/FLAIR abnormality", SKY_BLUE, _S.NCR, _S.ED, _S.NET, _S.CC),
+)
+_known(TU=("tumour, not divided", SKY_BLUE, _S.NCR, _S.ED, _S.ET, _S.NET, _S.CC, _S.GTV, _S.FA))
 
 CAVITY = Structure.RC
 """Is no tumour and has lesions of its own in tables and pictures."""
@@ -84,9 +131,6 @@ FLUID = frozenset({Structure.RC, Structure.CC})
 
 COMPARTMENTS = ("enhancing", "non_enhancing")
 """What response criteria judge: contrast enhancement, and T2/FLAIR disease."""
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
-_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -118,14 +162,9 @@ class Region:
     shown_by: tuple[MRSequence, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise ValueError(f"name {self.name!r} of a region must be a letter and at most 15 letters and digits more")
-        if not isinstance(self.title, str) or not self.title.strip() or not self.title.isprintable():
-            raise ValueError(f"title {self.title!r} of region {self.name} must be printable text")
+        _check_words(self, "a region")
         if not self.structures:
             raise ValueError(f"region {self.name} consists of no structure; name one or more")
-        if not isinstance(self.colour, str) or not _COLOUR.fullmatch(self.colour):
-            raise ValueError(f"colour {self.colour!r} of region {self.name} must be #RRGGBB")
         if not isinstance(self.code, str) or (self.code and not self.code.isalnum()):
             raise ValueError(f"code {self.code!r} of region {self.name} must be a SNOMED CT code in quotes")
         if not isinstance(self.inside, str):
@@ -153,7 +192,7 @@ class RegionSet:
 
     Raises:
         ValueError: if names repeat, a region lies in one that does not come before it or holds tissue that one does
-            not, or two regions are followed as one compartment.
+            not, or two regions are followed as one compartment, or with names of one first letter.
     """
 
     name: str
@@ -176,6 +215,9 @@ class RegionSet:
             same = [region.name for region in self.regions if region.compartment == compartment]
             if len(same) > 1:
                 raise ValueError(f"regions {' and '.join(same)} are both followed as {compartment}; name one")
+        if len({region.name[0] for region in self.followed}) < len(self.followed):
+            names = " and ".join(region.name for region in self.followed)
+            raise ValueError(f"the lesions of {names} could not be told apart by their first letter; rename one")
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self.regions)
@@ -222,20 +264,35 @@ class RegionSet:
         """The region that is followed as a compartment; None where none is."""
         return next((region for region in self.regions if region.compartment == compartment), None)
 
+    def leading(self, disease: str) -> Region:
+        """The region whose growth and pictures lead where a disease is judged: what enhances, unless that does not."""
+        return self.of_compartment(disease) or self.followed[0]
+
     def outer_of(self, region: Region) -> Region:
         """The outermost region that a region lies in, or itself."""
         return self.outer_of(self[region.inside]) if region.inside else region
 
     def title(self, name: str) -> str:
-        """Of a region or structure by name; the name itself where it is neither."""
+        """Of a region or tissue by name; the name itself where it is neither."""
         if name in self.names:
             return self[name].title
-        return Structure[name].value if name in Structure.__members__ else name
+        return self.tissues[name].title if name in self.tissues else name
+
+    @property
+    def tissues(self) -> dict[str, Structure]:
+        """The known tissues, and the regions' own, by name."""
+        return STRUCTURES | self.own_tissues
+
+    @property
+    def own_tissues(self) -> dict[str, Structure]:
+        """Tissues of the regions that are not among the known ones, by name."""
+        found = {tissue.name: tissue for region in self.regions for tissue in region.structures}
+        return {name: tissue for name, tissue in found.items() if name not in STRUCTURES}
 
     @property
     def colours(self) -> dict[str, str]:
-        """``#RRGGBB`` by name of every region and structure."""
-        return {s.abbreviation: s.colour for s in Structure} | {region.name: region.colour for region in self.regions}
+        """``#RRGGBB`` by name of every region and tissue."""
+        return {t.name: t.colour for t in self.tissues.values()} | {r.name: r.colour for r in self.regions}
 
     def told_by(self, schema: LabelSchema) -> tuple[Region, ...]:
         """Regions that the numbers of a schema tell; an empty mask of any other says nothing about the patient.
@@ -299,7 +356,7 @@ class RegionSet:
             "regions": [
                 {
                     **{key: value for key, value in vars(region).items() if value not in ("", ())},
-                    "structures": [structure.abbreviation for structure in region.structures],
+                    "structures": [structure.to_plain() for structure in region.structures],
                     **({"shown_by": [sequence.value for sequence in region.shown_by]} if region.shown_by else {}),
                 }
                 for region in self.regions
@@ -323,9 +380,6 @@ def _region_from_dict(values: Any) -> Region:
     if not isinstance(values, Mapping) or not isinstance(values.get("structures"), list | tuple):
         raise ValueError("a region must hold a name, a title, a list of structures and a colour")
     name = values.get("name")
-    unknown = [key for key in values["structures"] if not isinstance(key, str) or key not in Structure.__members__]
-    if unknown:
-        raise ValueError(f"region {name} has the structure {unknown[0]!r}; known: {', '.join(Structure.__members__)}")
     shown = values.get("shown_by", ())
     sequences = [sequence.value for sequence in MRSequence]
     if not isinstance(shown, list | tuple) or not all(key in sequences for key in shown):
@@ -334,7 +388,7 @@ def _region_from_dict(values: Any) -> Region:
         return Region(
             **{
                 **values,
-                "structures": tuple(Structure[key] for key in values["structures"]),
+                "structures": tuple(map(Structure.from_plain, values["structures"])),
                 "shown_by": tuple(MRSequence(key) for key in shown),
             }
         )
@@ -368,9 +422,9 @@ class LabelSchema:
             InputError: if the schema has no number for it.
         """
         for number, candidate in self.values.items():
-            if candidate is structure:
+            if candidate == structure:
                 return number
-        raise InputError(f"label schema {self.name} has no number for {structure.value}")
+        raise InputError(f"label schema {self.name} has no number for {structure.title}")
 
     def check(self, labels: Array) -> None:
         """Refuse a label map with numbers the schema does not know.
@@ -389,11 +443,11 @@ class LabelSchema:
     @property
     def numbers(self) -> str:
         """For messages: ``1 NCR, 2 ED, 3 ET``."""
-        return ", ".join(f"{number} {self.values[number].abbreviation}" for number in sorted(self.values))
+        return ", ".join(f"{number} {self.values[number].name}" for number in sorted(self.values))
 
     def structure_mask(self, labels: Array, structure: Structure) -> NDArray[np.bool_]:
         """Boolean mask of one structure; all False if the schema has no such structure."""
-        numbers = [number for number, candidate in self.values.items() if candidate is structure]
+        numbers = [number for number, candidate in self.values.items() if candidate == structure]
         return np.isin(labels, numbers)
 
     def region_mask(self, labels: Array, region: Region) -> NDArray[np.bool_]:

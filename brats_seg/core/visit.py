@@ -283,6 +283,11 @@ class RunRecord:
     scan_date: str = ""
 
 
+_TOLD = {"enhancing": "what enhances", "non_enhancing": "T2/FLAIR disease"}
+_ASSESSED = {"enhancing": "enhancement", "non_enhancing": "T2/FLAIR disease"}
+"""Compartments in words, in the two reasons of :meth:`Visit.unseen`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Visit:
     """One visit with everything found in it: what ``segment`` returns and ``track`` takes.
@@ -331,9 +336,26 @@ class Visit:
         return bool(self.record.model)
 
     @property
+    def model(self) -> str:
+        """Name and version of the model that made the label map; empty where it was given."""
+        return f"{self.record.model['name']} {self.record.model['version']}" if self.by_model else ""
+
+    @property
     def sequences(self) -> tuple[MRSequence, ...]:
         """Scans that are there."""
         return tuple(self.images)
+
+    def unseen(self, region: Region) -> str:
+        """Why the scans do not show a region, or a label map that was given does not tell it; empty where it does."""
+        found = self.segmentation
+        if not self.by_model:
+            if region in found.regions.told_by(found.schema):
+                return ""
+            what = _TOLD.get(region.compartment, f"the {region.title}")
+            return f"label maps in schema {found.schema.name} do not tell {what}"
+        lacking = region.lacks([sequence for sequence in MRSequence if sequence not in self.images])
+        what = _ASSESSED.get(region.compartment, f"the {region.title}")
+        return f"{what} is not assessable without {lacking}" if lacking else ""
 
     @property
     def tumour(self) -> NDArray[np.bool_]:

@@ -159,7 +159,7 @@ def _labels(found: Exploration) -> Markup:
         for number in study.labels.counts
     )
     meaning = [
-        [f"{schema.name}: {number}", schema.values[number].value, str(values[schema.name, number])]
+        [f"{schema.name}: {number}", schema.values[number].title, str(values[schema.name, number])]
         for schema in schemas
         for number in sorted(schema.values)
     ]

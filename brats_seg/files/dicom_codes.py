@@ -46,10 +46,15 @@ CODES: Mapping[Structure, Code] = {
 """As written."""
 
 
+def tissue_code(tissue: Structure) -> Code:
+    """The code of a tissue; one of a model's own has a private one."""
+    return CODES.get(tissue) or Code(tissue.name, PRIVATE, tissue.title.capitalize())
+
+
 def code_of(region: Region) -> Code:
     """The code of a region: its tissue's where it is one, else what its model's card says, else a neoplasm's."""
     if len(region.structures) == 1:
-        return CODES[region.structures[0]]
+        return tissue_code(region.structures[0])
     return NEOPLASM if region.code in ("", NEOPLASM.value) else Code(region.code, "SCT", region.title.capitalize())
 
 

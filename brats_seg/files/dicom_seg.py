@@ -11,7 +11,7 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
 from brats_seg.core.visit import Segmentation
-from brats_seg.files.dicom_codes import BRAIN, CATEGORY, CODES, Code
+from brats_seg.files.dicom_codes import BRAIN, CATEGORY, Code, tissue_code
 from brats_seg.files.dicom_reference import MANUFACTURER, Reference, writing
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def tracking_uid(patient: str, name: str) -> str:
 def tissues(segmentation: Segmentation, patient: str) -> tuple[Segment, ...]:
     """The tissues of a label map in the order of their numbers, also those that were not found."""
     return tuple(
-        Segment(s.value, CODES[s], s.colour, s.abbreviation, tracking_uid(patient, s.abbreviation))
+        Segment(s.title, tissue_code(s), s.colour, s.name, tracking_uid(patient, s.name))
         for s in segmentation.schema.structures
     )
 

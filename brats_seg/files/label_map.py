@@ -92,7 +92,7 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
     labels = read.volume.data
     values = frozenset(present_values(labels))
     if schema == "auto":
-        beside = read_schema_sidecar(path)
+        beside = read_schema_sidecar(path, regions)
         if beside is None:
             return LabelMap(read.volume, meaning_of(labels, regions, file_name=path.name), read.sha256, read.notes)
         meaning = LabelMeaning(values, (beside,), regions, "the file beside it says so", doubt_about(labels, beside))

@@ -159,7 +159,7 @@ def shared_meaning(meanings: Mapping[str, LabelMeaning]) -> LabelSchema:
     """
     filled = {name: meaning for name, meaning in meanings.items() if meaning.values}
     if not filled:
-        return DEFAULT_SCHEMA
+        return next((meaning.possible[0] for meaning in meanings.values() if meaning.possible), DEFAULT_SCHEMA)
     values = frozenset(value for meaning in filled.values() for value in meaning.values)
     first, *others = filled.values()
     common = tuple(s for s in _widened(first, values) if all(s in _widened(other, values) for other in others))
@@ -182,7 +182,8 @@ def _widened(meaning: LabelMeaning, values: frozenset[int]) -> tuple[LabelSchema
     """Schemas that know all ``values`` and mean the same as a possible one by those present here."""
     told = meaning.regions_told
     said = {told(schema) for schema in meaning.possible}
-    return tuple(s for s in SCHEMAS.values() if values <= set(s.values) and told(s) in said)
+    candidates = (*SCHEMAS.values(), *(schema for schema in meaning.possible if schema.name not in SCHEMAS))
+    return tuple(s for s in candidates if values <= set(s.values) and told(s) in said)
 
 
 @dataclass(frozen=True)
@@ -234,9 +235,9 @@ class Shape:
         if not ringed or self.rim is None:
             return left
         beside = set(self.surface) - {self.outer, *self.rim}
-        if any(schema.values.get(number) is Structure.ET for schema in left for number in beside):
+        if any(schema.values.get(number) == Structure.ET for schema in left for number in beside):
             return left
-        cavity = () if self.is_thin else tuple(s for s in left if s.values.get(self.rim[1]) is Structure.RC)
+        cavity = () if self.is_thin else tuple(s for s in left if s.values.get(self.rim[1]) == Structure.RC)
         return ringed + cavity
 
     def doubt(self, schema: LabelSchema) -> str:
@@ -247,7 +248,7 @@ class Shape:
             return ""
         return (
             f"{most} makes up most of the tumour's surface, where edema is expected, and {schema.name} has "
-            f"{schema.values[most].abbreviation} there ({schema.numbers}): look at the label map"
+            f"{schema.values[most].name} there ({schema.numbers}): look at the label map"
         )
 
     @property
@@ -264,7 +265,7 @@ class Shape:
 
     def _is_enhancing_rim(self, schema: LabelSchema) -> bool:
         inside, around = (schema.values.get(number) for number in self.rim or (0, 0))
-        return around is Structure.ET and inside in _CORE
+        return around == Structure.ET and inside in _CORE
 
 
 def schemas_of_name(file_name: str) -> tuple[LabelSchema, ...]:

@@ -128,9 +128,9 @@ def read_label_result(path: Path, *, allow_missing_orientation: bool = False) ->
         sizes = file.sizes()
         raise file.refuse(
             f"it holds {int(np.prod(sizes[3:]))} volumes ({sizes_text(sizes)}), one for each region or label (one-hot) "
-            "or probabilities. Make one 3D label map of it, for example with numpy of volumes WT, TC and ET: "
-            "labels = 2 * (WT > 0.5); labels[TC > 0.5] = 1; labels[ET > 0.5] = 3, which is schema brats2023; of one "
-            "volume for each label: labels = numpy.argmax(volumes, axis)."
+            "or probabilities. Make one 3D label map of it, for example with numpy of regions in each other: "
+            "labels = 2 * (whole > 0.5); labels[core > 0.5] = 1; labels[enhancing > 0.5] = 3, which is schema "
+            "brats2023; of one volume for each label: labels = numpy.argmax(volumes, axis)."
         ) from None
     data = file.scaled(file.voxels(grid.shape))
     if data.dtype.kind == "f":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS, LabelSchema, Structure
+from brats_seg.core.regions import SCHEMAS, STRUCTURES, LabelSchema, Structure
 from brats_seg.files.dicom_codes import structure_of
 from brats_seg.files.sidecar import CORE, WHOLE, part_of
 
@@ -146,5 +146,5 @@ def _schema_of(tissues: Sequence[Structure], name: str) -> LabelSchema:
     """The first known schema with exactly these tissues, or one of its own."""
     found = set(tissues)
     same = next((schema for schema in SCHEMAS.values() if set(schema.structures) == found), None)
-    ordered = [tissue for tissue in Structure if tissue in found]
+    ordered = [tissue for tissue in STRUCTURES.values() if tissue in found]
     return same or LabelSchema("named", f"as {name} names them", dict(enumerate(ordered, start=1)))

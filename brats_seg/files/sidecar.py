@@ -68,7 +68,7 @@ def write_dseg_sidecars(
         _SCHEMA_KEY: schema.name,
         "LabelSchemaTitle": schema.title,
         "Labels": {
-            str(number): {"Name": schema.values[number].value, "Abbreviation": schema.values[number].abbreviation}
+            str(number): {"Name": schema.values[number].title, "Abbreviation": schema.values[number].name}
             for number in sorted(schema.values)
         },
         _REGIONS_KEY: segmentation.regions.to_dict(),
@@ -85,7 +85,7 @@ def write_dseg_sidecars(
     for number in sorted(schema.values):
         structure = schema.values[number]
         color = structure.colour
-        rows.append(f"{number}\t{structure.value}\t{structure.abbreviation}\t{color}\t{LESION}")
+        rows.append(f"{number}\t{structure.title}\t{structure.name}\t{color}\t{LESION}")
     write_text(sidecar_path(path, ".tsv"), "\n".join(rows) + "\n")
 
 
@@ -105,7 +105,7 @@ def write_probseg_sidecar(path: Path, regions: RegionSet) -> None:
     write_json(content, sidecar_path(path))
 
 
-def read_schema_sidecar(path: Path) -> LabelSchema | None:
+def read_schema_sidecar(path: Path, asked: RegionSet | None = None) -> LabelSchema | None:
     """What the files beside a label map say of its numbers, or None where they say nothing.
 
     Read are, in this order, the ``.json`` and ``.tsv`` of the same name (BIDS ``_dseg``), an inherited ``dseg.json``
@@ -113,16 +113,19 @@ def read_schema_sidecar(path: Path) -> LabelSchema | None:
 
     Args:
         path: the label map.
+        asked: regions whose own tissues are known, too.
 
     Raises:
         InputError: if such a file is damaged, or names a schema or a tissue that does not exist.
     """
+    own = asked.own_tissues if asked is not None else {}
     content = _read_sidecar(path)
     name = content.get(_SCHEMA_KEY)
     if isinstance(name, str) and name in SCHEMAS:
         return SCHEMAS[name]
-    if _REGIONS_KEY in content and (own := _own_schema(content)) is not None:
-        return own
+    regions = read_regions(path)
+    if regions is not None and (schema := _own_schema(content, regions)) is not None:
+        return schema
     if name is not None and not isinstance(content.get("Labels"), dict):
         raise InputError(
             f"{sidecar_path(path).name} names the label schema {name!r}, which does not exist. "
@@ -133,28 +136,27 @@ def read_schema_sidecar(path: Path) -> LabelSchema | None:
         held = content if place == sidecar_path(path) else _read_json(place)
         named = next((held[key] for key in ("Labels", "LabelMap", "labels") if isinstance(held.get(key), dict)), None)
         if named is not None:
-            return schema_of_names(named, place.name)
+            return schema_of_names(named, place.name, own)
     for place in (sidecar_path(path, ".tsv"), *(folder / "dseg.tsv" for folder in above)):
         if named := _read_dseg_table(place):
-            return schema_of_names(named, place.name)
+            return schema_of_names(named, place.name, own)
     for folder in above[:2]:
         named = _read_json(folder / "dataset.json").get("labels")
         if isinstance(named, dict):
-            return schema_of_names(named, "dataset.json")
+            return schema_of_names(named, "dataset.json", own)
     return None
 
 
-def _own_schema(content: Mapping[str, Any]) -> LabelSchema | None:
+def _own_schema(content: Mapping[str, Any], regions: RegionSet) -> LabelSchema | None:
     """The schema of a model of this program that is not among the known ones; None where it is not all there."""
     name, title, labels = (content.get(key) for key in (_SCHEMA_KEY, "LabelSchemaTitle", "Labels"))
     if not (isinstance(name, str) and isinstance(title, str) and isinstance(labels, dict)):
         return None
     tissues = {key: str(held.get("Abbreviation")) for key, held in labels.items() if isinstance(held, dict)}
-    if not tissues or any(
-        not key.isdecimal() or tissue not in Structure.__members__ for key, tissue in tissues.items()
-    ):
+    known = regions.tissues
+    if not tissues or any(not key.isdecimal() or tissue not in known for key, tissue in tissues.items()):
         return None
-    return LabelSchema(name, title, {int(key): Structure[tissue] for key, tissue in tissues.items()})
+    return LabelSchema(name, title, {int(key): known[tissue] for key, tissue in tissues.items()})
 
 
 def read_regions(path: Path) -> RegionSet | None:
@@ -203,20 +205,22 @@ def read_midplane(path: Path) -> Midplane | None:
     return Midplane((x, y, z), offset_mm, overlap) if abs(math.hypot(x, y, z) - 1) < 1e-3 else None
 
 
-def schema_of_names(named: Mapping[str, Any], source: str) -> LabelSchema:
+def schema_of_names(named: Mapping[str, Any], source: str, own: Mapping[str, Structure]) -> LabelSchema:
     """The schema of a table of names, where one is known with the same tissues; else one of its own.
 
     Args:
         named: name by number, or number (or several) by name; of a region that nests others, all its numbers.
         source: the file, for messages.
+        own: tissues of a model's own, by name.
 
     Raises:
         InputError: if a name is of no tissue that is known.
     """
+    by_title = {**{tissue.title.lower(): tissue for tissue in own.values()}, **own}
     values: dict[int, Structure] = {}
     texts = _names_by_number(named)
     for number, names in sorted(texts.items()):
-        parts = {name: part_of(name) for name in names}
+        parts = {name: by_title.get(name) or by_title.get(name.lower()) or part_of(name) for name in names}
         unknown = [name for name, part in parts.items() if part is None]
         if unknown:
             raise InputError(
@@ -234,7 +238,7 @@ def schema_of_names(named: Mapping[str, Any], source: str) -> LabelSchema:
     if not values:
         raise InputError(f"{source} beside the label map names no label. Repair or remove it. {_OVERRULE}")
     for schema in sorted(SCHEMAS.values(), key=lambda schema: len(schema.values)):
-        if all(schema.values.get(number) is structure for number, structure in values.items()):
+        if all(schema.values.get(number) == structure for number, structure in values.items()):
             return schema
     return LabelSchema("named", f"as {source} names them", values)
 

@@ -66,19 +66,22 @@ def signature(values: Array, head: NDArray[np.bool_]) -> NDArray[np.float32]:
     return result
 
 
-def study_signatures(array: Array, head: NDArray[np.bool_]) -> dict[MRSequence, NDArray[np.float32]]:
+def study_signatures(
+    array: Array, head: NDArray[np.bool_], sequences: Sequence[MRSequence] = SEQUENCES
+) -> dict[MRSequence, NDArray[np.float32]]:
     """The signature of each sequence of a prepared study.
 
     Args:
-        array: ``(4, X, Y, Z)``; a sequence that is missing is 0 throughout.
+        array: ``(C, X, Y, Z)``; a sequence that is missing is 0 throughout.
         head: ``(X, Y, Z)``, voxels of the brain.
+        sequences: of the channels.
     """
     thin = (slice(None, None, STRIDE),) * 3
     mask = head[thin]
     if not mask.any():
         return {}
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    channels = {sequence: array[k][thin] for k, sequence in enumerate(SEQUENCES)}
+    channels = {sequence: array[k][thin] for k, sequence in enumerate(sequences)}
     return {sequence: signature(c[box], mask[box]) for sequence, c in channels.items() if c.any()}
 
 
@@ -91,9 +94,11 @@ def fingerprint(vector: NDArray[np.float32]) -> str:
     return np.packbits(_planes() @ vector > 0).tobytes().hex()
 
 
-def fingerprints(array: Array, head: NDArray[np.bool_]) -> dict[str, str]:
+def fingerprints(array: Array, head: NDArray[np.bool_], sequences: Sequence[MRSequence] = SEQUENCES) -> dict[str, str]:
     """The fingerprint of each sequence of a prepared study, by its name; arguments as :func:`study_signatures`."""
-    return {sequence.value: fingerprint(vector) for sequence, vector in study_signatures(array, head).items()}
+    return {
+        sequence.value: fingerprint(vector) for sequence, vector in study_signatures(array, head, sequences).items()
+    }
 
 
 def likeness(first: Mapping[str, str], second: Mapping[str, str]) -> float:

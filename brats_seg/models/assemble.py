@@ -97,9 +97,10 @@ def network_file(bundle: ModelBundle, stage: Stage) -> bytes:
 def channels(stage: Stage) -> dict[str, str]:
     """What a network's file says of its input and output."""
     layout = stage.layout
+    behind = f",{','.join(layout.regions)} of the coarse stage" if stage.is_cascaded else ""
     return {
         "spacing_mm": f"{stage.spacing_mm:g}",
-        "input_channels": ",".join(layout.sequences) + (",WT,TC,ET of the coarse stage" * stage.is_cascaded),
+        "input_channels": ",".join(layout.sequences) + behind,
         "output_channels": ",".join(layout.regions),
         "axes": layout.axes,
     }

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, Structure
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.models.checks import (
     check_files,
     check_fingerprints,
@@ -58,6 +58,8 @@ MAX_POOLING = 8
 MIN_SPACING_MM, MAX_SPACING_MM = 0.1, 32.0
 MAX_DIVISOR = 512
 MAX_MEMBERS = 100
+
+Scans = TypeVar("Scans", bound=Study | Timepoint)
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class ModelCard:
         self._check_stages()
 
     def _check_intervals(self, intervals: IntervalModel) -> None:
-        unknown = sorted(set(intervals.scales) - {*self.regions.names, *Structure.__members__})
+        unknown = sorted(set(intervals.scales) - {*self.regions.names, *self.regions.tissues})
         if unknown:
             raise ModelError(
                 f"intervals are given of {', '.join(unknown)}, which is no region of the card and no tissue"
@@ -253,7 +255,11 @@ class ModelCard:
         """Refuse schemas whose numbers cannot hold the regions."""
         if not self.schemas:
             raise ModelError("schemas must list one or more; the first is that of the label maps it writes")
+        own = set(self.regions.tissues.values())
         for schema in self.schemas:
+            strange = [tissue.name for tissue in schema.structures if tissue not in own]
+            if strange:
+                raise ModelError(f"schema {schema.name} has the tissue {strange[0]}, which is in no region of the card")
             unread = [region.name for region in self.regions if region not in self.regions.told_by(schema)]
             unwritten = [r.name for r in self.regions if len(self.regions.alone(r, schema)) != 1]
             if unread or unwritten:
@@ -344,6 +350,38 @@ class ModelCard:
             "stages": [asdict(stage) for stage in self.stages],
         }
 
+    def looked_at(self, visit: Scans) -> Scans:
+        """A visit with the scans the model looks at, and no others.
+
+        Raises:
+            InputError: if there is none.
+        """
+        held: Mapping[MRSequence, Any] = visit.images if isinstance(visit, Study) else visit.files
+        seen = {sequence: scan for sequence, scan in held.items() if sequence in self.sequences}
+        if len(seen) == len(held):
+            return visit
+        if not seen:
+            names = ", ".join(sequence.title for sequence in self.sequences)
+            raise InputError(f"{visit.id} has no scan that model {self.name} looks at ({names})")
+        changed: Any = {"images" if isinstance(visit, Study) else "files": seen}
+        return replace(visit, **changed)
+
+    def offered(self, criteria: str | None) -> str:
+        """The response criteria to judge by.
+
+        Args:
+            criteria: what the user asked for; None for the card's first.
+
+        Raises:
+            UsageError: if they are not made for such tumours.
+        """
+        if criteria is None and self.criteria:
+            return self.criteria[0]
+        if criteria not in self.criteria:
+            names = " or ".join(self.criteria) or "no criteria, and follows no course"
+            raise UsageError(f"model {self.name} offers {names}" + (f", not {criteria}" if criteria else ""))
+        return str(criteria)
+
     def schema(self, name: str | None) -> LabelSchema:
         """The schema to write a label map in.
 
@@ -368,7 +406,7 @@ def _plain_schema(schema: LabelSchema) -> Any:
     """Its name where it is a known one, else all of it."""
     if SCHEMAS.get(schema.name) == schema:
         return schema.name
-    values = {str(number): structure.name for number, structure in schema.values.items()}
+    values = {str(number): structure.to_plain() for number, structure in schema.values.items()}
     return {"name": schema.name, "title": schema.title, "values": values}
 
 
@@ -383,14 +421,13 @@ def _schema_from_plain(value: Any) -> LabelSchema:
     check_name(held["name"], "name of a schema")
     check_text(held["title"], "title of a schema")
     values: dict[int, Structure] = {}
-    for number, name in check_mapping(held["values"], "values of a schema").items():
-        is_number = number in map(str, range(1, 256))
-        if not is_number or not isinstance(name, str) or name not in Structure.__members__:
-            raise ModelError(
-                f"schema {held['name']} has {number}: {name!r}; numbers from 1 to 255 mean one of "
-                f"{', '.join(Structure.__members__)}"
-            )
-        values[int(number)] = Structure[name]
+    for number, tissue in check_mapping(held["values"], "values of a schema").items():
+        if number not in map(str, range(1, 256)):
+            raise ModelError(f"schema {held['name']} has the number {number!r}; numbers go from 1 to 255")
+        try:
+            values[int(number)] = Structure.from_plain(tissue)
+        except ValueError as error:
+            raise ModelError(f"schema {held['name']}, number {number}: {error}") from error
     if held["name"] in SCHEMAS:
         raise ModelError(f"schema {held['name']} is a known one of other numbers; choose another name")
     return LabelSchema(held["name"], held["title"], values)

@@ -147,7 +147,7 @@ def verdict_of(result: Visit) -> Verdict:
     """What was found, in one sentence and a few more."""
     measurements, regions = result.measurements, result.segmentation.regions
     rows = {row.region: row for row in measurements.volumes}
-    cavity = rows.get(CAVITY.abbreviation)
+    cavity = rows.get(CAVITY.name)
     extra = [f"Resection cavity {ml(cavity.volume_ml)} ml."] if cavity and cavity.volume_ml > 0 else []
     by_model = bool(result.record.model)
     outer = (rows[region.name] for region in regions.outermost if region.name in rows)
@@ -318,7 +318,7 @@ def _versions_text(record: RunRecord) -> str:
 
 def _schema_text(result: Visit) -> str:
     schema = result.segmentation.schema
-    numbers = ", ".join(f"{number} {schema.values[number].abbreviation}" for number in sorted(schema.values))
+    numbers = ", ".join(f"{number} {schema.values[number].name}" for number in sorted(schema.values))
     return f"{schema.name} ({numbers})"
 
 

@@ -72,7 +72,7 @@ class Scene:
 
 def drawn_names(regions: RegionSet, schema: LabelSchema) -> tuple[str, ...]:
     """Regions and cavities that pictures have lines for, outermost first."""
-    return regions.names + ((CAVITY.abbreviation,) if CAVITY in schema.structures else ())
+    return regions.names + ((CAVITY.name,) if CAVITY in schema.structures else ())
 
 
 def drawn_mask(name: str, labels: Array, regions: RegionSet, schema: LabelSchema) -> NDArray[np.bool_]:
@@ -152,7 +152,7 @@ def main_lesion(result: Visit) -> Lesion | None:
     """The largest lesion of an outermost region, else the largest cavity; None where nothing was found."""
     outer = (result.measurements.lesions_of(region)[:1] for region in result.segmentation.regions.outermost)
     largest = max((lesion for found in outer for lesion in found), key=lambda lesion: lesion.volume_ml, default=None)
-    return largest or next(iter(result.measurements.lesions_of(CAVITY.abbreviation)), None)
+    return largest or next(iter(result.measurements.lesions_of(CAVITY.name)), None)
 
 
 def measured_lesion(result: Visit) -> Lesion | None:

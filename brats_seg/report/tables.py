@@ -111,7 +111,7 @@ def meaning(name: str, regions: RegionSet, schema: LabelSchema) -> str:
     """What a region holds, in the tissues of the schema: ``enhancing tumour + necrotic tumour core``."""
     if name not in regions.names:
         return ""
-    members = [structure.value for structure in schema.structures if structure in regions[name].structures]
+    members = [structure.title for structure in schema.structures if structure in regions[name].structures]
     return " + ".join(members) if len(members) > 1 else ""
 
 
@@ -146,7 +146,7 @@ def volume_rows(measurements: Measurements, regions: RegionSet, schema: LabelSch
                 is_part=row.region not in regions.names,
                 volume=ml(row.volume_ml),
                 interval=interval(row),
-                lesions=str(row.lesions) if row.region in (*regions.names, CAVITY.abbreviation) else "",
+                lesions=str(row.lesions) if row.region in (*regions.names, CAVITY.name) else "",
                 note="; ".join(notes),
             )
         )
@@ -191,7 +191,7 @@ def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequenc
     nothing but specks shows its largest one. ``shape`` is that of the label map.
     """
     names = [region.name for region in regions.followed or regions.outermost]
-    found = {name: measurements.lesions_of(name) for name in (*names, CAVITY.abbreviation)}
+    found = {name: measurements.lesions_of(name) for name in (*names, CAVITY.name)}
     found = {name: lesions for name, lesions in found.items() if lesions}
     shares = _share_out({name: max(1, len(without_specks(lesions))) for name, lesions in found.items()}, LESION_ROWS)
     groups = []

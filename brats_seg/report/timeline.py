@@ -71,8 +71,7 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
     """
     digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()
     regions = regions_of(course)
-    judged = regions.of_compartment("non_enhancing" if course["disease"] == "non_enhancing" else "enhancing")
-    leading = (judged or regions.followed[0]).name
+    leading = regions.leading(course["disease"]).name
     order = regions.names[::-1]
     return page(
         TEMPLATE,
@@ -85,6 +84,8 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         leading=leading,
         regions=[(name, regions.title(name), line_colour(regions[name].colour)) for name in order],
         visits=_visit_rows(course, leading),
+        followed=[(region.name, region.title) for region in regions.followed],
+        bright=bright_region(course),
         lesions=_lesion_table(course),
         paired=paired_rows(course),
         error_from="; ".join(dict.fromkeys(row["error_from"] for row in course["changes"])) or "not known",

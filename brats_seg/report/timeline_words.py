@@ -115,7 +115,7 @@ def details(course: Mapping[str, Any], leading: str) -> list[str]:
     bright = bright_region(course)
     enhancing = change(course, last["visit"], bright, "nadir") if bright else None
     if leading != bright and enhancing is not None and enhancing["larger_than_error"] == "yes":
-        lines.append(f"ET {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")
+        lines.append(f"{bright} {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")
     return lines
 
 

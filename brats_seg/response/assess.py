@@ -34,13 +34,16 @@ from brats_seg.response.responses import (
 from brats_seg.response.visit_assessment import read_visit
 
 
-def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | None = None) -> Responses:
+def assess(
+    history: PatientHistory, criteria: Criteria, *, disease: Disease | None = None, reason: str = "given"
+) -> Responses:
     """Judge every visit of one patient.
 
     Args:
         history: measurements and clinical events.
         criteria: the table to judge by.
         disease: which compartments are judged; None lets the criteria choose for each episode.
+        reason: why that disease, in words.
     """
 
     def progressed(episode: Episode) -> bool:
@@ -53,7 +56,7 @@ def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | No
         )
 
     found = episodes_of(history, criteria, progressed)
-    episodes = tuple(_judged(history, criteria, episode, disease) for episode in found)
+    episodes = tuple(_judged(history, criteria, episode, disease, reason) for episode in found)
     tables = {measure: _answers(history, criteria, episodes, measure) for measure in Measure}
     rows = tuple(
         replace(_spoken(answers[index], history, index), criteria=criteria.label, compartment=name, measure=measure)
@@ -67,8 +70,10 @@ def assess(history: PatientHistory, criteria: Criteria, *, disease: Disease | No
     return replace(responses, episodes=shown, notes=tuple(history.spoken(note) for note in notes))
 
 
-def _judged(history: PatientHistory, criteria: Criteria, episode: Episode, disease: Disease | None) -> Episode:
-    chosen, reason = (disease, "given") if disease is not None else _default_disease(history, criteria, episode)
+def _judged(
+    history: PatientHistory, criteria: Criteria, episode: Episode, disease: Disease | None, given: str = ""
+) -> Episode:
+    chosen, reason = (disease, given) if disease is not None else _default_disease(history, criteria, episode)
     visit = history.visits[episode.baseline]
     return replace(
         episode,

@@ -388,6 +388,10 @@ MRANO = dataclasses.replace(
 CRITERIA.update({criteria.name: criteria for criteria in (RANO2, RANO_HGG, RANO_LGG, MRANO)})
 
 
+DEFAULT_CRITERIA = RANO2.name
+"""Where neither a user nor a model says which: the latest."""
+
+
 def criteria_named(name: str) -> Criteria:
     """The criteria of that name.
 

@@ -40,10 +40,12 @@ def follow_all(
 
     Raises:
         ModelError: if the model is missing or damaged.
+        UsageError: if it does not offer the response criteria that were asked for.
         InputError: if the cluster cannot be reached.
         DeviceError: if the cluster is lost on the way; what is finished stays.
     """
     model = Model.of(run.options.segment)
+    run = run.by(model.bundle.card)
     if cluster is None and processes == 1:
         for job in jobs:
             yield _follow_one(job, run, model, tick)

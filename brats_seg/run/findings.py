@@ -70,7 +70,7 @@ def followed_findings(course: Course, index: int, patient: str) -> tuple[Finding
 
 
 def _told(visit: Visit) -> list[RegionVolume]:
-    regions = (*visit.segmentation.regions.names, CAVITY.abbreviation)
+    regions = (*visit.segmentation.regions.names, CAVITY.name)
     return [row for row in visit.measurements.volumes if row.is_told and row.region in regions]
 
 
@@ -108,7 +108,7 @@ def _looks(visit: Visit, region: str) -> tuple[str, Code, str, NDArray[np.bool_]
         known = segmentation.regions[region]
         return known.title, code_of(known), known.colour, segmentation.region_mask(known)
     cavity = segmentation.schema.structure_mask(segmentation.labels.data, CAVITY)
-    return CAVITY.value, CODES[CAVITY], CAVITY.colour, cavity
+    return CAVITY.title, CODES[CAVITY], CAVITY.colour, cavity
 
 
 def _diameters_mm(lesion: Lesion) -> tuple[float, float]:

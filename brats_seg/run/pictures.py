@@ -19,7 +19,6 @@ from brats_seg.report.figures import Picture
 from brats_seg.report.slices import head_box, spread, window_of
 from brats_seg.report.timeline import TimelinePictures, render_timeline
 from brats_seg.report.timeline_pictures import Slice, picture_of
-from brats_seg.track.course import FOLLOWED, judged_region
 from brats_seg.track.follow import Course
 from brats_seg.track.lesions import LesionRow
 from brats_seg.track.match import Relation
@@ -78,18 +77,19 @@ def pictures_of(course: Course) -> TimelinePictures:
 
 
 def _places(course: Course) -> list[tuple[int, str]]:
-    """Slices to show and why: new lesions since the baseline, the most of the judged region, the most of WT at last."""
-    region = judged_region(course.assessment.disease)
+    """Slices to show and why: new lesions since the baseline, the most of the judged region, of the whole at last."""
+    regions = course.visits[0].segmentation.regions
+    region, whole = regions.leading(course.assessment.disease).name, regions.outermost[0].name
     last = len(course.visits) - 1
     new = [
         (row.volume_ml, _middle(course, row), f"new {row.lesion} at {course.visits[row.visit].label}")
-        for name in (region, *(name for name in FOLLOWED if name != region))
+        for name in dict.fromkeys((region, *course.lesions))
         for row in course.rows(name)
         if row.relation is Relation.NEW and row.measurable and row.visit > course.baseline and row.centroid_mm
     ]
     wanted = [(height, words) for _, height, words in sorted(new, key=lambda entry: -entry[0])[: MOST_PLACES - 1]]
     wanted.append((_slice_index(course, region, range(last + 1)), f"most of {region}"))
-    wanted.append((_slice_index(course, "WT", (last,)), f"most of WT at {course.visits[last].label}"))
+    wanted.append((_slice_index(course, whole, (last,)), f"most of {whole} at {course.visits[last].label}"))
     places: list[tuple[int, str]] = []
     for height, words in wanted:
         if all(abs(height - other) >= APART_VOXELS for other, _ in places):
@@ -116,7 +116,7 @@ class _Frame:
 def _slice_index(course: Course, region: str, visits: Iterable[int]) -> int:
     """The slice with the most of a region over some visits; of the whole tumour, or the middle, where there is none."""
     chosen = list(visits)
-    for name in (region, "WT"):
+    for name in (region, course.visits[0].segmentation.regions.outermost[0].name):
         areas = np.zeros(course.common.shape[2])
         for index in chosen:
             for lesion in course.visits[index].measurements.lesions_of(name):

@@ -12,14 +12,18 @@ from brats_seg.files.text_table import Table, read_table
 from brats_seg.files.visit_names import in_order
 from brats_seg.files.visit_table import read_table_text
 from brats_seg.response.assess import assess
-from brats_seg.response.criteria import criteria_named
+from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import PatientHistory
 from brats_seg.response.responses import Disease, Responses
 from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, histories
 
 
 def respond(
-    measurements: Path | str, clinical: Path | str | None = None, *, criteria: str = "rano2", disease: str | None = None
+    measurements: Path | str,
+    clinical: Path | str | None = None,
+    *,
+    criteria: str = DEFAULT_CRITERIA,
+    disease: str | None = None,
 ) -> tuple[Responses, ...]:
     """Response of every visit of every patient of a table.
 

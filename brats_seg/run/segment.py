@@ -17,7 +17,7 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
-from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence, PreparedStudy, Study, Timepoint
+from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
@@ -149,23 +149,24 @@ def _compute(
     files: Study | Timepoint, options: SegmentOptions, predictor: Predictor | None, run: _Run
 ) -> tuple[Visit, ModelBundle, Aligned]:
     require_memory(0)
+    card = (predictor.bundle if predictor is not None else find_model(options.model)).card
+    schema, config = card.schema(options.labels), prepare_config(card.prepare)
     with run.step("read"):
+        files = card.looked_at(files)
         study = files if isinstance(files, Study) else load_study(files, reference=options.reference)
         if options.reference is not None and study.reference is not options.reference:
             study = replace(study, reference=options.reference)
     require_memory(_PREPARED_BYTES * sum(image.data.size for image in study.images.values()))
     predictor = predictor or open_predictor(options)
-    card = predictor.bundle.card
-    schema, config = card.schema(options.labels), prepare_config(card.prepare)
     with run.step("extract"):
         heads = with_skull(study)
         is_taken = options.force and options.brain_mask is None
         stripped = None if is_taken else strip_study(study, heads, brain_mask=options.brain_mask)
     with run.step("prepare"):
         if stripped is None:
-            prepared = prepare(study, config=config, force=options.force, heads=heads)
+            prepared = prepare(study, config=config, sequences=card.sequences, force=options.force, heads=heads)
         else:
-            prepared = prepare_stripped(stripped, config=config)
+            prepared = prepare_stripped(stripped, config=config, sequences=card.sequences)
     prediction = predictor.predict(prepared, tick=run.tick)
     run.timings_s.update(prediction.timings_s)
     with run.step("restore"):
@@ -225,14 +226,15 @@ def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:
     """The study a model was trained on that shows the same head or bears the same id; empty if there is none."""
     if prepared.id in card.seen or not card.fingerprints:
         return prepared.id if prepared.id in card.seen else ""
-    return same_head(fingerprints(prepared.array, prepared.brain), card.fingerprints)
+    return same_head(fingerprints(prepared.array, prepared.brain, prepared.sequences), card.fingerprints)
 
 
 def _opening(study: Study, options: SegmentOptions, predictor: Predictor) -> list[str]:
-    chosen = "as asked" if options.reference else "the first there of T1CE, FLAIR, T2, T1"
+    order = [sequence for sequence in REFERENCE_PREFERENCE if sequence in predictor.bundle.card.sequences]
+    chosen = "as asked" if options.reference else f"the first there of {', '.join(s.title for s in order)}"
     lines = [f"results are written on the grid of {study.reference_sequence.title}: {chosen}"]
-    if study.missing:
-        lines.append(f"not there: {', '.join(s.title for s in study.missing)}")
+    if missing := [s.title for s in SEQUENCES if s in order and s not in study.images]:
+        lines.append(f"not there: {', '.join(missing)}")
     if "auto" in (options.engine, options.device):
         lines.append(f"the network runs in {predictor.engine} on {predictor.device}")
     return lines
@@ -243,7 +245,7 @@ def _write(
 ) -> Visit:
     result, bundle, aligned = _compute(files, options, predictor, run)
     probabilities = result.segmentation.probabilities
-    forms = scan_forms(files, _reference_of(files, options)) if isinstance(files, Timepoint) else None
+    forms = scan_forms(files, _reference_of(result, options)) if isinstance(files, Timepoint) else None
     with ThreadPoolExecutor(1) as beside:  # what packs lets the rest go on
         path = folder / f"{result.segmentation.study_id}_probseg.nii.gz"
         packed = None
@@ -290,8 +292,8 @@ def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
     (folder / f"{name}_overlay.png").write_bytes(overlay_png(pictures))
 
 
-def _reference_of(files: Timepoint, options: SegmentOptions) -> MRSequence:
-    return options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
+def _reference_of(visit: Visit, options: SegmentOptions) -> MRSequence:
+    return options.reference or next(s for s in REFERENCE_PREFERENCE if s in visit.images)
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:

@@ -23,6 +23,7 @@ from brats_seg.files.load import input_hashes
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run, write_text
 from brats_seg.files.write import write_json, write_run
+from brats_seg.models.card import ModelCard
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measurement_records
@@ -97,6 +98,15 @@ class TrackRun:
     resume: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
+    def by(self, card: ModelCard) -> TrackRun:
+        """The same run with the response criteria that a model offers.
+
+        Raises:
+            UsageError: if others were asked for.
+        """
+        course = replace(self.options.course, criteria=card.offered(self.options.course.criteria))
+        return replace(self, options=replace(self.options, course=course))
+
     def folder_of(self, patient: Patient) -> OutputFolder:
         """Where its results go."""
         return OutputFolder(self.output / patient.id, exists="overwrite" if self.resume else self.exists)
@@ -155,7 +165,9 @@ def track_patient(
         raise InputError(
             f"a patient cannot be called {SEGMENTATIONS}, as the folder of all segmentations is. Rename it."
         )
-    model, options, final = model or Model.of(run.options.segment), run.options, run.output / patient.id
+    model = model or Model.of(run.options.segment)
+    run = run.by(model.bundle.card)
+    options, final = run.options, run.output / patient.id
     inputs = _inputs(patient, events)
     ran = any(visit.mask is None for visit in patient.visits)
     same_run = (read_run(final) or {}).get("settings", {}).get(TOKEN) == run.token

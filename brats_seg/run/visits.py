@@ -116,6 +116,7 @@ def load_visit(
         return _from_mask(timepoint, timepoint.mask, schema, model)
     if not timepoint.files:
         raise InputError(f"visit {timepoint.label} has neither scans nor a label map")
+    timepoint = model.bundle.card.looked_at(timepoint)
     folder = output / SEGMENTATIONS / timepoint.id
     options = replace(options, brain_mask=timepoint.brain)
     wanted = options.to_dict(), model.bundle.sha256, input_hashes(timepoint)

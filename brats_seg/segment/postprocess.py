@@ -261,7 +261,7 @@ def require_enhancement(
 
 
 def _coreless_words(dropped_ml: float, left_ml: float, rule: RequireCore, regions: RegionSet) -> str:
-    tissue = regions[rule.region].structures[0].value
+    tissue = regions[rule.region].structures[0].title
     place = "apart from the tumour and without a core" if left_ml > 0 else "without a core"
     return (
         f"{dropped_ml:.2g} ml of {tissue}-like signal, {place}, are doubtful and not counted as tumour: white matter "

@@ -58,31 +58,35 @@ def prepare(
     study: Study,
     *,
     config: PrepareConfig | None = None,
+    sequences: tuple[MRSequence, ...] = SEQUENCES,
     force: bool = False,
     heads: Mapping[MRSequence, str] | None = None,
 ) -> PreparedStudy:
     """Turn a study into network input, with a record that leads back.
 
     Args:
-        study: one to four sequences.
+        study: one sequence or more.
         config: settings of the model that will see the result.
+        sequences: of the channels, as the model's card lists them.
         force: accept scans that do not look skull-stripped, with a warning.
         heads: what :func:`~brats_seg.imaging.brain.with_skull` said, where it was asked before.
 
     Returns:
-        ``(4, X, Y, Z)`` z-scores on a RAS grid; sequences that are missing are 0.
+        ``(C, X, Y, Z)`` z-scores on a RAS grid; sequences that are missing are 0.
 
     Raises:
         InputError: if a scan is not skull-stripped, a registration failed, or no brain is found.
     """
     warnings: list[str] = list(study.notes)
     _refuse_skull(study, with_skull(study) if heads is None else heads, force=force, warnings=warnings)
-    return _prepared(study, config or PrepareConfig(), warnings)
+    return _prepared(study, config or PrepareConfig(), sequences, warnings)
 
 
-def prepare_stripped(stripped: StrippedStudy, *, config: PrepareConfig | None = None) -> PreparedStudy:
+def prepare_stripped(
+    stripped: StrippedStudy, *, config: PrepareConfig | None = None, sequences: tuple[MRSequence, ...] = SEQUENCES
+) -> PreparedStudy:
     """Turn a study whose skull was taken away here into network input; the record leads back to the head's own grid."""
-    prepared = _prepared(stripped.study, config or PrepareConfig(), list(stripped.study.notes))
+    prepared = _prepared(stripped.study, config or PrepareConfig(), sequences, list(stripped.study.notes))
     reference = stripped.study.reference_sequence
     record = replace(
         prepared.record,
@@ -95,7 +99,9 @@ def prepare_stripped(stripped: StrippedStudy, *, config: PrepareConfig | None = 
     return replace(prepared, record=record)
 
 
-def _prepared(study: Study, config: PrepareConfig, warnings: list[str]) -> PreparedStudy:
+def _prepared(
+    study: Study, config: PrepareConfig, sequences: tuple[MRSequence, ...], warnings: list[str]
+) -> PreparedStudy:
     decisions: list[str] = []
     native = study.reference_volume.grid
     study, backgrounds = _shift_background(study, decisions)
@@ -114,14 +120,14 @@ def _prepared(study: Study, config: PrepareConfig, warnings: list[str]) -> Prepa
     decisions.append(consistency.summary())
     used = {sequence: image for sequence, image in images.items() if sequence not in consistency.left_out}
     frame = _frame(brain, target.grid, config)
-    array, intensity = _normalise(used, brain, frame, config, warnings)
+    array, intensity = _normalise(used, brain, frame, config, warnings, sequences=sequences)
     for sequence, found in intensity.items():
         for name in ("low", "high", "mean"):
             found[name] += backgrounds[sequence]
     brain, grid = frame.filled(brain), frame.grid
-    _take_out_bias(array, config, decisions, warnings)
-    if study.missing:
-        names = ", ".join(sequence.title for sequence in study.missing)
+    _take_out_bias(array, config, sequences, decisions, warnings)
+    if missing := [sequence.title for sequence in sequences if sequence not in study.images]:
+        names = ", ".join(missing)
         warnings.append(f"{names} missing: the network worked without, which costs accuracy")
     record = PreparationRecord(
         native=native,
@@ -133,7 +139,7 @@ def _prepared(study: Study, config: PrepareConfig, warnings: list[str]) -> Prepa
         decisions=tuple(decisions),
         warnings=tuple(warnings),
     )
-    return PreparedStudy(study.id, array, brain, tuple(used), record)
+    return PreparedStudy(study.id, array, brain, tuple(used), record, sequences)
 
 
 def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSequence, Volume]:
@@ -262,12 +268,14 @@ def _normalise(
     frame: _Frame,
     config: PrepareConfig,
     warnings: list[str],
+    *,
+    sequences: tuple[MRSequence, ...],
 ) -> tuple[NDArray[np.float32], dict[MRSequence, dict[str, float]]]:
-    """``(4, X, Y, Z)`` z-scores within the brain in the frame, and what was subtracted and divided by."""
-    array = np.zeros((len(SEQUENCES), *frame.grid.shape), np.float32)
+    """``(C, X, Y, Z)`` z-scores within the brain in the frame, and what was subtracted and divided by."""
+    array = np.zeros((len(sequences), *frame.grid.shape), np.float32)
     intensity: dict[MRSequence, dict[str, float]] = {}
     brain = brain[frame.box]
-    for channel, sequence in enumerate(SEQUENCES):
+    for channel, sequence in enumerate(sequences):
         if sequence not in images:
             continue
         data = images[sequence].data[frame.box]
@@ -306,10 +314,14 @@ def _clip_at(values: NDArray[np.float32], percentiles: tuple[float, float]) -> t
 
 
 def _take_out_bias(
-    array: NDArray[np.float32], config: PrepareConfig, decisions: list[str], warnings: list[str]
+    array: NDArray[np.float32],
+    config: PrepareConfig,
+    sequences: tuple[MRSequence, ...],
+    decisions: list[str],
+    warnings: list[str],
 ) -> None:
     """Correct the sequences the settings name, in place; they stay z-scores. One that cannot be is left as it is."""
-    for channel, sequence in enumerate(SEQUENCES):
+    for channel, sequence in enumerate(sequences):
         inside = array[channel] != 0
         if sequence.value not in config.bias_corrected or not inside.any():
             continue

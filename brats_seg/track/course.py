@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from brats_seg.core.errors import UsageError
 from brats_seg.core.tables import DAY_ZERO, Calendar
+from brats_seg.core.visit import Visit
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import Compartment, Criteria
 from brats_seg.response.history import (
@@ -18,14 +19,10 @@ from brats_seg.response.history import (
     VisitMeasurements,
 )
 from brats_seg.response.responses import Category, Disease, Responses
-from brats_seg.track.lesions import COMPARTMENTS, RegionCourse
+from brats_seg.track.lesions import RegionCourse
 from brats_seg.track.repeatability import GIVEN, Change, Measured, change_between
 
 NOT_VALIDATED = "segmentation not validated after treatment"
-REGIONS = ("WT", "TC", "ET")
-FOLLOWED = ("ET", "WT")
-"""Regions whose lesions are followed one by one."""
-
 MOST_DAYS_TO_SURGERY = 56
 """A scan further away shows growth, too, and not surgery alone. The program's choice."""
 TREATED_BY = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END, EventKind.TREATMENT_START)
@@ -33,42 +30,17 @@ ML_DECIMALS, MM_DECIMALS = 4, 2
 """As in tables, so that the response can be found again from the table of measurements."""
 
 
-@dataclass(frozen=True)
-class VisitVolumes:
-    """What was measured at one visit, on its own grid.
+def measured(visit: Visit, volume_ml: float) -> Measured:
+    """A volume of a visit with what decides its error."""
+    return Measured(volume_ml, max(visit.measurements.spacing_mm), visit.model or GIVEN)
 
-    Attributes:
-        label: name of the visit.
-        day: date; None where it is not known.
-        volumes_ml: by region and structure.
-        slice_mm: largest spacing of the grid.
-        model: name and version of the model that made the label map; empty where it was given.
-        knows_treatment: whether the model was trained on scans after treatment.
-        not_assessable: compartments that the visit's scans do not show, and why.
-    """
 
-    label: str
-    day: date | None
-    volumes_ml: Mapping[str, float]
-    slice_mm: float
-    model: str
-    knows_treatment: bool = False
-    not_assessable: Mapping[Compartment, str] = field(default_factory=dict)
-
-    @property
-    def source(self) -> str:
-        """As the table of measurement errors names it."""
-        return self.model or GIVEN
-
-    def unseen(self, region: str) -> str:
-        """Why the visit does not show a region; empty where it does. What enhances decides the core, too."""
-        compartment = Compartment.NON_ENHANCING if region == "WT" else Compartment.ENHANCING
-        is_told = not math.isnan(self.volumes_ml.get(region, 0.0))
-        return self.not_assessable.get(compartment, "") or ("" if is_told else f"the label map does not tell {region}")
-
-    def measured(self, volume_ml: float) -> Measured:
-        """A volume of this visit with what decides its error."""
-        return Measured(volume_ml, self.slice_mm, self.source)
+def _treated_unseen(visit: Visit, history: PatientHistory) -> str:
+    """The treatment before a visit whose model was trained on none, in words; empty where that is not so."""
+    day = visit.timepoint.day
+    if day is None or not visit.by_model or visit.record.model.get("knows_treated_brains"):
+        return ""
+    return treated_before(history, day)
 
 
 @dataclass(frozen=True)
@@ -119,23 +91,24 @@ class Resection:
 
 def history_of(
     patient: str,
-    visits: Sequence[VisitVolumes],
+    visits: Sequence[Visit],
     courses: Mapping[str, RegionCourse],
     events: Sequence[ClinicalEvent],
     *,
     calendar: Calendar = Calendar.DATES,
 ) -> PatientHistory:
     """What the response engine reads. Visits without dates get consecutive days, which confirm and delay nothing."""
-    dated = all(visit.day is not None for visit in visits)
-    measured = []
+    regions = visits[0].segmentation.regions
+    dated = all(visit.timepoint.day is not None for visit in visits)
+    found = []
     for index, visit in enumerate(visits):
         lesions = []
-        for region, compartment in COMPARTMENTS.items():
-            for row in courses[region].at(index):
+        for region in regions.followed:
+            for row in courses[region.name].at(index):
                 lesions.append(
                     LesionMeasurement(
                         lesion=row.lesion,
-                        compartment=compartment,
+                        compartment=Compartment(region.compartment),
                         long_mm=round(row.long_mm, MM_DECIMALS),
                         short_mm=round(row.short_mm, MM_DECIMALS),
                         volume_ml=round(row.volume_ml, ML_DECIMALS),
@@ -143,23 +116,34 @@ def history_of(
                         part_of=row.part_of,
                     )
                 )
-        day = visit.day if dated and visit.day is not None else DAY_ZERO + timedelta(days=index)
-        specks = {compartment: courses[region].specks_ml[index] for region, compartment in COMPARTMENTS.items()}
-        measured.append(
+        day = visit.timepoint.day if dated else None
+        specks = {Compartment(r.compartment): courses[r.name].specks_ml[index] for r in regions.followed}
+        found.append(
             VisitMeasurements(
                 visit.label,
-                day,
+                DAY_ZERO + timedelta(days=index) if day is None else day,
                 tuple(lesions),
                 specks_ml={compartment: round(size, ML_DECIMALS) for compartment, size in specks.items() if size > 0},
-                not_assessable=visit.not_assessable,
+                not_assessable=_not_assessable(visit),
             )
         )
-    return PatientHistory(patient, tuple(measured), tuple(events), calendar if dated else Calendar.ORDER)
+    return PatientHistory(patient, tuple(found), tuple(events), calendar if dated else Calendar.ORDER)
+
+
+def _not_assessable(visit: Visit) -> dict[Compartment, str]:
+    """Compartments that a visit does not show, or no region is followed as, and why."""
+    regions, found = visit.segmentation.regions, {}
+    for compartment in Compartment:
+        region = regions.of_compartment(compartment)
+        why = f"no region of {regions.name} is followed as {compartment}" if region is None else visit.unseen(region)
+        if why:
+            found[compartment] = why
+    return found
 
 
 def judge(
     history: PatientHistory,
-    visits: Sequence[VisitVolumes],
+    visits: Sequence[Visit],
     courses: Mapping[str, RegionCourse],
     criteria: Criteria,
     *,
@@ -169,12 +153,23 @@ def judge(
 
     Args:
         history: what is judged.
-        visits: volumes by visit.
+        visits: in order of time.
         courses: lesions of the followed regions.
         criteria: the table to judge by.
-        disease: which compartments; None lets the criteria choose for each episode.
+        disease: which compartments; None lets the criteria choose for each episode, where both are followed.
+
+    Raises:
+        UsageError: if no region is followed as a compartment that was asked for.
     """
-    assessment = assess(history, criteria, disease=disease)
+    followed = visits[0].segmentation.regions.followed
+    reason = "given"
+    if disease is None and len(followed) == 1:
+        disease, reason = Disease(followed[0].compartment), f"{followed[0].name} alone is followed"
+    unfollowed = set(disease.compartments if disease else ()) - {region.compartment for region in followed}
+    if unfollowed:
+        names = " and ".join(f"{region.name} as {region.compartment}" for region in followed)
+        raise UsageError(f"disease {disease} cannot be judged: the model's regions are followed {names} alone")
+    assessment = assess(history, criteria, disease=disease, reason=reason)
     notes = {visit.label: _open_questions(index, visit, visits, courses, history) for index, visit in enumerate(visits)}
     spoken = {label: [history.spoken(note) for note in found] for label, found in notes.items()}
     rows = (replace(row, missing=tuple(dict.fromkeys((*row.missing, *spoken[row.visit])))) for row in assessment.rows)
@@ -188,13 +183,9 @@ def treated_before(history: PatientHistory, day: date) -> str:
     return ", ".join(f"{event.kind.value} {event.day}" for event in events)
 
 
-def untrained_for(visits: Sequence[VisitVolumes], history: PatientHistory) -> str:
+def untrained_for(visits: Sequence[Visit], history: PatientHistory) -> str:
     """Which visits come after a treatment that the model was not trained on, as a warning; empty where none does."""
-    found = {
-        visit.label: history.spoken(after)
-        for visit in visits
-        if visit.day and visit.model and not visit.knows_treatment and (after := treated_before(history, visit.day))
-    }
+    found = {visit.label: history.spoken(after) for visit in visits if (after := _treated_unseen(visit, history))}
     if not found:
         return ""
     after = list(found.values())[-1]
@@ -206,15 +197,15 @@ def untrained_for(visits: Sequence[VisitVolumes], history: PatientHistory) -> st
 
 def _open_questions(
     index: int,
-    visit: VisitVolumes,
-    visits: Sequence[VisitVolumes],
+    visit: Visit,
+    visits: Sequence[Visit],
     courses: Mapping[str, RegionCourse],
     history: PatientHistory,
 ) -> list[str]:
     notes = []
-    if visit.day and visit.model and not visit.knows_treatment and (after := treated_before(history, visit.day)):
+    if after := _treated_unseen(visit, history):
         notes.append(f"{NOT_VALIDATED} ({after})")
-    specks = {region: courses[region].specks_ml[index] for region in FOLLOWED}
+    specks = {region: course.specks_ml[index] for region, course in courses.items()}
     for region, volume_ml in specks.items():
         if volume_ml > 0:
             notes.append(f"{volume_ml:.2f} ml of {region} in specks too small to be lesions are not judged")
@@ -224,7 +215,7 @@ def _open_questions(
 
 
 def changes_of(
-    visits: Sequence[VisitVolumes], courses: Mapping[str, RegionCourse], baselines: Sequence[int | None]
+    visits: Sequence[Visit], courses: Mapping[str, RegionCourse], baselines: Sequence[int | None]
 ) -> list[ChangeRow]:
     """Change of every region and lesion against baseline, nadir since baseline, and the visit before.
 
@@ -235,16 +226,17 @@ def changes_of(
         courses: lesions of the followed regions.
         baselines: of each visit, the index of the visit that counts as its baseline; None before any.
     """
+    regions = visits[0].segmentation.regions
+    seen = {r.name: [n for n, visit in enumerate(visits) if not visit.unseen(r)] for r in regions}
     series: list[tuple[str, str, dict[int, float]]] = [
-        (region, "", {n: visit.volumes_ml[region] for n, visit in enumerate(visits) if not visit.unseen(region)})
-        for region in REGIONS
+        (region, "", {n: visits[n].measurements.volume(region).volume_ml for n in numbers})
+        for region, numbers in seen.items()
     ]
-    for region in FOLLOWED:
+    for region, course in courses.items():
         by_lesion: dict[str, dict[int, float]] = {}
-        for row in courses[region].rows:
-            if visits[row.visit].unseen(region):
-                continue
-            by_lesion.setdefault(row.lesion, {})[row.visit] = row.volume_ml
+        for row in course.rows:
+            if row.visit in seen[region]:
+                by_lesion.setdefault(row.lesion, {})[row.visit] = row.volume_ml
         series += [(region, lesion, volumes) for lesion, volumes in by_lesion.items()]
     rows = []
     for index in range(1, len(visits)):
@@ -252,10 +244,8 @@ def changes_of(
             if index not in volumes:
                 continue
             for against, reference in _references(index, volumes, baselines[index]).items():
-                change = change_between(
-                    visits[reference].measured(volumes[reference]), visits[index].measured(volumes[index])
-                )
-                rows.append(ChangeRow(index, region, lesion, against, reference, change))
+                pair = (measured(visits[n], volumes[n]) for n in (reference, index))
+                rows.append(ChangeRow(index, region, lesion, against, reference, change_between(*pair)))
     return rows
 
 
@@ -270,12 +260,12 @@ def _references(index: int, volumes: Mapping[int, float], baseline: int | None) 
     return {"baseline": since[0], "nadir": min(since, key=lambda visit: (volumes[visit], visit)), "last": earlier[-1]}
 
 
-def resections_of(visits: Sequence[VisitVolumes], events: Sequence[ClinicalEvent]) -> list[Resection]:
+def resections_of(visits: Sequence[Visit], events: Sequence[ClinicalEvent]) -> list[Resection]:
     """Residual volume and extent of resection of every surgery with a visit before and after.
 
     The extent is given only from scans within :data:`MOST_DAYS_TO_SURGERY` that no other surgery separates.
     """
-    days = [visit.day for visit in visits if visit.day is not None]
+    days = [visit.timepoint.day for visit in visits if visit.timepoint.day is not None]
     surgeries = [event.day for event in events if event.kind is EventKind.SURGERY]
     found = []
     for surgery in surgeries if len(days) == len(visits) else []:
@@ -285,12 +275,12 @@ def resections_of(visits: Sequence[VisitVolumes], events: Sequence[ClinicalEvent
             continue
         first, second = before[-1], after[0]
         others = [day for day in surgeries if day != surgery and days[first] <= day < days[second]]
-        for region in REGIONS:
-            volume, residual = visits[first].volumes_ml[region], visits[second].volumes_ml[region]
+        for region in visits[first].segmentation.regions:
+            volume, residual = (visits[n].measurements.volume(region).volume_ml for n in (first, second))
             note = visits[first].unseen(region) or visits[second].unseen(region)
             note = note or _far_from_surgery(surgery, days[first], days[second], others)
             extent = 100 * (volume - residual) / volume if volume > 0 and not note else None
-            found.append(Resection(surgery, first, second, region, volume, residual, extent, note))
+            found.append(Resection(surgery, first, second, region.name, volume, residual, extent, note))
     return found
 
 
@@ -321,8 +311,3 @@ def baselines_of(assessment: Responses, history: PatientHistory) -> list[int | N
         earlier = [start for start in starts if start < index]
         found.append(earlier[-1] if earlier and visit.visit not in opening else None)
     return found
-
-
-def judged_region(disease: Disease) -> str:
-    """The region whose growth and pictures lead: enhancing tumour, or the whole tumour where it does not enhance."""
-    return "WT" if disease is Disease.NON_ENHANCING else "ET"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from brats_seg.core.regions import Region
+from brats_seg.core.visit import Visit
 from brats_seg.response.history import ClinicalEvent
-from brats_seg.track.course import VisitVolumes
 from brats_seg.track.growth import (
     TREATMENTS,
     Estimate,
@@ -47,7 +48,7 @@ class PhaseGrowth:
         curve: ``(day, volume, low, high)`` along the fit and the prediction.
     """
 
-    region: str
+    region: Region
     phase: Phase
     used: tuple[int, ...]
     untreated: bool
@@ -62,10 +63,10 @@ class PhaseGrowth:
     def to_dict(self, labels: Sequence[str]) -> dict[str, Any]:
         """Plain values for JSON."""
         velocity = _plain(self.velocity)
-        if isinstance(self.velocity, Estimate) and self.untreated and self.region == "WT":
+        if isinstance(self.velocity, Estimate) and self.untreated and self.region.compartment == "non_enhancing":
             velocity["class_mm_per_year"] = velocity_class(self.velocity)
         return {
-            "region": self.region,
+            "region": self.region.name,
             "visits": [labels[index] for index in self.used],
             "begins_after": self.phase.why or None,
             "specific_growth_rate": _plain(self.rate),
@@ -76,9 +77,9 @@ class PhaseGrowth:
         }
 
 
-def growth_of(visits: Sequence[VisitVolumes], events: Sequence[ClinicalEvent], region: str) -> list[PhaseGrowth]:
+def growth_of(visits: Sequence[Visit], events: Sequence[ClinicalEvent], region: Region) -> list[PhaseGrowth]:
     """Growth of a region in each phase between treatments; refused, with the reason, where it cannot be known."""
-    days = [visit.day for visit in visits]
+    days = [visit.timepoint.day for visit in visits]
     if any(day is None for day in days):
         unknown = Phase(0, len(visits) - 1, "")
         return [_phase_growth(visits, unknown, None, region, untreated=False)]
@@ -92,18 +93,18 @@ def growth_of(visits: Sequence[VisitVolumes], events: Sequence[ClinicalEvent], r
 
 
 def _phase_growth(
-    visits: Sequence[VisitVolumes],
+    visits: Sequence[Visit],
     phase: Phase,
     offsets: Sequence[float] | None,
-    region: str,
+    region: Region,
     *,
     untreated: bool,
 ) -> PhaseGrowth:
     used = tuple(index for index in range(phase.first, phase.last + 1) if not visits[index].unseen(region))
     part = [visits[index] for index in used]
-    volumes = [visit.volumes_ml[region] for visit in part]
+    volumes = [visit.measurements.volume(region).volume_ml for visit in part]
     days = None if offsets is None else [offsets[index] for index in used]
-    slice_mm = max((visit.slice_mm for visit in part), default=1.0)
+    slice_mm = max((max(visit.measurements.spacing_mm) for visit in part), default=1.0)
     positive = [volume for volume in volumes if volume > 0]
     cv = None
     if positive and all(visit.model for visit in part):

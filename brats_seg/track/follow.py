@@ -13,22 +13,19 @@ import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence, Patient, RigidMotion
 from brats_seg.core.tables import Calendar
 from brats_seg.core.visit import Visit
 from brats_seg.core.words import visit_named
 from brats_seg.imaging.register import resample
-from brats_seg.response.criteria import Compartment, criteria_named
+from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import ClinicalEvent, PatientHistory
 from brats_seg.response.responses import Disease, Responses
 from brats_seg.track.align import NO_MOTION, PREFERRED, VisitScan, align_visits, common_grid
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.course import (
-    FOLLOWED,
     ChangeRow,
     Resection,
-    VisitVolumes,
     baseline_index,
     baselines_of,
     changes_of,
@@ -38,12 +35,11 @@ from brats_seg.track.course import (
     untrained_for,
 )
 from brats_seg.track.course_growth import PhaseGrowth, growth_of
-from brats_seg.track.lesions import JOIN_MM, LesionRow, RegionCourse, RegionVisit, follow_region
+from brats_seg.track.lesions import LesionRow, RegionCourse, follow_region
 from brats_seg.track.map_on_scan import mirrored_among
-from brats_seg.track.paired import PAIRED_REGION, PairedChange, paired_changes
+from brats_seg.track.paired import PairedChange, paired_changes
 from brats_seg.track.person import on_identity, one_person, strangers_among
 from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
-from brats_seg.volumetrics.measure import joined_measure
 
 Tick = Callable[[str], None]
 
@@ -53,7 +49,8 @@ class CourseOptions:
     """How visits are compared and judged.
 
     Attributes:
-        criteria: name of the response criteria.
+        criteria: name of the response criteria; None takes the first of the model's card where there is one, else
+            :data:`DEFAULT_CRITERIA`.
         disease: which compartments are judged; None lets the criteria choose for each episode.
         force: compare visits that do not look like one person's.
 
@@ -61,12 +58,12 @@ class CourseOptions:
         UsageError: if the criteria or the disease are not known.
     """
 
-    criteria: str = "rano2"
+    criteria: str | None = None
     disease: str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        criteria_named(self.criteria)
+        criteria_named(self.criteria or DEFAULT_CRITERIA)
         if self.disease is not None and self.disease not in list(Disease):
             raise UsageError(f"there is no disease {self.disease!r}; choose one of: {', '.join(Disease)}")
 
@@ -109,7 +106,6 @@ class Course:
         warnings: what to know about the whole course before any of its numbers is used.
         plane: diameters are measured on, at every visit.
         common: the space lesions are matched in.
-        measured: volumes by visit.
         lesions: by followed region.
         history: what was judged.
         events: clinical events.
@@ -128,7 +124,6 @@ class Course:
     warnings: tuple[str, ...]
     plane: str
     common: Grid
-    measured: tuple[VisitVolumes, ...]
     lesions: Mapping[str, RegionCourse]
     history: PatientHistory
     events: tuple[ClinicalEvent, ...]
@@ -196,24 +191,23 @@ def follow_visits(
         told("matching lesions")
         common = _common(visits[0])
         plane, plane_note = _measuring_plane(visits)
-        measured = tuple(map(_volumes, visits))
-        with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
-            follow_one = partial(_follow_region, visits=visits, motions=motions, common=common, plane=plane)
-            lesions = dict(zip(FOLLOWED, pool.map(follow_one, FOLLOWED), strict=True))
+        lesions = _lesions(visits, motions, common, plane)
         calendar = Calendar.DAYS if patient.dating is Calendar.DAYS else Calendar.DATES
-        history = history_of(patient.id, measured, lesions, events, calendar=calendar)
+        history = history_of(patient.id, visits, lesions, events, calendar=calendar)
         disease = Disease(options.disease) if options.disease else None
-        assessment = judge(history, measured, lesions, criteria_named(options.criteria), disease=disease)
+        assessment = judge(
+            history, visits, lesions, criteria_named(options.criteria or DEFAULT_CRITERIA), disease=disease
+        )
     with _timed(timings, "paired change"):
         told("comparing images")
-        changes = tuple(changes_of(measured, lesions, baselines_of(assessment, history)))
-        paired = paired_changes(visits, motions, lesions[PAIRED_REGION], changes, known=known.changes)
+        changes = tuple(changes_of(visits, lesions, baselines_of(assessment, history)))
+        paired = paired_changes(visits, motions, lesions, changes, known=known.changes)
     alone = {v.label: v.segmentation.labels.with_data(v.tumour) for v in visits if not v.images}
     warnings = (
         *on_identity(visits, motions, strangers),
         *mirrored_among(alone),
         plane_note,
-        untrained_for(measured, history),
+        untrained_for(visits, history),
     )
     return Course(
         patient=patient,
@@ -223,17 +217,29 @@ def follow_visits(
         warnings=tuple(filter(None, warnings)),
         plane=plane,
         common=common,
-        measured=measured,
         lesions=lesions,
         history=history,
         events=tuple(events),
         assessment=assessment,
         changes=changes,
         paired=paired,
-        growth=tuple(_growth(measured, history, visits[0].segmentation.regions)),
-        resections=tuple(resections_of(measured, events)),
+        growth=tuple(_growth(visits, history)),
+        resections=tuple(resections_of(visits, events)),
         timings_s=timings,
     )
+
+
+def _lesions(
+    visits: Sequence[Visit], motions: Sequence[RigidMotion], common: Grid, plane: str
+) -> dict[str, RegionCourse]:
+    """Lesions of every region that is followed, by its name."""
+    followed = visits[0].segmentation.regions.followed
+    if not followed:
+        raise InputError("no region of the model has a compartment in its card, so that there is nothing to follow")
+    matrices = [motion.matrix for motion in motions]
+    with ThreadPoolExecutor() as pool:  # what takes long leaves the interpreter to others
+        follow_one = partial(follow_region, given=visits, matrices=matrices, common=common, plane=plane)
+        return dict(zip([region.name for region in followed], pool.map(follow_one, followed), strict=True))
 
 
 @contextmanager
@@ -310,19 +316,6 @@ def _common(first: Visit) -> Grid:
     return common_grid(first.images[_own_sequence(first)])
 
 
-def _volumes(visit: Visit) -> VisitVolumes:
-    model = visit.record.model
-    return VisitVolumes(
-        label=visit.label,
-        day=visit.timepoint.day,
-        volumes_ml={row.region: row.volume_ml for row in visit.measurements.volumes},
-        slice_mm=max(visit.measurements.spacing_mm),
-        model=f"{model['name']} {model['version']}" if visit.by_model else "",
-        knows_treatment=bool(model.get("knows_treated_brains")),
-        not_assessable=_not_assessable(visit),
-    )
-
-
 def _measuring_plane(visits: Sequence[Visit]) -> tuple[str, str]:
     """The one plane for a course, and what to say where the visits' slices do not all lie in it."""
     planes = [measuring_plane(visit.segmentation.labels.grid) for visit in visits]
@@ -335,48 +328,8 @@ def _measuring_plane(visits: Sequence[Visit]) -> tuple[str, str]:
     )
 
 
-def _not_assessable(visit: Visit) -> dict[Compartment, str]:
-    """What a visit does not show: its scans, or its label map where that was given, which is taken at its word."""
-    found, segmentation = {}, visit.segmentation
-    missing = [sequence for sequence in MRSequence if sequence not in visit.sequences]
-    told = segmentation.regions.told_by(segmentation.schema)
-    for region in segmentation.regions.followed:
-        compartment = Compartment(region.compartment)
-        if not visit.by_model:
-            if region not in told:
-                name = segmentation.schema.name
-                found[compartment] = f"label maps in schema {name} do not tell {_SEEN_AS[compartment]}"
-        elif lacking := region.lacks(missing):
-            found[compartment] = f"{_NAMED[compartment]} is not assessable without {lacking}"
-    return found
-
-
-_NAMED = {Compartment.ENHANCING: "enhancement", Compartment.NON_ENHANCING: "T2/FLAIR disease"}
-_SEEN_AS = {Compartment.ENHANCING: "what enhances", Compartment.NON_ENHANCING: "T2/FLAIR disease"}
-
-
-def _follow_region(
-    region: str, visits: Sequence[Visit], motions: Sequence[RigidMotion], common: Grid, plane: str
-) -> RegionCourse:
-    which = visits[0].segmentation.regions[region]
-    return follow_region(
-        region,
-        [
-            RegionVisit(
-                mask=visit.segmentation.region_mask(which),
-                grid=visit.segmentation.labels.grid,
-                lesions=visit.measurements.lesions_of(region),
-                matrix=motion.matrix,
-                measure=joined_measure(visit.segmentation, which, gap_mm=JOIN_MM, plane=plane),
-            )
-            for visit, motion in zip(visits, motions, strict=True)
-        ],
-        common,
-    )
-
-
-def _growth(measured: Sequence[VisitVolumes], history: PatientHistory, regions: RegionSet) -> Iterator[PhaseGrowth]:
+def _growth(visits: Sequence[Visit], history: PatientHistory) -> Iterator[PhaseGrowth]:
     """Growth of every region, in the words the visits were dated in."""
-    for region in regions.names:
-        for entry in growth_of(measured, history.events, region):
+    for region in visits[0].segmentation.regions:
+        for entry in growth_of(visits, history.events, region):
             yield replace(entry, phase=replace(entry.phase, why=history.spoken(entry.phase.why)))

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
-from brats_seg.core.visit import Diameters, Lesion
+from brats_seg.core.regions import Region
+from brats_seg.core.visit import Diameters, Lesion, Visit
 from brats_seg.imaging.register import resample
-from brats_seg.response.criteria import Compartment
 from brats_seg.track.match import LesionState, Relation, match_lesions
 from brats_seg.volumetrics.lesions import box_of, component_numbers
+from brats_seg.volumetrics.measure import joined_measure
 
 Mask = NDArray[np.bool_]
 
@@ -35,12 +36,6 @@ JOIN_MM = 2.0
 ROOM_VOXELS = 3
 """Around the region in the common space, so that it can be widened and nothing is lost to rounding."""
 
-REGION_LETTERS = {"ET": "E", "WT": "W"}
-"""First letter of a lesion's name, so that enhancing and T2/FLAIR lesions are not confused."""
-
-COMPARTMENTS = {"ET": Compartment.ENHANCING, "WT": Compartment.NON_ENHANCING}
-"""Enhancing disease is ET; T2/FLAIR disease is the whole tumour."""
-
 
 @dataclass(frozen=True)
 class LesionRow:
@@ -48,8 +43,8 @@ class LesionRow:
 
     Attributes:
         visit: index of the visit.
-        region: ``ET`` or ``WT``.
-        lesion: name, kept over all visits.
+        region: name of the region it is a lesion of.
+        lesion: name, kept over all visits; its letter is the first of the region's.
         relation: what became of it since the visit before.
         partner: the lesion it merged into or split from.
         part_of: the lesion whose sum it belongs to.
@@ -82,7 +77,7 @@ class LesionRow:
 
 
 @dataclass(frozen=True, eq=False)
-class RegionVisit:
+class _Side:
     """One region of one visit, as matching needs it.
 
     Attributes:
@@ -117,14 +112,28 @@ class RegionCourse:
         return tuple(row for row in self.rows if row.visit == visit)
 
 
-def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> RegionCourse:
+def follow_region(
+    region: Region, given: Sequence[Visit], matrices: Sequence[Affine], common: Grid, *, plane: str | None = None
+) -> RegionCourse:
     """Name the lesions of a region over all visits.
 
     Args:
-        region: ``ET`` or ``WT``.
-        visits: in order of time.
+        region: one that is followed.
+        given: visits in order of time.
+        matrices: of each visit, 4x4, RAS+ mm of the common space to RAS+ mm of the visit.
         common: the space to match in.
+        plane: to measure diameters on; None for the one each grid suggests.
     """
+    visits = [
+        _Side(
+            mask=visit.segmentation.region_mask(region),
+            grid=visit.segmentation.labels.grid,
+            lesions=visit.measurements.lesions_of(region),
+            matrix=matrix,
+            measure=joined_measure(visit.segmentation, region, gap_mm=JOIN_MM, plane=plane),
+        )
+        for visit, matrix in zip(given, matrices, strict=True)
+    ]
     common = _part_with_lesions(visits, common)
     numbered = [component_numbers(visit.mask, visit.lesions) for visit in visits]
     carried = [_carry(visit, own, common) for visit, own in zip(visits, numbered, strict=True)]
@@ -139,11 +148,11 @@ def follow_region(region: str, visits: Sequence[RegionVisit], common: Grid) -> R
         for state in matching.at(index):
             found = [by_number[number] for number in sorted(pieces.get(state.component, ()))]
             together = _together(visit, numbered[index], found) if found else None
-            rows.append(_row(index, region, state, found, together))
+            rows.append(_row(index, region.name, state, found, together))
     return RegionCourse(tuple(rows), tuple(specks))
 
 
-def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
+def _part_with_lesions(visits: Sequence[_Side], common: Grid) -> Grid:
     """The part of the common space that holds the region at any visit, with room to widen it: a tenth of a head."""
     points = []
     for visit in visits:
@@ -164,7 +173,7 @@ def _part_with_lesions(visits: Sequence[RegionVisit], common: Grid) -> Grid:
     return Grid((x, y, z), affine)
 
 
-def _carry(visit: RegionVisit, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask, NDArray[np.int32]]:
+def _carry(visit: _Side, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask, NDArray[np.int32]]:
     """The region in the common space, widened by half of :data:`JOIN_MM`, and the components' numbers."""
     moved = resample(Volume(numbers, visit.grid), common, matrix=visit.matrix, order="nearest").data.astype(np.int32)
     moved = _whole_pieces(moved)
@@ -221,7 +230,7 @@ def _pieces(numbers: NDArray[np.int32], labels: NDArray[np.int32], mask: Mask) -
     return result
 
 
-def _together(visit: RegionVisit, numbers: NDArray[np.int32], found: Sequence[Lesion]) -> tuple[Diameters, bool]:
+def _together(visit: _Side, numbers: NDArray[np.int32], found: Sequence[Lesion]) -> tuple[Diameters, bool]:
     """Diameters of the pieces of one lesion; specks that belong to it make no difference, and cost nothing."""
     large = [lesion for lesion in found if lesion.volume_ml > SPECK_ML] or found
     return visit.measure(np.isin(numbers, [lesion.number for lesion in large]))
@@ -235,7 +244,7 @@ def _row(
     together: tuple[Diameters, bool] | None,
 ) -> LesionRow:
     largest = max(found, key=lambda lesion: lesion.volume_ml, default=None)
-    letter = REGION_LETTERS[region]
+    letter = region[0]
     return LesionRow(
         visit=index,
         region=region,

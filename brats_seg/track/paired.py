@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Affine
+from brats_seg.core.regions import Region
 from brats_seg.core.study import MRSequence, RigidMotion
 from brats_seg.core.visit import Visit
 from brats_seg.track.boundary_shift.change import LesionChange, measure_change
@@ -19,7 +20,6 @@ from brats_seg.track.course import ChangeRow
 from brats_seg.track.lesions import LesionRow, RegionCourse
 from brats_seg.volumetrics.lesions import component_numbers
 
-PAIRED_REGION = "ET"
 SEQUENCE = MRSequence.T1CE
 """The method needs a border that stands out: enhancement after contrast, against edema and necrosis alike. The border
 of edema does not."""
@@ -51,7 +51,7 @@ class PairedChange:
 def paired_changes(
     visits: Sequence[Visit],
     motions: Sequence[RigidMotion],
-    course: RegionCourse,
+    courses: Mapping[str, RegionCourse],
     changes: Sequence[ChangeRow],
     *,
     known: Mapping[str, LesionChange] | None = None,
@@ -61,7 +61,7 @@ def paired_changes(
     Args:
         visits: in order of time.
         motions: of each visit to the first.
-        course: enhancing lesions.
+        courses: lesions by region; those of the one that enhances are compared, if there is one.
         changes: what was compared; gives lesion, reference and visit.
         known: measured before, by key.
 
@@ -69,12 +69,16 @@ def paired_changes(
         By lesion, index of the reference visit and of the visit. Pairs without T1CE on the grid of both label maps,
         and small lesions, are left out.
     """
+    region = visits[0].segmentation.regions.of_compartment("enhancing")
+    if region is None:
+        return {}
+    course = courses[region.name]
     rows = {(row.visit, row.lesion): row for row in course.rows}
     numbers: dict[int, NDArray[np.int32]] = {}
     found: dict[tuple[str, int, int], PairedChange] = {}
     for change in changes:
         key = (change.lesion, change.reference, change.visit)
-        if change.region != PAIRED_REGION or not change.lesion or key in found:
+        if change.region != region.name or not change.lesion or key in found:
             continue
         pair = [(index, rows[index, change.lesion]) for index in (change.reference, change.visit)]
         if not all(_large(row, course) for _, row in pair) or not all(_usable(visits[index]) for index, _ in pair):
@@ -89,22 +93,20 @@ def paired_changes(
         scans = []
         for index, row in pair:
             if index not in numbers:
-                found_at = visits[index].segmentation
-                mask = found_at.region_mask(found_at.regions[PAIRED_REGION])
-                numbers[index] = component_numbers(mask, visits[index].measurements.lesions_of(PAIRED_REGION))
-            scans.append(_lesion_scan(visits[index], np.isin(numbers[index], row.components)))
+                mask = visits[index].segmentation.region_mask(region)
+                numbers[index] = component_numbers(mask, visits[index].measurements.lesions_of(region))
+            scans.append(_lesion_scan(visits[index], region, np.isin(numbers[index], row.components)))
         found[key] = PairedChange(name, measure_change(scans[0], scans[1], matrix=matrix))
     return found
 
 
-def _lesion_scan(visit: Visit, own: NDArray[np.bool_]) -> VisitScan:
+def _lesion_scan(visit: Visit, region: Region, own: NDArray[np.bool_]) -> VisitScan:
     """One enhancing lesion in its scan.
 
     Only what enhances could be taken for it. Edema is darker, a surround like any other; so are necrosis,
     non-enhancing core and cavity, but they belong to the lesion's inner border, and their brightness to themselves.
     """
     regions = visit.segmentation.regions
-    region = regions[PAIRED_REGION]
     enhancing = visit.segmentation.region_mask(region)
     surround = np.zeros_like(enhancing)
     if region.inside:  # what lies in the outermost region and not in that around the lesion is its surround

@@ -9,11 +9,10 @@ from brats_seg.core.tables import dated, say
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.responses import Measure, Response
 from brats_seg.response.tables import episode_record, response_record
-from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow
+from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow, measured
 from brats_seg.track.follow import Course
-from brats_seg.track.lesions import COMPARTMENTS, LesionRow
-from brats_seg.track.paired import PAIRED_REGION
-from brats_seg.track.repeatability import error_words
+from brats_seg.track.lesions import LesionRow
+from brats_seg.track.repeatability import GIVEN, error_words
 
 COURSE_SCHEMA_VERSION = 1
 """Of ``course.json``; raised whenever a key is renamed, goes, or means something else."""
@@ -47,7 +46,7 @@ def volume_rows(course: Course) -> list[dict[str, Any]]:
     rows = []
     for index, visit in enumerate(course.visits):
         for row in visit.measurements.volumes:
-            low, high = course.measured[index].measured(row.volume_ml).interval
+            low, high = measured(visit, row.volume_ml).interval
             rows.append(
                 {
                     **_head(course, index),
@@ -85,7 +84,7 @@ def change_rows(course: Course) -> list[dict[str, Any]]:
                 "high_ml": _ml(change.high_ml),
                 **{name: _rounded(change.of_before(value), 2) for name, value in percents.items()},
                 "larger_than_error": _verdict(change.larger_than_error),
-                "error_from": error_words(course.measured[entry.visit].source),
+                "error_from": error_words(course.visits[entry.visit].model or GIVEN),
                 **_paired(course, entry),
             }
         )
@@ -98,10 +97,10 @@ def _verdict(larger_than_error: bool | None) -> str:
 
 def _paired(course: Course, entry: ChangeRow) -> dict[str, Any]:
     """The change from both images at once, where it was measured; why it is not to be trusted, where it is not."""
-    measured = course.paired.get((entry.lesion, entry.reference, entry.visit))
-    if measured is None or entry.region != PAIRED_REGION:
+    paired = course.paired.get((entry.lesion, entry.reference, entry.visit))
+    if paired is None:
         return {"leading": "volumes"}
-    found = measured.change
+    found = paired.change
     # Phantoms prove the paired measurement the more exact (``experiments.volumetry``) where it can be trusted.
     leading = "images" if found.trusted and found.change_ml is not None else "volumes"
     row: dict[str, Any] = {"paired_note": "; ".join(found.reasons), "leading": leading}
@@ -180,13 +179,13 @@ def course_summary(course: Course) -> dict[str, Any]:
 
 def lesion_rows(course: Course) -> list[dict[str, Any]]:
     """Every lesion known by a visit, by visit and region."""
-    rows = [row for region in COMPARTMENTS for row in course.rows(region)]
+    rows = [row for region in course.lesions for row in course.rows(region)]
     rows.sort(key=lambda row: row.visit)
     return [_lesion(course, row) for row in rows]
 
 
 def _lesion(course: Course, row: LesionRow) -> dict[str, Any]:
-    low, high = course.measured[row.visit].measured(row.volume_ml).interval
+    low, high = measured(course.visits[row.visit], row.volume_ml).interval
     place = row.centroid_mm or (None, None, None)
     return {
         **_head(course, row.visit),

@@ -108,7 +108,7 @@ def measure_segmentation(
             rows.append(_unknown_row(segmentation, target))
             continue
         mask = window.mask_of(target.structures)
-        if target.name in (*segmentation.regions.names, CAVITY.abbreviation):
+        if target.name in (*segmentation.regions.names, CAVITY.name):
             found = _lesions(window, target, mask, plane, least)
             lesions.extend(found)
             count = len(found)

@@ -62,5 +62,5 @@ def targets_of(schema: LabelSchema, regions: RegionSet) -> tuple[Target, ...]:
     for structure in schema.structures:
         if not any(region.structures == (structure,) for region in regions):
             inmost = next((region for region in reversed(regions.regions) if structure in region.structures), None)
-            targets.append(Target(structure.abbreviation, frozenset({structure}), known, inmost))
+            targets.append(Target(structure.name, frozenset({structure}), known, inmost))
     return tuple(targets)

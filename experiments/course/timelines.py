@@ -20,7 +20,8 @@ from scipy.spatial.transform import Rotation
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine
 from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
-from brats_seg.core.visit import Segmentation
+from brats_seg.core.study import Timepoint
+from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of
 from brats_seg.phantom import PhantomConfig
 from brats_seg.phantom.course import (
@@ -43,9 +44,9 @@ from brats_seg.response.assess import assess
 from brats_seg.response.criteria import RANO2, Compartment
 from brats_seg.response.history import ClinicalEvent, LesionMeasurement, PatientHistory, VisitMeasurements
 from brats_seg.response.responses import Category, Measure
-from brats_seg.track.course import FOLLOWED, VisitVolumes, history_of, judge
-from brats_seg.track.lesions import JOIN_MM, RegionVisit, follow_region
-from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
+from brats_seg.track.course import history_of, judge
+from brats_seg.track.lesions import follow_region
+from brats_seg.volumetrics.measure import measure_segmentation
 from experiments.course.truth import Compared, answers_of, compare, events_of, true_history
 
 JUDGED = (Category.CR, Category.PR, Category.MR, Category.SD, Category.PD)
@@ -198,8 +199,8 @@ def run_timeline(
     grown = grow_course(course, PhantomConfig(brain_centre_mm=(0.0, 0.0, 0.0)))
     common = _box(grown)
     truths: list[VisitTruth] = []
-    sides: dict[str, list[RegionVisit]] = {region: [] for region in FOLLOWED}
-    measured: list[VisitVolumes] = []
+    visits: list[Visit] = []
+    matrices: list[Affine] = []
     rows: list[VolumeRow] = []
     first = np.eye(4)
     for index, visit in enumerate(course.visits):
@@ -210,26 +211,23 @@ def run_timeline(
         slice_mm = float(rng.choice(config.slices_mm))
         labels = _outline(scene, _grid(common, head, slice_mm, rng), np.linalg.inv(head))
         label = f"ses-{visit.label}"
-        segmentation = Segmentation(f"{course.patient_id}_{label}", labels, DEFAULT_SCHEMA, regions_of())
+        place = Timepoint(f"{course.patient_id}_{label}", {}, label=label, day=visit.day)
+        segmentation = Segmentation(place.id, labels, DEFAULT_SCHEMA, regions_of())
         found = measure_segmentation(segmentation)
         volumes = {row.region: row.volume_ml for row in found.volumes}
-        measured.append(VisitVolumes(label, visit.day, volumes, slice_mm, model=""))
-        matrix = head @ _error(rng, config.alignment_mm, common) @ np.linalg.inv(first)
-        for region in FOLLOWED:
-            which = regions_of()[region]
-            mask = segmentation.region_mask(which)
-            measure = joined_measure(segmentation, which, gap_mm=JOIN_MM)
-            sides[region].append(RegionVisit(mask, labels.grid, found.lesions_of(region), matrix, measure))
+        visits.append(Visit(place, segmentation, found, RunRecord(place.id, {})))
+        matrices.append(head @ _error(rng, config.alignment_mm, common) @ np.linalg.inv(first))
         days = (visit.day - course.visits[0].day).days
         rows += [
             VolumeRow(course.patient_id, label, course.story.value, days, slice_mm, region, true_ml, volumes[region])
             for region, true_ml in truths[-1].volume_ml.items()
             if region in volumes and region in ("WT", "TC", "ET")
         ]
-    followed = {region: follow_region(region, sides[region], _seen_from(common, first)) for region in FOLLOWED}
+    seen = _seen_from(common, first)
+    followed = {region.name: follow_region(region, visits, matrices, seen) for region in regions_of().followed}
     events = clinical_events(course)
-    history = history_of(course.patient_id, measured, followed, events)
-    assessment = judge(history, measured, followed, RANO2)
+    history = history_of(course.patient_id, visits, followed, events)
+    assessment = judge(history, visits, followed, RANO2)
     truth = true_history(course.patient_id, [truth.to_dict() for truth in truths], kinds_of(course), events)
     return compare(truth, answers_of(assessment)), rows
 

@@ -190,7 +190,7 @@ def test_sidecars_name_the_schema_and_read_back(tmp_path: Path, name: str) -> No
     assert content["GeneratedBy"] == [{"Name": "brats_seg", "Version": "0.1.0"}]
     assert content["SourcesSHA256"] == {"T2": "cd"} and content["MissingSequences"] == ["T1CE"]
     assert {int(k): v["Abbreviation"] for k, v in content["Labels"].items()} == {
-        k: v.abbreviation for k, v in SCHEMAS[name].values.items()
+        k: v.name for k, v in SCHEMAS[name].values.items()
     }
     assert str(tmp_path) not in json.dumps(content)
     rows = [line.split("\t") for line in (tmp_path / "case_dseg.tsv").read_text().splitlines()]

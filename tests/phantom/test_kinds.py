@@ -205,7 +205,7 @@ def test_phantoms_of_grown_kinds_hold_their_truth(kind: TumourKind) -> None:
     assert (phantom.truth["RC"] > 0) is (Structure.RC in phantom.fractions) is (kind is TumourKind.RESECTED)
     for structure, volume in phantom.fractions.items():
         total = float(volume.data.sum(dtype=np.float64)) / 1000
-        assert total == pytest.approx(phantom.truth[structure.abbreviation], rel=0.002, abs=0.002)
+        assert total == pytest.approx(phantom.truth[structure.name], rel=0.002, abs=0.002)
     measured = DEFAULT_SCHEMA.region_mask(phantom.labels.data, TC).sum() / 1000
     assert measured == pytest.approx(phantom.truth["TC"], rel=0.08)
     bright = phantom.study.images[MRSequence.T1CE].data

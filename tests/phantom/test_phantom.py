@@ -81,7 +81,7 @@ def test_truth_is_the_formula_and_the_fractions_hold_it(phantom):
     assert phantom.truth["TC"] == pytest.approx(4 / 3 * np.pi * np.prod(lesion["radii_mm"]) / 1000, rel=1e-4)
     assert phantom.description["volume_known_by"]["TC"] == "formula"
     for structure in (Structure.NCR, Structure.ED, Structure.ET):
-        assert fraction_ml(phantom, structure) == pytest.approx(phantom.truth[structure.abbreviation], rel=0.003)
+        assert fraction_ml(phantom, structure) == pytest.approx(phantom.truth[structure.name], rel=0.003)
     assert phantom.truth["WT"] == pytest.approx(phantom.truth["TC"] + phantom.truth["ED"])
     assert phantom.truth["TC"] == pytest.approx(phantom.truth["ET"] + phantom.truth["NCR"])
 
@@ -232,7 +232,7 @@ def test_several_lesions_stay_apart():
     core = DEFAULT_SCHEMA.region_mask(several.labels.data, TC)
     assert 2 <= len(lesions) <= 4 and ndimage.label(core, np.ones((3, 3, 3)))[1] == len(lesions)
     for structure in (Structure.NCR, Structure.ET):
-        assert fraction_ml(several, structure) == pytest.approx(several.truth[structure.abbreviation], rel=0.003)
+        assert fraction_ml(several, structure) == pytest.approx(several.truth[structure.name], rel=0.003)
 
 
 def test_free_edema_is_a_formula_too():

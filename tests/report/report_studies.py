@@ -109,11 +109,11 @@ def plain_measurements(segmentation, *, touches_border=False):
         )
         lesions += _lesions(name, components, count, grid, touches_border)
     for structure in segmentation.schema.structures:
-        if structure.abbreviation != "ET":
+        if structure.name != "ET":
             volume = float(
                 segmentation.schema.structure_mask(segmentation.labels.data, structure).sum() * grid.voxel_ml
             )
-            rows.append(RegionVolume(structure.abbreviation, volume, None, None, None, None, 1, touches_border))
+            rows.append(RegionVolume(structure.name, volume, None, None, None, None, 1, touches_border))
     return Measurements(segmentation.study_id, tuple(rows), tuple(lesions), grid.spacing_mm)
 
 

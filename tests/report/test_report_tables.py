@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_studies import make_result
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, Structure
+from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, STRUCTURES
 from brats_seg.core.visit import RegionVolume
 from brats_seg.report import tables
 
@@ -135,6 +135,6 @@ def test_specks_are_not_listed_unless_there_is_nothing_else():
 def test_structures_of_one_label_map_have_colours_of_their_own():
     for schema in SCHEMAS.values():
         assert len({structure.colour for structure in schema.values.values()}) == len(schema.values)
-    colours = [structure.colour for structure in Structure]
+    colours = [structure.colour for structure in STRUCTURES.values()]
     assert {REGIONS.colours["WT"], REGIONS.colours["TC"], REGIONS.colours["ET"]} <= set(colours)
     assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)

@@ -17,10 +17,10 @@ from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.course import ChangeRow
-from brats_seg.track.lesions import JOIN_MM, RegionCourse, RegionVisit, follow_region
-from brats_seg.track.paired import PAIRED_REGION, paired_changes
+from brats_seg.track.lesions import RegionCourse, follow_region
+from brats_seg.track.paired import paired_changes
 from brats_seg.track.repeatability import Change
-from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
+from brats_seg.volumetrics.measure import measure_segmentation
 
 GRID = Grid((56, 52, 52), np.array([[1, 0, 0, -27.5], [0, 1, 0, -25.5], [0, 0, 1, -25.5], [0, 0, 0, 1.0]]))
 STILL = RigidMotion(np.eye(4), 1.0, 1.0, 0.0, 0.0, 0.0, by="brain")
@@ -51,24 +51,14 @@ def visit(name: str, outer_mm: float, seed: int) -> Visit:
 @pytest.fixture(scope="module")
 def course() -> tuple[list[Visit], RegionCourse]:
     visits = [visit("1", 22.0, 1), visit("2", 23.0, 2)]
-    regions = [
-        RegionVisit(
-            data.segmentation.labels.data == 3,
-            GRID,
-            data.measurements.lesions_of(PAIRED_REGION),
-            np.eye(4),
-            joined_measure(data.segmentation, ET, gap_mm=JOIN_MM),
-        )
-        for data in visits
-    ]
-    return visits, follow_region(PAIRED_REGION, regions, GRID)
+    return visits, follow_region(ET, visits, [np.eye(4)] * 2, GRID)
 
 
 def measured(course: tuple[list[Visit], RegionCourse], **known: dict[str, LesionChange]):
     visits, region = course
     largest = max(region.at(1), key=lambda row: row.volume_ml)
-    row = ChangeRow(1, PAIRED_REGION, largest.lesion, "last", 0, Change(0, 0, 0, 0, False))
-    return paired_changes(visits, [STILL, STILL], region, [row], **known)[largest.lesion, 0, 1]
+    row = ChangeRow(1, ET.name, largest.lesion, "last", 0, Change(0, 0, 0, 0, False))
+    return paired_changes(visits, [STILL, STILL], {ET.name: region}, [row], **known)[largest.lesion, 0, 1]
 
 
 def test_a_rim_with_edema_and_necrosis_is_measured(course) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
+from followed import measured_visit
+from glioma import ET, REGIONS, TC, WT
 
+from brats_seg.core.regions import Region
+from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.visit import Visit
 from brats_seg.response.criteria import RANO2, Compartment
 from brats_seg.response.history import ClinicalEvent, EventKind
 from brats_seg.response.responses import UNDATED, Category, Disease, Measure
 from brats_seg.track.course import (
     NOT_VALIDATED,
-    VisitVolumes,
     baseline_index,
     baselines_of,
     changes_of,
     history_of,
     judge,
-    judged_region,
     resections_of,
     untrained_for,
 )
@@ -32,13 +35,18 @@ SIZES = (20.0, 12.0, 16.0)
 
 
 def visits(
-    *volumes_ml: float, dated: bool = True, model: str = "glioma 0.7.0", step_days: int = 60
-) -> list[VisitVolumes]:
+    *volumes_ml: float, dated: bool = True, without_t1ce: tuple[int, ...] = (), step_days: int = 60, **how: Any
+) -> list[Visit]:
     return [
-        VisitVolumes(f"v{n}", START + timedelta(days=step_days * n) if dated else None,
-                     {"ET": volume, "TC": volume + 1, "WT": 10 * volume}, 1.0, model)
+        measured_visit(
+            f"v{n}",
+            START + timedelta(days=step_days * n) if dated else None,
+            {"ET": volume, "TC": volume + 1, "WT": 10 * volume},
+            sequences=[s for s in SEQUENCES if s is not MRSequence.T1CE or n not in without_t1ce],
+            **how,
+        )
         for n, volume in enumerate(volumes_ml)
-    ]  # fmt: skip
+    ]
 
 
 def course(*sizes_mm: float, region: str = "ET", specks_ml: float = 0.0) -> RegionCourse:
@@ -62,7 +70,7 @@ def test_the_engine_gets_every_lesion_and_answers() -> None:
     found = [row.category for row in assessment.overall(Measure.PLANAR)]
     assert found == [Category.BASELINE, Category.PR, Category.PD]
     assert baseline_index(assessment, history) == 0
-    assert judged_region(assessment.disease) == "ET" and judged_region(Disease.NON_ENHANCING) == "WT"
+    assert [REGIONS.leading(d).name for d in (assessment.disease, Disease.NON_ENHANCING)] == ["ET", "WT"]
 
 
 def test_what_the_images_leave_open_is_said() -> None:
@@ -79,8 +87,7 @@ def test_what_the_images_leave_open_is_said() -> None:
 
 
 def test_what_the_scans_do_not_show_is_not_judged() -> None:
-    measured = visits(4.0, 0.9, 2.0, 4.0)
-    measured[1] = replace(measured[1], not_assessable={Compartment.ENHANCING: "not assessable without T1CE"})
+    measured = visits(4.0, 0.9, 2.0, 4.0, without_t1ce=(1,))
     courses = {"ET": course(20.0, 12.0, 0.0, 20.0, specks_ml=0.04), "WT": RegionCourse((), (0.0,) * 4)}
     history = history_of("P", measured, courses, ())
     assert history.visits[0].specks_ml == {Compartment.ENHANCING: 0.04}
@@ -88,7 +95,7 @@ def test_what_the_scans_do_not_show_is_not_judged() -> None:
     assert rows[1].category is Category.NE and "without T1CE" in " ".join(rows[1].reasons)
     assert rows[3].category is Category.PD or rows[3].category is Category.SD
     assert "v1" not in " ".join(rows[3].reasons)  # neither a nadir nor a lesion of that visit counts
-    measured[0] = replace(measured[0], not_assessable={Compartment.ENHANCING: "not assessable without T1CE"})
+    measured = visits(4.0, 0.9, 2.0, 4.0, without_t1ce=(0, 1))
     history = history_of("P", measured, courses, ())
     found = judge(history, measured, courses, RANO2, disease=Disease.ENHANCING).overall(Measure.PLANAR)
     assert {row.category for row in found[1:]} <= {Category.NE}
@@ -101,13 +108,12 @@ def test_a_model_that_does_not_know_treatment_is_a_warning_about_the_course() ->
     words = untrained_for(measured, history)
     assert "v1, v2 came after it (treatment_start" in words and "v0" not in words
     assert untrained_for(measured, history_of("P", measured, COURSES, ())) == ""
-    known = [replace(visit, knows_treatment=True) for visit in measured]
-    assert untrained_for(known, history) == ""
+    assert untrained_for(visits(4.0, 0.9, 2.0, knows_treatment=True), history) == ""
 
 
 def test_a_visit_on_the_day_of_surgery_comes_before_it() -> None:
     measured = visits(4.0, 0.9, 2.0)
-    event = ClinicalEvent(measured[1].day or START, EventKind.SURGERY)
+    event = ClinicalEvent(measured[1].timepoint.day or START, EventKind.SURGERY)
     history = history_of("P", measured, COURSES, (event,))
     rows = judge(history, measured, COURSES, RANO2).rows
     after = {row.visit: any(NOT_VALIDATED in item for item in row.missing) for row in rows}
@@ -153,11 +159,10 @@ def test_each_visit_is_compared_with_the_baseline_of_its_own_episode() -> None:
 
 
 def test_what_a_visit_does_not_show_has_no_change_no_growth_and_no_extent() -> None:
-    measured = visits(4.0, 1.0, 2.0)
-    measured[1] = replace(measured[1], not_assessable={Compartment.ENHANCING: "no T1CE"})
+    measured = visits(4.0, 1.0, 2.0, without_t1ce=(1,))
     changes = changes_of(measured, COURSES, [None, 0, 0])
     assert {row.region for row in changes if 1 in (row.visit, row.reference)} == {"WT"}
-    assert growth_of(measured, (), "TC")[0].used == (0, 2) and growth_of(measured, (), "WT")[0].used == (0, 1, 2)
+    assert growth_of(measured, (), TC)[0].used == (0, 2) and growth_of(measured, (), WT)[0].used == (0, 1, 2)
     assert {(found.region, found.extent_percent is None) for found in resections_of(measured, [SURGERY])} == {
         ("WT", False), ("TC", True), ("ET", True),
     }  # fmt: skip
@@ -167,12 +172,12 @@ def test_the_class_of_velocity_is_for_an_untreated_whole_tumour() -> None:
     measured = visits(2.0, 2.02, 2.04, step_days=400)
     before = ClinicalEvent(START - timedelta(days=9), EventKind.RADIOTHERAPY_END)
 
-    def classes(region: str, *events: ClinicalEvent) -> list[object]:
+    def classes(region: Region, *events: ClinicalEvent) -> list[object]:
         entries = growth_of(measured, events, region)
         found = [entry.to_dict(["a", "b", "c"])["velocity_of_diametric_expansion"] for entry in entries]
         return [entry.get("class_mm_per_year", "no class") for entry in found]
 
-    assert classes("WT") == ["<4"] and classes("ET") == ["no class"] and classes("WT", before) == ["no class"]
+    assert classes(WT) == ["<4"] and classes(ET) == ["no class"] and classes(WT, before) == ["no class"]
 
 
 def test_extent_of_resection_needs_scans_near_the_surgery() -> None:
@@ -196,17 +201,17 @@ def test_extent_of_resection() -> None:
 def test_treatment_breaks_growth_into_phases() -> None:
     growing = [2.0, 2.6, 3.4, 1.0, 1.4]
     event = ClinicalEvent(START + timedelta(days=130), EventKind.TREATMENT_START)
-    phases = growth_of(visits(*growing), [event], "ET")
+    phases = growth_of(visits(*growing), [event], ET)
     assert [(entry.phase.first, entry.phase.last) for entry in phases] == [(0, 2), (3, 4)]
     rate = phases[0].rate
     assert isinstance(rate, Estimate) and rate.value == pytest.approx(0.00442, rel=0.02)
     assert isinstance(phases[1].fit, Refusal) and "2 visits, needs 3" in phases[1].fit.reason
     assert phases[0].to_dict(["a", "b", "c", "d", "e"])["visits"] == ["a", "b", "c"]
     assert phases[0].curve[-1][2] is not None  # ends in a prediction with its interval
-    given = growth_of(visits(*growing[:2], model=""), (), "ET")[0]
+    given = growth_of(visits(*growing[:2], model=""), (), ET)[0]
     assert isinstance(given.rate, Estimate) and given.rate.low is None and "error is not known" in given.rate.note
 
 
 def test_without_dates_growth_is_refused() -> None:
-    (only,) = growth_of(visits(2.0, 3.0, 4.0, dated=False), (), "ET")
+    (only,) = growth_of(visits(2.0, 3.0, 4.0, dated=False), (), ET)
     assert isinstance(only.rate, Refusal) and "dates" in only.rate.reason and only.curve == ()

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from glioma import ET, REGIONS
+from glioma import ET, REGIONS, WT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
-from brats_seg.core.visit import Segmentation
+from brats_seg.core.regions import SCHEMAS, Region
+from brats_seg.core.study import Timepoint
+from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.track.lesions import (
-    JOIN_MM,
     SPECK_ML,
     RegionCourse,
-    RegionVisit,
     follow_region,
 )
 from brats_seg.track.match import Relation
 from brats_seg.volumetrics.lesions import component_numbers
-from brats_seg.volumetrics.measure import joined_measure, measure_segmentation
+from brats_seg.volumetrics.measure import measure_segmentation
 
 SHAPE = (60, 60, 40)
 COMMON = Grid(SHAPE, np.eye(4))
@@ -42,14 +41,19 @@ def visit(
     mask: NDArray[np.bool_],
     *,
     grid: Grid = COMMON,
-    matrix: NDArray[np.float64] | None = None,
     necrosis: NDArray[np.bool_] | None = None,
-) -> RegionVisit:
+) -> Visit:
     labels = Volume(np.where(mask, 3, 0 if necrosis is None else necrosis).astype(np.uint8), grid)
     segmentation = Segmentation("v", labels, SCHEMAS["brats2023"], REGIONS)
-    lesions = measure_segmentation(segmentation).lesions_of("ET")
-    measure = joined_measure(segmentation, ET, gap_mm=JOIN_MM, plane="axial")
-    return RegionVisit(mask, grid, lesions, np.eye(4) if matrix is None else matrix, measure)
+    return Visit(Timepoint("v", {}), segmentation, measure_segmentation(segmentation), RunRecord("v", {}))
+
+
+def follow(
+    visits: list[Visit], common: Grid = COMMON, *, matrix: NDArray[np.float64] | None = None, region: Region = ET
+) -> RegionCourse:
+    """The lesions over all visits; ``matrix`` is that of the last."""
+    matrices = [*[np.eye(4)] * (len(visits) - 1), np.eye(4) if matrix is None else matrix]
+    return follow_region(region, visits, matrices, common, plane="axial")
 
 
 def table(course: RegionCourse) -> list[dict[str, str]]:
@@ -63,7 +67,7 @@ A, B = ((15.0, 20.0, 20.0), 6.0), ((42.0, 20.0, 20.0), 4.0)
 def test_volumes_are_those_of_the_visits_own_grid() -> None:
     thick = Grid((60, 60, 10), np.diag([1.0, 1.0, 4.0, 1.0]))
     masks = [balls(A, B), balls(A, B, grid=thick)]
-    course = follow_region("ET", [visit(masks[0]), visit(masks[1], grid=thick)], COMMON)
+    course = follow([visit(masks[0]), visit(masks[1], grid=thick)])
     assert table(course) == [{"E1": "first", "E2": "first"}, {"E1": "same", "E2": "same"}]
     for index, mask in enumerate(masks):
         voxel_ml = (COMMON, thick)[index].voxel_ml
@@ -72,13 +76,13 @@ def test_volumes_are_those_of_the_visits_own_grid() -> None:
 
 def test_a_moved_head_keeps_its_lesions() -> None:
     moved = [(tuple(np.array(centre) + SHIFT[:3, 3]), radius) for centre, radius in (A, B)]
-    course = follow_region("ET", [visit(balls(A, B)), visit(balls(*moved), matrix=SHIFT)], COMMON)
+    course = follow([visit(balls(A, B)), visit(balls(*moved))], matrix=SHIFT)
     assert table(course)[1] == {"E1": "same", "E2": "same"}
     assert course.at(1)[0].centroid_mm == pytest.approx(np.array(A[0]) + SHIFT[:3, 3], abs=0.1)
 
 
 def test_new_gone_and_returned() -> None:
-    course = follow_region("ET", [visit(balls(A)), visit(balls(A, B)), visit(balls(B)), visit(balls(A, B))], COMMON)
+    course = follow([visit(balls(A)), visit(balls(A, B)), visit(balls(B)), visit(balls(A, B))])
     assert table(course) == [
         {"E1": "first"},
         {"E1": "same", "E2": "new"},
@@ -91,7 +95,7 @@ def test_new_gone_and_returned() -> None:
 def test_merging_and_splitting() -> None:
     left, right, bridge = ((20.0, 20.0, 20.0), 6.0), ((36.0, 20.0, 20.0), 6.0), ((28.0, 20.0, 20.0), 4.0)
     visits = [visit(balls(left, right)), visit(balls(left, right, bridge)), visit(balls(left, right))]
-    course = follow_region("ET", visits, COMMON)
+    course = follow(visits)
     relations = [set(row.values()) for row in table(course)]
     assert relations == [{"first"}, {"same", "merged"}, {"same", "split"}]
     whole = next(row for row in course.at(1) if row.relation is Relation.SAME)
@@ -100,14 +104,14 @@ def test_merging_and_splitting() -> None:
 
 def test_adding_a_visit_changes_nothing_before() -> None:
     visits = [visit(balls(A, B)), visit(balls(B)), visit(balls(A, B, ((30.0, 45.0, 20.0), 5.0)))]
-    short, long = follow_region("ET", visits[:2], COMMON), follow_region("ET", visits, COMMON)
+    short, long = follow(visits[:2]), follow(visits)
     assert short.rows == long.rows[: len(short.rows)]
 
 
 def test_specks_are_counted_and_are_no_lesions() -> None:
     mask = balls(A)
     mask[50, 50, 30:33] = True
-    course = follow_region("ET", [visit(balls(A)), visit(mask)], COMMON)
+    course = follow([visit(balls(A)), visit(mask)])
     assert table(course)[1] == {"E1": "same"}
     assert course.specks_ml == pytest.approx((0.0, 0.003))
 
@@ -115,7 +119,7 @@ def test_specks_are_counted_and_are_no_lesions() -> None:
 def test_pieces_a_voxel_apart_are_one_lesion() -> None:
     mask = balls(A)
     mask[15, :, :] = False  # a gap of one voxel cuts it in two
-    course = follow_region("ET", [visit(mask)], COMMON)
+    course = follow([visit(mask)])
     assert [(row.lesion, row.pieces) for row in course.rows] == [("E1", 2)]
     assert course.rows[0].volume_ml == pytest.approx(mask.sum() / 1000)
 
@@ -126,7 +130,7 @@ def test_the_pieces_of_a_rim_are_measured_together() -> None:
     inside, outside = balls((centre, 12.0)), balls((centre, 16.0))
     broken = outside & ~inside
     broken[34] = False
-    course = follow_region("ET", [visit(outside & ~inside, necrosis=inside), visit(broken, necrosis=inside)], COMMON)
+    course = follow([visit(outside & ~inside, necrosis=inside), visit(broken, necrosis=inside)])
     whole, pieces = course.rows
     assert (whole.pieces, pieces.pieces) == (1, 2) and pieces.measurable
     assert (pieces.long_mm, pieces.short_mm) == pytest.approx((whole.long_mm, whole.short_mm), rel=0.03)
@@ -135,9 +139,7 @@ def test_the_pieces_of_a_rim_are_measured_together() -> None:
 @pytest.mark.parametrize("gap_mm", [1.0, 2.0])
 def test_two_pieces_of_one_lesion_do_not_grow_by_touching(gap_mm: float) -> None:
     near, apart = balls(((22.0, 30.0, 20.0), 9.0)), ((38.0 + gap_mm, 30.0, 20.0), 6.0)
-    course = follow_region(
-        "ET", [visit(near | balls(apart)), visit(near | balls(apart, ((32.0, 30.0, 20.0), 4.0)))], COMMON
-    )
+    course = follow([visit(near | balls(apart)), visit(near | balls(apart, ((32.0, 30.0, 20.0), 4.0)))], COMMON)
     first, second = course.rows
     assert (first.pieces, second.pieces) == (2, 1)
     assert first.long_mm * first.short_mm == pytest.approx(second.long_mm * second.short_mm, rel=0.08)
@@ -145,7 +147,7 @@ def test_two_pieces_of_one_lesion_do_not_grow_by_touching(gap_mm: float) -> None
 
 def test_a_lesion_outside_the_first_field_of_view_is_a_lesion() -> None:
     low = Grid((60, 60, 18), COMMON.affine)
-    course = follow_region("ET", [visit(balls(A)[:, :, :18], grid=low), visit(balls(A, ((30, 30, 32), 5)))], low)
+    course = follow([visit(balls(A)[:, :, :18], grid=low), visit(balls(A, ((30, 30, 32), 5)))], low)
     assert table(course)[1] == {"E1": "same", "E2": "new"}
     assert course.at(1)[1].volume_ml == pytest.approx(balls(((30, 30, 32), 5)).sum() / 1000)
     assert max(course.specks_ml) == 0
@@ -167,22 +169,23 @@ def test_no_more_than_a_speck_is_called_one(
     speckled = np.random.default_rng(seed).random(grid.shape) < 2e-4
     matrix = np.eye(4)
     matrix[:3, 3] = shift
-    seen = visit(balls((centre, radius), grid=grid) | speckled, grid=grid, matrix=matrix)
-    course = follow_region("ET", [visit(balls(A)), seen], COMMON)
+    seen = visit(balls((centre, radius), grid=grid) | speckled, grid=grid)
+    course = follow([visit(balls(A)), seen], matrix=matrix)
+    lesions = seen.measurements.lesions_of(ET)
     used = {number for row in course.at(1) for number in row.components}
-    assert all(lesion.number in used for lesion in seen.lesions if lesion.volume_ml > SPECK_ML)
-    left = sum(lesion.volume_ml for lesion in seen.lesions if lesion.number not in used)
+    assert all(lesion.number in used for lesion in lesions if lesion.volume_ml > SPECK_ML)
+    left = sum(lesion.volume_ml for lesion in lesions if lesion.number not in used)
     assert course.specks_ml[1] == pytest.approx(left)
 
 
 def test_nothing_anywhere() -> None:
-    course = follow_region("WT", [visit(balls()), visit(balls())], COMMON)
+    course = follow([visit(balls()), visit(balls())], region=WT)
     assert course.rows == () and course.specks_ml == (0, 0)
 
 
 def test_components_carry_the_numbers_of_the_table() -> None:
     mask = balls(A, B)
     one = visit(mask)
-    numbers = component_numbers(mask, one.lesions)
+    numbers = component_numbers(mask, one.measurements.lesions_of(ET))
     assert numbers[15, 20, 20] == 1 and numbers[42, 20, 20] == 2
     assert np.array_equal(numbers > 0, mask)
