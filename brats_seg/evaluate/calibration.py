@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
 
 from brats_seg.core.errors import InputError
 from brats_seg.evaluate.overlap import Mask
@@ -181,15 +180,3 @@ def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:
             "separate tumour and background perfectly, or not at all. Fit on more cases that were not trained on."
         )
     return math.exp(best)
-
-
-def apply_temperature(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities ``sigmoid(logit / T)``.
-
-    Raises:
-        InputError: if the temperature is not positive.
-    """
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise InputError(f"a temperature is positive, not {temperature:g}")
-    probabilities: NDArray[np.float64] = expit(np.asarray(logits, np.float64) / temperature)
-    return probabilities

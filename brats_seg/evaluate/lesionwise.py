@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.errors import UsageError
 from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, Mask, check_shapes, count_voxels, dice
 from brats_seg.evaluate.surface import Spacing, area_surface_distances, hd95_brats2023_mm
 from brats_seg.imaging.boxes import bounding_box, enclosing_box
@@ -68,20 +67,6 @@ LESIONWISE_SETTINGS: Mapping[str, LesionWiseSettings] = {
     )
 }
 """Settings of each task of BraTS 2023 (the challenge's metric code and syn51156910)."""
-
-
-def settings_for(task: str) -> LesionWiseSettings:
-    """Settings of one task.
-
-    Raises:
-        UsageError: naming those that exist.
-    """
-    try:
-        return LESIONWISE_SETTINGS[task.upper()]
-    except KeyError:
-        raise UsageError(
-            f"there are no lesion-wise settings for {task!r}; choose one of: {', '.join(LESIONWISE_SETTINGS)}"
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -148,12 +148,10 @@ class Arrivals:
         days: per threshold a float32 array; where the front did not come, or cannot, the nearest voxel's time and
             what the way from there would take, so that values rise outwards everywhere.
         reached: per threshold, where the front truly came.
-        end_days: how long it was followed.
     """
 
     days: tuple[Field, ...]
     reached: tuple[NDArray[np.bool_], ...]
-    end_days: float
 
 
 def arrival_days(
@@ -189,7 +187,7 @@ def arrival_days(
         density, now = after, now + days
     reached = tuple(np.isfinite(time) for time in times)
     extended = tuple(_extended(time, seed, spacing_mm, level) for time, level in zip(times, thresholds, strict=True))
-    return Arrivals(extended, reached, now)
+    return Arrivals(extended, reached)
 
 
 def _extended(times: Field, seed: Field, spacing_mm: Sequence[float], level: float) -> Field:

@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import special
 
-from brats_seg.response.history import EventKind, PatientHistory
+from brats_seg.response.history import EventKind
 from brats_seg.track.curves import Floats
 
 DAYS_PER_YEAR = 365.25
@@ -175,14 +175,6 @@ def velocity_class(velocity: Estimate) -> str | None:
     names = (f"<{limits[0]:g}", *(f"{a:g}-{b:g}" for a, b in pairwise(limits)), f">={limits[-1]:g}")
     lowest, highest = (bisect_right(limits, end) for end in (velocity.low, velocity.high))
     return names[lowest] if lowest == highest else None
-
-
-def phases_of(history: PatientHistory) -> tuple[Phase, ...]:
-    """Visits between treatments; a visit on the day of a treatment belongs to the phase before it."""
-    return phases(
-        [visit.day for visit in history.visits],
-        [(event.day, event.kind.value) for event in history.events if event.kind in TREATMENTS],
-    )
 
 
 def phases(days: Sequence[date], treatments: Sequence[tuple[date, str]]) -> tuple[Phase, ...]:

@@ -40,14 +40,12 @@ class ResidualCheck:
     """Whether a curve describes the visits.
 
     Attributes:
-        scatter_percent: relative scatter of the volumes around the curve.
         chi_square_p: chance of so much scatter from measurement error alone; None where the error is not known.
         runs_p: chance of so few changes of sign in a row of residuals; None below six visits.
         passed: whether neither chance is below 5 %.
         note: in words.
     """
 
-    scatter_percent: float
     chi_square_p: float | None
     runs_p: float | None
     passed: bool
@@ -88,7 +86,7 @@ def fit_growth(
 
     Args:
         days: of the visits, increasing; None where no dates are known.
-        volumes_ml: of the same visits, of one phase (see :func:`phases_of`).
+        volumes_ml: of the same visits, of one phase (see :func:`~brats_seg.track.growth.phases`).
         cv: known coefficient of variation of one volume; None takes the scatter from the data.
     """
     what = "growth curve"
@@ -196,7 +194,7 @@ def _check(curve: Curve, scatter: float, freedom: int, *, known: bool) -> Residu
         notes.append(f"more than the measurement error explains (p = {chi_square_p:.2g})")
     if runs_p is not None and runs_p < BAD_FIT_P:
         notes.append(f"residuals of one sign follow each other (p = {runs_p:.2g})")
-    return ResidualCheck(100 * scatter, chi_square_p, runs_p, len(notes) == 1, "; ".join(notes))
+    return ResidualCheck(chi_square_p, runs_p, len(notes) == 1, "; ".join(notes))
 
 
 def _runs_p(residuals: Floats) -> float:

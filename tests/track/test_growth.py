@@ -7,7 +7,6 @@ from datetime import date
 
 import numpy as np
 import pytest
-from courses import history
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +21,6 @@ from brats_seg.track.growth import (
     log_sd_of,
     mean_tumour_diameter_mm,
     phases,
-    phases_of,
     specific_growth_rate,
     sphere_diameter_mm,
     velocity_class,
@@ -285,12 +283,6 @@ def test_phases_end_at_treatments() -> None:
         Phase(4, 4, "treatment_start 2024-07-01"),
     )
     assert phases([], []) == ()
-
-
-def test_phases_of_a_history() -> None:
-    case = history([(0, {"E1": 1.0}), (60, {"E1": 2.0}), (120, {"E1": 1.0})],
-                   [(70, "radiotherapy_end"), (65, "steroid_mg", 4.0)])  # fmt: skip
-    assert [(phase.first, phase.last) for phase in phases_of(case)] == [(0, 1), (2, 2)]
 
 
 @settings(max_examples=40, deadline=None)
