@@ -7,13 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-
-from brats_seg.models.assemble import assemble
 from brats_seg.models.card import ModelBundle, ModelCard, Stage, find_model
 from brats_seg.models.rules import PostprocessConfig
-from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
+from brats_seg.networks.configs import AttentionUNetConfig
 
 NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
 SPACING_MM = {"coarse": 2.0, "fine": 1.0}
@@ -55,6 +51,12 @@ def small_model(
 
     Its fine stage takes the probabilities of the coarse one where ``cascaded`` says so.
     """
+    import torch
+    from safetensors.torch import save_file
+
+    from brats_seg.models.assemble import assemble
+    from brats_seg.networks.attention_unet import AttentionUNet
+
     weights: dict[str, Path] = {}
     plain: dict[str, Mapping[str, Any]] = {}
     for number, name in enumerate(stages):

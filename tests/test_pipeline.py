@@ -33,7 +33,7 @@ from brats_seg.segment.prepare import prepare
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> SegmentOptions:
     model = write_model(tmp_path_factory.mktemp("model") / "small", bias=30.0)
-    return SegmentOptions(model=str(model), engine="torch", report=False)
+    return SegmentOptions(model=str(model), report=False)
 
 
 def test_a_study_in_memory_writes_nothing(

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import torch
+import onnx
 from heads import head_grid, head_image
-from safetensors.torch import save_file
-from small_models import NETWORK, small_card
+from onnx import TensorProto, helper, numpy_helper
+from small_models import small_card
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.models.assemble import assemble
+from brats_seg.models.card import file_sha256, write_card
 from brats_seg.models.rules import PostprocessConfig
-from brats_seg.networks.attention_unet import AttentionUNet
 
 SPACING_MM = 3.0
 GRID = head_grid("LPS", spacing_mm=(SPACING_MM,) * 3)
@@ -39,16 +38,25 @@ class Outcome:
 
 
 def write_model(folder: Path, *, bias: float) -> Path:
-    """A model of one stage with random weights that works at the spacing of the small studies."""
-    torch.manual_seed(0)
-    state = {key: value.half() for key, value in AttentionUNet(NETWORK).state_dict().items()}
-    for key in [key for key in state if key.startswith("head.") and key.endswith("bias")]:
-        state[key] = state[key] + bias
-    weights = folder.with_suffix(".safetensors")
-    save_file(state, weights)
+    """A model of one stage that works at the spacing of the small studies, in ONNX alone.
+
+    Its network weighs the four sequences of a voxel a little, and adds ``bias`` to the logit of each region.
+    """
+    image, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, "x", "y", "z"])
+        for name, channels in (("image", 4), ("logits", 3))
+    )
+    weights = np.random.default_rng(0).normal(0.0, 0.3, (3, 4, 1, 1, 1)).astype(np.float32)
+    tensors = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.full(3, bias, np.float32), "b")]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "w", "b"], ["logits"])], "small", [image], [logits], tensors
+    )
+    network = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    folder.mkdir(parents=True)
+    onnx.save(network, folder / "coarse.onnx")
     card = small_card(("coarse",), PostprocessConfig(), prepared_mm=SPACING_MM)
-    plain = {"spacing_mm": SPACING_MM, "network": NETWORK.to_dict()}
-    assemble({"coarse": weights}, {"coarse": plain}, card, folder)
+    stage = replace(card.stages[0], files={"coarse.onnx": file_sha256(folder / "coarse.onnx")})
+    write_card(replace(card, stages=(stage,)), folder)
     return folder
 
 

@@ -227,7 +227,7 @@ def test_output_that_cannot_be_written(segment, cli, case: Path, model: Path, ou
     mine = out.parent / "file"
     mine.write_text("mine")
     below = mine / "deeper"
-    refused(cli("segment", case, "-o", below, "--model", model, "--engine", "torch"), 6, "-o")
+    refused(cli("segment", case, "-o", below, "--model", model), 6, "-o")
     out.mkdir()
     (out / "case").write_text("mine")
     refused(segment(case, "--overwrite"), 6, "is a file")
@@ -244,7 +244,7 @@ def test_overwrite_leaves_alone_what_is_not_ours(segment, case: Path, out: Path)
 
 def test_results_never_take_the_place_of_the_scans(cli, case: Path, model: Path) -> None:
     before = entries(case)
-    outcome = cli("segment", case, "-o", case.parent, "--overwrite", "--model", model, "--engine", "torch")
+    outcome = cli("segment", case, "-o", case.parent, "--overwrite", "--model", model)
     refused(outcome, 6, "scans")
     assert entries(case) == before
 
@@ -428,6 +428,7 @@ def test_too_little_brain(segment, tmp_path: Path, out: Path) -> None:
     assert entries(out) == []
 
 
+@pytest.mark.slow
 def test_a_skull_around_no_brain_is_refused_unless_forced(segment, cli, case: Path, out: Path) -> None:
     points = GRID.to_world(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
     radius = np.linalg.norm(points / (50, 55, 48), axis=-1)

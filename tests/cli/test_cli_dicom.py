@@ -49,6 +49,7 @@ def set_attributes(folder: Path, **values: object) -> None:
         image.save_as(path)
 
 
+@pytest.mark.slow
 def test_check_says_which_series_is_which_sequence_and_why(cli: Cli, exam: Path) -> None:
     outcome = cli("check", exam)
     assert outcome.code == 0
@@ -61,6 +62,7 @@ def test_check_says_which_series_is_which_sequence_and_why(cli: Cli, exam: Path)
     assert not any(secret.decode() in outcome.out + outcome.err for secret in SECRETS)
 
 
+@pytest.mark.slow
 def test_segment_gives_what_it_gives_for_the_same_scans_as_nifti(segment: Cli, exam: Path, out: Path) -> None:
     case = exam.with_name("case")
     for sequence in SEQUENCES:
@@ -85,6 +87,7 @@ def test_segment_resumes_a_dicom_study_wherever_its_files_lie(segment: Cli, exam
     assert "kept" in segment(moved, "--id", "exam", "--resume").out
 
 
+@pytest.mark.slow
 def test_open_series_stop_and_are_chosen_with_an_option(segment: Cli, cli: Cli, exam: Path, out: Path) -> None:
     set_attributes(exam / "SE002", SeriesDescription="T1 BRAVO")
     set_attributes(exam / "SE003", SeriesDescription="T1 BRAVO", ContrastBolusAgent="")
@@ -117,6 +120,7 @@ def test_a_choice_of_series_is_for_one_dicom_exam(cli: Cli, exam: Path, case: Pa
     assert "there are 2, 3, 4, 5" in cli("check", exam, "--sequence", "t1=9").err
 
 
+@pytest.mark.slow
 def test_several_exams_of_a_patient_are_studies_named_by_date(cli: Cli, exam: Path) -> None:
     write_study(exam / "later", {s: whole_numbers(s) for s in SEQUENCES[:2]}, exam=Exam(date="20240501"))
     found = [row["study"] for row in cli("check", exam, "--json").json["studies"]]
@@ -150,12 +154,13 @@ def test_explore_reads_exams(cli: Cli, exam: Path, out: Path) -> None:
     assert outcome.json["studies"] == 1, outcome.json
 
 
+@pytest.mark.slow
 def test_track_dates_visits_by_their_exams(cli: Cli, model: Path, tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "P7"
     for day, shift in (("20240201", 1), ("20240115", 0)):
         scans = {s: Volume(whole_numbers(s).data + shift * (whole_numbers(s).data > 0), GRID) for s in SEQUENCES}
         write_study(patient / f"x{shift}", scans, exam=Exam(date=day))
-    outcome = cli("track", patient, "-o", out, "--model", model, "--engine", "torch", "--no-report", "--json")
+    outcome = cli("track", patient, "-o", out, "--model", model, "--no-report", "--json")
     assert outcome.code == 0, outcome
     assert [visit["visit"] for visit in outcome.json["patients"][0]["visits"]] == ["2024-01-15", "2024-02-01"]
     assert names_the_patient(out) == []
@@ -182,6 +187,7 @@ def dcm(path: Path) -> pydicom.Dataset:
     return pydicom.dcmread(path)
 
 
+@pytest.mark.slow
 def test_track_refuses_exams_without_a_date_and_one_exam_twice(cli: Cli, tmp_path: Path, exam: Path, out: Path) -> None:
     set_attributes(exam, StudyDate="")
     assert "Study Date" in cli("track", exam, "-o", out).err
@@ -191,6 +197,7 @@ def test_track_refuses_exams_without_a_date_and_one_exam_twice(cli: Cli, tmp_pat
     assert cli("track", exam, "-o", out, "--json").code in (3, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["cut_in_the_pixels", "two_patients", "missing_slice", "noise_for_jpeg_ls", "zip_bomb"]
 )

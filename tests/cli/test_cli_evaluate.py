@@ -90,6 +90,7 @@ def test_another_grid_is_resampled_where_that_is_asked_for(cli, tmp_path: Path, 
     assert "was resampled from" in (out / "run.json").read_text()
 
 
+@pytest.mark.slow
 def test_scores_and_files(cli, predictions: Path, references: Path, out: Path) -> None:
     outcome = evaluate(cli, predictions, references, out)
     assert outcome.code == 0
@@ -180,6 +181,7 @@ def test_nothing_fits_and_nothing_is_left(cli, predictions: Path, references: Pa
     assert entries(out) == []
 
 
+@pytest.mark.slow
 def test_compare(cli, predictions: Path, references: Path, tmp_path: Path, out: Path) -> None:
     for case in ("BraTS2021_00001", "BraTS2021_00002"):
         label_map(tmp_path / "flat" / f"{case}.nii.gz", 1, 2, 4)

@@ -62,6 +62,7 @@ def mask(tmp_path: Path) -> Path:
     return write_nifti(label_array(1, 2, 4), np.eye(4), tmp_path / "p_seg.nii.gz")
 
 
+@pytest.mark.slow
 def test_segment_prints_the_result_and_nothing_else_and_needs_no_network(case: Path, model: Path, out: Path) -> None:
     program = [sys.executable, "-c", NO_NETWORK]
     done = run("segment", case, "-o", out, "--model", model, "--json", program=program)
@@ -71,6 +72,7 @@ def test_segment_prints_the_result_and_nothing_else_and_needs_no_network(case: P
     assert (out / "case" / "case_report.html").is_file()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_leaves_what_was_there(case: Path, model: Path, out: Path) -> None:
     # An earlier result to be overwritten, in the form the program leaves it.
     (out / "case").mkdir(parents=True)
@@ -79,7 +81,7 @@ def test_ctrl_c_in_the_middle_leaves_what_was_there(case: Path, model: Path, out
     (out / "case" / "run.json").write_text(json.dumps(record))
     before = entries(out)
     program = [sys.executable, "-c", INTERRUPTED]
-    done = run("segment", case, "-o", out, "--model", model, "--engine", "torch", "--overwrite", program=program)
+    done = run("segment", case, "-o", out, "--model", model, "--overwrite", program=program)
     assert done.returncode == 130
     assert done.stdout == ""
     assert done.stderr == "brats-seg: interrupted; nothing unfinished was left behind\n"
@@ -102,6 +104,7 @@ WHILE_LOADING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "number"),
     [
@@ -122,6 +125,7 @@ def test_a_signal_while_libraries_are_loaded_ends_in_one_line(
     assert entries(out) == []
 
 
+@pytest.mark.slow
 def test_a_terminal_that_closes_stops_nothing_that_was_told_to_ignore_it(mask: Path, out: Path) -> None:
     program = [sys.executable, "-c", WHILE_LOADING, "nibabel", str(int(signal.SIGHUP))]
     ignore = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
@@ -130,6 +134,7 @@ def test_a_terminal_that_closes_stops_nothing_that_was_told_to_ignore_it(mask: P
     assert "ET lesion 1" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
 def test_closed_streams_are_no_crash_and_no_place_for_results(
     closed: tuple[int, ...], mask: Path, out: Path, tmp_path: Path
@@ -169,6 +174,7 @@ def test_too_little_memory_for_the_libraries_is_said(mib: int, case: Path, model
     assert entries(out) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_letters_a_console_lacks_are_replaced(encoding: str, mask: Path, tmp_path: Path) -> None:
     out = tmp_path / "Müller Ł"
@@ -243,6 +249,7 @@ def test_a_refusal_comes_before_anything_heavy_is_loaded(tmp_path: Path, out: Pa
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_start_takes_little_processor_time() -> None:
     """Against a bare interpreter with numpy in the same minute: machines differ, and are not always free."""
 
@@ -260,6 +267,7 @@ def test_start_takes_little_processor_time() -> None:
         assert spent(*arguments) < 5 * bare, arguments  # about 2; one heavy library makes it 10
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_crash(mask: Path, out: Path) -> None:
     for arguments in (["measure", str(mask), "-o", str(out)], ["models", "--json"]):
         read, write = os.pipe()

@@ -184,6 +184,7 @@ def test_measuring_a_result_again_gives_the_same_sides(whole: tuple[Path, Outcom
     assert again == {row["region"]: row["side"] for row in rows_of(folder / "case_lesions.csv")}
 
 
+@pytest.mark.slow
 def test_bids_sessions_date_the_tables_and_the_page(segment, tmp_path: Path, drawn_case: Path, out: Path) -> None:
     place = tmp_path / "in" / "sub-1" / "ses-2" / "anat"
     place.mkdir(parents=True)
@@ -250,6 +251,7 @@ def test_labels_brats2021_writes_4_for_enhancing(segment, case: Path, out: Path)
     assert sidecar["Labels"]["4"]["Abbreviation"] == "ET"
 
 
+@pytest.mark.slow
 def test_reference_flair_puts_results_on_its_grid_and_scans_are_registered(segment, case: Path, out: Path) -> None:
     # another shape, spacing and place for FLAIR alone
     grid = head_grid("RAS", spacing_mm=(3.0, 3.0, 4.0), field_mm=(108.0, 120.0, 104.0), origin_mm=(4.0, -3.0, 2.0))
@@ -265,6 +267,7 @@ def test_reference_flair_puts_results_on_its_grid_and_scans_are_registered(segme
     assert run["settings"]["reference"] == "flair"
 
 
+@pytest.mark.slow
 def test_without_t1ce_enhancement_is_an_estimate_everywhere(segment, case: Path, out: Path) -> None:
     (case / "case_t1ce.nii.gz").unlink()
     outcome = segment(case, report=True)
@@ -434,7 +437,7 @@ def test_results_do_not_go_among_the_scans(cli, case: Path, model: Path, tmp_pat
 
 
 def test_results_below_the_scans_are_pointed_out(cli, case: Path, model: Path) -> None:
-    done = cli("segment", case, "-o", case / "results", "--model", model, "--engine", "torch", "--no-report")
+    done = cli("segment", case, "-o", case / "results", "--model", model, "--no-report")
     assert done.code == 0, done.err
     assert done.out.startswith(f"note: the results go below the folder of the scans, to {case / 'results'}\n")
 
@@ -470,6 +473,7 @@ def two(drawn_case: Path, tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 def test_several_processes_give_what_one_gives(segment, two: Path, out: Path) -> None:
     shutil.copytree(two / "one", two / "bad")
     (two / "bad" / "case_t1.nii.gz").write_bytes(b"no scan")
@@ -515,6 +519,7 @@ def test_small_lesions_are_not_counted_and_that_is_said(segment, case: Path, out
     assert segment(case, "--min-lesion-ml", "-1").code == 2
 
 
+@pytest.mark.slow
 def test_open_shows_the_report(segment, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda url: bool(shown.append(url)))
@@ -548,6 +553,7 @@ def test_options_name_the_engines_that_exist(cli) -> None:
         assert engine in outcome.err
 
 
+@pytest.mark.slow
 def test_real_study_with_t1_and_t1ce_exchanged_is_warned_of(cli, tmp_path: Path, real_study: Path) -> None:
     folder = tmp_path / "swapped"
     folder.mkdir()

@@ -15,6 +15,7 @@ from cli_studies import Outcome, entries, write_nifti
 from heads import head_grid, head_image
 from scipy import ndimage
 
+from brats_seg.cli import main
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visits import find_patients
 from brats_seg.run.cohort import patient_task
@@ -75,7 +76,7 @@ def patient(drawn: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def track(cli: Callable[..., Outcome], model: Path, out: Path) -> Callable[..., Outcome]:
     def run(place: Path, *rest: object) -> Outcome:
-        return cli("track", place, "-o", out, "--model", model, "--schema", "brats2023", "--engine", "torch", *rest)
+        return cli("track", place, "-o", out, "--model", model, "--schema", "brats2023", *rest)
 
     return run
 
@@ -138,6 +139,7 @@ def test_the_lesion_that_decided_is_on_the_page(track: Callable[..., Outcome], t
     assert page.index("z 30 mm: new E2 at visit1_2024-05-01") < page.index("z 8 mm: most of ET")
 
 
+@pytest.mark.slow
 def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
     later = patient.parent / "later"
     shutil.move(patient / "ses-3", later)
@@ -160,6 +162,7 @@ def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outco
     assert again.code == 0 and "kept from before" in again.out
 
 
+@pytest.mark.slow
 def test_clinical_facts_decide(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
     table = out.parent / "clinical.csv"
     table.write_text("patient,date,event,value\nsub-1,2023-12-12,radiotherapy_end,\nsub-1,2024-02-01,surgery,\n")
@@ -173,6 +176,7 @@ def test_clinical_facts_decide(track: Callable[..., Outcome], patient: Path, out
     assert wrong.code == 3 and "line 2" in wrong.err and "sub-9" in wrong.err
 
 
+@pytest.mark.slow
 def test_without_dates_nothing_is_invented(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
     (patient / "sub-1_sessions.tsv").unlink()
     done = track(patient, "--segmentations", patient, "--no-report")
@@ -204,6 +208,7 @@ def test_day_offsets_take_clinical_facts_in_days(track: Callable[..., Outcome], 
     assert wrong.code == 3 and "line 2" in wrong.err and "day offsets" in wrong.err and wrong.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_several_processes_refuse_existing_results_before_they_work(
     track: Callable[..., Outcome], patient: Path, out: Path
 ) -> None:
@@ -213,11 +218,12 @@ def test_several_processes_refuse_existing_results_before_they_work(
     assert not (out / "segmentations").exists()
 
 
+@pytest.mark.slow
 def test_a_patient_started_twice_in_one_run_is_done_once(
     track: Callable[..., Outcome], patient: Path, out: Path, model: Path
 ) -> None:
     (found,) = find_patients(patient, segmentations=patient)
-    options = FollowOptions(SegmentOptions(model=str(model), engine="torch", report=False), "brats2023", report=False)
+    options = FollowOptions(SegmentOptions(model=str(model), report=False), "brats2023", report=False)
     run = TrackRun(out, options)
     first, again = (patient_task((found, ()), run) for _ in range(2))
     assert (first.error, again.error, again.kept) == ("", "", False)
@@ -225,6 +231,7 @@ def test_a_patient_started_twice_in_one_run_is_done_once(
     assert "already holds" in patient_task((found, ()), TrackRun(out, options)).error  # another run
 
 
+@pytest.mark.slow
 def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     track: Callable[..., Outcome], patient: Path, out: Path
 ) -> None:
@@ -244,6 +251,7 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
 
 
+@pytest.mark.slow
 def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "people" / "sub-1"
     for number, (visit, person, size) in enumerate((("ses-1", 1, 1.0), ("ses-2", 2, 0.3), ("ses-3", 1, 1.0))):
@@ -276,6 +284,7 @@ def test_masks_of_the_whole_tumour_are_not_taken_for_tumours_that_do_not_enhance
     assert {row["region"] for row in rows} == {"WT"}
 
 
+@pytest.mark.slow
 def test_the_person_of_most_visits_is_followed(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "people" / "sub-1"
     for number, person in enumerate((2, 1, 1)):
@@ -306,6 +315,7 @@ def test_resume_does_not_forget_a_visit_that_was_left_out(
     assert (first.code, again.code) == (3, 3) and "visit ses-2 was left out" in again.err
 
 
+@pytest.mark.slow
 def test_a_clinical_row_that_fits_no_visit_stops_its_patient_alone(
     track: Callable[..., Outcome], patient: Path, out: Path
 ) -> None:
@@ -334,21 +344,28 @@ def test_label_maps_of_one_space_stored_in_other_orders_are_followed(
     assert [row["relation"] for row in lesions] == ["first", "same", "same"]
 
 
-def test_notes_on_intervals_are_those_of_the_segmentation(
-    track: Callable[..., Outcome], patient: Path, out: Path
-) -> None:
-    assert track(patient, "--no-report").code == 0
-    for visit in json.loads((out / "sub-1" / "course.json").read_text())["visits"]:
+@pytest.fixture(scope="module")
+def followed(drawn: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of the patient's scans; not to be changed."""
+    out = tmp_path_factory.mktemp("followed")
+    command = ["track", drawn / "sub-1", "-o", out, "--model", model, "--schema", "brats2023", "--no-report"]
+    assert main([str(word) for word in command]) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_notes_on_intervals_are_those_of_the_segmentation(followed: Path) -> None:
+    for visit in json.loads((followed / "sub-1" / "course.json").read_text())["visits"]:
         assert not any("without probabilities" in note for note in visit["notes"])
 
 
-def test_processes_give_the_same_tables(track: Callable[..., Outcome], patient: Path, out: Path, cli, model) -> None:
-    assert track(patient, "--no-report").code == 0
-    other = out.parent / "other"
-    assert cli("track", patient, "-o", other, "--model", model, "--schema", "brats2023", "--engine", "torch",
-               "--no-report", "--jobs", "2").code == 0  # fmt: skip
+@pytest.mark.slow
+def test_processes_give_the_same_tables(
+    track: Callable[..., Outcome], followed: Path, patient: Path, out: Path
+) -> None:
+    assert track(patient, "--no-report", "--jobs", "2").code == 0
     for name in ("responses.csv", "lesions.csv", "volumes.csv", "change.csv", "growth.json"):
-        assert (out / "sub-1" / name).read_text() == (other / "sub-1" / name).read_text()
+        assert (out / "sub-1" / name).read_text() == (followed / "sub-1" / name).read_text()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def patients(tmp_path: Path) -> Path:
 
 
 def test_a_killed_worker_changes_nothing(cli, patients: Path, model: Path, tmp_path: Path) -> None:
-    rest = ("--model", model, "--engine", "torch", "--no-report")
+    rest = ("--model", model, "--no-report")
     plain, clustered = tmp_path / "plain", tmp_path / "clustered"
     assert cli("track", patients, "-o", plain, *rest).code == 0
     killed: list[int] = []
@@ -57,7 +57,7 @@ def test_a_scheduler_that_goes_away_is_said_and_what_is_finished_stays(
     cli, patients: Path, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    rest = ("-o", out, "--model", model, "--engine", "torch", "--no-report")
+    rest = ("-o", out, "--model", model, "--no-report")
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
 
         def close() -> None:

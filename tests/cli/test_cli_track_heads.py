@@ -49,7 +49,7 @@ def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def track(cli: Cli, blind_model: Path, out: Path) -> Cli:
     def run(place: Path, *rest: object) -> Outcome:
-        return cli("track", place, "-o", out, "--model", blind_model, "--engine", "torch", "--no-report", *rest)
+        return cli("track", place, "-o", out, "--model", blind_model, "--no-report", *rest)
 
     return run
 

@@ -50,6 +50,7 @@ def test_check(patient: Path) -> None:
     assert "flair" in run("check", patient / "2024-01-10").lower()
 
 
+@pytest.mark.slow
 def test_track(patient: Path, model: Path, tmp_path: Path) -> None:
     run("track", patient, "--model", model, "--device", "cpu", "-o", tmp_path / "out")
     assert any(name.endswith("_timeline.html") for name in entries(tmp_path / "out"))

@@ -35,6 +35,7 @@ def write_heads(options: DatasetOptions, output: Path, *, resume: bool, tick: Ca
     write_dates(patient, list(GROWTH))
 
 
+@pytest.mark.slow
 def test_demo_says_found_and_true_of_every_visit(
     cli: Cli, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

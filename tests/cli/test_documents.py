@@ -36,33 +36,40 @@ def commands(page: Path) -> list[list[str]]:
 COMMANDS = [pytest.param(line, id=f"{page.stem}: {' '.join(line)}") for page in PAGES for line in commands(page)]
 
 
-@pytest.fixture
-def desk(tmp_path: Path, drawn_case: Path, model: Path) -> dict[str, str]:
-    """What the words of the pages in capitals stand for."""
-    one = Path(shutil.copytree(drawn_case, tmp_path / "case"))
+@pytest.fixture(scope="module")
+def drawn_desk(tmp_path_factory: pytest.TempPathFactory, drawn_case: Path) -> Path:
+    """The files of every command; not to be changed."""
+    root = tmp_path_factory.mktemp("pages") / "desk"
+    one = Path(shutil.copytree(drawn_case, root / "case"))
     for visit, brighter in (("2024-01-10", 1.0), ("2024-03-10", 1.5)):
-        for path in write_case(tmp_path / "patients" / "sub-1" / visit, name="sub-1").iterdir():
+        for path in write_case(root / "patients" / "sub-1" / visit, name="sub-1").iterdir():
             change(path, lambda data, factor=brighter: data * np.float32(factor))
     labels = np.zeros(GRID.shape, np.uint8)
     labels[20:30, 20:30, 20:30], labels[22:28, 22:28, 22:28], labels[24:26, 24:26, 24:26] = 2, 4, 1
-    mask = write_nifti(labels, GRID.affine, tmp_path / "masks" / "case_dseg.nii.gz")
+    mask = write_nifti(labels, GRID.affine, root / "masks" / "case_dseg.nii.gz")
     (mask.parent / "case_dseg.json").write_text(json.dumps({"LabelSchema": "brats2021"}))
-    table = tmp_path / "table.csv"
-    table.write_text(TABLE)
-    data = Path(shutil.copytree(one, tmp_path / "data" / "case"))
+    (root / "table.csv").write_text(TABLE)
+    data = Path(shutil.copytree(one, root / "data" / "case"))
     for path in mask.parent.iterdir():
         shutil.copyfile(path, data / path.name.replace("dseg", "seg"))
+    return root
+
+
+@pytest.fixture
+def desk(drawn_desk: Path, tmp_path: Path) -> dict[str, str]:
+    """What the words of the pages in capitals stand for."""
+    root = Path(shutil.copytree(drawn_desk, tmp_path / "desk"))
     return {
-        "STUDY": str(one),
-        "STUDIES": str(tmp_path / "data"),
-        "DATASET": str(tmp_path / "data"),
-        "PATIENT": str(tmp_path / "patients" / "sub-1"),
-        "COHORT": str(tmp_path / "patients"),
-        "MASK": str(mask),
-        "A": str(mask.parent),
-        "B": str(data.parent),
-        "TABLE.csv": str(table),
-        "MEASUREMENTS.csv": str(table),
+        "STUDY": str(root / "case"),
+        "STUDIES": str(root / "data"),
+        "DATASET": str(root / "data"),
+        "PATIENT": str(root / "patients" / "sub-1"),
+        "COHORT": str(root / "patients"),
+        "MASK": str(root / "masks" / "case_dseg.nii.gz"),
+        "A": str(root / "masks"),
+        "B": str(root / "data"),
+        "TABLE.csv": str(root / "table.csv"),
+        "MEASUREMENTS.csv": str(root / "table.csv"),
         "OUT": str(tmp_path / "out"),
     }
 

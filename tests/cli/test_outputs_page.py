@@ -49,10 +49,10 @@ def written(tmp_path_factory: pytest.TempPathFactory, model: Path, drawn_case: P
         write_visit(place / "cohort" / "sub-1", visit, size=size, shift_mm=4.0 * number)
     write_dates(place / "cohort" / "sub-1", list(GROWTH))
     runs: list[tuple[object, ...]] = [
-        ("segment", drawn_case, "--model", model, "--engine", "torch"),
+        ("segment", drawn_case, "--model", model),
         ("prepare", drawn_case),
         ("measure", mask, "--schema", "brats2021"),
-        ("track", place / "cohort", "--model", model, "--engine", "torch"),
+        ("track", place / "cohort", "--model", model),
         ("respond", out / "track" / "sub-1" / "measurements.csv"),
         ("evaluate", out / "segment", place / "truth", "--compare", place / "other",
          "--schema-references", "brats2023"),

@@ -10,6 +10,7 @@ from scipy import ndimage
 from brats_seg.phantom.anatomy import depth_mm, load_template
 
 
+@pytest.mark.slow
 def test_the_template_holds_what_nilearn_loads() -> None:
     """Cut to a box around the brain, and CSF what neither map claims."""
     template = load_template()

@@ -30,6 +30,8 @@ from brats_seg.phantom.defects import (
 from brats_seg.segment.prepare import prepare
 from tests.strategies import affine_of
 
+pytestmark = pytest.mark.slow  # whole phantoms take seconds
+
 T1, T1CE, T2, FLAIR = SEQUENCES
 
 

@@ -31,6 +31,8 @@ from brats_seg.phantom.truth import diameters_mm
 from brats_seg.phantom.tumour import draw_lesions
 from tests.strategies import affine_of
 
+pytestmark = pytest.mark.slow  # whole phantoms take seconds
+
 SMALL = PhantomConfig(
     grid=Grid((100, 120, 100), affine_of("LPS")),
     anatomy=AnatomyConfig(scale=0.6, deform_mm=1.5),

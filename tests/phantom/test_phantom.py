@@ -30,6 +30,8 @@ from brats_seg.phantom.contrast import MEASURED_Z, Tissue
 from brats_seg.phantom.rasterise import draw_edema_field, tumour_fractions
 from tests.strategies import affine_of
 
+pytestmark = pytest.mark.slow  # whole phantoms take seconds
+
 SMALL = PhantomConfig(
     grid=Grid((100, 120, 100), affine_of("LPS")),
     anatomy=AnatomyConfig(scale=0.55, deform_mm=1.5),

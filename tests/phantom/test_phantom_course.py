@@ -214,6 +214,7 @@ def visits(course, grown):
     return [make_visit(course, index, SMALL, grown=grown) for index in range(3)]
 
 
+@pytest.mark.slow
 def test_the_script_comes_true(course, visits) -> None:
     for index, visit in enumerate(visits):
         for script, truth in zip(course.lesions, visit.truth.lesions, strict=True):
@@ -233,6 +234,7 @@ def test_the_script_comes_true(course, visits) -> None:
         assert visit.phantom.truth == visit.truth.volume_ml
 
 
+@pytest.mark.slow
 def test_lesions_keep_their_place_and_merge(visits) -> None:
     first = [visit.truth.lesions[0] for visit in visits]
     for truth in first[1:]:
@@ -244,6 +246,7 @@ def test_lesions_keep_their_place_and_merge(visits) -> None:
     assert len({lesion.component for lesion in visits[1].truth.lesions}) == 2
 
 
+@pytest.mark.slow
 def test_rates_are_those_of_the_script(visits) -> None:
     truth = visits[2].truth.lesions[0]
     assert truth.growth_per_day == pytest.approx(math.log(4.0 / 1.2) / 60)
@@ -252,6 +255,7 @@ def test_rates_are_those_of_the_script(visits) -> None:
     assert visits[1].truth.lesions[1].growth_per_day is None  # it was not there before
 
 
+@pytest.mark.slow
 def test_diameters_lie_between_those_of_a_ball_and_what_the_mask_shows(visits) -> None:
     truth = visits[1].truth.lesions[0]
     ball = 2 * np.cbrt(3 * 1200 / (4 * np.pi))
@@ -259,6 +263,7 @@ def test_diameters_lie_between_those_of_a_ball_and_what_the_mask_shows(visits) -
     assert 0.4 * ball < truth.short_mm <= truth.long_mm + 0.2
 
 
+@pytest.mark.slow
 def test_the_brain_is_the_same_at_every_visit(grown, course) -> None:
     grid = Grid((100, 120, 100), affine_of("LPS"))
     scenes = [grown.tumour.scene(course.states(index), grid) for index in (0, 2)]
@@ -269,6 +274,7 @@ def test_the_brain_is_the_same_at_every_visit(grown, course) -> None:
     assert scenes[1].flow.least_determinant > 0
 
 
+@pytest.mark.slow
 def test_a_visit_is_the_same_whenever_it_is_made(course, visits) -> None:
     again = make_visit(course, 1, SMALL)
     assert again.truth == visits[1].truth
@@ -279,6 +285,7 @@ def test_a_visit_is_the_same_whenever_it_is_made(course, visits) -> None:
     assert again.phantom.study.id == "p_02"
 
 
+@pytest.mark.slow
 def test_scanners_differ_between_visits(visits) -> None:
     noises = {visit.phantom.description["acquisition"]["noise"] for visit in visits}
     assert len(noises) == 3
@@ -290,6 +297,7 @@ def test_scanners_differ_between_visits(visits) -> None:
     assert (once.truth.category, once.truth.lesions) == ("SD", ())
 
 
+@pytest.mark.slow
 def test_tables_are_flat_and_whole(visits) -> None:
     rows = truth_rows([visit.truth for visit in visits])
     assert len(rows) == 9
@@ -300,6 +308,7 @@ def test_tables_are_flat_and_whole(visits) -> None:
         json.dumps(visit.phantom.description)
 
 
+@pytest.mark.slow
 def test_a_visit_that_is_not_there_and_a_brain_that_is_elsewhere(course, grown) -> None:
     with pytest.raises(UsageError, match="visits 0 to 2, not 3"):
         make_visit(course, 3, SMALL, grown=grown)

@@ -32,6 +32,8 @@ from brats_seg.phantom.defects import ALL, DefectKind
 from brats_seg.phantom.files import schema_for
 from tests.strategies import affine_of
 
+pytestmark = pytest.mark.slow  # whole phantoms take seconds
+
 SMALL = PhantomConfig(
     grid=Grid((84, 100, 84), affine_of("LPS")),
     anatomy=AnatomyConfig(scale=0.5, deform_mm=1.0),

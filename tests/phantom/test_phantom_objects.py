@@ -162,6 +162,7 @@ def test_noise_is_rician() -> None:
     )  # of the square: signal and both channels
 
 
+@pytest.mark.slow
 def test_the_bench_meets_its_targets_on_a_ball(monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments.volumetry import bench as phantom_bench
 

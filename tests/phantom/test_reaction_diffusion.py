@@ -143,6 +143,7 @@ def test_steps_that_would_be_unstable_are_refused() -> None:
         Rates(0.1, 0.0, 0.01)
 
 
+@pytest.mark.slow
 def test_the_step_runs_on_tensors_too() -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(3)

@@ -40,7 +40,7 @@ class Found(NamedTuple):
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(find_model(), engine="torch", device="cpu")
+    return Predictor(find_model(), engine="onnxruntime", device="cpu")
 
 
 def found_in(predictor: Predictor, study: Study, labels: np.ndarray, schema: str, *, corrected: bool = True) -> Found:

@@ -80,6 +80,7 @@ def test_a_tumour_that_changed_does_not_pull() -> None:
     assert mean_displacement_mm(found.matrix, MOVED, POINTS) < 1.0
 
 
+@pytest.mark.slow
 def test_thick_slices_and_another_sequence() -> None:
     thick = head_grid(spacing_mm=(1.5, 1.5, 4.0))
     found = align_visits(scan("2", MOVED, grid=thick), scan("1"))
@@ -163,6 +164,7 @@ def visits_of(study: str, sequence: str) -> list[VisitScan]:
     return [VisitScan(f.parent.name, MRSequence(sequence), read(f, step=2)) for f in files if f is not None]
 
 
+@pytest.mark.slow
 def test_two_real_visits_are_one_person_and_two_people_are_not() -> None:
     first, second = visits_of("MS-patient01", "flair")
     assert align_visits(second, first).likeness > 0.45

@@ -152,6 +152,7 @@ def test_one_scan_alone(pair):
         edge_volume_ml(VisitScan(pair[0].image, np.zeros_like(pair[0].mask)))
 
 
+@pytest.mark.slow
 def test_the_registration_is_done_where_none_is_given():
     """Whole heads on coarse voxels: a bright ball in a textured ellipsoid, shifted and turned."""
     matrix = motion((0, 0, 3.0), (2.0, -1.0, 1.5))

@@ -153,6 +153,7 @@ def test_a_lesion_outside_the_first_field_of_view_is_a_lesion() -> None:
     assert max(course.specks_ml) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     centre=st.tuples(*(st.floats(-40, 90),) * 3),
