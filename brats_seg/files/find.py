@@ -14,6 +14,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.study_id import check_study_id
+from brats_seg.files.visit_names import visit_told_by
 
 if TYPE_CHECKING:
     from brats_seg.files.dicom_study import Asked
@@ -60,6 +61,7 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
     if not images:
         raise _nothing_found(place, readings)
     series = _check_one_study(images)
+    _check_one_visit(images)
     files = _one_file_each(place, images)
     labels, notes = _expert_label(place, readings)
     used = {path.relative_to(place).as_posix() for path in (*files.values(), *([labels] if labels else []))}
@@ -67,7 +69,8 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
         notes.append(f"the numbers before the sequences were taken for series of one exam: {', '.join(series)}")
     unclear = sum(reading.role is Role.UNCLEAR for reading in readings.values())
     if unclear:
-        notes.append(f"{unclear} files were left out because their names say no sequence, or more than one")
+        were = "file was left out: its name says" if unclear == 1 else "files were left out: their names say"
+        notes.append(f"{unclear} {were} no sequence, or more than one")
     if study_id is None:
         identity = check_study_id(_folder_id(place, images), source="the folder's name")
     else:
@@ -400,6 +403,21 @@ def _check_one_study(images: Mapping[str, NameReading]) -> list[str]:
                     "Give each its own folder, or pass the files with --t1, --t1ce, --t2 and --flair."
                 )
     return sorted(series) if len(series) > 1 else []
+
+
+def _check_one_visit(images: Mapping[str, NameReading]) -> None:
+    """Refuse sequences whose names tell different dates or visits.
+
+    Raises:
+        InputError: naming a file of each.
+    """
+    told = {visit: name for name in sorted(images, reverse=True) if (visit := visit_told_by(name))}
+    if len(told) > 1:
+        one, other = sorted(told)[:2]
+        raise InputError(
+            f"files of two visits are mixed in one folder: {told[one]} and {told[other]}. Give each its own folder, or "
+            "pass the files with --t1, --t1ce, --t2 and --flair."
+        )
 
 
 def _one_file_each(place: Path, images: Mapping[str, NameReading]) -> dict[MRSequence, Path]:

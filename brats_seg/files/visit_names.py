@@ -16,6 +16,9 @@ from brats_seg.core.errors import InputError
 
 _YMD = re.compile(r"(?<!\d)((?:18|19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T_ -]?\d{4,6})?(?!\d)")
 _DMY = re.compile(r"(?<!\d)(\d\d)([-_.])(\d\d)\2((?:19|20)\d\d)(?!\d)")
+_NUMBERED = re.compile(
+    r"(?<![A-Za-z])(visit|timepoint|time|tp|ses|fu|week|month|day)[-_]?(\d{1,4})(?![A-Za-z\d])", re.IGNORECASE
+)
 _BEFORE = {
     "pre",
     "preop",
@@ -92,6 +95,16 @@ def date_in_name(name: str) -> date | None:
         if is_all or found.group(2):
             raise InputError(f"{found.group()} is no date. Correct the name, as in 2024-01-31.") from None
         return None
+
+
+def visit_told_by(name: str) -> str:
+    """The date or the numbered visit in the name of a file, to hold against others; empty without one."""
+    for found in (*_YMD.finditer(name), *_DMY.finditer(name)):
+        year, month, day = (found.group(n) for n in ((1, 3, 4) if len(found.group(1)) == 4 else (4, 3, 1)))
+        if int(month) <= 12 and 1 <= int(day) <= 31:
+            return f"{year}-{month}-{day}"
+    numbered = _NUMBERED.search(name)
+    return f"{numbered.group(1).lower()}{int(numbered.group(2))}" if numbered else ""
 
 
 def is_visit_name(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_labels_are_kept_apart_and_other_files_are_listed(tmp_path: Path) -> Non
     assert list(files.files) == [T1]
     assert files.labels == folder / "c_seg.nii.gz"
     assert files.ignored == ("c_t1_brainmask.nii.gz", "c_t1_t2.nii.gz")
-    assert files.notes == ("1 files were left out because their names say no sequence, or more than one",)
+    assert files.notes == ("1 file was left out: its name says no sequence, or more than one",)
 
 
 def test_two_label_maps_are_none(tmp_path: Path) -> None:
@@ -202,6 +203,23 @@ def test_compressed_and_plain_are_two_candidates(tmp_path: Path) -> None:
 def test_two_studies_in_one_folder(tmp_path: Path, names: tuple[str, ...], ids: str) -> None:
     with pytest.raises(InputError, match=f"files of two studies are mixed in one folder: {ids}"):
         find_study(touch(tmp_path / "c", *[f"{name}.nii.gz" for name in names]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("t1_2024-01-31", "t1ce_2024-04-30", "t2_2024-01-31", "flair_2024-01-31"),
+        ("T1_visit1", "T1CE_visit2", "T2_visit1", "FLAIR_visit1"),
+        ("P7_t1_20240131", "P7_t1ce_20240131", "P7_t2_20240430", "P7_flair_20240131"),
+        ("T1_week0", "T1CE_week12", "T2_week0", "FLAIR_week0"),
+        ("T1_31.01.2024", "T1CE_30.04.2024", "T2_31.01.2024", "FLAIR_31.01.2024"),
+    ],
+)
+def test_sequences_of_two_visits_are_no_study(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="files of two visits are mixed in one folder"):
+        find_study(touch(tmp_path / "case", *[f"{name}.nii.gz" for name in names]))
+    one = [name.replace(re.findall(r"[^_]+$", name)[0], re.findall(r"[^_]+$", names[0])[0]) for name in names]
+    assert len(find_study(touch(tmp_path / "one", *[f"{name}.nii.gz" for name in one])).files) == 4
 
 
 def test_words_that_describe_a_scan_are_no_ids(tmp_path: Path) -> None:
