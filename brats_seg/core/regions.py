@@ -308,12 +308,17 @@ class RegionSet:
 
         return tuple(region for region in self.regions if is_told(region))
 
-    def nest(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities ``(R, X, Y, Z)`` cut to 0..1, and no region's above those of the one around it."""
-        nested = np.clip(array, 0.0, 1.0)
-        for channel, region in enumerate(self.regions):
+    def nest(self, array: NDArray[np.float32], *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Probabilities ``(R, X, Y, Z)`` cut to 0..1, and no region's above those of the one around it.
+
+        Args:
+            array: probabilities.
+            out: where to put them, which may be ``array`` itself; None takes further memory.
+        """
+        nested = np.clip(array, 0.0, 1.0, out=out)
+        for channel, region in zip(nested, self.regions, strict=True):
             if region.inside:
-                nested[channel] = np.minimum(nested[channel], nested[self.names.index(region.inside)])
+                np.minimum(channel, nested[self.names.index(region.inside)], out=channel)
         return nested
 
     def masks(self, array: NDArray[np.float32], thresholds: Sequence[float]) -> dict[Region, NDArray[np.bool_]]:

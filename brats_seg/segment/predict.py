@@ -245,7 +245,8 @@ def combine(
         if outputs.close is not None and outputs.box is not None:
             inside = (slice(None), *outputs.box)
             array[inside] = blend(array[inside], outputs.close, fine_weight)
-    return regions.nest(array * brain)
+    array *= brain
+    return regions.nest(array, out=array)
 
 
 def calibrated(array: NDArray[np.float32], temperature: Sequence[float], regions: RegionSet) -> NDArray[np.float32]:
@@ -263,7 +264,7 @@ def calibrated(array: NDArray[np.float32], temperature: Sequence[float], regions
         inside = channel > 0
         sure = np.clip(channel[inside], 1e-6, 1 - 1e-6)
         channel[inside] = expit(logit(sure) / np.float32(value))
-    return regions.nest(cooled)
+    return regions.nest(cooled, out=cooled)
 
 
 def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, divisor: int) -> Box | None:
