@@ -9,9 +9,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from brats_seg.core.errors import OutputError
 from brats_seg.core.grid import Grid
@@ -69,12 +72,25 @@ class Reference:
         """Series Number; 0 where there is none."""
         return int(self.images[0].get("SeriesNumber") or 0)
 
+    def around(self, mask: NDArray[np.bool_]) -> tuple[Reference, slice]:
+        """The part of the series with a mask ``(X, Y, Z)`` on it, two slices at least, and which slices these are."""
+        there = np.flatnonzero(mask.any(axis=(0, 1)))
+        first, last = (int(there[0]), int(there[-1])) if there.size else (len(self.planes) // 2,) * 2
+        first, last = (first - 1, last) if first == last > 0 else (first, max(last, first + 1))
+        part = slice(first, last + 1)
+        step = np.eye(4)
+        step[2, 3] = first
+        grid = Grid((*self.grid.shape[:2], last + 1 - first), self.grid.affine @ step)
+        return replace(self, grid=grid, planes=self.planes[part], images=self.images[part]), part
+
     @property
     def files(self) -> list[Dataset]:
         """The header of each file once, without pixels."""
+        if not self.places:
+            return list(self.images)
         found: dict[str, Dataset] = {}
         for image in self.images:
-            kind, uid, _ = self.places.get(image.SOPInstanceUID, (image.SOPClassUID, image.SOPInstanceUID, 0))
+            kind, uid, _ = self.places[image.SOPInstanceUID]
             if uid not in found:
                 found[uid] = deepcopy(image)
                 found[uid].SOPClassUID, found[uid].SOPInstanceUID = kind, uid

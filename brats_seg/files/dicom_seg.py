@@ -96,10 +96,12 @@ def seg_of_tissues(
     numbers = sorted(segmentation.schema.values)
     place = np.zeros(max(numbers) + 1, np.uint8)
     place[numbers] = np.arange(1, len(numbers) + 1)
-    array = place[segmentation.labels.data]
-    if not segmentation.labels.grid.same_as(reference.grid):
+    labels = segmentation.labels
+    if not labels.grid.same_as(reference.grid):
         raise InputError("the label map does not lie on the grid of the series it is to be written for")
-    return seg_of(array, tissues(segmentation, patient), reference, maker, label_map=label_map)
+    part, slices = reference.around(labels.data > 0)
+    array = place[labels.data[:, :, slices]]
+    return seg_of(array, tissues(segmentation, patient), part, maker, label_map=label_map)
 
 
 def seg_of(

@@ -42,29 +42,25 @@ class Finding:
     side: str = ""
 
 
-def seg_of_findings(findings: Sequence[Finding], reference: Reference, maker: Maker) -> SegObject:
-    """The masks that measurements refer to, as one segmentation whose segments lie within each other.
-
-    Raises:
-        OutputError: as :func:`~brats_seg.files.dicom_seg.seg_of`.
-    """
-    array = np.stack([finding.mask for finding in findings], axis=-1)
-    segments = [finding.segment for finding in findings]
-    return seg_of(array, segments, reference, maker, title="Brain tumour lesions", number=LESIONS_SERIES)
-
-
-def report_of(findings: Sequence[Finding], masks: SegObject, reference: Reference, maker: Maker) -> Comprehensive3DSR:
-    """The report.
+def report_of(findings: Sequence[Finding], reference: Reference, maker: Maker) -> tuple[SegObject, Comprehensive3DSR]:
+    """The masks that measurements refer to, as one segmentation whose segments lie within each other, and the report.
 
     Args:
-        findings: in the order of the segments of ``masks``.
-        masks: made by :func:`seg_of_findings`.
+        findings: with masks on the grid of the reference.
         reference: the series they were drawn on.
         maker: what drew them.
 
     Raises:
         OutputError: if none can be made of the header of the series.
     """
+    part, slices = reference.around(np.logical_or.reduce([finding.mask for finding in findings]))
+    array = np.stack([finding.mask[:, :, slices] for finding in findings], axis=-1)
+    segments = [finding.segment for finding in findings]
+    masks = seg_of(array, segments, part, maker, title="Brain tumour lesions", number=LESIONS_SERIES)
+    return masks, _report(findings, masks, part, maker)
+
+
+def _report(findings: Sequence[Finding], masks: SegObject, reference: Reference, maker: Maker) -> Comprehensive3DSR:
     from highdicom import sr  # noqa: PLC0415 - only for DICOM
     from pydicom.sr.codedict import codes  # noqa: PLC0415
     from pydicom.uid import generate_uid  # noqa: PLC0415

@@ -105,11 +105,11 @@ def write_followed(course: Course, options: SegmentOptions, folder: Path) -> Non
 def _write_report(findings: Sequence[Finding], reference: Reference, maker: Maker, stem: Path) -> None:
     """Write ``…_lesions.dcm`` and ``…_sr.dcm``."""
     from brats_seg.files.dicom_reference import save  # noqa: PLC0415 - highdicom
-    from brats_seg.files.dicom_sr import report_of, seg_of_findings  # noqa: PLC0415
+    from brats_seg.files.dicom_sr import report_of  # noqa: PLC0415
 
-    masks = seg_of_findings(findings, reference, maker)
+    masks, report = report_of(findings, reference, maker)
     save(masks, stem.with_name(f"{stem.name}_lesions.dcm"))
-    save(report_of(findings, masks, reference, maker), stem.with_name(f"{stem.name}_sr.dcm"))
+    save(report, stem.with_name(f"{stem.name}_sr.dcm"))
 
 
 def _reference_of(files: DicomTimepoint, options: SegmentOptions) -> Reference:

@@ -1,4 +1,4 @@
-"""What a DICOM report tells of a visit: its regions, and the lesions of each that has several."""
+"""What a DICOM report tells of a visit: its regions, and the lesions of each that is followed and has several."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_ML = 0.05
 """Smaller ones of several lesions are in the tables alone."""
-MOST = 20
+MOST = 10
 """Lesions of a region that are told, the largest: every one is a mask of the whole field of view."""
 
 
@@ -88,6 +88,8 @@ def _of_region(visit: Visit, row: RegionVolume, patient: str, exam: str) -> Iter
         yield replace(whole, diameters_mm=_diameters_mm(lesions[0]), side=lesions[0].side)
         return
     yield whole
+    if row.region not in (*(region.name for region in visit.segmentation.regions.followed), CAVITY.name):
+        return
     label, code, colour, mask = _looks(visit, row.region)
     numbers = component_numbers(mask, lesions)
     for lesion in [one for one in lesions if one.volume_ml >= LEAST_ML][:MOST]:

@@ -21,7 +21,8 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import reference_of, save
-from brats_seg.files.dicom_sr import seg_of_findings
+from brats_seg.files.dicom_seg import seg_of_tissues
+from brats_seg.files.dicom_sr import report_of
 from brats_seg.files.label_map import read_mask
 from brats_seg.files.seg_nrrd import write_seg_nrrd
 from brats_seg.models.card import regions_of
@@ -69,9 +70,17 @@ def test_slices_without_tissue_between_others_stay_where_they_are(tmp_path: Path
     labels = whole.labels.data.copy()
     labels[:, :, 5:8] = 0
     labels[:, :, 9][labels[:, :, 9] == 1] = 0
-    from brats_seg.files.dicom_seg import seg_of_tissues
-
     segmentation = replace(whole, labels=whole.labels.with_data(labels))
+    save(seg_of_tissues(segmentation, reference, MAKER, patient="P"), tmp_path / "seg.dcm")
+    assert_same(cropped(read(tmp_path / "seg.dcm").labels), cropped(segmentation.labels))
+
+
+def test_a_tumour_on_one_slice_keeps_its_thickness(tmp_path: Path) -> None:
+    reference = reference_of(series_of(oblique(), tmp_path / "in"))
+    segmentation = segmentation_on(reference.grid)
+    labels = np.zeros_like(segmentation.labels.data)
+    labels[3:6, 4:9, 7] = 3
+    segmentation = replace(segmentation, labels=segmentation.labels.with_data(labels))
     save(seg_of_tissues(segmentation, reference, MAKER, patient="P"), tmp_path / "seg.dcm")
     assert_same(cropped(read(tmp_path / "seg.dcm").labels), cropped(segmentation.labels))
 
@@ -79,7 +88,7 @@ def test_slices_without_tissue_between_others_stay_where_they_are(tmp_path: Path
 def test_regions_that_nest_make_the_label_map_they_came_from(tmp_path: Path) -> None:
     reference = reference_of(series_of(oblique(), tmp_path / "in"))
     visit = two_lesions(reference.grid)
-    save(seg_of_findings(findings_of(visit, "P", "E"), reference, MAKER), tmp_path / "seg.dcm")
+    save(report_of(findings_of(visit, "P", "E"), reference, MAKER)[0], tmp_path / "seg.dcm")
     found = read(tmp_path / "seg.dcm")
     assert found.schema.name == "brats2023"
     assert_same(cropped(found.labels), cropped(visit.segmentation.labels))
