@@ -163,6 +163,7 @@ def test_a_working_folder_that_is_gone_is_said(mask: Path, out: Path, tmp_path: 
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mib", [300, 800, 1024])
 def test_too_little_memory_for_the_libraries_is_said(mib: int, case: Path, model: Path, out: Path) -> None:
     def limit() -> None:

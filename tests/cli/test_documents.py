@@ -33,7 +33,13 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in text.splitlines() if line.startswith("brats-seg ")]
 
 
-COMMANDS = [pytest.param(line, id=f"{page.stem}: {' '.join(line)}") for page in PAGES for line in commands(page)]
+COMMANDS = [
+    pytest.param(
+        line, id=f"{page.stem}: {' '.join(line)}", marks=[pytest.mark.slow] * (line[0] in ("track", "explore"))
+    )
+    for page in PAGES
+    for line in commands(page)
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +92,7 @@ def test_commands_of_the_pages(cli, line: list[str], desk: dict[str, str], model
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [pytest.param(code, id=p.stem) for p in PAGES for code in blocks(p, "python")])
 def test_python_of_the_pages(code: str, desk: dict[str, str], monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
     monkeypatch.setattr("brats_seg.models.card.DEFAULT_MODEL", str(model))

@@ -74,6 +74,7 @@ def test_any_bytes(tmp_path: Path, content: bytes, marked: bool) -> None:
     survives(path)
 
 
+@pytest.mark.slow
 @_FUZZ
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode), st.just(b"[" * 100_000)))
 def test_any_sidecar(tmp_path: Path, content: bytes) -> None:

@@ -185,6 +185,7 @@ def _agree(meaning: LabelMeaning, truth: LabelSchema) -> bool:
     return meaning.is_certain and all(meaning.schema.values[n] is truth.values[n] for n in meaning.values)
 
 
+@pytest.mark.slow
 def test_every_known_label_map_is_read_right(real_data: Path) -> None:
     known = _known(real_data)
     assert len(known) == 49

@@ -22,6 +22,8 @@ from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.itk import from_itk, to_itk
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
 
+pytestmark = pytest.mark.slow  # registrations take a second each
+
 T1, T1CE, T2, FLAIR = SEQUENCES
 THICK = (2.0, 2.0, 5.0)
 

@@ -138,7 +138,7 @@ def test_edema_volume_does_not_hang_on_the_supersampling():
     patient = make_patient(SMALL, np.random.default_rng(6))
     field = draw_edema_field(patient.lesions, patient.body.anatomy, SMALL.tumour, np.random.default_rng(7))
     coarse, fine = (
-        tumour_fractions(patient.lesions, patient.body.anatomy, field=field, supersampling=n) for n in (5, 9)
+        tumour_fractions(patient.lesions, patient.body.anatomy, field=field, supersampling=n) for n in (4, 7)
     )
     assert fine.edema.sum(dtype=np.float64) > 1000
     assert coarse.edema.sum(dtype=np.float64) == pytest.approx(fine.edema.sum(dtype=np.float64), rel=0.003)
@@ -157,7 +157,8 @@ def test_centroid_is_where_the_description_says(phantom):
 
 
 def test_same_patient_scanned_twice_has_one_truth_and_other_noise(patient, phantom):
-    second = scan_patient(patient, PhantomConfig(), np.random.default_rng(8))
+    flair_alone = PhantomConfig(acquisition=AcquisitionConfig(sequences=(MRSequence.FLAIR,)))
+    second = scan_patient(patient, flair_alone, np.random.default_rng(8))
     np.testing.assert_array_equal(second.labels.data, phantom.labels.data)
     flair, other = phantom.study.images[MRSequence.FLAIR].data, second.study.images[MRSequence.FLAIR].data
     assert not np.array_equal(flair, other)
@@ -171,8 +172,8 @@ def test_two_scans_on_one_scanner_differ_by_noise_alone(patient):
         image = scan_patient(patient, config, scanner, noise_rng=chance).study.images[MRSequence.FLAIR].data
         return image[image > 0].astype(np.float64)
 
-    np.testing.assert_array_equal(scan(0.0, 1), scan(0.0, 2))
     still, first, second = scan(0.0, 1), scan(0.08, 1), scan(0.08, 2)
+    np.testing.assert_array_equal(still, scan(0.0, 2))
     a, b = first - still, second - still
     assert a.std() == pytest.approx(b.std(), rel=0.01)
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.01  # nothing in common but what the scan without noise has
@@ -182,7 +183,7 @@ def test_thick_slices_in_another_orientation_keep_the_world(patient, phantom):
     affine = affine_of("PSR", (1.0, 1.0, 5.0), (0, 0, 0), (4, -6, 3))
     shape = (200, 180, 36)
     affine[:3, 3] = np.array((-119.5, 106, 76)) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    config = PhantomConfig(grid=Grid(shape, affine))
+    config = PhantomConfig(grid=Grid(shape, affine), acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)))
     thick = scan_patient(patient, config, np.random.default_rng(4))
     assert thick.study.reference_volume.grid.same_as(config.grid)
     np.testing.assert_allclose(centroid_mm(thick), centroid_mm(phantom), atol=0.3)

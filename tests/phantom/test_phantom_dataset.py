@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,20 +110,19 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(dataset: Datase
     assert hashes(write_dataset(other, tmp_path / "other").folder)[scan] != hashes(dataset.folder)[scan]
 
 
-def test_resuming_mends_what_is_not_whole_keeps_the_rest_and_goes_on(tmp_path: Path) -> None:
-    options = DatasetOptions(patients=1, visits=2, seed=3, kind=PatientKind.NONE)
-    folder = write_dataset(options, tmp_path / "set").folder
+def test_resuming_mends_what_is_not_whole_keeps_the_rest_and_goes_on(dataset: DatasetSummary, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dataset.folder, tmp_path / "set"))
     before = hashes(folder)
     first = folder / "sub-001" / "ses-01" / "anat" / "sub-001_ses-01_FLAIR.nii.gz"
     kept = folder / "sub-001" / "ses-02" / "anat" / "sub-001_ses-02_FLAIR.nii.gz"
     first.write_bytes(first.read_bytes()[:1000])
     age = kept.stat().st_mtime_ns
-    done = write_dataset(options, folder, resume=True)
-    assert (done.written, done.kept) == (1, 1)
+    done = write_dataset(TWO, folder, resume=True)
+    assert (done.written, done.kept) == (1, 3)
     assert hashes(folder) == before and kept.stat().st_mtime_ns == age
-    longer = DatasetOptions(patients=2, visits=2, seed=3, kind=PatientKind.NONE)
+    longer = DatasetOptions(patients=3, visits=2, seed=3, kind=PatientKind.NONE)
     done = write_dataset(longer, folder, resume=True)
-    assert (done.written, done.kept) == (2, 2)
+    assert (done.written, done.kept) == (2, 4)
     (folder / "sub-001" / "ses-01" / "phantom.json").unlink()
     (folder / "sub-001" / "ses-01" / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"notes\.txt"):

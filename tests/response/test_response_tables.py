@@ -377,6 +377,7 @@ def any_histories(draw: st.DrawFn) -> PatientHistory:
     return PatientHistory("P", tuple(visits), calendar=calendar)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(history=any_histories(), name=st.sampled_from(sorted(CRITERIA)))
 def test_a_table_that_was_written_gives_the_same_answers(history: PatientHistory, name: str) -> None:

@@ -17,6 +17,8 @@ from brats_seg.models import brain as models_brain
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
 from brats_seg.segment.brain import check_brain, find_brain
 
+pytestmark = pytest.mark.slow  # the shipped networks run
+
 
 @pytest.fixture(scope="module")
 def networks() -> BrainNetworks:

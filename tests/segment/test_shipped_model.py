@@ -24,6 +24,8 @@ from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
 from brats_seg.segment.prepare import prepare
 
+pytestmark = pytest.mark.slow  # the shipped networks run
+
 
 class Found(NamedTuple):
     """Dice against the truth and volume in millilitres, by region."""

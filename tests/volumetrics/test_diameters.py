@@ -134,6 +134,7 @@ def test_ellipsoid_and_box_within_one_voxel(name: str, angle_deg: float) -> None
     assert abs(found.short_mm - 12 / np.cos(np.arctan(0.5))) <= 1.5 * voxel_mm
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.4, 2.5), st.floats(0.4, 2.5), st.sampled_from([0.15, 0.5, 0.9]))
 def test_against_all_pairs_and_walked_lines(seed: int, row_mm: float, column_mm: float, share: float) -> None:

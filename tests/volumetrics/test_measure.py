@@ -189,6 +189,7 @@ def read_labels(path: Path) -> Segmentation:
     return Segmentation("real", volume, SCHEMAS["brats2023" if "GLI" in path.name else "brats2021"], REGIONS)
 
 
+@pytest.mark.slow
 def test_real_volumes_to_the_voxel(real_data: Path) -> None:
     with (real_data / "cases.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
@@ -234,6 +235,7 @@ def uneven_tumour(grid: Grid) -> Segmentation:
     return Segmentation("made", Volume(labels, grid), SCHEMAS["brats2023"], REGIONS)
 
 
+@pytest.mark.slow
 def test_diameters_do_not_depend_on_nearly_equal_spacings_and_storage() -> None:
     rng = np.random.default_rng(5)
     products = []
