@@ -2,7 +2,7 @@
 
 The Python interface: ``segment_study`` and ``measure`` for one visit, ``follow_visits`` for the visits of a patient in
 memory, ``track_patient`` for those in a folder, ``respond`` for a table of measurements. They return the values of
-:mod:`brats_seg.core.visit`, :mod:`brats_seg.track.follow` and :mod:`brats_seg.response.responses`. Importing the
+:mod:`brats_seg.core.visit`, :mod:`brats_seg.core.course` and :mod:`brats_seg.response.responses`. Importing the
 package loads no heavy library; calling a function does.
 """
 
@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # not from typing, whose import takes longer than all els
 if TYPE_CHECKING:
     from typing import Any
 
+    from brats_seg.core.course import Course
     from brats_seg.core.visit import Visit
     from brats_seg.run.masks import measure
     from brats_seg.run.options import SegmentOptions
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from brats_seg.run.segment import open_predictor as open_model
     from brats_seg.run.segment import segment_study
     from brats_seg.run.track import track_patient
-    from brats_seg.track.follow import Course, follow_visits
+    from brats_seg.track.tables import follow_visits
 
 __version__ = "0.2.0"
 
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    **{"Visit": "core.visit", "Course": "track.follow", "follow_visits": "track.follow"},
+    **{"Visit": "core.visit", "Course": "core.course", "follow_visits": "track.tables"},
     **{"SegmentOptions": "run.options", "measure": "run.masks", "respond": "run.respond"},
     **{"open_model": "run.segment", "segment_study": "run.segment", "track_patient": "run.track"},
 }

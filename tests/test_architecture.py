@@ -68,7 +68,7 @@ ROAD = {"core", "files", "imaging", "volumetrics", "response", "report", "models
 NAME_THE_VERSION = {"cli", "models", "run", "phantom"}
 """Rooms that may read ``brats_seg.__version__``."""
 
-CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", "visit")
+CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", "visit", "course")
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {

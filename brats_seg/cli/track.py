@@ -15,6 +15,7 @@ from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted, visit_named
 
 if TYPE_CHECKING:
+    from brats_seg.core.course import Answer, Course, CourseEpisode
     from brats_seg.core.study import MRSequence, Patient
     from brats_seg.core.tables import TableRow
     from brats_seg.run.cohort import Job
@@ -231,47 +232,44 @@ def _follow(arguments: argparse.Namespace, jobs: tuple[Job, ...], whole: TrackRu
         found = follow_all(jobs, whole, processes=arguments.jobs, cluster=arguments.cluster, tick=tick)
         for outcome in found:
             outcomes.append(outcome)
-            if not outcome.error:
-                say(_describe(outcome, arguments), quiet=arguments.quiet or arguments.json)
+            if outcome.course is not None:
+                say(_describe(outcome, outcome.course, arguments), quiet=arguments.quiet or arguments.json)
     order = {patient.id: number for number, (patient, _) in enumerate(jobs)}
     return sorted(outcomes, key=lambda outcome: order[outcome.patient])
 
 
-def _describe(outcome: Outcome, arguments: argparse.Namespace) -> str:
+def _describe(outcome: Outcome, course: Course, arguments: argparse.Namespace) -> str:
     """What a person reads of a patient."""
-    summary = outcome.summary
-    lines = [
-        f"{outcome.patient}: {counted(len(summary['visits']), 'visit')}{', kept from before' if outcome.kept else ''}"
-    ]
-    lines += [f"  warning: {words}" for words in summary["warnings"]]
-    lines += [f"  note: {note}" for note in summary["response_notes"]]
-    for episode in summary["episodes"]:
-        lines.append(f"  {summary['criteria']}, baseline {episode['visit']}: {episode['why']}")
-        lines.append(f"    disease {episode['disease']} ({episode['disease_reason']})")
-        lines += [f"    {measure}: {_verdict(episode, measure)}" for measure in episode["best"]]
-        lines += [f"    reader needed: {look['words']} ({look['visit']})" for look in episode["reader_needed"]]
-    lines += [f"  {visit_named(entry['visit'])} was left out: {entry['reason']}" for entry in summary["stopped"]]
+    lines = [f"{outcome.patient}: {counted(len(course.visits), 'visit')}{', kept from before' if outcome.kept else ''}"]
+    lines += [f"  warning: {words}" for words in course.warnings]
+    lines += [f"  note: {note}" for note in course.response_notes]
+    for episode in course.episodes:
+        lines.append(f"  {course.criteria}, baseline {episode.visit}: {episode.why}")
+        lines.append(f"    disease {episode.disease} ({episode.disease_reason})")
+        lines += [f"    {measure}: {_verdict(episode, measure)}" for measure in episode.best]
+        lines += [f"    reader needed: {look.words} ({look.visit})" for look in episode.reader_needed]
+    lines += [f"  {visit_named(entry.visit)} was left out: {entry.reason}" for entry in course.stopped]
     if arguments.verbose:
-        lines += [f"  {entry['visit']}: {entry['label_map']}" for entry in summary["visits"]]
-        lines += [f"  {note}" for note in summary["notes"]]
+        lines += [f"  {entry.visit}: {entry.label_map}" for entry in course.visits]
+        lines += [f"  {note}" for note in course.notes]
     folder = arguments.output / outcome.patient
     page = folder / f"{outcome.patient}_timeline.html"
     lines.append(f"  report: {page}" if page.is_file() else f"  results: {folder}")
     return "\n".join(lines)
 
 
-def _verdict(episode: Any, measure: str) -> str:
-    best, progression = episode["best"][measure], episode["progression"][measure]
+def _verdict(episode: CourseEpisode, measure: str) -> str:
+    best, progression = episode.best[measure], episode.progression[measure]
     if best is None:
-        return episode["unjudged"][measure] or "no visit after the baseline"
+        return episode.unjudged[measure] or "no visit after the baseline"
 
-    def words(answer: Any) -> str:
-        return f"{answer['visit']} ({answer['status']})" if answer["status"] else str(answer["visit"])
+    def words(answer: Answer) -> str:
+        return f"{answer.visit} ({answer.status})" if answer.status else answer.visit
 
-    opening = f"best response {best['category']} at {words(best)}"
+    opening = f"best response {best.category} at {words(best)}"
     if not progression:
         return f"{opening}, no progression"
-    return f"{opening}, progression at {words(progression)}: {progression['decided_by']}"
+    return f"{opening}, progression at {words(progression)}: {progression.decided_by}"
 
 
 def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
@@ -279,16 +277,17 @@ def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
     from brats_seg.report.cohort import render_cohort
 
     failed = [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
-    summaries = [outcome.summary for outcome in outcomes if outcome.summary]
-    write_text(arguments.output / COHORT_PAGE, render_cohort(summaries, failed))
+    courses = [outcome.course for outcome in outcomes if outcome.course is not None]
+    write_text(arguments.output / COHORT_PAGE, render_cohort(courses, failed))
     say(f"cohort: {arguments.output / COHORT_PAGE}", quiet=arguments.quiet or arguments.json)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    if outcome.error:
+    if outcome.course is None:
         return {"patient": outcome.patient, "error": outcome.error, "exit_code": outcome.exit_code}
+    told = outcome.course.to_dict()
     kept = ("criteria", "disease", "best", "progression", "visits", "stopped")
-    return {"patient": outcome.patient, "kept": outcome.kept, **{name: outcome.summary[name] for name in kept}}
+    return {"patient": outcome.patient, "kept": outcome.kept, **{name: told[name] for name in kept}}
 
 
 def _report(failures: Failures, outcomes: list[Outcome]) -> int:
@@ -301,8 +300,8 @@ def _report(failures: Failures, outcomes: list[Outcome]) -> int:
         if outcome.error:
             complain(f"{outcome.patient}: {outcome.error}")
             codes.add(outcome.exit_code)
-        for entry in outcome.summary.get("stopped", ()):
-            complain(f"{outcome.patient}: {visit_named(entry['visit'])} was left out: {entry['reason']}")
+        for entry in outcome.course.stopped if outcome.course is not None else ():
+            complain(f"{outcome.patient}: {visit_named(entry.visit)} was left out: {entry.reason}")
             codes.add(InputError.exit_code)
     failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
     if failed and total > 1:

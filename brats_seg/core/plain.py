@@ -16,6 +16,9 @@ import numpy as np
 
 T = TypeVar("T")
 
+LEFT_OUT = "left out"
+"""In the metadata of a dataclass's field: where it is None, there is no key for it."""
+
 
 def plain(value: object) -> Any:
     """A value made of dictionaries, lists, text, numbers, booleans and None only.
@@ -46,7 +49,8 @@ def _opened(value: object) -> object:
     if isinstance(value, date):
         return value.isoformat()
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        held = {field: getattr(value, field.name) for field in fields(value)}
+        return {field.name: item for field, item in held.items() if not (item is None and LEFT_OUT in field.metadata)}
     if isinstance(value, PurePath):
         raise TypeError("a record holds no path; write the name or the checksum instead")
     raise TypeError(f"{type(value).__name__} has no plain form for JSON")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from brats_seg.core.course import COURSE_FILE, Course
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.plain import from_plain
@@ -104,6 +105,19 @@ def read_visit(folder: Path, timepoint: Timepoint | None = None, *, probabilitie
         motions=content.motions,
         folder=folder,
     )
+
+
+def read_course(folder: Path) -> Course:
+    """The course that ``track`` wrote to a patient's folder.
+
+    Raises:
+        InputError: if there is none of this version.
+    """
+    path = folder / COURSE_FILE
+    try:
+        return Course.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Follow the patient again with brats-seg track.") from error
 
 
 def _content(folder: Path) -> tuple[VisitFile, RunRecord]:

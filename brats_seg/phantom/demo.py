@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from brats_seg.core.course import Course
 from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
@@ -104,12 +105,13 @@ def run_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", ti
     assert segmented.folder is not None  # an output folder was passed
     model = Model(find_model(), lambda: predictor)
     followed = track_patient(patient, TrackRun(results, exists=exists), model=model, tick=tick)
+    assert followed.course is not None  # an error would have been raised
     return Demo(
         scans,
         results,
         results / segmented.folder.name / f"{first.id}_report.html",
         results / patient.id / f"{patient.id}_timeline.html",
-        _visits(scans / patient.id, followed.summary),
+        _visits(scans / patient.id, followed.course),
     )
 
 
@@ -159,11 +161,11 @@ def _dice(found: Visit, labels: Path) -> dict[str, float]:
     return scores
 
 
-def _visits(patient: Path, summary: Mapping[str, Any]) -> tuple[DemoVisit, ...]:
+def _visits(patient: Path, course: Course) -> tuple[DemoVisit, ...]:
     """What was found at each visit that could be followed, beside the truth file of that visit."""
     found: dict[str, dict[str, float]] = {}
-    for row in summary["volumes"]:
-        found.setdefault(row["visit"], {})[row["region"]] = float(row["volume_ml"])
+    for row in course.volumes:
+        found.setdefault(row.visit, {})[row.region] = row.volume_ml
     names = [region.name for region in regions_of()]
     visits = []
     for label, volumes in found.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
+from brats_seg.core.course import Answer, Course, CourseResponse
 from brats_seg.core.words import counted, visit_named
 from brats_seg.report.charts import CATEGORY_COLOURS, INK, LINE, SOFT, WIDTH, nice_step, svg, text
 from brats_seg.report.html import DISCLAIMER
@@ -23,14 +24,14 @@ _MOST_NAMED = 12
 _LEFT, _RIGHT = 190, 30
 
 
-def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
+def render_cohort(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) -> str:
     """The whole page.
 
     Args:
-        courses: content of each patient's ``course.json``.
+        courses: of the patients.
         failed: name of each patient that could not be followed, and why.
     """
-    ordered = sorted(courses, key=lambda course: (-_length(course), str(course["patient"])))
+    ordered = sorted(courses, key=lambda course: (-_length(course), course.patient))
     undated = sum(_length(course) == 0 for course in courses)
     left_out = f" Without dates, and so not shown: {undated}." if undated else ""
     drawings = [
@@ -45,16 +46,16 @@ def render_cohort(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[s
         headline=_headline(courses, failed),
         drawings=[(title, words, Markup(drawing)) for title, words, drawing in drawings if drawing],
         legend=[(name, CATEGORY_WORDS[name], colour) for name, colour in CATEGORY_COLOURS.items()],
-        rows=[_row(course) for course in sorted(courses, key=lambda course: str(course["patient"]))],
+        rows=[_row(course) for course in sorted(courses, key=lambda course: course.patient)],
         failed=[
             *(f"{patient}: {why}" for patient, why in failed),
-            *(f"{course['patient']}, {visit_named(entry['visit'])}: {entry['reason']}"
-              for course in courses for entry in course["stopped"]),
+            *(f"{course.patient}, {visit_named(entry.visit)}: {entry.reason}"
+              for course in courses for entry in course.stopped),
         ],
     )  # fmt: skip
 
 
-def swimmer(courses: Sequence[Mapping[str, Any]]) -> str:
+def swimmer(courses: Sequence[Course]) -> str:
     """Bars of time with the category of every visit; empty where no patient has dates."""
     dated = [course for course in courses if _length(course) > 0]
     if not dated:
@@ -64,27 +65,27 @@ def swimmer(courses: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for number, course in enumerate(dated):
         y = 12 + number * _ROW
-        parts.append(text(_LEFT - 12, y + 13, _short(course["patient"]), anchor="end"))
+        parts.append(text(_LEFT - 12, y + 13, _short(course.patient), anchor="end"))
         parts.append(
             f'<rect x="{_LEFT}" y="{y + 4}" width="{_length(course) * scale:.1f}" height="10" rx="3" fill="#e3e8ee"/>'
         )
-        for event in course["events"]:
-            if event["event"] in EVENT_WORDS and event["days_since_first"] is not None:
-                x = _LEFT + min(max(event["days_since_first"], 0), longest) * scale
+        for event in course.events:
+            if event.event in EVENT_WORDS and event.days_since_first is not None:
+                x = _LEFT + min(max(event.days_since_first, 0), longest) * scale
                 parts.append(
                     f'<path d="M{x:.1f} {y - 2}v22" stroke="{INK}" stroke-width="1.5" stroke-dasharray="3 2">'
-                    f"<title>{escape(EVENT_WORDS[event['event']])} {escape(event['date'])}</title></path>"
+                    f"<title>{escape(EVENT_WORDS[event.event])} {escape(event.date)}</title></path>"
                 )
-        days = {visit["visit"]: visit["days_since_first"] for visit in course["visits"]}
-        for row in _overall(course):
-            x = _LEFT + days[row["visit"]] * scale
+        days = {visit.visit: visit.days_since_first for visit in course.visits}
+        for row in course.overall("volume"):
+            x = _LEFT + (days[row.visit] or 0) * scale
             parts.append(_dot(x, y + 9, row))
     bottom = 12 + len(dated) * _ROW
     parts += _axis(longest, scale, bottom)
     return svg(parts, bottom + 40, "Swimmer plot: " + "; ".join(_alt(course) for course in dated))
 
 
-def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
+def waterfall(courses: Sequence[Course]) -> str:
     """A bar for each patient's best change; empty where there is none."""
     found = [(best, course) for course in courses if (best := _best_change(course)) is not None]
     if not found:
@@ -100,7 +101,7 @@ def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
 
     parts = []
     # Progression is judged against the smallest volume and not against baseline, so that it has no line here.
-    partial = sorted({float(course["partial_volume_percent"]) for _, course in found})
+    partial = sorted({float(course.partial_volume_percent) for _, course in found})
     for limit, words in ((0.0, "0 %"), *((value, f"PR from {value:+.0f} %") for value in partial)):
         if low <= limit <= high:
             parts.append(
@@ -111,23 +112,20 @@ def waterfall(courses: Sequence[Mapping[str, Any]]) -> str:
     for number, (best, course) in enumerate(found):
         x = _LEFT + number * width
         y, base = py(best), py(0)
-        answer = course["best"]["volume"] or {"category": "NE"}
         parts.append(
             f'<rect x="{x + width * 0.12:.1f}" y="{min(y, base):.1f}" width="{width * 0.76:.1f}" '
-            f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[answer["category"]]}" stroke="{INK}" '
-            f'stroke-width=".5"><title>{escape(str(course["patient"]))} {best:+.0f} %</title></rect>'
+            f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[_best_category(course)]}" stroke="{INK}" '
+            f'stroke-width=".5"><title>{escape(course.patient)} {best:+.0f} %</title></rect>'
         )
         if width >= _NARROW:
             above = min(y, base) - 5 if best >= 0 else max(y, base) + 15
             parts.append(text(x + width / 2, above, _signed(best), size=12))
-            parts.append(
-                text(x + width / 2, bottom + 26, _short(str(course["patient"])), anchor="end", size=12, slant=-30)
-            )
-    alt = "; ".join(f"{course['patient']} {best:+.0f} %" for best, course in found)
+            parts.append(text(x + width / 2, bottom + 26, _short(course.patient), anchor="end", size=12, slant=-30))
+    alt = "; ".join(f"{course.patient} {best:+.0f} %" for best, course in found)
     return svg(parts, height, f"Waterfall plot: {alt}")
 
 
-def spider(courses: Sequence[Mapping[str, Any]]) -> str:
+def spider(courses: Sequence[Course]) -> str:
     """A line for each patient; empty where no patient has dates."""
     lines = [(course, points) for course in courses if len(points := _percents(course)) > 1 and _length(course) > 0]
     if not lines:
@@ -147,13 +145,12 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
         words = "+200 % and more" if value == high else f"{value:+d} %" if value else "0 %"
         parts.append(text(_LEFT - 12, py(value) + 4, words, anchor="end", colour=SOFT))
     for course, points in lines:
-        answer = course["best"]["volume"] or {"category": "NE"}
-        colour = CATEGORY_COLOURS[answer["category"]]
+        colour = CATEGORY_COLOURS[_best_category(course)]
         colour = SOFT if colour in ("#FFFFFF", "#C8CCD1") else colour
         path = " ".join(f"{_LEFT + day * scale:.1f},{py(percent):.1f}" for day, percent in points)
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"><title>'
-            f"{escape(str(course['patient']))}</title></polyline>"
+            f"{escape(course.patient)}</title></polyline>"
         )
         parts += [
             f'<circle cx="{_LEFT + day * scale:.1f}" cy="{py(percent):.1f}" r="3.5" fill="{colour}"/>'
@@ -163,28 +160,28 @@ def spider(courses: Sequence[Mapping[str, Any]]) -> str:
             day, percent = points[-1]
             inside = day < 0.85 * longest
             x = _LEFT + day * scale + (8 if inside else -8)
-            parts.append(text(x, py(percent) - 7, _short(str(course["patient"])), anchor="start" if inside else "end",
+            parts.append(text(x, py(percent) - 7, _short(course.patient), anchor="start" if inside else "end",
                                size=12))  # fmt: skip
     parts += _axis(longest, scale, bottom)
-    return svg(parts, bottom + 40, "Spider plot: " + "; ".join(str(course["patient"]) for course, _ in lines))
+    return svg(parts, bottom + 40, "Spider plot: " + "; ".join(course.patient for course, _ in lines))
 
 
-def _headline(courses: Sequence[Mapping[str, Any]], failed: Sequence[tuple[str, str]]) -> str:
+def _headline(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) -> str:
     count = len(courses)
     words = f"{counted(count, 'patient')} followed"
-    progressed = sum(any(episode["progression"]["volume"] for episode in course["episodes"]) for course in courses)
+    progressed = sum(any(episode.progression["volume"] for episode in course.episodes) for course in courses)
     words += f", {progressed} with progression by volume"
     return words + (f", {len(failed)} failed." if failed else ".")
 
 
-def _row(course: Mapping[str, Any]) -> dict[str, Any]:
+def _row(course: Course) -> dict[str, Any]:
     best_change = _best_change(course)
     return {
-        "patient": course["patient"],
-        "page": f"{course['patient']}/{course['patient']}_timeline.html",
-        "visits": len(course["visits"]),
-        "days": "" if course["visits"][-1]["days_since_first"] is None else course["visits"][-1]["days_since_first"],
-        "disease": course["disease"].replace("_", "-"),
+        "patient": course.patient,
+        "page": f"{course.patient}/{course.patient}_timeline.html",
+        "visits": len(course.visits),
+        "days": "" if course.visits[-1].days_since_first is None else course.visits[-1].days_since_first,
+        "disease": course.disease.replace("_", "-"),
         "best": _of_episodes(course, "best", "2d"),
         "best_volume": _of_episodes(course, "best", "volume"),
         "change": "" if best_change is None else _signed(best_change),
@@ -192,70 +189,71 @@ def _row(course: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_episodes(course: Mapping[str, Any], what: str, measure: str) -> list[dict[str, str]]:
+def _of_episodes(course: Course, what: str, measure: str) -> list[dict[str, str]]:
     """An answer of each treatment episode that has one, with its visit where there are several or it is a date."""
-    found = [answer for episode in course["episodes"] if (answer := episode[what][measure])]
+    found = [answer for episode in course.episodes if (answer := getattr(episode, what)[measure])]
     return [_answer(answer, with_visit=what == "progression" or len(found) > 1) for answer in found]
 
 
-def _answer(answer: Mapping[str, Any], *, with_visit: bool) -> dict[str, str]:
-    words = [answer["visit"]] if with_visit else []
-    words += [answer["status"]] if answer["status"] else []
-    ink = "#fff" if answer["category"] in ("PD", "CR", "baseline") else INK
+def _answer(answer: Answer, *, with_visit: bool) -> dict[str, str]:
+    words = [answer.visit] if with_visit else []
+    words += [answer.status] if answer.status else []
+    ink = "#fff" if answer.category in ("PD", "CR", "baseline") else INK
     return {
-        "category": answer["category"],
+        "category": answer.category,
         "note": ", ".join(words),
-        "colour": CATEGORY_COLOURS[answer["category"]],
+        "colour": CATEGORY_COLOURS[answer.category],
         "ink": ink,
     }
 
 
-def _overall(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [row for row in course["responses"] if row["compartment"] == "overall" and row["measure"] == "volume"]
+def _best_category(course: Course) -> str:
+    best = course.best["volume"]
+    return best.category if best else "NE"
 
 
-def _judged(course: Mapping[str, Any]) -> str:
-    return "non_enhancing" if course["disease"] == "non_enhancing" else "enhancing"
+def _judged(course: Course) -> str:
+    return "non_enhancing" if course.disease == "non_enhancing" else "enhancing"
 
 
-def _percents(course: Mapping[str, Any]) -> list[tuple[float, float]]:
+def _percents(course: Course) -> list[tuple[float, float]]:
     """Days since the first visit and change against baseline of the judged compartment, by volume."""
-    days = {visit["visit"]: visit["days_since_first"] for visit in course["visits"]}
+    days = {visit.visit: visit.days_since_first for visit in course.visits}
     points = []
-    for row in course["responses"]:
-        if row["compartment"] != _judged(course) or row["measure"] != "volume":
+    for row in course.responses:
+        if row.compartment != _judged(course) or row.measure != "volume":
             continue
-        day = days[row["visit"]]
+        day = days[row.visit]
         if day is None:
             continue
-        if row["category"] == "baseline":
+        if row.category == "baseline":
             points.append((float(day), 0.0))
-        elif row["percent_from_baseline"]:
-            points.append((float(day), float(row["percent_from_baseline"])))
+        elif row.percent_from_baseline:
+            points.append((float(day), float(row.percent_from_baseline)))
     return points
 
 
-def _best_change(course: Mapping[str, Any]) -> float | None:
+def _best_change(course: Course) -> float | None:
     found = [
-        float(row["percent_from_baseline"])
-        for row in course["responses"]
-        if row["compartment"] == _judged(course) and row["measure"] == "volume" and row["percent_from_baseline"]
+        float(row.percent_from_baseline)
+        for row in course.responses
+        if row.compartment == _judged(course) and row.measure == "volume" and row.percent_from_baseline
     ]
     return min(found) if found else None
 
 
-def _length(course: Mapping[str, Any]) -> float:
-    return float(course["visits"][-1]["days_since_first"] or 0)
+def _length(course: Course) -> float:
+    return float(course.visits[-1].days_since_first or 0)
 
 
-def _alt(course: Mapping[str, Any]) -> str:
-    return f"{course['patient']} " + ", ".join(row["category"] for row in _overall(course))
+def _alt(course: Course) -> str:
+    return f"{course.patient} " + ", ".join(row.category for row in course.overall("volume"))
 
 
-def _dot(x: float, y: float, row: Mapping[str, Any]) -> str:
-    colour = CATEGORY_COLOURS[row["category"]]
-    words = escape(f"{row['visit']}: {row['category']} {row['status']}".strip())
-    dashed = ' stroke-dasharray="2 2"' if row["status"] == "preliminary" else ""
+def _dot(x: float, y: float, row: CourseResponse) -> str:
+    colour = CATEGORY_COLOURS[row.category]
+    words = escape(f"{row.visit}: {row.category} {row.status}".strip())
+    dashed = ' stroke-dasharray="2 2"' if row.status == "preliminary" else ""
     place = f'cx="{x:.1f}" cy="{y:.1f}" r="8"'
     return f'<circle {place} fill="{colour}" stroke="{INK}"{dashed}><title>{words}</title></circle>'
 

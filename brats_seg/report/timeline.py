@@ -1,6 +1,6 @@
 """The timeline page of a patient: one HTML file that loads nothing, two A4 pages in print.
 
-It is made of the plain values of ``course.json`` and ``growth.json``, so that it shows exactly what the tables say.
+It is made of what ``course.json`` and ``growth.json`` hold, so that it shows exactly what the tables say.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseResponse, CourseVolume
 from brats_seg.core.regions import Region
 from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
@@ -25,12 +26,9 @@ from brats_seg.report.timeline_words import (
     CATEGORY_WORDS,
     EVENT_WORDS,
     answers,
-    bright_region,
-    change,
     details,
     headline,
     paired_rows,
-    regions_of,
     warnings,
 )
 
@@ -61,21 +59,20 @@ class TimelinePictures:
     place: str
 
 
-def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], pictures: TimelinePictures) -> str:
+def render_timeline(course: Course, growth: Sequence[Mapping[str, Any]], pictures: TimelinePictures) -> str:
     """The whole page.
 
     Args:
-        course: content of ``course.json``.
+        course: what was found.
         growth: entries of ``growth.json``, each with the points of its ``curve``.
         pictures: aligned views.
     """
     digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()
-    regions = regions_of(course)
-    leading = regions.leading(course["disease"]).name
+    regions, leading = course.regions, course.leading
     order = regions.names[::-1]
     return page(
         TEMPLATE,
-        patient=course["patient"],
+        patient=course.patient,
         disclaimer=DISCLAIMER,
         headline=headline(course, leading),
         details=details(course, leading),
@@ -85,23 +82,23 @@ def render_timeline(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any
         regions=[(name, regions.title(name), line_colour(regions[name].colour)) for name in order],
         visits=_visit_rows(course, leading),
         followed=[(region.name, region.title) for region in regions.followed],
-        bright=bright_region(course),
+        bright=course.bright,
         lesions=_lesion_table(course),
         paired=paired_rows(course),
-        error_from="; ".join(dict.fromkeys(row["error_from"] for row in course["changes"])) or "not known",
-        labels=[visit["visit"] for visit in course["visits"]],
+        error_from="; ".join(dict.fromkeys(row.error_from for row in course.changes)) or "not known",
+        labels=[visit.visit for visit in course.visits],
         growth=growth_rows(growth, order),
         growth_refusal=growth_refusal(growth),
-        resections=course["resections"],
+        resections=course.resections,
         picture_rows=[(name, [_source(p) for p in row]) for name, row in pictures.rows],
         slider=[_source(picture) for picture in pictures.slider],
         place=pictures.place,
         reasons=_reasons(course),
         alignments=_alignments(course),
         colours=regions.colours,
-        criteria=course["criteria"],
-        disease=course["disease"],
-        disease_reason=course["disease_reason"],
+        criteria=course.criteria,
+        disease=course.disease,
+        disease_reason=course.disease_reason,
         script=Markup(SLIDER_SCRIPT),
         digest=digest,
         ml=ml,
@@ -117,25 +114,25 @@ def line_colour(colour: str) -> str:
     return "#" + "".join(f"{round(255 * share * value):02X}" for value in channels)
 
 
-def _x(course: Mapping[str, Any]) -> dict[str, float]:
+def _x(course: Course) -> dict[str, float]:
     """Place of each visit on the axis: days since the first, or its number."""
     return {
-        visit["visit"]: float(visit["days_since_first"] if visit["days_since_first"] is not None else number)
-        for number, visit in enumerate(course["visits"])
+        visit.visit: float(visit.days_since_first if visit.days_since_first is not None else number)
+        for number, visit in enumerate(course.visits)
     }
 
 
-def _charts(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], leading: str) -> list[tuple[str, Markup]]:
+def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -> list[tuple[str, Markup]]:
     """The judged region with categories, treatments and its growth curve; below it the others."""
     places = _x(course)
-    ticks = [(places[v["visit"]], f"{v['visit']}" + (f" · {v['when']}" if v["when"] else "")) for v in course["visits"]]
+    ticks = [(places[v.visit], f"{v.visit}" + (f" · {v.when}" if v.when else "")) for v in course.visits]
     events = [
-        Event(float(event["days_since_first"]), EVENT_WORDS[event["event"]])
-        for event in course["events"]
-        if event["event"] in EVENT_WORDS and event["event"] != "baseline" and event["days_since_first"] is not None
+        Event(float(event.days_since_first), EVENT_WORDS[event.event])
+        for event in course.events
+        if event.event in EVENT_WORDS and event.event != "baseline" and event.days_since_first is not None
     ]
-    marks = [Mark(places[r["visit"]], r["category"], r["status"], r["reasons"]) for r in answers(course)]
-    regions = regions_of(course)
+    marks = [Mark(places[r.visit], r.category, r.status, r.reasons) for r in answers(course)]
+    regions = course.regions
     series = {region.name: _series(course, growth, region, places) for region in reversed(regions.regions)}
     # What the label maps do not tell has no points.
     others = [name for name in series if name != leading and series[name].points]
@@ -149,32 +146,30 @@ def _charts(course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], lead
     return [(title, Markup(drawing)) for title, drawing in charts]
 
 
-def _series(
-    course: Mapping[str, Any], growth: Sequence[Mapping[str, Any]], region: Region, places: Mapping[str, float]
-) -> Series:
+def _series(course: Course, growth: Sequence[Mapping[str, Any]], region: Region, places: Mapping[str, float]) -> Series:
     points = []
-    for row in course["volumes"]:
-        if row["region"] != region.name or math.isnan(row["volume_ml"]):
+    for row in course.volumes:
+        if row.region != region.name or math.isnan(row.volume_ml):
             continue
-        known = row["low_ml"] is not None
-        low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
-        points.append(Point(places[row["visit"]], row["volume_ml"], low, high))
+        known = row.low_ml is not None
+        low, high = (row.low_ml, row.high_ml) if known else (row.error_low_ml, row.error_high_ml)
+        points.append(Point(places[row.visit], row.volume_ml, low, high))
     curve = [tuple(point) for entry in growth if entry["region"] == region.name for point in entry["curve"]]
     return Series(region.name, line_colour(region.colour), tuple(points), tuple(curve))
 
 
-def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]:
-    volumes = {(row["visit"], row["region"]): row for row in course["volumes"]}
-    categories = {(row["visit"], row["measure"]): row for row in course["responses"] if row["compartment"] == "overall"}
+def _visit_rows(course: Course, leading: str) -> list[dict[str, Any]]:
+    volumes = {(row.visit, row.region): row for row in course.volumes}
+    categories = {(row.visit, row.measure): row for row in course.overall()}
     rows = []
-    order = regions_of(course).names[::-1]
-    for visit in course["visits"]:
-        label = visit["visit"]
-        since_nadir = change(course, label, leading, "nadir")
+    order = course.regions.names[::-1]
+    for visit in course.visits:
+        label = visit.visit
+        since_nadir = course.change(label, leading, "nadir")
         rows.append(
             {
                 "visit": label,
-                "when": visit["when"] or "",
+                "when": visit.when or "",
                 "volumes": [_volume_cell(volumes[label, region]) for region in order],
                 "planar": _chip(categories[label, "2d"]),
                 "volume": _chip(categories[label, "volume"]),
@@ -184,37 +179,37 @@ def _visit_rows(course: Mapping[str, Any], leading: str) -> list[dict[str, Any]]
     return rows
 
 
-def _volume_cell(row: Mapping[str, Any]) -> tuple[str, str]:
+def _volume_cell(row: CourseVolume) -> tuple[str, str]:
     """Volume and its interval; the model's where there is one, else that of measurement error."""
-    known = row["low_ml"] is not None
-    low, high = (row["low_ml"], row["high_ml"]) if known else (row["error_low_ml"], row["error_high_ml"])
-    return ml(row["volume_ml"]), "" if low is None or math.isnan(low) else f"{ml(low)} to {ml(high)}"
+    known = row.low_ml is not None
+    low, high = (row.low_ml, row.high_ml) if known else (row.error_low_ml, row.error_high_ml)
+    return ml(row.volume_ml), "" if low is None or math.isnan(low) else f"{ml(low)} to {ml(high)}"
 
 
-def _change_cell(row: Mapping[str, Any]) -> tuple[str, str]:
-    percent = "" if row["percent"] is None else f"{row['percent']:+.0f} %".replace("-", "\u2212")
-    sign = "+" if row["change_ml"] >= 0 else "\u2212"
-    return percent or f"{sign}{ml(abs(row['change_ml']))} ml", row["larger_than_error"]
+def _change_cell(row: CourseChange) -> tuple[str, str]:
+    percent = "" if row.percent is None else f"{row.percent:+.0f} %".replace("-", "\u2212")
+    sign = "+" if row.change_ml >= 0 else "\u2212"
+    return percent or f"{sign}{ml(abs(row.change_ml))} ml", row.larger_than_error
 
 
-def _chip(row: Mapping[str, Any]) -> dict[str, str]:
+def _chip(row: CourseResponse) -> dict[str, str]:
     return {
-        "category": row["category"],
-        "status": row["status"],
-        "colour": CATEGORY_COLOURS[row["category"]],
-        "ink": "#fff" if row["category"] in ("PD", "CR", "baseline") else "#1b1f24",
-        "words": CATEGORY_WORDS[row["category"]],
+        "category": row.category,
+        "status": row.status,
+        "colour": CATEGORY_COLOURS[row.category],
+        "ink": "#fff" if row.category in ("PD", "CR", "baseline") else "#1b1f24",
+        "words": CATEGORY_WORDS[row.category],
     }
 
 
-def _lesion_table(course: Mapping[str, Any]) -> dict[str, Any]:
+def _lesion_table(course: Course) -> dict[str, Any]:
     """Each lesion's row through time, the largest first."""
-    cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for row in course["lesions"]:
-        cells.setdefault((row["region"], row["lesion"]), {})[row["visit"]] = row
-    bright = bright_region(course)
+    cells: dict[tuple[str, str], dict[str, CourseLesion]] = {}
+    for row in course.lesions:
+        cells.setdefault((row.region, row.lesion), {})[row.visit] = row
+    bright = course.bright
     order = sorted(
-        cells, key=lambda key: (key[0] != bright, -max(row["volume_ml"] for row in cells[key].values()), key[1])
+        cells, key=lambda key: (key[0] != bright, -max(row.volume_ml for row in cells[key].values()), key[1])
     )
     rows = []
     for region, lesion in order[:MOST_LESIONS]:
@@ -223,54 +218,50 @@ def _lesion_table(course: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "region": region,
                 "lesion": lesion,
-                "cells": [_lesion_cell(found.get(visit["visit"])) for visit in course["visits"]],
+                "cells": [_lesion_cell(found.get(visit.visit)) for visit in course.visits],
             }
         )
     return {"rows": rows, "left_out": max(len(order) - MOST_LESIONS, 0)}
 
 
-def _lesion_cell(row: Mapping[str, Any] | None) -> dict[str, str]:
+def _lesion_cell(row: CourseLesion | None) -> dict[str, str]:
     if row is None:
         return {"main": "", "note": ""}
-    if not row["pieces"]:
-        partner = f" into {row['partner']}" if row["partner"] and row["relation"] == "merged" else ""
-        return {"main": "\u2013", "note": f"{row['relation']}{partner}"}
-    note = "" if row["relation"] in ("first", "same") else row["relation"]
-    if row["relation"] == "split" and row["partner"]:
-        note = f"split from {row['partner']}"
-    size = f"{mm(row['long_mm'])} × {mm(row['short_mm'])} mm"
-    return {"main": f"{ml(row['volume_ml'])} ml", "note": f"{size}{', ' + note if note else ''}"}
+    if not row.pieces:
+        partner = f" into {row.partner}" if row.partner and row.relation == "merged" else ""
+        return {"main": "\u2013", "note": f"{row.relation}{partner}"}
+    note = "" if row.relation in ("first", "same") else row.relation
+    if row.relation == "split" and row.partner:
+        note = f"split from {row.partner}"
+    size = f"{mm(row.long_mm)} × {mm(row.short_mm)} mm"
+    return {"main": f"{ml(row.volume_ml)} ml", "note": f"{size}{', ' + note if note else ''}"}
 
 
-def _reasons(course: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _reasons(course: Course) -> list[dict[str, Any]]:
     """Why each visit got its answer: the deciding rule and numbers, by measure."""
     rows = []
-    for visit in course["visits"]:
+    for visit in course.visits:
         entries = []
         for measure, words in (("2d", "by diameters"), ("volume", "by volume")):
-            row = next(
-                r
-                for r in course["responses"]
-                if (r["visit"], r["measure"], r["compartment"]) == (visit["visit"], measure, "overall")
-            )
-            entries.append({"chip": _chip(row), "by": words, "reasons": row["reasons"], "missing": row["missing"]})
-        rows.append({"visit": visit["visit"], "when": visit["when"] or "", "entries": entries})
+            row = next(row for row in course.overall(measure) if row.visit == visit.visit)
+            entries.append({"chip": _chip(row), "by": words, "reasons": row.reasons, "missing": row.missing})
+        rows.append({"visit": visit.visit, "when": visit.when or "", "entries": entries})
     return rows
 
 
-def _alignments(course: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _alignments(course: Course) -> list[tuple[str, str]]:
     rows = []
-    for visit in course["visits"][1:]:
-        found = visit["alignment_to_first"]
-        if found["by"] == "nothing":
-            rows.append((visit["visit"], "label maps were taken to lie in one space"))
+    for visit in course.visits[1:]:
+        found = visit.alignment_to_first
+        if found is None or found.by == "nothing":
+            rows.append((visit.visit, "label maps were taken to lie in one space"))
             continue
         rows.append(
             (
-                visit["visit"],
-                f"by the {found['by']}: moved {found['translation_mm']:.1f} mm, turned {found['rotation_deg']:.1f}°, "
-                f"uncertain by {found['uncertainty_mm']:.2f} mm, overlap {found['overlap']:.3f}, mutual information "
-                f"{found['mutual_information']:.2f}",
+                visit.visit,
+                f"by the {found.by}: moved {found.translation_mm:.1f} mm, turned {found.rotation_deg:.1f}°, "
+                f"uncertain by {found.uncertainty_mm:.2f} mm, overlap {found.overlap:.3f}, mutual information "
+                f"{found.mutual_information:.2f}",
             )
         )
     return rows

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from brats_seg.core.regions import RegionSet
+from brats_seg.core.course import Course, CourseChange, CourseResponse
 from brats_seg.report.tables import ml, mm
 
 CATEGORY_WORDS = {
@@ -39,109 +38,94 @@ FACT_WORDS = {
 }
 
 
-def regions_of(course: Mapping[str, Any]) -> RegionSet:
-    """The regions that were followed."""
-    return RegionSet.from_dict(course["regions"])
-
-
-def bright_region(course: Mapping[str, Any]) -> str:
-    """The region that enhances; empty where none does."""
-    found = regions_of(course).of_compartment("enhancing")
-    return found.name if found else ""
-
-
-def headline(course: Mapping[str, Any], leading: str) -> str:
+def headline(course: Course, leading: str) -> str:
     """The last visit's answer in one sentence: what decided it, and what grew all the same."""
     row = answers(course)[-1]
-    words = CATEGORY_WORDS[row["category"]]
-    status = f", {row['status']}" if row["status"] else ""
-    way = "by volume" if row["measure"] == "volume" else "by two diameters"
-    if row["category"] == "baseline":
-        alone = len(course["visits"]) == 1
-        return f"{row['visit']}: baseline" + (", and no other visit to compare with it" if alone else "")
+    words = CATEGORY_WORDS[row.category]
+    status = f", {row.status}" if row.status else ""
+    way = "by volume" if row.measure == "volume" else "by two diameters"
+    if row.category == "baseline":
+        alone = len(course.visits) == 1
+        return f"{row.visit}: baseline" + (", and no other visit to compare with it" if alone else "")
     reason = _with_side(course, row)
-    line = f"{row['visit']}: {words} ({row['category']}{status})" + (f": {reason}" if reason else f" {way}")
-    grown = grown_beside(course, leading) if row["category"] != "PD" else []
+    line = f"{row.visit}: {words} ({row.category}{status})" + (f": {reason}" if reason else f" {way}")
+    grown = grown_beside(course, leading) if row.category != "PD" else []
     return f"{line}; but {_listed(grown)}" if grown else line
 
 
-def _with_side(course: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def _with_side(course: Course, row: CourseResponse) -> str:
     """What decided an answer, with the side of the lesion it names."""
-    reason = str(row["decided_by"] or (row["reasons"].split("; ")[0] if row["category"] == "NE" else ""))
-    for lesion in course["lesions"]:
-        name = f"{lesion['lesion']} ("
-        if lesion["visit"] == row["visit"] and lesion["side"] and f" {name}" in f" {reason}":
-            side = "both sides" if lesion["side"] == "both" else lesion["side"]
-            return reason.replace(name, f"{name}{side}, ", 1)
+    reason = str(row.decided_by or (row.reasons.split("; ")[0] if row.category == "NE" else ""))
+    for lesion in course.lesions:
+        name = f"{lesion.lesion} ("
+        if lesion.visit == row.visit and lesion.side and f" {name}" in f" {reason}":
+            return reason.replace(name, f"{name}{lesion.side_words}, ", 1)
     return reason
 
 
-def grown_beside(course: Mapping[str, Any], leading: str) -> list[str]:
+def grown_beside(course: Course, leading: str) -> list[str]:
     """Regions beside the judged one that certainly grew by :data:`TELLING_PERCENT` until the last visit, in words."""
     found = []
-    for region in regions_of(course):
-        row = change(course, answers(course)[-1]["visit"], region.name, "nadir")
-        if region.name == leading or row is None or row["larger_than_error"] == "no" or row["change_ml"] <= 0:
+    for region in course.regions:
+        row = course.change(answers(course)[-1].visit, region.name, "nadir")
+        if region.name == leading or row is None or row.larger_than_error == "no" or row.change_ml <= 0:
             continue
-        if row["percent"] is None or row["percent"] >= TELLING_PERCENT:
-            size = f"{row['percent']:+.0f} %, " if row["percent"] is not None else ""
-            before, now = ml(row["reference_ml"]), ml(row["volume_ml"])
-            found.append(f"the {region.title} grew ({size}{before} to {now} ml since {row['reference']})")
+        if row.percent is None or row.percent >= TELLING_PERCENT:
+            size = f"{row.percent:+.0f} %, " if row.percent is not None else ""
+            before, now = ml(row.reference_ml), ml(row.volume_ml)
+            found.append(f"the {region.title} grew ({size}{before} to {now} ml since {row.reference})")
     return found
 
 
-def answers(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def answers(course: Course) -> list[CourseResponse]:
     """Overall answers of every visit: by diameters, or by volume where diameters cannot be judged anywhere."""
-    overall = _overall(course)
-    planar = [row for row in overall if row["measure"] == "2d"]
-    judged = any(row["category"] not in ("NE", "baseline") for row in planar)
-    return planar if judged else [row for row in overall if row["measure"] == "volume"]
+    planar = course.overall("2d")
+    judged = any(row.category not in ("NE", "baseline") for row in planar)
+    return planar if judged else course.overall("volume")
 
 
-def details(course: Mapping[str, Any], leading: str) -> list[str]:
+def details(course: Course, leading: str) -> list[str]:
     """What changed until the last visit, one sentence for each visit it is compared with."""
     lines = []
     last = answers(course)[-1]
-    other = next(row for row in _overall(course) if row["visit"] == last["visit"] and row["measure"] != last["measure"])
-    if other["category"] != last["category"]:
-        way = "volume" if other["measure"] == "volume" else "two diameters"
-        status = f", {other['status']}" if other["status"] else ""
-        lines.append(f"By {way}: {CATEGORY_WORDS[other['category']]} ({other['category']}{status}).")
-    for row, against in _compared(course, last["visit"], leading):
+    other = next(row for row in course.overall() if row.visit == last.visit and row.measure != last.measure)
+    if other.category != last.category:
+        way = "volume" if other.measure == "volume" else "two diameters"
+        status = f", {other.status}" if other.status else ""
+        lines.append(f"By {way}: {CATEGORY_WORDS[other.category]} ({other.category}{status}).")
+    for row, against in _compared(course, last.visit, leading):
         lines.append(f"{leading} {_change_words(row)} against {against}.")
     lines += [f"New lesion {words}." for words in _new_lesions(course, last)]
-    looks = [look for episode in course["episodes"][-1:] for look in episode["reader_needed"]]
-    lines += [f"A reader is needed: {look['words']}." for look in looks if look["visit"] == last["visit"]]
-    bright = bright_region(course)
-    enhancing = change(course, last["visit"], bright, "nadir") if bright else None
-    if leading != bright and enhancing is not None and enhancing["larger_than_error"] == "yes":
-        lines.append(f"{bright} {_change_words(enhancing)} against the smallest so far ({enhancing['reference']}).")
+    looks = [look for episode in course.episodes[-1:] for look in episode.reader_needed]
+    lines += [f"A reader is needed: {look.words}." for look in looks if look.visit == last.visit]
+    bright = course.bright
+    enhancing = course.change(last.visit, bright, "nadir") if bright else None
+    if leading != bright and enhancing is not None and enhancing.larger_than_error == "yes":
+        lines.append(f"{bright} {_change_words(enhancing)} against the smallest so far ({enhancing.reference}).")
     return lines
 
 
-def _new_lesions(course: Mapping[str, Any], last: Mapping[str, Any]) -> list[str]:
+def _new_lesions(course: Course, last: CourseResponse) -> list[str]:
     """Lesions that are new at the last visit and not named as what decided, the largest first."""
-    rows = [row for row in course["lesions"] if row["visit"] == last["visit"] and row["relation"] == "new"]
+    rows = [row for row in course.lesions if row.visit == last.visit and row.relation == "new"]
     named = f" {_with_side(course, last)}"
-    rows = sorted((row for row in rows if f" {row['lesion']} (" not in named), key=lambda row: -row["volume_ml"])
+    rows = sorted((row for row in rows if f" {row.lesion} (" not in named), key=lambda row: -row.volume_ml)
     words = []
     for row in rows[:MOST_NEW]:
-        side = f", {'both sides' if row['side'] == 'both' else row['side']}" if row["side"] else ""
-        size = f"{mm(row['long_mm'])} × {mm(row['short_mm'])} mm, {ml(row['volume_ml'])} ml"
-        words.append(f"{row['lesion']} ({row['region']}{side}, {size})")
+        side = f", {row.side_words}" if row.side else ""
+        size = f"{mm(row.long_mm)} × {mm(row.short_mm)} mm, {ml(row.volume_ml)} ml"
+        words.append(f"{row.lesion} ({row.region}{side}, {size})")
     return words
 
 
-def _compared(
-    course: Mapping[str, Any], visit: str, region: str, lesion: str = ""
-) -> list[tuple[Mapping[str, Any], str]]:
+def _compared(course: Course, visit: str, region: str, lesion: str = "") -> list[tuple[CourseChange, str]]:
     """Changes of a region or a lesion, one for each visit it is compared with, and that visit in words."""
     names = {"baseline": "baseline", "nadir": "the smallest so far", "last": "the visit before"}
-    found: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
+    found: dict[str, tuple[CourseChange, list[str]]] = {}
     for against, words in names.items():
-        row = change(course, visit, region, against, lesion)
+        row = course.change(visit, region, against, lesion)
         if row is not None:
-            found.setdefault(row["reference"], (row, []))[1].append(words)
+            found.setdefault(row.reference, (row, []))[1].append(words)
     return [(row, f"{_listed(words)} ({reference})") for reference, (row, words) in found.items()]
 
 
@@ -149,43 +133,31 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _change_words(row: Mapping[str, Any]) -> str:
-    size = f"{_signed(row['change_ml'])} ml"
-    if row["percent"] is not None:
-        size = f"{row['percent']:+.0f} % ({size})".replace("-", "\u2212")
-    return f"{size}, {VERDICT_WORDS[row['larger_than_error']]},"
+def _change_words(row: CourseChange) -> str:
+    size = f"{_signed(row.change_ml)} ml"
+    if row.percent is not None:
+        size = f"{row.percent:+.0f} % ({size})".replace("-", "\u2212")
+    return f"{size}, {VERDICT_WORDS[row.larger_than_error]},"
 
 
-def _overall(course: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [row for row in course["responses"] if row["compartment"] == "overall"]
-
-
-def change(
-    course: Mapping[str, Any], visit: str, region: str, against: str, lesion: str = ""
-) -> Mapping[str, Any] | None:
-    """The row of the table of changes of a lesion, or of a whole region; None where there is none."""
-    wanted = (visit, region, lesion, against)
-    return next((r for r in course["changes"] if (r["visit"], r["region"], r["lesion"], r["against"]) == wanted), None)
-
-
-def paired_rows(course: Mapping[str, Any]) -> list[dict[str, str]]:
+def paired_rows(course: Course) -> list[dict[str, str | None]]:
     """Changes until the last visit that were measured in both images at once, beside the difference of the volumes."""
-    label = course["visits"][-1]["visit"]
-    measured = [row for row in course["changes"] if row["visit"] == label and row.get("paired_ml") is not None]
+    label = course.visits[-1].visit
+    measured = [row for row in course.changes if row.visit == label and row.paired_ml is not None]
     rows = []
-    for lesion in dict.fromkeys(row["lesion"] for row in measured):
-        for row, against in _compared(course, label, bright_region(course), lesion):
-            if row.get("paired_ml") is None:
+    for lesion in dict.fromkeys(row.lesion for row in measured):
+        for row, against in _compared(course, label, course.bright, lesion):
+            if row.paired_ml is None:
                 continue
-            leads = row["leading"] == "images"
+            leads = row.leading == "images"
             rows.append(
                 {
                     "lesion": lesion,
                     "against": against,
-                    "volumes": _with_interval(row["change_ml"], row["low_ml"], row["high_ml"]),
-                    "volumes_verdict": row["larger_than_error"],
-                    "images": _with_interval(row["paired_ml"], row["paired_low_ml"], row["paired_high_ml"]),
-                    "images_verdict": row["paired_larger_than_error"] if leads else f"not used: {row['paired_note']}",
+                    "volumes": _with_interval(row.change_ml, row.low_ml, row.high_ml),
+                    "volumes_verdict": row.larger_than_error,
+                    "images": _with_interval(row.paired_ml, row.paired_low_ml, row.paired_high_ml),
+                    "images_verdict": row.paired_larger_than_error if leads else f"not used: {row.paired_note}",
                     "leads": "both images" if leads else "volumes",
                 }
             )
@@ -202,24 +174,20 @@ def _signed(value: float) -> str:
     return f"{'+' if value >= 0 else chr(0x2212)}{ml(abs(value))}"
 
 
-def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
+def warnings(course: Course, leading: str) -> list[str]:
     """What to know before the numbers are used."""
-    lines = [_sentence(words) for words in course["warnings"]]
-    lines += [f"Visit {entry['visit']} was left out: {entry['reason']}" for entry in course["stopped"]]
-    if course["dating"] == "no dates":
+    lines = [_sentence(words) for words in course.warnings]
+    lines += [f"Visit {entry.visit} was left out: {entry.reason}" for entry in course.stopped]
+    if course.dating == "no dates":
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
     lines += _visit_warnings(course)
     lines += _doubt(course, leading)
-    if (
-        leading == bright_region(course)
-        and answers(course)[-1]["category"] in ("CR", "PR")
-        and grown_beside(course, leading)
-    ):
+    if leading == course.bright and answers(course)[-1].category in ("CR", "PR") and grown_beside(course, leading):
         lines.append(
             "Enhancement became less while the tumour grew: treatment against vessels and steroids can do that without "
             "a response (pseudoresponse). Look at FLAIR."
         )
-    last = answers(course)[-1]["missing"]
+    last = answers(course)[-1].missing
     facts = [
         FACT_WORDS.get(item, item)
         for item in last.split("; ")
@@ -227,7 +195,7 @@ def warnings(course: Mapping[str, Any], leading: str) -> list[str]:
     ]
     if facts:
         lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
-    lines += [note for note in course["notes"] if "order of their dates" in note]
+    lines += [note for note in course.notes if "order of their dates" in note]
     return lines
 
 
@@ -235,24 +203,24 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:].rstrip('.')}."
 
 
-def _visit_warnings(course: Mapping[str, Any]) -> list[str]:
+def _visit_warnings(course: Course) -> list[str]:
     """What was noticed at single visits; the same words of several visits are said once."""
     by_words: dict[str, list[str]] = {}
-    for visit in course["visits"]:
-        edges = [note for note in visit["notes"] if "reaches the edge" in note]
-        for words in dict.fromkeys((*visit["warnings"], *edges)):
-            by_words.setdefault(words, []).append(visit["visit"])
+    for visit in course.visits:
+        edges = [note for note in visit.notes if "reaches the edge" in note]
+        for words in dict.fromkeys((*visit.warnings, *edges)):
+            by_words.setdefault(words, []).append(visit.visit)
     return [f"{', '.join(visits)}: {words}" for words, visits in by_words.items()]
 
 
-def _doubt(course: Mapping[str, Any], leading: str) -> list[str]:
+def _doubt(course: Course, leading: str) -> list[str]:
     """That an answer rests on a change which may be measurement error."""
     last = answers(course)[-1]
-    against = {"PD": "nadir", "PR": "baseline", "MR": "baseline"}.get(last["category"], "")
-    row = change(course, last["visit"], leading, against)
-    if row is None or row["larger_than_error"] != "no" or "new" in last["reasons"].split(";")[0]:
+    against = {"PD": "nadir", "PR": "baseline", "MR": "baseline"}.get(last.category, "")
+    row = course.change(last.visit, leading, against)
+    if row is None or row.larger_than_error != "no" or "new" in last.reasons.split(";")[0]:
         return []
     return [
-        f"{last['visit']} is called {last['category']} for a change of {leading} that is not larger than measurement "
+        f"{last.visit} is called {last.category} for a change of {leading} that is not larger than measurement "
         "error. Look at the outlines, or confirm it by the next scan."
     ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from brats_seg.files.dicom_reference import Reference
     from brats_seg.files.dicom_seg import Maker
     from brats_seg.files.dicom_sr import Finding
-    from brats_seg.track.follow import Course
+    from brats_seg.track.follow import Followed
 
 _FOR_ANY_SCAN = "seg.nrrd"
 
@@ -79,7 +79,7 @@ def _write_dicom(visit: Visit, files: DicomTimepoint, wanted: set[str], options:
         save(rtstruct_of(segmentation, reference, maker), folder / f"{name}_rtstruct.dcm")
 
 
-def write_followed(course: Course, options: SegmentOptions, folder: Path) -> None:
+def write_followed(course: Followed, options: SegmentOptions, folder: Path) -> None:
     """Write the DICOM report of every visit that was segmented on DICOM, with the names lesions keep over the visits.
 
     Args:

@@ -17,7 +17,7 @@ from brats_seg.files.dicom_sr import Finding
 from brats_seg.volumetrics.lesions import component_numbers
 
 if TYPE_CHECKING:
-    from brats_seg.track.follow import Course
+    from brats_seg.track.follow import Followed
 
 LEAST_ML = 0.05
 """Smaller ones of several lesions are in the tables alone."""
@@ -36,7 +36,7 @@ def findings_of(visit: Visit, patient: str, exam: str) -> tuple[Finding, ...]:
     return tuple(finding for row in _told(visit) for finding in _of_region(visit, row, patient, exam))
 
 
-def followed_findings(course: Course, index: int, patient: str) -> tuple[Finding, ...]:
+def followed_findings(course: Followed, index: int, patient: str) -> tuple[Finding, ...]:
     """Every region of a visit of a course, and its lesions by the names they keep over all visits.
 
     Args:

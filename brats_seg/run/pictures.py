@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brats_seg.core.course import Course
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Visit
@@ -19,7 +19,7 @@ from brats_seg.report.figures import Picture
 from brats_seg.report.slices import head_box, spread, window_of
 from brats_seg.report.timeline import TimelinePictures, render_timeline
 from brats_seg.report.timeline_pictures import Slice, picture_of
-from brats_seg.track.follow import Course
+from brats_seg.track.follow import Followed
 from brats_seg.track.lesions import LesionRow
 from brats_seg.track.match import Relation
 
@@ -36,23 +36,23 @@ SHOWN = (MRSequence.T1CE, MRSequence.FLAIR)
 """Rows of the aligned views, where any visit has the sequence; else the first there is."""
 
 
-def write_timeline(course: Course, summary: Mapping[str, Any], path: Path) -> None:
+def write_timeline(found: Followed, course: Course, path: Path) -> None:
     """Draw and write the page.
 
     Args:
+        found: the visits as they were followed, for the pictures.
         course: what was found.
-        summary: of the course, as :data:`~brats_seg.run.write.COURSE_FILE` holds it.
         path: of the page.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    labels = [visit.label for visit in course.visits]
-    growth = [{**entry.to_dict(labels), "curve": [list(point) for point in entry.curve]} for entry in course.growth]
-    write_text(path, render_timeline(summary, growth, pictures_of(course)))
+    labels = [visit.label for visit in found.visits]
+    growth = [{**entry.to_dict(labels), "curve": [list(point) for point in entry.curve]} for entry in found.growth]
+    write_text(path, render_timeline(course, growth, pictures_of(found)))
 
 
-def pictures_of(course: Course) -> TimelinePictures:
+def pictures_of(course: Followed) -> TimelinePictures:
     """The same axial slices through every visit, that of what decided first, and the first and the last one large."""
     chosen = spread(0, len(course.visits) - 1, MOST_VISITS)
     sequences = _sequences(course)
@@ -76,7 +76,7 @@ def pictures_of(course: Course) -> TimelinePictures:
     return TimelinePictures(tuple(rows), slider, f"axial, heights z in the space of {course.visits[0].label}")
 
 
-def _places(course: Course) -> list[tuple[int, str]]:
+def _places(course: Followed) -> list[tuple[int, str]]:
     """Slices to show and why: new lesions since the baseline, the most of the judged region, of the whole at last."""
     regions = course.visits[0].segmentation.regions
     region, whole = regions.leading(course.assessment.disease).name, regions.outermost[0].name
@@ -84,7 +84,7 @@ def _places(course: Course) -> list[tuple[int, str]]:
     new = [
         (row.volume_ml, _middle(course, row), f"new {row.lesion} at {course.visits[row.visit].label}")
         for name in dict.fromkeys((region, *course.lesions))
-        for row in course.rows(name)
+        for row in course.lesions[name].rows
         if row.relation is Relation.NEW and row.measurable and row.visit > course.baseline and row.centroid_mm
     ]
     wanted = [(height, words) for _, height, words in sorted(new, key=lambda entry: -entry[0])[: MOST_PLACES - 1]]
@@ -98,7 +98,7 @@ def _places(course: Course) -> list[tuple[int, str]]:
     return places[:MOST_PLACES]
 
 
-def _middle(course: Course, row: LesionRow) -> int:
+def _middle(course: Followed, row: LesionRow) -> int:
     """Height of a lesion in the common space."""
     world = apply_affine(np.linalg.inv(course.motions[row.visit].matrix), np.array([row.centroid_mm]))
     return int(np.clip(np.rint(course.common.to_voxel(world)[0, 2]), 0, course.common.shape[2] - 1))
@@ -113,7 +113,7 @@ class _Frame:
     stop: tuple[int, int]
 
 
-def _slice_index(course: Course, region: str, visits: Iterable[int]) -> int:
+def _slice_index(course: Followed, region: str, visits: Iterable[int]) -> int:
     """The slice with the most of a region over some visits; of the whole tumour, or the middle, where there is none."""
     chosen = list(visits)
     for name in (region, course.visits[0].segmentation.regions.outermost[0].name):
@@ -127,7 +127,7 @@ def _slice_index(course: Course, region: str, visits: Iterable[int]) -> int:
 
 
 def _heights(
-    course: Course, index: int, box: tuple[tuple[int, int, int], tuple[int, int, int]], volume_ml: float
+    course: Followed, index: int, box: tuple[tuple[int, int, int], tuple[int, int, int]], volume_ml: float
 ) -> NDArray[np.float64]:
     """A lesion's extent along the common z axis, weighted by its mean area."""
     grid = course.visits[index].segmentation.labels.grid
@@ -141,13 +141,13 @@ def _heights(
     return np.asarray(volume_ml / half * np.maximum(1 - ((places - middle) / half) ** 2, 0), dtype=np.float64)
 
 
-def _sequences(course: Course) -> tuple[MRSequence | None, ...]:
+def _sequences(course: Followed) -> tuple[MRSequence | None, ...]:
     there = {sequence for visit in course.visits for sequence in visit.sequences}
     shown = [sequence for sequence in SHOWN if sequence in there] or sorted(there, key=lambda s: s.value)[:1]
     return tuple(shown) or (None,)
 
 
-def _frame(course: Course, height: int, sequences: tuple[MRSequence | None, ...]) -> _Frame:
+def _frame(course: Followed, height: int, sequences: tuple[MRSequence | None, ...]) -> _Frame:
     affine = np.array(course.common.affine)
     affine[:3, 3] = course.common.to_world((0, 0, height))
     x, y, _ = course.common.shape
@@ -166,7 +166,7 @@ def _frame(course: Course, height: int, sequences: tuple[MRSequence | None, ...]
     return _Frame(grid, start[:2], stop[:2])
 
 
-def _picture(course: Course, index: int, sequence: MRSequence | None, frame: _Frame, px_per_mm: float) -> Picture:
+def _picture(course: Followed, index: int, sequence: MRSequence | None, frame: _Frame, px_per_mm: float) -> Picture:
     visit = course.visits[index]
     there = sequence is not None and sequence in visit.sequences
     shown = Slice(
@@ -181,12 +181,12 @@ def _picture(course: Course, index: int, sequence: MRSequence | None, frame: _Fr
     return picture_of(shown, start=frame.start, stop=frame.stop, px_per_mm=px_per_mm)
 
 
-def _labels(course: Course, index: int, grid: Grid) -> Volume:
+def _labels(course: Followed, index: int, grid: Grid) -> Volume:
     labels = course.visits[index].segmentation.labels
     return resample(labels, grid, matrix=course.motions[index].matrix, order="nearest")
 
 
-def _image(course: Course, index: int, sequence: MRSequence, grid: Grid) -> Volume:
+def _image(course: Followed, index: int, sequence: MRSequence, grid: Grid) -> Volume:
     visit = course.visits[index]
     return resample(visit.images[sequence], grid, matrix=_to_scan(visit, sequence) @ course.motions[index].matrix)
 

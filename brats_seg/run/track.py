@@ -12,6 +12,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from brats_seg.core.course import (
+    COURSE_FILE,
+    Course,
+    CourseChange,
+    CourseLesion,
+    CourseVolume,
+    Excluded,
+    row_columns,
+)
 from brats_seg.core.errors import DeviceError, InputError
 from brats_seg.core.plain import plain
 from brats_seg.core.study import Patient, Timepoint
@@ -31,20 +40,9 @@ from brats_seg.run.exports import write_followed
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats
-from brats_seg.track.follow import Course, CourseOptions, Excluded, Tick, follow_visits, motion_key
-from brats_seg.track.tables import (
-    CHANGE_COLUMNS,
-    LESION_COLUMNS,
-    VOLUME_COLUMNS,
-    change_rows,
-    course_summary,
-    lesion_rows,
-    response_rows,
-    volume_rows,
-)
+from brats_seg.track.follow import CourseOptions, Followed, Tick, follow, motion_key
+from brats_seg.track.tables import course_of
 
-COURSE_FILE = "course.json"
-"""Everything as JSON; the cohort page is made of these."""
 RESPONSES, MEASUREMENTS, LESIONS, VOLUMES, CHANGES = (
     f"{name}.csv" for name in ("responses", "measurements", "lesions", "volumes", "change")
 )
@@ -118,14 +116,14 @@ class Outcome:
 
     Attributes:
         patient: name.
-        summary: content of :data:`COURSE_FILE`; empty with an error.
+        course: what was found; None with an error.
         kept: whether an earlier result stands.
         error: what went wrong; empty if it was followed.
         exit_code: of the error.
     """
 
     patient: str
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    course: Course | None = None
     kept: bool = False
     error: str = ""
     exit_code: int = 0
@@ -159,7 +157,7 @@ def track_patient(
 
             for patient in find_patients("patients"):
                 found = track_patient(patient, TrackRun(Path("results")))
-                print(patient.id, found.summary["best"]["volume"])
+                print(patient.id, found.course.best["volume"])
     """
     if patient.id == SEGMENTATIONS:
         raise InputError(
@@ -173,26 +171,26 @@ def track_patient(
     same_run = (read_run(final) or {}).get("settings", {}).get(TOKEN) == run.token
     wanted = options.to_dict(), model.bundle.sha256 if ran else "", inputs
     if (run.resume or same_run) and not reason_to_redo(final, *wanted):
-        return Outcome(patient.id, json.loads((final / COURSE_FILE).read_text(encoding="utf-8")), kept=not same_run)
+        return Outcome(patient.id, Course.load(final), kept=not same_run)
     with run.folder_of(patient) as folder:
-        course = _course(patient, run, model=model, events=events, tick=tick)
-        summary = write_course(course, folder.path)
-        write_followed(course, options.segment, folder.path)
+        found = _followed(patient, run, model=model, events=events, tick=tick)
+        course = write_course(found, folder.path)
+        write_followed(found, options.segment, folder.path)
         if options.report:
             if tick is not None:
                 tick("report")
             from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - draws
 
-            write_timeline(course, summary, folder.path / f"{patient.id}_timeline.html")
+            write_timeline(found, course, folder.path / f"{patient.id}_timeline.html")
         used = model_summary(model.bundle) if ran else {}
-        record = _record(course, {**options.to_dict(), TOKEN: run.token}, inputs, used)
+        record = _record(found, {**options.to_dict(), TOKEN: run.token}, inputs, used)
         write_run(replace(record, outputs=file_hashes(folder.path)), folder.path / "run.json")
-    return Outcome(patient.id, summary)
+    return Outcome(patient.id, course)
 
 
-def _course(
+def _followed(
     patient: Patient, run: TrackRun, *, model: Model, events: Sequence[ClinicalEvent], tick: Tick | None
-) -> Course:
+) -> Followed:
     """Every visit loaded, those that cannot be left out with the reason, and followed."""
     if events and patient.dating is Calendar.ORDER:
         raise InputError(
@@ -219,31 +217,32 @@ def _course(
         raise InputError(f"no visit of {patient.id} can be used; the first, {first.visit}: {first.reason}")
     timings = {"visits": time.perf_counter() - began}
     known = known_of(run.output / patient.id)
-    found = follow_visits(visits, patient, options=run.options.course, events=events, known=known, tick=tick)
+    found = follow(visits, patient, options=run.options.course, events=events, known=known, tick=tick)
     return replace(found, excluded=(*excluded, *found.excluded), timings_s={**timings, **found.timings_s})
 
 
-def write_course(course: Course, folder: Path) -> dict[str, Any]:
-    """Every table and JSON file; returns the content of :data:`COURSE_FILE`.
+def write_course(found: Followed, folder: Path) -> Course:
+    """Every table and JSON file; returns what :data:`~brats_seg.core.course.COURSE_FILE` holds.
 
     Raises:
         OutputError: if one cannot be written.
     """
-    write_text(folder / RESPONSES, csv_text(RESPONSE_COLUMNS, response_rows(course)))
-    write_text(folder / MEASUREMENTS, csv_text(MEASUREMENT_TABLE.known, measurement_records(course.history)))
-    write_text(folder / LESIONS, csv_text(LESION_COLUMNS, lesion_rows(course)))
-    write_text(folder / VOLUMES, csv_text(VOLUME_COLUMNS, volume_rows(course)))
-    write_text(folder / CHANGES, csv_text(CHANGE_COLUMNS, change_rows(course)))
-    labels = [visit.label for visit in course.visits]
-    write_json({"patient": course.patient.id, "growth": [g.to_dict(labels) for g in course.growth]}, folder / GROWTH)
-    write_json(_motion_table(course), folder / MOTIONS)
-    write_json({entry.key: entry.change for entry in course.paired.values()}, folder / PAIRED)
-    summary = course_summary(course)
-    write_json(summary, folder / COURSE_FILE)
-    return summary
+    course = course_of(found)
+    tables = ((VOLUMES, CourseVolume, course.volumes), (LESIONS, CourseLesion, course.lesions),
+              (CHANGES, CourseChange, course.changes))  # fmt: skip
+    for name, kind, rows in tables:
+        write_text(folder / name, csv_text(row_columns(kind), map(vars, rows)))
+    write_text(folder / RESPONSES, csv_text(RESPONSE_COLUMNS, map(vars, course.responses)))
+    write_text(folder / MEASUREMENTS, csv_text(MEASUREMENT_TABLE.known, measurement_records(found.history)))
+    labels = [visit.label for visit in found.visits]
+    write_json({"patient": course.patient, "growth": [g.to_dict(labels) for g in found.growth]}, folder / GROWTH)
+    write_json(_motion_table(found), folder / MOTIONS)
+    write_json({entry.key: entry.change for entry in found.paired.values()}, folder / PAIRED)
+    write_json(course.to_dict(), folder / COURSE_FILE)
+    return course
 
 
-def _motion_table(course: Course) -> dict[str, Any]:
+def _motion_table(course: Followed) -> dict[str, Any]:
     """What :data:`~brats_seg.run.resume.MOTIONS` holds."""
     first = course.visits[0]
     return {
@@ -274,7 +273,7 @@ def _checksum(content: object) -> str:
 
 
 def _record(
-    course: Course, settings: Mapping[str, Any], inputs: Mapping[str, str], model: Mapping[str, Any]
+    course: Followed, settings: Mapping[str, Any], inputs: Mapping[str, str], model: Mapping[str, Any]
 ) -> RunRecord:
     decided = [f"{visit.label}: {visit.how}" for visit in course.visits]
     decided += [f"{visit_named(course.visits[0].label)} is the space lesions are matched in"]

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from brats_seg.core.course import Excluded
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.study import MRSequence, Patient, RigidMotion
@@ -35,7 +36,7 @@ from brats_seg.track.course import (
     untrained_for,
 )
 from brats_seg.track.course_growth import PhaseGrowth, growth_of
-from brats_seg.track.lesions import LesionRow, RegionCourse, follow_region
+from brats_seg.track.lesions import RegionCourse, follow_region
 from brats_seg.track.map_on_scan import mirrored_among
 from brats_seg.track.paired import PairedChange, paired_changes
 from brats_seg.track.person import on_identity, one_person, strangers_among
@@ -69,19 +70,6 @@ class CourseOptions:
 
 
 @dataclass(frozen=True)
-class Excluded:
-    """A visit that could not be used.
-
-    Attributes:
-        visit: its name.
-        reason: why, in words.
-    """
-
-    visit: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Known:
     """What was found before and is not computed again.
 
@@ -95,8 +83,8 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
-    """Everything found about one patient.
+class Followed:
+    """The visits of one patient as they were followed, voxels and all; :func:`course_of` has what they come to.
 
     Attributes:
         patient: the files it came from.
@@ -139,12 +127,8 @@ class Course:
         """Index of the visit that counts as baseline."""
         return baseline_index(self.assessment, self.history)
 
-    def rows(self, region: str) -> tuple[LesionRow, ...]:
-        """Lesions of a region, by visit."""
-        return self.lesions[region].rows
 
-
-def follow_visits(
+def follow(
     visits: Sequence[Visit],
     patient: Patient | str = "patient",
     *,
@@ -152,7 +136,7 @@ def follow_visits(
     events: Sequence[ClinicalEvent] = (),
     known: Known | None = None,
     tick: Tick | None = None,
-) -> Course:
+) -> Followed:
     """Follow one patient; nothing is read but scans of the visits, and nothing is measured that a visit holds.
 
     Args:
@@ -162,14 +146,6 @@ def follow_visits(
         events: of the clinical table.
         known: what was found before.
         tick: called with the name of each step before it runs.
-
-    Example:
-        Two visits, as a course in memory::
-
-            from brats_seg import follow_visits, segment_study
-
-            course = follow_visits([segment_study("P07/2024-01-10"), segment_study("P07/2024-03-10")], "P07")
-            print([row.category for row in course.assessment.rows])
     """
     options, known = options or CourseOptions(), known or Known()
     if isinstance(patient, str):
@@ -209,7 +185,7 @@ def follow_visits(
         plane_note,
         untrained_for(visits, history),
     )
-    return Course(
+    return Followed(
         patient=patient,
         visits=tuple(visits),
         excluded=tuple(excluded),

@@ -1,243 +1,236 @@
-"""What was found about a patient, as rows of tables and plain values."""
+"""What was found about a patient, as the values that tables, pages and ``course.json`` hold."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
-from brats_seg.core.plain import plain
+from brats_seg.core.course import (
+    Answer,
+    Course,
+    CourseChange,
+    CourseEpisode,
+    CourseEvent,
+    CourseLesion,
+    CourseResection,
+    CourseResponse,
+    CourseVisit,
+    CourseVolume,
+)
+from brats_seg.core.plain import from_plain
+from brats_seg.core.study import Patient
 from brats_seg.core.tables import dated, say
+from brats_seg.core.visit import Visit
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.responses import Measure, Response
 from brats_seg.response.tables import episode_record, response_record
-from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow, measured
-from brats_seg.track.follow import Course
-from brats_seg.track.lesions import LesionRow
+from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow, Resection, measured
+from brats_seg.track.follow import CourseOptions, Followed, follow
 from brats_seg.track.repeatability import GIVEN, error_words
 
-COURSE_SCHEMA_VERSION = 1
-"""Of ``course.json``; raised whenever a key is renamed, goes, or means something else."""
-VOLUME_COLUMNS = (
-    *("patient", "visit", "date", "days", "region", "volume_ml", "low_ml", "high_ml", "level"),
-    *("error_low_ml", "error_high_ml", "touches_border", "note"),
-)
-LESION_COLUMNS = (
-    *("patient", "visit", "date", "days", "region", "lesion", "relation", "partner", "part_of", "volume_ml"),
-    *("error_low_ml", "error_high_ml", "long_mm", "short_mm", "measurable", "pieces", "x_mm", "y_mm", "z_mm"),
-    *("side", "touches_border"),
-)
-CHANGE_COLUMNS = (
-    *("patient", "visit", "date", "days", "region", "lesion", "against", "reference", "reference_ml", "volume_ml"),
-    *("change_ml", "low_ml", "high_ml", "percent", "low_percent", "high_percent", "larger_than_error", "error_from"),
-    *("paired_ml", "paired_low_ml", "paired_high_ml", "paired_larger_than_error", "paired_note", "leading"),
-)
+
+def course_of(found: Followed) -> Course:
+    """What was found about a patient as values, rounded as in the tables."""
+    assessment, dating = found.assessment, found.patient.dating
+    return Course(
+        patient=found.patient.id,
+        regions=found.visits[0].segmentation.regions,
+        dating=dating,
+        criteria=assessment.criteria.label,
+        partial_volume_percent=assessment.criteria.partial_volume_percent.value,
+        disease=assessment.disease.value,
+        disease_reason=assessment.disease_reason,
+        baselines=tuple(why for _, why in assessment.baselines),
+        warnings=(*found.warnings, *(note for note in found.patient.notes if any(words in note for words in _DOUBTS))),
+        measuring_plane=found.plane,
+        episodes=tuple(
+            from_plain(CourseEpisode, episode_record(assessment, n)) for n in range(len(assessment.episodes))
+        ),
+        response_notes=assessment.notes,
+        visits=tuple(_visit(found, index) for index in range(len(found.visits))),
+        stopped=found.excluded,
+        volumes=tuple(_volumes(found)),
+        lesions=tuple(_lesions(found)),
+        changes=tuple(_change(found, entry) for entry in found.changes),
+        responses=tuple(CourseResponse(**response_record(row), decided_by=row.decided_by) for row in assessment.rows),
+        best={measure.value: _answer(found, assessment.best(measure)) for measure in Measure},
+        progression={measure.value: _answer(found, assessment.progression(measure)) for measure in Measure},
+        events=tuple(
+            CourseEvent(say(event.day, dating), event.kind.value, _since(found, event.day)) for event in found.events
+        ),
+        resections=tuple(_resection(found, entry) for entry in found.resections),
+        notes=found.patient.notes,
+    )
 
 
 _DOUBTS = ("not used", "check the dates")
 """Words of the notes on finding a patient that its reader has to know."""
 
 
-def response_rows(course: Course) -> list[dict[str, str]]:
-    """Rows of the responses table, and what decided each; date and days are left out where only the order is known."""
-    return [{**response_record(row), "decided_by": row.decided_by} for row in course.assessment.rows]
+def _visit(found: Followed, index: int) -> CourseVisit:
+    visit = found.visits[index]
+    return CourseVisit(
+        visit=visit.label,
+        when=say(visit.timepoint.day, found.patient.dating) or None,
+        days_since_first=_since(found, visit.timepoint.day),
+        label_map=visit.how,
+        alignment_to_first=found.motions[index] if index else None,
+        spacing_mm=visit.measurements.spacing_mm,
+        notes=visit.measurements.notes,
+        warnings=visit.record.warnings,
+    )
 
 
-def volume_rows(course: Course) -> list[dict[str, Any]]:
-    """Every region of every visit."""
-    rows = []
-    for index, visit in enumerate(course.visits):
+def _volumes(found: Followed) -> Iterator[CourseVolume]:
+    for index, visit in enumerate(found.visits):
         for row in visit.measurements.volumes:
             low, high = measured(visit, row.volume_ml).interval
-            rows.append(
-                {
-                    **_head(course, index),
-                    "region": row.region,
-                    "volume_ml": _ml(row.volume_ml),
-                    "low_ml": _ml(row.low_ml),
-                    "high_ml": _ml(row.high_ml),
-                    "level": row.level,
-                    "error_low_ml": _ml(low),
-                    "error_high_ml": _ml(high),
-                    "touches_border": row.touches_border,
-                    "note": row.note,
-                }
+            yield CourseVolume(
+                **_head(found, index),
+                region=row.region,
+                volume_ml=_rounded(row.volume_ml),
+                low_ml=_ml(row.low_ml),
+                high_ml=_ml(row.high_ml),
+                level=row.level,
+                error_low_ml=_ml(low),
+                error_high_ml=_ml(high),
+                touches_border=row.touches_border,
+                note=row.note,
             )
-    return rows
 
 
-def change_rows(course: Course) -> list[dict[str, Any]]:
-    """Every change, with its interval and the verdict."""
-    rows = []
-    for entry in course.changes:
-        change = entry.change
-        percents = {"percent": change.change_ml, "low_percent": change.low_ml, "high_percent": change.high_ml}
-        rows.append(
-            {
-                **_head(course, entry.visit),
-                "region": entry.region,
-                "lesion": entry.lesion,
-                "against": entry.against,
-                "reference": course.visits[entry.reference].label,
-                "reference_ml": _ml(change.before_ml),
-                "volume_ml": _ml(change.now_ml),
-                "change_ml": _ml(change.change_ml),
-                "low_ml": _ml(change.low_ml),
-                "high_ml": _ml(change.high_ml),
-                **{name: _rounded(change.of_before(value), 2) for name, value in percents.items()},
-                "larger_than_error": _verdict(change.larger_than_error),
-                "error_from": error_words(course.visits[entry.visit].model or GIVEN),
-                **_paired(course, entry),
-            }
-        )
-    return rows
+def _change(found: Followed, entry: ChangeRow) -> CourseChange:
+    """A change with its interval and the verdict."""
+    change = entry.change
+    return CourseChange(
+        **_head(found, entry.visit),
+        region=entry.region,
+        lesion=entry.lesion,
+        against=entry.against,
+        reference=found.visits[entry.reference].label,
+        reference_ml=_rounded(change.before_ml),
+        volume_ml=_rounded(change.now_ml),
+        change_ml=_rounded(change.change_ml),
+        low_ml=_ml(change.low_ml),
+        high_ml=_ml(change.high_ml),
+        percent=_ml(change.of_before(change.change_ml), 2),
+        low_percent=_ml(change.of_before(change.low_ml), 2),
+        high_percent=_ml(change.of_before(change.high_ml), 2),
+        larger_than_error={None: "not known", True: "yes", False: "no"}[change.larger_than_error],
+        error_from=error_words(found.visits[entry.visit].model or GIVEN),
+        **_paired(found, entry),
+    )
 
 
-def _verdict(larger_than_error: bool | None) -> str:
-    return "not known" if larger_than_error is None else "yes" if larger_than_error else "no"
-
-
-def _paired(course: Course, entry: ChangeRow) -> dict[str, Any]:
+def _paired(found: Followed, entry: ChangeRow) -> dict[str, Any]:
     """The change from both images at once, where it was measured; why it is not to be trusted, where it is not."""
-    paired = course.paired.get((entry.lesion, entry.reference, entry.visit))
-    if paired is None:
+    pair = found.paired.get((entry.lesion, entry.reference, entry.visit))
+    if pair is None:
         return {"leading": "volumes"}
-    found = paired.change
+    shift = pair.change
     # Phantoms prove the paired measurement the more exact (``experiments.volumetry``) where it can be trusted.
-    leading = "images" if found.trusted and found.change_ml is not None else "volumes"
-    row: dict[str, Any] = {"paired_note": "; ".join(found.reasons), "leading": leading}
-    if found.change_ml is not None:
-        value, low, high = found.change_ml
+    leading = "images" if shift.trusted and shift.change_ml is not None else "volumes"
+    row: dict[str, Any] = {"paired_note": "; ".join(shift.reasons), "leading": leading}
+    if shift.change_ml is not None:
+        value, low, high = shift.change_ml
         row |= {"paired_ml": _ml(value), "paired_low_ml": _ml(low), "paired_high_ml": _ml(high)}
-        if found.trusted:
+        if shift.trusted:
             row["paired_larger_than_error"] = "no" if low <= 0 <= high else "yes"
     return row
 
 
-def course_summary(course: Course) -> dict[str, Any]:
-    """The whole course as plain values: the content of ``course.json``, of which the pages are made."""
-    assessment = course.assessment
-    dating = course.patient.dating
-    visits = []
-    for index, visit in enumerate(course.visits):
-        visits.append(
-            {
-                "visit": visit.label,
-                "when": say(visit.timepoint.day, dating) or None,
-                "days_since_first": _days(course, index),
-                "label_map": visit.how,
-                "alignment_to_first": plain(course.motions[index]) if index else None,
-                "spacing_mm": list(visit.measurements.spacing_mm),
-                "notes": list(visit.measurements.notes),
-                "warnings": list(visit.record.warnings),
-            }
-        )
-    return {
-        "schema_version": COURSE_SCHEMA_VERSION,
-        "patient": course.patient.id,
-        "regions": course.visits[0].segmentation.regions.to_dict(),
-        "dating": dating.value,
-        "criteria": assessment.criteria.label,
-        "partial_volume_percent": assessment.criteria.partial_volume_percent.value,
-        "disease": assessment.disease.value,
-        "disease_reason": assessment.disease_reason,
-        "baselines": [why for _, why in assessment.baselines],
-        "warnings": [*course.warnings, *(n for n in course.patient.notes if any(words in n for words in _DOUBTS))],
-        "measuring_plane": course.plane,
-        "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
-        "response_notes": list(assessment.notes),
-        "visits": visits,
-        "stopped": [{"visit": entry.visit, "reason": entry.reason} for entry in course.excluded],
-        "volumes": volume_rows(course),
-        "lesions": lesion_rows(course),
-        "changes": change_rows(course),
-        "responses": response_rows(course),
-        "best": {measure.value: _answer(course, assessment.best(measure)) for measure in Measure},
-        "progression": {measure.value: _answer(course, assessment.progression(measure)) for measure in Measure},
-        "events": [
-            {
-                "date": say(event.day, dating),
-                "event": event.kind.value,
-                "days_since_first": _since(course, event),
-            }
-            for event in course.events
-        ],
-        "resections": [
-            {
-                "date": say(found.day, dating),
-                "region": found.region,
-                "before": course.visits[found.before].label,
-                "after": course.visits[found.after].label,
-                "before_ml": _ml(found.before_ml),
-                "residual_ml": _ml(found.residual_ml),
-                "extent_percent": _rounded(found.extent_percent, 2),
-                "note": found.note,
-            }
-            for found in course.resections
-        ],
-        "notes": list(course.patient.notes),
-    }  # fmt: skip
+def _resection(found: Followed, entry: Resection) -> CourseResection:
+    return CourseResection(
+        date=say(entry.day, found.patient.dating),
+        region=entry.region,
+        before=found.visits[entry.before].label,
+        after=found.visits[entry.after].label,
+        before_ml=_rounded(entry.before_ml),
+        residual_ml=_rounded(entry.residual_ml),
+        extent_percent=_ml(entry.extent_percent, 2),
+        note=entry.note,
+    )
 
 
-def lesion_rows(course: Course) -> list[dict[str, Any]]:
+def _lesions(found: Followed) -> Iterator[CourseLesion]:
     """Every lesion known by a visit, by visit and region."""
-    rows = [row for region in course.lesions for row in course.rows(region)]
-    rows.sort(key=lambda row: row.visit)
-    return [_lesion(course, row) for row in rows]
+    rows = [row for course in found.lesions.values() for row in course.rows]
+    for row in sorted(rows, key=lambda row: row.visit):
+        low, high = measured(found.visits[row.visit], row.volume_ml).interval
+        x, y, z = row.centroid_mm or (None, None, None)
+        yield CourseLesion(
+            **_head(found, row.visit),
+            region=row.region,
+            lesion=row.lesion,
+            relation=row.relation.value,
+            partner=row.partner,
+            part_of=row.part_of,
+            volume_ml=_rounded(row.volume_ml),
+            error_low_ml=_ml(low) if row.pieces else None,
+            error_high_ml=_ml(high) if row.pieces else None,
+            long_mm=_rounded(row.long_mm, MM_DECIMALS),
+            short_mm=_rounded(row.short_mm, MM_DECIMALS),
+            measurable=row.measurable,
+            pieces=row.pieces,
+            x_mm=_ml(x, MM_DECIMALS),
+            y_mm=_ml(y, MM_DECIMALS),
+            z_mm=_ml(z, MM_DECIMALS),
+            side=row.side,
+            touches_border=row.touches_border,
+        )
 
 
-def _lesion(course: Course, row: LesionRow) -> dict[str, Any]:
-    low, high = measured(course.visits[row.visit], row.volume_ml).interval
-    place = row.centroid_mm or (None, None, None)
-    return {
-        **_head(course, row.visit),
-        "region": row.region,
-        "lesion": row.lesion,
-        "relation": row.relation.value,
-        "partner": row.partner,
-        "part_of": row.part_of,
-        "volume_ml": _ml(row.volume_ml),
-        "error_low_ml": _ml(low) if row.pieces else None,
-        "error_high_ml": _ml(high) if row.pieces else None,
-        "long_mm": _rounded(row.long_mm, MM_DECIMALS),
-        "short_mm": _rounded(row.short_mm, MM_DECIMALS),
-        "measurable": row.measurable,
-        "pieces": row.pieces,
-        **{f"{axis}_mm": _rounded(value, MM_DECIMALS) for axis, value in zip("xyz", place, strict=True)},
-        "side": row.side,
-        "touches_border": row.touches_border,
-    }
-
-
-def _head(course: Course, index: int) -> dict[str, str]:
-    history = course.history
-    row = {"patient": course.patient.id, "visit": course.visits[index].label}
+def _head(found: Followed, index: int) -> dict[str, Any]:
+    history = found.history
+    row = {"patient": found.patient.id, "visit": found.visits[index].label}
     return {**row, **dated(history.visits[index].day, history.calendar)}
 
 
-def _days(course: Course, index: int) -> int | None:
-    first, day = course.visits[0].timepoint.day, course.visits[index].timepoint.day
+def _since(found: Followed, day: date | None) -> int | None:
+    first = found.visits[0].timepoint.day
     return None if first is None or day is None else (day - first).days
 
 
-def _since(course: Course, event: ClinicalEvent) -> int | None:
-    first = course.visits[0].timepoint.day
-    return None if first is None else (event.day - first).days
-
-
-def _answer(course: Course, row: Response | None) -> dict[str, Any] | None:
+def _answer(found: Followed, row: Response | None) -> Answer | None:
     if row is None:
         return None
-    index = next(index for index, visit in enumerate(course.visits) if visit.label == row.visit)
-    return {
-        "visit": row.visit,
-        "category": row.category.value,
-        "status": row.status.value,
-        "days_since_first": _days(course, index),
-    }
+    day = next(visit.timepoint.day for visit in found.visits if visit.label == row.visit)
+    return Answer(row.visit, row.category.value, row.status.value, days_since_first=_since(found, day))
 
 
-def _ml(value: float | None) -> float | None:
-    return _rounded(value, ML_DECIMALS)
+def _ml(value: float | None, decimals: int = ML_DECIMALS) -> float | None:
+    return None if value is None else _rounded(value, decimals)
 
 
-def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None else round(float(value), decimals) + 0.0
+def _rounded(value: float, decimals: int = ML_DECIMALS) -> float:
+    return round(float(value), decimals) + 0.0
+
+
+def follow_visits(
+    visits: Sequence[Visit],
+    patient: Patient | str = "patient",
+    *,
+    options: CourseOptions | None = None,
+    events: Sequence[ClinicalEvent] = (),
+) -> Course:
+    """The course of one patient, from visits in memory; nothing is written.
+
+    Args:
+        visits: in order of time, at least one; those that cannot be aligned to the first are left out.
+        patient: whose they are; a name takes the dates of the time points.
+        options: how.
+        events: of the clinical table.
+
+    Raises:
+        InputError: if no region of the model is followed.
+
+    Example:
+        Two visits::
+
+            from brats_seg import follow_visits, segment_study
+
+            course = follow_visits([segment_study("P07/2024-01-10"), segment_study("P07/2024-03-10")], "P07")
+            print([row.category for row in course.responses])
+    """
+    return course_of(follow(visits, patient, options=options, events=events))

@@ -16,6 +16,7 @@ from heads import head_grid, head_image
 from scipy import ndimage
 
 from brats_seg.cli import main
+from brats_seg.core.course import Course
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visits import find_patients
 from brats_seg.run.cohort import patient_task
@@ -227,7 +228,8 @@ def test_a_patient_started_twice_in_one_run_is_done_once(
     run = TrackRun(out, options)
     first, again = (patient_task((found, ()), run) for _ in range(2))
     assert (first.error, again.error, again.kept) == ("", "", False)
-    assert again.summary == json.loads((out / "sub-1" / "course.json").read_text())
+    held = json.loads((out / "sub-1" / "course.json").read_text())
+    assert again.course is not None and again.course.to_dict() == Course.load(out / "sub-1").to_dict() == held
     assert "already holds" in patient_task((found, ()), TrackRun(out, options)).error  # another run
 
 

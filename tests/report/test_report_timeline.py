@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import re
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from glioma import REGIONS
 
+from brats_seg.core.course import Course
 from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.report.charts import Event, Mark, Point, Series, nice_step, spaced, volume_chart
@@ -28,9 +28,13 @@ VOLUMES = {"ET": (4.0, 1.0, 3.0), "TC": (5.0, 1.5, 4.0), "WT": (40.0, 20.0, 30.0
 CATEGORIES = ("baseline", "PR", "PD")
 
 
+def head(visit: str) -> dict[str, str]:
+    return {"patient": "P1", "visit": visit, "date": "", "days": ""}
+
+
 def response(visit: str, measure: str, compartment: str, category: str) -> dict[str, str]:
     return {
-        "patient": "P1", "visit": visit, "date": "", "criteria": "rano2", "compartment": compartment,
+        **head(visit), "reader": "", "criteria": "rano2", "compartment": compartment,
         "measure": measure, "category": category, "status": "confirmed" if category == "PR" else "",
         "percent_from_baseline": {"PR": "-75.00", "PD": "-25.00"}.get(category, ""),
         "percent_from_nadir": "", "reasons": f"{category} because <of the numbers>", "missing": "steroid_mg",
@@ -40,15 +44,20 @@ def response(visit: str, measure: str, compartment: str, category: str) -> dict[
 
 def change(visit: str, reference: str, against: str, before: float, now: float) -> dict[str, Any]:
     return {
-        "visit": visit, "region": "ET", "lesion": "", "against": against, "reference": reference,
+        **head(visit), "region": "ET", "lesion": "", "against": against, "reference": reference,
         "volume_ml": now, "reference_ml": before, "change_ml": now - before, "low_ml": 0, "high_ml": 0,
-        "percent": 100 * (now / before - 1), "larger_than_error": "yes",
+        "percent": 100 * (now / before - 1), "low_percent": None, "high_percent": None, "larger_than_error": "yes",
         "error_from": "repeatability, phantom-based",
     }  # fmt: skip
 
 
-def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
-    alignment = {"by": "brain", "translation_mm": 3.0, "rotation_deg": 2.0, "uncertainty_mm": 0.03, "overlap": 0.98,
+def course(patient: str = "P1", *, dated: bool = True, **changed: Any) -> Course:
+    return Course.from_dict({**course_file(patient, dated=dated), **changed})
+
+
+def course_file(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
+    alignment = {"matrix": np.eye(4).tolist(),
+                 "by": "brain", "translation_mm": 3.0, "rotation_deg": 2.0, "uncertainty_mm": 0.03, "overlap": 0.98,
                  "mutual_information": 0.5}  # fmt: skip
     lesion = {
         "region": "ET",
@@ -58,10 +67,18 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
         "short_mm": 18.0,
         "pieces": 1,
         "side": "left",
+        "error_low_ml": None,
+        "error_high_ml": None,
+        "measurable": True,
+        "x_mm": None,
+        "y_mm": None,
+        "z_mm": None,
+        "touches_border": False,
     }
     answer = {"visit": "v2", "category": "PR", "status": "confirmed", "days_since_first": 60}
     progressed = {**answer, "visit": "v3", "category": "PD", "status": ""}
     return {
+        "schema_version": 1,
         "patient": patient,
         "regions": REGIONS.to_dict(),
         "dating": "dates" if dated else "no dates",
@@ -79,15 +96,16 @@ def course(patient: str = "P1", *, dated: bool = True) -> dict[str, Any]:
         "stopped": [],
         "warnings": [],
         "volumes": [
-            {"visit": v, "region": region, "volume_ml": VOLUMES[region][n], "low_ml": None if n else 3.0,
+            {**head(v), "touches_border": False, "note": "", "region": region,
+             "volume_ml": VOLUMES[region][n], "low_ml": None if n else 3.0,
              "high_ml": None if n else 50.0, "level": 0.9, "error_low_ml": VOLUMES[region][n] * 0.9,
              "error_high_ml": VOLUMES[region][n] * 1.1}
             for n, (v, _) in enumerate(VISITS) for region in ("WT", "TC", "ET")
         ],
         "lesions": [
-            {**lesion, "visit": v, "lesion": "E1", "relation": "first" if n == 0 else "same",
+            {**lesion, **head(v), "lesion": "E1", "relation": "first" if n == 0 else "same",
              "volume_ml": VOLUMES["ET"][n]} for n, (v, _) in enumerate(VISITS)
-        ] + [{**lesion, "visit": "v3", "lesion": "E2", "relation": "new", "volume_ml": 0.5}],
+        ] + [{**lesion, **head("v3"), "lesion": "E2", "relation": "new", "volume_ml": 0.5}],
         "changes": [change("v2", "v1", a, 4.0, 1.0) for a in ("baseline", "nadir", "last")]
         + [change("v3", ref, a, b, 3.0) for a, ref, b in (("baseline", "v1", 4.0), ("nadir", "v2", 1.0),
                                                           ("last", "v2", 1.0))],
@@ -189,16 +207,14 @@ def test_only_the_sliders_script_may_run(pictures: TimelinePictures) -> None:
 
 
 def test_hard_cases_have_a_page(pictures: TimelinePictures) -> None:
-    undated = course(dated=False)
-    undated["stopped"] = [{"visit": "v9", "reason": "it <was> damaged"}]
-    undated["responses"] = [{**row, "category": "NE"} for row in undated["responses"]]
+    unjudged = [{**row, "category": "NE"} for row in course_file()["responses"]]
+    stopped = [{"visit": "v9", "reason": "it <was> damaged"}]
+    undated = course(dated=False, stopped=stopped, responses=unjudged)
     page = render_timeline(undated, growth(), TimelinePictures(pictures.rows, (), "axial"))
     check(page)
     assert "No dates are known" in page and "it &lt;was&gt; damaged" in page and "cannot be judged" in page
-    empty = course()
-    empty["volumes"] = [{**row, "volume_ml": 0.0, "low_ml": None, "error_high_ml": 0.0} for row in empty["volumes"]]
-    empty["lesions"] = []
-    check(render_timeline(empty, growth(), pictures))
+    nothing = [{**row, "volume_ml": 0.0, "low_ml": None, "error_high_ml": 0.0} for row in course_file()["volumes"]]
+    check(render_timeline(course(volumes=nothing, lesions=[]), growth(), pictures))
 
 
 def test_names_are_escaped(pictures: TimelinePictures) -> None:
@@ -248,8 +264,7 @@ def test_crowded_ticks_are_thinned_and_the_last_stays() -> None:
 
 
 def test_the_cohort_page() -> None:
-    courses = [course("A"), course("B", dated=False)]
-    courses[0]["stopped"] = [{"visit": "v9", "reason": "damaged"}]
+    courses = [course("A", stopped=[{"visit": "v9", "reason": "damaged"}]), course("B", dated=False)]
     page = render_cohort(courses, [("C", "its scans <are> gone")])
     check(page)
     for words in ("2 patients followed, 2 with progression", ">PR</span>", "v4, confirmed", "1 failed",
@@ -260,8 +275,7 @@ def test_the_cohort_page() -> None:
 
 def test_plots_of_a_cohort_without_dates_or_numbers_are_left_out() -> None:
     undated = course(dated=False)
-    bare = copy.deepcopy(undated)
-    bare["responses"] = [{**row, "percent_from_baseline": ""} for row in bare["responses"]]
+    bare = course(responses=[{**row, "percent_from_baseline": ""} for row in course_file()["responses"]])
     assert swimmer([undated]) == "" and spider([undated]) == "" and waterfall([bare]) == ""
     assert "Waterfall" in waterfall([undated])
 
@@ -275,54 +289,52 @@ def test_references_that_are_one_visit_are_named_once() -> None:
 
 
 def test_an_answer_within_measurement_error_is_doubted() -> None:
-    doubtful = course()
-    assert not any("not larger than measurement error" in line for line in warnings(doubtful, "ET"))
-    for row in doubtful["changes"]:
-        row["larger_than_error"] = "no"
+    assert not any("not larger than measurement error" in line for line in warnings(course(), "ET"))
+    doubtful = course(changes=[{**row, "larger_than_error": "no"} for row in course_file()["changes"]])
     assert any("v3 is called PD for a change of ET that is not larger" in line for line in warnings(doubtful, "ET"))
 
 
 def test_the_first_sentence_names_the_new_lesion_that_decided() -> None:
-    new = course()
-    for row in new["responses"]:
+    told = course_file()["responses"]
+    for row in told:
         if row["visit"] == "v3":
             row["decided_by"] = "new lesion E2 (20 x 18 mm, 0.5 ml); RANO 2.0: a measurable one"
+    new = course(responses=told)
     assert headline(new, "ET").startswith("v3: progression (PD): new lesion E2 (left, 20 x 18 mm, 0.5 ml); RANO")
     assert not any("E2" in line for line in details(new, "ET"))  # said once
 
 
 def test_a_baseline_alone_is_called_so() -> None:
-    alone = course()
-    for name in ("visits", "responses"):
-        alone[name] = [entry for entry in alone[name] if entry["visit"] == "v1"]
-    assert headline(alone, "ET") == "v1: baseline, and no other visit to compare with it"
+    whole = course_file()
+    alone = {name: [entry for entry in whole[name] if entry["visit"] == "v1"] for name in ("visits", "responses")}
+    assert headline(course(**alone), "ET") == "v1: baseline, and no other visit to compare with it"
 
 
 def test_a_response_beside_growth_is_said_in_the_first_sentence_and_doubted() -> None:
-    false = course()
-    for row in false["responses"]:
+    held = course_file()
+    for row in held["responses"]:
         if row["visit"] == "v3" and row["compartment"] == "overall":
             row |= {"category": "CR", "status": "preliminary", "decided_by": "no enhancing lesion is seen any more"}
-    false["changes"] += [
+    held["changes"] += [
         {**change("v3", "v1", "nadir", 48.0, 193.0), "region": "WT"},
         {**change("v3", "v1", "nadir", 5.0, 5.5), "region": "TC"},
     ]
+    false = Course.from_dict(held)
     words = headline(false, "ET")
     assert words.startswith("v3: complete response (CR, preliminary): no enhancing lesion is seen any more; but ")
     assert "the whole tumour grew (+302 %, 48.0 to 193 ml since v1)" in words and "core" not in words
     assert any("pseudoresponse" in line for line in warnings(false, "ET"))
-    for row in false["changes"]:
-        row["larger_than_error"] = "no"
+    false = course(**{**held, "changes": [{**row, "larger_than_error": "no"} for row in held["changes"]]})
     assert "but" not in headline(false, "ET")
     assert not any("pseudoresponse" in line for line in warnings(false, "ET"))
 
 
 def test_measures_that_disagree_are_both_said() -> None:
-    apart = course()
-    for row in apart["responses"]:
+    told = course_file()["responses"]
+    for row in told:
         if (row["visit"], row["measure"]) == ("v3", "volume"):
             row["category"] = "SD"
-    assert details(apart, "ET")[0] == "By volume: stable disease (SD)."
+    assert details(course(responses=told), "ET")[0] == "By volume: stable disease (SD)."
 
 
 def test_enhancement_that_grows_in_non_enhancing_disease_is_said() -> None:
@@ -350,12 +362,12 @@ def test_large_numbers_have_no_exponent() -> None:
 def test_the_paired_change_stands_beside_the_difference(
     pictures: TimelinePictures, leading: str, expected: str
 ) -> None:
-    paired = course()
-    paired["changes"].append(
+    both = (
         {**change("v3", "v2", "last", 1.0, 3.0), "lesion": "E1", "paired_ml": 1.8, "paired_low_ml": 1.6,
          "paired_high_ml": 2.0, "paired_larger_than_error": "yes", "paired_note": "too little border",
          "leading": leading}
     )  # fmt: skip
+    paired = course(changes=[*course_file()["changes"], both])
     page = render_timeline(paired, growth(), pictures)
     check(page)
     assert "+1.8 ml (+1.6 to +2.0)" in page and f"<td>{expected}</td>" in page
