@@ -123,6 +123,7 @@ def _look(study: Study, row: dict[str, Any]) -> None:
     """Grids, intensities and what the images show."""
     from brats_seg.imaging.brain import check_skull_stripped
     from brats_seg.imaging.placing import check_where_placed
+    from brats_seg.run.identify import contradictions
 
     with_skull: dict[str, str] = {}
     for sequence in study.present:
@@ -142,6 +143,7 @@ def _look(study: Study, row: dict[str, Any]) -> None:
             f"{', '.join(with_skull)} {'shows' if len(with_skull) == 1 else 'show'} skull ({first}): segment will "
             "align the sequences and extract the brain"
         )
+        row["warnings"] += contradictions(study)
         return
     measured = check_where_placed(study)
     row["consistency"] = measured.to_dict()

@@ -19,6 +19,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
+    from brats_seg.files.find import UnnamedScansError
 
 Result = TypeVar("Result")
 Failures = list[tuple[str, BratsSegError]]
@@ -46,7 +47,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
         UsageError: if none is named, folders and single files are mixed, or one study is named twice.
         InputError: if a study named by its files or with ``--id`` is wrong.
     """
-    from brats_seg.files.find import find_studies, find_study, study_from_files
+    from brats_seg.files.find import UnnamedScansError, find_studies, find_study, study_from_files
 
     named = {s: getattr(arguments, s.value) for s in SEQUENCES if getattr(arguments, s.value) is not None}
     if named and arguments.channels is not None:
@@ -63,20 +64,45 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
     if arguments.id is not None:
         if len(arguments.studies) > 1:
             raise UsageError("--id names one study, and several folders were passed. Pass them one at a time.")
-        return _with_series([find_study(arguments.studies[0], study_id=arguments.id, asked=asked)], asked)
+        try:
+            study = _settled(find_study(arguments.studies[0], study_id=arguments.id, asked=asked))
+        except UnnamedScansError as error:
+            study = _by_images(error, arguments.id)
+        return _with_series([study], asked)
     found: list[Timepoint] = []
+
+    def wrong(place: Path, error: InputError) -> None:
+        if not isinstance(error, UnnamedScansError):
+            failures.append((place.name, error))
+        elif named_one := attempt(place.name, partial(_by_images, error), failures):
+            found.append(named_one)
+
     for folder in arguments.studies:
         try:
-            wrong = partial(_note_failure, failures)
-            found.extend(find_studies(folder, asked=asked, on_error=wrong))
+            for study in find_studies(folder, asked=asked, on_error=wrong):
+                if told := attempt(study.id, partial(_settled, study), failures):
+                    found.append(told)
         except InputError as error:
             failures.append((folder.name or str(folder), error))
     _refuse_repeats(found)
     return _with_series(found, asked)
 
 
-def _note_failure(failures: Failures, place: Path, error: InputError) -> None:
-    failures.append((place.name, error))
+def _by_images(unnamed: UnnamedScansError, study_id: str | None = None) -> Timepoint:
+    from brats_seg.run.identify import by_images
+
+    return by_images(unnamed, study_id=study_id)
+
+
+def _settled(study: Timepoint) -> Timepoint:
+    """The study as it is, or with what its images say where its DICOM headers leave something open."""
+    from brats_seg.files.dicom_study import DicomTimepoint
+
+    if not isinstance(study, DicomTimepoint) or not study.exam.question:
+        return study
+    from brats_seg.run.identify import settled
+
+    return settled(study)
 
 
 def _asked(arguments: argparse.Namespace, named: Mapping[MRSequence, Path]) -> dict[MRSequence, str]:

@@ -10,7 +10,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.words import counted
 from brats_seg.files.dicom import DicomSeries, stack_of
-from brats_seg.files.dicom_identify import Confidence, SeriesReading, read_exam
+from brats_seg.files.dicom_identify import SILENT, Confidence, SeriesReading, read_exam
 
 MIN_UID_END = 8
 """Fewer digits could be the number of another series."""
@@ -36,7 +36,12 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str]) -> Choice:
+def choose(
+    series: Sequence[DicomSeries],
+    asked: Mapping[MRSequence, str],
+    *,
+    seen: Mapping[DicomSeries, tuple[MRSequence, str]] | None = None,
+) -> Choice:
     """The series to be used for each sequence.
 
     Of several that could be it, those that make no volume come last, originals go before derived images, 3D before
@@ -46,6 +51,7 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str]) -> Ch
         series: of one exam.
         asked: by sequence, the series number (with the part, as in ``5-echo2``), the end of its UID from a dot on or
             of :data:`MIN_UID_END` letters, or ``none``.
+        seen: of series that stayed open, what their images show, and that in words.
 
     Raises:
         InputError: if a series that was asked for is not there or is named twice, if all that could be a sequence
@@ -54,10 +60,13 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str]) -> Ch
     given = {sequence: _asked(series, sequence, text) for sequence, text in asked.items() if text != "none"}
     if len({id(one) for one in given.values()}) < len(given):
         raise InputError("--sequence names one series for two sequences. Name another for one of them.")
-    readings = tuple(_as_asked(reading, given) for reading in read_exam(series))
+    read = read_exam(series)
+    if not any(reading.sequence or reading.could_be for reading in read):
+        read = tuple(map(_unknown, read))
+    readings = tuple(_as_asked(_as_seen(reading, seen or {}), given) for reading in read)
     if not any(reading.sequence or reading.could_be for reading in readings):
-        seen = "; ".join(f"{r.series.title} {r.words}" for r in readings[:_SHOWN]) + "; …" * (len(readings) > _SHOWN)
-        raise InputError(f"no series is a T1, T1CE, T2 or FLAIR: {seen}. Choose with --sequence t1ce=SERIES.")
+        listed = "; ".join(f"{r.series.title} {r.words}" for r in readings[:_SHOWN]) + "; …" * (len(readings) > _SHOWN)
+        raise InputError(f"no series is a T1, T1CE, T2 or FLAIR: {listed}. Choose with --sequence t1ce=SERIES.")
     chosen: dict[MRSequence, SeriesReading] = {}
     decisions: list[str] = []
     warnings = [f"{r.series.title} {r.words}" for r in readings if not r.series.planes]
@@ -73,6 +82,22 @@ def choose(series: Sequence[DicomSeries], asked: Mapping[MRSequence, str]) -> Ch
             chosen[sequence] = candidates[0]
             decisions.append(_decision(sequence, candidates, readings))
     return Choice(chosen, readings, _question(readings, chosen, asked), tuple(decisions), tuple(warnings))
+
+
+def _unknown(reading: SeriesReading) -> SeriesReading:
+    """A series of which nothing is known, in an exam of which nothing is known: it could be any."""
+    if reading.confidence is not Confidence.NONE or reading.evidence != (SILENT,) or fault_of(reading.series):
+        return reading
+    return replace(reading, confidence=Confidence.OPEN, could_be=SEQUENCES)
+
+
+def _as_seen(reading: SeriesReading, seen: Mapping[DicomSeries, tuple[MRSequence, str]]) -> SeriesReading:
+    """A series as what its images show, where its header left that open."""
+    if reading.series not in seen or reading.sequence is not None:
+        return reading
+    sequence, words = seen[reading.series]
+    evidence = (words, *reading.evidence)
+    return replace(reading, sequence=sequence, confidence=Confidence.LIKELY, could_be=(), evidence=evidence)
 
 
 def _as_asked(reading: SeriesReading, given: Mapping[MRSequence, DicomSeries]) -> SeriesReading:
@@ -121,18 +146,23 @@ def _question(
     readings: Sequence[SeriesReading], chosen: Mapping[MRSequence, SeriesReading], asked: Mapping[MRSequence, str]
 ) -> str:
     """What has to be asked: series that could be a sequence which no other series is."""
-    settled = {*chosen, *asked}
-    pending = [r for r in readings if set(r.could_be) - settled]
-    if not pending:
+    left = pending(readings, chosen, asked)
+    if not left:
         return ""
-    said = "; ".join(
-        f"{r.series.title} could be {' or '.join(s.title for s in r.could_be)}: {r.words}" for r in pending
-    )
-    first = pending[0]
+    said = "; ".join(f"{r.series.title} could be {' or '.join(s.title for s in r.could_be)}: {r.words}" for r in left)
+    first = left[0]
     return (
         f"{said}. Say which with --sequence, as in --sequence {first.could_be[-1].value}={first.series.key}, or "
         f"--sequence {first.could_be[-1].value}=none to do without."
     )
+
+
+def pending(
+    readings: Sequence[SeriesReading], chosen: Mapping[MRSequence, SeriesReading], asked: Mapping[MRSequence, str]
+) -> tuple[SeriesReading, ...]:
+    """Series that could be a sequence which no other series is."""
+    settled = {*chosen, *asked}
+    return tuple(reading for reading in readings if set(reading.could_be) - settled)
 
 
 def fault_of(series: DicomSeries) -> str:

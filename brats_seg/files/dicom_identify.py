@@ -71,6 +71,9 @@ _OTHER_WORDS = (
 )
 """Words of a description that say what a series is where its times could be those of a T1."""
 
+SILENT = "neither its description nor its times say what"
+"""Evidence of a series whose header is silent."""
+
 _T1, _T1CE, _T2, _FLAIR = MRSequence.T1, MRSequence.T1CE, MRSequence.T2, MRSequence.FLAIR
 
 
@@ -136,7 +139,7 @@ def read_attributes(series: DicomSeries) -> SeriesReading:
     if not reason and role is Role.NOT_INPUT:
         reason = f"its description says so ({typed})"
     if not reason and family is None and not isinstance(measured, MRSequence):
-        reason = f"{measured} by its times ({times})" if measured else "neither its description nor its times say what"
+        reason = f"{measured} by its times ({times})" if measured else SILENT
     if reason:
         return SeriesReading(series, None, Confidence.NONE, (reason,))
     evidence = (*((f"description: {typed}",) if said else ()), *((times,) if times else ()))

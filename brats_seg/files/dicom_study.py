@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.dicom import DicomSeries
-from brats_seg.files.dicom_choice import Choice, choose
+from brats_seg.files.dicom_choice import Choice, choose, pending
+from brats_seg.files.dicom_identify import SeriesReading
 from brats_seg.files.dicom_series import DicomExam, find_exams
 from brats_seg.files.study_id import check_study_id
 
@@ -24,9 +26,18 @@ class DicomTimepoint(Timepoint):
 
     Attributes:
         exam: which series are used.
+        asked: series that were named for a sequence.
+        others: what else lay with the series, in words.
     """
 
     exam: Choice = field(kw_only=True)
+    asked: Asked = field(default_factory=dict, kw_only=True)
+    others: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def open_series(self) -> tuple[SeriesReading, ...]:
+        """Series that could be a sequence which no other series is."""
+        return pending(self.exam.readings, self.exam.chosen, self.asked)
 
     def series(self, sequence: MRSequence) -> DicomSeries:
         """The series of a sequence."""
@@ -93,11 +104,36 @@ def plain_name(exam: DicomExam) -> str:
 def _study(exam: DicomExam, identity: str, asked: Asked) -> Timepoint:
     if exam.fault is not None:
         raise exam.fault
-    choice = choose(exam.series, asked)
-    if not choice.chosen:
-        raise InputError(choice.question)
+    return _of_choice(identity, choose(exam.series, asked), exam.others, exam.day, asked)
+
+
+def with_seen(study: DicomTimepoint, seen: Mapping[DicomSeries, tuple[MRSequence, str]]) -> DicomTimepoint:
+    """The study with what the images of series say that stayed open.
+
+    Args:
+        study: of :func:`dicom_studies`.
+        seen: as :func:`~brats_seg.files.dicom_choice.choose` takes it.
+
+    Raises:
+        InputError: as :func:`~brats_seg.files.dicom_choice.choose`.
+    """
+    choice = choose([reading.series for reading in study.exam.readings], study.asked, seen=seen)
+    return _of_choice(study.id, choice, study.others, study.day, study.asked)
+
+
+def _of_choice(
+    identity: str, choice: Choice, others: tuple[str, ...], day: date | None, asked: Asked
+) -> DicomTimepoint:
     used = {reading.series for reading in choice.chosen.values()}
     unused = tuple(f"{r.series.title}, {r.words}" for r in choice.readings if r.series not in used)
     files = {sequence: reading.series.sources[0].path for sequence, reading in choice.chosen.items()}
-    others = (*unused, *exam.others)
-    return DicomTimepoint(identity, files, ignored=others, notes=choice.warnings, day=exam.day, exam=choice)
+    return DicomTimepoint(
+        identity,
+        files,
+        ignored=(*unused, *others),
+        notes=choice.warnings,
+        day=day,
+        exam=choice,
+        asked=asked,
+        others=others,
+    )

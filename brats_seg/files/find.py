@@ -40,6 +40,20 @@ _ORDERS = (
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
+class UnnamedScansError(InputError):
+    """A folder holds as many scans as a study, and no name says what they are.
+
+    Attributes:
+        scans: the files.
+        folder_id: id that the study would have.
+    """
+
+    def __init__(self, message: str, scans: Sequence[Path], folder_id: str) -> None:
+        super().__init__(message)
+        self.scans = tuple(scans)
+        self.folder_id = folder_id
+
+
 def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None = None) -> Timepoint:
     """The scans of one visit in a folder, or in its ``anat`` or only ``ses-*`` folder (BIDS).
 
@@ -49,6 +63,7 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
         asked: DICOM series that were named for a sequence.
 
     Raises:
+        UnnamedScansError: if there are up to four scans, and no name says a sequence.
         InputError: if nothing is recognised, a sequence has two candidates, files of two studies are mixed, or the
             folder's name cannot be an id.
     """
@@ -59,7 +74,11 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
     place, readings = _study_place(folder)
     images = {name: reading for name, reading in readings.items() if reading.role is Role.IMAGE}
     if not images:
-        raise _nothing_found(place, readings)
+        wrong = _nothing_found(place, readings)
+        scans = [place / name for name, reading in readings.items() if reading.role is Role.UNCLEAR]
+        if 1 < len(scans) <= len(SEQUENCES) and not any(map(_is_4d, scans)):
+            raise UnnamedScansError(str(wrong), scans, _plain_folder_name(place))
+        raise wrong
     series = _check_one_study(images)
     _check_one_visit(images)
     files = _one_file_each(place, images)

@@ -191,9 +191,9 @@ class _Look:
     """What the images say about each other; everything is computed once for each pair of images."""
 
     def __init__(self, values: Mapping[MRSequence, _Values]) -> None:
-        self._scaled = {name: _scaled(v) for name, v in values.items()}
+        self._scaled = {name: scaled(v) for name, v in values.items()}
         self._ranks = {name: ranks(v) / v.size for name, v in values.items()}
-        self._tails = {name: _tail(v) for name, v in values.items()}
+        self._tails = {name: tail_ratio(v) for name, v in values.items()}
         self.likeness = functools.cache(self._likeness)
         self.excess = functools.cache(self._excess)
         self.fluid = functools.cache(self._fluid)
@@ -248,13 +248,13 @@ class _Look:
 
     def _excess(self, low: _Image, high: _Image) -> float:
         a, b = (-self._scaled[name] if is_turned else self._scaled[name] for name, is_turned in (low, high))
-        return _excess(a, b)
+        return strong_share(a, b)
 
     def _fluid(self, bright: _Image, dark: _Image) -> float:
-        return _fluid(self._of(bright), self._of(dark))
+        return fluid_share(self._of(bright), self._of(dark))
 
     def _dark(self, anatomy: _Image, flair: _Image) -> tuple[float, float]:
-        return _dark(self._of(anatomy), self._of(flair))
+        return dark_shares(self._of(anatomy), self._of(flair))
 
     def explain(self, images: _Images) -> str:
         """The two features that speak most for exchanged images against the given ones."""
@@ -293,14 +293,14 @@ def _clip(value: float) -> float:
     return float(np.clip(value, -1, 1))
 
 
-def _scaled(values: _Values) -> _Values:
+def scaled(values: _Values) -> _Values:
     """Values with median 0 and interquartile range 1."""
     low, middle, high = np.percentile(values, (25, 50, 75))
     result: _Values = (values - middle) / max(float(high - low), 1e-12)
     return result
 
 
-def _excess(low: _Values, high: _Values) -> float:
+def strong_share(low: _Values, high: _Values) -> float:
     """Share of voxels where ``high`` exceeds ``low`` by more than :data:`FAR` robust standard deviations."""
     difference = high - low
     difference -= np.median(difference)
@@ -308,19 +308,19 @@ def _excess(low: _Values, high: _Values) -> float:
     return float(np.mean(difference > FAR * spread)) if spread > 0 else 0.0
 
 
-def _fluid(bright_ranks: _Values, dark_ranks: _Values) -> float:
+def fluid_share(bright_ranks: _Values, dark_ranks: _Values) -> float:
     """Share of the brightest twentieth of one image that lies in the darkest fifth of another."""
     top = bright_ranks > 0.95
     return float(np.mean(dark_ranks[top] < 0.2)) if top.any() else 0.0
 
 
-def _dark(anatomy_ranks: _Values, flair_ranks: _Values) -> tuple[float, float]:
+def dark_shares(anatomy_ranks: _Values, flair_ranks: _Values) -> tuple[float, float]:
     """Of the darkest fiftieth of T1 or T1CE, the shares in the darkest and in the brightest fifth of FLAIR."""
     fluid = flair_ranks[anatomy_ranks < 0.02]
     return (float(np.mean(fluid < 0.2)), float(np.mean(fluid > 0.8))) if fluid.size else (0.0, 0.0)
 
 
-def _tail(values: _Values) -> float:
-    """Length of the bright tail over that of the dark one, from median to 1st and 99th percentile."""
-    low, middle, high = np.percentile(values, (1, 50, 99))
+def tail_ratio(values: _Values, percent: float = 1) -> float:
+    """Length of the bright tail over that of the dark one, from the median to ``percent`` from either end."""
+    low, middle, high = np.percentile(values, (percent, 50, 100 - percent))
     return float((high - middle + 1e-12) / (middle - low + 1e-12))

@@ -35,6 +35,7 @@ from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.run.exports import check_exports, write_exports
+from brats_seg.run.identify import settled
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.prepare import inputs_of, strip_study
@@ -123,7 +124,7 @@ def segment_study(
     """
     options = options or SegmentOptions()
     run = _Run(tick=tick)
-    files = find_study(Path(study)) if isinstance(study, str | Path) else study
+    files = settled(find_study(Path(study))) if isinstance(study, str | Path) else study
     if output is None:
         with _memory_explained():
             return _compute(files, options, predictor, run)[0]

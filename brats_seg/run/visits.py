@@ -19,6 +19,7 @@ from brats_seg.files.load import input_hashes, scan_sha256, scan_title
 from brats_seg.files.nifti import file_sha256, read_label_map
 from brats_seg.files.visit_folder import ScanFiles, read_visit
 from brats_seg.models.card import ModelBundle, find_model
+from brats_seg.run.identify import settled
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.resume import reason_to_redo
 from brats_seg.run.segment import open_predictor, segment_study
@@ -114,6 +115,7 @@ def load_visit(
     """
     if timepoint.mask is not None:
         return _from_mask(timepoint, timepoint.mask, schema, model)
+    timepoint = settled(timepoint)
     if not timepoint.files:
         raise InputError(f"visit {timepoint.label} has neither scans nor a label map")
     timepoint = model.bundle.card.looked_at(timepoint)
