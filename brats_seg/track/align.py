@@ -68,8 +68,8 @@ COMMON_MARGIN_MM = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class VisitScan:
-    """One visit as alignment needs it.
+class HeadScan:
+    """The scan of a head, as alignment needs it.
 
     Attributes:
         name: of the visit, for messages.
@@ -100,7 +100,7 @@ NO_MOTION = RigidMotion(np.eye(4), math.nan, 1.0, 0.0, 0.0, 0.0, math.nan, SAME_
 """Of a visit to itself, or of label maps that are taken to share one space."""
 
 
-def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationConfig | None = None) -> RigidMotion:
+def align_visits(moving: HeadScan, fixed: HeadScan, *, config: RegistrationConfig | None = None) -> RigidMotion:
     """Align two visits of one patient.
 
     Skull-stripped scans are compared inside the brain, outside both tumours; if either scan shows a skull, heads are
@@ -162,11 +162,11 @@ def align_visits(moving: VisitScan, fixed: VisitScan, *, config: RegistrationCon
     return found
 
 
-def _check_skull(scan: VisitScan) -> SkullCheck:
+def _check_skull(scan: HeadScan) -> SkullCheck:
     return check_skull_stripped(scan.volume, scan.sequence)
 
 
-def _side(scan: VisitScan, mask: Mask) -> Side:
+def _side(scan: HeadScan, mask: Mask) -> Side:
     return prepare_side(scan.volume, mask)
 
 
@@ -175,7 +175,7 @@ def _inverse(matrix: Affine) -> Affine:
 
 
 def alignment_quality(
-    moving: VisitScan, fixed: VisitScan, matrix: Affine, masks: Sequence[Mask | None] = (None, None)
+    moving: HeadScan, fixed: HeadScan, matrix: Affine, masks: Sequence[Mask | None] = (None, None)
 ) -> tuple[float, float, float]:
     """Mutual information in nats and likeness of what is compared, and Dice of the heads in view of both, half-way.
 
@@ -198,7 +198,7 @@ def alignment_quality(
     return information, local_correlation(data_a, data_b, compared, LIKENESS_VOXELS), overlap
 
 
-def _view(scan: VisitScan, mask: Mask | None, to_scan: Affine, *, grid: Grid) -> tuple[Mask, Mask, Mask, NDArray[Any]]:
+def _view(scan: HeadScan, mask: Mask | None, to_scan: Affine, *, grid: Grid) -> tuple[Mask, Mask, Mask, NDArray[Any]]:
     """On a grid: the field of view, the head, what is compared of it, and the scan."""
     compared = scan.head if mask is None else scan.head & mask
     fields = [np.ones(compared.shape, np.uint8), scan.head.astype(np.uint8), compared.astype(np.uint8)]
@@ -208,7 +208,7 @@ def _view(scan: VisitScan, mask: Mask | None, to_scan: Affine, *, grid: Grid) ->
     return seen, outline, inside, resample(scan.volume, grid, matrix=to_scan).data
 
 
-def _half_grid(fixed: VisitScan, to_fixed: Affine) -> Grid:
+def _half_grid(fixed: HeadScan, to_fixed: Affine) -> Grid:
     """2 mm voxels around the fixed head, half-way."""
     world = apply_affine(np.linalg.inv(to_fixed), _head_points(fixed))
     low, high = world.min(axis=0) - 6.0, world.max(axis=0) + 6.0
@@ -255,7 +255,7 @@ def mean_displacement_mm(one: Affine, other: Affine, points_mm: NDArray[np.float
     return float(np.linalg.norm(apply_affine(one - other, points_mm), axis=1).mean())
 
 
-def _check(record: RigidMotion, moving: VisitScan, fixed: VisitScan) -> None:
+def _check(record: RigidMotion, moving: HeadScan, fixed: HeadScan) -> None:
     try:
         check_registration(
             record,
@@ -285,14 +285,14 @@ def _start(there: RigidMotion, back: RigidMotion, points: NDArray[np.float64]) -
     return (there.matrix if one > other else inverse), apart_mm
 
 
-def _spared(scan: VisitScan) -> Mask | None:
+def _spared(scan: HeadScan) -> Mask | None:
     """Everything but the tumour and what lies near it; None without tumour."""
     if scan.tumour is None or not scan.tumour.any():
         return None
     return ~_widened(scan.tumour, scan.volume.grid, TUMOUR_MARGIN_MM)
 
 
-def _compared(scan: VisitScan, spared: Mask | None, *, stripped: bool) -> Mask:
+def _compared(scan: HeadScan, spared: Mask | None, *, stripped: bool) -> Mask:
     """Voxels that are compared at last: the brain without its tumour, or what lies as deep as one in a head."""
     if not stripped:
         return _deep(scan, spared)
@@ -303,7 +303,7 @@ def _compared(scan: VisitScan, spared: Mask | None, *, stripped: bool) -> Mask:
     return left if left.sum() >= MIN_COMPARED_SHARE * region.sum() else region
 
 
-def _deep(scan: VisitScan, mask: Mask | None) -> Mask:
+def _deep(scan: HeadScan, mask: Mask | None) -> Mask:
     """Where a brain lies in a head with skull: deep below the surface, not far below the top, and in ``mask``."""
     head, grid = scan.head, scan.volume.grid
     low, high = np.argwhere(head).min(axis=0), np.argwhere(head).max(axis=0) + 1
@@ -332,7 +332,7 @@ def _widened(mask: Mask, grid: Grid, margin_mm: float) -> Mask:
     return wide
 
 
-def _head_points(scan: VisitScan) -> NDArray[np.float64]:
+def _head_points(scan: HeadScan) -> NDArray[np.float64]:
     """Some thousand points of the head in RAS+ mm."""
     voxels = np.argwhere(scan.head)
     step = max(len(voxels) // 5000, 1)

@@ -22,7 +22,7 @@ from brats_seg.imaging.register import resample
 from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import ClinicalEvent, PatientHistory
 from brats_seg.response.responses import Disease, Responses
-from brats_seg.track.align import NO_MOTION, PREFERRED, VisitScan, align_visits, common_grid
+from brats_seg.track.align import NO_MOTION, PREFERRED, HeadScan, align_visits, common_grid
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.course import (
     ChangeRow,
@@ -263,7 +263,7 @@ def _align_one(visit: Visit, first: Visit) -> RigidMotion:
     return align_visits(moving, fixed)
 
 
-def _scans(visit: Visit, first: Visit) -> tuple[VisitScan, VisitScan]:
+def _scans(visit: Visit, first: Visit) -> tuple[HeadScan, HeadScan]:
     """The scans to align by: the same sequence at both visits, on the grid of its label map."""
     for sequence in PREFERRED:
         if all(sequence in side.sequences and side.on_grid(sequence) for side in (visit, first)):
@@ -276,14 +276,14 @@ def _own_sequence(visit: Visit) -> MRSequence:
     return on_grid[0] if on_grid else next(sequence for sequence in PREFERRED if sequence in visit.sequences)
 
 
-def _scan(visit: Visit, sequence: MRSequence) -> VisitScan:
+def _scan(visit: Visit, sequence: MRSequence) -> HeadScan:
     image, labels = visit.images[sequence], visit.segmentation.labels
     if image.grid.same_as(labels.grid):
         tumour = visit.tumour
     else:
         moved = resample(labels.with_data(visit.tumour.astype(np.uint8)), image.grid, order="nearest")
         tumour = moved.data > 0
-    return VisitScan(visit.label, sequence, image, tumour)
+    return HeadScan(visit.label, sequence, image, tumour)
 
 
 def _common(first: Visit) -> Grid:

@@ -15,7 +15,7 @@ from brats_seg.core.regions import Region
 from brats_seg.core.study import MRSequence, RigidMotion
 from brats_seg.core.visit import Visit
 from brats_seg.track.boundary_shift.change import LesionChange, measure_change
-from brats_seg.track.boundary_shift.frame import VisitScan
+from brats_seg.track.boundary_shift.frame import LesionScan
 from brats_seg.track.course import ChangeRow
 from brats_seg.track.lesions import LesionRow, RegionCourse
 from brats_seg.volumetrics.lesions import component_numbers
@@ -100,7 +100,7 @@ def paired_changes(
     return found
 
 
-def _lesion_scan(visit: Visit, region: Region, own: NDArray[np.bool_]) -> VisitScan:
+def _lesion_scan(visit: Visit, region: Region, own: NDArray[np.bool_]) -> LesionScan:
     """One enhancing lesion in its scan.
 
     Only what enhances could be taken for it. Edema is darker, a surround like any other; so are necrosis,
@@ -113,7 +113,7 @@ def _lesion_scan(visit: Visit, region: Region, own: NDArray[np.bool_]) -> VisitS
         around, outer = (visit.segmentation.region_mask(r) for r in (regions[region.inside], regions.outer_of(region)))
         surround = outer & ~around
     dark = visit.tumour & ~enhancing & ~surround
-    return VisitScan(visit.images[SEQUENCE], own, others=enhancing & ~own, core=dark)
+    return LesionScan(visit.images[SEQUENCE], own, others=enhancing & ~own, core=dark)
 
 
 def _large(row: LesionRow, course: RegionCourse) -> bool:

@@ -25,7 +25,7 @@ from brats_seg.track.boundary_shift.change import (
     edge_volume_ml,
     measure_change,
 )
-from brats_seg.track.boundary_shift.frame import VisitScan
+from brats_seg.track.boundary_shift.frame import LesionScan
 from brats_seg.track.growth import sphere_diameter_mm
 from experiments.change.pairs import Head, MaskKind, PairConfig, Scan, make_head, make_visits
 
@@ -282,15 +282,15 @@ def _changes(first: Scan, second: Scan) -> list[LesionChange]:
     ]
 
 
-def _lesion(scan: Scan, index: int) -> VisitScan:
+def _lesion(scan: Scan, index: int) -> LesionScan:
     others = np.zeros_like(scan.masks[index])
     for other, mask in enumerate(scan.masks):
         if other != index:
             others |= mask
-    return VisitScan(scan.image, scan.masks[index], scan.brain, others, scan.cores[index])
+    return LesionScan(scan.image, scan.masks[index], scan.brain, others, scan.cores[index])
 
 
-def _compare(found: LesionChange, scans: tuple[VisitScan, VisitScan], ends_ml: tuple[float, float]) -> dict[str, Any]:
+def _compare(found: LesionChange, scans: tuple[LesionScan, LesionScan], ends_ml: tuple[float, float]) -> dict[str, Any]:
     single = [edge_volume_ml(scan) for scan in scans]
     true_ml = ends_ml[1] - ends_ml[0]
     nothing = (np.nan, np.nan, np.nan)

@@ -21,7 +21,7 @@ from brats_seg.imaging.brain import background_value, brain_mask, head_mask
 from brats_seg.imaging.register import resample
 from brats_seg.track.align import (
     PREFERRED,
-    VisitScan,
+    HeadScan,
     align_visits,
     alignment_quality,
     mean_displacement_mm,
@@ -162,7 +162,7 @@ def real_pair(first: Path, second: Path) -> list[PairQuality]:
         if not all(sequence in side for side in files):
             continue
         fixed, moving = (
-            VisitScan(folder.name, sequence, read_image(side[sequence]).volume)
+            HeadScan(folder.name, sequence, read_image(side[sequence]).volume)
             for folder, side in zip((first, second), files, strict=True)
         )
         try:
@@ -201,7 +201,7 @@ def _trial(folder: Path, rng: np.random.Generator, config: MotionConfig, *, alte
     brain = brain_mask({sequence: image})
     points = image.grid.to_world(np.argwhere(brain)[::97])
     motion = _motion(points.mean(axis=0), rng, config)
-    first = VisitScan("1", sequence, _rescanned(image, brain, rng, config), tumour)
+    first = HeadScan("1", sequence, _rescanned(image, brain, rng, config), tumour)
     body, changed = _changed(image, tumour, rng) if altered else (image, tumour)
     second = _second(body, changed, brain, motion, rng, config, sequence)
     centre = points.mean(axis=0)
@@ -242,7 +242,7 @@ def _second(  # noqa: PLR0917
     rng: np.random.Generator,
     config: MotionConfig,
     sequence: MRSequence,
-) -> VisitScan:
+) -> HeadScan:
     """The moved body on a grid of thick slices around it."""
     back = np.asarray(np.linalg.inv(motion), np.float64)
     voxels = np.argwhere(brain)
@@ -267,7 +267,7 @@ def _second(  # noqa: PLR0917
 
     seen = slices(inside) >= 0.5
     values = Volume(np.where(seen, slices(image.data), background_value(body)).astype(np.float32), grid)
-    return VisitScan("2", sequence, _rescanned(values, seen, rng, config), slices(lesion) >= 0.5)
+    return HeadScan("2", sequence, _rescanned(values, seen, rng, config), slices(lesion) >= 0.5)
 
 
 def _rescanned(image: Volume, brain: NDArray[np.bool_], rng: np.random.Generator, config: MotionConfig) -> Volume:

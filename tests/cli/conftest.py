@@ -14,7 +14,7 @@ from brats_seg.cli import main
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import RigidMotion
 from brats_seg.track import follow
-from brats_seg.track.align import VisitScan, align_visits
+from brats_seg.track.align import HeadScan, align_visits
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def the_same_visits_are_aligned_once() -> Iterator[None]:
     """Aligning two visits takes two seconds, and most tests follow the same three: what was found is found again."""
     answers: dict[str, RigidMotion | InputError] = {}
 
-    def align(moving: VisitScan, fixed: VisitScan) -> RigidMotion:
+    def align(moving: HeadScan, fixed: HeadScan) -> RigidMotion:
         seen = hashlib.sha256()
         for scan in (moving, fixed):
             grid = scan.volume.grid

@@ -13,7 +13,7 @@ from brats_seg.phantom import Blob, Ellipsoid, sphere
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.phantom.tumour import draw_waves
 from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
-from brats_seg.track.boundary_shift.frame import VisitScan
+from brats_seg.track.boundary_shift.frame import LesionScan
 from experiments.change.rims import hollowed, label_like, shares
 
 SIDE = 52
@@ -36,7 +36,7 @@ class Look:
     core_centre_mm: tuple[float, float, float] = (0.9, -0.1, -0.2)
 
 
-def visit(look: Look, seed: int) -> VisitScan:
+def visit(look: Look, seed: int) -> LesionScan:
     """A hollow ball in edema, seen by a scanner in whose frame the patient lies shifted by ``place``."""
     shape = (SIDE, SIDE, SIDE)
     affine = np.eye(4)
@@ -56,7 +56,7 @@ def visit(look: Look, seed: int) -> VisitScan:
     image = ndimage.gaussian_filter(signal, 0.5) + NOISE * np.random.default_rng(seed).standard_normal(shape)
     hollow = sphere(look.core_centre_mm, look.inner_mm - look.mask_mm).sample_mask(seen)
     mask = sphere(look.centre_mm, look.outer_mm + look.mask_mm).sample_mask(seen) & ~hollow
-    return VisitScan(Volume((look.gain * image).astype(np.float32), grid), mask, np.ones(shape, np.bool_), core=hollow)
+    return LesionScan(Volume((look.gain * image).astype(np.float32), grid), mask, np.ones(shape, np.bool_), core=hollow)
 
 
 def true_ml(look: Look) -> float:
@@ -74,7 +74,7 @@ SECOND = Look(place=(-0.4, 0.1, -0.3), gain=2.7, mask_mm=0.6)
 
 
 @pytest.fixture(scope="module")
-def before() -> VisitScan:
+def before() -> LesionScan:
     return visit(FIRST, 1)
 
 
@@ -83,7 +83,7 @@ def before() -> VisitScan:
     [(24.0, 14.0), (25.0, 14.0), (24.0, 13.0), (23.0, 15.0), (25.0, 15.0)],
     ids=["neither", "outer", "inner", "both thinner", "both outwards"],
 )
-def test_both_borders_make_the_change(before: VisitScan, outer_mm: float, inner_mm: float) -> None:
+def test_both_borders_make_the_change(before: LesionScan, outer_mm: float, inner_mm: float) -> None:
     look = replace(SECOND, outer_mm=outer_mm, inner_mm=inner_mm)
     found = measure_change(before, visit(look, 2), matrix=between(FIRST, look))
     truth = true_ml(look) - true_ml(FIRST)
@@ -95,7 +95,7 @@ def test_both_borders_make_the_change(before: VisitScan, outer_mm: float, inner_
     assert found.rim_mm == pytest.approx((FIRST.outer_mm - FIRST.inner_mm) / 2, abs=1.0)
 
 
-def test_exchanging_the_visits_changes_the_sign_and_nothing_else(before: VisitScan) -> None:
+def test_exchanging_the_visits_changes_the_sign_and_nothing_else(before: LesionScan) -> None:
     look = replace(SECOND, outer_mm=25.0)
     after = visit(look, 2)
     there = measure_change(before, after, matrix=between(FIRST, look))
@@ -104,14 +104,14 @@ def test_exchanging_the_visits_changes_the_sign_and_nothing_else(before: VisitSc
     assert back.first_ml == pytest.approx(there.second_ml, rel=1e-3)
 
 
-def test_brightness_of_rim_and_core_may_change(before: VisitScan) -> None:
+def test_brightness_of_rim_and_core_may_change(before: LesionScan) -> None:
     look = replace(SECOND, rim=RIM + 8, core=CORE + 8)
     found = measure_change(before, visit(look, 3), matrix=between(FIRST, look))
     assert found.trusted, found.reasons
     assert found.change_ml.value == pytest.approx(0, abs=0.12)
 
 
-def test_a_hole_in_the_mask_is_a_core(before: VisitScan) -> None:
+def test_a_hole_in_the_mask_is_a_core(before: LesionScan) -> None:
     look = replace(SECOND, outer_mm=25.0)
     after = visit(look, 2)
     told = measure_change(before, after, matrix=between(FIRST, look))
@@ -119,11 +119,11 @@ def test_a_hole_in_the_mask_is_a_core(before: VisitScan) -> None:
     assert untold.change_ml.value == pytest.approx(told.change_ml.value, rel=1e-6)
 
 
-def test_one_scan_alone(before: VisitScan) -> None:
+def test_one_scan_alone(before: LesionScan) -> None:
     assert edge_volume_ml(before) == pytest.approx(true_ml(FIRST), rel=0.05)
 
 
-def test_edema_given_as_another_lesion_hides_the_border(before: VisitScan) -> None:
+def test_edema_given_as_another_lesion_hides_the_border(before: LesionScan) -> None:
     after = visit(SECOND, 2)
     hidden = [
         replace(scan, others=ndimage.binary_dilation(scan.mask | scan.core, iterations=6) & ~scan.mask)
@@ -133,7 +133,7 @@ def test_edema_given_as_another_lesion_hides_the_border(before: VisitScan) -> No
     assert any("of the border lies in brain" in reason for reason in found.reasons)
 
 
-def test_a_core_that_came_to_be_is_said(before: VisitScan) -> None:
+def test_a_core_that_came_to_be_is_said(before: LesionScan) -> None:
     look = replace(SECOND, outer_mm=24.0, inner_mm=8.0, core_centre_mm=(5.0, 0.0, 0.0))
     late = visit(look, 2)
     early = replace(before, mask=before.mask | before.core, core=np.zeros_like(before.mask))

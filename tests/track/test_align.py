@@ -22,7 +22,7 @@ from brats_seg.imaging.similarity import local_correlation
 from brats_seg.track.align import (
     SAME_PERSON_ACROSS,
     SAME_PERSON_FROM,
-    VisitScan,
+    HeadScan,
     align_visits,
     common_grid,
     mean_displacement_mm,
@@ -43,12 +43,12 @@ def motion(turn_deg: tuple[float, float, float], shift_mm: tuple[float, float, f
 
 def scan(
     name: str, moved: Affine | None = None, *, grid: Grid = GRID, sequence: MRSequence = MRSequence.T1CE
-) -> VisitScan:
+) -> HeadScan:
     """The head, moved as a rigid body, seen on a grid."""
     matrix = np.eye(4) if moved is None else moved
     seen = Grid(grid.shape, np.linalg.inv(matrix) @ grid.affine)
     image, labels = head_image(seen, sequence), head_labels(seen)
-    return VisitScan(name, sequence, Volume(image.data, grid), labels.data > 0)
+    return HeadScan(name, sequence, Volume(image.data, grid), labels.data > 0)
 
 
 MOVED = motion((6.0, -4.0, 8.0), (7.0, -5.0, 4.0))
@@ -93,7 +93,7 @@ def test_noise_is_refused_with_a_reason() -> None:
     rng = np.random.default_rng(1)
     inside = scan("1").volume.data > 0
     noise = np.where(inside, rng.uniform(100, 900, inside.shape), 0).astype(np.float32)
-    wrong = VisitScan("2", MRSequence.T1CE, Volume(noise, GRID))
+    wrong = HeadScan("2", MRSequence.T1CE, Volume(noise, GRID))
     with pytest.raises(InputError, match=r"visit 2") as caught:
         align_visits(wrong, scan("1"))
     assert "\n" not in str(caught.value)
@@ -155,13 +155,13 @@ def test_one_person_is_told_from_another(found: RigidMotion) -> None:
     assert not stranger.is_one_person and replace(found, likeness=float("nan")).is_one_person
 
 
-def visits_of(study: str, sequence: str) -> list[VisitScan]:
+def visits_of(study: str, sequence: str) -> list[HeadScan]:
     root = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
     folders = sorted((root / "longitudinal" / study).glob("*")) or [root / study]
     files = [next(iter(folder.glob(f"*_{sequence}.nii.gz")), None) for folder in folders]
     if None in files:
         pytest.skip("the shared data are not here")
-    return [VisitScan(f.parent.name, MRSequence(sequence), read(f, step=2)) for f in files if f is not None]
+    return [HeadScan(f.parent.name, MRSequence(sequence), read(f, step=2)) for f in files if f is not None]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
 from brats_seg.track.boundary_shift.config import ChangeConfig
-from brats_seg.track.boundary_shift.frame import VisitScan, half_motion, mean_motion, signed_depth
+from brats_seg.track.boundary_shift.frame import LesionScan, half_motion, mean_motion, signed_depth
 from brats_seg.track.growth import sphere_diameter_mm
 
 SIDE = 52
@@ -45,7 +45,7 @@ class Look:
     centre_mm: tuple[float, float, float] = (0.3, -0.4, 0.2)
 
 
-def visit(look: Look, seed: int) -> VisitScan:
+def visit(look: Look, seed: int) -> LesionScan:
     """A ball in textured tissue, seen by a scanner in whose frame the patient lies shifted by ``place``."""
     fine = Grid((2 * SIDE, 2 * SIDE, 2 * SIDE), np.diag([0.5, 0.5, 0.5, 1.0]) @ motion(shift_mm=[-SIDE + 0.5] * 3))
     inside = sphere(look.centre_mm, look.diameter_mm).sample_fractions(fine, supersampling=3)
@@ -63,7 +63,7 @@ def visit(look: Look, seed: int) -> VisitScan:
     image = ndimage.map_coordinates(signal, voxels, order=1, mode="nearest")
     image += look.noise * np.random.default_rng(seed).standard_normal(shape)
     mask = sphere(look.centre_mm, max(look.diameter_mm + look.mask_mm, 1.0)).sample_mask(seen)
-    return VisitScan(Volume((look.gain * image).astype(np.float32), grid), mask, np.ones(shape, np.bool_))
+    return LesionScan(Volume((look.gain * image).astype(np.float32), grid), mask, np.ones(shape, np.bool_))
 
 
 SMALL = Look(20.0, place=(0.3, -0.2, 0.45))
@@ -72,7 +72,7 @@ BETWEEN = motion(shift_mm=np.subtract(LARGE.place, SMALL.place))
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[VisitScan, VisitScan]:
+def pair() -> tuple[LesionScan, LesionScan]:
     return visit(SMALL, 1), visit(LARGE, 2)
 
 
@@ -149,7 +149,7 @@ def test_more_noise_makes_a_wider_interval(pair, change):
 def test_one_scan_alone(pair):
     assert edge_volume_ml(pair[0]) == pytest.approx(np.pi / 6 * 8, rel=0.05)
     with pytest.raises(InputError, match="mask is empty"):
-        edge_volume_ml(VisitScan(pair[0].image, np.zeros_like(pair[0].mask)))
+        edge_volume_ml(LesionScan(pair[0].image, np.zeros_like(pair[0].mask)))
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_the_registration_is_done_where_none_is_given():
     assert found.diameter_change_mm.low <= 2.0 <= found.diameter_change_mm.high
 
 
-def _head(diameter_mm: float, matrix: np.ndarray, seed: int) -> VisitScan:
+def _head(diameter_mm: float, matrix: np.ndarray, seed: int) -> LesionScan:
     shape = (56, 64, 56)
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1.0)
@@ -176,10 +176,10 @@ def _head(diameter_mm: float, matrix: np.ndarray, seed: int) -> VisitScan:
     seen = Grid(shape, np.linalg.inv(matrix) @ affine)
     brain = np.linalg.norm(body / (46.0, 54.0, 44.0), axis=-1) < 1
     image = tissue + 80 * lesion.sample_fractions(seen) + 3 * np.random.default_rng(seed).standard_normal(shape)
-    return VisitScan(Volume(np.where(brain, image, 0).astype(np.float32), grid), lesion.sample_mask(seen))
+    return LesionScan(Volume(np.where(brain, image, 0).astype(np.float32), grid), lesion.sample_mask(seen))
 
 
-def reasons(first: VisitScan, second: VisitScan, matrix=BETWEEN, **settings) -> str:
+def reasons(first: LesionScan, second: LesionScan, matrix=BETWEEN, **settings) -> str:
     found = measure_change(first, second, matrix=matrix, config=ChangeConfig(**settings))
     assert not found.trusted
     return "; ".join(found.reasons)
@@ -187,7 +187,7 @@ def reasons(first: VisitScan, second: VisitScan, matrix=BETWEEN, **settings) -> 
 
 def test_new_and_vanished_lesions_are_not_compared(pair):
     first, second = pair
-    empty_first, empty_second = (VisitScan(scan.image, np.zeros_like(scan.mask)) for scan in pair)
+    empty_first, empty_second = (LesionScan(scan.image, np.zeros_like(scan.mask)) for scan in pair)
     assert "is new" in reasons(empty_first, second)
     assert "vanished" in reasons(first, empty_second)
     assert "no lesion" in reasons(empty_first, empty_second)
@@ -220,16 +220,16 @@ def test_masks_that_contradict_the_images_are_said(pair):
 
 
 def test_a_lesion_without_surround_cannot_be_matched(pair):
-    alone = [VisitScan(scan.image, scan.mask, scan.mask) for scan in pair]
+    alone = [LesionScan(scan.image, scan.mask, scan.mask) for scan in pair]
     assert "voxels of brain around the lesion" in reasons(*alone)
 
 
 def test_inputs_that_do_not_belong_together_are_refused(pair):
     first, second = pair
     with pytest.raises(InputError, match="must lie on the image's own grid"):
-        VisitScan(first.image, first.mask[:-1])
+        LesionScan(first.image, first.mask[:-1])
     with pytest.raises(InputError, match="not finite"):
-        VisitScan(first.image.with_data(np.full(first.image.grid.shape, np.nan)), first.mask)
+        LesionScan(first.image.with_data(np.full(first.image.grid.shape, np.nan)), first.mask)
     with pytest.raises(InputError, match="not rigid"):
         measure_change(first, second, matrix=np.diag([1.1, 1, 1, 1]))
     with pytest.raises(InputError, match="finite 4x4"):

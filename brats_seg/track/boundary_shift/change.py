@@ -32,7 +32,7 @@ from brats_seg.core.grid import Affine
 from brats_seg.imaging.register import MIN_MUTUAL_INFORMATION, MIN_OVERLAP, register_rigid
 from brats_seg.track.boundary_shift.border import Border, find_border
 from brats_seg.track.boundary_shift.config import DEFAULT, ChangeConfig
-from brats_seg.track.boundary_shift.frame import Frame, VisitScan, make_frame, mean_motion
+from brats_seg.track.boundary_shift.frame import Frame, LesionScan, make_frame, mean_motion
 from brats_seg.track.boundary_shift.match import Match, match
 from brats_seg.track.boundary_shift.rim import find_rim
 from brats_seg.track.growth import sphere_diameter_mm
@@ -85,7 +85,7 @@ class LesionChange:
 
 
 def measure_change(
-    first: VisitScan, second: VisitScan, *, matrix: Affine | None = None, config: ChangeConfig = DEFAULT
+    first: LesionScan, second: LesionScan, *, matrix: Affine | None = None, config: ChangeConfig = DEFAULT
 ) -> LesionChange:
     """Measure the change of one lesion between two visits.
 
@@ -122,7 +122,7 @@ def measure_change(
     return _result(frame, matched, border, (masks_ml, masks_mm), config)
 
 
-def edge_volume_ml(scan: VisitScan, *, config: ChangeConfig = DEFAULT) -> float:
+def edge_volume_ml(scan: LesionScan, *, config: ChangeConfig = DEFAULT) -> float:
     """Volume of a lesion in one scan alone, with its border at half height of partial volume.
 
     The difference of two of these is the independent measurement that :func:`measure_change` is compared with.
@@ -143,12 +143,12 @@ def _border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
     return find_rim(frame, matched, matched.rim, config)
 
 
-def _masks_change(first: VisitScan, second: VisitScan) -> tuple[float, float]:
+def _masks_change(first: LesionScan, second: LesionScan) -> tuple[float, float]:
     volumes = [float(scan.mask.sum()) * scan.image.grid.voxel_ml for scan in (first, second)]
     return volumes[1] - volumes[0], sphere_diameter_mm(volumes[1]) - sphere_diameter_mm(volumes[0])
 
 
-def _unmatched(first: VisitScan, second: VisitScan) -> tuple[str, ...]:
+def _unmatched(first: LesionScan, second: LesionScan) -> tuple[str, ...]:
     there = (bool(first.mask.any()), bool(second.mask.any()))
     if there == (False, False):
         return ("no lesion at either visit: both masks are empty",)
@@ -159,7 +159,7 @@ def _unmatched(first: VisitScan, second: VisitScan) -> tuple[str, ...]:
     return ()
 
 
-def _register(first: VisitScan, second: VisitScan) -> tuple[Affine | None, tuple[str, ...]]:
+def _register(first: LesionScan, second: LesionScan) -> tuple[Affine | None, tuple[str, ...]]:
     """Motion from first to second, the mean of registering each to the other; or why there is none."""
     forth = register_rigid(second.image, first.image, fixed_mask=~first.mask, moving_mask=~second.mask)
     back = register_rigid(first.image, second.image, fixed_mask=~second.mask, moving_mask=~first.mask)

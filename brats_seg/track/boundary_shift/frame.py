@@ -27,7 +27,7 @@ SUPPORT_VOXELS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class VisitScan:
+class LesionScan:
     """One lesion in one image.
 
     Attributes:
@@ -116,7 +116,7 @@ def mean_motion(one: Affine, other: Affine) -> Affine:
     return result
 
 
-def make_frame(first: VisitScan, second: VisitScan, matrix: Affine) -> Frame:
+def make_frame(first: LesionScan, second: LesionScan, matrix: Affine) -> Frame:
     """Resample both visits once, by cubic splines, into the space half-way between them.
 
     Args:
@@ -183,7 +183,7 @@ def _scale(image: Floats, surround: Mask) -> float:
     return scale if scale > 0 else 1.0
 
 
-def _grid(scans: tuple[VisitScan, VisitScan], ways: tuple[Affine, Affine]) -> Grid:
+def _grid(scans: tuple[LesionScan, LesionScan], ways: tuple[Affine, Affine]) -> Grid:
     """A box of cubes around both masks; it does not depend on which visit is called first."""
     corners = []
     for scan, way in zip(scans, ways, strict=True):
@@ -199,7 +199,7 @@ def _grid(scans: tuple[VisitScan, VisitScan], ways: tuple[Affine, Affine]) -> Gr
     return Grid((x, y, z), affine)
 
 
-def _bring(scan: VisitScan, way: Affine, grid: Grid) -> dict[str, Array]:
+def _bring(scan: LesionScan, way: Affine, grid: Grid) -> dict[str, Array]:
     """Image and masks of one scan on the grid; masks as shares of 0..1, 0 outside the field of view."""
     start, stop = _needed(scan.image.grid, way, grid)
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
