@@ -39,9 +39,9 @@ GROUPS: Mapping[str, tuple[Any, ...]] = {
     "models": (models, train, crossval),
     "test": (demo, phantom, info),
 }
+"""Commands, by what they are for."""
 LIBRARIES_BYTES = 768 * 2**20
 """Least address space to load the libraries in: with 16 threads they take 680 MiB of it."""
-"""Commands, by what they are for."""
 COMMANDS = tuple(module for group in GROUPS.values() for module in group)
 
 DESCRIPTION = "Brain tumour regions, volumes and a report from four MRI sequences, on this computer alone."

@@ -30,7 +30,7 @@ from brats_seg.imaging.similarity import mutual_information, ranks
 SURE, SURE_OF_FEWER = 0.9, 0.99
 """Probability of its name from which an image counts as identified, of all four and of fewer. Of 55 studies, each by
 weights fitted without its patient, 220 of 220 images were rightly named among four and 8 uncertain; among three, 4 of
-10 were uncertain and none wrongly sure."""
+10 were uncertain and none wrongly sure. Features, penalty and limits were chosen on these figures."""
 
 SAMPLE_MM = 2.0
 """Points are compared about so far apart."""
