@@ -96,9 +96,7 @@ def _by_images(unnamed: UnnamedScansError, study_id: str | None = None) -> Timep
 
 def _settled(study: Timepoint) -> Timepoint:
     """The study as it is, or with what its images say where its DICOM headers leave something open."""
-    from brats_seg.files.dicom_study import DicomTimepoint
-
-    if not isinstance(study, DicomTimepoint) or not study.exam.question:
+    if not study.question:
         return study
     from brats_seg.run.identify import settled
 

@@ -73,6 +73,11 @@ class Timepoint:
         """Sequences that were not found."""
         return tuple(sequence for sequence in SEQUENCES if sequence not in self.files)
 
+    @property
+    def question(self) -> str:
+        """What has to be answered before the scans can be read, in words; empty where nothing is open."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Patient:

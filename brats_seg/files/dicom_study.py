@@ -35,6 +35,11 @@ class DicomTimepoint(Timepoint):
     others: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
+    def question(self) -> str:
+        """Which series is which sequence, where that stays open."""
+        return self.exam.question
+
+    @property
     def open_series(self) -> tuple[SeriesReading, ...]:
         """Series that could be a sequence which no other series is."""
         return pending(self.exam.readings, self.exam.chosen, self.asked)

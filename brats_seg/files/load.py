@@ -51,8 +51,8 @@ def load_files(files: Timepoint, *, allow_missing_orientation: bool = False) -> 
     Raises:
         InputError: naming the sequence of the first scan that is wrong; what a DICOM exam leaves open.
     """
-    if isinstance(files, DicomTimepoint) and files.exam.question:
-        raise InputError(files.exam.question)
+    if files.question:
+        raise InputError(files.question)
 
     def read(sequence: MRSequence) -> ReadResult:
         try:

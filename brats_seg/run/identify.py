@@ -21,15 +21,15 @@ def settled(study: Timepoint) -> Timepoint:
     Raises:
         InputError: if no sequence is known afterwards, with the question that stays.
     """
-    if not isinstance(study, DicomTimepoint) or not study.exam.question:
+    if not isinstance(study, DicomTimepoint) or not study.question:
         return study
     guesses = _of_series(study)
     seen = {one: (guess.sequence, _words(guess)) for one, guess in guesses.items() if guess.is_sure}
     told = with_seen(study, seen) if seen else study
-    if not told.exam.question:
+    if not told.question:
         return told
     doubts = "; ".join(f"{one.title} {guess.evidence}" for one, guess in guesses.items() if not guess.is_sure)
-    question = told.exam.question + (f" By its images, {doubts}." if doubts else "")
+    question = told.question + (f" By its images, {doubts}." if doubts else "")
     if not told.files:
         raise InputError(question)
     return replace(told, exam=replace(told.exam, question=question))

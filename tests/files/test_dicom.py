@@ -240,7 +240,10 @@ def read_everything(place: Path) -> None:
     for exam in find_exams(place):
         if exam.fault is not None:
             raise exam.fault
-        for reading in choose(exam.series, {}).chosen.values():
+        choice = choose(exam.series, {})
+        if choice.question:
+            raise InputError(choice.question)
+        for reading in choice.chosen.values():
             read_series(reading.series)
 
 

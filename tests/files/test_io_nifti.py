@@ -242,7 +242,7 @@ def test_damaged_headers(tmp_path: Path, offset: int, content: bytes, word: str)
 def test_a_real_4d_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii.gz", scan(shape=(9, 8, 7, 4)))
     refused(path, "holds 4 volumes", "9x8x7x4", "one file per sequence", "fslsplit")
-    refused(path, "holds 4 volumes", "one-hot", "labels[ET > 0.5] = 3", reader=read_label_map)
+    refused(path, "holds 4 volumes", "one-hot", "> 0.5] = 3", reader=read_label_map)
 
 
 def test_4d_with_one_volume_is_squeezed_and_noted(tmp_path: Path) -> None:

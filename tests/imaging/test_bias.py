@@ -97,7 +97,7 @@ def test_a_slab_too_thin_for_a_field_is_left_as_it_is_and_that_is_said() -> None
     array = np.zeros((4, *flat.shape), np.float32)
     array[3, :, :, 28:32] = flat[:, :, 28:32]
     before, decisions, warnings = array.copy(), [], []
-    _take_out_bias(array, CORRECTED, decisions, warnings)
+    _take_out_bias(array, CORRECTED, SEQUENCES, decisions, warnings)
     assert np.array_equal(array, before)
     assert "keeps its bias field" in warnings[0] and not decisions
 
