@@ -6,7 +6,6 @@ import argparse
 import difflib
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +30,16 @@ from brats_seg.cli import (
 )
 from brats_seg.cli.common import complain, flush, say
 from brats_seg.cli.info import model_words
-from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained, lack
+from brats_seg.core.errors import (
+    UNFORESEEN,
+    BratsSegError,
+    DeviceError,
+    OutputError,
+    UsageError,
+    address_space_bytes,
+    explained,
+    lack,
+)
 
 GROUPS: Mapping[str, tuple[Any, ...]] = {
     "use": (segment, track, check, prepare, measure, respond),
@@ -194,12 +202,8 @@ def _check_address_space() -> None:
     Raises:
         DeviceError: if it is.
     """
-    if sys.platform == "win32":
-        return
-    import resource  # not on Windows
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < LIBRARIES_BYTES:
+    limit = address_space_bytes()
+    if limit < LIBRARIES_BYTES:
         raise DeviceError(
             f"this process may use {limit / 2**20:.0f} MiB of memory (ulimit -v), too little to load the libraries; "
             f"allow at least {LIBRARIES_BYTES / 2**20:.0f} MiB"

@@ -41,14 +41,20 @@ class CourseVisit:
 
 
 @dataclass(frozen=True)
-class CourseVolume:
-    """One region or tissue at one visit: a row of ``volumes.csv``. NaN where the label map does not tell it."""
+class CourseRow:
+    """What every row about a region at a visit begins with."""
 
     patient: str
     visit: str
     date: str
     days: str
     region: str
+
+
+@dataclass(frozen=True)
+class CourseVolume(CourseRow):
+    """One region or tissue at one visit: a row of ``volumes.csv``. NaN where the label map does not tell it."""
+
     volume_ml: float
     low_ml: float | None
     high_ml: float | None
@@ -60,14 +66,9 @@ class CourseVolume:
 
 
 @dataclass(frozen=True)
-class CourseLesion:
+class CourseLesion(CourseRow):
     """One lesion at one visit: a row of ``lesions.csv``."""
 
-    patient: str
-    visit: str
-    date: str
-    days: str
-    region: str
     lesion: str
     relation: str
     partner: str
@@ -92,17 +93,12 @@ class CourseLesion:
 
 
 @dataclass(frozen=True)
-class CourseChange:
+class CourseChange(CourseRow):
     """One change of a region, or of a lesion, against one visit: a row of ``change.csv``.
 
     What begins with ``paired`` was measured in both images at once, and is left out where it was not.
     """
 
-    patient: str
-    visit: str
-    date: str
-    days: str
-    region: str
     lesion: str
     against: str
     reference: str

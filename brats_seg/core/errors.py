@@ -7,6 +7,8 @@ A message says what was wrong, with the values, then what to do. Anything that i
 from __future__ import annotations
 
 import errno
+import math
+import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -95,6 +97,16 @@ def out_of_memory(error: BaseException) -> bool:
     words = str(error).lower()
     is_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or is_system or any(part in words for part in _MEMORY_WORDS)
+
+
+def address_space_bytes() -> float:
+    """Address space that ``ulimit -v`` allows, in bytes, beyond which allocations fail; infinite without it."""
+    if sys.platform == "win32":
+        return math.inf
+    import resource  # noqa: PLC0415 - not on Windows
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else float(limit)
 
 
 def explained(error: Exception) -> BratsSegError:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from brats_seg.core.errors import DeviceError
+from brats_seg.core.errors import DeviceError, address_space_bytes
 
 BYTES_PER_INPUT_VOXEL = {"torch": 150.0, "openvino": 280.0, "onnxruntime": 100.0}
 """Peak bytes of one pass per voxel of its input. The process's peak memory grew by 132 and 136 (PyTorch), 239 and 267
@@ -138,12 +137,7 @@ def _group_folders(controller: str, process: Path, groups: Path) -> Iterator[Pat
 
 def _address_space_left() -> float:
     """What ``ulimit -v`` leaves, in bytes; infinite without it."""
-    if sys.platform == "win32":
-        return math.inf
-    import resource  # noqa: PLC0415 - not on Windows
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return math.inf if limit == resource.RLIM_INFINITY else float(limit - psutil.Process().memory_info().vms)
+    return address_space_bytes() - float(psutil.Process().memory_info().vms)
 
 
 def _text(path: Path) -> str:
