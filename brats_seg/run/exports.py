@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import brats_seg
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import REFERENCE_PREFERENCE, Study, Timepoint
+from brats_seg.core.study import Study, Timepoint
 from brats_seg.core.visit import Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.run.options import SegmentOptions
@@ -115,8 +115,7 @@ def _write_report(findings: Sequence[Finding], reference: Reference, maker: Make
 def _reference_of(files: DicomTimepoint, options: SegmentOptions) -> Reference:
     from brats_seg.files.dicom_reference import reference_of  # noqa: PLC0415 - highdicom
 
-    sequence = options.reference or next(s for s in REFERENCE_PREFERENCE if s in files.files)
-    return reference_of(files.series(sequence))
+    return reference_of(files.series(options.reference_among(files.files)))
 
 
 def _maker_of(visit: Visit) -> Maker:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.models.card import DEFAULT_MODEL
 
@@ -58,6 +59,10 @@ class SegmentOptions:
     also: tuple[str, ...] = ()
     named: bool = True
     cache: Path | None = None
+
+    def reference_among(self, present: Container[MRSequence]) -> MRSequence:
+        """The sequence on whose grid results are written, of those that were segmented."""
+        return self.reference or next(s for s in REFERENCE_PREFERENCE if s in present)
 
     def to_dict(self) -> dict[str, Any]:
         """The options in force for ``run.json``, without paths: a model outside the package shows by its checksum."""

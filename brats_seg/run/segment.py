@@ -246,7 +246,7 @@ def _write(
 ) -> Visit:
     result, bundle, aligned = _compute(files, options, predictor, run)
     probabilities = result.segmentation.probabilities
-    forms = scan_forms(files, _reference_of(result, options)) if isinstance(files, Timepoint) else None
+    forms = scan_forms(files, options.reference_among(result.images)) if isinstance(files, Timepoint) else None
     with ThreadPoolExecutor(1) as beside:  # what packs lets the rest go on
         path = folder / f"{result.segmentation.study_id}_probseg.nii.gz"
         packed = None
@@ -291,10 +291,6 @@ def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
     page = render_report(result, model_card=bundle.card.to_dict(), pictures=pictures)
     write_text(folder / f"{name}_report.html", page)
     (folder / f"{name}_overlay.png").write_bytes(overlay_png(pictures))
-
-
-def _reference_of(visit: Visit, options: SegmentOptions) -> MRSequence:
-    return options.reference or next(s for s in REFERENCE_PREFERENCE if s in visit.images)
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:
