@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("config", type=Path, metavar="RECIPE", help="YAML file, see configs/")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")
-    parser.add_argument("--only", type=int, action="append", metavar="K", help="train only fold K (from 0); repeatable")
+    parser.add_argument(
+        "--only",
+        type=int,
+        action="append",
+        metavar="K",
+        help="only fold K (from 0); repeatable, and two or more are judged alone",
+    )
     parser.add_argument(
         "--init",
         type=Path,
@@ -86,6 +92,21 @@ class _Job:
         return folder
 
     @property
+    def all_folds(self) -> Sequence[int]:
+        """The numbers of the folds."""
+        return range(len(self.split.folds))
+
+    @property
+    def folds(self) -> Sequence[int]:
+        """The folds to train."""
+        return sorted(set(self.arguments.only or self.all_folds))
+
+    @property
+    def judged(self) -> Sequence[int]:
+        """The folds to judge: what is fitted for one comes from others, so that one alone cannot be judged."""
+        return self.folds if len(self.folds) > 1 else self.all_folds
+
+    @property
     def models(self) -> FoldModels:
         """Models of the folds."""
         from brats_seg.models.engine import choose_engine
@@ -114,7 +135,7 @@ def _crossval(arguments: argparse.Namespace) -> int:
         job = _open(arguments, config, world)
         if not _train(job, config, world, until) or not world.is_first:
             return 0
-    check_models(config, job.split, job.run)
+    check_models(config, job.split, job.run, job.judged)
     _judge(job)
     return 0
 
@@ -160,7 +181,7 @@ def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool
     init = job.arguments.init
     sources = replace(job.beside, phantoms=job.run / "phantoms")
 
-    for fold in job.arguments.only or range(len(job.split.folds)):
+    for fold in job.folds:
         if world.is_first:
             say(f"fold {fold}: {len(job.split.folds[fold])} studies kept out", quiet=job.arguments.quiet)
         if not train_stages(
@@ -177,7 +198,7 @@ def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool
             break
     left = [
         fold
-        for fold in range(len(job.split.folds))
+        for fold in job.judged
         for name, stage in config.stages.items()
         if not is_complete(fold_folder(job.run, fold) / name, stage)
     ]
@@ -196,12 +217,12 @@ def _judge(job: _Job) -> None:
     judgement = judge(_outputs(job), PostprocessConfig())
     models = job.models
     if not models.suffix:
-        bundles = [models.model(fold) for fold in range(len(job.split.folds))]
+        bundles = {fold: models.model(fold) for fold in job.judged}
         write_fold_cards(bundles, job.split, judgement.fits, job.packs)
     tables = _subsets(job, judgement) if job.arguments.subsets else {}
     folder = job.run / (RESULTS + models.suffix)
     with OutputFolder(folder, exists="overwrite") as out:
-        _write(out.path, judgement, tables, job.arguments)
+        _write(out.path, judgement, tables, job)
     say(_text(judgement, folder), quiet=job.arguments.quiet)
 
 
@@ -211,19 +232,20 @@ def _outputs(job: _Job) -> list[list[Path]]:
 
     from brats_seg.train.crossval import outputs_of
 
-    with tqdm(total=len(job.packs), desc="predict", disable=not job.progress) as bar:
-        folds = range(len(job.split.folds))
-        return [outputs_of(job.packs, job.models, fold, tick=bar.update) for fold in folds]
+    studies = sum(len(job.split.folds[fold]) for fold in job.judged)
+    with tqdm(total=studies, desc="predict", disable=not job.progress) as bar:
+        return [outputs_of(job.packs, job.models, fold, tick=bar.update) for fold in job.judged]
 
 
 def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
     from brats_seg.train.subsets import subset_scores, subset_table
 
-    scores = subset_scores(job.packs, job.models, judgement.fits, folds=job.arguments.only, progress=job.progress)
+    fits = dict(zip(job.judged, judgement.fits, strict=True))
+    scores = subset_scores(job.packs, job.models, fits, progress=job.progress)
     return {"subset_cases": scores, "subsets": subset_table(scores)}
 
 
-def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], job: _Job) -> None:
     """Tables, page, what a card needs; the record comes last, because it makes the folder count as finished."""
     from brats_seg.evaluate.evaluate import frame_to_csv
     from brats_seg.evaluate.page import evaluation_html
@@ -232,7 +254,7 @@ def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments
     from brats_seg.models.record import versions
     from brats_seg.train.judge import interval_summary
 
-    evaluation = judgement.evaluation
+    arguments, evaluation = job.arguments, judgement.evaluation
     for name, text in evaluation.to_csv().items():
         write_text(folder / f"{name}.csv", text)
     frames = {
@@ -243,11 +265,17 @@ def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], arguments
     }
     for name, frame in frames.items():
         write_text(folder / f"{name}.csv", frame_to_csv(frame))
-    fits = {"final": judgement.final.to_dict(), "folds": [fit.to_dict() for fit in judgement.fits]}
+    folds = {str(fold): fit.to_dict() for fold, fit in zip(job.judged, judgement.fits, strict=True)}
+    fits = {"final": judgement.final.to_dict(), "folds": folds}
     write_json(fits, folder / "fits.json")
     title = f"Cross-validation of {arguments.config.stem}, {arguments.folds} folds"
     write_text(folder / "evaluation.html", evaluation_html(evaluation, title=title, comparison=None))
-    settings = {"folds": arguments.folds, "tta": arguments.tta, "config": arguments.config.name}
+    settings = {
+        "folds": arguments.folds,
+        "judged": list(job.judged),
+        "tta": arguments.tta,
+        "config": arguments.config.name,
+    }
     write_json({"versions": versions(), "settings": settings, "outputs": file_hashes(folder)}, folder / "run.json")
 
 

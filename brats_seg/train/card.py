@@ -40,13 +40,14 @@ def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
     """
     folder = run / RESULTS
     try:
-        fits = json.loads((folder / "fits.json").read_text(encoding="utf-8"))["final"]
+        fitted = json.loads((folder / "fits.json").read_text(encoding="utf-8"))
+        fits, judged_folds = fitted["final"], [int(fold) for fold in fitted["folds"]]
         split = json.loads((run / SPLIT).read_text(encoding="utf-8"))
         summary = pd.read_csv(folder / "summary.csv")
         covered = pd.read_csv(folder / "interval_summary.csv")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{run} holds no finished cross-validation ({error}); go on with crossval --resume") from error
-    cards = [find_model(str(run / f"fold{fold}" / "model")).card for fold in range(len(split["folds"]))]
+    cards = [find_model(str(run / f"fold{fold}" / "model")).card for fold in judged_folds]
     judged = cards[0]
     if settings_key(judged.prepare) != settings_key(values["prepare"]):
         raise ModelError(f"{run} cross-validated models that prepare studies differently from the one this card is for")
@@ -67,7 +68,7 @@ def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
             str(k): {r: round(float(row[r]), 4) for r in regions_of().names} for k, row in table.iterrows()
         }
     made["accuracy"] = {
-        **_accuracy(summary, len(split["folds"])),
+        **_accuracy(summary, _folds_text(len(judged_folds), len(split["folds"]))),
         "volume intervals": "90 %; fitted on the other folds they cover "
         + ", ".join(f"{row['region']} {row['covered']} of {row['studies']}" for row in covered.to_dict("records")),
         **dict(values.get("accuracy", {})),
@@ -75,7 +76,11 @@ def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
     return made
 
 
-def _accuracy(summary: pd.DataFrame, folds: int) -> dict[str, str]:
+def _folds_text(judged: int, folds: int) -> str:
+    return f"{folds}-fold cross-validation" if judged == folds else f"{judged} folds of a {folds}-fold cross-validation"
+
+
+def _accuracy(summary: pd.DataFrame, folds: str) -> dict[str, str]:
     """Means and medians by subset of studies, in words."""
     rows: dict[str, str] = {}
     for subset in dict.fromkeys(summary["subset"]):
@@ -83,7 +88,7 @@ def _accuracy(summary: pd.DataFrame, folds: int) -> dict[str, str]:
         dice = part[part["metric"] == "dice"].set_index("region")
         distance = part[part["metric"] == "hd95_mm"].set_index("region")
         whom = f"{int(dice['cases'].max())} studies" + ("" if subset == "all" else f" with {subset}")
-        rows[f"mean Dice, {folds}-fold cross-validation, {whom}"] = ", ".join(
+        rows[f"mean Dice, {folds}, {whom}"] = ", ".join(
             f"{r} {dice.loc[r, 'mean']:.3f} ({dice.loc[r, 'low']:.3f} to {dice.loc[r, 'high']:.3f})"
             for r in regions_of().names
         )

@@ -153,11 +153,12 @@ def _intervals(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataF
 
 
 def write_fold_cards(
-    bundles: Sequence[ModelBundle], split: Split, fits: Sequence[Fit], packs: Sequence[PackedStudy]
+    bundles: Mapping[int, ModelBundle], split: Split, fits: Sequence[Fit], packs: Sequence[PackedStudy]
 ) -> None:
-    """Give each fold's model what was fitted for it, and say which studies it has seen and which not."""
+    """Give the model of each fold what was fitted for it, and say which studies it has seen and which not."""
     heads = {pack.id: pack.heads for pack in packs}
-    for fold, (bundle, fitted) in enumerate(zip(bundles, fits, strict=True)):
+    judged = sum(len(split.folds[fold]) for fold in bundles)
+    for (fold, bundle), fitted in zip(bundles.items(), fits, strict=True):
         kept_out = split.folds[fold]
         trained_on = sorted(set(split.strata) - set(kept_out))
         marks = card_marks({study: heads[study] for study in trained_on}, _known_besides(bundle, split))
@@ -170,7 +171,7 @@ def write_fold_cards(
             held_out=kept_out,
             accuracy={
                 "not measured of this model alone": f"one of {len(bundles)} of a cross-validation, which together were "
-                f"judged on {len(split.strata)} studies, each by the model that kept it out"
+                f"judged on {judged} studies, each by the model that kept it out"
             },
             seen=tuple(marks["seen"]),
             fingerprints=marks["fingerprints"],

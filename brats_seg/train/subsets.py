@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import pandas as pd
@@ -30,9 +30,8 @@ def subset_name(sequences: Sequence[MRSequence]) -> str:
 def subset_scores(
     packs: Sequence[PackedStudy],
     models: FoldModels,
-    fits: Sequence[Fit],
+    fits: Mapping[int, Fit],
     *,
-    folds: Sequence[int] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Dice of every study and set of sequences by the model that did not see the study.
@@ -40,22 +39,20 @@ def subset_scores(
     Args:
         packs: every study.
         models: of the folds.
-        fits: by fold, how outputs become labels; fitted with all sequences.
-        folds: only these; None takes all.
+        fits: how outputs of a fold's model become labels, by the number of the fold; fitted with all sequences.
         progress: show a progress bar.
 
     Returns:
         Columns ``case``, ``sequences``, ``region``, ``dice``.
     """
     split = models.split
-    chosen = range(len(split.folds)) if folds is None else folds
     rows = []
-    with tqdm(total=sum(len(split.folds[k]) for k in chosen), desc="subsets", disable=not progress) as bar:
-        for fold in chosen:
+    with tqdm(total=sum(len(split.folds[k]) for k in fits), desc="subsets", disable=not progress) as bar:
+        for fold, fitted in fits.items():
             predictor = models.predictor(fold)
             for pack in packs:
                 if pack.id in split.folds[fold]:
-                    rows += _scores(predictor, pack, fits[fold].postprocess)
+                    rows += _scores(predictor, pack, fitted.postprocess)
                     bar.update()
     return pd.DataFrame(rows)
 

@@ -170,7 +170,8 @@ def test_a_folds_card_lists_what_the_weights_knew_that_it_started_from(
     shutil.copytree(finished, tmp_path / "run")
     record_start({"phantom-1": {}, split.folds[0][0]: {}}, tmp_path / "run" / "fold0" / "coarse")
     bundles = [find_model(str(tmp_path / "run" / f"fold{fold}" / "model")) for fold in range(2)]
-    write_fold_cards(bundles, split, [Fit(bundle.card.postprocess, None) for bundle in bundles], packs)
+    fits = [Fit(bundle.card.postprocess, None) for bundle in bundles]
+    write_fold_cards(dict(enumerate(bundles)), split, fits, packs)
     cards = [find_model(str(bundle.folder)).card for bundle in bundles]
     assert set(cards[0].seen) == {"phantom-1", *split.folds[1]}  # another's study by the name of one it kept out is not
     assert set(cards[1].seen) == set(split.folds[0])
@@ -217,7 +218,7 @@ def test_what_a_card_needs_is_written(finished: Path) -> None:
     assert set(card.fingerprints) == set(card.seen)
     assert card.accuracy["not measured of this model alone"].startswith("one of 2 of a cross-validation")
     assert card.expected_loss(()).endswith("was not measured for this model alone, which is one of a cross-validation")
-    assert card.postprocess.thresholds == fits["folds"][1]["postprocess"]["thresholds"]
+    assert card.postprocess.thresholds == fits["folds"]["1"]["postprocess"]["thresholds"]
 
 
 def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_is(
@@ -281,6 +282,29 @@ def test_a_run_stopped_and_resumed_ends_like_one_that_was_not(
     assert (run / "results" / "cases.csv").read_text() == (finished / "results" / "cases.csv").read_text()
 
 
+def test_two_folds_of_three_are_judged_alone(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text())
+    for stage in recipe["stages"].values():
+        stage |= {"steps": 2, "warmup": 1}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    run = tmp_path / "run"
+    start = ["crossval", str(tmp_path / "recipe.yaml"), "--data", str(place / "packs"), "--folds", "3", "-o", str(run)]
+    assert main([*start, "--only", "2"]) == 0
+    assert "not finished: fold 0, 1. " in capsys.readouterr().out
+    assert main([*start, "--only", "2", "--only", "0", "--resume"]) == 0
+    folds = read_split(run / "split.json", load_packs(place / "packs")).folds
+    judged = set(folds[0]) | set(folds[2])
+    assert f"{len(judged)} studies, each judged" in capsys.readouterr().out
+    assert set(pd.read_csv(run / "results" / "cases.csv")["case"]) == judged
+    assert not (run / "fold1").exists()
+    stages = [f"--{name}={run / 'fold0' / name}" for name in ("coarse", "fine")]
+    card = ["--card", str(CONFIGS / "glioma_card.yaml"), "--no-openvino"]
+    made = ["models", "assemble", *stages, *card, "--crossval", str(run), "-o", str(tmp_path / "model")]
+    assert main([*made, "-q"]) == 0
+    accuracy = find_model(str(tmp_path / "model")).card.accuracy
+    assert f"mean Dice, 2 folds of a 3-fold cross-validation, {len(judged)} studies" in accuracy
+
+
 def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(place, tmp_path / "x", "--only", "2") == 2
     assert "numbered from 0 to 1" in capsys.readouterr().err
@@ -303,10 +327,10 @@ def test_mistakes_get_one_line(place: Path, finished: Path, tmp_path: Path, caps
 def test_a_model_of_another_split_is_noticed(place: Path, finished: Path, tmp_path: Path) -> None:
     packs, config = load_packs(place / "packs"), read_recipe(place / "recipe.yaml")
     split = read_split(finished / "split.json", packs)
-    check_models(config, split, finished)
+    check_models(config, split, finished, (0, 1))
     turned = type(split)(split.seed, split.folds[::-1], split.strata)
     with pytest.raises(ModelError, match="another split"):
-        check_models(config, turned, finished)
+        check_models(config, turned, finished, (0, 1))
     assert open_split(packs, config, 2, finished) == split
     assert fold_config(config.stages["coarse"], split, 1).seed == config.stages["coarse"].seed + 1
 
