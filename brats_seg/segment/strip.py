@@ -1,6 +1,6 @@
 """From scans of a head as they come, with skull and each on its own grid, to the brain alone on one grid.
 
-The brain is found once, in the sequence that is best for it, and carried to the others by rigid registration. Every
+The brain is found in the sequences that are best for it and carried to the others by rigid registration. Every
 sequence is interpolated once, onto voxels of 1 mm along the reference's own axes: what comes out is a study like those
 of BraTS, but in the patient's own pose.
 """
@@ -27,6 +27,7 @@ from brats_seg.models.brain import BrainNetworks
 from brats_seg.segment.brain import check_brain, find_brain
 from brats_seg.segment.rim import tumour_at_rim
 
+Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 EXTRACTED_FROM = (MRSequence.T1CE, MRSequence.T1)
@@ -35,7 +36,9 @@ EXTRACTED_FROM = (MRSequence.T1CE, MRSequence.T1)
 OTHERWISE = (MRSequence.FLAIR, MRSequence.T2)
 
 THICKER = 1.5
-"""A sequence is passed over for one whose thickest side of a voxel is so many times shorter."""
+"""A sequence is passed over for one whose thickest side of a voxel is so many times shorter. Of two that are about as
+thin, the mean of both outlines is taken: on the native study it misses 0.8 ml in one piece of the gyri at the vertex in
+T1, that of T1CE alone 5.6 ml (``experiments/brain``)."""
 
 SPACING_MM = 1.0
 SPACING_TOLERANCE = 0.01
@@ -103,12 +106,16 @@ class StrippedStudy:
 
 @dataclass(frozen=True, eq=False)
 class _Outline:
-    """A brain mask as it came: shares in 0..1 and the sequence in whose space they lie."""
+    """A brain mask as it came: shares in 0..1 by the sequence in whose space they lie, the one to start from first."""
 
-    shares: Volume
-    space: MRSequence
+    shares: Mapping[MRSequence, Volume]
     words: str
     networks: Mapping[str, Any]
+
+    @property
+    def space(self) -> MRSequence:
+        """Where to start from."""
+        return next(iter(self.shares))
 
 
 def strip(
@@ -134,8 +141,7 @@ def strip(
     outline = _outline(study, heads, networks, mask, decisions)
     registrations = _register(study, heads, outline, decisions)
     grid = _fine_grid(reference.grid)
-    through = registrations[outline.space].matrix if outline.space in registrations else None
-    brain = solid(resample(outline.shares, grid, matrix=through, fill=0.0).data > 0.5)
+    brain = solid(_joined(outline, grid, registrations) > 0.5)
     grid, brain = _cropped(grid, brain)
     images = {
         sequence: resample(
@@ -182,34 +188,52 @@ def _outline(
         given = solid(mask.data != 0)
         check_brain(given, mask.grid)
         shares = mask.with_data(given.astype(np.float32))
-        return _Outline(shares, space, f"the mask given, in the space of {space.title}", {})
+        return _Outline({space: shares}, f"the mask given, in the space of {space.title}", {})
     stripped = [sequence for sequence in study.present if sequence not in heads]
     if stripped:
         space = study.reference_sequence if study.reference_sequence in stripped else stripped[0]
         image = study.images[space]
         shares = image.with_data(brain_mask({space: image}).astype(np.float32))
-        return _Outline(shares, space, f"{space.title}, which is skull-stripped", {})
+        return _Outline({space: shares}, f"{space.title}, which is skull-stripped", {})
     opened = networks()
     refused = []
-    for sequence in _by_fitness(study):
-        try:
-            found = find_brain(study.images[sequence], opened)
-            check_brain(found.mask, found.probability.grid, largest_share=found.largest_share)
-        except InputError as error:
-            refused.append(f"{sequence.title}: {error}")
-            continue
-        decisions += [f"not taken for brain extraction: {words}" for words in refused]
-        return _Outline(found.probability, sequence, f"{sequence.title} by {opened.version}", opened.to_dict())
+    for together in _by_fitness(study):
+        outlines: dict[MRSequence, Volume] = {}
+        for sequence in together:
+            try:
+                found = find_brain(study.images[sequence], opened)
+                check_brain(found.mask, found.probability.grid, largest_share=found.largest_share)
+            except InputError as error:
+                refused.append(f"{sequence.title}: {error}")
+                continue
+            outlines[sequence] = found.probability
+        if outlines:
+            decisions += [f"not taken for brain extraction: {words}" for words in refused]
+            names = " and ".join(sequence.title for sequence in outlines)
+            return _Outline(outlines, f"{names} by {opened.version}", opened.to_dict())
     raise InputError(
         f"no brain was found in {study.id}. {'. '.join(refused)}. Give a mask of your own with --brain-mask FILE."
     )
 
 
-def _by_fitness(study: Study) -> list[MRSequence]:
-    """Sequences to find the brain in, the best first: those the networks know, unless another is much thinner."""
-    known = [s for s in EXTRACTED_FROM if s in study.images] or [s for s in OTHERWISE if s in study.images]
+def _joined(outline: _Outline, grid: Grid, registrations: Mapping[MRSequence, RigidMotion]) -> Floats:
+    """The mean of the outlines on one grid, each where its scan reaches."""
+    total, seen = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    for sequence, shares in outline.shares.items():
+        through = registrations[sequence].matrix if sequence in registrations else None
+        total += resample(shares, grid, matrix=through, fill=0.0).data
+        seen += resample(shares.with_data(np.ones(shares.grid.shape, np.float32)), grid, matrix=through, fill=0.0).data
+    return total / np.maximum(seen, 1)
+
+
+def _by_fitness(study: Study) -> list[list[MRSequence]]:
+    """Sequences to find the brain in together, the best first: those the networks know, the thin before the thick."""
+    known = [s for s in EXTRACTED_FROM if s in study.images]
+    if not known:
+        return [[s] for s in OTHERWISE if s in study.images]
     thickness = {s: max(study.images[s].grid.spacing_mm) for s in known}
-    return sorted(known, key=lambda s: thickness[s] >= THICKER * min(thickness.values()))
+    thick = [s for s in known if thickness[s] >= THICKER * min(thickness.values())]
+    return [[s for s in known if s not in thick], *([s] for s in thick)]
 
 
 def _register(
@@ -248,7 +272,7 @@ def _register(
             )
         if sequence is outline.space:
             through = registrations[sequence].matrix if sequence in registrations else None
-            near = _grown(resample(outline.shares, reference.grid, matrix=through, fill=0.0))
+            near = _grown(resample(outline.shares[sequence], reference.grid, matrix=through, fill=0.0))
     return registrations
 
 

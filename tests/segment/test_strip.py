@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from heads_with_skull import TUMOUR_MM, brain_of, head, head_grid, moved, with_images
+from heads_with_skull import RADII_MM, TUMOUR_MM, brain_of, head, head_grid, moved, with_images
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume, apply_affine
@@ -15,9 +15,11 @@ from brats_seg.core.study import MRSequence, Study
 from brats_seg.imaging.brain import with_skull
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
+from brats_seg.segment import strip as strip_module
+from brats_seg.segment.brain import FoundBrain
 from brats_seg.segment.prepare import prepare_stripped
 from brats_seg.segment.rim import tumour_at_rim
-from brats_seg.segment.strip import strip
+from brats_seg.segment.strip import StrippedStudy, strip
 
 T1, T1CE, T2, FLAIR = MRSequence
 LEVEL = PrepareConfig(spacing_mm=1.0, divisor=8)
@@ -68,6 +70,34 @@ def test_a_moved_sequence_comes_back_and_the_result_lies_on_the_head(study: Stud
     assert prepared.record.native.same_as(study.reference_volume.grid)
     assert prepared.record.extraction["source"] == stripped.source
     assert set(prepared.record.registrations) == {T1, T2, FLAIR}
+
+
+def shares_without_top(scan: Volume, networks: object, *, top: float) -> FoundBrain:
+    """As networks would find the brain of :func:`head`, but for how sure they are of its upper third."""
+    points = scan.grid.to_world(np.argwhere(np.ones(scan.grid.shape, bool))).reshape(*scan.grid.shape, 3)
+    shares = np.where(points[..., 2] > 20, top, 0.95) * (((points / RADII_MM) ** 2).sum(-1) < 1)
+    return FoundBrain(scan.with_data(shares.astype(np.float32)), 1.0)
+
+
+def highest_mm(stripped: StrippedStudy) -> float:
+    """Where the brain ends above, RAS+."""
+    return float(stripped.grid.to_world(np.argwhere(stripped.brain))[:, 2].max())
+
+
+def test_what_one_sequence_hardly_shows_another_adds(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(scan: Volume, networks: object) -> FoundBrain:
+        return shares_without_top(scan, networks, top=0.3 if scan is study.images[T1CE] else 0.9)
+
+    monkeypatch.setattr(strip_module, "find_brain", found)
+    monkeypatch.setattr(strip_module, "check_brain", lambda *_, **__: None)
+    networks = BrainNetworks(lambda data: data, lambda data: data, "none", {})
+    both = Study("head", {s: study.images[s] for s in (T1, T1CE)})
+    stripped = strip(both, with_skull(both), lambda: networks)
+    assert highest_mm(stripped) > 50 and "T1CE and T1" in stripped.source
+    thick = study.images[T1]
+    thick = Volume.from_affine(thick.data[:, :, ::2], thick.affine @ np.diag([1, 1, 2, 1]))
+    stripped = strip(with_images(both, {T1: thick}), with_skull(both), lambda: networks)
+    assert highest_mm(stripped) < 35 and "and" not in stripped.source
 
 
 def test_a_mask_of_ones_own_is_taken_as_it_is(study: Study, mask: Volume) -> None:
