@@ -18,7 +18,7 @@ OBJECTS = ("sphere", "ellipsoid", "shell", "box", "pair")
 KINDS = ("glioma", "high_grade", "low_grade", "metastases", "meningioma", "resected", "none", "mixed")
 DEFECTS = ("ghosting", "dropout", "clipped", "swapped", "missing", "damaged")
 
-_PATIENT_OPTIONS = ("patients", "visits", "kind", "space", "skull", "defects", "resume")
+_PATIENT_OPTIONS = ("patients", "visits", "kind", "space", "skull", "at_dura", "defects", "resume")
 _OBJECT_OPTIONS = (
     *("diameter_mm", "second_mm", "hollow_mm", "sides_mm", "distance_mm", "spacing_mm", "orientation", "turn_deg"),
     *("object_turn_deg", "offset_mm", "noise", "contrast"),
@@ -74,6 +74,7 @@ def _add_patient_options(group: Any) -> None:
         help="atlas: all sequences on the grid of BraTS (default); native: each on its own, mostly thick slices",
     )  # fmt: skip
     group.add_argument("--skull", action="store_true", help="with scalp, fat, skull and eyes")
+    group.add_argument("--at-dura", action="store_true", help="every lesion reaches the surface of the brain")
     group.add_argument(
         "--defects", metavar="LIST",
         help=f"what goes wrong, dealt to the visits in turn: {', '.join(DEFECTS)}, separated by commas; all; or random "
@@ -137,7 +138,7 @@ def _patients(arguments: argparse.Namespace) -> int:
     from brats_seg.phantom.course import PatientKind
     from brats_seg.phantom.dataset import DatasetOptions, write_dataset
 
-    given = _given(arguments, "patients", "visits", "space", "skull")
+    given = _given(arguments, "patients", "visits", "space", "skull", "at_dura")
     if arguments.kind is not None:
         given["kind"] = PatientKind(arguments.kind)
     defects, at_random = _defects(arguments.defects)

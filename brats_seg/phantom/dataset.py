@@ -25,7 +25,7 @@ from brats_seg.core.words import counted
 from brats_seg.files.output import explain
 from brats_seg.files.write import write_json
 from brats_seg.phantom import BRATS_GRID, AcquisitionConfig, PhantomConfig
-from brats_seg.phantom.course import Course, PatientKind, VisitTruth, draw_course, grow_course, make_visit
+from brats_seg.phantom.course import Course, CourseConfig, PatientKind, VisitTruth, draw_course, grow_course, make_visit
 from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.files import (
     VisitPlace,
@@ -67,6 +67,7 @@ class DatasetOptions:
         space: ``atlas`` for the grid of BraTS before 2024, all sequences on it; ``native`` for a grid of its own,
             tilted and mostly of thick slices, for each sequence.
         skull: with scalp, fat, skull and eyes.
+        at_dura: the cores of all lesions reach the surface of the brain, and with a skull its bone.
         defects: dealt out to the visits in turn; see :mod:`brats_seg.phantom.defects`.
         defects_at_random: half of the visits get one of ``defects`` by chance, instead of each in turn.
 
@@ -80,6 +81,7 @@ class DatasetOptions:
     kind: PatientKind = PatientKind.GLIOMA
     space: Literal["atlas", "native"] = "atlas"
     skull: bool = False
+    at_dura: bool = False
     defects: tuple[DefectKind, ...] = ()
     defects_at_random: bool = False
 
@@ -99,6 +101,7 @@ class DatasetOptions:
             "kind": self.kind.value,
             "space": self.space,
             "skull": self.skull,
+            "at_dura": self.at_dura,
             "defects": [kind.value for kind in self.defects],
             "defects_at_random": self.defects_at_random,
         }
@@ -137,7 +140,8 @@ def patient_name(number: int) -> str:
 def draw_patient(options: DatasetOptions, number: int) -> Course:
     """The course of one patient; cheap."""
     seed = int(options.rng(number, _COURSE).integers(2**62))
-    return draw_course(seed, options.kind, visits=options.visits, patient_id=patient_name(number))
+    config = CourseConfig(at_dura=options.at_dura)
+    return draw_course(seed, options.kind, visits=options.visits, patient_id=patient_name(number), config=config)
 
 
 def visit_config(options: DatasetOptions, number: int, index: int) -> PhantomConfig:

@@ -143,7 +143,7 @@ def write_visit(place: VisitPlace, visit: VisitPhantom, recipe: VisitRecipe) -> 
     if recipe.skull:
         skull = draw_skull(recipe.patient_rng)
         brain = study.reference_volume.with_data((study.reference_volume.data > 0).astype(np.uint8))
-        study = add_skull(study, skull, recipe.visit_rng)
+        study = add_skull(study, skull, recipe.visit_rng, tumour=visit.phantom.labels)
         skull_record = skull.to_dict()
     defect = None if recipe.defect is None else draw_defect(recipe.defect, study, recipe.defect_rng)
     study = study if defect is None else apply_defect(study, defect)

@@ -51,12 +51,14 @@ class LesionScript:
         kind: one that a single lesion can have.
         states: one per visit.
         near: id of an earlier lesion it lies beside, so that the two merge when they grow; empty for none.
+        at_dura: whether its core reaches the surface of the brain. A meningioma's always does.
     """
 
     id: str
     kind: TumourKind
     states: tuple[LesionState, ...]
     near: str = ""
+    at_dura: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in PROFILES:
@@ -182,6 +184,10 @@ def _preference(script: LesionScript, anatomy: Anatomy, points: Floats, depth: F
         # on the convexity and beside the falx, rarely below: the upper half of the surface
         usable = (depth < 3.5) & (above > 5) & (side > 8)
         weight: Floats = usable * (0.3 + np.clip(above, 0, 40) / 40)
+        return weight
+    if script.at_dura:
+        usable = (depth > min(0.3 * radius, 4)) & (depth < max(0.6 * radius, 4)) & (above > -12) & (side > 8)
+        weight = usable * (csf < 0.6)
         return weight
     if script.kind is TumourKind.METASTASES:
         # emboli stop where arteries narrow, at the border of grey and white matter, mostly in arterial watersheds:

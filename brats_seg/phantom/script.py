@@ -115,7 +115,13 @@ class Course:
             "vary_scanner": self.vary_scanner,
             "visits": [{"label": v.label, "date": v.day.isoformat(), "treatment": v.treatment} for v in self.visits],
             "lesions": [
-                {"id": s.id, "kind": s.kind.value, "near": s.near, "states": [asdict(state) for state in s.states]}
+                {
+                    "id": s.id,
+                    "kind": s.kind.value,
+                    "near": s.near,
+                    "at_dura": s.at_dura,
+                    "states": [asdict(state) for state in s.states],
+                }
                 for s in self.lesions
             ],
         }
@@ -130,12 +136,14 @@ class CourseConfig:
         interval_days: range of the days between visits; None for what is usual for the kind.
         story: None draws one that fits the kind.
         vary_scanner: whether noise, coil, blur and texture differ between visits.
+        at_dura: whether the cores of all lesions reach the surface of the brain.
     """
 
     first_day: date = date(2024, 1, 15)
     interval_days: tuple[int, int] | None = None
     story: Story | None = None
     vary_scanner: bool = True
+    at_dura: bool = False
 
     def __post_init__(self) -> None:
         if self.interval_days is not None and not 0 < self.interval_days[0] <= self.interval_days[1]:
@@ -212,6 +220,8 @@ def draw_course(
     elapsed = [int(day) for day in np.cumsum(gaps)]
     plan = _Plan(decided, story, elapsed, generator)
     lesions = () if decided is PatientKind.NONE else plan.lesions()
+    if config.at_dura:
+        lesions = tuple(replace(lesion, at_dura=True) for lesion in lesions)
     timetable = tuple(
         VisitScript(f"{number + 1:02d}", config.first_day + timedelta(days=days), treatment)
         for number, (days, treatment) in enumerate(zip(elapsed, plan.treatments(), strict=True))

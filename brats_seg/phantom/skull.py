@@ -22,6 +22,7 @@ from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.phantom.fields import Field, expand, lattice_shape, support
 from brats_seg.phantom.objects import Waves
+from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.tumour import draw_waves
 
 Floats = NDArray[np.float64]
@@ -55,6 +56,10 @@ SIGNAL: Mapping[MRSequence, Mapping[Layer, float]] = {
 
 CLOSED_MM = 12.0
 """Furrows narrower than twice this do not show in the skull."""
+TOUCHING_MM = 3.0
+"""Tumour so near the surface of the brain touches the dura, and"""
+NO_ROOM_MM = (6.0, 18.0)
+"""leaves no fluid within the first of these distances; at the second there is as much as elsewhere."""
 _STRIDE_MM = 2.0
 _LATTICE = 4
 
@@ -116,7 +121,7 @@ def draw_skull(rng: np.random.Generator) -> Skull:
     )
 
 
-def add_skull(study: Study, skull: Skull, rng: np.random.Generator) -> Study:
+def add_skull(study: Study, skull: Skull, rng: np.random.Generator, *, tumour: Volume | None = None) -> Study:
     """The study with a head around its brain, on the same grids. Brain voxels keep their values.
 
     Every sequence gets the head from its own brain, so it moves with it.
@@ -125,6 +130,8 @@ def add_skull(study: Study, skull: Skull, rng: np.random.Generator) -> Study:
         study: skull-stripped, 0 outside the brain.
         skull: from :func:`draw_skull`.
         rng: chance of this scan: noise.
+        tumour: where it is not 0 there is tumour, on any grid; no fluid lies between bone and what of it reaches the
+            surface of the brain.
 
     Raises:
         InputError: if an image has no brain.
@@ -136,7 +143,8 @@ def add_skull(study: Study, skull: Skull, rng: np.random.Generator) -> Study:
         if not (volume.data != 0).any():
             raise InputError(f"{sequence.title} holds no brain to put a skull around")
         if known is None or not _same_brain(known[0], volume):  # sequences on one grid share their layers
-            known = (volume, head_layers(volume.data != 0, volume.grid, skull))
+            brain = volume.data != 0
+            known = (volume, head_layers(brain, volume.grid, skull, tumour=_on(volume.grid, tumour, brain)))
         images[sequence] = _with_head(volume, known[1], sequence, skull, child)
     return replace(study, images=images)
 
@@ -167,7 +175,17 @@ def _with_head(
     return volume.with_data(np.where(brain, data, outside))
 
 
-def head_layers(brain: NDArray[np.bool_], grid: Grid, skull: Skull) -> dict[Layer, Field]:
+def _on(grid: Grid, tumour: Volume | None, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The tumour within a brain; None where there is none."""
+    if tumour is None or not tumour.data.any():
+        return None
+    mask = np.ascontiguousarray(tumour.data != 0, np.float32)
+    return (resample_box(mask, tumour.grid, grid) >= 0.5) & brain
+
+
+def head_layers(
+    brain: NDArray[np.bool_], grid: Grid, skull: Skull, *, tumour: NDArray[np.bool_] | None = None
+) -> dict[Layer, Field]:
     """Share of each voxel in each layer; 0 in the brain.
 
     A surface at distance ``d`` from the brain's smoothed outline, in voxels of size ``s``, fills a voxel at distance
@@ -177,12 +195,15 @@ def head_layers(brain: NDArray[np.bool_], grid: Grid, skull: Skull) -> dict[Laye
         brain: ``(X, Y, Z)``.
         grid: of the mask.
         skull: the head.
+        tumour: ``(X, Y, Z)``; where it reaches the surface of the brain it touches the bone.
     """
     distance, centre_mm = _distance_mm(brain, grid)
     local = _from(centre_mm, grid)
     below, skull_waves, scalp = (
         _waves(skull, layer, grid, centre_mm) for layer in (Layer.FLUID, Layer.BONE, Layer.SKIN)
     )
+    if tumour is not None:
+        below = below * _room(brain, tumour, grid)
     step = float(np.mean(grid.spacing_mm))
     shares: dict[Layer, Field] = {layer: np.zeros(grid.shape, np.float32) for layer in Layer}
     before = np.zeros(grid.shape, np.float32)
@@ -232,8 +253,7 @@ def _distance_mm(brain: NDArray[np.bool_], grid: Grid) -> tuple[Field, Floats]:
 
     Computed on voxels about 2 mm apart and interpolated.
     """
-    steps = [max(round(_STRIDE_MM / side), 1) for side in grid.spacing_mm]
-    spacing = [side * step for side, step in zip(grid.spacing_mm, steps, strict=True)]
+    steps, spacing = _coarse(grid)
     coarse = brain[tuple(slice(None, None, step) for step in steps)]
     pad = [int(np.ceil(2 * CLOSED_MM / side)) for side in spacing]
     padded = np.pad(coarse, [(n, n) for n in pad])
@@ -244,6 +264,26 @@ def _distance_mm(brain: NDArray[np.bool_], grid: Grid) -> tuple[Field, Floats]:
     whole = expand(np.pad(distance[inner], (0, 1), mode="edge"), grid.shape, steps)
     centre: Floats = grid.to_world((np.argwhere(hull) - pad) * steps).mean(0)
     return whole, centre
+
+
+def _room(brain: NDArray[np.bool_], tumour: NDArray[np.bool_], grid: Grid) -> Field:
+    """How much of the fluid's thickness is left: 0 over tumour that reaches the surface, 1 farther off."""
+    steps, spacing = _coarse(grid)
+    every = tuple(slice(None, None, step) for step in steps)
+    depth = ndimage.distance_transform_edt(np.pad(brain[every], 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    touching = tumour[every] & (depth <= TOUCHING_MM)
+    if not touching.any():
+        return np.ones((1, 1, 1), np.float32)
+    away = ndimage.distance_transform_edt(~touching, sampling=spacing)
+    low, high = NO_ROOM_MM
+    room = np.clip((away - low) / (high - low), 0, 1).astype(np.float32)
+    return expand(np.pad(room, (0, 1), mode="edge"), grid.shape, steps)
+
+
+def _coarse(grid: Grid) -> tuple[list[int], list[float]]:
+    """Strides to voxels about 2 mm apart, and their sides, mm."""
+    steps = [max(round(_STRIDE_MM / side), 1) for side in grid.spacing_mm]
+    return steps, [side * step for side, step in zip(grid.spacing_mm, steps, strict=True)]
 
 
 def _add_face(shares: dict[Layer, Field], local: tuple[Field, Field, Field], filled: Field, step: float) -> None:

@@ -127,6 +127,16 @@ def test_a_meningioma_sits_on_the_dura_and_pushes_the_brain(meningioma, person) 
     assert scene.anatomy.csf.sum() < before.csf.sum()
 
 
+def test_a_glioma_reaches_the_dura_where_asked(person, high) -> None:
+    def at_surface(scene: GrownScene) -> int:
+        depth = ndimage.distance_transform_edt(np.pad(scene.anatomy.brain, 1))[1:-1, 1:-1, 1:-1]
+        core = scene.partition.fractions(*(part_number(0, part) for part in CORE_PARTS))
+        return int(((core > 0.5) & (depth < 1.5)).sum())
+
+    script = LesionScript("L1", TumourKind.HIGH_GRADE, (LesionState(5.0, 0.6, 4.0),), at_dura=True)
+    assert at_surface(scene_of(person, script)[1]) > 50 > at_surface(high[1])
+
+
 def test_metastases_are_apart_and_at_the_border_of_grey_and_white(metastases, person) -> None:
     tumour, scene = metastases
     core = scene.tumour.necrosis + scene.tumour.enhancing

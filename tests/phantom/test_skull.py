@@ -73,6 +73,24 @@ def test_the_furrow_between_the_halves_holds_fluid_and_no_bone(skull: Skull) -> 
     assert shares[Layer.FLUID][x, y, z] == pytest.approx(1)
 
 
+def test_no_fluid_lies_over_tumour_that_reaches_the_surface(skull: Skull) -> None:
+    grid = brain_grid()
+    brain = brain_mask(grid)
+    points = grid.to_world(np.argwhere(np.ones(grid.shape, bool))).reshape(*grid.shape, 3)
+
+    def fluid_over(tumour_mm: list[float], there_mm: list[float]) -> float:
+        tumour = (np.linalg.norm(points - tumour_mm, axis=-1) < 12) & brain
+        shares = head_layers(brain, grid, replace(skull, fluid_mm=4.0), tumour=tumour)
+        x, y, z = (round(v) for v in grid.to_voxel(there_mm))
+        return float(shares[Layer.FLUID][x : x + 5, y, z].sum())
+
+    beside = [66.0, 0.0, 0.0]
+    alone = fluid_over([0.0, 30.0, -20.0], beside)  # deep in the brain
+    assert alone > 0.8
+    assert fluid_over([60.0, 0.0, 0.0], beside) < 0.5 * alone
+    assert fluid_over([60.0, 0.0, 0.0], [-66.0 - 4 * SPACING_MM, 0.0, 0.0]) > 0.8
+
+
 def test_the_brain_keeps_its_values_and_the_same_seed_gives_the_same_head(study: Study, skull: Skull) -> None:
     first, second = (add_skull(study, skull, np.random.default_rng(2)) for _ in range(2))
     for sequence in SEQUENCES:
