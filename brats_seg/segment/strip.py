@@ -223,7 +223,8 @@ def _joined(outline: _Outline, grid: Grid, registrations: Mapping[MRSequence, Ri
         through = registrations[sequence].matrix if sequence in registrations else None
         total += resample(shares, grid, matrix=through, fill=0.0).data
         seen += resample(shares.with_data(np.ones(shares.grid.shape, np.float32)), grid, matrix=through, fill=0.0).data
-    return total / np.maximum(seen, 1)
+    total /= np.maximum(seen, 1)
+    return total
 
 
 def _by_fitness(study: Study) -> list[list[MRSequence]]:
@@ -248,13 +249,7 @@ def _register(
         volume = study.images[sequence]
         is_there = sequence not in heads and coincides(volume.grid, reference.grid)
         if sequence is not study.reference_sequence and not is_there:
-            found = register_rigid(volume, reference, fixed_mask=near, trust_header=True)
-            if found.mutual_information < DOUBTFUL_INFORMATION:
-                again = RegistrationConfig(is_thorough=True)
-                found = max(
-                    (found, register_rigid(volume, reference, config=again, fixed_mask=near, trust_header=True)),
-                    key=lambda record: record.mutual_information,
-                )
+            found = lay_on(volume, reference, near)
             alike = (sequence in heads) == (study.reference_sequence in heads)
             check_registration(
                 found,
@@ -274,6 +269,25 @@ def _register(
             through = registrations[sequence].matrix if sequence in registrations else None
             near = _grown(resample(outline.shares[sequence], reference.grid, matrix=through, fill=0.0))
     return registrations
+
+
+def lay_on(volume: Volume, reference: Volume, near: Mask | None) -> RigidMotion:
+    """The rigid motion that lays one scan on another of the same head; searched for from more starts where in doubt.
+
+    Args:
+        volume: to be moved.
+        reference: stays.
+        near: ``(X, Y, Z)`` of the reference; what is compared, None for all.
+
+    Raises:
+        InputError: if a scan holds no head.
+    """
+    found = register_rigid(volume, reference, fixed_mask=near, trust_header=True)
+    if found.mutual_information >= DOUBTFUL_INFORMATION:
+        return found
+    again = RegistrationConfig(is_thorough=True)
+    second = register_rigid(volume, reference, config=again, fixed_mask=near, trust_header=True)
+    return max((found, second), key=lambda record: record.mutual_information)
 
 
 def _grown(shares: Volume) -> Mask:

@@ -5,7 +5,8 @@ phantoms' skull is put. Without any, the heads are phantoms, meningiomas and gli
 ``--first + --count - 1``. In both, no fluid lies between bone and tumour that reaches the surface of the brain, and the
 sequences lie on one another, so registration is left out. T2 plays no part. Written are, for each head: Dice of the
 mask; the largest piece of brain that is missing after opening by 3 mm; tumour within 5 mm of the surface; how much of
-the tumour is lost without what is added at the rim, and with it; the largest piece lost after that; what was added.
+the tumour is lost without what is added at the rim, and with it; of the latter, the largest piece, and how far from the
+mask the farthest voxel lies; what was added.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ HEAD_MM = 30
 NEAR_MM = 5.0
 COLUMNS = (
     *("head", "kind", "dice", "missing_ml", "tumour_ml", "near_surface_ml", "lost_without_rim_ml", "lost_ml"),
-    *("largest_lost_ml", "rim_ml", "rim_outside_brain_ml", "source", "cpu_s"),
+    *("largest_lost_ml", "farthest_lost_mm", "rim_ml", "rim_outside_brain_ml", "source", "cpu_s"),
 )
 
 
@@ -141,6 +142,7 @@ def row_of(head: Head) -> dict[str, Any]:
     before = on_scan(replace(stripped, brain=rim[0]), head.study.reference_sequence, grid)
     lost = head.tumour & ~found
     pieces = np.bincount(cc3d.connected_components(lost, connectivity=26).ravel())[1:]
+    away = ndimage.distance_transform_edt(~found, sampling=grid.spacing_mm)
     depth = ndimage.distance_transform_edt(head.brain, sampling=grid.spacing_mm)
     measured = {
         "missing_ml": missing_ml(found, head.brain, grid),
@@ -149,6 +151,7 @@ def row_of(head: Head) -> dict[str, Any]:
         "lost_without_rim_ml": _ml(head.tumour & ~before, grid),
         "lost_ml": _ml(lost, grid),
         "largest_lost_ml": float(pieces.max(initial=0)) * grid.voxel_ml,
+        "farthest_lost_mm": float(away[lost].max(initial=0)),
         "rim_ml": stripped.rim_ml,
         "rim_outside_brain_ml": _ml(found & ~before & ~head.brain, grid),
     }
