@@ -87,13 +87,15 @@ class Patient:
         id: name of the patient, safe as a file name.
         visits: in order of time, or of their names where nothing says when they were.
         dating: what is known of when they were.
-        notes: what was noticed, in words.
+        notes: what was noticed, in words, those of ``warnings`` among them.
+        warnings: what to know before anything about the patient is used.
     """
 
     id: str
     visits: tuple[Timepoint, ...]
     dating: Calendar
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -206,8 +206,9 @@ class Measurements:
         volumes: one row per region and structure.
         lesions: one row per lesion, for the regions, and resection cavities where the schema has them.
         spacing_mm: voxel size of the grid measured on.
-        notes: reservations in words.
+        notes: reservations in words, those of ``warnings`` among them.
         scan_date: when the scans were made, as ``2024-01-31`` or ``day 35``; empty where nothing says so.
+        warnings: the notes about this study, not about its model: what to know before the numbers are used.
     """
 
     study_id: str
@@ -216,6 +217,7 @@ class Measurements:
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...] = ()
     scan_date: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [self.study_id, *(f"  {row!r}{f', {row.note}' if row.note else ''}" for row in self.volumes)]

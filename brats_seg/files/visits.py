@@ -84,7 +84,7 @@ def find_patients(
                     raise row.fault
             dated = visits if any(row.has_files for row in rows) else _dated(patient, visits, rows, place)
             files = _finish(patient, dated, masks, alone=len(found) == 1)
-            patients.append(replace(files, notes=(*unused, *files.notes)))
+            patients.append(replace(files, notes=(*unused, *files.notes), warnings=(*unused, *files.warnings)))
         except InputError as error:
             if on_error is None:
                 raise
@@ -421,9 +421,11 @@ def _finish(patient: str, visits: list[_Found], masks: Sequence[LabelFile], *, a
     shown = [visit.label for visit in in_time]
     if shown != (order or sorted(labels)):
         notes.append(f"visits are taken in the order of their dates: {', '.join(shown)}")
+    doubts = []
     if order is not None and shown != order:
         notes[-1] += f"; their names say {', '.join(order)}: check the dates"
-    return Patient(patient, tuple(in_time), dating, tuple(notes))
+        doubts = notes[-1:]
+    return Patient(patient, tuple(in_time), dating, tuple(notes), tuple(doubts))
 
 
 def _one_kind(patient: str, files: Sequence[Timepoint]) -> None:
@@ -521,5 +523,6 @@ def _with_unused(
             if alone or m.id.lower().startswith((f"{patient.id.lower()}_", f"{patient.id.lower()}-"))
         ]
         words = f"label maps of no visit, not used: {', '.join(own)}"
-        result.append(replace(patient, notes=(*patient.notes, words)) if own else patient)
+        told = replace(patient, notes=(*patient.notes, words), warnings=(*patient.warnings, words))
+        result.append(told if own else patient)
     return tuple(result)

@@ -195,7 +195,6 @@ def warnings(course: Course, leading: str) -> list[str]:
     ]
     if facts:
         lines.append(f"Not known, so a radiographic category only: {', '.join(facts)}.")
-    lines += [note for note in course.notes if "order of their dates" in note]
     return lines
 
 
@@ -207,8 +206,7 @@ def _visit_warnings(course: Course) -> list[str]:
     """What was noticed at single visits; the same words of several visits are said once."""
     by_words: dict[str, list[str]] = {}
     for visit in course.visits:
-        edges = [note for note in visit.notes if "reaches the edge" in note]
-        for words in dict.fromkeys((*visit.warnings, *edges)):
+        for words in visit.warnings:
             by_words.setdefault(words, []).append(visit.visit)
     return [f"{', '.join(visits)}: {words}" for words, visits in by_words.items()]
 

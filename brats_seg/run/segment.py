@@ -181,9 +181,7 @@ def _compute(
     chosen = files.exam.decisions if isinstance(files, DicomTimepoint) else ()
     decided = [*chosen, *_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
     decided += found.decisions
-    told = ("reaches the edge", "not known without", "not counted as lesions")
-    of_study = [note for note in measurements.notes if any(words in note for words in told)]
-    warned = [*found.warnings, *prepared.record.warnings, *of_study]
+    warned = [*found.warnings, *prepared.record.warnings, *measurements.warnings]
     if segmentation.missing:
         warned.append(card.expected_loss(prepared.present))
     known = _known_as(prepared, card)

@@ -140,7 +140,7 @@ def _from_mask(timepoint: Timepoint, mask: Path, schema: str | LabelSchema, mode
         versions={},
         inputs={name: {"sha256": sha256} for name, sha256 in input_hashes(timepoint).items()},
         decisions=reading.decisions,
-        warnings=(*reading.warnings, *doubts),
+        warnings=(*reading.warnings, *(timepoint.notes if isinstance(timepoint, DicomTimepoint) else ()), *doubts),
     )
     return Visit(
         timepoint=timepoint,

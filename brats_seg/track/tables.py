@@ -42,7 +42,7 @@ def course_of(found: Followed) -> Course:
         disease=assessment.disease.value,
         disease_reason=assessment.disease_reason,
         baselines=tuple(why for _, why in assessment.baselines),
-        warnings=(*found.warnings, *(note for note in found.patient.notes if any(words in note for words in _DOUBTS))),
+        warnings=(*found.warnings, *found.patient.warnings),
         measuring_plane=found.plane,
         episodes=tuple(
             from_plain(CourseEpisode, episode_record(assessment, n)) for n in range(len(assessment.episodes))
@@ -64,10 +64,6 @@ def course_of(found: Followed) -> Course:
     )
 
 
-_DOUBTS = ("not used", "check the dates")
-"""Words of the notes on finding a patient that its reader has to know."""
-
-
 def _visit(found: Followed, index: int) -> CourseVisit:
     visit = found.visits[index]
     return CourseVisit(
@@ -78,7 +74,7 @@ def _visit(found: Followed, index: int) -> CourseVisit:
         alignment_to_first=found.motions[index] if index else None,
         spacing_mm=visit.measurements.spacing_mm,
         notes=visit.measurements.notes,
-        warnings=visit.record.warnings,
+        warnings=tuple(dict.fromkeys((*visit.record.warnings, *visit.measurements.warnings))),
     )
 
 

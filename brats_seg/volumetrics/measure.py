@@ -37,8 +37,6 @@ from brats_seg.volumetrics.volumes import (
 _ROUNDING = 1e-6
 """Of a volume in voxels: so much less than a whole one is still that one."""
 
-NOTE_NOT_IN_SCHEMA = "not part of the label schema"
-
 
 @dataclass(frozen=True, eq=False)
 class _Window:
@@ -116,12 +114,14 @@ def measure_segmentation(
             count = count_lesions(mask, least)
         left_out[target.name] = count_lesions(mask) - count if least > 1 else 0
         rows.append(_row(window, target, mask, lesions=count, intervals=known))
+    warnings = (*_study_notes(segmentation, intervals, rows), *_left_out_note(left_out, min_lesion_ml))
     return Measurements(
         study_id=segmentation.study_id,
         volumes=tuple(rows),
         lesions=tuple(lesions),
         spacing_mm=window.grid.spacing_mm,
-        notes=(*_notes(segmentation, intervals, rows), *_left_out_note(left_out, min_lesion_ml)),
+        notes=(*_model_notes(segmentation, intervals, rows), *warnings),
+        warnings=warnings,
     )
 
 
@@ -253,7 +253,7 @@ def _unknown_row(segmentation: Segmentation, target: Target) -> RegionVolume:
         level=None,
         lesions=0,
         touches_border=False,
-        note=f"{NOTE_NOT_IN_SCHEMA} {segmentation.schema.name}",
+        note=f"not part of the label schema {segmentation.schema.name}",
         is_told=False,
     )
 
@@ -269,20 +269,23 @@ def _left_out_note(left_out: dict[str, int], min_lesion_ml: float) -> list[str]:
     return [words] if counts else []
 
 
-def _notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> tuple[str, ...]:
-    notes: list[str] = []
+def _model_notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> list[str]:
+    """Why volumes have no interval, where that is so for every study of this model or without one."""
     if segmentation.probabilities is None:
-        notes.append("volume intervals are not known: the label map comes without probabilities")
-    elif intervals is None:
-        notes.append("volume intervals are not known: the model has no fitted intervals")
-    elif segmentation.missing:
+        return ["volume intervals are not known: the label map comes without probabilities"]
+    if intervals is None:
+        return ["volume intervals are not known: the model has no fitted intervals"]
+    without = [row.region for row in rows if row.level is None and row.is_told]
+    if without and not segmentation.missing:
+        return [f"volume intervals are not known for {', '.join(without)}: the model has none fitted"]
+    return []
+
+
+def _study_notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> list[str]:
+    notes = []
+    if segmentation.probabilities is not None and intervals is not None and segmentation.missing:
         names = ", ".join(sequence.title for sequence in segmentation.missing)
         notes.append(f"volume intervals are not known without {names}: they were fitted on studies with all sequences")
-    else:
-        without = [row.region for row in rows if row.level is None and not row.note.startswith(NOTE_NOT_IN_SCHEMA)]
-        if without:
-            notes.append(f"volume intervals are not known for {', '.join(without)}: the model has none fitted")
-    if any(row.touches_border for row in rows):
-        names = ", ".join(row.region for row in rows if row.touches_border)
+    if names := ", ".join(row.region for row in rows if row.touches_border):
         notes.append(f"{names} reaches the edge of the image: what lies beyond is not measured")
-    return tuple(notes)
+    return notes
