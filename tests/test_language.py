@@ -9,17 +9,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RETIRED = {
-    r"hears?|heard": "cascade: takes the probabilities of the coarse stage",
-    r"coil (?:inhomogeneity|taken out)|taken out of FLAIR": "N4 bias field correction",
+    r"hear|hears|heard": "cascade: receives the probabilities of the coarse stage",
+    r"coil (?:inhomogeneity|taken out)|taken out of FLAIR|(?:beside|by) the coil": "N4 bias field correction",
     r"jury": "models of the folds",
-    r"looks? closer": "fine stage, region of interest",
-    r"another coil": "another scanner",
+    r"look(?:s|ed)? closer": "fine stage, region of interest",
+    r"another coil": "another bias field, another scanner",
+    r"began apart|in (?:one|two|three) parts?": "from other random weights, in one run",
+    r"taught by": "trained on",
+    r"what it was worth": "results",
 }
 """Pattern to what is said instead."""
 
 
 def texts() -> list[Path]:
-    found = [*(ROOT / "brats_seg").rglob("*.py"), *(ROOT / "brats_seg").rglob("*.j2")]
+    found = [path for kind in ("py", "j2") for path in (ROOT / "brats_seg").rglob(f"*.{kind}")]
+    found += [path for kind in ("py", "md", "yaml") for path in (ROOT / "experiments").rglob(f"*.{kind}")]
     return sorted([*found, *(ROOT / "docs").glob("*.md"), ROOT / "README.md", *(ROOT / "configs").glob("*.yaml")])
 
 

@@ -54,7 +54,7 @@ class StageOutputs:
 
     Attributes:
         whole: ``(R, X, Y, Z)`` of the whole brain, or None for a model without that stage.
-        close: ``(R, x, y, z)`` inside ``box``, or None where nothing was looked at closer.
+        close: ``(R, x, y, z)`` inside ``box``, or None where the fine stage did not run.
         box: where ``close`` lies.
     """
 
@@ -139,10 +139,10 @@ class Predictor:
                 outermost(whole, self.bundle.card.regions), post.roi_threshold, post.roi_margin_mm, divisor
             )
         if box is None:
-            log.decisions.append("no sign of a tumour in the whole-brain pass, so nothing was looked at closer")
+            log.decisions.append("the coarse stage found no sign of a tumour, so the fine stage did not run")
             return StageOutputs(whole, None, None)
         size = "x".join(str(side.stop - side.start) for side in box)
-        log.decisions.append(f"looked closer at {size} voxels, where the whole-brain pass found signs of a tumour")
+        log.decisions.append(f"the fine stage ran on {size} voxels around what the coarse stage found")
         inside = (slice(None), *box)
         part = prepared.array[inside]
         seen = [part] * len(fine)

@@ -114,8 +114,8 @@ CHANGE_NOTE = (
     "error of the difference of two equivalent diameters."
 )
 PAIRED_NOTE = (
-    "Irregular lesions in whole brains that grew or shrank by 1 mm, scanned twice with new place, tilt, coil, contrast "
-    "and noise, imperfect masks: error of the change of the equivalent diameter. Both images at once: "
+    "Irregular lesions in whole brains that grew or shrank by 1 mm, scanned twice with new place, tilt, bias field, "
+    "contrast and noise, imperfect masks: error of the change of the equivalent diameter. Both images at once: "
     "`track/boundary_shift/change.py`, which knows nothing of the truth."
 )
 ACCURACY_NOTE = (

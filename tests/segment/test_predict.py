@@ -27,7 +27,7 @@ from brats_seg.segment.memory import RESERVE_BYTES, available_bytes, largest_win
 from brats_seg.segment.predict import Predictor, blend, tumour_box
 
 UNSURE = PostprocessConfig(roi_threshold=0.01, roi_margin_mm=2.0)
-"""A random network is never sure, so everything is looked at closer."""
+"""A random network is never sure, so the fine stage runs everywhere."""
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_predictions_are_nested_probabilities_inside_the_brain(both: ModelBundle
     assert (array[2] <= array[1]).all()
     assert ticks == ["coarse", "fine"]
     assert list(found.timings_s) == ["coarse", "fine"]
-    assert any("looked closer" in words for words in found.decisions)
+    assert any("fine stage" in words for words in found.decisions)
 
 
 def test_the_fine_stage_counts_by_its_weight(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_fine_stage_alone_sees_the_whole_study(tmp_path: Path) -> None:
     assert found.probabilities.array.std() > 1e-3
 
 
-def test_nothing_is_looked_at_closer_where_no_tumour_shows(tmp_path: Path) -> None:
+def test_the_fine_stage_does_not_run_where_no_tumour_shows(tmp_path: Path) -> None:
     bundle = small_model(tmp_path / "sure", bias=-20.0)
     found = Predictor(bundle, engine="torch", device="cpu").predict(noise_study())
     assert list(found.timings_s) == ["coarse"]

@@ -38,7 +38,7 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_unaltered_the_fine_stage_hears_what_it_hears_at_inference(coarse: Path, tmp_path: Path) -> None:
+def test_unaltered_the_fine_stage_receives_what_it_receives_at_inference(coarse: Path, tmp_path: Path) -> None:
     config = replace(FINE, augment=UNALTERED)
     pack = toy_pack("a")
     stage = open_coarse(coarse, config, CPU)
@@ -103,7 +103,7 @@ def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_pa
     answers = [Predictor(bundle, engine=engine).predict(prepared) for engine in ("torch", "openvino")]
     assert answers[0].probabilities.array.max() > 0.5
     np.testing.assert_allclose(answers[0].probabilities.array, answers[1].probabilities.array, atol=2e-3)
-    assert any("looked closer" in line for line in answers[0].decisions)
+    assert any("fine stage" in line for line in answers[0].decisions)
     other = tmp_path / "other"
     train(toy_packs(), replace(COARSE, steps=6, seed=8), other, progress=False)
     with pytest.raises(ModelError, match="other weights"):
