@@ -17,13 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Array, Grid
+from brats_seg.files.nibabel_headers import HeaderDataError, Nifti1Header, Nifti2Header
 
 MAX_VOXELS = 2**30
 """Larger than any head scan; a damaged header often asks for more than there is memory."""

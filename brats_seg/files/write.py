@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import OutputError
 from brats_seg.core.grid import Affine, Array, Grid, Volume
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.header import SpatialForms
+from brats_seg.files.nibabel_headers import HeaderDataError, Nifti1Header
 from brats_seg.files.output import OutputFolder, atomic_write, file_hashes, finished, read_run
 from brats_seg.files.sidecar import (
     read_midplane,
