@@ -10,7 +10,7 @@ import pytest
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, Study
+from brats_seg.core.study import SEQUENCES, PreparedStudy, Study
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study
 from brats_seg.files.write import write_volume
@@ -146,25 +146,32 @@ def test_a_damaged_file_is_refused_and_named(tmp_path: Path, damage: str) -> Non
         load_study(find_study(tmp_path))
 
 
-def warnings_of(study: Study) -> str:
+@pytest.fixture(scope="module")
+def sound(study: Study) -> PreparedStudy:
+    return prepare(study)
+
+
+def warnings_of(prepared: PreparedStudy) -> str:
     """What preparation warns of, but for the size of these brains, half a real one's."""
-    size, *others = prepare(study).record.warnings
+    size, *others = prepared.record.warnings
     assert "the brain measures 5" in size
     return " ".join(others)
 
 
-def test_preparation_says_what_is_missing_and_what_is_swapped(study: Study) -> None:
-    assert warnings_of(study) == ""
-    assert "T2 missing" in warnings_of(apply_defect(study, Defect(DefectKind.MISSING, (T2,))))
+def test_preparation_says_what_is_missing_and_what_is_swapped(study: Study, sound: PreparedStudy) -> None:
+    assert warnings_of(sound) == ""
+    assert "T2 missing" in warnings_of(prepare(apply_defect(study, Defect(DefectKind.MISSING, (T2,)))))
     for pair in ((T1, T1CE), (T1, T2), (T1CE, FLAIR), (T2, FLAIR)):
-        assert "look exchanged" in warnings_of(apply_defect(study, Defect(DefectKind.SWAPPED, pair)))
+        assert "look exchanged" in warnings_of(prepare(apply_defect(study, Defect(DefectKind.SWAPPED, pair))))
 
 
 @pytest.mark.parametrize("kind", [DefectKind.GHOSTING, DefectKind.DROPOUT, DefectKind.CLIPPED])
-def test_faults_of_the_scan_itself_do_not_stop_preparation(study: Study, kind: DefectKind) -> None:
+def test_faults_of_the_scan_itself_do_not_stop_preparation(
+    study: Study, sound: PreparedStudy, kind: DefectKind
+) -> None:
     """Nothing looks for them yet; what must hold is that no number becomes unusable."""
     for seed in range(3):
         damaged = apply_defect(study, draw_defect(kind, study, np.random.default_rng(seed)))
         prepared = prepare(damaged)
         assert np.isfinite(prepared.array).all()
-        assert prepared.brain.sum() == pytest.approx(prepare(study).brain.sum(), rel=0.02)
+        assert prepared.brain.sum() == pytest.approx(sound.brain.sum(), rel=0.02)
