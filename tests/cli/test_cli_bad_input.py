@@ -148,6 +148,7 @@ def test_header_without_the_q_code_alone_works(segment, case: Path) -> None:
     assert segment(case).code == 0
 
 
+@pytest.mark.slow
 def test_same_shape_but_affines_apart_is_registered(segment, case: Path, out: Path) -> None:
     volume = scan(MRSequence.T2)
     affine = volume.affine.copy()
@@ -161,6 +162,7 @@ def test_same_shape_but_affines_apart_is_registered(segment, case: Path, out: Pa
     assert "T2 (35x37x33" in outcome.out
 
 
+@pytest.mark.slow
 def test_scans_that_do_not_fit_together_are_refused(segment, case: Path, out: Path) -> None:
     # the FLAIR is of a rod three times as long as the head and thin, so no rigid motion brings them together
     grid = head_grid("LPS", spacing_mm=(3.0, 3.0, 3.0), field_mm=(60.0, 300.0, 60.0))

@@ -297,6 +297,7 @@ def test_probabilities_beside(tmp_path: Path) -> None:
     assert probabilities_beside(tmp_path / "a_dseg.nii.gz") == tmp_path / "a_probseg.nii.gz"
 
 
+@pytest.mark.slow
 def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
     label = real_study / f"{real_study.name}_seg.nii.gz"
     outcome = evaluate(cli, label, real_study, out, "--json")

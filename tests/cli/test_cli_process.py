@@ -200,6 +200,7 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_measure_loads_no_network_library(mask: Path, out: Path) -> None:
     code = (
         "import sys\nfrom brats_seg.cli import main\ncode = main(sys.argv[1:])\n"
@@ -226,6 +227,7 @@ def test_help_models_and_check_help_load_nothing_heavy() -> None:
         assert f"\n  {command} " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_refusal_comes_before_anything_heavy_is_loaded(tmp_path: Path, out: Path) -> None:
     study, empty = write_case(tmp_path / "in" / "case"), tmp_path / "empty"
     empty.mkdir()

@@ -328,6 +328,7 @@ def test_expert_label_beside_the_scans_is_no_input(segment, case: Path, out: Pat
     assert len(run_json(out / "case")["inputs"]) == 4
 
 
+@pytest.mark.slow
 def test_values_scaled_to_32767_and_negative_ones_work(segment, case: Path, out: Path) -> None:
     plain = segment(case, "--json").json["results"][0]["volumes_ml"]
     for sequence in SEQUENCES:
@@ -369,6 +370,7 @@ def test_resume_keeps_what_is_whole_and_redoes_the_rest(segment, case: Path, out
     assert (out / "case" / "case_volumes.csv").is_file()
 
 
+@pytest.mark.slow
 def test_resume_redoes_what_was_made_otherwise(segment, case: Path, out: Path, blind_model: Path) -> None:
     assert segment(case).code == 0
     assert "other options" in segment(case, "--resume", "--labels", "brats2021").out
@@ -488,6 +490,7 @@ def test_several_processes_give_what_one_gives(segment, two: Path, out: Path) ->
         assert sorted((out / f"{name}.csv").read_text().splitlines()) == sorted(text.splitlines())
 
 
+@pytest.mark.slow
 def test_the_tables_of_all_studies_follow_what_is_there(segment, two: Path, out: Path) -> None:
     assert segment(two, "--resume").code == 0
     rows = rows_of(out / "volumes.csv")

@@ -141,7 +141,11 @@ def test_the_lesion_that_decided_is_on_the_page(track: Callable[..., Outcome], t
 
 
 @pytest.mark.slow
-def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
+def test_a_visit_that_is_added_changes_nothing_before(
+    track: Callable[..., Outcome], followed: Path, patient: Path, out: Path
+) -> None:
+    for visit in ("sub-1_ses-1", "sub-1_ses-2"):  # segmented before, as by a run that was stopped
+        shutil.copytree(followed / "segmentations" / visit, out / "segmentations" / visit)
     later = patient.parent / "later"
     shutil.move(patient / "ses-3", later)
     write_dates(patient, ["ses-1", "ses-2"])
@@ -164,10 +168,11 @@ def test_a_visit_that_is_added_changes_nothing_before(track: Callable[..., Outco
 
 
 @pytest.mark.slow
-def test_clinical_facts_decide(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
+def test_clinical_facts_decide(track: Callable[..., Outcome], followed: Path, patient: Path, out: Path) -> None:
+    shutil.copytree(followed, out)
     table = out.parent / "clinical.csv"
     table.write_text("patient,date,event,value\nsub-1,2023-12-12,radiotherapy_end,\nsub-1,2024-02-01,surgery,\n")
-    assert track(patient, "--clinical", table, "--no-report").code == 0
+    assert track(patient, "--clinical", table, "--no-report", "--resume").code == 0
     missing = {row["visit"]: row["missing"] for row in rows(out / "sub-1" / "responses.csv")}
     assert all("segmentation not validated after treatment" in words for words in missing.values())
     found = json.loads((out / "sub-1" / "course.json").read_text())["resections"]
@@ -189,6 +194,7 @@ def test_without_dates_nothing_is_invented(track: Callable[..., Outcome], patien
     assert all(entry["specific_growth_rate"]["value"] is None for entry in growth)
 
 
+@pytest.mark.slow
 def test_day_offsets_take_clinical_facts_in_days(track: Callable[..., Outcome], patient: Path, out: Path) -> None:
     (patient / "sub-1_sessions.tsv").write_text("session_id\tdays\nses-1\t0\nses-2\t60\nses-3\t121\n")
     table = out.parent / "clinical.csv"
@@ -297,6 +303,7 @@ def test_the_person_of_most_visits_is_followed(track: Callable[..., Outcome], tm
     assert [visit for visit, *_ in overall(out)] == ["ses-1", "ses-2"]
 
 
+@pytest.mark.slow
 def test_a_map_that_does_not_lie_on_its_scan_is_left_out(track: Callable[..., Outcome], patient: Path) -> None:
     path = patient / "ses-2" / "anat" / "sub-1_ses-2_dseg.nii.gz"
     image = nib.load(path)
@@ -306,6 +313,7 @@ def test_a_map_that_does_not_lie_on_its_scan_is_left_out(track: Callable[..., Ou
     assert done.code == 3 and "visit ses-2 was left out" in done.err and "outside the head" in done.err
 
 
+@pytest.mark.slow
 def test_resume_does_not_forget_a_visit_that_was_left_out(
     track: Callable[..., Outcome], patient: Path, out: Path
 ) -> None:
@@ -365,6 +373,8 @@ def test_notes_on_intervals_are_those_of_the_segmentation(followed: Path) -> Non
 def test_processes_give_the_same_tables(
     track: Callable[..., Outcome], followed: Path, patient: Path, out: Path
 ) -> None:
+    for visit in ("sub-1_ses-1", "sub-1_ses-2"):  # one is left to be segmented in the process
+        shutil.copytree(followed / "segmentations" / visit, out / "segmentations" / visit)
     assert track(patient, "--no-report", "--jobs", "2").code == 0
     for name in ("responses.csv", "lesions.csv", "volumes.csv", "change.csv", "growth.json"):
         assert (out / "sub-1" / name).read_text() == (followed / "sub-1" / name).read_text()

@@ -58,6 +58,7 @@ def masks(brain: Path, days: tuple[str, ...] = DAYS) -> list[str]:
     return [word for day in days for word in ("--brain-mask", f"{day}={brain}")]
 
 
+@pytest.mark.slow
 def test_heads_are_followed_with_the_series_and_masks_that_are_named(
     track: Cli, patient: Path, brain: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_what_is_named_for_no_visit_is_refused(
     assert not out.exists() or not any(out.iterdir())
 
 
+@pytest.mark.slow
 def test_masks_and_series_are_named_for_one_patient(track: Cli, patient: Path, tmp_path: Path, brain: Path) -> None:
     small = Volume(np.ones((16, 16, 16)), Grid((16, 16, 16), np.diag([10.0, 10.0, 10.0, 1.0])))
     for name in ("P1", "P2"):
