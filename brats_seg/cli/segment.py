@@ -199,6 +199,19 @@ def _segment_all(
         say(place + "\n".join([head + rest, *lines]), quiet=silent)
         if arguments.json and not arguments.quiet and several:
             log(place + head + rest)  # what is printed comes last, and a log has to grow
+    if collected and not arguments.no_report:
+        attempt("the page of all studies", partial(_write_page, arguments.output), failures)
+
+
+def _write_page(output: Path) -> None:
+    from brats_seg.files.collect import volume_rows
+    from brats_seg.files.output import write_text
+    from brats_seg.report.studies import STUDIES_PAGE, render_studies
+
+    rows = volume_rows(output)
+    pages = {study: f"{study}/{study}_report.html" for study in {row["study"] for row in rows}}
+    there = {study: page for study, page in pages.items() if (output / page).is_file()}
+    write_text(output / STUDIES_PAGE, render_studies(rows, there))
 
 
 def _with_room(studies: list[Timepoint], arguments: argparse.Namespace, failures: Failures) -> list[Timepoint]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from brats_seg.run.cohort import Job
     from brats_seg.run.track import Outcome, TrackRun
 
-COHORT_PAGE = "cohort.html"
-
 _EPILOG = """\
 PLACE is a folder of visits (one patient) or a folder of patients. Visits are DICOM exams, dated by their headers, or
 are found by name: BIDS ses-* with sessions.tsv, BraTS -000/-001, folders like visit1 or 2024-01-31, or by a table
@@ -88,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             tick("reading tables")
             jobs = _jobs(arguments, patients, failures)
             tick("loading libraries")
-            whole = _run_of(arguments)
+            whole = _run_of(arguments, several=len(jobs) > 1)
         outcomes = _follow(arguments, jobs, whole) if jobs else []
     if len(outcomes) > 1 and not arguments.no_report:
         _cohort(arguments, outcomes)
@@ -102,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _open(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
     """Show the page of the cohort, or of the only patient."""
+    from brats_seg.run.track import COHORT_PAGE
+
     page = arguments.output / COHORT_PAGE
     if len(outcomes) == 1:
         patient = outcomes[0].patient
@@ -202,7 +202,7 @@ def _of_others(rows: Sequence[TableRow]) -> str:
     return f"{counted(len(rows), 'row')} not used, of patients who are not here ({shown})"
 
 
-def _run_of(arguments: argparse.Namespace) -> TrackRun:
+def _run_of(arguments: argparse.Namespace, *, several: bool) -> TrackRun:
     from brats_seg.run.options import SegmentOptions
     from brats_seg.run.track import FollowOptions, TrackRun
     from brats_seg.track.follow import CourseOptions
@@ -220,7 +220,13 @@ def _run_of(arguments: argparse.Namespace) -> TrackRun:
         report=not arguments.no_report,
     )
     exists = "overwrite" if arguments.overwrite else "refuse"
-    return TrackRun(arguments.output, options, exists=exists, resume=arguments.resume)  # type: ignore[arg-type]
+    return TrackRun(
+        arguments.output,
+        options,
+        exists=exists,  # type: ignore[arg-type]
+        resume=arguments.resume,
+        has_cohort=several,
+    )
 
 
 def _follow(arguments: argparse.Namespace, jobs: tuple[Job, ...], whole: TrackRun) -> list[Outcome]:
@@ -275,6 +281,7 @@ def _verdict(episode: CourseEpisode, measure: str) -> str:
 def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
     from brats_seg.files.output import write_text
     from brats_seg.report.cohort import render_cohort
+    from brats_seg.run.track import COHORT_PAGE
 
     failed = [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
     courses = [outcome.course for outcome in outcomes if outcome.course is not None]

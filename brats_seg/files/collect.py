@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from brats_seg.core.errors import OutputError
@@ -35,6 +36,15 @@ def add_study(output: Path, study: str) -> None:
         others = [line for line in _lines(table, columns)[1:] if line.partition(",")[0] != study]
         there = [line for line in others if (output / line.partition(",")[0]).is_dir()]
         write_text(table, "\n".join([header, *there, *rows]) + "\n")
+
+
+def volume_rows(output: Path) -> list[dict[str, str]]:
+    """The rows of the table of volumes.
+
+    Raises:
+        OutputError: if it cannot be read.
+    """
+    return list(csv.DictReader(_lines(output / "volumes.csv", VOLUME_COLUMNS)))
 
 
 def _lines(table: Path, columns: tuple[str, ...]) -> list[str]:

@@ -59,13 +59,16 @@ class TimelinePictures:
     place: str
 
 
-def render_timeline(course: Course, growth: Sequence[Mapping[str, Any]], pictures: TimelinePictures) -> str:
+def render_timeline(
+    course: Course, growth: Sequence[Mapping[str, Any]], pictures: TimelinePictures, *, cohort: str = ""
+) -> str:
     """The whole page.
 
     Args:
         course: what was found.
         growth: entries of ``growth.json``, each with the points of its ``curve``.
         pictures: aligned views.
+        cohort: where the page of all patients lies; empty without one.
     """
     digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()
     regions, leading = course.regions, course.leading
@@ -73,6 +76,7 @@ def render_timeline(course: Course, growth: Sequence[Mapping[str, Any]], picture
     return page(
         TEMPLATE,
         patient=course.patient,
+        cohort=cohort,
         disclaimer=DISCLAIMER,
         headline=headline(course, leading),
         details=details(course, leading),

@@ -36,20 +36,21 @@ SHOWN = (MRSequence.T1CE, MRSequence.FLAIR)
 """Rows of the aligned views, where any visit has the sequence; else the first there is."""
 
 
-def write_timeline(found: Followed, course: Course, path: Path) -> None:
+def write_timeline(found: Followed, course: Course, path: Path, *, cohort: str = "") -> None:
     """Draw and write the page.
 
     Args:
         found: the visits as they were followed, for the pictures.
         course: what was found.
         path: of the page.
+        cohort: where the page of all patients lies from it; empty without one.
 
     Raises:
         OutputError: if it cannot be written.
     """
     labels = [visit.label for visit in found.visits]
     growth = [{**entry.to_dict(labels), "curve": [list(point) for point in entry.curve]} for entry in found.growth]
-    write_text(path, render_timeline(course, growth, pictures_of(found)))
+    write_text(path, render_timeline(course, growth, pictures_of(found), cohort=cohort))
 
 
 def pictures_of(course: Followed) -> TimelinePictures:

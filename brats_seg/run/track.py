@@ -47,6 +47,7 @@ RESPONSES, MEASUREMENTS, LESIONS, VOLUMES, CHANGES = (
     f"{name}.csv" for name in ("responses", "measurements", "lesions", "volumes", "change")
 )
 GROWTH = "growth.json"
+COHORT_PAGE = "cohort.html"
 EVENTS = "clinical events"
 """Their name among the inputs in ``run.json``."""
 
@@ -88,6 +89,7 @@ class TrackRun:
         exists: what to do where results of a patient exist.
         resume: let an earlier result stand if nothing changed, else replace it, reusing what is still true of it.
         token: of this run; a patient that is started again although it was finished in this run is not done twice.
+        has_cohort: whether a page of all patients will lie in ``output``, for their pages to link to.
     """
 
     output: Path
@@ -95,6 +97,7 @@ class TrackRun:
     exists: ExistsPolicy = "refuse"
     resume: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    has_cohort: bool = False
 
     def by(self, card: ModelCard) -> TrackRun:
         """The same run with the response criteria that a model offers.
@@ -181,7 +184,8 @@ def track_patient(
                 tick("report")
             from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - draws
 
-            write_timeline(found, course, folder.path / f"{patient.id}_timeline.html")
+            path = folder.path / f"{patient.id}_timeline.html"
+            write_timeline(found, course, path, cohort=f"../{COHORT_PAGE}" if run.has_cohort else "")
         used = model_summary(model.bundle) if ran else {}
         record = _record(found, {**options.to_dict(), TOKEN: run.token}, inputs, used)
         write_run(replace(record, outputs=file_hashes(folder.path)), folder.path / "run.json")

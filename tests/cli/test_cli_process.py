@@ -204,7 +204,7 @@ def test_exit_codes_and_messages(tmp_path: Path) -> None:
 def test_measure_loads_no_network_library(mask: Path, out: Path) -> None:
     code = (
         "import sys\nfrom brats_seg.cli import main\ncode = main(sys.argv[1:])\n"
-        "assert not {'torch', 'monai', 'SimpleITK', 'matplotlib'} & set(sys.modules)\nsys.exit(code)"
+        "assert not {'torch', 'monai', 'SimpleITK', 'matplotlib', 'pydicom'} & set(sys.modules)\nsys.exit(code)"
     )
     done = run("measure", mask, "-o", out, program=[sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import socket
 import sys
@@ -502,6 +503,15 @@ def test_the_tables_of_all_studies_follow_what_is_there(segment, two: Path, out:
     assert {row["study"] for row in rows_of(out / "lesions.csv")} == {"three", "two"}
     assert segment(two / "two", "--overwrite").code == 0  # one study alone does not leave its old rows there
     assert [row["study"] for row in rows_of(out / "volumes.csv")] == ["three"] * 5 + ["two"] * 5
+
+
+@pytest.mark.slow
+def test_the_page_of_several_studies_leads_to_their_reports(segment, two: Path, out: Path) -> None:
+    assert segment(two, report=True).code == 0
+    page = (out / "studies.html").read_text()
+    links = re.findall(r'href="([^"]+)"', page)
+    assert links == ["one/one_report.html", "two/two_report.html"]
+    assert all((out / link).is_file() for link in links)
 
 
 def test_a_table_of_somebody_else_is_not_replaced(segment, two: Path, out: Path) -> None:

@@ -100,6 +100,7 @@ def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, 
     assert (done.code, done.err) == (0, "")
     assert "best response SD at ses-2, progression at ses-3" in done.out
     folder = out / "sub-1"
+    assert "cohort.html" not in (folder / "sub-1_timeline.html").read_text()
     assert entries(folder) == sorted(
         ["alignments.json", "change.csv", "course.json", "growth.json", "lesions.csv", "measurements.csv",
          "paired.json", "responses.csv", "run.json", "sub-1_timeline.html", "volumes.csv"]
@@ -257,6 +258,7 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert "sub-1: 3 visits" in done.out and "sub-3: 2 visits" in done.out
     page = (out / "cohort.html").read_text()
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
+    assert 'href="../cohort.html"' in (out / "sub-1" / "sub-1_timeline.html").read_text()
 
 
 @pytest.mark.slow

@@ -1,0 +1,35 @@
+"""The page of several studies: each with its volumes, and a link to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from brats_seg.core.words import counted
+from brats_seg.report.pages import DISCLAIMER, section, sections_page, table
+
+STUDIES_PAGE = "studies.html"
+
+
+def render_studies(rows: Sequence[Mapping[str, str]], reports: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        rows: of ``volumes.csv`` of all studies.
+        reports: by study, where its report lies from the page; a study without one has no link.
+    """
+    volumes = {(row["study"], row["region"]): row["volume_ml"] for row in rows}
+    dates = {row["study"]: row["scan_date"] for row in rows}
+    regions = list(dict.fromkeys(row["region"] for row in rows))
+    listed = [
+        [_link(study, reports.get(study, "")), day, *(volumes.get((study, region), "") for region in regions)]
+        for study, day in dates.items()
+    ]
+    head = ["Study", "Date of the scan", *(f"{region}, ml" for region in regions)]
+    lead = f"Volumes with intervals and lesions are in volumes.csv and lesions.csv. {DISCLAIMER}"
+    return sections_page(counted(len(listed), "study", "studies"), lead, [section("Volumes", table(head, listed))])
+
+
+def _link(study: str, report: str) -> str | Markup:
+    return Markup('<a href="{}">{}</a>').format(report, study) if report else study
