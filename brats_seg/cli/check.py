@@ -63,12 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(files: Timepoint, tick: Any) -> dict[str, Any]:
-    """Everything found out about one study, as plain values.
-
-    Args:
-        files: the study.
-        tick: called with the name of each step.
-    """
+    """Everything found out about one study, as plain values."""
     from brats_seg.files.load import load_study, scan_title
 
     tick("read")

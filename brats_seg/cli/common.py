@@ -164,10 +164,6 @@ def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]
 def report_failures(failures: Failures, *, finished: int) -> int:
     """List what failed on standard error.
 
-    Args:
-        failures: what failed.
-        finished: how many studies went well.
-
     Returns:
         The exit code: 0 without failures, the common one of all failures, else 1.
     """

@@ -18,13 +18,7 @@ _BOX_LEGEND = "box: quartiles; whiskers: 1.5 times the quartile range; every cas
 
 
 def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str], among: RegionSet) -> bytes:
-    """Box plots by region, one panel for each metric, with every case as a dot.
-
-    Args:
-        cases: the table of cases.
-        metrics: column to title.
-        among: the regions there can be.
-    """
+    """Box plots by region, one panel for each metric, with every case as a dot."""
     figure = Figure(figsize=(3.3 * len(metrics), 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(metrics)))
     regions = _regions(cases, among)

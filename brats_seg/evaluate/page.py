@@ -121,11 +121,7 @@ def _summary(evaluation: Evaluation) -> Markup:
 
 
 def empty_words(summary: pd.DataFrame) -> list[str]:
-    """How much of a mean comes from cases without the region in both maps, which count as perfect.
-
-    Args:
-        summary: rows of one subset.
-    """
+    """How much of a mean comes from cases without the region in both maps, which count as perfect."""
     dice = summary[(summary["metric"] == "dice") & (summary["both_empty"] > 0)]
     return [
         f"{row['region']}: in {row['both_empty']} of {row['cases']} cases neither map holds any, which counts as "

@@ -162,9 +162,6 @@ def _own_schema(content: Mapping[str, Any], regions: RegionSet) -> LabelSchema |
 def read_regions(path: Path) -> RegionSet | None:
     """The regions that the ``.json`` beside a label map says it was drawn for; None where it says nothing.
 
-    Args:
-        path: the label map.
-
     Raises:
         InputError: if the file beside it is damaged.
     """
@@ -178,9 +175,6 @@ def read_regions(path: Path) -> RegionSet | None:
 def read_missing_sequences(path: Path) -> tuple[MRSequence, ...]:
     """Sequences that the ``.json`` beside a label map says were not there when it was made; none where it says nothing.
 
-    Args:
-        path: the label map.
-
     Raises:
         InputError: if the file beside it is damaged.
     """
@@ -190,9 +184,6 @@ def read_missing_sequences(path: Path) -> tuple[MRSequence, ...]:
 
 def read_midplane(path: Path) -> Midplane | None:
     """The midplane of the brain in the ``.json`` beside a label map; None where it says nothing, or nothing of use.
-
-    Args:
-        path: the label map.
 
     Raises:
         InputError: if the file beside it is damaged.
@@ -300,9 +291,6 @@ def _read_dseg_table(path: Path) -> dict[str, str]:
 
 def read_trained_on(path: Path) -> bool | None:
     """Whether the ``.json`` beside a label map says that its model was trained on the study; None where it is silent.
-
-    Args:
-        path: the label map.
 
     Raises:
         InputError: if the file beside it is damaged.

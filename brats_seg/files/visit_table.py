@@ -140,11 +140,6 @@ def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | Non
     Read are the first there of ``sub-X_sessions.tsv``, ``sessions.tsv`` and ``visits.csv`` in the patient's folder, a
     ``sessions.tsv`` of the whole data set with ``participant_id``, and the ``scans.tsv`` of each session.
 
-    Args:
-        place: the data set, or the patient's folder.
-        patient: name of the patient.
-        visits: name and folder of each visit.
-
     Raises:
         InputError: if such a table is damaged, or a date is none.
     """

@@ -165,10 +165,6 @@ class GrownTumour:
     def scene(self, states: Sequence[LesionState], grid: Grid) -> GrownScene:
         """The patient with these volumes, on a grid of about 1 mm. No chance is involved.
 
-        Args:
-            states: one per lesion.
-            grid: around the brain.
-
         Raises:
             InputError: if they do not fit into the brain.
         """

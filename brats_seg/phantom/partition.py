@@ -167,10 +167,6 @@ class Partition:
     def cell_slices(self, axis: int, *parts: int) -> dict[int, NDArray[np.float64]]:
         """Cells of the parts in the middle plane of each slice, as in-plane points in voxels.
 
-        Args:
-            axis: of the array, across the slices.
-            parts: whose cells.
-
         Returns:
             By slice ``(N, 2)`` points, the axes that are left in their order. Of voxels that belong to the parts
             as a whole the four corner cells stand for all.

@@ -40,11 +40,6 @@ def check_exports(files: Study | Timepoint, options: SegmentOptions) -> None:
 def write_exports(visit: Visit, options: SegmentOptions, folder: Path) -> None:
     """Write DICOM where the scans are DICOM, and what else was asked for.
 
-    Args:
-        visit: the result.
-        options: that it was made with.
-        folder: the result folder.
-
     Raises:
         OutputError: if it cannot be written.
     """
@@ -81,11 +76,6 @@ def _write_dicom(visit: Visit, files: DicomTimepoint, wanted: set[str], options:
 
 def write_followed(course: Followed, options: SegmentOptions, folder: Path) -> None:
     """Write the DICOM report of every visit that was segmented on DICOM, with the names lesions keep over the visits.
-
-    Args:
-        course: the patient.
-        options: that its visits were segmented with.
-        folder: the patient's result folder.
 
     Raises:
         OutputError: if it cannot be written.

@@ -37,13 +37,7 @@ def findings_of(visit: Visit, patient: str, exam: str) -> tuple[Finding, ...]:
 
 
 def followed_findings(course: Followed, index: int, patient: str) -> tuple[Finding, ...]:
-    """Every region of a visit of a course, and its lesions by the names they keep over all visits.
-
-    Args:
-        course: the patient.
-        index: of the visit.
-        patient: what its visits share.
-    """
+    """Every region of a visit of a course, and its lesions by the names they keep over all visits."""
     visit = course.visits[index]
     found = []
     for row in _told(visit):
