@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -36,6 +37,14 @@ class Look:
     core_centre_mm: tuple[float, float, float] = (0.9, -0.1, -0.2)
 
 
+@cache
+def textures(place: tuple[float, float, float]) -> list[np.ndarray]:
+    """Patterns of the patient's tissue where it lies shifted by ``place``."""
+    patient = np.random.default_rng(0)
+    patterns = [smooth_noise((SIDE, SIDE, SIDE), width, patient) for width in (2.5, 8.0, 1.5)]
+    return [ndimage.shift(pattern, place, order=3, mode="nearest") for pattern in patterns]
+
+
 def visit(look: Look, seed: int) -> LesionScan:
     """A hollow ball in edema, seen by a scanner in whose frame the patient lies shifted by ``place``."""
     shape = (SIDE, SIDE, SIDE)
@@ -48,9 +57,7 @@ def visit(look: Look, seed: int) -> LesionScan:
     outer, inner = sphere(look.centre_mm, look.outer_mm), sphere(look.core_centre_mm, look.inner_mm)
     whole, core = outer.sample_fractions(seen), inner.sample_fractions(seen)
     edema = sphere(look.centre_mm, 40.0).sample_fractions(seen) - whole
-    patient = np.random.default_rng(0)
-    texture = [smooth_noise(shape, width, patient) for width in (2.5, 8.0, 1.5)]
-    moved = [ndimage.shift(pattern, look.place, order=3, mode="nearest") for pattern in texture]
+    moved = textures(look.place)
     signal = TISSUE + 4 * moved[0] + 6 * moved[1] + (EDEMA - TISSUE) * edema
     signal += (whole - core) * (look.rim - TISSUE + 5 * moved[2]) + core * (look.core - TISSUE)
     image = ndimage.gaussian_filter(signal, 0.5) + NOISE * np.random.default_rng(seed).standard_normal(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
@@ -45,13 +46,27 @@ class Look:
     centre_mm: tuple[float, float, float] = (0.3, -0.4, 0.2)
 
 
+FINE = Grid((2 * SIDE, 2 * SIDE, 2 * SIDE), np.diag([0.5, 0.5, 0.5, 1.0]) @ motion(shift_mm=[-SIDE + 0.5] * 3))
+
+
+@cache
+def textures() -> tuple[np.ndarray, np.ndarray]:
+    """Tissue, and the pattern within a lesion; those of one patient."""
+    patient = np.random.default_rng(0)
+    tissue = 100 + 6 * smooth_noise(FINE.shape, 5.0, patient) + 10 * smooth_noise(FINE.shape, 16.0, patient)
+    return tissue, 8 * smooth_noise(FINE.shape, 3.0, patient)
+
+
+@cache
+def ball(centre_mm: tuple[float, float, float], diameter_mm: float) -> np.ndarray:
+    """Its share of each fine voxel."""
+    return sphere(centre_mm, diameter_mm).sample_fractions(FINE, supersampling=3)
+
+
 def visit(look: Look, seed: int) -> LesionScan:
     """A ball in textured tissue, seen by a scanner in whose frame the patient lies shifted by ``place``."""
-    fine = Grid((2 * SIDE, 2 * SIDE, 2 * SIDE), np.diag([0.5, 0.5, 0.5, 1.0]) @ motion(shift_mm=[-SIDE + 0.5] * 3))
-    inside = sphere(look.centre_mm, look.diameter_mm).sample_fractions(fine, supersampling=3)
-    patient = np.random.default_rng(0)
-    tissue = 100 + 6 * smooth_noise(fine.shape, 5.0, patient) + 10 * smooth_noise(fine.shape, 16.0, patient)
-    signal = tissue + inside * (look.contrast + 8 * smooth_noise(fine.shape, 3.0, patient))
+    tissue, pattern = textures()
+    signal = tissue + ball(look.centre_mm, look.diameter_mm) * (look.contrast + pattern)
     shape = (SIDE, SIDE, round(SIDE / look.slice_mm))
     spacing = (1.0, 1.0, look.slice_mm)
     affine = np.diag([*spacing, 1.0])
@@ -59,7 +74,7 @@ def visit(look: Look, seed: int) -> LesionScan:
     grid = Grid(shape, affine)
     seen = Grid(shape, motion(shift_mm=-np.array(look.place)) @ affine)  # the scanner's voxels in the patient
     signal = ndimage.uniform_filter(signal, [2 * s for s in (1, 1, round(look.slice_mm))])
-    voxels = np.moveaxis(fine.to_voxel(seen.to_world(np.moveaxis(np.indices(shape), 0, -1))), -1, 0)
+    voxels = np.moveaxis(FINE.to_voxel(seen.to_world(np.moveaxis(np.indices(shape), 0, -1))), -1, 0)
     image = ndimage.map_coordinates(signal, voxels, order=1, mode="nearest")
     image += look.noise * np.random.default_rng(seed).standard_normal(shape)
     mask = sphere(look.centre_mm, max(look.diameter_mm + look.mask_mm, 1.0)).sample_mask(seen)
