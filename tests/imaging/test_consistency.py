@@ -44,6 +44,7 @@ def phantom(seed: int, kind: TumourKind = TumourKind.HIGH_GRADE) -> Images:
     return dict(make_phantom(config, np.random.default_rng(seed)).study.images)
 
 
+@pytest.mark.slow
 def test_a_phantom_is_consistent_and_every_mix_up_of_it_is_named() -> None:
     images, donor = phantom(1), phantom(2)
     assert not judged(images).found
@@ -77,12 +78,14 @@ def test_a_phantom_is_consistent_and_every_mix_up_of_it_is_named() -> None:
         (lambda i: {s: v.with_data(v.data[..., ::-1]) for s, v in i.items()}, "axes", "front lies lower"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_is_said(mixed: object, kind: str, words: str) -> None:
     images = mixed(phantom(1))  # type: ignore[operator]
     found = [entry for entry in judged(images).found if entry.kind == kind]
     assert found and words in found[0].text
 
 
+@pytest.mark.slow
 def test_a_sequence_of_half_a_brain_is_left_out_and_one_of_two_thirds_used() -> None:
     for share, present in ((0.45, (T1CE, T2, FLAIR)), (0.8, SEQUENCES)):
         images = changed(phantom(1), [T1], lambda d, share=share: part(d, 2, share, low=False))
@@ -139,6 +142,7 @@ def test_grids_coincide_by_whole_voxels_or_less_than_half_of_one(voxels: float, 
     assert coincides(Volume.from_affine(np.zeros(grid.shape), moved_by).grid, grid) is expected
 
 
+@pytest.mark.slow
 def test_real_studies_and_their_mix_ups(real_data: Path) -> None:
     """Two studies that chose no limit; every kind of mix-up once."""
     names = ("Brats18_CBICA_ATB_1", "BraTS2021_01477")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ def brain_of(grid: Grid) -> NDArray[np.bool_]:
     return brain & ~((np.abs(points[..., 0]) < 3) & (points[..., 2] > 20))  # the furrow between the halves
 
 
+@cache
 def head() -> Study:
     """Four sequences on one grid, with ventricles, a tumour, skull, scalp and eyes."""
     grid, rng = head_grid(), np.random.default_rng(0)

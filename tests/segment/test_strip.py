@@ -21,6 +21,8 @@ from brats_seg.segment.prepare import prepare_stripped
 from brats_seg.segment.rim import tumour_at_rim
 from brats_seg.segment.strip import StrippedStudy, strip
 
+pytestmark = pytest.mark.slow  # networks run, and heads are registered
+
 T1, T1CE, T2, FLAIR = MRSequence
 LEVEL = PrepareConfig(spacing_mm=1.0, divisor=8)
 
