@@ -250,7 +250,7 @@ def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], job: _Job
     from brats_seg.evaluate.evaluate import frame_to_csv
     from brats_seg.evaluate.page import evaluation_html
     from brats_seg.files.output import file_hashes, write_text
-    from brats_seg.files.write import write_json
+    from brats_seg.files.tables import write_json
     from brats_seg.models.record import versions
     from brats_seg.train.judge import interval_summary
 

@@ -389,7 +389,7 @@ def _write(
     from brats_seg.evaluate.evaluate import frame_records, frame_to_csv
     from brats_seg.evaluate.page import evaluation_html
     from brats_seg.files.output import file_hashes, write_text
-    from brats_seg.files.write import write_json
+    from brats_seg.files.tables import write_json
     from brats_seg.models.record import versions
 
     (evaluation, gathered), second = results

@@ -135,8 +135,8 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _patients(arguments: argparse.Namespace) -> int:
-    from brats_seg.phantom.course import PatientKind
     from brats_seg.phantom.dataset import DatasetOptions, write_dataset
+    from brats_seg.phantom.script import PatientKind
 
     given = _given(arguments, "patients", "visits", "space", "skull", "at_dura")
     if arguments.kind is not None:

@@ -16,7 +16,7 @@ from brats_seg.evaluate.evaluate import frame_to_csv
 from brats_seg.explore.facts import Exploration, StudyFacts, enhancing_share
 from brats_seg.explore.figures import intensity_plots, place_plots, volume_plots
 from brats_seg.files.output import file_hashes, write_text
-from brats_seg.files.write import write_json
+from brats_seg.files.tables import write_json
 from brats_seg.imaging.likeness import LIKE_FROM
 from brats_seg.models.record import versions
 from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table

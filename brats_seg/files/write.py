@@ -1,7 +1,4 @@
-"""Writing label maps and probabilities as NIfTI, exactly on the grid of the file they belong to.
-
-This module also offers every other writer of the room, so that callers need one import.
-"""
+"""Writing label maps and probabilities as NIfTI, exactly on the grid of the file they belong to."""
 
 from __future__ import annotations
 
@@ -17,46 +14,10 @@ from brats_seg.core.grid import Affine, Array, Grid, Volume
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.nibabel_headers import HeaderDataError, Nifti1Header
-from brats_seg.files.output import OutputFolder, atomic_write, file_hashes, finished, read_run
+from brats_seg.files.output import atomic_write
 from brats_seg.files.sidecar import (
-    read_midplane,
-    read_missing_sequences,
-    read_regions,
-    read_schema_sidecar,
-    write_dseg_sidecars,
     write_probseg_sidecar,
 )
-from brats_seg.files.tables import (
-    write_json,
-    write_lesions_csv,
-    write_lesions_json,
-    write_run,
-    write_volumes_csv,
-    write_volumes_json,
-)
-
-__all__ = [
-    "OutputFolder",
-    "file_hashes",
-    "finished",
-    "read_midplane",
-    "read_missing_sequences",
-    "read_regions",
-    "read_run",
-    "read_schema_sidecar",
-    "write_dseg_sidecars",
-    "write_json",
-    "write_label_map",
-    "write_lesions_csv",
-    "write_lesions_json",
-    "write_mask",
-    "write_probabilities",
-    "write_probseg_sidecar",
-    "write_run",
-    "write_volume",
-    "write_volumes_csv",
-    "write_volumes_json",
-]
 
 PROBABILITY_STEP = 1e-4
 """Probabilities are stored as whole multiples of this (uint16); what rounds to 0 compresses to almost nothing."""

@@ -15,7 +15,6 @@ of volumes comes true to within a few 125ths of a voxel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,36 +24,12 @@ from brats_seg.core.grid import Grid
 from brats_seg.phantom.acquire import AcquisitionConfig, draw_texture
 from brats_seg.phantom.anatomy import Person, draw_person
 from brats_seg.phantom.grown import GrownTumour, describe
-from brats_seg.phantom.kinds import LesionScript, LesionState
 from brats_seg.phantom.make import Patient, Phantom, PhantomConfig, body_grid, box_grid, scan_patient
 from brats_seg.phantom.script import (
     Course,
-    CourseConfig,
-    PatientKind,
-    Story,
-    VisitScript,
-    draw_course,
 )
 from brats_seg.phantom.seeding import grow
-from brats_seg.phantom.truth import Cell, LesionTruth, VisitTruth, visit_truth
-
-__all__ = [
-    "Course",
-    "CourseConfig",
-    "GrownCourse",
-    "LesionScript",
-    "LesionState",
-    "LesionTruth",
-    "PatientKind",
-    "Story",
-    "VisitPhantom",
-    "VisitScript",
-    "VisitTruth",
-    "draw_course",
-    "grow_course",
-    "make_visit",
-    "truth_rows",
-]
+from brats_seg.phantom.truth import VisitTruth, visit_truth
 
 _BRAIN, _GROWTH, _TEXTURE, _SCAN = range(4)
 """What the first number of a key of the patient's chance means."""
@@ -186,8 +161,3 @@ def _steady_grid(config: PhantomConfig, person: Person) -> Grid:
     if directions.max(0).min() > 1 - 1e-6:
         return body_grid(config, person)
     return box_grid(person, 1.0)
-
-
-def truth_rows(truths: Sequence[VisitTruth]) -> list[dict[str, Cell]]:
-    """The table of a whole course: all rows of all visits, in order."""
-    return [row for truth in truths for row in truth.rows()]

@@ -23,9 +23,9 @@ from brats_seg.core.grid import Grid
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import counted
 from brats_seg.files.output import explain
-from brats_seg.files.write import write_json
-from brats_seg.phantom import BRATS_GRID, AcquisitionConfig, PhantomConfig
-from brats_seg.phantom.course import Course, CourseConfig, PatientKind, VisitTruth, draw_course, grow_course, make_visit
+from brats_seg.files.tables import write_json
+from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.course import grow_course, make_visit
 from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.files import (
     VisitPlace,
@@ -36,7 +36,9 @@ from brats_seg.phantom.files import (
     write_visit,
 )
 from brats_seg.phantom.grids import BRAIN_REACH_MM, HEAD_REACH_MM, native_grids
-from brats_seg.phantom.make import BRATS_CENTRE_MM
+from brats_seg.phantom.make import BRATS_CENTRE_MM, BRATS_GRID, PhantomConfig
+from brats_seg.phantom.script import Course, CourseConfig, PatientKind, draw_course
+from brats_seg.phantom.truth import VisitTruth
 from brats_seg.run.workers import interrupts_blocked
 
 SETTINGS_FILE = "phantoms.json"

@@ -19,9 +19,9 @@ from brats_seg.files.load import load_study
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.files.visits import find_patients
 from brats_seg.models.card import find_model, regions_of
-from brats_seg.phantom.course import PatientKind
 from brats_seg.phantom.dataset import DatasetOptions, write_dataset
 from brats_seg.phantom.files import read_truth
+from brats_seg.phantom.script import PatientKind
 from brats_seg.run.options import STEPS as SEGMENT_STEPS
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import open_predictor, segment_study

@@ -26,14 +26,17 @@ from brats_seg.core.study import MRSequence, Study
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import OutputFolder, atomic_write, write_text
-from brats_seg.files.write import write_dseg_sidecars, write_json, write_label_map, write_volume
+from brats_seg.files.sidecar import write_dseg_sidecars
+from brats_seg.files.tables import write_json
+from brats_seg.files.write import write_label_map, write_volume
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
-from brats_seg.phantom.course import Course, VisitPhantom
+from brats_seg.phantom.course import VisitPhantom
 from brats_seg.phantom.defects import Defect, DefectKind, apply_defect, damage_bytes, draw_defect
 from brats_seg.phantom.make import label_map
 from brats_seg.phantom.page import dataset_html
 from brats_seg.phantom.resample import resample_box
+from brats_seg.phantom.script import Course
 from brats_seg.phantom.skull import add_skull, draw_skull
 
 TRUTH_FILE = "phantom.json"

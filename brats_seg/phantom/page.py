@@ -16,7 +16,7 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.files.find import find_study
 from brats_seg.files.nifti import read_label_map, read_volume
-from brats_seg.files.write import read_schema_sidecar
+from brats_seg.files.sidecar import read_schema_sidecar
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
 from brats_seg.phantom.picture import visit_picture

@@ -16,7 +16,9 @@ from brats_seg.core.grid import Grid, Volume, box_corners
 from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
-from brats_seg.files.write import write_dseg_sidecars, write_json, write_label_map, write_probabilities, write_volume
+from brats_seg.files.sidecar import write_dseg_sidecars
+from brats_seg.files.tables import write_json
+from brats_seg.files.write import write_label_map, write_probabilities, write_volume
 from brats_seg.models.card import regions_of
 from brats_seg.models.record import versions
 from brats_seg.phantom.grids import Triple, directions_of, grid_around, rotation_of

@@ -22,7 +22,7 @@ from brats_seg.core.errors import OutputError
 from brats_seg.core.visit import Measurements, RunRecord, Segmentation
 from brats_seg.files.label_map import MaskReading, read_mask
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run
-from brats_seg.files.write import (
+from brats_seg.files.tables import (
     write_lesions_csv,
     write_lesions_json,
     write_run,

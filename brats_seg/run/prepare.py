@@ -19,7 +19,8 @@ from brats_seg.core.visit import RunRecord
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, result_folder
-from brats_seg.files.write import write_json, write_mask, write_run, write_volume
+from brats_seg.files.tables import write_json, write_run
+from brats_seg.files.write import write_mask, write_volume
 from brats_seg.imaging.brain import with_skull
 from brats_seg.models.brain import open_brain_networks
 from brats_seg.models.record import peak_memory_mib, versions

@@ -25,8 +25,10 @@ from brats_seg.files.header import SpatialForms
 from brats_seg.files.load import load_study, scan_forms
 from brats_seg.files.output import OutputFolder, file_hashes, result_folder, write_text
 from brats_seg.files.scan_date import scan_date
+from brats_seg.files.sidecar import write_dseg_sidecars
+from brats_seg.files.tables import write_run
 from brats_seg.files.visit_folder import write_visit
-from brats_seg.files.write import write_dseg_sidecars, write_label_map, write_probabilities, write_run
+from brats_seg.files.write import write_label_map, write_probabilities
 from brats_seg.imaging.brain import with_skull
 from brats_seg.imaging.likeness import fingerprints, same_head
 from brats_seg.imaging.midplane import find_midplane

@@ -31,7 +31,7 @@ from brats_seg.files.label_map import schema_of_visits
 from brats_seg.files.load import input_hashes
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run, write_text
-from brats_seg.files.write import write_json, write_run
+from brats_seg.files.tables import write_json, write_run
 from brats_seg.models.card import ModelCard
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid
-from brats_seg.phantom import Blob, Ellipsoid
-from brats_seg.phantom.objects import Shell, Waves
+from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves
 from brats_seg.phantom.tumour import draw_waves
 
 Floats = NDArray[np.float64]

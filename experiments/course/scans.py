@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.phantom.course import Course
 from brats_seg.phantom.dataset import DatasetOptions, patient_name, write_course
+from brats_seg.phantom.script import Course
 
 
 def scan_timelines(

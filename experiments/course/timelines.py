@@ -23,21 +23,13 @@ from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of
-from brats_seg.phantom import PhantomConfig
-from brats_seg.phantom.course import (
-    Course,
-    CourseConfig,
-    GrownCourse,
-    PatientKind,
-    Story,
-    draw_course,
-    grow_course,
-)
+from brats_seg.phantom.course import GrownCourse, grow_course
 from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
 from brats_seg.phantom.grown import GrownScene
 from brats_seg.phantom.kinds import ball_radius_mm
-from brats_seg.phantom.make import box_grid, label_map
+from brats_seg.phantom.make import PhantomConfig, box_grid, label_map
 from brats_seg.phantom.resample import resample_box
+from brats_seg.phantom.script import Course, CourseConfig, PatientKind, Story, draw_course
 from brats_seg.phantom.truth import VisitTruth, visit_truth
 from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.assess import assess

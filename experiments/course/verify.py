@@ -21,7 +21,7 @@ import numpy as np
 
 from brats_seg.core.errors import BratsSegError, InputError
 from brats_seg.files.output import write_text
-from brats_seg.phantom.course import Course
+from brats_seg.phantom.script import Course
 from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.history import ClinicalEvent
 from experiments.course.align_study import (

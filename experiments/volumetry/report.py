@@ -14,7 +14,7 @@ from markupsafe import Markup
 from brats_seg.core.errors import InputError
 from brats_seg.evaluate.evaluate import frame_to_csv
 from brats_seg.files.output import file_hashes, write_text
-from brats_seg.files.write import write_json
+from brats_seg.files.tables import write_json
 from brats_seg.models.record import versions
 from brats_seg.phantom.page import frame_table
 from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table

@@ -14,18 +14,10 @@ from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of
-from brats_seg.phantom import (
-    BRATS_GRID,
-    AcquisitionConfig,
-    Patient,
-    Phantom,
-    PhantomConfig,
-    TumourConfig,
-    TumourKind,
-    make_patient,
-    scan_patient,
-)
+from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.grids import BRAIN_REACH_MM, grid_around, small_turn
+from brats_seg.phantom.make import BRATS_GRID, Patient, Phantom, PhantomConfig, make_patient, scan_patient
+from brats_seg.phantom.tumour import TumourConfig, TumourKind
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import segment_study
 from brats_seg.segment.predict import Predictor

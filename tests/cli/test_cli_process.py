@@ -30,13 +30,13 @@ INTERRUPTED = (
     "import os, signal, sys\n"
     # a shell starts what runs in its background with the signal ignored
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from brats_seg.files import write\n"
-    "whole = write.write_run\n"
+    "from brats_seg.files import tables\n"
+    "whole = tables.write_run\n"
     "def stop(value, path):\n"
     "    assert path.parent.name.startswith('.case.part-') and len(list(path.parent.iterdir())) > 2\n"
     "    os.kill(os.getpid(), signal.SIGINT)\n"
     "    whole(value, path)\n"
-    "write.write_run = stop\n"
+    "tables.write_run = stop\n"
     "from brats_seg.cli import main\n"
     "sys.exit(main(sys.argv[1:]))\n"
 )

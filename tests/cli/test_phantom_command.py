@@ -85,9 +85,9 @@ def test_help_names_every_object_and_defect(cli: Cli, capsys: pytest.CaptureFixt
         cli("phantom", "--help")
     text = capsys.readouterr().out
     from brats_seg.cli.phantom import DEFECTS, KINDS, OBJECTS
-    from brats_seg.phantom.course import PatientKind
     from brats_seg.phantom.defects import ALL
     from brats_seg.phantom.reference import KINDS as OBJECT_KINDS
+    from brats_seg.phantom.script import PatientKind
 
     assert tuple(kind.value for kind in ALL) == DEFECTS
     assert {kind.value for kind in PatientKind} == set(KINDS)

@@ -21,7 +21,7 @@ from brats_seg.core.errors import OutputError
 from brats_seg.core.visit import RunRecord
 from brats_seg.files import output
 from brats_seg.files.output import OutputFolder, atomic_write, file_hashes, finished, read_run, write_text
-from brats_seg.files.write import write_run
+from brats_seg.files.tables import write_run
 
 
 def write_result(final: Path, text: str = "one", **options: str) -> None:

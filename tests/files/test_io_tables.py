@@ -12,7 +12,7 @@ import pytest
 
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord
-from brats_seg.files.write import (
+from brats_seg.files.tables import (
     write_json,
     write_lesions_csv,
     write_lesions_json,

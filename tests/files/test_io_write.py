@@ -23,14 +23,8 @@ from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.nifti import read_image, read_label_map
-from brats_seg.files.sidecar import sidecar_path
-from brats_seg.files.write import (
-    read_schema_sidecar,
-    write_dseg_sidecars,
-    write_label_map,
-    write_probabilities,
-    write_volume,
-)
+from brats_seg.files.sidecar import read_schema_sidecar, sidecar_path, write_dseg_sidecars
+from brats_seg.files.write import write_label_map, write_probabilities, write_volume
 
 _SLOW = [HealthCheck.function_scoped_fixture]
 

@@ -18,8 +18,8 @@ from brats_seg.imaging.brain import brain_mask
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides, place_by_header
 from brats_seg.imaging.settings import PrepareConfig
-from brats_seg.phantom import PhantomConfig, TumourConfig, TumourKind, make_phantom
-from brats_seg.phantom.make import BRATS_CENTRE_MM
+from brats_seg.phantom.make import BRATS_CENTRE_MM, PhantomConfig, make_phantom
+from brats_seg.phantom.tumour import TumourConfig, TumourKind
 from brats_seg.segment.prepare import prepare
 
 T1, T1CE, T2, FLAIR = SEQUENCES

@@ -14,7 +14,8 @@ from brats_seg.core.study import SEQUENCES, PreparedStudy, Study
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study
 from brats_seg.files.write import write_volume
-from brats_seg.phantom import AcquisitionConfig, AnatomyConfig, PhantomConfig, TumourConfig, make_phantom
+from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.defects import (
     ALL,
     DAMAGES,
@@ -27,6 +28,8 @@ from brats_seg.phantom.defects import (
     kinds_named,
     slice_axis,
 )
+from brats_seg.phantom.make import PhantomConfig, make_phantom
+from brats_seg.phantom.tumour import TumourConfig
 from brats_seg.segment.prepare import prepare
 from tests.strategies import affine_of
 

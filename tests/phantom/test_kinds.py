@@ -11,24 +11,15 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.phantom import (
-    AcquisitionConfig,
-    AnatomyConfig,
-    LesionScript,
-    LesionState,
-    PhantomConfig,
-    TumourConfig,
-    TumourKind,
-    make_phantom,
-)
-from brats_seg.phantom.anatomy import draw_person, make_anatomy
+from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.anatomy import AnatomyConfig, draw_person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, GrownScene, GrownTumour, part_number
-from brats_seg.phantom.kinds import PROFILES, ball_radius_mm, edema_ml
-from brats_seg.phantom.make import body_grid
+from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, ball_radius_mm, edema_ml
+from brats_seg.phantom.make import PhantomConfig, body_grid, make_phantom
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import diameters_mm
-from brats_seg.phantom.tumour import draw_lesions
+from brats_seg.phantom.tumour import TumourConfig, TumourKind, draw_lesions
 from tests.strategies import affine_of
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds

@@ -9,8 +9,19 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.grid import Grid
-from brats_seg.phantom import Blob, Box, Ellipsoid, Pair, Shape, Shell, pair_of_spheres, sphere
-from brats_seg.phantom.objects import NO_WAVES, Waves, inside_shares
+from brats_seg.phantom.objects import (
+    NO_WAVES,
+    Blob,
+    Box,
+    Ellipsoid,
+    Pair,
+    Shape,
+    Shell,
+    Waves,
+    inside_shares,
+    pair_of_spheres,
+    sphere,
+)
 from tests.strategies import affine_of
 
 TURN = Rotation.from_euler("xyz", (20, -35, 50), degrees=True).as_matrix()

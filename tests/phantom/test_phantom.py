@@ -14,20 +14,12 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.phantom import (
-    BRATS_GRID,
-    AcquisitionConfig,
-    AnatomyConfig,
-    Phantom,
-    PhantomConfig,
-    TumourConfig,
-    TumourKind,
-    make_patient,
-    make_phantom,
-    scan_patient,
-)
+from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.contrast import MEASURED_Z, Tissue
+from brats_seg.phantom.make import BRATS_GRID, Phantom, PhantomConfig, make_patient, make_phantom, scan_patient
 from brats_seg.phantom.rasterise import draw_edema_field, tumour_fractions
+from brats_seg.phantom.tumour import TumourConfig, TumourKind
 from tests.strategies import affine_of
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds

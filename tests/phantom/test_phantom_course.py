@@ -17,25 +17,14 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.phantom import (
-    AcquisitionConfig,
-    AnatomyConfig,
-    Course,
-    CourseConfig,
-    LesionScript,
-    LesionState,
-    PatientKind,
-    PhantomConfig,
-    Story,
-    TumourKind,
-    VisitScript,
-    draw_course,
-    grow_course,
-    make_visit,
-    truth_rows,
-)
-from brats_seg.phantom.script import STORIES
+from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.anatomy import AnatomyConfig
+from brats_seg.phantom.course import grow_course, make_visit
+from brats_seg.phantom.kinds import LesionScript, LesionState
+from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.script import STORIES, Course, CourseConfig, PatientKind, Story, VisitScript, draw_course
 from brats_seg.phantom.truth import categorise
+from brats_seg.phantom.tumour import TumourKind
 from tests.strategies import affine_of
 
 SMALL = PhantomConfig(
@@ -299,7 +288,7 @@ def test_scanners_differ_between_visits(visits) -> None:
 
 @pytest.mark.slow
 def test_tables_are_flat_and_whole(visits) -> None:
-    rows = truth_rows([visit.truth for visit in visits])
+    rows = [row for visit in visits for row in visit.truth.rows()]
     assert len(rows) == 9
     assert all(list(row) == list(rows[0]) for row in rows)
     assert [row["category"] for row in rows if row["lesion"] == "all"] == ["baseline", "PD", "PD"]

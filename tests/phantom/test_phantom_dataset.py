@@ -18,10 +18,10 @@ from brats_seg.explore.explore import explore
 from brats_seg.files.find import find_studies
 from brats_seg.files.match_labels import find_label_files
 from brats_seg.files.nifti import read_label_map, read_volume
-from brats_seg.files.write import read_schema_sidecar
-from brats_seg.phantom import BRATS_GRID, AcquisitionConfig, AnatomyConfig, PhantomConfig
+from brats_seg.files.sidecar import read_schema_sidecar
 from brats_seg.phantom import dataset as phantom_dataset
-from brats_seg.phantom.course import PatientKind
+from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.dataset import (
     DatasetOptions,
     DatasetSummary,
@@ -31,6 +31,8 @@ from brats_seg.phantom.dataset import (
 )
 from brats_seg.phantom.defects import ALL, DefectKind
 from brats_seg.phantom.files import schema_for
+from brats_seg.phantom.make import BRATS_GRID, PhantomConfig
+from brats_seg.phantom.script import PatientKind
 from tests.strategies import affine_of
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import expand, smooth_noise
+from brats_seg.phantom.objects import sphere
 from brats_seg.phantom.resample import cropped, reached_box, resample_box
 from tests.strategies import ORIENTATIONS, affine_of
 

@@ -13,8 +13,8 @@ from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
-from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
+from brats_seg.phantom.objects import sphere
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.course import ChangeRow
 from brats_seg.track.lesions import RegionCourse, follow_region

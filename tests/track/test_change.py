@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.phantom import sphere
 from brats_seg.phantom.fields import smooth_noise
+from brats_seg.phantom.objects import sphere
 from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
 from brats_seg.track.boundary_shift.config import ChangeConfig
 from brats_seg.track.boundary_shift.frame import LesionScan, half_motion, mean_motion, signed_depth
