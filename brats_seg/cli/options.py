@@ -196,8 +196,8 @@ _DECLARED = (
         action="append",
         default=[],
         choices=ALSO,
-        help="one more format: rtstruct (contours for planning), seg.nrrd (3D Slicer) or labelmap (a DICOM Label Map "
-        "Segmentation); repeatable",
+        help="one more format: rtstruct (contours for planning), pdf (the report as a DICOM document; extra: pdf), "
+        "seg.nrrd (3D Slicer) or labelmap (a DICOM Label Map Segmentation); repeatable",
     ),
     _option(
         "--criteria", choices=CRITERIA_NAMES, help="response criteria (default: the model's first, rano2 of glioma)"

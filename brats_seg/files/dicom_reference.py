@@ -26,6 +26,8 @@ from brats_seg.files.output import atomic_write
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from brats_seg.files.dicom_seg import Maker
+
 _TEXT = "PatientID PatientName IssuerOfPatientID StudyID AccessionNumber ReferringPhysicianName StudyDescription"
 _FORMAL = "PatientBirthDate PatientSex StudyDate StudyTime PatientIdentityRemoved LossyImageCompression"
 """Attributes whose values DICOM prescribes; others than those are left empty."""
@@ -109,14 +111,9 @@ class Reference:
 
     def pointer(self, image: Dataset) -> Dataset:
         """An item that refers to one of the images, at its file and where that has many frames at its frame."""
-        from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
-
-        item = Dataset()
         kind, uid, frame = self.places.get(image.SOPInstanceUID, (image.SOPClassUID, image.SOPInstanceUID, 0))
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
-        if frame:
-            item.ReferencedFrameNumber = frame
-        return item
+        number = {"ReferencedFrameNumber": frame} if frame else {}
+        return item(ReferencedSOPClassUID=kind, ReferencedSOPInstanceUID=uid, **number)
 
     def settle(self, made: Dataset) -> None:
         """Let a new object point at the frames of its source files, each file once in lists of files."""
@@ -126,24 +123,24 @@ class Reference:
             if element.VR != "SQ":
                 continue
             kept: dict[tuple[str, int], Dataset] = {}
-            for number, item in enumerate(element.value):
-                frame = self._point(item)
-                self.settle(item)
-                pointed_at = str(item.get("ReferencedSOPInstanceUID", ""))
+            for number, entry in enumerate(element.value):
+                frame = self._point(entry)
+                self.settle(entry)
+                pointed_at = str(entry.get("ReferencedSOPInstanceUID", ""))
                 # Lists of files share their items, so that one may point at its file already.
-                kept.setdefault((pointed_at, frame) if pointed_at else ("", number), item)
+                kept.setdefault((pointed_at, frame) if pointed_at else ("", number), entry)
             if len(kept) < len(element.value):
                 element.value = list(kept.values())
 
-    def _point(self, item: Dataset) -> int:
+    def _point(self, entry: Dataset) -> int:
         """Let an item of a list point at a file, or where it stands for one frame at that; returns the frame, or 0."""
-        place = self.places.get(str(item.get("ReferencedSOPInstanceUID", "")))
+        place = self.places.get(str(entry.get("ReferencedSOPInstanceUID", "")))
         if place is None:
             return 0
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID, frame = place
-        if "PurposeOfReferenceCodeSequence" not in item:
+        entry.ReferencedSOPClassUID, entry.ReferencedSOPInstanceUID, frame = place
+        if "PurposeOfReferenceCodeSequence" not in entry:
             return 0
-        item.ReferencedFrameNumber = frame
+        entry.ReferencedFrameNumber = frame
         return frame
 
 
@@ -206,6 +203,43 @@ def _shared(header: Dataset, series: DicomSeries) -> Dataset:
     # Without one, positions mean something within the series alone, which this says as well.
     shared.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or generate_uid(entropy_srcs=[series.uid])
     return shared
+
+
+def item(**values: object) -> Dataset:
+    """An item of a sequence, by the keywords of its attributes."""
+    from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
+
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def new_object(reference: Reference, maker: Maker, kind: str, modality: str, *, number: int, title: str) -> Dataset:
+    """An object of the patient and study of a series, in a series of its own, which highdicom has no class for.
+
+    Args:
+        reference: the series.
+        maker: what makes it.
+        kind: SOP Class UID.
+        modality: of its series.
+        number: added to the number of the series, gives the number of its own.
+        title: of its series.
+    """
+    from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: PLC0415 - only for DICOM
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(kind)
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.update(reference.identity)
+    made.SOPClassUID, made.Modality = kind, modality
+    made.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid()
+    made.SeriesInstanceUID, made.SeriesNumber = generate_uid(), reference.number + number
+    made.SeriesDescription, made.InstanceNumber = f"{title} ({MANUFACTURER})", 1
+    made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, maker.name
+    made.SoftwareVersions = maker.program
+    return made
 
 
 @contextmanager

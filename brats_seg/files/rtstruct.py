@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Segmentation
-from brats_seg.files.dicom_reference import MANUFACTURER, Reference, writing
+from brats_seg.files.dicom_reference import Reference, item, new_object, writing
 from brats_seg.files.dicom_seg import SEG_SERIES, Maker
 from brats_seg.files.outlines import outlines
 
@@ -34,8 +34,6 @@ def rtstruct_of(segmentation: Segmentation, reference: Reference, maker: Maker) 
     Raises:
         OutputError: if none can be made of the header of the series.
     """
-    from pydicom.uid import generate_uid  # noqa: PLC0415 - only for DICOM
-
     with writing("RT structure set"):
         made = _empty(reference, maker)
         made.ReferencedFrameOfReferenceSequence = [_frame_of_reference(reference)]
@@ -45,7 +43,7 @@ def rtstruct_of(segmentation: Segmentation, reference: Reference, maker: Maker) 
             if not mask.any():
                 continue
             made.StructureSetROISequence.append(
-                _item(
+                item(
                     ROINumber=number,
                     ReferencedFrameOfReferenceUID=made.FrameOfReferenceUID,
                     ROIName=region.title,
@@ -55,31 +53,19 @@ def rtstruct_of(segmentation: Segmentation, reference: Reference, maker: Maker) 
             contours = list(_contours(mask, segmentation.labels.grid, reference))
             colour = [int(region.colour[at : at + 2], 16) for at in (1, 3, 5)]
             made.ROIContourSequence.append(
-                _item(ROIDisplayColor=colour, ReferencedROINumber=number, ContourSequence=contours)
+                item(ROIDisplayColor=colour, ReferencedROINumber=number, ContourSequence=contours)
             )
             made.RTROIObservationsSequence.append(
-                _item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
+                item(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
             )
-        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     return made
 
 
 def _empty(reference: Reference, maker: Maker) -> Dataset:
-    from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: PLC0415 - only for DICOM
-    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(_SOP_CLASS)
-    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    made.update(reference.identity)
+    made = new_object(reference, maker, _SOP_CLASS, "RTSTRUCT", number=_SERIES, title="Brain tumour contours")
     now = datetime.now()
-    made.SOPClassUID, made.Modality = _SOP_CLASS, "RTSTRUCT"
-    made.SeriesInstanceUID, made.SeriesNumber = generate_uid(), reference.number + _SERIES
-    made.SeriesDescription = f"Brain tumour contours ({MANUFACTURER})"
     made.FrameOfReferenceUID = reference.images[0].FrameOfReferenceUID
-    made.OperatorsName, made.InstanceNumber = "", 1
-    made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, maker.name
-    made.SoftwareVersions = maker.program
+    made.OperatorsName = ""
     made.StructureSetLabel, made.ApprovalStatus = "TUMOUR", "UNAPPROVED"
     made.StructureSetDate, made.StructureSetTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     return made
@@ -87,16 +73,16 @@ def _empty(reference: Reference, maker: Maker) -> Dataset:
 
 def _frame_of_reference(reference: Reference) -> Dataset:
     first = reference.images[0]
-    series = _item(
+    series = item(
         SeriesInstanceUID=first.SeriesInstanceUID,
         ContourImageSequence=[reference.pointer(image) for image in reference.images],
     )
-    study = _item(
+    study = item(
         ReferencedSOPClassUID=_STUDY_CLASS,
         ReferencedSOPInstanceUID=first.StudyInstanceUID,
         RTReferencedSeriesSequence=[series],
     )
-    return _item(FrameOfReferenceUID=first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+    return item(FrameOfReferenceUID=first.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
 def _contours(mask: NDArray[np.bool_], grid: Grid, reference: Reference) -> Iterator[Dataset]:
@@ -104,18 +90,9 @@ def _contours(mask: NDArray[np.bool_], grid: Grid, reference: Reference) -> Iter
         for polygon in outlines(mask[:, :, place]):
             voxels = np.column_stack([polygon, np.full(len(polygon), float(place))])
             points_mm = grid.to_world(voxels) * (-1.0, -1.0, 1.0)  # RAS to LPS
-            yield _item(
+            yield item(
                 ContourImageSequence=[reference.pointer(reference.images[place])],
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(polygon),
                 ContourData=[f"{value:.4f}" for value in points_mm.ravel()],
             )
-
-
-def _item(**values: object) -> Dataset:
-    from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
-
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item

@@ -232,7 +232,7 @@ def text(
     slant: float = 0.0,
 ) -> str:
     """Words at a place of a drawing; ``slant`` turns them, in degrees, so that long ones fit under a bar."""
-    weight = ' font-weight="650"' if bold else ""
+    weight = ' font-weight="600"' if bold else ""
     turned = f' transform="rotate({slant:g} {x:.1f} {y:.1f})"' if slant else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{weight}{turned}>'

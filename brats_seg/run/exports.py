@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import brats_seg
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.study import Study, Timepoint
 from brats_seg.core.visit import Visit
 from brats_seg.files.dicom_study import DicomTimepoint
@@ -22,12 +22,30 @@ if TYPE_CHECKING:
 _FOR_ANY_SCAN = "seg.nrrd"
 
 
+def check_report(options: SegmentOptions) -> None:
+    """See whether the report can be written as PDF, where that is asked for; needs no scan.
+
+    Raises:
+        UsageError: if there is no report.
+        InputError: if what makes PDF is not installed.
+    """
+    if "pdf" not in options.also:
+        return
+    if not options.report:
+        raise UsageError("--also pdf writes the report that --no-report leaves out; pass one of them")
+    from brats_seg.report.pdf import require_pdf  # noqa: PLC0415 - an extra
+
+    require_pdf()
+
+
 def check_exports(files: Study | Timepoint, options: SegmentOptions) -> None:
     """See whether what is asked for can be written, before anything is computed.
 
     Raises:
-        InputError: if DICOM is asked for and the scans are none.
+        UsageError: as :func:`check_report`.
+        InputError: if DICOM is asked for and the scans are none, or as :func:`check_report`.
     """
+    check_report(options)
     asked = ["--dicom"] * bool(options.dicom)
     asked += [f"--also {name}" for name in options.also if name != _FOR_ANY_SCAN]
     if asked and not isinstance(files, DicomTimepoint):
@@ -50,7 +68,7 @@ def write_exports(visit: Visit, options: SegmentOptions, folder: Path) -> None:
         write_seg_nrrd(visit.segmentation, folder / f"{name}.seg.nrrd")
     wanted = {"seg"} if options.dicom is not False else set()
     wanted |= {"lesions"} if wanted and options.named else set()
-    wanted |= set(options.also) - {_FOR_ANY_SCAN}
+    wanted |= set(options.also) - {_FOR_ANY_SCAN, "pdf"}
     if wanted and isinstance(visit.timepoint, DicomTimepoint):
         _write_dicom(visit, visit.timepoint, wanted, options, folder)
 
@@ -72,6 +90,28 @@ def _write_dicom(visit: Visit, files: DicomTimepoint, wanted: set[str], options:
         _write_report(findings_of(visit, patient, reference.exam), reference, maker, folder / name)
     if "rtstruct" in wanted:
         save(rtstruct_of(segmentation, reference, maker), folder / f"{name}_rtstruct.dcm")
+
+
+def write_document(visit: Visit, page: str, options: SegmentOptions, folder: Path) -> None:
+    """Write the report as a DICOM document where that was asked for.
+
+    Args:
+        visit: the result.
+        page: its report.
+        options: that it was made with.
+        folder: the result folder.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    if "pdf" not in options.also or not isinstance(visit.timepoint, DicomTimepoint):
+        return
+    from brats_seg.files.dicom_pdf import encapsulated_pdf  # noqa: PLC0415 - highdicom
+    from brats_seg.files.dicom_reference import save  # noqa: PLC0415
+    from brats_seg.report.pdf import pdf_of  # noqa: PLC0415 - an extra
+
+    made = encapsulated_pdf(pdf_of(page), _reference_of(visit.timepoint, options), _maker_of(visit))
+    save(made, folder / f"{visit.segmentation.study_id}_report.dcm")
 
 
 def write_followed(course: Followed, options: SegmentOptions, folder: Path) -> None:

@@ -14,7 +14,7 @@ from brats_seg.models.card import DEFAULT_MODEL
 
 STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
 """Names of the steps of :func:`~brats_seg.run.segment.segment_study`, in order; keys of the timings."""
-ALSO = ("labelmap", "rtstruct", "seg.nrrd")
+ALSO = ("labelmap", "pdf", "rtstruct", "seg.nrrd")
 """Formats that are written on request."""
 
 

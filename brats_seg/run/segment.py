@@ -36,7 +36,7 @@ from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
-from brats_seg.run.exports import check_exports, write_exports
+from brats_seg.run.exports import check_exports, write_document, write_exports
 from brats_seg.run.identify import settled
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
@@ -256,7 +256,7 @@ def _write(
             _write_results(result, options, folder, forms)
         if options.report:
             with run.step("report"):
-                _write_report(replace(result, images=aligned()), bundle, folder)
+                _write_report(replace(result, images=aligned()), bundle, options, folder)
         if packed is not None:
             packed.result()
     record = replace(
@@ -283,7 +283,7 @@ def _write_results(result: Visit, options: SegmentOptions, folder: Path, forms: 
     write_exports(result, options, folder)
 
 
-def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
+def _write_report(result: Visit, bundle: ModelBundle, options: SegmentOptions, folder: Path) -> None:
     from brats_seg.report.figures import overlay_png, report_pictures  # noqa: PLC0415 - not needed with --no-report
     from brats_seg.report.html import render_report  # noqa: PLC0415
 
@@ -291,6 +291,7 @@ def _write_report(result: Visit, bundle: ModelBundle, folder: Path) -> None:
     page = render_report(result, model_card=bundle.card.to_dict(), pictures=pictures)
     write_text(folder / f"{name}_report.html", page)
     (folder / f"{name}_overlay.png").write_bytes(overlay_png(pictures))
+    write_document(result, page, options, folder)
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:

@@ -17,6 +17,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "files"))
 
 from dicom_files import TIMES, Exam, datasets, write, write_study
 from hostile_dicom import KINDS
+from test_dicom_pdf import needed_module, pages_of
+from test_dicom_seg import errors_of
 
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
@@ -245,6 +247,39 @@ def test_segment_writes_dicom_beside_the_nifti(cli: Cli, segment: Cli, exam: Pat
     ]
     assert measured[0]["volumes_ml"]["ET"] > 0
     assert all(one["volumes_ml"] == measured[0]["volumes_ml"] for one in measured)
+
+
+@pytest.mark.slow
+def test_the_report_is_a_dicom_document_too(segment: Cli, exam: Path, out: Path) -> None:
+    needed_module("weasyprint")
+    outcome = segment(exam, "--also", "pdf", report=True)
+    assert outcome.code == 0, outcome
+    made = pydicom.dcmread(out / "exam" / "exam_report.dcm")
+    assert made.EncapsulatedDocument.startswith(b"%PDF")
+    pages = pages_of(made.EncapsulatedDocument)
+    assert len(pages) in (2, 3)
+    found = " ".join(pages)
+    assert "exam brain tumour segmentation" in pages[0]
+    assert "Decided automatically" in found
+    assert not any(secret.decode() in found for secret in SECRETS)
+    assert made.PatientName == "Mustermann^Erika"
+    assert names_the_patient(out) == []
+    page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text()
+    assert "### `<study>_report.dcm`" in page
+    assert errors_of(out / "exam" / "exam_report.dcm") == []
+
+
+def test_a_report_in_pdf_is_refused_before_anything_is_read(
+    cli: Cli, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)  # as where it is not installed
+    outcome = cli("segment", tmp_path / "nowhere", "-o", out, "--also", "pdf")
+    assert outcome.code == 3
+    assert outcome.err.count("\n") == 1
+    assert "pip install 'brats-seg[pdf]'" in outcome.err
+    outcome = cli("segment", tmp_path / "nowhere", "-o", out, "--also", "pdf", "--no-report")
+    assert outcome.code == 2
+    assert "--no-report" in outcome.err
 
 
 @pytest.mark.slow
