@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ def threshold_network(path: Path) -> None:
     onnx.save(model, path)
 
 
-def card(folder: Path) -> dict[str, Any]:
-    """What the card of the model in a folder says."""
+def card(folder: Path, sequences: Sequence[str] = ("t1", "t1ce")) -> dict[str, Any]:
+    """What the card of the model in a folder says; the second of two sequences shows the tumour."""
     return {
         "format": CARD_FORMAT,
         "name": "meningioma",
@@ -43,7 +44,7 @@ def card(folder: Path) -> dict[str, Any]:
         "trained_on": "nothing",
         "knows_treated_brains": True,
         "task": "regions",
-        "sequences": ["t1", "t1ce"],
+        "sequences": list(sequences),
         "regions": {
             "name": "meningioma",
             "regions": [
@@ -53,7 +54,7 @@ def card(folder: Path) -> dict[str, Any]:
                     "structures": [TISSUE, "GTV"],
                     "colour": "#009E73",
                     "compartment": "enhancing",
-                    "shown_by": ["t1ce"],
+                    "shown_by": [sequences[1]],
                 }
             ],
         },
@@ -77,9 +78,9 @@ def card(folder: Path) -> dict[str, Any]:
     }
 
 
-def write_meningioma(folder: Path) -> Path:
-    """The model's folder."""
+def write_meningioma(folder: Path, sequences: Sequence[str] = ("t1", "t1ce")) -> Path:
+    """The model's folder; see :func:`card`."""
     folder.mkdir(parents=True)
     threshold_network(folder / "coarse.onnx")
-    (folder / CARD).write_text(json.dumps(card(folder)))
+    (folder / CARD).write_text(json.dumps(card(folder, sequences)))
     return folder

@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "files"))
 
 from dicom_files import TIMES, Exam, datasets, write, write_study
 from hostile_dicom import KINDS
+from meningioma import write_meningioma
 from test_dicom_pdf import needed_module, pages_of
 from test_dicom_seg import errors_of
 
@@ -280,6 +281,23 @@ def test_a_report_in_pdf_is_refused_before_anything_is_read(
     outcome = cli("segment", tmp_path / "nowhere", "-o", out, "--also", "pdf", "--no-report")
     assert outcome.code == 2
     assert "--no-report" in outcome.err
+
+
+@pytest.mark.slow
+def test_results_lie_on_a_series_that_the_model_looks_at(cli: Cli, exam: Path, tmp_path: Path, out: Path) -> None:
+    model = write_meningioma(tmp_path / "model", ("t1", "t2"))
+    outcome = cli("segment", exam, "-o", out, "--model", model, "--no-report", "--also", "rtstruct")
+    assert outcome.code == 0, outcome
+    of_t2 = {dcm(path).SOPInstanceUID for path in (exam / "SE004").iterdir()}
+    made = dcm(out / "exam" / "exam_seg.dcm")
+    assert {item.ReferencedSOPInstanceUID for item in made.SourceImageSequence} <= of_t2
+    assert (out / "exam" / "exam_sr.dcm").is_file() and (out / "exam" / "exam_rtstruct.dcm").is_file()
+    for command in ("segment", "prepare"):
+        options = ("--model", model) if command == "segment" else ("--sequence", "flair=none")
+        outcome = cli(command, exam, "-o", tmp_path / command, "--reference", "flair", *options)
+        assert outcome.code in (2, 3)
+        assert "FLAIR" in outcome.err
+        assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.slow
