@@ -47,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
     add_studies(parser)
     add(parser, "output", "brain-mask")
     add(parser, "reference", help="in whose space the others are laid (default: t1ce, else flair, t2, t1)")
+    add(parser, "engine", choices=("auto", "onnxruntime", "openvino"), help="what runs the networks (default: auto)")
     add(parser, "overwrite")
     add_console(parser, verbose="how each sequence was aligned")
     parser.set_defaults(run=run)
@@ -79,6 +80,7 @@ def _prepare(study: Timepoint, arguments: argparse.Namespace) -> tuple[dict[str,
             arguments.output,
             reference=MRSequence(arguments.reference) if arguments.reference else None,
             brain_mask=arguments.brain_mask,
+            engine=arguments.engine,
             exists="overwrite" if arguments.overwrite else "refuse",
             tick=tick,
         )

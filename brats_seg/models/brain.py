@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import ModelError
 from brats_seg.models.card import BUILT_IN, file_sha256
-from brats_seg.models.engine import OpenVINOEngine
+from brats_seg.models.engine import open_file
 
 Floats = NDArray[np.float32]
 Run = Callable[[Floats], Floats]
@@ -32,22 +33,39 @@ class BrainNetworks:
         box: ``(1, 128, 128, 128)`` float32 normalised intensities of the whole field of view to ``(2, …)`` shares of
             background and brain.
         outline: the same of ``(1, 256, 256, 256)``, the box around the brain.
+        engine: what runs them.
         version: as the card has it.
         sha256: of both files by name.
     """
 
     box: Run
     outline: Run
+    engine: str
     version: str
     sha256: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``run.json``."""
-        return {"version": self.version, "sha256": dict(self.sha256)}
+        return {"version": self.version, "engine": self.engine, "sha256": dict(self.sha256)}
 
 
-def open_brain_networks() -> BrainNetworks:
+def choose_brain_engine(engine: str) -> str:
+    """The engine for these networks, by the choice made for those of the tumour.
+
+    They are ONNX alone, so that they run on the CPU also where PyTorch runs the others. Where either engine will do it
+    is OpenVINO, which takes half the time of onnxruntime (:mod:`brats_seg.models.engine`), unless it is not installed.
+    """
+    if engine in ("onnxruntime", "openvino"):
+        return engine
+    return "openvino" if find_spec("openvino") is not None else "onnxruntime"
+
+
+def open_brain_networks(engine: str = "auto", *, threads: int | None = None) -> BrainNetworks:
     """The networks that come with the package, on the CPU, calculating in single precision.
+
+    Args:
+        engine: one of :data:`~brats_seg.models.engine.ENGINES`; see :func:`choose_brain_engine`.
+        threads: at most; None for all cores.
 
     Raises:
         ModelError: if a file is missing or altered.
@@ -64,5 +82,6 @@ def open_brain_networks() -> BrainNetworks:
             raise ModelError(
                 f"{name} of the networks for brain extraction is damaged or altered; install the package again"
             )
-    box, outline = (OpenVINOEngine(FOLDER / name).logits for name in (BOX, OUTLINE))
-    return BrainNetworks(box, outline, card["version"], found)
+    engine = choose_brain_engine(engine)
+    box, outline = (open_file(FOLDER / name, engine, threads=threads).logits for name in (BOX, OUTLINE))
+    return BrainNetworks(box, outline, engine, card["version"], found)

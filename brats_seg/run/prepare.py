@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, resu
 from brats_seg.files.tables import write_json, write_run
 from brats_seg.files.write import write_mask, write_volume
 from brats_seg.imaging.brain import with_skull
-from brats_seg.models.brain import open_brain_networks
+from brats_seg.models.brain import BrainNetworks, open_brain_networks
 from brats_seg.models.record import peak_memory_mib, versions
+from brats_seg.segment.memory import own_threads
 from brats_seg.segment.strip import StrippedStudy, strip
 
 Tick = Callable[[str], None]
@@ -67,7 +69,7 @@ def inputs_of(study: Study) -> dict[str, dict[str, str]]:
 
 
 def strip_study(
-    study: Study, heads: Mapping[MRSequence, str], *, brain_mask: Path | None = None
+    study: Study, heads: Mapping[MRSequence, str], *, brain_mask: Path | None = None, engine: str = "auto"
 ) -> StrippedStudy | None:
     """The study aligned and without skull; None where every scan is skull-stripped already.
 
@@ -75,16 +77,21 @@ def strip_study(
         study: as it was read.
         heads: of :func:`~brats_seg.imaging.brain.with_skull`.
         brain_mask: file with the brain, in the space of one of the scans.
+        engine: that finds a brain; see :func:`~brats_seg.models.brain.choose_brain_engine`.
 
     Raises:
         InputError: if the mask is none or not needed, no brain is found, or the sequences cannot be aligned.
     """
     if heads:
         mask = read_brain_mask(brain_mask) if brain_mask is not None else None
-        return strip(study, heads, open_brain_networks, mask=mask)
+        return strip(study, heads, _networks(engine), mask=mask)
     if brain_mask is not None:
         raise InputError(f"the scans of {study.id} are skull-stripped already; leave --brain-mask away")
     return None
+
+
+def _networks(engine: str) -> Callable[[], BrainNetworks]:
+    return partial(open_brain_networks, engine, threads=own_threads())
 
 
 def prepare_study(
@@ -93,6 +100,7 @@ def prepare_study(
     *,
     reference: MRSequence | None = None,
     brain_mask: Path | None = None,
+    engine: str = "auto",
     exists: ExistsPolicy = "refuse",
     tick: Tick | None = None,
 ) -> PreparedFiles:
@@ -103,6 +111,7 @@ def prepare_study(
         output: folder that gets a folder ``<id>``.
         reference: sequence in whose space the others are laid; None takes T1CE, FLAIR, T2, T1 in that order.
         brain_mask: as in :func:`strip_study`.
+        engine: as in :func:`strip_study`.
         exists: what to do where there is a result already.
         tick: called with the name of each step before it runs.
 
@@ -115,9 +124,9 @@ def prepare_study(
         tick("read")
         study = load_study(files, reference=reference)
         tick("extract")
-        stripped = strip_study(study, with_skull(study), brain_mask=brain_mask)
+        stripped = strip_study(study, with_skull(study), brain_mask=brain_mask, engine=engine)
         if stripped is None:  # aligned all the same
-            stripped = strip(study, {}, open_brain_networks)
+            stripped = strip(study, {}, _networks(engine))
         tick("write")
         _write(stripped, folder.path)
         record = RunRecord(
@@ -125,7 +134,7 @@ def prepare_study(
             versions=versions(),
             inputs=inputs_of(study),
             preparation=stripped.to_dict(),
-            settings={"reference": reference.value if reference else "auto"},
+            settings={"reference": reference.value if reference else "auto", "engine": engine},
             timings_s={"all": round(time.perf_counter() - began, 3)},
             peak_memory_mib=peak_memory_mib(),
             decisions=stripped.decisions,

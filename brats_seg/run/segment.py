@@ -164,7 +164,8 @@ def _compute(
     with run.step("extract"):
         heads = with_skull(study)
         is_taken = options.force and options.brain_mask is None
-        stripped = None if is_taken else strip_study(study, heads, brain_mask=options.brain_mask)
+        mask, engine = options.brain_mask, options.engine
+        stripped = None if is_taken else strip_study(study, heads, brain_mask=mask, engine=engine)
     with run.step("prepare"):
         if stripped is None:
             prepared = prepare(study, config=config, sequences=card.sequences, force=options.force, heads=heads)

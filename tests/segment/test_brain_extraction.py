@@ -38,6 +38,20 @@ def test_the_brain_of_a_head_is_found(networks: BrainNetworks) -> None:
     check_brain(found.mask, found.probability.grid, largest_share=found.largest_share)
 
 
+def test_both_engines_find_the_same_brain() -> None:
+    scan = head().images[MRSequence.T1]
+    one, other = (find_brain(scan, open_brain_networks(engine)).mask for engine in ("onnxruntime", "openvino"))
+    assert one.any()
+    assert dice(one, other) >= 0.999
+
+
+def test_the_engine_is_the_one_asked_for_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked, chosen in (("onnxruntime", "onnxruntime"), ("auto", "openvino"), ("torch", "openvino")):
+        assert open_brain_networks(asked, threads=1).to_dict()["engine"] == chosen
+    monkeypatch.setattr("brats_seg.models.brain.find_spec", lambda _: None)  # as where OpenVINO is not installed
+    assert open_brain_networks().engine == "onnxruntime"
+
+
 def test_it_equals_deepbet(networks: BrainNetworks, tmp_path: Path) -> None:
     deepbet = pytest.importorskip(
         "deepbet", reason="deepbet is not there (pip install --no-deps deepbet fill-voids fastremap)"
