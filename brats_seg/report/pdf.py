@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import logging
 from contextlib import redirect_stdout
-from types import ModuleType
+from typing import Any
 
 from brats_seg.core.errors import InputError
 
 
-def require_pdf() -> ModuleType:
+def require_pdf() -> Any:
     """WeasyPrint, with the libraries it calls.
 
     Raises:
