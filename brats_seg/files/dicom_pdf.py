@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from brats_seg.files.dicom_reference import Reference, item, new_object, writing
-from brats_seg.files.dicom_seg import SEG_SERIES, Maker
+from brats_seg.files.dicom_reference import Maker, Reference, item, new_object, writing
+from brats_seg.files.dicom_seg import SEG_SERIES
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -6,12 +6,12 @@ The identity of a patient goes from one DICOM file to the other here, and nowher
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,6 @@ from brats_seg.files.output import atomic_write
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from brats_seg.files.dicom_seg import Maker
-
 _TEXT = "PatientID PatientName IssuerOfPatientID StudyID AccessionNumber ReferringPhysicianName StudyDescription"
 _FORMAL = "PatientBirthDate PatientSex StudyDate StudyTime PatientIdentityRemoved LossyImageCompression"
 """Attributes whose values DICOM prescribes; others than those are left empty."""
@@ -40,6 +38,26 @@ _REQUIRED = (
 _MR_IMAGE = next(iter(MR_CLASSES))
 MANUFACTURER = "brats_seg"
 """Of the objects written; DICOM wants one."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made an object.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        program: version of this program.
+    """
+
+    name: str
+    version: str
+    program: str
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any], program: str) -> Maker:
+        """From the model's entry in the run's record."""
+        return cls(str(model.get("name", "")), str(model.get("version", "")), program)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_codes import BRAIN, CATEGORY, Code, tissue_code
-from brats_seg.files.dicom_reference import MANUFACTURER, Reference, writing
+from brats_seg.files.dicom_reference import MANUFACTURER, Maker, Reference, writing
 
 if TYPE_CHECKING:
     from highdicom import AlgorithmIdentificationSequence
@@ -40,26 +40,6 @@ class Segment:
     colour: str
     tracking: str
     uid: str
-
-
-@dataclass(frozen=True)
-class Maker:
-    """What made the masks.
-
-    Attributes:
-        name: of the model.
-        version: of the model.
-        program: version of this program.
-    """
-
-    name: str
-    version: str
-    program: str
-
-    @classmethod
-    def of(cls, model: Mapping[str, Any], program: str) -> Maker:
-        """From the model's entry in the run's record."""
-        return cls(str(model.get("name", "")), str(model.get("version", "")), program)
 
 
 def tracking_uid(patient: str, name: str) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.files.dicom_codes import BRAIN, CATEGORY
-from brats_seg.files.dicom_reference import MANUFACTURER, Reference, writing
-from brats_seg.files.dicom_seg import SEG_SERIES, Maker, Segment, coded, seg_of, tracking_uid
+from brats_seg.files.dicom_reference import MANUFACTURER, Maker, Reference, writing
+from brats_seg.files.dicom_seg import SEG_SERIES, Segment, coded, seg_of, tracking_uid
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation as SegObject

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Segmentation
-from brats_seg.files.dicom_reference import Reference, item, new_object, writing
-from brats_seg.files.dicom_seg import SEG_SERIES, Maker
+from brats_seg.files.dicom_reference import Maker, Reference, item, new_object, writing
+from brats_seg.files.dicom_seg import SEG_SERIES
 from brats_seg.files.outlines import outlines
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.run.options import SegmentOptions
 
 if TYPE_CHECKING:
-    from brats_seg.files.dicom_reference import Reference
-    from brats_seg.files.dicom_seg import Maker
+    from brats_seg.files.dicom_reference import Maker, Reference
     from brats_seg.files.dicom_sr import Finding
     from brats_seg.track.follow import Followed
 
@@ -149,6 +148,6 @@ def _reference_of(files: DicomTimepoint, options: SegmentOptions) -> Reference:
 
 
 def _maker_of(visit: Visit) -> Maker:
-    from brats_seg.files.dicom_seg import Maker  # noqa: PLC0415 - highdicom
+    from brats_seg.files.dicom_reference import Maker  # noqa: PLC0415 - highdicom
 
     return Maker.of(visit.record.model, brats_seg.__version__)

@@ -22,8 +22,8 @@ from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom import DicomSeries, read_series
-from brats_seg.files.dicom_reference import reference_of, save
-from brats_seg.files.dicom_seg import Maker, seg_of_tissues
+from brats_seg.files.dicom_reference import Maker, reference_of, save
+from brats_seg.files.dicom_seg import seg_of_tissues
 from brats_seg.files.dicom_series import find_exams
 from brats_seg.models.card import regions_of
 
