@@ -65,7 +65,9 @@ def choose(
         read = tuple(map(_unknown, read))
     readings = tuple(_as_asked(_as_seen(reading, seen or {}), given) for reading in read)
     if not any(reading.sequence or reading.could_be for reading in readings):
-        listed = "; ".join(f"{r.series.title} {r.words}" for r in readings[:_SHOWN]) + "; …" * (len(readings) > _SHOWN)
+        listed = "; ".join(f"{r.series.title} {r.words.rstrip('.')}" for r in readings[:_SHOWN]) + "; …" * (
+            len(readings) > _SHOWN
+        )
         raise InputError(f"no series is a T1, T1CE, T2 or FLAIR: {listed}. Choose with --sequence t1ce=SERIES.")
     chosen: dict[MRSequence, SeriesReading] = {}
     decisions: list[str] = []

@@ -202,7 +202,8 @@ def _header(dataset: Dataset, source: DicomSource) -> Header:
     )
     series, number = legible(top.text("SeriesInstanceUID")), top.whole("SeriesNumber")
     if sop_class and sop_class not in MR_CLASSES:
-        return Header(identity, series, number, kind=OTHER_CLASSES.get(sop_class, modality or "other objects"))
+        called = "unknown MR objects" if modality == "MR" else modality or "other objects"
+        return Header(identity, series, number, kind=OTHER_CLASSES.get(sop_class, called))
     if not sop_class and not modality and not series:
         raise DamagedFileError("its header is cut short or holds nothing that DICOM images must have")
     if modality not in ("MR", ""):

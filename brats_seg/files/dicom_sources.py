@@ -9,7 +9,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from brats_seg.core.errors import InputError
 from brats_seg.files.dicom_file import DicomSource, looks_like_dicom
@@ -19,6 +19,9 @@ MAX_LOOKED_AT = 100_000
 MAX_ARCHIVE_BYTES = 2**32
 """What an archive may unpack to."""
 _HEAD_BYTES = 132
+_META_BYTES = 1024
+_CLASS = b"\x02\x00\x02\x00UI"
+"""How Media Storage SOP Class UID (0002,0002) begins, always in explicit little endian."""
 _ZIP = b"PK\x03\x04"
 _ENCRYPTED = 0x1
 
@@ -38,26 +41,38 @@ def is_archive(path: Path) -> bool:
     return _head(path).startswith(_ZIP)
 
 
-def _head(path: Path) -> bytes:
+def class_of(path: Path) -> str:
+    """SOP Class UID of a DICOM file, by its first bytes; empty of any other file, and of DICOM that begins without."""
+    head = _head(path, _META_BYTES)
+    place = head.find(_CLASS) + len(_CLASS)
+    if not looks_like_dicom(head) or place < len(_CLASS):
+        return ""
+    length = int.from_bytes(head[place : place + 2], "little")
+    return head[place + 2 : place + 2 + length].strip(b"\0 ").decode("ascii", "replace")
+
+
+def _head(path: Path, length: int = _HEAD_BYTES) -> bytes:
     """The first bytes of a file; none of a broken link, or where this user may not read."""
     try:
         with path.open("rb") as stream:
-            return stream.read(_HEAD_BYTES)
+            return stream.read(length)
     except OSError:
         return b""
 
 
 def sources(place: Path) -> Iterator[DicomSource]:
-    """DICOM files below a place, in the order of their names; links to folders are not followed."""
+    """DICOM files below a place, in the order of their names; links to folders elsewhere are followed, each once."""
     if place.is_file():
         yield from _members(place)
         return
     looked_at = 0
-    for folder, folders, names in os.walk(place):
+    root, seen = place.resolve(), set[Path]()
+    for folder, folders, names in os.walk(place, followlinks=True):
         looked_at += len(names)
         if looked_at > MAX_LOOKED_AT:
             raise InputError(f"{place} holds more than {MAX_LOOKED_AT} files. Pass the folder of one patient or exam.")
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in visible if _is_new(Path(folder) / name, root, seen)]
         for name in sorted(names):
             path = Path(folder) / name
             head = _head(path)
@@ -65,6 +80,22 @@ def sources(place: Path) -> Iterator[DicomSource]:
                 yield DicomSource(path)
             elif head.startswith(_ZIP):
                 yield from _members(path)
+
+
+def _is_new(folder: Path, root: Path, seen: set[Path]) -> bool:
+    """Whether a folder holds what is not found anyway: no link into the root or around it, and not seen before."""
+    target = folder.resolve()
+    leads_back = folder.is_symlink() and (root in (target, *target.parents) or target in root.parents)
+    if leads_back or target in seen:
+        return False
+    seen.add(target)
+    return True
+
+
+def _leads_out(name: str) -> bool:
+    """Whether an archive's entry would lie outside the folder that it is unpacked to."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]
 
 
 def _members(path: Path) -> Iterator[DicomSource]:
@@ -76,6 +107,10 @@ def _members(path: Path) -> Iterator[DicomSource]:
             if total > MAX_ARCHIVE_BYTES:
                 raise InputError(
                     f"{path.name} unpacks to {total / 2**30:.0f} GiB, more than any exam. Unpack what is needed."
+                )
+            if any(_leads_out(entry.filename) for entry in entries):
+                raise InputError(
+                    f"{path.name} names files outside itself, as no export does. Take it out of the folder."
                 )
             if any(entry.flag_bits & _ENCRYPTED for entry in entries):
                 raise InputError(f"{path.name} is protected by a password. Unpack it, and pass the folder.")

@@ -142,6 +142,11 @@ on_bytes("sequences_without_end", "without end", spliced(STUDY_UID, (_SEQUENCE +
 on_bytes("private_sequences_without_end", "without end", spliced(STUDY_UID, (_PRIVATE + _ITEM) * 20_000))
 on_bytes("sequence_never_closed", "cannot be", spliced(STUDY_UID, _SEQUENCE + _ITEM))
 
+_FAR = b"\xff\xff\xff\x7f"
+on_bytes("private_element_longer_than_the_file", "cannot be used", spliced(ROWS, b"\x27\0\x10\x10UN\0\0" + _FAR))
+on_bytes("private_creator_that_is_a_sequence", "cannot be", spliced(ROWS, b"\x27\0\x10\0SQ\0\0" + _FAR + _ITEM))
+on_bytes("private_creator_of_unknown_type", "cannot be used", spliced(ROWS, b"\x27\0\x10\0\1\2\xff\xff"))
+
 # Sizes
 on_header("huge_matrix", "voxels", setting(Rows=65535, Columns=65535))
 on_header("no_rows", "voxels", setting(Rows=0))
@@ -155,6 +160,8 @@ on_header("colour", "colour", setting(SamplesPerPixel=3, PhotometricInterpretati
 on_header("inverted_grey", "MONOCHROME1", setting(PhotometricInterpretation="MONOCHROME1"))
 on_header("more_bits_than_there_are", "damaged", setting(BitsStored=32, HighBit=31))
 on_header("odd_high_bit", "bits", setting(HighBit=9))
+on_header("bits_of_a_number_with_fraction", "bits", setting(BitsAllocated=64, BitsStored=64, HighBit=63))
+on_header("palette", "PALETTE", setting(PhotometricInterpretation="PALETTE COLOR"))
 on_header("endless_slope", "numbers", setting(RescaleSlope="1e300"))
 on_header("one_value", "same value", lambda image, _: setattr(image, "PixelData", bytes(len(image.PixelData))))
 
@@ -172,6 +179,12 @@ on_header("one_slice_without_pixels", "pixel data", without("PixelData"), every=
 # Geometry
 on_header("no_size_of_pixels", "pixels", setting(PixelSpacing=[0, 0]))
 on_header("position_is_no_number", "position", lambda i, _: i.__setitem__("ImagePositionPatient", _raw(i, b"a\\b\\c ")))
+on_header(
+    "position_of_four_numbers", "place", lambda i, _: i.__setitem__("ImagePositionPatient", _raw(i, b"1\\2\\3\\4 "))
+)
+on_header(
+    "position_is_not_finite", "position", lambda i, _: i.__setitem__("ImagePositionPatient", _raw(i, b"nan\\0\\0 "))
+)
 on_header("position_outside_the_scanner", "position", setting(ImagePositionPatient=[1e30, 0, 0]))
 on_header("directions_of_no_length", "right angles", setting(ImageOrientationPatient=[0, 0, 0, 0, 0, 0]))
 on_header("rows_along_columns", "right angles", setting(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]))
@@ -235,6 +248,8 @@ on_header("computed_tomography", "CT", _class("1.2.840.10008.5.1.4.1.1.2", "CT")
 on_header("secondary_captures", "secondary captures", _class("1.2.840.10008.5.1.4.1.1.7", "MR"))
 on_header("contours", "contours", _class("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"))
 on_header("documents", "PDF", _class("1.2.840.10008.5.1.4.1.1.104.1", "DOC"))
+on_header("positron_emission", "PET", _class("1.2.840.10008.5.1.4.1.1.128", "PT"))
+on_header("made_up_class", "unknown MR objects", _class("1.2.3.4.5.6.7", "MR"))
 on_header("localisers", "localiser", setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
 on_header("maps", "diffusion", setting(ImageType=["DERIVED", "SECONDARY", "ADC"]))
 on_header("spine", "another part", setting(BodyPartExamined="CSPINE"))
@@ -282,6 +297,9 @@ _compressed("huge_jpeg_lossless", "65535", JPEG_LOSSLESS, lambda image: _sof(0xC
 _compressed("jpeg_2000_cut_short", "damaged", J2K, lambda image: _siz(image.Rows, image.Columns)[:60])
 _compressed("jpeg_ls_cut_short", "damaged", JPEG_LS, lambda image: _sof(0xF7, image.Rows, image.Columns))
 _compressed("jpeg_lossless_cut_short", "damaged", JPEG_LOSSLESS, lambda image: _sof(0xC3, image.Rows, image.Columns))
+on_bytes(
+    "compressed_by_word_alone", "damaged", lambda raw: raw.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
+)
 _compressed("empty_fragment", "damaged", J2K, lambda image: bytes(2))
 
 
@@ -336,6 +354,33 @@ def zip_with_password(folder: Path) -> None:
     raw[6] |= 1  # the flag in the entry's own header, and in the directory at the end
     raw[raw.index(b"PK\1\2") + 8] |= 1
     path.write_bytes(bytes(raw))
+
+
+@kind("outside")
+def zip_of_names_that_lead_out(folder: Path) -> None:
+    """Entries as an unpacker would put them two folders up, and at the root."""
+    raws = [path.read_bytes() for path in files(folder)]
+
+    def entries(archive: zipfile.ZipFile) -> None:
+        for number, raw in enumerate(raws):
+            archive.writestr(("../../IM" if number % 2 else "/tmp/IM") + str(number), raw)
+
+    _only_archive(folder, entries)
+
+
+@kind("2 patients")
+def zip_of_two_patients(folder: Path) -> None:
+    two_patients(folder)
+    raws = {path.name: path.read_bytes() for path in files(folder)}
+    _only_archive(folder, lambda archive: [archive.writestr(name, raw) for name, raw in raws.items()] and None)
+
+
+@kind("no DICOM")
+def zip_in_a_zip(folder: Path) -> None:
+    kept = files(folder)[0].read_bytes()
+    _only_archive(folder, lambda archive: archive.writestr("IM1", kept))
+    inner = (folder / "exam.zip").read_bytes()
+    _only_archive(folder, lambda archive: archive.writestr("inner.zip", inner))
 
 
 @kind("no MR images")

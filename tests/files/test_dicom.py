@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import TIMES, Exam, datasets, set_pixels, write, write_study
-from hostile_dicom import KINDS, sound_exam
+from hostile_dicom import KINDS, SHAPE, sound_exam
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -26,6 +26,7 @@ from brats_seg.core.study import MRSequence
 from brats_seg.files.dicom import read_series, series_sha256
 from brats_seg.files.dicom_choice import choose
 from brats_seg.files.dicom_series import DicomExam, find_exams
+from brats_seg.files.dicom_sources import sources
 
 FLAIR = TIMES[MRSequence.FLAIR]
 
@@ -286,3 +287,20 @@ def test_a_study_of_four_sequences(tmp_path: Path) -> None:
     chosen = choose(only_exam(write_study(tmp_path, scans)).series, {}).chosen
     for sequence, scan in scans.items():
         assert_same(read_series(chosen[sequence].series).volume, scan)
+
+
+def test_links_to_folders_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
+    """As of a store that keeps the files elsewhere, and of a folder that links to itself and to what is above it."""
+    store = sound_exam(tmp_path / "store" / "exam")
+    place = tmp_path / "in" / "exam"
+    place.mkdir(parents=True)
+    for name in ("first", "again"):
+        (place / name).symlink_to(store, target_is_directory=True)
+    (place / "series").symlink_to(next(path for path in store.iterdir() if path.is_dir()), target_is_directory=True)
+    (store / "back").symlink_to(tmp_path / "store", target_is_directory=True)
+    (place / "self").symlink_to(place, target_is_directory=True)
+    (place / "above").symlink_to(tmp_path, target_is_directory=True)
+    found, direct = (list(sources(folder)) for folder in (place, store))
+    assert len(found) == len(direct) == 2 * SHAPE[2]
+    (linked,), (plain,) = find_exams(place), find_exams(store)
+    assert [len(series.planes) for series in linked.series] == [len(series.planes) for series in plain.series]
