@@ -147,7 +147,8 @@ def _refuse_repeats(found: Sequence[Timepoint]) -> None:
             raise UsageError(f"study {study.id} is named twice. Name it once.")
         places = " and ".join(str(next(iter(s.files.values())).parent) for s in (other, study))
         raise UsageError(
-            f"two studies would both be called {study.id} ({places}). Pass them one at a time, with --id NAME."
+            f"two studies would both be called {study.id} ({places}). Pass the folder that holds both, or one at "
+            "a time with --id NAME."
         )
 
 

@@ -61,7 +61,9 @@ def add_parser(subparsers: Any) -> None:
     how = parser.add_argument_group("how")
     add(how, "model", "device", "engine")
     add(how, "force", help="compare visits that do not look like one person's")
-    add(how, "jobs", "cluster", "no-report", "open")
+    add(how, "jobs", "cluster")
+    add(how, "dicom", help="DICOM segmentations and reports of every visit (default: where the scans are DICOM)")
+    add(how, "no-report", "open")
     add_existing(how)
     add_console(parser, verbose="what was decided about each visit")
     parser.set_defaults(run=run)
@@ -211,6 +213,7 @@ def _run_of(arguments: argparse.Namespace, *, several: bool) -> TrackRun:
         **({"model": arguments.model} if arguments.model is not None else {}),
         engine=arguments.engine,
         device=arguments.device,
+        dicom=arguments.dicom,
         report=False,
     )
     options = FollowOptions(

@@ -17,6 +17,7 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.plain import plain
 from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.core.visit import RunRecord
+from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, result_folder
@@ -66,6 +67,11 @@ def inputs_of(study: Study) -> dict[str, dict[str, str]]:
         sequence.value: {"sha256": study.sha256.get(sequence, ""), "grid": study.images[sequence].grid.describe()}
         for sequence in study.present
     }
+
+
+def series_chosen(files: Study | Timepoint) -> tuple[str, ...]:
+    """Which DICOM series is which sequence and why, in words; nothing of scans that are none."""
+    return files.exam.decisions if isinstance(files, DicomTimepoint) else ()
 
 
 def strip_study(
@@ -137,7 +143,7 @@ def prepare_study(
             settings={"reference": reference.value if reference else "auto", "engine": engine},
             timings_s={"all": round(time.perf_counter() - began, 3)},
             peak_memory_mib=peak_memory_mib(),
-            decisions=stripped.decisions,
+            decisions=(*series_chosen(files), *stripped.decisions),
             warnings=(*(str(entry) for entry in stripped.consistency.found), *study.notes),
             outputs=file_hashes(folder.path),
             made=datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -19,7 +19,6 @@ from brats_seg.core.errors import ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
-from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.load import load_study, scan_forms
@@ -40,7 +39,7 @@ from brats_seg.run.exports import check_exports, write_document, write_exports
 from brats_seg.run.identify import settled
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
-from brats_seg.run.prepare import inputs_of, strip_study
+from brats_seg.run.prepare import inputs_of, series_chosen, strip_study
 from brats_seg.segment.memory import require_memory
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
@@ -181,8 +180,12 @@ def _compute(
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
         measured = measure_segmentation(segmentation, intervals=intervals, min_lesion_ml=options.min_lesion_ml)
         measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, Timepoint) else "")
-    chosen = files.exam.decisions if isinstance(files, DicomTimepoint) else ()
-    decided = [*chosen, *_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions]
+    decided = [
+        *series_chosen(files),
+        *_opening(study, options, predictor),
+        *prepared.record.decisions,
+        *prediction.decisions,
+    ]
     decided += found.decisions
     warned = [*found.warnings, *prepared.record.warnings, *measurements.warnings]
     if segmentation.missing:

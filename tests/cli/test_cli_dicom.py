@@ -128,6 +128,15 @@ def test_a_choice_of_series_is_for_one_dicom_exam(cli: Cli, exam: Path, case: Pa
     assert "there are 2, 3, 4, 5" in cli("check", exam, "--sequence", "t1=9").err
 
 
+def test_prepare_takes_an_exam_and_says_which_series_it_used(cli: Cli, exam: Path, out: Path) -> None:
+    outcome = cli("prepare", exam, "-o", out, "-v")
+    assert outcome.code == 0, outcome
+    assert "T1CE is series 3" in outcome.out
+    assert b"T1CE is series 3" in texts(out / "exam")["run.json"]
+    assert {f"exam_{sequence.value}.nii.gz" for sequence in SEQUENCES} <= set(entries(out / "exam"))
+    assert names_the_patient(out) == []
+
+
 @pytest.mark.slow
 def test_several_exams_of_a_patient_are_studies_named_by_date(cli: Cli, exam: Path) -> None:
     write_study(exam / "later", {s: whole_numbers(s) for s in SEQUENCES[:2]}, exam=Exam(date="20240501"))
@@ -186,6 +195,9 @@ def test_track_dates_visits_by_their_exams(cli: Cli, model: Path, tmp_path: Path
     names = [s.TrackingID for s in dcm(out / "P7" / "P7_2024-01-15_lesions.dcm").SegmentSequence]
     assert names == ["WT", "W1", "TC", "ET", "E1"]
     assert not (places["2024-01-15"] / "P7_2024-01-15_sr.dcm").exists()
+    bare = tmp_path / "bare"
+    assert cli("track", patient, "-o", bare, "--model", model, "--no-report", "--no-dicom").code == 0
+    assert list(bare.rglob("*_dseg.nii.gz")) and not list(bare.rglob("*.dcm"))
 
 
 def names_the_patient(folder: Path) -> list[str]:
