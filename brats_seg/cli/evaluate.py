@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 _EPILOG = f"""\
 PREDICTIONS and REFERENCES are matched by study id, else by the scans that a prediction was made of. They are results
-of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or ID-seg.nii.gz), or a folder of ID.nii.gz.
+of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or ID-seg.nii.gz), a folder of ID.nii.gz, or
+either in Slicer's format (ID.seg.nrrd) or as DICOM segmentations (ID_seg.dcm, or any name in a folder called ID).
 Probabilities (ID_probseg.nii.gz beside a prediction) are evaluated where they lie. What cannot be evaluated is listed,
 the rest is evaluated, and the exit code is 3. Intervals need 5 patients, tests of --compare 6; a prediction by a model
 that was trained on the study is marked, and left out of a second mean.
@@ -263,7 +264,9 @@ def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, res
     from brats_seg.evaluate.cases import CasePair
     from brats_seg.evaluate.placing import placed
     from brats_seg.files.match_labels import probabilities_beside, scan_beside
+    from brats_seg.files.names import is_nifti
     from brats_seg.files.sidecar import read_trained_on
+    from brats_seg.imaging.placing import widened
     from brats_seg.models.card import regions_of
 
     if pair.prediction.resolve() == pair.reference.resolve():
@@ -273,17 +276,20 @@ def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, res
     reference = _mask(pair, "references", schemas[1], lambda: regions)
     beside = probabilities_beside(pair.prediction)
     scan = scan_beside(pair.reference)
-    grid = reference.segmentation.labels.grid
+    truth = reference.segmentation.labels
+    if not is_nifti(pair.reference.name):
+        truth = placed(truth, widened(truth.grid, prediction.segmentation.labels.grid), "reference").volume
+    grid = truth.grid
     lying = placed(prediction.segmentation.labels, grid, "prediction", order=0 if resample else None)
     case = CasePair(
         case=pair.id,
         prediction=lying.volume,
-        reference=reference.segmentation.labels,
+        reference=truth,
         regions=regions,
         prediction_schema=prediction.segmentation.schema,
         reference_schema=reference.segmentation.schema,
         probabilities=_probabilities(beside, grid, regions, resample=resample) if beside else None,
-        image=_background(scan, reference, pair.id, gathered) if scan else None,
+        image=_background(scan, grid, pair.id, gathered) if scan else None,
         trained_on=read_trained_on(pair.prediction),
     )
     gathered.warnings += [f"{pair.id}: {words}" for words in _doubts(pair, case, (prediction, reference))]
@@ -348,7 +354,7 @@ def _mask(pair: LabelPair, side: str, schema: str, asked: Callable[[], RegionSet
         raise InputError(f"{side.removesuffix('s')}: {words}") from error
 
 
-def _background(scan: Path, reference: MaskReading, case: str, gathered: _Gathered) -> Volume | None:
+def _background(scan: Path, grid: Grid, case: str, gathered: _Gathered) -> Volume | None:
     """The scan for pictures; one that cannot serve is noted, for no score depends on it."""
     from brats_seg.files.nifti import read_volume
 
@@ -357,7 +363,7 @@ def _background(scan: Path, reference: MaskReading, case: str, gathered: _Gather
     except InputError as error:
         gathered.notes.append(f"{case}: pictures without a scan behind them: {error}")
         return None
-    if not image.grid.same_as(reference.segmentation.labels.grid):
+    if not image.grid.same_as(grid):
         gathered.notes.append(
             f"{case}: pictures without a scan behind them: it lies on another grid than the label map"
         )

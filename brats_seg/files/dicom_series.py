@@ -20,8 +20,8 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.words import counted
 from brats_seg.files.dicom import SAME_PLACE_MM, DicomSeries
 from brats_seg.files.dicom_file import DamagedFileError, DicomSource
-from brats_seg.files.dicom_header import DICOMDIR, Header, Identity, Plane, read_header
-from brats_seg.files.dicom_sources import is_archive, sources
+from brats_seg.files.dicom_header import DICOMDIR, MR_CLASSES, Header, Identity, Plane, read_header
+from brats_seg.files.dicom_sources import class_of, is_archive, sources
 
 MAX_FILES = 20_000
 """Files of one call; an exam has some hundreds to thousands."""
@@ -93,6 +93,12 @@ def find_exams(place: Path) -> tuple[DicomExam, ...]:
         within = [words for source, words in damaged if _is_below(source, folder)]
         exams += _exams(folder, name, group, within)
     return tuple(exams)
+
+
+def holds_images(place: Path) -> bool:
+    """Whether there may be MR images below a folder or in an archive: not where all is known to be something else."""
+    kinds = ("" if source.member else class_of(source.path) for source in sources(place))
+    return any(not kind or kind in MR_CLASSES for kind in kinds)
 
 
 def _no_images(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
+from brats_seg.files.match_labels import possible_names
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.study_id import check_study_id
 from brats_seg.files.visit_names import visit_told_by
@@ -224,6 +225,11 @@ def is_dicom_place(place: Path) -> bool:
     return place.is_dir() and next(_walk(place, 0, place.resolve(), set()), None) is None and holds_dicom(place)
 
 
+def holds_nifti(folder: Path) -> bool:
+    """Whether there is a NIfTI file in a folder or at most two folders down."""
+    return bool(_nifti_below(folder, 2))
+
+
 def dicom_beside(folder: Path, studies: Sequence[Path]) -> list[Path]:
     """Folders of DICOM exams in a data set, beside those of NIfTI files."""
     if folder in studies:
@@ -246,21 +252,27 @@ def _told_apart(found: Sequence[tuple[Path, str]]) -> list[str]:
     return ids
 
 
-def study_folders(folder: Path) -> tuple[Path, ...]:
+def study_folders(folder: Path, *, labels: bool = False) -> tuple[Path, ...]:
     """Folders that hold NIfTI files, at most three levels down, in alphabetical order; nothing is read.
+
+    Args:
+        folder: where to look.
+        labels: also folders that hold label maps in other formats.
 
     Raises:
         InputError: if there is none.
     """
-    found = tuple(_walk(folder, 0, folder.resolve(), set()))
+    found = tuple(_walk(folder, 0, folder.resolve(), set(), labels=labels))
     if not found:
         raise _nothing_found(folder, {})
     return found
 
 
-def _walk(folder: Path, depth: int, root: Path, seen: set[Path]) -> Iterator[Path]:
+def _walk(folder: Path, depth: int, root: Path, seen: set[Path], *, labels: bool = False) -> Iterator[Path]:
     files, folders = _entries(folder)
     names = [path.name for path in files if is_nifti(path.name)]
+    if labels and not names:
+        names = possible_names(folder, [path.name for path in files])
     readings = read_names(names).values()
     if any(path.name == _RESULT_MARK for path in files) and not any(r.role is Role.IMAGE for r in readings):
         return
@@ -278,7 +290,7 @@ def _walk(folder: Path, depth: int, root: Path, seen: set[Path]) -> Iterator[Pat
         inside = child.is_symlink() and (target == root or root in target.parents)
         if not inside and target not in seen:
             seen.add(target)
-            yield from _walk(child, depth + 1, root, seen)
+            yield from _walk(child, depth + 1, root, seen, labels=labels)
 
 
 def _scans_in_folders(place: Path, folders: Sequence[Path]) -> dict[str, NameReading]:

@@ -16,7 +16,7 @@ from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_file import looks_like_dicom
 from brats_seg.files.match_labels import label_id
 from brats_seg.files.meaning import LabelMeaning, doubt_about, meaning_of, shared_meaning
-from brats_seg.files.nifti import read_label_result
+from brats_seg.files.nifti import read_label_map, read_label_result
 from brats_seg.files.segments import SegmentFile, labels_of
 from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_regions, read_schema_sidecar
 from brats_seg.files.study_id import check_study_id
@@ -110,6 +110,17 @@ def _holds_segments(path: Path) -> bool:
     except OSError:
         return False  # said when it is read
     return head.startswith(b"NRRD") or looks_like_dicom(head)
+
+
+def marks_anything(path: Path) -> bool:
+    """Whether any voxel of a label map is labelled.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    if _holds_segments(path):
+        return any(segment.mask.any() for segment in _read_segments(path).segments)
+    return bool((read_label_map(path).data > 0).any())
 
 
 def _read_segments(path: Path) -> SegmentFile:

@@ -1,8 +1,9 @@
 """Pairing two sets of label maps, predictions and references, by the ids their file names and folders hold.
 
 Understood are results of this program (``<id>/<id>_dseg.nii.gz``), BraTS study folders (``<id>_seg``, ``<id>-seg``
-beside the scans), BIDS names, and folders of plain ``<id>.nii.gz``. No image is read; where ids differ, results of
-this program are told by the checksums of the scans they were made of.
+beside the scans), BIDS names, and folders of plain ``<id>.nii.gz``; instead of NIfTI also Slicer's ``.seg.nrrd`` and
+DICOM segmentations. No image is read; where ids differ, results of this program are told by the checksums of the scans
+they were made of.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import counted
+from brats_seg.files.dicom_sources import class_of
 from brats_seg.files.names import Role, is_nifti, read_name, read_names, stem
-from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import read_run
 
-_OTHER_FORMATS = re.compile(r"(?:\.seg)?\.nrrd$|\.dcm$", re.IGNORECASE)
 LABEL_ENDING = re.compile(
     r"(?:^|[_\-. ]+)(?:dseg|segm?|segs|segmentations?|labels?|labelmap|(?:tumou?r|lesion)?[_\- ]?mask|preds?|prediction"
     r"|gt|groundtruth|gtv|glistrboost(?:[_\- ]manuallycorrected)?)$",
@@ -28,6 +28,10 @@ LABEL_ENDING = re.compile(
 )
 """How names of label maps end."""
 _NO_TUMOUR = re.compile(r"brain|probseg|softmax|skull|tissue", re.IGNORECASE)
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP Classes: Segmentation Storage, Label Map Segmentation Storage."""
+_SEG, _SAME_AS_SEG = "_seg.dcm", ("_labelmap.dcm", "_lesions.dcm")
+"""What this program calls its segmentations: of the label map, and others with nothing else in them."""
 _MAX_DEPTH = 5
 """Deepest file below a set's folder: ``sub-X/ses-Y/anat/FILE``, and one folder above them."""
 _SHOWN = 8
@@ -120,7 +124,7 @@ def _match_scans(
     for file in references if used else ():
         if file.id in matches.only_references:
             scans = (path for path in sorted(file.path.parent.iterdir()) if path != file.path and is_nifti(path.name))
-            made = {other.id: other for scan in scans for other in used.get(file_sha256(scan), ())}
+            made = {other.id: other for scan in scans for other in used.get(_sha256(scan), ())}
             if len(made) == 1:
                 (other,) = made.values()
                 why = f"prediction {other.id} was made of the scans beside the reference"
@@ -148,20 +152,20 @@ def find_label_files(place: Path) -> tuple[LabelFile, ...]:
     if not place.is_dir():
         raise InputError(f"there is no file or folder {place}. Check the spelling.")
     by_folder: dict[Path, list[str]] = {}
-    for path in sorted(place.rglob("*.nii*")):
+    for path in sorted(place.rglob("*")):
         inside = path.relative_to(place).parts
-        if len(inside) <= _MAX_DEPTH and not any(part.startswith(".") for part in inside) and is_nifti(path.name):
+        if len(inside) <= _MAX_DEPTH and not any(part.startswith(".") for part in inside) and path.is_file():
             by_folder.setdefault(path.parent, []).append(path.name)
     files: list[LabelFile] = []
     for folder, names in by_folder.items():
-        chosen = label_names(names)
+        chosen = label_names(possible_names(folder, names))
         folder_id = _folder_name(folder) if len(chosen) == 1 and folder != place else ""
         files += [LabelFile(_id_of(name, folder), folder / name, folder_id) for name in chosen]
     if not files:
-        seen = counted(sum(map(len, by_folder.values())), "NIfTI file")
+        seen = counted(sum(is_nifti(name) for names in by_folder.values() for name in names), "NIfTI file")
         raise InputError(
-            f"{place} holds no label map ({seen} seen). Label maps are called "
-            "ID_seg.nii.gz, ID-seg.nii.gz, ID_dseg.nii.gz, or ID.nii.gz in a folder without scans."
+            f"{place} holds no label map ({seen} seen). Label maps are called ID_seg.nii.gz, ID-seg.nii.gz, "
+            "ID_dseg.nii.gz, or ID.nii.gz in a folder without scans, or are ID.seg.nrrd or DICOM segmentations."
         )
     _refuse_copies(files, place)
     return tuple(sorted(_told_apart(files), key=lambda file: file.id))
@@ -179,14 +183,44 @@ def _refuse_copies(files: Sequence[LabelFile], place: Path) -> None:
             )
 
 
-def label_names(names: Sequence[str]) -> list[str]:
-    """The label maps among the NIfTI names of one folder.
+def possible_names(folder: Path, names: Iterable[str]) -> list[str]:
+    """The names of one folder that may be label maps or scans: NIfTI, and what else holds segments.
 
-    Names that end like a label map; without any, every name that says nothing else, unless scans lie there too.
+    Of a result of this program the other forms of its label map are left out, as long as nobody changed them.
+    """
+    listed = list(names)
+    nifti = [name for name in listed if is_nifti(name)]
+    others = [name for name in listed if name not in nifti and _holds_segments(folder / name)]
+    begun = {name.removesuffix(_SEG) for name in others if name.endswith(_SEG)}
+    kept = [n for n in others if not any(n.endswith(end) and n.removesuffix(end) in begun for end in _SAME_AS_SEG)]
+    outputs = (read_run(folder) or {}).get("outputs") if kept and nifti else None
+    written = outputs if isinstance(outputs, dict) else {}
+    return nifti + [name for name in kept if name not in written or _sha256(folder / name) != written[name]]
+
+
+def _sha256(path: Path) -> str:
+    from brats_seg.files.nifti import file_sha256  # noqa: PLC0415 - reads images, which finding need not wait for
+
+    return file_sha256(path)
+
+
+def _holds_segments(path: Path) -> bool:
+    """Whether a file is a segmentation by its format: Slicer's, NRRD that is called so, or DICOM."""
+    name = path.name.lower()
+    if name.endswith(".nrrd"):
+        return name.endswith(".seg.nrrd") or bool(LABEL_ENDING.search(stem(name)))
+    return class_of(path) in _SEGMENTATIONS
+
+
+def label_names(names: Sequence[str]) -> list[str]:
+    """The label maps among :func:`possible_names` of one folder.
+
+    Names that end like a label map, and all that are no NIfTI; without any, every name that says nothing else, unless
+    scans lie there too.
     """
     readings = read_names(names)
     possible = [name for name in names if not _NO_TUMOUR.search(stem(name))]
-    ending = [name for name in possible if LABEL_ENDING.search(stem(name))]
+    ending = [name for name in possible if LABEL_ENDING.search(stem(name)) or not is_nifti(name)]
     if ending or any(reading.role is Role.IMAGE for reading in readings.values()):
         return ending
     return [name for name in possible if readings[name].role in (Role.UNCLEAR, Role.LABELS)]
@@ -218,7 +252,12 @@ def match_label_files(predictions: Sequence[LabelFile], references: Sequence[Lab
 
 
 def probabilities_beside(prediction: Path) -> Path | None:
-    """``<id>_probseg.nii.gz`` beside ``<id>_dseg.nii.gz`` (or beside ``<id>.nii.gz``), if it is there."""
+    """``<id>_probseg.nii.gz`` beside ``<id>_dseg.nii.gz`` (or beside ``<id>.nii.gz``), if it is there.
+
+    None of other formats, which may end where the segments do.
+    """
+    if not is_nifti(prediction.name):
+        return None
     base = LABEL_ENDING.sub("", stem(prediction.name))
     for ending in (".nii.gz", ".nii"):
         path = prediction.with_name(f"{base}_probseg{ending}")
@@ -240,7 +279,7 @@ def scan_beside(reference: Path) -> Path | None:
 
 def label_id(path: Path) -> str:
     """The id of the study a label map is of: its name without the ending, or its folder's where that is all."""
-    return _id_of(_OTHER_FORMATS.sub("", path.name), path.resolve().parent)
+    return _id_of(path.name, path.resolve().parent)
 
 
 def _id_of(name: str, folder: Path) -> str:
@@ -256,21 +295,35 @@ def _folder_name(folder: Path) -> str:
 
 
 def _told_apart(files: list[LabelFile]) -> list[LabelFile]:
-    """Ids such as ``visit1`` that repeat get the name of the folder above before them."""
-    counts = Counter(file.id for file in files)
-    longer = [
-        file if counts[file.id] == 1 else replace(file, id=f"{file.path.resolve().parents[1].name}_{file.id}")
-        for file in files
-    ]
+    """Ids such as ``visit1`` that repeat get the name of the folder above before them.
+
+    Where that tells nothing apart, as with the ``1-1`` of DICOM archives, their own folders name them.
+    """
+    told = files
+    for name in (_with_above, _own_folder, _both_folders):
+        counts = Counter(file.id for file in told)
+        told = [file if counts[file.id] == 1 else replace(file, id=name(file)) for file in told]
     seen: dict[str, LabelFile] = {}
-    for before, file in zip(files, longer, strict=True):
+    for before, file in zip(files, told, strict=True):
         other = seen.setdefault(file.id, file)
         if other is not file:
             raise InputError(
                 f"two label maps would both be study {before.id}: {other.path} and {file.path}. "
                 "Keep one of them, or pass a folder that holds one for each study."
             )
-    return longer
+    return told
+
+
+def _with_above(file: LabelFile) -> str:
+    return f"{file.path.resolve().parents[1].name}_{file.id}"
+
+
+def _own_folder(file: LabelFile) -> str:
+    return file.folder_id or file.id
+
+
+def _both_folders(file: LabelFile) -> str:
+    return f"{file.path.resolve().parents[1].name}_{file.folder_id}" if file.folder_id else file.id
 
 
 def _unique(entries: Iterable[tuple[str, LabelFile]]) -> dict[str, LabelFile]:

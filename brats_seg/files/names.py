@@ -47,6 +47,8 @@ from brats_seg.files.name_words import (
 )
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
+_FORMAT = re.compile(r"\.nii(?:\.gz)?$|(?:\.nii(?:\.gz)?)?(?:\.seg)?\.nrrd$|\.dcm$", re.IGNORECASE)
+"""3D Slicer puts its ending behind that of the file a segmentation began with: ``case_dseg.nii.seg.nrrd``."""
 
 
 class Role(Enum):
@@ -85,11 +87,8 @@ def is_nifti(name: str) -> bool:
 
 
 def stem(name: str) -> str:
-    """A file name without ``.nii`` or ``.nii.gz``."""
-    for ending in NIFTI_ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
+    """A file name without the ending of its format: NIfTI, NRRD with or without segments, DICOM."""
+    return _FORMAT.sub("", name)
 
 
 def is_brain_mask(name: str) -> bool:

@@ -19,11 +19,11 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Patient, Timepoint
 from brats_seg.core.tables import DAY_ZERO, Calendar, say
 from brats_seg.core.words import visit_named
-from brats_seg.files.dicom_series import DicomExam
+from brats_seg.files.dicom_series import DicomExam, holds_images
 from brats_seg.files.dicom_study import Asked, dicom_studies
-from brats_seg.files.find import dicom_beside, find_study, is_dicom_place, longer_id, study_folders
-from brats_seg.files.match_labels import LABEL_ENDING, LabelFile, find_label_files, label_names
-from brats_seg.files.names import Role, is_nifti, read_names, stem
+from brats_seg.files.find import dicom_beside, find_study, holds_nifti, is_dicom_place, longer_id, study_folders
+from brats_seg.files.match_labels import LABEL_ENDING, LabelFile, find_label_files, label_names, possible_names
+from brats_seg.files.names import Role, read_names, stem
 from brats_seg.files.study_id import check_study_id
 from brats_seg.files.visit_names import date_in_name, in_order, is_visit_name, patient_of, plain_label
 from brats_seg.files.visit_table import TABLE_NAME, TableVisit, bids_dates, read_visit_table
@@ -143,8 +143,12 @@ def _from_folders(place: Path, asked: Mapping[str, Asked]) -> dict[str, list[_Fo
     """Visits by patient; folders apart are patients apart, whatever they are called."""
     found: dict[tuple[Path, str], list[_Found]] = {}
     unclear: list[_Found] = []
-    is_dicom = is_dicom_place(place)
-    folders = () if is_dicom else study_folders(place)
+    is_dicom = is_dicom_place(place) and holds_images(place)
+    folders = () if is_dicom else study_folders(place, labels=True)
+    exams = (
+        [place] if is_dicom else [e for e in dicom_beside(place, [*filter(holds_nifti, folders)]) if holds_images(e)]
+    )
+    folders = tuple(f for f in folders if not any(exam in (f, *f.parents) for exam in exams))
     beside: dict[Path, list[str]] = {}
     for folder in folders:
         beside.setdefault(_own(folder).parent, []).append(_own(folder).name)
@@ -163,8 +167,8 @@ def _from_folders(place: Path, asked: Mapping[str, Asked]) -> dict[str, list[_Fo
         )
     for visit in unclear:
         found.setdefault((visit.folder or place, visit.label), []).append(visit)
-    for exams in (place,) if is_dicom else dicom_beside(place, folders):
-        found.update(_from_dicom(exams, asked))
+    for exam in exams:
+        found.update(_from_dicom(exam, asked))
     names = [patient for _, patient in found]
     return {
         patient if names.count(patient) == 1 else longer_id(home, patient): visits
@@ -220,7 +224,7 @@ def _home(own: Path, patient: str) -> Path:
 
 def _visits_in(folder: Path, root: Path, beside: Sequence[str]) -> list[tuple[str, _Found]]:
     """Patient and visit of everything in one folder of files; an empty patient where the names do not say."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and is_nifti(path.name))
+    names = sorted(possible_names(folder, sorted(path.name for path in folder.iterdir() if path.is_file())))
     groups = _grouped(names)
     own = _own(folder)
     parts = {prefix: _split(prefix, list(groups)) for prefix in groups}

@@ -32,6 +32,23 @@ def coincides(grid: Grid, other: Grid) -> bool:
     return is_whole or is_small
 
 
+def widened(grid: Grid, other: Grid) -> Grid:
+    """The grid with room for the voxels of another, where these are voxels of it; else as it is.
+
+    A file of segments ends where its segments do, which says nothing of where the scan did.
+    """
+    if not coincides(other, grid):
+        return grid
+    places = np.round(grid.to_voxel(other.to_world(other.corners())))
+    low = np.minimum(places.min(axis=0), 0)
+    x, y, z = (np.maximum(places.max(axis=0), np.array(grid.shape) - 1) - low + 1).astype(int).tolist()
+    if max(x, y, z) > sum(grid.shape) + sum(other.shape):  # they lie apart
+        return grid
+    first = np.eye(4)
+    first[:3, 3] = low
+    return Grid((x, y, z), grid.affine @ first)
+
+
 def place_by_header(volume: Volume, grid: Grid) -> Volume:
     """A volume on a grid, by their headers alone; values are copied where voxels coincide."""
     offset = _offset_voxels(volume.grid, grid)

@@ -39,7 +39,7 @@ from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measu
 from brats_seg.run.exports import write_followed
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
-from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats
+from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid
 from brats_seg.track.follow import CourseOptions, Followed, Tick, follow, motion_key
 from brats_seg.track.tables import course_of
 
@@ -204,6 +204,8 @@ def _followed(
     refuse_repeats(patient.id, patient.visits)
     masks = {visit.label: visit.mask for visit in patient.visits if visit.mask is not None}
     schema = schema_of_visits(masks, run.options.schema, lambda: model.bundle.card.regions)
+    grid = shared_grid(patient.visits, schema, model)
+    segment = run.options.segment
     visits: list[Visit] = []
     excluded: list[Excluded] = []
     began = time.perf_counter()
@@ -211,7 +213,7 @@ def _followed(
         if tick is not None:
             tick(f"visit {timepoint.label}")
         try:
-            visits.append(load_visit(timepoint, run.output, options=run.options.segment, schema=schema, model=model))
+            visits.append(load_visit(timepoint, run.output, options=segment, schema=schema, model=model, grid=grid))
         except InputError as error:
             excluded.append(Excluded(timepoint.label, str(error)))
         except DeviceError as error:

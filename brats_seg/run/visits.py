@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import LabelSchema
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
-from brats_seg.files.label_map import read_mask
+from brats_seg.files.label_map import marks_anything, read_label_file, read_mask
 from brats_seg.files.load import input_hashes, scan_sha256, scan_title
-from brats_seg.files.nifti import file_sha256, read_label_map
+from brats_seg.files.names import is_nifti
+from brats_seg.files.nifti import file_sha256
+from brats_seg.files.sidecar import read_regions
 from brats_seg.files.visit_folder import ScanFiles, read_visit
+from brats_seg.imaging.placing import coincides, widened
+from brats_seg.imaging.register import resample
 from brats_seg.models.card import ModelBundle, find_model
 from brats_seg.run.identify import settled
 from brats_seg.run.options import SegmentOptions
@@ -69,7 +74,7 @@ def refuse_repeats(patient: str, visits: Sequence[Timepoint]) -> None:
         same = [(sequence.title, scan_title(one, sequence), scan_title(other, sequence)) for sequence in shared]
         # The label map of an untouched brain is empty at every visit.
         masks = None if one.mask is None or other.mask is None else (one.mask, other.mask)
-        if masks is not None and _same_file(*masks) and (read_label_map(masks[0]).data > 0).any():
+        if masks is not None and _same_file(*masks) and marks_anything(masks[0]):
             same.append(("label map", masks[0].name, masks[1].name))
         for what, name, twin in same:
             raise InputError(
@@ -91,6 +96,22 @@ def _same_file(one: Path, other: Path) -> bool:
         return False  # said when it is read
 
 
+def shared_grid(visits: Sequence[Timepoint], schema: str | LabelSchema, model: Model) -> Grid | None:
+    """One grid for the label maps of a patient without scans, where each ends where its segments do.
+
+    Returns:
+        That of the first with room for the others; None where the files say themselves where their scans ended.
+    """
+    masks = [visit.mask for visit in visits if visit.mask is not None]
+    if any(visit.files for visit in visits) or all(is_nifti(mask.name) for mask in masks):
+        return None
+    grids = []
+    for mask in masks:
+        with suppress(InputError):  # said when the visit is loaded
+            grids.append(read_label_file(mask, read_regions(mask) or model.bundle.card.regions, schema).volume.grid)
+    return reduce(widened, grids) if grids else None
+
+
 def load_visit(
     timepoint: Timepoint,
     output: Path,
@@ -98,6 +119,7 @@ def load_visit(
     options: SegmentOptions,
     schema: str | LabelSchema,
     model: Model,
+    grid: Grid | None = None,
     tick: Tick | None = None,
 ) -> Visit:
     """The visit's label map and measurements; segmented only where that was not done before with the same means.
@@ -108,13 +130,14 @@ def load_visit(
         options: how to segment.
         schema: label schema of an existing label map, or its name, or ``auto``.
         model: what segments.
+        grid: that an existing label map is put on where its voxels are voxels of it; see :func:`shared_grid`.
         tick: called with each step of a segmentation.
 
     Raises:
         BratsSegError: if the visit cannot be read or segmented.
     """
     if timepoint.mask is not None:
-        return _from_mask(timepoint, timepoint.mask, schema, model)
+        return _from_mask(timepoint, timepoint.mask, schema, model, grid)
     timepoint = settled(timepoint)
     if not timepoint.files:
         raise InputError(f"visit {timepoint.label} has neither scans nor a label map")
@@ -130,9 +153,12 @@ def load_visit(
     return replace(read_visit(folder, timepoint, probabilities=False), how=how)
 
 
-def _from_mask(timepoint: Timepoint, mask: Path, schema: str | LabelSchema, model: Model) -> Visit:
+def _from_mask(timepoint: Timepoint, mask: Path, schema: str | LabelSchema, model: Model, grid: Grid | None) -> Visit:
     reading = read_mask(mask, schema, timepoint.id, lambda: model.bundle.card.regions)
     segmentation = reading.segmentation
+    if grid is not None and coincides(segmentation.labels.grid, grid):
+        moved = resample(segmentation.labels, grid, order="nearest", fill=0)
+        segmentation = replace(segmentation, labels=moved)
     images = ScanFiles(timepoint)
     doubts = _on_scan(segmentation, images, mask.name)
     record = RunRecord(
