@@ -92,7 +92,7 @@ def test_what_one_sequence_hardly_shows_another_adds(study: Study, monkeypatch: 
 
     monkeypatch.setattr(strip_module, "find_brain", found)
     monkeypatch.setattr(strip_module, "check_brain", lambda *_, **__: None)
-    networks = BrainNetworks(lambda data: data, lambda data: data, "none", {})
+    networks = BrainNetworks(lambda data: data, lambda data: data, "none", "none", {})
     both = Study("head", {s: study.images[s] for s in (T1, T1CE)})
     stripped = strip(both, with_skull(both), lambda: networks)
     assert highest_mm(stripped) > 50 and "T1CE and T1" in stripped.source
