@@ -209,74 +209,18 @@ def _train(job: _Job, config: Recipe, world: World, until: float | None) -> bool
 
 
 def _judge(job: _Job) -> None:
-    from brats_seg.files.output import OutputFolder
-    from brats_seg.models.rules import PostprocessConfig
-    from brats_seg.train.card import RESULTS
-    from brats_seg.train.judge import judge, write_fold_cards
+    from brats_seg.train.results import judge_folds
 
-    judgement = judge(_outputs(job), PostprocessConfig())
-    models = job.models
-    if not models.suffix:
-        bundles = {fold: models.model(fold) for fold in job.judged}
-        write_fold_cards(bundles, job.split, judgement.fits, job.packs)
-    tables = _subsets(job, judgement) if job.arguments.subsets else {}
-    folder = job.run / (RESULTS + models.suffix)
-    with OutputFolder(folder, exists="overwrite") as out:
-        _write(out.path, judgement, tables, job)
-    say(_text(judgement, folder), quiet=job.arguments.quiet)
-
-
-def _outputs(job: _Job) -> list[list[Path]]:
-    """By fold, files with what its model says about the studies it did not see."""
-    from tqdm import tqdm
-
-    from brats_seg.train.crossval import outputs_of
-
-    studies = sum(len(job.split.folds[fold]) for fold in job.judged)
-    with tqdm(total=studies, desc="predict", disable=not job.progress) as bar:
-        return [outputs_of(job.packs, job.models, fold, tick=bar.update) for fold in job.judged]
-
-
-def _subsets(job: _Job, judgement: Judgement) -> dict[str, Any]:
-    from brats_seg.train.subsets import subset_scores, subset_table
-
-    fits = dict(zip(job.judged, judgement.fits, strict=True))
-    scores = subset_scores(job.packs, job.models, fits, progress=job.progress)
-    return {"subset_cases": scores, "subsets": subset_table(scores)}
-
-
-def _write(folder: Path, judgement: Judgement, tables: dict[str, Any], job: _Job) -> None:
-    """Tables, page, what a card needs; the record comes last, because it makes the folder count as finished."""
-    from brats_seg.evaluate.evaluate import frame_to_csv
-    from brats_seg.evaluate.page import evaluation_html
-    from brats_seg.files.output import file_hashes, write_text
-    from brats_seg.files.tables import write_json
-    from brats_seg.models.record import versions
-    from brats_seg.train.judge import interval_summary
-
-    arguments, evaluation = job.arguments, judgement.evaluation
-    for name, text in evaluation.to_csv().items():
-        write_text(folder / f"{name}.csv", text)
-    frames = {
-        "intervals": judgement.intervals,
-        "interval_summary": interval_summary(judgement.intervals),
-        "temperature": judgement.calibration,
-        **tables,
-    }
-    for name, frame in frames.items():
-        write_text(folder / f"{name}.csv", frame_to_csv(frame))
-    folds = {str(fold): fit.to_dict() for fold, fit in zip(job.judged, judgement.fits, strict=True)}
-    fits = {"final": judgement.final.to_dict(), "folds": folds}
-    write_json(fits, folder / "fits.json")
-    title = f"Cross-validation of {arguments.config.stem}, {arguments.folds} folds"
-    write_text(folder / "evaluation.html", evaluation_html(evaluation, title=title, comparison=None))
-    settings = {
-        "folds": arguments.folds,
-        "judged": list(job.judged),
-        "tta": arguments.tta,
-        "config": arguments.config.name,
-    }
-    write_json({"versions": versions(), "settings": settings, "outputs": file_hashes(folder)}, folder / "run.json")
+    given = job.arguments
+    judgement, folder = judge_folds(
+        job.packs,
+        job.models,
+        job.judged,
+        subsets=given.subsets,
+        title=f"Cross-validation of {given.config.stem}, {given.folds} folds",
+        progress=job.progress,
+    )
+    say(_text(judgement, folder), quiet=given.quiet)
 
 
 def _text(judgement: Judgement, folder: Path) -> str:

@@ -46,17 +46,7 @@ def assemble_runs(
         raise ModelError("the stages were trained on differently prepared studies and cannot work together")
     if "fine" in runs:
         _check_cascade(runs, configs["fine"])
-    first = next(iter(configs.values()))
-    stages = {
-        name: {"name": name, "spacing_mm": c.spacing_mm, "network": c.network.to_dict(), "files": {}}
-        for name, c in configs.items()
-    }
-    values: dict[str, Any] = {
-        **read_yaml(card_file),
-        "format": CARD_FORMAT,
-        "prepare": asdict(first.prepare),
-        "stages": list(stages.values()),
-    }
+    values = card_values(configs, card_file)
     if crossval is not None:
         values = crossvalidated(values, crossval)
         # the runs may have been given more studies than were cross-validated
@@ -65,7 +55,17 @@ def assemble_runs(
         values |= card_marks(own, known_before(runs.values()))
     card = card_from_dict(values, where=card_file.name)
     weights = {name: run / WEIGHTS for name, run in runs.items()}
-    return assemble(weights, stages, card, folder, onnx=onnx)
+    return assemble(weights, {stage["name"]: stage for stage in values["stages"]}, card, folder, onnx=onnx)
+
+
+def card_values(stages: Mapping[str, TrainConfig], card_file: Path) -> dict[str, Any]:
+    """What a card says before anything was measured: the words of a YAML file, preparation, networks."""
+    made = [
+        {"name": name, "spacing_mm": stage.spacing_mm, "network": stage.network.to_dict(), "files": {}}
+        for name, stage in stages.items()
+    ]
+    prepare = asdict(next(iter(stages.values())).prepare)
+    return {**read_yaml(card_file), "format": CARD_FORMAT, "prepare": prepare, "stages": made}
 
 
 def _check_cascade(runs: Mapping[str, Path], fine: TrainConfig) -> None:
