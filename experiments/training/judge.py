@@ -1,9 +1,11 @@
 """Judge the networks kept here of a recipe's folds, without training: figures, and what is fitted on outputs.
 
-    python experiments/training/judge.py experiments/training/glioma_0.8.0.yaml --data PACKS -o RUN [--subsets]
+    python experiments/training/judge.py RECIPE --data PACKS -o RUN [--subsets] [--against OTHERS]
 
-The networks are ``foldK/STAGE.safetensors.xz`` beside the recipe, the split is ``split.json`` there. ``RUN/results`` is
-as ``brats-seg crossval`` writes it, and ``brats-seg models assemble --crossval RUN`` takes it.
+The networks are ``foldK/STAGE.safetensors.xz`` beside the recipe (``glioma_0.8.0.yaml``), the split is ``split.json``.
+``RUN/results`` is as ``brats-seg crossval`` writes it, and ``brats-seg models assemble --crossval RUN`` takes it.
+OTHERS is a run with outputs for the same studies (``earlier.py``), to which the same is fitted; ``RUN/comparison.csv``
+holds the paired differences.
 """
 
 from __future__ import annotations
@@ -14,11 +16,17 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from brats_seg.evaluate.evaluate import compare_evaluations, frame_to_csv
+from brats_seg.files.output import write_text
 from brats_seg.models.assemble import assemble
 from brats_seg.models.card import card_from_dict
+from brats_seg.models.rules import PostprocessConfig
 from brats_seg.train.crossval import FoldModels, fold_folder
 from brats_seg.train.data import load_packs
 from brats_seg.train.export import card_values
+from brats_seg.train.judge import interval_summary, judge
 from brats_seg.train.recipe import Recipe, read_recipe
 from brats_seg.train.results import judge_folds
 from brats_seg.train.splits import SPLIT, read_split
@@ -43,6 +51,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="packs of all studies")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--subsets", action="store_true", help="also with every set of missing sequences (slow)")
+    parser.add_argument("--against", type=Path, metavar="OTHERS", help="run whose outputs to compare with")
     given = parser.parse_args()
     recipe, packs = read_recipe(given.recipe), load_packs(given.data)
     place = given.recipe.parent
@@ -61,6 +70,15 @@ def main() -> None:
     )
     summary = judgement.evaluation.summary
     print(summary[summary["metric"] == "dice"].to_string(index=False))
+    if given.against is not None:
+        files = [[fold_folder(given.against, k) / "outputs" / f"{i}.npz" for i in split.folds[k]] for k in folds]
+        others = judge(files, PostprocessConfig())
+        write_text(given.out / "others.csv", others.evaluation.to_csv()["summary"])
+        rng = np.random.default_rng(0)
+        comparison = compare_evaluations(others.evaluation, judgement.evaluation, generator=rng)
+        write_text(given.out / "comparison.csv", frame_to_csv(comparison))
+        print(interval_summary(others.intervals).to_string(index=False))
+        print(comparison.to_string(index=False))
     print(f"look at: {folder / 'evaluation.html'}")
 
 
