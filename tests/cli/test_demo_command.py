@@ -58,6 +58,7 @@ def test_demo_says_found_and_true_of_every_visit(
     assert all(visit["found_ml"]["WT"] > 0 for visit in again.json["visits"])
 
 
+@pytest.mark.slow
 def test_native_demo_begins_with_dicom_and_tells_dice(
     cli: Cli, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def names_in(path: Path, columns: set[str]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_column_is_explained_with_its_meaning_and_when_it_is_empty(written: Path) -> None:
     page = explained()
     columns = {name for file, rows in page.items() if ".csv" in file for name in rows}
@@ -124,6 +125,7 @@ def schema(name: str) -> dict[str, Any]:
     return json.loads((DOCS / f"{name}.schema.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["visit", "course"])
 def test_values_follow_their_schema(written: Path, name: str) -> None:
     found = sorted(written.rglob(f"{name}.json"))

@@ -64,6 +64,7 @@ def test_other_results_are_not_replaced(cli: Cli, case: Path, blind_model: Path,
     assert ended.code == 6 and "another command's results" in ended.err
 
 
+@pytest.mark.slow
 def test_patients_are_the_same_with_one_process_and_with_two(cli: Cli, tmp_path: Path) -> None:
     options = ("--patients", 2, "--visits", 1, "--seed", 7, "--kind", "none")
     one = cli("phantom", "-o", tmp_path / "one", *options)
