@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.open and arguments.no_report:
         raise UsageError("--open shows the report that --no-report leaves out; pass one of them")
     from brats_seg.models.card import DEFAULT_MODEL, find_model
-    from brats_seg.run.exports import check_report
+    from brats_seg.run.options import check_report
 
     check_report(_options(arguments))
     find_model(arguments.model or DEFAULT_MODEL).card.schema(arguments.labels)  # said before a study is read

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import brats_seg
-from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.errors import InputError
 from brats_seg.core.study import Study, Timepoint
 from brats_seg.core.visit import Visit
 from brats_seg.files.dicom_study import DicomTimepoint
-from brats_seg.run.options import SegmentOptions
+from brats_seg.run.options import SegmentOptions, check_report
 
 if TYPE_CHECKING:
     from brats_seg.files.dicom_reference import Maker, Reference
@@ -21,28 +21,12 @@ if TYPE_CHECKING:
 _FOR_ANY_SCAN = "seg.nrrd"
 
 
-def check_report(options: SegmentOptions) -> None:
-    """See whether the report can be written as PDF, where that is asked for; needs no scan.
-
-    Raises:
-        UsageError: if there is no report.
-        InputError: if what makes PDF is not installed.
-    """
-    if "pdf" not in options.also:
-        return
-    if not options.report:
-        raise UsageError("--also pdf writes the report that --no-report leaves out; pass one of them")
-    from brats_seg.report.pdf import require_pdf  # noqa: PLC0415 - an extra
-
-    require_pdf()
-
-
 def check_exports(files: Study | Timepoint, options: SegmentOptions) -> None:
     """See whether what is asked for can be written, before anything is computed.
 
     Raises:
-        UsageError: as :func:`check_report`.
-        InputError: if DICOM is asked for and the scans are none, or as :func:`check_report`.
+        UsageError: as :func:`~brats_seg.run.options.check_report`.
+        InputError: if DICOM is asked for and the scans are none, or as :func:`~brats_seg.run.options.check_report`.
     """
     check_report(options)
     asked = ["--dicom"] * bool(options.dicom)

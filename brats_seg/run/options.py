@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brats_seg.core.errors import UsageError
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence
 from brats_seg.files.output import ExistsPolicy
 from brats_seg.models.card import DEFAULT_MODEL
@@ -81,3 +82,19 @@ class SegmentOptions:
             "dicom": "auto" if self.dicom is None else self.dicom,
             "also": sorted(set(self.also)),
         }
+
+
+def check_report(options: SegmentOptions) -> None:
+    """See whether the report can be written as PDF, where that is asked for; needs no scan.
+
+    Raises:
+        UsageError: if there is no report.
+        InputError: if what makes PDF is not installed.
+    """
+    if "pdf" not in options.also:
+        return
+    if not options.report:
+        raise UsageError("--also pdf writes the report that --no-report leaves out; pass one of them")
+    from brats_seg.report.pdf import require_pdf  # noqa: PLC0415 - an extra
+
+    require_pdf()

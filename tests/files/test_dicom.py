@@ -165,7 +165,7 @@ def test_a_series_reads_the_same_from_folders_archives_and_beside_anything(tmp_p
     exam = sound_exam(tmp_path / "exam")
     with zipfile.ZipFile(tmp_path / "exam.zip", "w") as archive:
         for number, path in enumerate(sorted(exam.rglob("IM*"), reverse=True)):
-            archive.write(path, f"../../{number}")
+            archive.write(path, f"export/{number}")
     for name, content in (("report.pdf", b"%PDF-1.4"), ("notes.txt", b"DICM"), (".hidden", b"\0" * 128 + b"DICM")):
         (exam / name).write_bytes(content)
     known = [series_sha256(series) for series in only_exam(exam).series]
