@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES, Timepoint
 from brats_seg.core.tables import Columns, TableRow, day_in, when_in
 from brats_seg.files.text_table import read_table
 
@@ -35,33 +35,31 @@ _SCANS = Columns("filename,acq_time", (("filename",),), ("filename", "date"), {"
 
 
 @dataclass(frozen=True)
-class TableVisit:
-    """One row of a table of visits.
+class FoundVisit:
+    """One visit as a table or names tell it, before its id, date and label map are settled.
 
     Attributes:
-        table: name of the file, for messages.
-        visit: name of the visit.
-        patient: empty where the table has one patient.
-        when: None where it does not say.
-        scans: path by sequence; may be empty.
-        segmentation: path of a label map, or None.
-        unused: columns of the table that are not read.
-        fault: what is wrong with the row, where it stops its own patient alone.
+        patient: empty where neither says whose it is.
+        label: name of the visit.
+        scans: None where there are none.
+        mask: a label map, or None.
+        when: None where nothing says it.
+        error: what is wrong with it, where that stops its own patient alone.
+        folder: that it lies in; None in a table.
     """
 
-    table: str
-    visit: str
     patient: str
-    when: date | int | None
-    scans: Mapping[MRSequence, Path]
-    segmentation: Path | None
-    unused: tuple[str, ...] = ()
-    fault: InputError | None = None
+    label: str
+    scans: Timepoint | None = None
+    mask: Path | None = None
+    when: date | int | None = None
+    error: InputError | None = None
+    folder: Path | None = None
 
     @property
     def has_files(self) -> bool:
-        """Whether the row names files, and not only a date."""
-        return bool(self.scans) or self.segmentation is not None
+        """Whether files are known, and not only a date."""
+        return self.scans is not None or self.mask is not None
 
 
 def parse_when(text: str) -> date | None:
@@ -75,51 +73,45 @@ def parse_when(text: str) -> date | None:
         return None
 
 
-def read_visit_table(path: Path) -> tuple[TableVisit, ...]:
-    """The rows of ``visits.csv``; files are looked for beside the table.
+def read_visit_table(path: Path) -> tuple[tuple[FoundVisit, ...], tuple[str, ...]]:
+    """The rows of ``visits.csv``, and its columns that are not read; files are looked for beside the table.
 
-    In a table of several patients, a row that is wrong keeps its fault, so that it stops no other patient.
+    In a table of several patients, a row that is wrong keeps its error, so that it stops no other patient.
 
     Raises:
         InputError: naming the line of what is wrong: a file that is not there, a date that is none, a visit twice.
     """
     table = read_table(read_table_text(path), COLUMNS, name=path.name)
     several = len({row.get("patient") for row in table.rows}) > 1
-    result: list[TableVisit] = []
+    result: list[FoundVisit] = []
     seen: dict[tuple[str, str], int] = {}
     for row in table.rows:
         try:
-            result.append(_visit(path, row, seen, table.unused))
+            result.append(_visit(path, row, seen))
         except InputError as error:
             if not several or not row.get("patient"):
                 raise
-            visit, patient = row.get("visit"), row.get("patient")
-            result.append(TableVisit(path.name, visit, patient, None, {}, None, table.unused, error))
-    sound = [visit for visit in result if visit.fault is None]
-    without = [visit.visit for visit in sound if not visit.has_files]
+            result.append(FoundVisit(row.get("patient"), row.get("visit"), error=error))
+    sound = [visit for visit in result if visit.error is None]
+    without = [visit.label for visit in sound if not visit.has_files]
     if without and len(without) < len(sound):
         raise InputError(f"{path.name}: visit {without[0]} names no file, and others do. Fill in its scans.")
     if len({bool(row.patient) for row in result}) > 1:
         raise InputError(f"{path.name}: some rows name a patient and some do not. Fill in the column for all.")
-    return tuple(result)
+    return tuple(result), table.unused
 
 
-def _visit(path: Path, row: TableRow, seen: dict[tuple[str, str], int], unused: tuple[str, ...]) -> TableVisit:
+def _visit(path: Path, row: TableRow, seen: dict[tuple[str, str], int]) -> FoundVisit:
     visit, patient = row.get("visit"), row.get("patient")
     if not visit:
         raise row.fail("the visit has no name. Give each visit one, such as ses-01.")
     if (patient, visit) in seen:
         raise row.fail(f"visit {visit} is there twice (first in line {seen[patient, visit]}). Keep one.")
     seen[patient, visit] = row.line
-    return TableVisit(
-        table=path.name,
-        visit=visit,
-        patient=patient,
-        when=when_in(row),
-        scans={s: _file(path, row, s.value) for s in SEQUENCES if row.get(s.value)},
-        segmentation=_file(path, row, "segmentation") if row.get("segmentation") else None,
-        unused=unused,
-    )
+    when = when_in(row)
+    scans = {sequence: _file(path, row, sequence.value) for sequence in SEQUENCES if row.get(sequence.value)}
+    mask = _file(path, row, "segmentation") if row.get("segmentation") else None
+    return FoundVisit(patient, visit, Timepoint(visit, scans) if scans else None, mask, when)
 
 
 def read_sessions(path: Path) -> dict[str, date | int]:

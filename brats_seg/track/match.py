@@ -109,7 +109,7 @@ class _Known:
 
 
 @dataclass
-class _Visit:
+class _Components:
     """Components of one visit and their links to known lesions."""
 
     labels: Labels
@@ -157,7 +157,7 @@ def match_lesions(
     return Matching(tuple(states), tuple(labels))
 
 
-def _components(mask: Mask, *, min_voxels: float) -> _Visit:
+def _components(mask: Mask, *, min_voxels: float) -> _Components:
     """Components numbered from 1, largest first (equal ones by position)."""
     raw, count = ndimage.label(np.asarray(mask) != 0, structure=np.ones((3, 3, 3)))
     flat = raw.ravel()
@@ -168,10 +168,10 @@ def _components(mask: Mask, *, min_voxels: float) -> _Visit:
     labels = np.zeros(raw.shape, np.int32)
     for number, piece in enumerate(kept, start=1):
         labels.ravel()[piece] = number
-    return _Visit(labels, dict(enumerate(kept, start=1)))
+    return _Components(labels, dict(enumerate(kept, start=1)))
 
 
-def _link(visit: _Visit, known: dict[str, _Known], spacing_mm: Sequence[float], tolerance_mm: float) -> None:
+def _link(visit: _Components, known: dict[str, _Known], spacing_mm: Sequence[float], tolerance_mm: float) -> None:
     """Find which lesions and components belong together, and how strongly."""
     flat = visit.labels.ravel()
     for name, lesion in known.items():
@@ -191,7 +191,7 @@ def _link(visit: _Visit, known: dict[str, _Known], spacing_mm: Sequence[float], 
                 visit.overlap[name, component] = 1.0 / (1.0 + gap)
 
 
-def _points(visit: _Visit, voxels: NDArray[np.intp], spacing_mm: Sequence[float]) -> NDArray[np.float64]:
+def _points(visit: _Components, voxels: NDArray[np.intp], spacing_mm: Sequence[float]) -> NDArray[np.float64]:
     """``(n, 3)`` millimetres in array axes."""
     places = np.stack(np.unravel_index(voxels, visit.labels.shape), axis=1)
     return np.asarray(places * np.asarray(spacing_mm), dtype=np.float64)
@@ -208,7 +208,7 @@ def _gap_mm(one: NDArray[np.float64], other: NDArray[np.float64], limit_mm: floa
     return nearest if nearest <= limit_mm + 1e-6 else None
 
 
-def _assign(visit: _Visit, known: dict[str, _Known], *, first: bool) -> dict[str, tuple[Relation, int]]:
+def _assign(visit: _Components, known: dict[str, _Known], *, first: bool) -> dict[str, tuple[Relation, int]]:
     """Give every component a name and every known lesion a relation; brings ``known`` up to date."""
     relations: dict[str, tuple[Relation, int]] = {}
     owner: dict[int, str] = {}
@@ -235,7 +235,7 @@ def _assign(visit: _Visit, known: dict[str, _Known], *, first: bool) -> dict[str
 
 
 def _relation_of(
-    lesion: _Known, visit: _Visit, component: int, owner: dict[int, str], before: dict[str, bool]
+    lesion: _Known, visit: _Components, component: int, owner: dict[int, str], before: dict[str, bool]
 ) -> Relation:
     if before[lesion.name]:
         return Relation.SAME
@@ -247,7 +247,7 @@ def _relation_of(
 
 
 def _close(
-    visit: _Visit,
+    visit: _Components,
     known: dict[str, _Known],
     relations: dict[str, tuple[Relation, int]],
     owner: dict[int, str],
@@ -281,7 +281,11 @@ def _new_name(known: dict[str, _Known], parent: str) -> str:
 
 
 def _states(
-    index: int, known: dict[str, _Known], relations: dict[str, tuple[Relation, int]], visit: _Visit, voxel_ml: float
+    index: int,
+    known: dict[str, _Known],
+    relations: dict[str, tuple[Relation, int]],
+    visit: _Components,
+    voxel_ml: float,
 ) -> list[LesionState]:
     rows = []
     for name, lesion in known.items():

@@ -134,16 +134,16 @@ def test_days_of_any_size_and_shifted_dates_are_read_and_unread_columns_named(tm
     make(tmp_path, ["a.nii.gz"])
     table = tmp_path / "visits.csv"
     table.write_text("Visit,Days,T1,scanner\nv1,2024,a.nii.gz,x\nv2,2025,a.nii.gz,x\n")
-    rows = read_visit_table(table)
+    rows, unused = read_visit_table(table)
     assert [row.when for row in rows] == [2024, 2025]
-    assert rows[0].unused == ("scanner",)
+    assert unused == ("scanner",)
     assert one(tmp_path).notes[0] == "visits.csv: not used: scanner"
     table.write_text("visit,date,t1\nv1,1877-01-01,a.nii.gz\nv2,1877-02-01 08:00:00,a.nii.gz\n")
-    assert [row.when for row in read_visit_table(table)] == [date(1877, 1, 1), date(1877, 2, 1)]
+    assert [row.when for row in read_visit_table(table)[0]] == [date(1877, 1, 1), date(1877, 2, 1)]
     table.write_text("visit,date,t1\nv1,2024-01-01T23:30-05:00,a.nii.gz\nv2,2024-01-02T01:00+02:00,a.nii.gz\n")
-    assert [row.when for row in read_visit_table(table)] == [date(2024, 1, 2), date(2024, 1, 1)]
+    assert [row.when for row in read_visit_table(table)[0]] == [date(2024, 1, 2), date(2024, 1, 1)]
     table.write_bytes("visit;date;t1\nv1;2024-01-01;a.nii.gz\n".encode("utf-16"))
-    assert read_visit_table(table)[0].visit == "v1"
+    assert read_visit_table(table)[0][0].label == "v1"
 
 
 def test_a_table_of_dates_alone_belongs_to_folders(tmp_path: Path) -> None:
