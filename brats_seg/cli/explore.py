@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0, or 3 where something is broken.
     """
-    from brats_seg.files.find import is_dicom_place, study_folders
+    from brats_seg.files.folders import is_dicom_place, study_folders
     from brats_seg.files.output import OutputFolder
 
     refuse_other_results(arguments.output, "explore.html")

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
-from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
-from brats_seg.files.match_labels import possible_names
+from brats_seg.files.folders import (
+    CHANNEL,
+    MAX_DEPTH,
+    dicom_beside,
+    entries,
+    is_4d,
+    is_dicom_place,
+    nothing_found,
+    study_folders,
+    study_place,
+)
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.study_id import check_study_id
 from brats_seg.files.visit_names import visit_told_by
@@ -20,25 +29,11 @@ from brats_seg.files.visit_names import visit_told_by
 if TYPE_CHECKING:
     from brats_seg.files.dicom_study import Asked
 
-_SHOWN = 12
-_MAX_DEPTH = 3
-"""Deepest study below a data set's folder: ``sub-X/ses-Y/anat``."""
-_NOT_STUDIES = frozenset({"derivatives", "sourcedata", "code", "stimuli", "phenotype"})
-_RESULT_MARK = "run.json"
-"""A folder with this file and without a scan is a result of this program and no study."""
 _SERIES = re.compile(
     r"(?:im|img|image|ser|series|scan)[_\- ]*\d+(?:[_\- ]+\d+)*|e\d+[_\- ]+s\d+|\d+[_\- ]+(?:ser|series|s)\d+",
     re.IGNORECASE,
 )
 """How scanners and dcm2niix number the series of an exam before their names: ``IM-0001-0004``, ``e7_s4``."""
-_CHANNEL = re.compile(r"(.+)_(000[0-9])")
-_ORDERS = (
-    "t1,t1ce,t2,flair (nnU-Net BraTS 2021, HD-GLIO); t1ce,t1,t2,flair (MONAI brats_mri_segmentation); "
-    "flair,t1,t1ce,t2 (Medical Segmentation Decathlon); flair,t1ce,t1,t2 (3D Slicer MONAIAuto3DSeg); "
-    "t1ce,t1,flair,t2 (BraTS orchestrator)"
-)
-"""Orders of the four sequences in use."""
-_OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
 class UnnamedScansError(InputError):
@@ -72,12 +67,12 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
         from brats_seg.files.dicom_study import dicom_study  # noqa: PLC0415 - heavy
 
         return dicom_study(folder, study_id=study_id, asked=asked)
-    place, readings = _study_place(folder)
+    place, readings = study_place(folder)
     images = {name: reading for name, reading in readings.items() if reading.role is Role.IMAGE}
     if not images:
-        wrong = _nothing_found(place, readings)
+        wrong = nothing_found(place, readings)
         scans = [place / name for name, reading in readings.items() if reading.role is Role.UNCLEAR]
-        if 1 < len(scans) <= len(SEQUENCES) and not any(map(_is_4d, scans)):
+        if 1 < len(scans) <= len(SEQUENCES) and not any(map(is_4d, scans)):
             raise UnnamedScansError(str(wrong), scans, _plain_folder_name(place))
         raise wrong
     series = _check_one_study(images)
@@ -145,11 +140,11 @@ def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[Tim
     Raises:
         InputError: if there is none, or a case has other numbers.
     """
-    names = [place.name] if place.is_file() else [p.name for p in _entries(place)[0] if is_nifti(p.name)]
+    names = [place.name] if place.is_file() else [p.name for p in entries(place)[0] if is_nifti(p.name)]
     folder = place.parent if place.is_file() else place
     cases: dict[str, dict[int, Path]] = {}
     for name in names:
-        if numbered := _CHANNEL.fullmatch(stem(name)):
+        if numbered := CHANNEL.fullmatch(stem(name)):
             cases.setdefault(numbered.group(1), {})[int(numbered.group(2))] = folder / name
     studies = []
     for case, files in sorted(cases.items()):
@@ -218,197 +213,17 @@ def _each_study(folder: Path, asked: Asked | None) -> Iterator[tuple[Path, Timep
             yield place, error
 
 
-def is_dicom_place(place: Path) -> bool:
-    """Whether a place is to be read as DICOM: a DICOM file or archive, or a folder of them without any NIfTI file."""
-    if place.is_file():
-        return is_dicom_file(place)
-    return place.is_dir() and next(_walk(place, 0, place.resolve(), set()), None) is None and holds_dicom(place)
-
-
-def holds_nifti(folder: Path) -> bool:
-    """Whether there is a NIfTI file in a folder or at most two folders down."""
-    return bool(_nifti_below(folder, 2))
-
-
-def dicom_beside(folder: Path, studies: Sequence[Path]) -> list[Path]:
-    """Folders of DICOM exams in a data set, beside those of NIfTI files."""
-    if folder in studies:
-        return []
-    used = {parent for study in studies for parent in (study, *study.parents)}
-    children = [child for child in _entries(folder)[1] if child not in used and child.name.lower() not in _NOT_STUDIES]
-    return [child for child in children if holds_dicom(child)]
-
-
 def _told_apart(found: Sequence[tuple[Path, str]]) -> list[str]:
     """Ids with the names of as many folders above as it takes: ``visit1`` repeats from patient to patient."""
     counts = Counter(study_id for _, study_id in found)
     ids = [study_id for _, study_id in found]
-    for levels in range(1, _MAX_DEPTH + 2):
+    for levels in range(1, MAX_DEPTH + 2):
         again = Counter(ids)
         ids = [
             longer_id(place, study_id, levels) if counts[study_id] > 1 and again[known] > 1 else known
             for (place, study_id), known in zip(found, ids, strict=True)
         ]
     return ids
-
-
-def study_folders(folder: Path, *, labels: bool = False) -> tuple[Path, ...]:
-    """Folders that hold NIfTI files, at most three levels down, in alphabetical order; nothing is read.
-
-    Args:
-        folder: where to look.
-        labels: also folders that hold label maps in other formats.
-
-    Raises:
-        InputError: if there is none.
-    """
-    found = tuple(_walk(folder, 0, folder.resolve(), set(), labels=labels))
-    if not found:
-        raise _nothing_found(folder, {})
-    return found
-
-
-def _walk(folder: Path, depth: int, root: Path, seen: set[Path], *, labels: bool = False) -> Iterator[Path]:
-    files, folders = _entries(folder)
-    names = [path.name for path in files if is_nifti(path.name)]
-    if labels and not names:
-        names = possible_names(folder, [path.name for path in files])
-    readings = read_names(names).values()
-    if any(path.name == _RESULT_MARK for path in files) and not any(r.role is Role.IMAGE for r in readings):
-        return
-    parts = {} if any(r.role is Role.IMAGE for r in readings) else _scans_in_folders(folder, folders)
-    if names or parts:
-        yield folder
-    if names or depth >= _MAX_DEPTH:
-        return
-    taken = {folder / Path(name).parts[0] for name in parts}
-    for child in folders:
-        if child.name.lower() in _NOT_STUDIES or child in taken:
-            continue
-        target = child.resolve()
-        # A link into the data set leads to what is found there anyway, or round in a circle.
-        inside = child.is_symlink() and (target == root or root in target.parents)
-        if not inside and target not in seen:
-            seen.add(target)
-            yield from _walk(child, depth + 1, root, seen, labels=labels)
-
-
-def _scans_in_folders(place: Path, folders: Sequence[Path]) -> dict[str, NameReading]:
-    """Scans that lie in a folder each, called by their sequences (``T1/T1.nii.gz``, ``CASE_t1.nii/x.nii``).
-
-    Returns:
-        What each file is, by its path from ``place``; empty where the folders are no sequences: time points called T1
-        and T2 hold other sequences, or several.
-    """
-    named = read_names([child.name for child in folders])
-    found: dict[str, NameReading] = {}
-    for child in folders:
-        reading = named[child.name]
-        inside = _nifti_below(child, 2)
-        if reading.role is Role.UNCLEAR or len(inside) != 1:
-            if reading.role is Role.IMAGE and len(inside) > 1:
-                return {}
-            continue
-        own = read_name(inside[0].name)
-        if reading.role is Role.IMAGE and own.role is Role.IMAGE and own.sequence is not reading.sequence:
-            return {}
-        prefix = reading.prefix if is_nifti(child.name) else ""
-        found[inside[0].relative_to(place).as_posix()] = replace(reading, prefix=prefix)
-    return found if any(reading.role is Role.IMAGE for reading in found.values()) else {}
-
-
-def _nifti_below(folder: Path, depth: int) -> list[Path]:
-    files, folders = _entries(folder)
-    deeper = [path for child in folders for path in _nifti_below(child, depth - 1)] if depth else []
-    return [path for path in files if is_nifti(path.name)] + deeper
-
-
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Visible files and folders of a folder, sorted."""
-    try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        folders = [path for path in entries if path.is_dir()]
-        return [path for path in entries if path not in folders], folders
-    except FileNotFoundError as error:
-        raise InputError(f"there is no folder {folder}. Check the spelling.") from error
-    except NotADirectoryError as error:
-        raise InputError(
-            f"{folder} is a file, and a study is a folder with its scans. "
-            "Pass the folder, or single files with --t1, --t1ce, --t2 and --flair."
-        ) from error
-    except PermissionError as error:
-        raise InputError(f"{folder} may not be read (permission denied). Check its access rights.") from error
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
-
-
-def _study_place(folder: Path) -> tuple[Path, dict[str, NameReading]]:
-    """The folder the scans really lie in, and what the NIfTI files there are, by their paths from it."""
-    files, folders = _entries(folder)
-    readings = read_names([path.name for path in files if is_nifti(path.name)])
-    if not any(reading.role is Role.IMAGE for reading in readings.values()):
-        readings = {**readings, **_scans_in_folders(folder, folders)}
-    if readings:
-        return folder, readings
-    children = {child.name.lower(): child for child in folders}
-    if "anat" in children:
-        return _study_place(children["anat"])
-    sessions = [child for name, child in children.items() if name.startswith("ses-")]
-    if len(sessions) == 1:
-        return _study_place(sessions[0])
-    inside = list(_walk(folder, 0, folder.resolve(), set()))
-    if len(inside) > 1:
-        shown = ", ".join(str(place.relative_to(folder)) for place in inside[:4]) + (", …" if len(inside) > 4 else "")
-        raise InputError(f"{folder} holds {len(inside)} studies ({shown}) and not the scans of one. Pass one of them.")
-    if inside:
-        return _study_place(inside[0])
-    return folder, {}
-
-
-def _nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputError:
-    """Why a folder is no study, with what was seen."""
-    files, folders = _entries(folder)
-    names = [path.name for path in files] + [f"{child.name}/" for child in folders]
-    if _RESULT_MARK in names:
-        return InputError(f"{folder} holds results of this program and no scans. Pass the folder of the scans.")
-    if not names:
-        return InputError(f"{folder} is empty. Pass the folder that holds the scans (.nii or .nii.gz).")
-    seen = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    others = sorted({path.suffix.lower() for path in files} & set(_OTHER_FORMATS))
-    if not readings and others:
-        return InputError(
-            f"{folder} holds {', '.join(others)} files and no NIfTI file (seen: {seen}). Save them as .nii.gz first."
-        )
-    if any(_CHANNEL.fullmatch(stem(name)) for name in names) or any(_is_4d(path) for path in files[:3]):
-        return InputError(
-            f"{folder} holds channels by number (CASE_0000) or 4D files, and the order of sequences differs from tool "
-            f"to tool: {_ORDERS}. Pass --channels with the order of yours, as in --channels flair,t1,t1ce,t2, or name "
-            "files by their sequences."
-        )
-    what = (
-        "no file name says T1, T1CE, T2 or FLAIR"
-        if readings
-        else "there is no NIfTI file (.nii or .nii.gz) and no DICOM file"
-    )
-    return InputError(
-        f"nothing was recognised in {folder}: {what} (seen: {seen}). Name files like CASE_t1.nii.gz, CASE_t1ce.nii.gz, "
-        "CASE_t2.nii.gz, CASE_flair.nii.gz, or pass them with --t1, --t1ce, --t2 and --flair."
-    )
-
-
-def _is_4d(path: Path) -> bool:
-    """Whether a file is a NIfTI file of several volumes; False where it cannot be read."""
-    if not is_nifti(path.name):
-        return False
-    from brats_seg.files.header import NiftiFile, VolumesError  # noqa: PLC0415 - heavy
-
-    try:
-        NiftiFile.read(path, header_only=True).shape()
-    except VolumesError:
-        return True
-    except InputError:
-        return False
-    return False
 
 
 def _check_one_study(images: Mapping[str, NameReading]) -> list[str]:

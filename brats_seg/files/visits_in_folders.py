@@ -11,7 +11,8 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.dicom_series import DicomExam, holds_images
 from brats_seg.files.dicom_study import Asked, dicom_studies
-from brats_seg.files.find import dicom_beside, find_study, holds_nifti, is_dicom_place, longer_id, study_folders
+from brats_seg.files.find import find_study, longer_id
+from brats_seg.files.folders import dicom_beside, holds_nifti, is_dicom_place, study_folders
 from brats_seg.files.match_labels import LABEL_ENDING, label_names, possible_names
 from brats_seg.files.names import Role, read_names, stem
 from brats_seg.files.visit_names import date_in_name, is_visit_name, patient_of, plain_label

@@ -13,7 +13,8 @@ from nifti_files import study
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.files.find import find_studies, find_study, study_folders, study_from_files
+from brats_seg.files.find import find_studies, find_study, study_from_files
+from brats_seg.files.folders import study_folders
 from brats_seg.files.name_words import CONTRAST, DERIVED, LABELS, MODEL_WORDS, NATIVE, SEQUENCE_WORDS
 from brats_seg.files.names import Role, read_name, read_names
 from brats_seg.files.study_id import check_study_id
