@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from brats_seg.models.assemble import copy_file
-from brats_seg.models.card import ModelBundle, ModelCard, Stage, file_sha256, write_card
+from brats_seg.models.card import ModelBundle, ModelCard, file_sha256, write_card
+from brats_seg.models.stage import Stage
 
 
 def add_members(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:

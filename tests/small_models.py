@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brats_seg.models.card import ModelBundle, ModelCard, Stage, find_model
+from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.rules import PostprocessConfig
+from brats_seg.models.stage import Stage
 from brats_seg.networks.configs import AttentionUNetConfig
 
 NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))

@@ -18,8 +18,9 @@ from scipy.special import expit
 
 from brats_seg.core.errors import ModelError
 from brats_seg.models.assemble import network_file
-from brats_seg.models.card import ModelBundle, Stage, file_sha256
+from brats_seg.models.card import ModelBundle, file_sha256
 from brats_seg.models.engine import OpenVINOEngine
+from brats_seg.models.stage import Stage
 from brats_seg.models.torch_engine import NetworkEngine, build_network
 
 DESCRIPTION = "description.json"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import OutputError
-from brats_seg.models.card import ModelBundle, ModelCard, Stage, file_sha256, write_card
+from brats_seg.models.card import ModelBundle, ModelCard, file_sha256, write_card
 from brats_seg.models.onnx_file import onnx_file
+from brats_seg.models.stage import Stage
 from brats_seg.models.torch_engine import build_network, read_weights, stage_network
 
 

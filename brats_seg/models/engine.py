@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import DeviceError, ModelError, UsageError, out_of_memory
 from brats_seg.core.words import counted
-from brats_seg.models.card import ModelBundle, Stage
+from brats_seg.models.card import ModelBundle
 from brats_seg.models.layout import Arrangement
+from brats_seg.models.stage import Stage
 
 ENGINES = ("auto", "onnxruntime", "openvino", "torch")
 

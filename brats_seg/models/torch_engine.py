@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from brats_seg.core.errors import DeviceError, ModelError
-from brats_seg.models.card import ModelBundle, Stage
+from brats_seg.models.card import ModelBundle
+from brats_seg.models.stage import Stage
 from brats_seg.networks.registry import make_network
 
 

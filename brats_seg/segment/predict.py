@@ -16,8 +16,9 @@ from brats_seg.core.study import PreparedStudy
 from brats_seg.core.visit import RegionMaps
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.pooling import block_means, spread
-from brats_seg.models.card import ModelBundle, Stage
+from brats_seg.models.card import ModelBundle
 from brats_seg.models.engine import Engine, choose_engine, open_engine
+from brats_seg.models.stage import Stage
 from brats_seg.segment.memory import available_bytes, largest_window, own_threads, pass_bytes
 from brats_seg.segment.windows import in_windows
 

@@ -17,7 +17,8 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from brats_seg.models.card import ModelBundle, Stage, file_sha256, find_model, write_card
+from brats_seg.models.card import ModelBundle, file_sha256, find_model, write_card
+from brats_seg.models.stage import Stage
 from brats_seg.segment.predict import Predictor
 from brats_seg.train.crossval import fold_folder, predict_case, write_case
 from brats_seg.train.data import load_packs
