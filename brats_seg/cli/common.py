@@ -327,3 +327,16 @@ def training_run(folder: Path, *, mark: str, resume: bool) -> Iterator[None]:
         from brats_seg.files.output import explain
 
         raise explain(error, f"the run folder {folder}") from error
+
+
+def refuse_other_results(folder: Path, page: str) -> None:
+    """Keep ``--overwrite`` from replacing what another command wrote, a segmentation for example.
+
+    Raises:
+        OutputError: if the folder is a whole result of this program without the page named.
+    """
+    from brats_seg.files.output import read_run
+
+    outputs = (read_run(folder) or {}).get("outputs")
+    if isinstance(outputs, dict) and page not in outputs:
+        raise OutputError(f"{folder} holds another command's results (no {page}). Choose another folder with -o.")

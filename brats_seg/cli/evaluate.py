@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,23 +18,22 @@ from brats_seg.cli.common import (
     log,
     open_page,
     progress,
+    refuse_other_results,
     report_failures,
     say,
 )
 from brats_seg.cli.options import add, add_console
-from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.core.regions import SCHEMAS, RegionSet
+from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brats_seg.core.grid import Grid, Volume
-    from brats_seg.core.visit import RegionMaps
     from brats_seg.evaluate.cases import CasePair
     from brats_seg.evaluate.evaluate import Evaluation
-    from brats_seg.files.label_map import MaskReading
-    from brats_seg.files.match_labels import LabelMatches, LabelPair
+    from brats_seg.evaluate.reading import Gathered
+    from brats_seg.files.match_labels import LabelMatches
 
 _EPILOG = f"""\
 PREDICTIONS and REFERENCES are matched by study id, else by the scans that a prediction was made of. They are results
@@ -53,25 +52,6 @@ _PRINTED = (("dice", "Dice", 3), ("hd95_mm", "HD95 mm", 2), ("lesionwise_dice", 
 SIDES = ("predictions", "references")
 REPORT = "evaluation.html"
 TABLES = "evaluation.json"
-
-
-@dataclass
-class _Gathered:
-    """What was read on the way through the pairs of one set of predictions.
-
-    Attributes:
-        inputs: by case, what was compared with what.
-        filled: by checksum of a prediction that is not empty, its cases.
-        notes: what was done about a file and changes no score.
-        warnings: what a reader of the figures has to know.
-        failures: what could not be evaluated.
-    """
-
-    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
-    filled: dict[str, list[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    failures: Failures = field(default_factory=list)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -160,19 +140,6 @@ def _take_named(arguments: argparse.Namespace) -> None:
             raise UsageError(f"no {side} given: pass PREDICTIONS and REFERENCES. See: brats-seg evaluate --help")
 
 
-def refuse_other_results(folder: Path, page: str) -> None:
-    """Keep ``--overwrite`` from replacing what another command wrote, a segmentation for example.
-
-    Raises:
-        OutputError: if the folder is a whole result of this program without the page named.
-    """
-    from brats_seg.files.output import read_run
-
-    outputs = (read_run(folder) or {}).get("outputs")
-    if isinstance(outputs, dict) and page not in outputs:
-        raise OutputError(f"{folder} holds another command's results (no {page}). Choose another folder with -o.")
-
-
 def _unmatched(matches: LabelMatches, which: str) -> Failures:
     """Ids that one side alone has."""
     lonely = f"there is a label map among the {which} and none among the references. Leave it out, or name both alike."
@@ -185,15 +152,16 @@ def _unmatched(matches: LabelMatches, which: str) -> Failures:
 
 def _evaluate(
     arguments: argparse.Namespace, matches: LabelMatches, which: str, failures: Failures
-) -> tuple[Evaluation, _Gathered] | None:
+) -> tuple[Evaluation, Gathered] | None:
     """Evaluate one set of predictions; None if not one case could be read."""
-    gathered = _Gathered()
     with progress(f"evaluate {which}", len(matches.pairs) + 1, hidden=arguments.quiet, lines=True, left=True) as tick:
         tick("loading libraries")
         import numpy as np
 
+        from brats_seg.evaluate import reading
         from brats_seg.evaluate.evaluate import evaluate_pairs
 
+        gathered = reading.Gathered()
         schemas = (arguments.schema_predictions, arguments.schema_references)
         cases = _cases(matches, schemas, gathered, tick, resample=arguments.resample)
         evaluation = None
@@ -208,7 +176,7 @@ def _evaluate(
     return None if evaluation is None else (evaluation, gathered)
 
 
-def _missing(matches: LabelMatches, gathered: _Gathered) -> list[str]:
+def _missing(matches: LabelMatches, gathered: Gathered) -> list[str]:
     """Studies with a reference and no prediction that could be judged."""
     unread = (name for name, error in gathered.failures if not str(error).startswith("reference:"))
     return sorted({*matches.only_references, *unread})
@@ -225,13 +193,13 @@ def _trained_on(evaluation: Evaluation) -> list[str]:
     return [f"the model was trained on {len(known)} of {len(evaluation.case_ids)} cases ({shown}); {means}"]
 
 
-def _copies(gathered: _Gathered) -> list[str]:
+def _copies(gathered: Gathered) -> list[str]:
     """A warning for each label map that is the prediction of several cases."""
     several = (cases for cases in gathered.filled.values() if len(cases) > 1)
     return [f"the predictions of {', '.join(cases)} are copies of one file" for cases in several]
 
 
-def _schemas_read(gathered: _Gathered) -> str:
+def _schemas_read(gathered: Gathered) -> str:
     """What the numbers of each side were read as."""
     found = {side: {read[f"{side.removesuffix('s')}_schema"] for read in gathered.inputs.values()} for side in SIDES}
     return "label numbers: " + ", ".join(f"{side} {' and '.join(sorted(names))}" for side, names in found.items())
@@ -246,129 +214,22 @@ def _again(first: CasePair, rest: Iterator[CasePair]) -> Iterator[CasePair]:
 def _cases(
     matches: LabelMatches,
     schemas: tuple[str, str],
-    gathered: _Gathered,
+    gathered: Gathered,
     tick: Callable[[str], None],
     *,
     resample: bool,
 ) -> Iterator[CasePair]:
     """Read one pair after the other; what cannot be read is noted and passed over."""
+    from brats_seg.evaluate.reading import read_pair
+    from brats_seg.models.card import regions_of
+
     for pair in matches.pairs:
         tick(pair.id)
-        case = attempt(pair.id, partial(_read, pair, schemas, gathered, resample=resample), gathered.failures)
+        read = partial(read_pair, pair, schemas, gathered, regions_of, resample=resample)
+        case = attempt(pair.id, read, gathered.failures)
         if case is not None:
             yield case
         del case
-
-
-def _read(pair: LabelPair, schemas: tuple[str, str], gathered: _Gathered, *, resample: bool) -> CasePair:
-    from brats_seg.evaluate.cases import CasePair
-    from brats_seg.evaluate.placing import placed
-    from brats_seg.files.match_labels import probabilities_beside, scan_beside
-    from brats_seg.files.names import is_nifti
-    from brats_seg.files.sidecar import read_trained_on
-    from brats_seg.imaging.placing import widened
-    from brats_seg.models.card import regions_of
-
-    if pair.prediction.resolve() == pair.reference.resolve():
-        raise InputError("prediction and reference are one and the same file. Check what was passed.")
-    prediction = _mask(pair, "predictions", schemas[0], regions_of)
-    regions = prediction.segmentation.regions
-    reference = _mask(pair, "references", schemas[1], lambda: regions)
-    beside = probabilities_beside(pair.prediction)
-    scan = scan_beside(pair.reference)
-    truth = reference.segmentation.labels
-    if not is_nifti(pair.reference.name):
-        truth = placed(truth, widened(truth.grid, prediction.segmentation.labels.grid), "reference").volume
-    grid = truth.grid
-    lying = placed(prediction.segmentation.labels, grid, "prediction", order=0 if resample else None)
-    case = CasePair(
-        case=pair.id,
-        prediction=lying.volume,
-        reference=truth,
-        regions=regions,
-        prediction_schema=prediction.segmentation.schema,
-        reference_schema=reference.segmentation.schema,
-        probabilities=_probabilities(beside, grid, regions, resample=resample) if beside else None,
-        image=_background(scan, grid, pair.id, gathered) if scan else None,
-        trained_on=read_trained_on(pair.prediction),
-    )
-    gathered.warnings += [f"{pair.id}: {words}" for words in _doubts(pair, case, (prediction, reference))]
-    gathered.notes += [f"{pair.id}: {lying.note}"] if lying.note else []
-    if prediction.segmentation.labels.data.any():
-        gathered.filled.setdefault(prediction.sha256, []).append(pair.id)
-    gathered.inputs[pair.id] = {
-        "prediction_sha256": prediction.sha256,
-        "prediction_schema": prediction.segmentation.schema.name,
-        "reference_sha256": reference.sha256,
-        "reference_schema": reference.segmentation.schema.name,
-        "probabilities": "judged" if beside else "none",
-        "trained_on_this_study": {True: "yes", False: "no", None: "not known"}[case.trained_on],
-        "paired": pair.why or "by their ids",
-    }
-    return case
-
-
-def _doubts(pair: LabelPair, case: CasePair, read: tuple[MaskReading, MaskReading]) -> Iterator[str]:
-    """What makes the scores of a case worth less than they look."""
-    if read[0].sha256 == read[1].sha256:
-        yield "prediction and reference are copies of one file, byte for byte"
-    if pair.why:
-        yield pair.why
-    for side, reading in zip(SIDES, read, strict=True):
-        yield from (f"{side.removesuffix('s')}: {words}" for words in reading.warnings)
-    left = [region.name for region in case.regions if region not in case.told]
-    if left:
-        names = " and ".join(dict.fromkeys(reading.segmentation.schema.name for reading in read))
-        yield f"{', '.join(left)} not scored: label maps of {names} do not both tell it"
-
-
-def _probabilities(path: Path, grid: Grid, regions: RegionSet, *, resample: bool) -> RegionMaps:
-    """The probabilities beside a prediction, on the grid of the reference."""
-    import numpy as np
-
-    from brats_seg.core.grid import Volume
-    from brats_seg.core.visit import RegionMaps
-    from brats_seg.evaluate.placing import placed
-    from brats_seg.files.probabilities import read_probabilities
-
-    found = read_probabilities(path, regions)
-    if found.grid.same_as(grid):
-        return found
-    order = 1 if resample else None
-    channels = [
-        placed(Volume(channel, found.grid), grid, "probabilities", order=order).volume.data for channel in found.array
-    ]
-    return RegionMaps(np.stack(channels), grid, regions)
-
-
-def _mask(pair: LabelPair, side: str, schema: str, asked: Callable[[], RegionSet]) -> MaskReading:
-    from brats_seg.files.label_map import read_mask
-    from brats_seg.files.study_id import check_study_id
-
-    check_study_id(pair.id, source="the file's name")
-    try:
-        path = pair.prediction if side == "predictions" else pair.reference
-        return read_mask(path, schema, pair.id, asked)
-    except InputError as error:
-        words = error.words.replace("--schema", f"--schema-{side}")
-        raise InputError(f"{side.removesuffix('s')}: {words}") from error
-
-
-def _background(scan: Path, grid: Grid, case: str, gathered: _Gathered) -> Volume | None:
-    """The scan for pictures; one that cannot serve is noted, for no score depends on it."""
-    from brats_seg.files.nifti import read_volume
-
-    try:
-        image = read_volume(scan)
-    except InputError as error:
-        gathered.notes.append(f"{case}: pictures without a scan behind them: {error}")
-        return None
-    if not image.grid.same_as(grid):
-        gathered.notes.append(
-            f"{case}: pictures without a scan behind them: it lies on another grid than the label map"
-        )
-        return None
-    return image
 
 
 def _compare(first: Evaluation, second: Evaluation) -> pd.DataFrame:
@@ -387,7 +248,7 @@ def _compare(first: Evaluation, second: Evaluation) -> pd.DataFrame:
 def _write(
     arguments: argparse.Namespace,
     folder: Path,
-    results: tuple[tuple[Evaluation, _Gathered], tuple[Evaluation, _Gathered] | None],
+    results: tuple[tuple[Evaluation, Gathered], tuple[Evaluation, Gathered] | None],
     comparison: pd.DataFrame | None,
     failures: Failures,
 ) -> None:
@@ -447,7 +308,7 @@ def _means(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def _summary(
-    evaluation: Evaluation, comparison: pd.DataFrame | None, failures: Failures, folder: Path, gathered: _Gathered
+    evaluation: Evaluation, comparison: pd.DataFrame | None, failures: Failures, folder: Path, gathered: Gathered
 ) -> dict[str, Any]:
     from brats_seg.evaluate.evaluate import frame_records
 
@@ -463,7 +324,7 @@ def _summary(
 
 
 def _text(
-    evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, gathered: _Gathered, *, verbose: bool
+    evaluation: Evaluation, comparison: pd.DataFrame | None, folder: Path, gathered: Gathered, *, verbose: bool
 ) -> str:
     from brats_seg.evaluate.evaluate import ALL_CASES
     from brats_seg.evaluate.page import better_words, empty_words

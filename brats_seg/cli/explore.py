@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import open_page, progress, say
-from brats_seg.cli.evaluate import refuse_other_results
+from brats_seg.cli.common import open_page, progress, refuse_other_results, say
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError
 from brats_seg.core.regions import SCHEMAS

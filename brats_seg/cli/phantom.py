@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import open_page, progress, say
+from brats_seg.cli.common import open_page, progress, refuse_other_results, say
 from brats_seg.cli.options import add, add_console, add_existing
 from brats_seg.core.errors import UsageError
 from brats_seg.core.words import counted
@@ -172,7 +172,6 @@ def _defects(text: str | None) -> tuple[tuple[DefectKind, ...], bool]:
 
 
 def _object(arguments: argparse.Namespace) -> int:
-    from brats_seg.cli.evaluate import refuse_other_results
     from brats_seg.phantom.reference import ObjectOptions, ObjectScan, write_object
 
     options = ObjectOptions(

@@ -317,7 +317,7 @@ def test_a_real_label_against_itself(cli, real_study: Path, out: Path) -> None:
 def test_whatever_breaks_in_one_case_the_others_are_evaluated(
     cli, predictions: Path, references: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from brats_seg.files import label_map as masks
+    from brats_seg.evaluate import reading as masks
 
     read = masks.read_mask
 
