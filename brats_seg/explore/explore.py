@@ -22,6 +22,7 @@ from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_label_file
 from brats_seg.files.load import read_scan
 from brats_seg.files.meaning import shared_meaning
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.likeness import signature
 from brats_seg.imaging.placing import check_where_placed
@@ -160,7 +161,7 @@ def scan_facts(
     inside = thinned.data[head] - background if head.any() else np.full(1, np.nan)
     mean = float(np.mean(inside))
     values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
-    box = head_box(mask)
+    box = bounding_box(mask) or (slice(None),) * 3
     return ScanFacts(
         sequence=sequence,
         grid=volume.grid,
@@ -176,17 +177,6 @@ def scan_facts(
         head_ml=float(head.sum()) * thinned.grid.voxel_ml,
         signature=signature(values[box], mask[box]),
     )
-
-
-def head_box(head: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box around the head; everything where there is no head."""
-    if not head.any():
-        return (slice(None),) * 3
-    spans = []
-    for axis in range(3):
-        filled = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
-        spans.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(spans)
 
 
 def _read_labels(
@@ -222,7 +212,8 @@ def label_facts(name: str, labels: Volume, head: NDArray[np.bool_] | None) -> La
         marked = thinned.data != 0
         outside = float((marked & ~head).sum() / max(marked.sum(), 1))
         values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
-        places = sample_cells(np.minimum(values[head_box(mask)], 255).astype(np.uint8))
+        box = bounding_box(mask) or (slice(None),) * 3
+        places = sample_cells(np.minimum(values[box], 255).astype(np.uint8))
     return LabelFacts(name, found, labels.grid.voxel_ml, outside, places)
 
 

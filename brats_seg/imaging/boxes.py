@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from brats_seg.core.grid import Array
@@ -9,25 +11,32 @@ from brats_seg.core.grid import Array
 Box = tuple[slice, ...]
 
 
-def bounding_box(mask: Array, *, margin: int = 0) -> Box | None:
+def bounding_box(mask: Array, *, margin: int | Sequence[int] = 0) -> Box | None:
     """Smallest box around everything that is not 0, or None where nothing is.
 
     Args:
         mask: any numbers; boolean masks and label maps alike.
-        margin: voxels added on every side, as far as the image reaches.
+        margin: see :func:`widen_box`.
     """
-    box = []
+    box: Box = ()
     for axis in range(mask.ndim):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        hit = np.flatnonzero(mask[box].any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
         if hit.size == 0:
             return None
-        box.append(slice(max(int(hit[0]) - margin, 0), min(int(hit[-1]) + 1 + margin, mask.shape[axis])))
-    return tuple(box)
+        box = (*box, slice(int(hit[0]), int(hit[-1]) + 1))
+    return widen_box(box, mask.shape, margin)
+
+
+def widen_box(box: Box, shape: tuple[int, ...], margin: int | Sequence[int]) -> Box:
+    """A box with ``margin`` voxels more on every side, or on both sides of each axis, as far as ``shape`` reaches."""
+    margins = [margin] * len(shape) if isinstance(margin, int) else margin
+    return tuple(
+        slice(max(side.start - more, 0), min(side.stop + more, length))
+        for side, more, length in zip(box, margins, shape, strict=True)
+    )
 
 
 def enclosing_box(boxes: list[Box], shape: tuple[int, ...], *, margin: int = 0) -> Box:
-    """Smallest box around several boxes, widened by ``margin`` voxels as far as ``shape`` reaches."""
-    return tuple(
-        slice(max(min(s.start for s in sides) - margin, 0), min(max(s.stop for s in sides) + margin, length))
-        for sides, length in zip(zip(*boxes, strict=True), shape, strict=True)
-    )
+    """Smallest box around several boxes, widened by :func:`widen_box`."""
+    around = (slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*boxes, strict=True))
+    return widen_box(tuple(around), shape, margin)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.register import resample
 
 Floats = NDArray[np.float64]
@@ -59,11 +60,12 @@ def prepare_side(volume: Volume, compared: Mask) -> Side:
         volume: the scan.
         compared: ``(X, Y, Z)``, where it is looked at: a brain without its tumour.
     """
-    corners = np.argwhere(compared)
-    low, high = corners.min(axis=0), corners.max(axis=0) + 1
-    cropped = volume.crop(_triple(low), _triple(high))
+    box = bounding_box(compared)
+    assert box is not None  # a brain without a voxel is refused before
+    (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
+    cropped = volume.crop((a, c, e), (b, d, f))
     data = np.asarray(cropped.data, dtype=np.float32)
-    part = np.asarray(compared[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
+    part = np.asarray(compared[box], dtype=np.float32)
     # A voxel of width d has averaged over d already, which spreads like a normal curve of d / sqrt(12).
     own = np.array(cropped.grid.spacing_mm) / np.sqrt(12.0)
     sigmas = np.sqrt(np.maximum(BLUR_MM**2 - own**2, 0.0)) / cropped.grid.spacing_mm

@@ -5,6 +5,7 @@ Images travel to SimpleITK and back through :mod:`brats_seg.imaging.itk`; matric
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from scipy import ndimage
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
 from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import background_value, head_mask
 from brats_seg.imaging.itk import FLIP, from_itk, place, to_itk
 from brats_seg.imaging.similarity import mutual_information
@@ -227,11 +229,11 @@ class _Side:
 
     def crop(self, margin_mm: float) -> Volume:
         """The part around the head."""
-        corners = np.argwhere(self.head)
-        margin = np.ceil(margin_mm / np.array(self.volume.grid.spacing_mm)).astype(int)
-        start = np.maximum(corners.min(axis=0) - margin, 0)
-        stop = np.minimum(corners.max(axis=0) + 1 + margin, self.volume.grid.shape)
-        return self.volume.crop(tuple(start.tolist()), tuple(stop.tolist()))
+        margin = [math.ceil(margin_mm / spacing) for spacing in self.volume.grid.spacing_mm]
+        box = bounding_box(self.head, margin=margin)
+        assert box is not None  # a head that is empty is refused before
+        (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
+        return self.volume.crop((a, c, e), (b, d, f))
 
 
 def _side(volume: Volume, mask: NDArray[np.bool_] | None, spacing_mm: float) -> _Side:

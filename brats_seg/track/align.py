@@ -22,6 +22,7 @@ from scipy import ndimage
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
@@ -225,8 +226,8 @@ def common_grid(volume: Volume) -> Grid:
     """
     ras = volume.to_ras()
     head = head_mask(ras)
-    filled = np.argwhere(head if head.any() else np.ones(head.shape, bool))
-    corners = box_corners(filled.min(axis=0), filled.max(axis=0))
+    box = bounding_box(head) or tuple(slice(0, length) for length in head.shape)
+    corners = box_corners([side.start for side in box], [side.stop - 1 for side in box])
     world = ras.grid.to_world(corners)
     low, high = world.min(axis=0) - COMMON_MARGIN_MM, world.max(axis=0) + COMMON_MARGIN_MM
     affine = np.diag([COMMON_SPACING_MM] * 3 + [1.0])
@@ -306,8 +307,9 @@ def _compared(scan: HeadScan, spared: Mask | None, *, stripped: bool) -> Mask:
 def _deep(scan: HeadScan, mask: Mask | None) -> Mask:
     """Where a brain lies in a head with skull: deep below the surface, not far below the top, and in ``mask``."""
     head, grid = scan.head, scan.volume.grid
-    low, high = np.argwhere(head).min(axis=0), np.argwhere(head).max(axis=0) + 1
-    box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(low, high, strict=True))
+    box = bounding_box(head, margin=1)
+    if box is None:
+        return head
     deep = np.zeros(head.shape, np.bool_)
     deep[box] = ndimage.distance_transform_edt(head[box], sampling=grid.spacing_mm) >= BRAIN_DEPTH_MM
     voxels = np.argwhere(deep)
@@ -322,11 +324,9 @@ def _deep(scan: HeadScan, mask: Mask | None) -> Mask:
 
 def _widened(mask: Mask, grid: Grid, margin_mm: float) -> Mask:
     """The mask and everything within a margin."""
-    corners = np.argwhere(mask)
-    reach = np.ceil(margin_mm / np.array(grid.spacing_mm)).astype(int) + 1
-    low = np.maximum(corners.min(axis=0) - reach, 0)
-    high = np.minimum(corners.max(axis=0) + 1 + reach, mask.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    box = bounding_box(mask, margin=[math.ceil(margin_mm / spacing) + 1 for spacing in grid.spacing_mm])
+    if box is None:
+        return mask
     wide = np.zeros(mask.shape, np.bool_)
     wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=grid.spacing_mm) <= margin_mm
     return wide

@@ -20,6 +20,7 @@ from scipy import ndimage
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
 from brats_seg.core.regions import Region
 from brats_seg.core.visit import Diameters, Lesion, Visit
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.register import resample
 from brats_seg.track.match import LesionState, Relation, match_lesions
 from brats_seg.volumetrics.lesions import box_of, component_numbers
@@ -190,11 +191,9 @@ def _carry(visit: _Side, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask
 
 def _joined(mask: Mask) -> Mask:
     """The mask widened by half of :data:`JOIN_MM`, which is one voxel."""
-    if not mask.any():
+    box = bounding_box(mask, margin=1)
+    if box is None:
         return mask
-    corners = np.argwhere(mask)
-    low, high = np.maximum(corners.min(axis=0) - 1, 0), np.minimum(corners.max(axis=0) + 2, mask.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     wide = np.zeros(mask.shape, np.bool_)
     wide[box] = ndimage.binary_dilation(mask[box], np.ones((3, 3, 3), bool))
     return wide

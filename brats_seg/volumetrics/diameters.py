@@ -32,6 +32,7 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Diameters
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.volumetrics.outline import (
     TIE_MM,
     Chord,
@@ -41,7 +42,7 @@ from brats_seg.volumetrics.outline import (
     longest_perpendicular,
     outline_segments,
 )
-from brats_seg.volumetrics.volumes import Mask, bounding_box, widen_box
+from brats_seg.volumetrics.volumes import Mask
 
 PLANES = ("sagittal", "coronal", "axial")
 """By the world axis that is normal to them: right, anterior, superior."""
@@ -158,11 +159,10 @@ def _cut_out(
     mask: Mask, grid: Grid, *, axis: int, start: tuple[int, int, int], bridge: Mask | None, cavity: Mask | None
 ) -> _Stack | None:
     """The lesion's bounding box and one voxel around it, slices first; None for an empty mask."""
-    tight = bounding_box(mask)
-    if tight is None:
-        return None
     # A cavity just outside the lesion's box still bounds the chords that run along its edge.
-    box = widen_box(tight, mask.shape, (1, 1, 1))
+    box = bounding_box(mask, margin=1)
+    if box is None:
+        return None
 
     def turned(array: Mask) -> Mask:
         return np.ascontiguousarray(np.moveaxis(array[box], axis, 0))

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Diameters, Lesion, Midplane
+from brats_seg.imaging.boxes import Box, bounding_box, widen_box
 from brats_seg.volumetrics.diameters import measure_diameters
-from brats_seg.volumetrics.volumes import Box, Mask, bounding_box, box_touches_border, widen_box
+from brats_seg.volumetrics.volumes import Mask, box_touches_border
 
 Ends = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -142,10 +143,9 @@ def find_lesions(
         midplane: of the brain, for the side each lesion lies on.
         least_voxels: smaller components are left out.
     """
-    box = bounding_box(mask)
+    box = bounding_box(mask, margin=1)
     if box is None:
         return ()
-    box = widen_box(box, mask.shape, (1, 1, 1))
     labels = _components(mask[box])
     statistics = cc3d.statistics(labels)
     bridge, cavity = (None if tissue is None else tissue[box] for tissue in (bridge, cavity))
@@ -162,7 +162,7 @@ def find_lesions(
     for number, k in enumerate(order, start=1):
         part: Box = statistics["bounding_boxes"][k]
         low, high = _corners(part, first)
-        around = widen_box(part, labels.shape, (1, 1, 1))
+        around = widen_box(part, labels.shape, 1)
         own = labels[around] == k
         if counts[k] <= CRUMB_VOXELS:
             diameters = crumbs.measure(own, _corners(around, first)[0])

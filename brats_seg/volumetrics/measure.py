@@ -19,19 +19,17 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
 from brats_seg.core.regions import CAVITY, FLUID, Region, Structure
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, Segmentation
+from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.intervals import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
 from brats_seg.volumetrics.targets import Target, targets_of
 from brats_seg.volumetrics.volumes import (
-    Box,
     Mask,
-    bounding_box,
     box_touches_border,
     mask_volume_ml,
     partial_volume_ml,
     reach_voxels,
-    widen_box,
 )
 
 _ROUNDING = 1e-6
@@ -71,8 +69,8 @@ class _Window:
         inner = bounding_box(mask)
         if inner is None:
             return False
-        x, y, z = (slice(i.start + s, i.stop + s) for i, s in zip(inner, self.start, strict=True))
-        return box_touches_border((x, y, z), self.grid.shape)
+        box = tuple(slice(i.start + s, i.stop + s) for i, s in zip(inner, self.start, strict=True))
+        return box_touches_border(box, self.grid.shape)
 
 
 def measure_segmentation(
@@ -144,10 +142,8 @@ def ambiguous_volumes_ml(segmentation: Segmentation) -> dict[str, float]:
 
 def _window(segmentation: Segmentation) -> _Window:
     labels = segmentation.labels.data
-    box = bounding_box(labels)
-    if box is None:
-        box = (slice(0, 1), slice(0, 1), slice(0, 1))
-    box = widen_box(box, labels.shape, reach_voxels(segmentation.labels.grid))
+    reach = reach_voxels(segmentation.labels.grid)
+    box = bounding_box(labels, margin=reach) or tuple(slice(0, 1 + n) for n in reach)
     return _Window(segmentation, np.ascontiguousarray(labels[box]), box)
 
 

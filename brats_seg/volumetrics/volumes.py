@@ -19,38 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
+from brats_seg.imaging.boxes import Box, bounding_box, widen_box
 
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 REACH_MM = 2.0
 """How far around a mask probabilities are summed; at least one voxel along every axis, so that the
 partly filled outer layer of a thick-slice grid is always inside."""
-
-
-def bounding_box(mask: NDArray[Any]) -> Box | None:
-    """The smallest box that holds every voxel that is not zero, or None if there is none.
-
-    Args:
-        mask: ``(X, Y, Z)``, bool or numbers.
-    """
-    slices: list[slice] = []
-    for axis in range(3):
-        view = mask[tuple(slices)] if slices else mask
-        others = tuple(other for other in range(3) if other != axis)
-        seen = np.flatnonzero(view.any(axis=others))
-        if not seen.size:
-            return None
-        slices.append(slice(int(seen[0]), int(seen[-1]) + 1))
-    return slices[0], slices[1], slices[2]
-
-
-def widen_box(box: Box, shape: tuple[int, ...], margin: tuple[int, int, int]) -> Box:
-    """``box`` with ``margin`` voxels more on both sides of each axis, cut at the edge of the array."""
-    x, y, z = (
-        slice(max(side.start - m, 0), min(side.stop + m, n)) for side, m, n in zip(box, margin, shape, strict=True)
-    )
-    return x, y, z
 
 
 def box_touches_border(box: Box, shape: tuple[int, ...]) -> bool:

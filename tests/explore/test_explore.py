@@ -22,7 +22,7 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.explore import explore as module
-from brats_seg.explore.explore import explore, head_box, sample_cells, scan_facts, thin
+from brats_seg.explore.explore import explore, sample_cells, scan_facts, thin
 from brats_seg.explore.facts import (
     PLACE_SHAPE,
     Exploration,
@@ -36,6 +36,7 @@ from brats_seg.explore.page import tables
 from brats_seg.explore.signatures import likenesses
 from brats_seg.files.nifti import read_volume
 from brats_seg.imaging import consistency
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.likeness import LIKE_FROM, SIGNATURE_SIDE, signature
 
@@ -253,7 +254,7 @@ def test_signatures_are_unit_vectors_and_cells_are_sampled_in_place() -> None:
     grid = head_grid("RAS", spacing_mm=(3, 3, 3))
     volume = head_image(grid, MRSequence.T1)
     head = head_mask(volume)
-    box = head_box(head)
+    box = bounding_box(head)
     vector = signature(volume.data[box], head[box])
     assert vector.shape == (SIGNATURE_SIDE**3,)
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)

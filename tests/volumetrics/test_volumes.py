@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid
+from brats_seg.imaging.boxes import bounding_box, widen_box
 from brats_seg.volumetrics.volumes import (
-    bounding_box,
     dilate_box,
     mask_volume_ml,
     partial_volume_ml,
     reach_voxels,
     touches_border,
-    widen_box,
 )
 from tests.volumetrics.objects import Inside, box, ellipsoid, grid_of, shifts, sphere, world_points
 
