@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from brats_seg.core.errors import InputError
 
 Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Affine = NDArray[np.float64]
 
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))

@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.optimize import minimize_scalar
 
 from brats_seg.core.errors import InputError
-from brats_seg.evaluate.overlap import Mask
+from brats_seg.core.grid import Mask
 from brats_seg.evaluate.surface import Spacing
 from brats_seg.imaging.boxes import bounding_box
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Mask, Volume
 from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region, RegionSet
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import overlap, surface
 from brats_seg.evaluate.calibration import CalibrationCounts, count_calibration, tumour_band
 from brats_seg.evaluate.lesionwise import LESIONWISE_SETTINGS, LesionScore, LesionWiseSettings, score_lesions
-from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, Mask
+from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy
 from brats_seg.evaluate.snapshot import Snapshot, region_bits, take_snapshot
 from brats_seg.imaging.boxes import Box, bounding_box
 

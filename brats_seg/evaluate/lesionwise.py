@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, Mask, check_shapes, count_voxels, dice
+from brats_seg.core.grid import Mask
+from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, check_shapes, count_voxels, dice
 from brats_seg.evaluate.surface import Spacing, area_surface_distances, hd95_brats2023_mm
 from brats_seg.imaging.boxes import bounding_box, enclosing_box
 

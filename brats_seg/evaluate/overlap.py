@@ -10,11 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-
-Mask = NDArray[np.bool_]
+from brats_seg.core.grid import Mask
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Volume
-from brats_seg.evaluate.overlap import Mask
+from brats_seg.core.grid import Mask, Volume
 
 Picture = NDArray[np.uint8]
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, Mask, check_shapes
+from brats_seg.core.grid import Floats, Mask
+from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, check_shapes
 from brats_seg.evaluate.surfels import neighbour_codes, surfel_areas_mm2
 
 Spacing = tuple[float, float, float]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.evaluate.overlap import Mask
+from brats_seg.core.grid import Mask
 
 Corner = tuple[int, int, int]
 Point = tuple[float, float, float]

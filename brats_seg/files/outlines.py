@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+from brats_seg.core.grid import Mask
+
 Pair = tuple[int, int]
 INSET = 0.005
 """In voxels: enough that corners round to the voxels of the mask, and no loss of area."""

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Array, Volume
+from brats_seg.core.grid import Array, Mask, Volume
 from brats_seg.core.study import MRSequence, Study
 from brats_seg.imaging.boxes import bounding_box
-
-Mask = NDArray[np.bool_]
 
 BACKGROUND_TOLERANCE = 2e-3
 """A voxel this close to the background, as a share of the head's brightness, is background: rounding, not tissue.

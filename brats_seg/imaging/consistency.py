@@ -22,10 +22,9 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Array, Volume
+from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import background_value, foreground, solid
@@ -35,8 +34,6 @@ from brats_seg.imaging.shape import BRAIN_ML, Cells, plane_faces, wrong_axes
 from brats_seg.imaging.similarity import ranks
 from brats_seg.imaging.structure import Agreement, Borders, compare, compare_flips, directions
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Pair = tuple[MRSequence, MRSequence]
 Kind = Literal["other", "mirrored", "shifted", "outline", "coverage", "copy", "volume", "cut", "axes", "names"]
 
@@ -206,7 +203,7 @@ class _Small:
         self.cell_mm: Cells = (x * spacing[0], y * spacing[1], z * spacing[2])
         self.cell_ml = float(np.prod(self.cell_mm)) / 1000
         self.outline: dict[MRSequence, Mask] = {}
-        self.values: dict[MRSequence, Floats] = {}
+        self.values: dict[MRSequence, Singles] = {}
         box = bounding_box(frame.data) or (slice(None),) * 3
         for sequence in self.present:
             volume = images[sequence]
@@ -229,9 +226,9 @@ class _Small:
         }
 
 
-def _clipped(data: Array, there: Mask, background: float) -> Floats:
+def _clipped(data: Array, there: Mask, background: float) -> Singles:
     """Values above the background, 0 outside; a few hot voxels must not spoil the means of their cells."""
-    values: Floats = np.where(there, np.asarray(data, np.float32) - np.float32(background), np.float32(0))
+    values: Singles = np.where(there, np.asarray(data, np.float32) - np.float32(background), np.float32(0))
     inside = values[there][::17]
     if inside.size == 0:
         return values

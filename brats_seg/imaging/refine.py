@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
-from brats_seg.core.grid import Affine, Grid, Volume, apply_affine
+from brats_seg.core.grid import Affine, Floats, Grid, Mask, Volume, apply_affine
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.register import resample
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 SPACING_MM = 2.0
 """Voxels of the grids that are compared."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Floats, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.identify import dark_shares, fluid_share, scaled, strong_share, tail_ratio
@@ -47,8 +47,6 @@ MAX_TAIL, MAX_LOG = 2.0, 1.5
 
 WEIGHTS_FILE = "sequences.json"
 PAIRS = tuple(itertools.combinations(range(len(SEQUENCES)), 2))
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

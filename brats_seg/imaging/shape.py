@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from brats_seg.core.grid import Mask
+
 Cells = tuple[float, float, float]
 
 BRAIN_ML = (900.0, 2000.0)

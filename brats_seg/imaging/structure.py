@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from brats_seg.core.grid import Mask, Singles
 
 RIM_MM = 8.0
 """Depth of the rim that is left out: the outline of a brain is much the same in everybody."""
@@ -59,7 +58,7 @@ class Agreement:
         return float(np.linalg.norm(self.shift_mm))
 
 
-def directions(values: Floats, inside: Mask, cell_mm: tuple[float, float, float]) -> Floats:
+def directions(values: Singles, inside: Mask, cell_mm: tuple[float, float, float]) -> Singles:
     """``(7, X, Y, Z)``: six products of the border's direction and the weight of it, 0 near the edge of ``inside``.
 
     Args:
@@ -73,7 +72,7 @@ def directions(values: Floats, inside: Mask, cell_mm: tuple[float, float, float]
         inner = ndimage.minimum_filter1d(inner, width, axis=axis, mode="constant", cval=0)
     if not inner.any():
         return np.zeros((len(_TERMS) + 1, *values.shape), np.float32)
-    gradients: Floats = np.array(np.gradient(values, *cell_mm), np.float32)
+    gradients: Singles = np.array(np.gradient(values, *cell_mm), np.float32)
     squared = (gradients**2).sum(axis=0)
     # Slopes below the usual one count less: they are noise.
     slopes = np.where(inner, gradients / np.sqrt(squared + max(float(np.median(squared[inner])), 1e-12)), 0)
@@ -90,7 +89,7 @@ class Borders:
         cell_mm: size of a cell.
     """
 
-    fields: Floats
+    fields: Singles
     cell_mm: tuple[float, float, float]
 
     @property
@@ -154,7 +153,7 @@ def _distance_mm(reach: tuple[int, int, int], cell_mm: tuple[float, float, float
     return distance
 
 
-def _between(values: Floats, peak: tuple[int, ...]) -> tuple[float, ...]:
+def _between(values: Singles, peak: tuple[int, ...]) -> tuple[float, ...]:
     """The top of the parabola through the peak and its neighbours along each axis; the peak itself at an end."""
     result = []
     for axis, k in enumerate(peak):

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from brats_seg.core.errors import ModelError
+from brats_seg.core.grid import Singles
 from brats_seg.models.card import BUILT_IN, file_sha256
 from brats_seg.models.engine import open_file
 
-Floats = NDArray[np.float32]
-Run = Callable[[Floats], Floats]
+Run = Callable[[Singles], Singles]
 
 FOLDER = BUILT_IN / "brain"
 CARD = "card.json"

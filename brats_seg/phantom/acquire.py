@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -24,8 +23,6 @@ from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tiss
 from brats_seg.phantom.fields import Field, Span, expand, lattice_shape, smooth_noise, support
 from brats_seg.phantom.rasterise import TumourFractions
 from brats_seg.phantom.resample import cropped, reached_box, resample_box
-
-Floats = NDArray[np.float64]
 
 THREADS = 2
 """Sequences scanned at the same time: each needs some hundred MB while it is made."""

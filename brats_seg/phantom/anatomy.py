@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Floats, Grid
 from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise, support
 
-Floats = NDArray[np.float64]
 _Kind = TypeVar("_Kind", np.float32, np.bool_)
 
 LATTICE_MM = 6.0

@@ -23,10 +23,8 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Floats, Grid
 from brats_seg.phantom.anatomy import Anatomy, Push
-
-Floats = NDArray[np.float64]
 
 STEP_MM = 4.0
 """Voxels of the grid on which the flow is computed."""

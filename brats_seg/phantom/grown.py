@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Grid, box_corners
+from brats_seg.core.grid import Floats, Grid, box_corners
 from brats_seg.phantom.acquire import Body, Texture
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
@@ -26,8 +25,6 @@ from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, Profile
 from brats_seg.phantom.objects import Blob
 from brats_seg.phantom.partition import FREE, Level, Partition
 from brats_seg.phantom.rasterise import TumourFractions
-
-Floats = NDArray[np.float64]
 
 _PARTS = 5
 NECROSIS, SOFT, ENHANCING, EDEMA, CAVITY = range(1, _PARTS + 1)

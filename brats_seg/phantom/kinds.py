@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Floats
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.growth import Rates
 from brats_seg.phantom.tumour import TumourKind
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

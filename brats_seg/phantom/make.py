@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Affine, Grid, Volume, box_corners
+from brats_seg.core.grid import Affine, Floats, Grid, Volume, box_corners
 from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
@@ -21,8 +21,6 @@ from brats_seg.phantom.rasterise import TumourFractions, draw_edema_field, tumou
 from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.tumour import Lesion, TumourConfig, TumourKind, draw_lesions
-
-Floats = NDArray[np.float64]
 
 
 def _brats_affine() -> Affine:

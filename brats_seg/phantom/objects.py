@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Grid, box_corners
+from brats_seg.core.grid import Floats, Grid, box_corners
 
-Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
 Span = tuple[slice, slice, slice]
 

@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Grid, box_corners
+from brats_seg.core.grid import Floats, Grid, box_corners
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.objects import Blob, inside_shares
 from brats_seg.phantom.tumour import Lesion, TumourConfig
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Affine, Grid, apply_affine, box_corners
+from brats_seg.core.grid import Affine, Floats, Grid, apply_affine, box_corners
 from brats_seg.phantom.fields import Field, Span, support
-
-Floats = NDArray[np.float64]
 
 
 def resample_box(values: Field, source: Grid, target: Grid, *, matrix: Affine | None = None) -> Field:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Floats, Grid
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.flow import BrainSpace
@@ -18,8 +17,6 @@ from brats_seg.phantom.growth import CORE_DENSITY, EDGE_DENSITY, Rates, Reactor,
 from brats_seg.phantom.kinds import PROFILES, LesionScript, Profile, ball_radius_mm, draw_place
 from brats_seg.phantom.objects import Blob, Ellipsoid
 from brats_seg.phantom.tumour import draw_waves
-
-Floats = NDArray[np.float64]
 
 COARSE_MM = 2.0
 """Voxels on which places are looked for and large tumours grow."""

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Floats, Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence, Study
 from brats_seg.phantom.fields import Field, expand, lattice_shape, support
 from brats_seg.phantom.objects import Waves
 from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.tumour import draw_waves
 
-Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
 
 

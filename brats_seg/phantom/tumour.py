@@ -12,16 +12,13 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Floats
 from brats_seg.phantom.anatomy import Anatomy, Push
 from brats_seg.phantom.objects import Blob, Ellipsoid, Waves
-
-Floats = NDArray[np.float64]
-
 
 SPARE_MM = 3.0
 """Bodies keep this distance from the surface of the brain: more than half the diagonal of the 2 mm voxels on which

@@ -10,15 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import cc3d
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Array, Volume
+from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.pooling import block_means
-
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 RIM_MM = 5.0
 """How far from the outline tumour is looked for: beyond lie bone, then skin and muscle, which are bright too."""
@@ -79,16 +75,16 @@ def tumour_at_rim(brain: Mask, images: Mapping[MRSequence, Volume]) -> Mask:
     return added
 
 
-def _distance(mask: Mask, spacing: Sequence[float]) -> Floats:
+def _distance(mask: Mask, spacing: Sequence[float]) -> Singles:
     """Distance of each cell of a mask from what is not in it, mm."""
-    distance: Floats = ndimage.distance_transform_edt(mask, sampling=spacing).astype(np.float32)
+    distance: Singles = ndimage.distance_transform_edt(mask, sampling=spacing).astype(np.float32)
     return distance
 
 
-def _relative(data: Floats, brain: Mask) -> Floats:
+def _relative(data: Singles, brain: Mask) -> Singles:
     """Intensity from the brain's median, in robust standard deviations of the brain."""
     values = data[brain]
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - middle)))
-    relative: Floats = (data - np.float32(middle)) / np.float32(max(spread, 1e-6))
+    relative: Singles = (data - np.float32(middle)) / np.float32(max(spread, 1e-6))
     return relative

@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
+from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners
 from brats_seg.core.study import MRSequence, RigidMotion
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
 from brats_seg.imaging.similarity import local_correlation, mutual_information
-
-Mask = NDArray[np.bool_]
 
 TUMOUR_MARGIN_MM = 3.0
 """The tumour is left out with this margin: what it pushes aside moves with it."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import optimize
 
-Floats = NDArray[np.float64]
+from brats_seg.core.grid import Floats
 
 GOMPERTZ_RATES = (0.05, 20.0)
 """Range of ``k`` times the observed time in which a curve can be told from a straight line and from a step."""

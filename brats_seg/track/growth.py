@@ -22,8 +22,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import special
 
+from brats_seg.core.grid import Floats
 from brats_seg.response.history import EventKind
-from brats_seg.track.curves import Floats
 
 DAYS_PER_YEAR = 365.25
 DEFAULT_LEVEL = 0.95

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from brats_seg.track.curves import PERFECT_LOG_SD, Curve, Floats, Model, fit_curve
+from brats_seg.core.grid import Floats
+from brats_seg.track.curves import PERFECT_LOG_SD, Curve, Model, fit_curve
 from brats_seg.track.growth import (
     DEFAULT_LEVEL,
     Estimate,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
+from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners
 from brats_seg.core.regions import Region
 from brats_seg.core.visit import Diameters, Lesion, Visit
 from brats_seg.imaging.boxes import bounding_box
@@ -25,8 +25,6 @@ from brats_seg.imaging.register import resample
 from brats_seg.track.match import LesionState, Relation, match_lesions
 from brats_seg.volumetrics.lesions import box_of, component_numbers
 from brats_seg.volumetrics.measure import joined_measure
-
-Mask = NDArray[np.bool_]
 
 SPECK_ML = 0.05
 """The size up to which the lesion-wise evaluation of BraTS 2023 leaves glioma lesions out (50 mm3)."""

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Mask, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.register import resample
-
-Mask = NDArray[np.bool_]
 
 MAX_OUTSIDE_SHARE = 0.5
 """With more of the tumour outside the head the map is of another space."""

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Grid, Mask
 from brats_seg.core.visit import Diameters
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.volumetrics.outline import (
@@ -42,7 +42,6 @@ from brats_seg.volumetrics.outline import (
     longest_perpendicular,
     outline_segments,
 )
-from brats_seg.volumetrics.volumes import Mask
 
 PLANES = ("sagittal", "coronal", "axial")
 """By the world axis that is normal to them: right, anterior, superior."""

@@ -15,11 +15,11 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Grid, Mask
 from brats_seg.core.visit import Diameters, Lesion, Midplane
 from brats_seg.imaging.boxes import Box, bounding_box, widen_box
 from brats_seg.volumetrics.diameters import measure_diameters
-from brats_seg.volumetrics.volumes import Mask, box_touches_border
+from brats_seg.volumetrics.volumes import box_touches_border
 
 Ends = tuple[tuple[float, float, float], tuple[float, float, float]]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Grid, Mask
 from brats_seg.core.regions import CAVITY, FLUID, Region, Structure
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, Segmentation
 from brats_seg.imaging.boxes import Box, bounding_box
@@ -24,13 +24,7 @@ from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.intervals import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
 from brats_seg.volumetrics.targets import Target, targets_of
-from brats_seg.volumetrics.volumes import (
-    Mask,
-    box_touches_border,
-    mask_volume_ml,
-    partial_volume_ml,
-    reach_voxels,
-)
+from brats_seg.volumetrics.volumes import box_touches_border, mask_volume_ml, partial_volume_ml, reach_voxels
 
 _ROUNDING = 1e-6
 """Of a volume in voxels: so much less than a whole one is still that one."""

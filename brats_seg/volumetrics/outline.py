@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from brats_seg.core.grid import Mask
+
 Points = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 TIE_MM = 1e-6
 """Lengths closer than this are equal; rounding of the affine stays below it."""

@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Grid, Mask
 from brats_seg.imaging.boxes import Box, bounding_box, widen_box
-
-Mask = NDArray[np.bool_]
 
 REACH_MM = 2.0
 """How far around a mask probabilities are summed; at least one voxel along every axis, so that the

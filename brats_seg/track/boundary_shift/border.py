@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from brats_seg.core.grid import Floats, Mask
 from brats_seg.track.boundary_shift.config import ChangeConfig
 from brats_seg.track.boundary_shift.frame import Frame, signed_depth
 from brats_seg.track.boundary_shift.match import Match, smooth_depth
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 LOCAL_ROUNDS = 1
 """How often the edge is fitted and the border moved to its half height, patch by patch."""

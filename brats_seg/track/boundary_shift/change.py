@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine
@@ -36,8 +35,6 @@ from brats_seg.track.boundary_shift.frame import Frame, LesionScan, make_frame, 
 from brats_seg.track.boundary_shift.match import Match, match
 from brats_seg.track.boundary_shift.rim import find_rim
 from brats_seg.track.growth import sphere_diameter_mm
-
-Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):

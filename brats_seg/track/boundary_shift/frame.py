@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Array, Grid, Volume, apply_affine
+from brats_seg.core.grid import Affine, Array, Floats, Grid, Mask, Volume, apply_affine
 from brats_seg.imaging.brain import background_value, foreground
 from brats_seg.imaging.register import resample
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 REACH_MM = 11.0
 """Tissue around the lesion that is looked at."""

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from brats_seg.core.grid import Floats, Mask
 from brats_seg.track.boundary_shift.frame import REACH_MM, Frame, signed_depth
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 CLOSE_MM = 2.0
 """Dents and holes of a mask narrower than twice this are filled: dark spots of the lesion, not its border."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from brats_seg.core.grid import Floats, Mask
 from brats_seg.track.boundary_shift.border import (
     BASE_MM,
     GAP_MM,
@@ -38,9 +38,6 @@ from brats_seg.track.boundary_shift.border import (
 from brats_seg.track.boundary_shift.config import ChangeConfig
 from brats_seg.track.boundary_shift.frame import Frame
 from brats_seg.track.boundary_shift.match import Match, Rim
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 LEAST_RIM_MM = 1.0
 """Where a rim is thinner its two borders are not told apart; such places are gaps, and nothing is measured there."""
