@@ -179,13 +179,13 @@ class Header:
     fault: str = ""
 
 
-def read_header(source: DicomSource, raw: bytes | None = None) -> Header:
+def read_header(source: DicomSource) -> Header:
     """The header of one file.
 
     Raises:
         DamagedFileError: if it cannot be read, or lacks what tells patients, series and images apart.
     """
-    raw = source.read() if raw is None else raw
+    raw = source.read()
     with damage_explained():
         return _header(parse(raw, attributes=[_tag(keyword) for keyword in _READ.split()]), source)
 

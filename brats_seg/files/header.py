@@ -286,8 +286,8 @@ class NiftiFile:
         self._check_spacing(self.zooms_mm)
         raise self.refuse("the orientation in its header (qform) is damaged. Convert it again from the original.")
 
-    def grid(self, *, allow_missing_orientation: bool) -> tuple[Grid, SpatialForms]:
-        """The grid by sform, else qform, else (only if allowed) nibabel's assumption."""
+    def grid(self) -> tuple[Grid, SpatialForms]:
+        """The grid by sform, else qform."""
         shape = self.shape()
         forms = self.forms()
         if forms.sform_code > 0:
@@ -295,10 +295,6 @@ class NiftiFile:
         elif forms.qform is not None:
             self._check_spacing(self.zooms_mm)
             affine = forms.qform
-        elif allow_missing_orientation:
-            self._check_spacing(self.zooms_mm)
-            affine = np.asarray(self.header.get_base_affine(), dtype=np.float64)
-            self.notes.append("the header has no orientation (no qform, no sform): left and right are assumed")
         else:
             raise self.refuse(
                 "its header has no orientation (qform and sform codes are both 0), so left and right cannot be told "

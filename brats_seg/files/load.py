@@ -18,20 +18,17 @@ from brats_seg.files.nifti import ReadResult, file_sha256, read_forms, read_imag
 _READERS = 4
 
 
-def load_study(
-    files: Timepoint, *, reference: MRSequence | None = None, allow_missing_orientation: bool = False
-) -> Study:
+def load_study(files: Timepoint, *, reference: MRSequence | None = None) -> Study:
     """The scans of one visit, checked.
 
     Args:
         files: as found by :func:`~brats_seg.files.find.find_study`.
         reference: the sequence on whose grid results are written; see ``Study.reference_sequence``.
-        allow_missing_orientation: as in :func:`~brats_seg.files.nifti.read_image`.
 
     Raises:
         InputError: if a file is not one readable 3D scan, is a mask, or stands for two sequences.
     """
-    results = load_files(files, allow_missing_orientation=allow_missing_orientation)
+    results = load_files(files)
     _refuse_repeats(files, results)
     notes = [*files.notes]
     for sequence, result in results.items():
@@ -45,7 +42,7 @@ def load_study(
     )
 
 
-def load_files(files: Timepoint, *, allow_missing_orientation: bool = False) -> dict[MRSequence, ReadResult]:
+def load_files(files: Timepoint) -> dict[MRSequence, ReadResult]:
     """Each scan with its own notes and geometry statement, read side by side.
 
     Raises:
@@ -56,7 +53,7 @@ def load_files(files: Timepoint, *, allow_missing_orientation: bool = False) -> 
 
     def read(sequence: MRSequence) -> ReadResult:
         try:
-            return read_scan(files, sequence, allow_missing_orientation=allow_missing_orientation)
+            return read_scan(files, sequence)
         except InputError as error:
             raise InputError(f"{sequence.title}: {error}") from error
 
@@ -65,7 +62,7 @@ def load_files(files: Timepoint, *, allow_missing_orientation: bool = False) -> 
         return dict(zip(files.files, pool.map(read, files.files), strict=True))
 
 
-def read_scan(files: Timepoint, sequence: MRSequence, *, allow_missing_orientation: bool = False) -> ReadResult:
+def read_scan(files: Timepoint, sequence: MRSequence) -> ReadResult:
     """One scan of a visit, from its file or its DICOM series.
 
     Raises:
@@ -73,8 +70,7 @@ def read_scan(files: Timepoint, sequence: MRSequence, *, allow_missing_orientati
     """
     if isinstance(files, DicomTimepoint):
         return read_series(files.series(sequence))
-    volume = files.volumes.get(sequence)
-    return read_image(files.files[sequence], allow_missing_orientation=allow_missing_orientation, volume=volume)
+    return read_image(files.files[sequence], volume=files.volumes.get(sequence))
 
 
 def scan_title(files: Timepoint, sequence: MRSequence) -> str:

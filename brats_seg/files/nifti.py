@@ -53,26 +53,20 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(file_bytes(path)).hexdigest()
 
 
-def read_volume(path: Path, *, allow_missing_orientation: bool = False) -> Volume:
+def read_volume(path: Path) -> Volume:
     """An MRI volume, float32 with the header's scaling applied.
-
-    Args:
-        path: a ``.nii`` or ``.nii.gz`` file.
-        allow_missing_orientation: accept a file without qform and sform (see :func:`read_image`).
 
     Raises:
         InputError: if the file is anything but one readable 3D scan with an orientation.
     """
-    return read_image(path, allow_missing_orientation=allow_missing_orientation).volume
+    return read_image(path).volume
 
 
-def read_image(path: Path, *, allow_missing_orientation: bool = False, volume: int | None = None) -> ReadResult:
+def read_image(path: Path, *, volume: int | None = None) -> ReadResult:
     """An MRI volume with its checksum and what was noticed while reading.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
-        allow_missing_orientation: where qform and sform are both absent, assume what nibabel assumes (rows run
-            from right to left, the origin in the centre) and add a note, instead of refusing the file.
         volume: which volume of a 4D file; None for a 3D file.
 
     Raises:
@@ -80,7 +74,7 @@ def read_image(path: Path, *, allow_missing_orientation: bool = False, volume: i
     """
     file = NiftiFile.read(path)
     file.volume = volume
-    grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
+    grid, forms = file.grid()
     if min(grid.shape) < 2:
         raise file.refuse(f"it holds a single slice ({sizes_text(grid.shape)}). Pass the whole 3D scan.")
     if str(file.header.get_intent("code")[0]) == "1002":
@@ -105,16 +99,16 @@ def volume_sha256(sha256: str, volume: int) -> str:
     return hashlib.sha256(f"{sha256}:{volume}".encode()).hexdigest()
 
 
-def read_label_map(path: Path, *, allow_missing_orientation: bool = False) -> Volume:
+def read_label_map(path: Path) -> Volume:
     """A label map: uint8, or int16 where a number is above 255.
 
     Raises:
         InputError: as :func:`read_label_result`.
     """
-    return read_label_result(path, allow_missing_orientation=allow_missing_orientation).volume
+    return read_label_result(path).volume
 
 
-def read_label_result(path: Path, *, allow_missing_orientation: bool = False) -> ReadResult:
+def read_label_result(path: Path) -> ReadResult:
     """A label map with its checksum and notes. A map without any label is valid: nothing was found.
 
     Raises:
@@ -123,7 +117,7 @@ def read_label_result(path: Path, *, allow_missing_orientation: bool = False) ->
     """
     file = NiftiFile.read(path)
     try:
-        grid, forms = file.grid(allow_missing_orientation=allow_missing_orientation)
+        grid, forms = file.grid()
     except VolumesError:
         sizes = file.sizes()
         raise file.refuse(

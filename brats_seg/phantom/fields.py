@@ -13,14 +13,13 @@ Field = NDArray[np.float32]
 Span = tuple[slice, slice, slice]
 
 
-def expand(lattice: Field, shape: tuple[int, int, int], step: float | Sequence[float], *, margin: int = 0) -> Field:
+def expand(lattice: Field, shape: tuple[int, int, int], step: float | Sequence[float]) -> Field:
     """Linear interpolation of a coarse lattice, one axis after the other as a matrix product.
 
     Args:
-        lattice: values at voxel positions ``(i - margin) * step``.
+        lattice: values at voxel positions ``i * step``.
         shape: of the result; the lattice must reach its end.
         step: voxels between lattice points; one number, or one for each axis.
-        margin: lattice points before voxel 0.
 
     Returns:
         ``shape`` float32.
@@ -28,7 +27,7 @@ def expand(lattice: Field, shape: tuple[int, int, int], step: float | Sequence[f
     result = lattice.astype(np.float32, copy=False)
     steps = step if isinstance(step, Sequence) else (step, step, step)
     for axis, (length, size, every) in enumerate(zip(lattice.shape, shape, steps, strict=True)):
-        position = np.arange(size) / every + margin
+        position = np.arange(size) / every
         lower = np.clip(np.floor(position).astype(int), 0, length - 2)
         weight = (position - lower).astype(np.float32)
         matrix = np.zeros((size, length), np.float32)

@@ -154,6 +154,10 @@ class Arrivals:
     reached: tuple[NDArray[np.bool_], ...]
 
 
+MOST_STEPS = 600
+"""Of growth; a tumour may have no room left."""
+
+
 def arrival_days(
     reactor: Reactor,
     seed: Field,
@@ -161,7 +165,6 @@ def arrival_days(
     *,
     thresholds: Sequence[float],
     until: Sequence[int],
-    most_steps: int = 600,
 ) -> Arrivals:
     """Let a seed grow and note when the density passes each threshold in each voxel.
 
@@ -170,13 +173,12 @@ def arrival_days(
         seed: density at the start, 0 outside tissue.
         spacing_mm: of the voxels.
         thresholds: densities.
-        until: stop when so many voxels have passed each threshold.
-        most_steps: stop then in any case; a tumour may have no room left.
+        until: stop when so many voxels have passed each threshold, or after :data:`MOST_STEPS`.
     """
     days = SAFETY * reactor.stable_days
     times = [np.where(seed >= level, 0, np.inf).astype(np.float32) for level in thresholds]
     density, now = seed, 0.0
-    for _ in range(most_steps):
+    for _ in range(MOST_STEPS):
         if all(np.isfinite(time).sum() >= count for time, count in zip(times, until, strict=True)):
             break
         after = reactor.step(density, days)

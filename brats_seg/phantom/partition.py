@@ -152,16 +152,14 @@ class Partition:
             self._counts = whole + np.bincount(self._cells.ravel(), minlength=_OUTSIDE + 1)
         return sum(int(self._counts[part]) for part in parts) / CELLS * self.grid.voxel_ml
 
-    def span(self, part: int, *, margin: int = 1) -> Span:
-        """The box around what a part has, and ``margin`` voxels more; the whole grid if it has nothing."""
+    def span(self, part: int) -> Span:
+        """The box around what a part has, and a voxel more; the whole grid if it has nothing."""
         here = self.owner == part
         here[tuple(self._voxels[(self._cells == part).any(1)].T)] = True
         box = support(here)
         if box is None:
             return slice(0, here.shape[0]), slice(0, here.shape[1]), slice(0, here.shape[2])
-        x, y, z = (
-            slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in zip(box, here.shape, strict=True)
-        )
+        x, y, z = (slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, here.shape, strict=True))
         return x, y, z
 
     def cell_slices(self, axis: int, *parts: int) -> dict[int, NDArray[np.float64]]:

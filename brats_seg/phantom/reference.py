@@ -213,28 +213,25 @@ class ReferenceObject:
         return Segmentation(self.options.kind, self.labels, DEFAULT_SCHEMA, regions_of(), probabilities)
 
 
-def make_object(
-    options: ObjectOptions, scan: ObjectScan, rng: np.random.Generator, *, supersampling: int = 5
-) -> ReferenceObject:
+def make_object(options: ObjectOptions, scan: ObjectScan, rng: np.random.Generator) -> ReferenceObject:
     """Sample an object.
 
     Args:
         options: which.
         scan: how.
         rng: chance of the noise.
-        supersampling: sub-points along the shortest side of voxels on the surface.
     """
     shape = options.shape(rotation_of(scan.object_turn_deg))
     grid = scan.grid(shape)
     outer = shape.outer if isinstance(shape, Shell) else shape
     core_mask = outer.sample_mask(grid)
-    core = outer.sample_fractions(grid, supersampling=supersampling)
+    core = outer.sample_fractions(grid)
     labels = np.zeros(grid.shape, np.uint8)
     labels[core_mask] = DEFAULT_SCHEMA.number(Structure.ET)
     enhancing = core
     if isinstance(shape, Shell):
         labels[shape.inner.sample_mask(grid)] = DEFAULT_SCHEMA.number(Structure.NCR)
-        enhancing = np.maximum(core - shape.inner.sample_fractions(grid, supersampling=supersampling), 0)
+        enhancing = np.maximum(core - shape.inner.sample_fractions(grid), 0)
     truth = {"WT": outer.volume_ml, "TC": outer.volume_ml, "ET": shape.volume_ml}
     return ReferenceObject(
         options,

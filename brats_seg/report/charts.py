@@ -129,14 +129,14 @@ def nice_step(top: float, *, count: int = 4) -> float:
     return float(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999))
 
 
-def spaced(ticks: Sequence[tuple[float, str]], px: Place, *, gap: float = 9.0) -> list[tuple[float, str]]:
+def spaced(ticks: Sequence[tuple[float, str]], px: Place) -> list[tuple[float, str]]:
     """Ticks whose words do not run into each other; the last always stays."""
     kept: list[tuple[float, str]] = []
     for tick in reversed(ticks):
         if not kept:
             kept.append(tick)
             continue
-        room = (len(tick[1]) + len(kept[-1][1])) / 2 * 7.4 + gap
+        room = (len(tick[1]) + len(kept[-1][1])) / 2 * 7.4 + 9
         if px(kept[-1][0]) - px(tick[0]) >= room:
             kept.append(tick)
     return kept[::-1]
@@ -253,9 +253,9 @@ def tidy(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def png_of(figure: Figure, *, dpi: int = 110) -> bytes:
+def png_of(figure: Figure) -> bytes:
     """A figure as PNG bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # Without the software's name the same data give the same bytes whatever matplotlib drew them.
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -27,15 +27,15 @@ def decimals_for(volume_ml: float) -> int:
     return 1 if size >= 0.995 else 2
 
 
-def ml(volume_ml: float | None, *, decimals: int | None = None) -> str:
+def ml(volume_ml: float | None) -> str:
     """A volume without its unit: ``123``, ``56.5``, ``4.2``, ``0.37``, ``< 0.01`` or ``not known``."""
     if volume_ml is None or not math.isfinite(volume_ml):
         return NOT_KNOWN
-    if 0 < volume_ml < 0.005 and decimals is None:
+    if 0 < volume_ml < 0.005:
         return "< 0.01"
     if volume_ml == 0:
         return "0"
-    return f"{volume_ml:.{decimals_for(volume_ml) if decimals is None else decimals}f}"
+    return f"{volume_ml:.{decimals_for(volume_ml)}f}"
 
 
 def interval(row: RegionVolume) -> str:

@@ -293,14 +293,12 @@ def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, d
     return sides[0], sides[1], sides[2]
 
 
-def blend(
-    coarse: NDArray[np.float32], fine: NDArray[np.float32], weight: float, *, ramp: int = 8
-) -> NDArray[np.float32]:
+def blend(coarse: NDArray[np.float32], fine: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
     """Mean of both stages with ``weight`` on the fine one, fading to the coarse one at the box's faces."""
     ramps = []
     for size in fine.shape[1:]:
         distance = np.minimum(np.arange(size), np.arange(size)[::-1]) + 1
-        ramps.append(np.minimum(distance / ramp, 1.0).astype(np.float32))
+        ramps.append(np.minimum(distance / 8, 1.0).astype(np.float32))
     fade = weight * np.einsum("i,j,k->ijk", *ramps)
     mixed: NDArray[np.float32] = coarse + fade * (fine - coarse)
     return mixed

@@ -99,7 +99,7 @@ NO_MOTION = RigidMotion(np.eye(4), math.nan, 1.0, 0.0, 0.0, 0.0, math.nan, SAME_
 """Of a visit to itself, or of label maps that are taken to share one space."""
 
 
-def align_visits(moving: HeadScan, fixed: HeadScan, *, config: RegistrationConfig | None = None) -> RigidMotion:
+def align_visits(moving: HeadScan, fixed: HeadScan) -> RigidMotion:
     """Align two visits of one patient.
 
     Skull-stripped scans are compared inside the brain, outside both tumours; if either scan shows a skull, heads are
@@ -108,7 +108,6 @@ def align_visits(moving: HeadScan, fixed: HeadScan, *, config: RegistrationConfi
     Args:
         moving: a later visit; any grid.
         fixed: the visit whose space is kept.
-        config: of the first, coarse registration.
 
     Returns:
         The transform with its quality, already checked.
@@ -117,7 +116,7 @@ def align_visits(moving: HeadScan, fixed: HeadScan, *, config: RegistrationConfi
         InputError: if the scans show nothing in common, or do not determine one answer.
     """
     same = moving.sequence is fixed.sequence
-    config = config or (COARSE if same else RegistrationConfig())
+    config = COARSE if same else RegistrationConfig()
     scans = (moving, fixed)
     with ThreadPoolExecutor(len(scans)) as pool:  # numpy and scipy leave the interpreter to the other
         stripped = all(check.is_stripped for check in pool.map(_check_skull, scans))

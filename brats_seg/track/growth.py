@@ -26,7 +26,7 @@ from brats_seg.core.grid import Floats
 from brats_seg.response.history import EventKind
 
 DAYS_PER_YEAR = 365.25
-DEFAULT_LEVEL = 0.95
+LEVEL = 0.95
 VELOCITY_CLASSES_MM_PER_YEAR = (4.0, 8.0, 12.0)
 """Prognostic limits of Pallud 2013: below 4, 4 to 8, 8 to 12, 12 and more."""
 MIN_SPAN_DAYS = 14.0
@@ -103,7 +103,6 @@ def specific_growth_rate(
     volumes_ml: Sequence[float],
     *,
     cv: float | None = None,
-    level: float = DEFAULT_LEVEL,
 ) -> Estimate | Refusal:
     """Slope of ln V against time, per day; of two visits the difference.
 
@@ -111,18 +110,17 @@ def specific_growth_rate(
         days: of the visits, increasing, from any origin; None where no dates are known.
         volumes_ml: of the same visits.
         cv: known coefficient of variation of one volume; None takes the scatter from three visits or more.
-        level: coverage of the interval.
     """
     what = "specific growth rate"
     if refusal := unusable(what, days, volumes_ml, at_least=2):
         return refusal
     time, logs = days_since_first(days), np.log(np.asarray(volumes_ml, dtype=np.float64))
-    slope, half = _slope(time, logs, known_sd(len(time), cv), level)
+    slope, half = _slope(time, logs, known_sd(len(time), cv))
     source = f"known measurement error of {cv:.1%}" if cv is not None else "scatter of the visits"
     note = f"slope of ln V over {len(time)} visits, interval from the {source}" if half is not None else (
         "difference of two visits, no interval: the measurement error is not known"
     )  # fmt: skip
-    return _estimate(slope, half, "1/day", level, note)
+    return _estimate(slope, half, "1/day", note)
 
 
 def doubling_time(rate: Estimate | Refusal) -> Estimate | Refusal:
@@ -147,7 +145,6 @@ def diametric_velocity(
     volumes_ml: Sequence[float],
     *,
     cv: float | None = None,
-    level: float = DEFAULT_LEVEL,
 ) -> Estimate | Refusal:
     """Velocity of diametric expansion in mm per year: slope of the mean tumour diameter against time.
 
@@ -159,9 +156,9 @@ def diametric_velocity(
     years = days_since_first(days) / DAYS_PER_YEAR
     diameters = np.array([mean_tumour_diameter_mm(volume) for volume in volumes_ml])
     sd = None if cv is None else diameters * log_sd_of(cv) / 3.0
-    slope, half = _slope(years, diameters, sd, level)
+    slope, half = _slope(years, diameters, sd)
     note = f"slope of (2V)^(1/3) over {len(years)} visits; meant for low-grade glioma before treatment"
-    return _estimate(slope, half, "mm/year", level, note)
+    return _estimate(slope, half, "mm/year", note)
 
 
 def velocity_class(velocity: Estimate) -> str | None:
@@ -242,27 +239,27 @@ def known_sd(count: int, cv: float | None) -> Floats | None:
     return np.full(count, log_sd_of(cv))
 
 
-def _slope(x: Floats, y: Floats, sd: Floats | None, level: float) -> tuple[float, float | None]:
+def _slope(x: Floats, y: Floats, sd: Floats | None) -> tuple[float, float | None]:
     """Weighted slope and half the width of its interval (None for two points of unknown error)."""
     weights = np.ones_like(x) if sd is None else 1.0 / sd**2
     centred = x - np.average(x, weights=weights)
     spread = float(np.sum(weights * centred**2))
     slope = float(np.sum(weights * centred * y) / spread)
     if sd is not None:
-        return slope, quantile(level, None) / math.sqrt(spread)
+        return slope, quantile(None) / math.sqrt(spread)
     freedom = len(x) - 2
     if freedom < 1:
         return slope, None
     residuals = y - np.mean(y) - slope * centred
-    return slope, quantile(level, freedom) * math.sqrt(float(np.sum(residuals**2)) / freedom / spread)
+    return slope, quantile(freedom) * math.sqrt(float(np.sum(residuals**2)) / freedom / spread)
 
 
-def quantile(level: float, freedom: int | None) -> float:
-    """Two-sided quantile: normal, or Student's with ``freedom``."""
-    upper = 0.5 + level / 2.0
+def quantile(freedom: int | None) -> float:
+    """Two-sided quantile of :data:`LEVEL`: normal, or Student's with ``freedom``."""
+    upper = 0.5 + LEVEL / 2.0
     return float(special.ndtri(upper) if freedom is None else special.stdtrit(freedom, upper))
 
 
-def _estimate(value: float, half: float | None, unit: str, level: float, note: str) -> Estimate:
+def _estimate(value: float, half: float | None, unit: str, note: str) -> Estimate:
     low, high = (None, None) if half is None else (value - half, value + half)
-    return Estimate(value, unit, low, high, level, note)
+    return Estimate(value, unit, low, high, LEVEL, note)

@@ -16,7 +16,7 @@ from scipy import special
 from brats_seg.core.grid import Floats
 from brats_seg.track.curves import PERFECT_LOG_SD, Curve, Model, fit_curve
 from brats_seg.track.growth import (
-    DEFAULT_LEVEL,
+    LEVEL,
     Estimate,
     Refusal,
     days_since_first,
@@ -119,7 +119,7 @@ def fit_growth(
                 first_day=float(np.asarray(days, dtype=np.float64)[0]))  # fmt: skip
 
 
-def predict_volume(fit: GrowthFit | Refusal, day: float, *, level: float = DEFAULT_LEVEL) -> Estimate | Refusal:
+def predict_volume(fit: GrowthFit | Refusal, day: float) -> Estimate | Refusal:
     """Volume in ml that a further visit would measure, with its prediction interval.
 
     Refused beyond the last visit by more than the visits reach back, where the interval says nothing about what may
@@ -142,11 +142,11 @@ def predict_volume(fit: GrowthFit | Refusal, day: float, *, level: float = DEFAU
     variance = fit.curve.leverage(day - fit.first_day)
     # The covariance of a curve fitted with weight 1 is in units of the scatter; with known errors it is absolute.
     spread = math.sqrt(fit.log_sd**2 * (1 + variance) if fit.freedom is not None else fit.log_sd**2 + variance)
-    width = quantile(level, fit.freedom)
+    width = quantile(fit.freedom)
     if centre + width * spread > math.log(MAX_PREDICTED_ML):
         return Refusal(what, f"the upper end of its interval is more than a brain holds ({MAX_PREDICTED_ML:g} ml)")
     low, high = math.exp(centre - width * spread), math.exp(centre + width * spread)
-    return Estimate(math.exp(centre), "ml", low, high, level, f"{fit.curve.model} curve, {fit.note}")
+    return Estimate(math.exp(centre), "ml", low, high, LEVEL, f"{fit.curve.model} curve, {fit.note}")
 
 
 def _aicc(curve: Curve, count: int, *, known: bool) -> float:

@@ -29,8 +29,8 @@ Mask = NDArray[Any]
 Labels = NDArray[np.int32]
 
 TOLERANCE_MM = 3.0
-"""Distance up to which small lesions that no longer overlap are the same: three voxels of 1 mm, above the
-alignment error and below the distance of separate lesions."""
+"""Distance between voxel centres up to which small lesions that no longer overlap are the same: three voxels of
+1 mm, above the alignment error and below the distance of separate lesions."""
 
 
 class Relation(StrEnum):
@@ -117,21 +117,12 @@ class _Components:
     overlap: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
-def match_lesions(
-    masks: Sequence[Mask],
-    spacing_mm: tuple[float, float, float],
-    *,
-    tolerance_mm: float = TOLERANCE_MM,
-    min_volume_ml: float = 0.0,
-) -> Matching:
+def match_lesions(masks: Sequence[Mask], spacing_mm: tuple[float, float, float]) -> Matching:
     """Name the lesions of all visits.
 
     Args:
         masks: one ``(X, Y, Z)`` mask per visit, in order of time, all on one grid.
         spacing_mm: voxel size of that grid.
-        tolerance_mm: largest distance between voxel centres of a lesion's last mask and a component that
-            may still be it, although they do not overlap.
-        min_volume_ml: smaller components are left out.
 
     Raises:
         InputError: if there is no mask, or the shapes differ.
@@ -149,29 +140,29 @@ def match_lesions(
     states: list[LesionState] = []
     labels: list[Labels] = []
     for index, mask in enumerate(masks):
-        visit = _components(mask, min_voxels=min_volume_ml / voxel_ml)
-        _link(visit, known, spacing_mm, tolerance_mm)
+        visit = _components(mask)
+        _link(visit, known, spacing_mm)
         relations = _assign(visit, known, first=index == 0)
         states += _states(index, known, relations, visit, voxel_ml)
         labels.append(visit.labels)
     return Matching(tuple(states), tuple(labels))
 
 
-def _components(mask: Mask, *, min_voxels: float) -> _Components:
+def _components(mask: Mask) -> _Components:
     """Components numbered from 1, largest first (equal ones by position)."""
     raw, count = ndimage.label(np.asarray(mask) != 0, structure=np.ones((3, 3, 3)))
     flat = raw.ravel()
     where = np.flatnonzero(flat)
     order = np.argsort(flat[where], kind="stable")
     pieces = np.split(where[order], np.cumsum(np.bincount(flat[where], minlength=count + 1)[1:])[:-1]) if count else []
-    kept = sorted((piece for piece in pieces if piece.size >= min_voxels), key=lambda piece: (-piece.size, piece[0]))
+    kept = sorted(pieces, key=lambda piece: (-piece.size, piece[0]))
     labels = np.zeros(raw.shape, np.int32)
     for number, piece in enumerate(kept, start=1):
         labels.ravel()[piece] = number
     return _Components(labels, dict(enumerate(kept, start=1)))
 
 
-def _link(visit: _Components, known: dict[str, _Known], spacing_mm: Sequence[float], tolerance_mm: float) -> None:
+def _link(visit: _Components, known: dict[str, _Known], spacing_mm: Sequence[float]) -> None:
     """Find which lesions and components belong together, and how strongly."""
     flat = visit.labels.ravel()
     for name, lesion in known.items():
@@ -186,7 +177,7 @@ def _link(visit: _Components, known: dict[str, _Known], spacing_mm: Sequence[flo
         for component, voxels in visit.voxels.items():
             if name in linked_lesions or component in linked_components:
                 continue
-            gap = _gap_mm(_points(visit, lesion.voxels, spacing_mm), _points(visit, voxels, spacing_mm), tolerance_mm)
+            gap = _gap_mm(_points(visit, lesion.voxels, spacing_mm), _points(visit, voxels, spacing_mm), TOLERANCE_MM)
             if gap is not None:
                 visit.overlap[name, component] = 1.0 / (1.0 + gap)
 

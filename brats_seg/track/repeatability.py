@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-LEVEL = 0.95
 QUANTILE = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""
 

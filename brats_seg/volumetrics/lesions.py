@@ -37,42 +37,25 @@ _OTHER_SIDE = 0.15
 """Share of a lesion on the other side from which it lies on both."""
 
 
-@dataclass(frozen=True)
-class MeasurableRule:
-    """When a lesion is measurable disease.
-
-    Attributes:
-        diameter_mm: both diameters reach at least this.
-        slices: the lesion is seen on at least so many slices.
-        thick_slice_mm: above this slice thickness the next rule applies too.
-        thicknesses: both diameters reach at least so many slice thicknesses.
-    """
-
-    diameter_mm: float
-    slices: int
-    thick_slice_mm: float
-    thicknesses: float
-
-
-RANO_MEASURABLE = MeasurableRule(diameter_mm=10.0, slices=2, thick_slice_mm=5.0, thicknesses=2.0)
+MEASURABLE_MM, MEASURABLE_SLICES = 10.0, 2
+THICK_SLICE_MM, THICKNESSES = 5.0, 2.0
 """RANO-HGG: Wen 2010, J Clin Oncol 28:1963, doi:10.1200/JCO.2009.26.3541 (at least 10 x 10 mm on two or more
 axial slices, preferably at most 5 mm apart; with thicker slices at least twice the thickness). RANO 2.0 keeps
 10 x 10 mm: Wen 2023, J Clin Oncol 41:5187, doi:10.1200/JCO.23.01059. Limits are reached with >=, not >."""
 
 
-def is_measurable(diameters: Diameters, slice_thickness_mm: float, *, rule: MeasurableRule = RANO_MEASURABLE) -> bool:
-    """Whether both diameters and the number of slices reach the rule's limits.
+def is_measurable(diameters: Diameters, slice_thickness_mm: float) -> bool:
+    """Whether both diameters and the number of slices reach the limits of RANO.
 
     Args:
         diameters: of the lesion.
         slice_thickness_mm: spacing along ``diameters.axis``.
-        rule: limits in force.
     """
-    least_mm = rule.diameter_mm
-    if slice_thickness_mm > rule.thick_slice_mm + _ROUNDING_MM:
-        least_mm = max(least_mm, rule.thicknesses * slice_thickness_mm)
+    least_mm = MEASURABLE_MM
+    if slice_thickness_mm > THICK_SLICE_MM + _ROUNDING_MM:
+        least_mm = max(least_mm, THICKNESSES * slice_thickness_mm)
     reached = min(diameters.long_mm, diameters.short_mm) >= least_mm - _ROUNDING_MM
-    return reached and diameters.slices >= rule.slices
+    return reached and diameters.slices >= MEASURABLE_SLICES
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +64,17 @@ class _Crumbs:
 
     Attributes:
         grid: the whole grid.
-        plane: to measure on.
         known: as measured at the grid's first voxel.
     """
 
     grid: Grid
-    plane: str | None
     known: dict[tuple[tuple[int, ...], bytes], Diameters] = field(default_factory=dict)
 
     def measure(self, mask: Mask, start: tuple[int, int, int]) -> Diameters:
         """As :func:`~brats_seg.volumetrics.diameters.measure_diameters` without tissue around."""
         key = (mask.shape, mask.tobytes())
         if key not in self.known:
-            self.known[key] = measure_diameters(mask, self.grid, plane=self.plane)
+            self.known[key] = measure_diameters(mask, self.grid)
         found = self.known[key]
         step = self.grid.to_world(start) - self.grid.to_world((0, 0, 0))
         return replace(
@@ -126,7 +107,6 @@ def find_lesions(
     start: tuple[int, int, int] = (0, 0, 0),
     bridge: Mask | None = None,
     cavity: Mask | None = None,
-    plane: str | None = None,
     midplane: Midplane | None = None,
     least_voxels: int = MINIMUM_LESION_VOXELS,
 ) -> tuple[Lesion, ...]:
@@ -139,7 +119,6 @@ def find_lesions(
         start: index in the grid of the first voxel of ``mask``.
         bridge: same shape; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
         cavity: same shape; what diameters must not cross.
-        plane: diameters are measured on; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
         midplane: of the brain, for the side each lesion lies on.
         least_voxels: smaller components are left out.
     """
@@ -157,7 +136,7 @@ def find_lesions(
         (k for k in range(1, len(counts)) if counts[k] >= least_voxels),
         key=lambda k: (-int(counts[k]), *(-centroids[k]).round(3)),
     )
-    crumbs = _Crumbs(grid, plane)
+    crumbs = _Crumbs(grid)
     rows: list[Lesion] = []
     for number, k in enumerate(order, start=1):
         part: Box = statistics["bounding_boxes"][k]
@@ -173,7 +152,6 @@ def find_lesions(
                 start=_corners(around, first)[0],
                 bridge=None if bridge is None else bridge[around],
                 cavity=None if cavity is None else cavity[around],
-                plane=plane,
             )
         x, y, z = centroids[k].tolist()
         rows.append(

@@ -71,7 +71,6 @@ def measure_segmentation(
     segmentation: Segmentation,
     *,
     intervals: IntervalModel | None = None,
-    plane: str | None = None,
     min_lesion_ml: float = 0.0,
 ) -> Measurements:
     """Volumes, intervals, lesions and diameters of one study.
@@ -84,7 +83,6 @@ def measure_segmentation(
     Args:
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
         intervals: the model's fitted interval widths, from its card.
-        plane: diameters are measured on; None for the one the grid suggests.
         min_lesion_ml: smaller components are no lesions; their voxels stay in the volume, and the notes say so.
     """
     window = _window(segmentation)
@@ -99,7 +97,7 @@ def measure_segmentation(
             continue
         mask = window.mask_of(target.structures)
         if target.name in (*segmentation.regions.names, CAVITY.name):
-            found = _lesions(window, target, mask, plane, least)
+            found = _lesions(window, target, mask, least)
             lesions.extend(found)
             count = len(found)
         else:
@@ -141,7 +139,7 @@ def _window(segmentation: Segmentation) -> _Window:
     return _Window(segmentation, np.ascontiguousarray(labels[box]), box)
 
 
-def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None, least: int) -> tuple[Lesion, ...]:
+def _lesions(window: _Window, target: Target, mask: Mask, least: int) -> tuple[Lesion, ...]:
     bridge, cavity = _tissue_around(window, target.structures, target.region)
     return find_lesions(
         mask,
@@ -150,7 +148,6 @@ def _lesions(window: _Window, target: Target, mask: Mask, plane: str | None, lea
         start=window.start,
         bridge=bridge,
         cavity=cavity,
-        plane=plane,
         midplane=window.segmentation.midplane,
         least_voxels=least,
     )

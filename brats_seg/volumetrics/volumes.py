@@ -42,9 +42,9 @@ def mask_volume_ml(mask: Mask, grid: Grid) -> float:
     return float(np.count_nonzero(mask)) * grid.voxel_ml
 
 
-def reach_voxels(grid: Grid, reach_mm: float = REACH_MM) -> tuple[int, int, int]:
-    """``reach_mm`` in whole voxels along each axis, at least one."""
-    x, y, z = (max(1, math.floor(reach_mm / spacing + 0.5)) for spacing in grid.spacing_mm)
+def reach_voxels(grid: Grid) -> tuple[int, int, int]:
+    """:data:`REACH_MM` in whole voxels along each axis, at least one."""
+    x, y, z = (max(1, math.floor(REACH_MM / spacing + 0.5)) for spacing in grid.spacing_mm)
     return x, y, z
 
 
@@ -61,16 +61,13 @@ def dilate_box(mask: Mask, radius: tuple[int, int, int]) -> Mask:
     return grown
 
 
-def partial_volume_ml(
-    probability: NDArray[np.floating[Any]], mask: Mask, grid: Grid, *, reach_mm: float = REACH_MM
-) -> float:
+def partial_volume_ml(probability: NDArray[np.floating[Any]], mask: Mask, grid: Grid) -> float:
     """Sum of probabilities near a mask times the voxel size, in millilitres.
 
     Args:
         probability: ``(X, Y, Z)`` in 0..1, the share of each voxel that belongs to the region.
-        mask: bool of the same shape; the grid's or a part of it with ``reach_mm`` of margin.
+        mask: bool of the same shape; the grid's or a part of it with :data:`REACH_MM` of margin.
         grid: gives spacing and voxel size.
-        reach_mm: how far around the mask to sum.
 
     Raises:
         ValueError: if the shapes differ.
@@ -80,7 +77,7 @@ def partial_volume_ml(
     box = bounding_box(mask)
     if box is None:
         return 0.0
-    radius = reach_voxels(grid, reach_mm)
+    radius = reach_voxels(grid)
     near = widen_box(box, mask.shape, radius)
     inside = dilate_box(mask[near], radius)
     return float(probability[near].sum(dtype=np.float64, where=inside)) * grid.voxel_ml

@@ -157,12 +157,6 @@ def test_volumes_and_parts() -> None:
     assert (matching.labels[1][20, 5, 3], matching.labels[1][17, 5, 3]) == (rows[1].component, 0)
 
 
-def test_specks_may_be_left_out() -> None:
-    visits = [mask((4, 14)), mask((4, 14), (30, 31))]
-    assert told(match_lesions(visits, (1.0, 1.0, 1.0), min_volume_ml=0.017))[1] == ["L1 same"]
-    assert told(match_lesions(visits, (1.0, 1.0, 1.0), min_volume_ml=0.016))[1] == ["L1 same", "L2 new"]
-
-
 def test_masks_of_different_spaces_are_refused() -> None:
     with pytest.raises(InputError, match="Align the visits first"):
         match_lesions([np.zeros((4, 4, 4)), np.zeros((4, 4, 5))], (1, 1, 1))

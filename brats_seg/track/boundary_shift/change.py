@@ -119,7 +119,7 @@ def measure_change(
     return _result(frame, matched, border, (masks_ml, masks_mm), config)
 
 
-def edge_volume_ml(scan: LesionScan, *, config: ChangeConfig = DEFAULT) -> float:
+def edge_volume_ml(scan: LesionScan) -> float:
     """Volume of a lesion in one scan alone, with its border at half height of partial volume.
 
     The difference of two of these is the independent measurement that :func:`measure_change` is compared with.
@@ -130,7 +130,7 @@ def edge_volume_ml(scan: LesionScan, *, config: ChangeConfig = DEFAULT) -> float
     if not scan.mask.any():
         raise InputError("the mask is empty; there is no lesion to measure")
     frame = make_frame(scan, scan, np.eye(4))
-    return _border(frame, match(frame), config).volume_mm3 / 1000
+    return _border(frame, match(frame), DEFAULT).volume_mm3 / 1000
 
 
 def _border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
