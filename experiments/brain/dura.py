@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import MRSequence, RigidMotion, Study
+from brats_seg.core.study import MRSequence, RigidMotion, Study, Timepoint
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
@@ -90,18 +90,23 @@ def phantom(number: int) -> Head:
 def real_heads(folder: Path) -> Iterator[Head]:
     """Every labelled study below a folder."""
     for files in find_studies(folder):
-        if files.labels is None:
-            continue
-        study = load_study(files)
-        wanted = {s: study.images[s] for s in SEQUENCES}
-        box = bounding_box(brain_mask(wanted))
-        assert box is not None
-        images = {s: _around(volume, box) for s, volume in wanted.items()}
-        labels = _around(read_label_map(files.labels), box)
-        brain = brain_mask(images)
-        images = {s: v.with_data(np.where(brain, v.data, 0)) for s, v in images.items()}
-        rng = np.random.default_rng([SEED, *files.id.encode()])
-        yield _with_skull(Study(files.id, images), "real", labels, rng)
+        if files.labels is not None:
+            yield real_head(files)
+
+
+def real_head(files: Timepoint, sequences: tuple[MRSequence, ...] = SEQUENCES) -> Head:
+    """A labelled study in the phantoms' skull, the same one every time."""
+    assert files.labels is not None
+    study = load_study(files)
+    wanted = {s: study.images[s] for s in sequences}
+    box = bounding_box(brain_mask(wanted))
+    assert box is not None
+    images = {s: _around(volume, box) for s, volume in wanted.items()}
+    labels = _around(read_label_map(files.labels), box)
+    brain = brain_mask(images)
+    images = {s: v.with_data(np.where(brain, v.data, 0)) for s, v in images.items()}
+    rng = np.random.default_rng([SEED, *files.id.encode()])
+    return _with_skull(Study(files.id, images), "real", labels, rng)
 
 
 def _around(volume: Volume, box: tuple[slice, ...]) -> Volume:
