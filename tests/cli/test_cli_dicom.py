@@ -295,6 +295,21 @@ def test_a_report_in_pdf_is_refused_before_anything_is_read(
     assert "--no-report" in outcome.err
 
 
+def test_a_library_that_pdf_needs_is_named_where_it_is_missing(
+    cli: Cli, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "weasyprint"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("print('hints of its own')\nraise OSError('cannot load libpango-1.0-0')\n")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
+    outcome = cli("segment", tmp_path / "nowhere", "-o", out, "--also", "pdf")
+    assert outcome.code == 3
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1
+    assert "Pango" in outcome.err and "apt-get install libpango-1.0-0" in outcome.err
+
+
 @pytest.mark.slow
 def test_results_lie_on_a_series_that_the_model_looks_at(cli: Cli, exam: Path, tmp_path: Path, out: Path) -> None:
     model = write_meningioma(tmp_path / "model", ("t1", "t2"))

@@ -1,0 +1,28 @@
+"""The report on paper: a table that fits on a page is not broken, and no heading stands alone at the end of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from report_studies import CARD, make_result, plain_record
+from test_dicom_pdf import needed_module, pages_of
+
+from brats_seg.report.html import render_report
+from brats_seg.report.pdf import pdf_of
+
+SMALL = [((x, y, z), (6.0, 6.0, 6.0)) for x, y, z in ((-30, -20, 10), (-30, 20, 10), (-20, 40, -14), (-15, -40, 20))]
+
+
+def test_lesions_stay_together_and_details_follow_their_heading() -> None:
+    needed_module("weasyprint")
+    result = make_result(lesions=[((22.0, 10.0, 6.0), (18.0, 15.0, 12.0)), *SMALL])
+    decisions = tuple(f"decision {number} of many, with its reasons in some words" for number in range(40))
+    page = render_report(replace(result, record=replace(plain_record(), decisions=decisions)), model_card=CARD)
+    pages = pages_of(pdf_of(page))
+    assert len(pages) == 3
+    (lesions,) = (text for text in pages if "Measurable by RANO" in text)
+    rows = sum(text.count("axial slice") for text in pages if text is not pages[0])
+    assert lesions.count("axial slice") == rows == 10
+    (made,) = (text for text in pages if "How this was made" in text)
+    assert "unit-test net" in made and "Decision 0 of many" in made
+    assert all(f"Decision {number} of" in "".join(pages) for number in range(40))
