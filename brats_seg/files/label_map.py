@@ -74,7 +74,8 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
     Args:
         path: the file.
         regions: that are asked about.
-        schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name.
+        schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name. Segments
+            that no name or code tells are told by their numbers only where a schema was asked for by its name.
 
     Raises:
         InputError: if the file is no label map of a head, or the file beside it is damaged.
@@ -142,10 +143,11 @@ def _read_segments(path: Path) -> SegmentFile:
 def _label_file_of_segments(path: Path, regions: RegionSet, schema: str | LabelSchema) -> LabelMap:
     file = _read_segments(path)
     chosen = None if schema == "auto" else schema if isinstance(schema, LabelSchema) else schema_named(schema)
-    read = labels_of(file, chosen)
+    read = labels_of(file, chosen, by_number=isinstance(schema, str))
     labels = read.volume.data
     values = frozenset(present_values(labels))
-    meaning = LabelMeaning(values, (read.schema,), regions, read.why, doubt_about(labels, read.schema))
+    doubt = doubt_about(labels, read.schema)
+    meaning = LabelMeaning(values, (read.schema,), regions, read.why, doubt, is_named=schema == "auto")
     return LabelMap(read.volume, meaning, file.sha256, read.notes)
 
 

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, RegionSet, Structure, present_values
+from brats_seg.core.regions import (
+    DEFAULT_SCHEMA,
+    SCHEMAS,
+    STRUCTURES,
+    LabelSchema,
+    RegionSet,
+    Structure,
+    present_values,
+)
 
 OUTER_SHARE = 0.7
 """Least share of the tumour's surface that the label outside makes up."""
@@ -50,6 +58,7 @@ class LabelMeaning:
         regions: that are asked about.
         why: what decided, in words.
         doubt: what to know before its numbers are used; empty where nothing.
+        is_named: whether the file names its tissues, so that its numbers say nothing.
     """
 
     values: frozenset[int]
@@ -57,6 +66,7 @@ class LabelMeaning:
     regions: RegionSet
     why: str
     doubt: str = ""
+    is_named: bool = False
 
     @property
     def is_certain(self) -> bool:
@@ -171,11 +181,23 @@ def shared_meaning(meanings: Mapping[str, LabelMeaning]) -> LabelSchema:
             raise InputError(f"{name}: {meaning.question().words}")
     if common:
         return together.schema
+    if all(meaning.is_named for meaning in filled.values()):
+        raise _of_other_tissues({name: frozenset(meaning.possible[0].structures) for name, meaning in filled.items()})
     parts = "; ".join(f"{name} {_names(meaning.possible)}" for name, meaning in filled.items())
     raise InputError(
         f"the label maps do not follow one schema ({parts}), so their regions cannot be compared. Write them with the "
         "same numbers. If one schema holds for all, pass --schema."
     )
+
+
+def _of_other_tissues(tissues: Mapping[str, frozenset[Structure]]) -> InputError:
+    """What is asked where segmentations name their tissues, by name of each, and not the same ones."""
+    every = frozenset[Structure]().union(*tissues.values())
+    lacking = {name: [s.title for s in STRUCTURES.values() if s in every - own] for name, own in tissues.items()}
+    parts = "; ".join(f"{name} has no segment of {', '.join(titles)}" for name, titles in lacking.items() if titles)
+    known = next((schema.name for schema in SCHEMAS.values() if every <= set(schema.structures)), "")
+    advice = f"If there was none of it, pass --schema {known}." if known else "Draw the same tissues in each."
+    return InputError(f"the segmentations name other tissues ({parts}), so it is open what has changed. {advice}")
 
 
 def _widened(meaning: LabelMeaning, values: frozenset[int]) -> tuple[LabelSchema, ...]:

@@ -80,12 +80,13 @@ class SegmentLabels:
     notes: tuple[str, ...] = ()
 
 
-def labels_of(file: SegmentFile, schema: LabelSchema | None = None) -> SegmentLabels:
+def labels_of(file: SegmentFile, schema: LabelSchema | None = None, *, by_number: bool = True) -> SegmentLabels:
     """The label map that segments make.
 
     Args:
         file: the segments.
         schema: whose numbers it is to have; where the segments are not named, numbers of segments are numbers of it.
+        by_number: whether the latter may be so.
 
     Raises:
         InputError: if it is not certain what a segment is, or segments that are known by number overlap.
@@ -100,7 +101,7 @@ def labels_of(file: SegmentFile, schema: LabelSchema | None = None) -> SegmentLa
             return found
         numbers = Volume(found.schema.convert(found.volume.data, schema), file.grid)
         return SegmentLabels(numbers, schema, found.why, found.notes)
-    if schema is None:
+    if schema is None or not by_number:
         raise InputError(
             f"{file.name}: segment {unknown[0]!r} is no tissue of a tumour that is known, by its code or its name. "
             "Name it as enhancing tumour, necrosis or edema, take it out, or pass --schema: whole for a mask of the "

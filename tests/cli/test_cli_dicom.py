@@ -263,6 +263,33 @@ def test_segment_writes_dicom_beside_the_nifti(cli: Cli, segment: Cli, exam: Pat
 
 
 @pytest.mark.slow
+def test_several_processes_take_dicom_patients(segment: Cli, cli: Cli, model: Path, tmp_path: Path, out: Path) -> None:
+    cohort, days = tmp_path / "cohort", ("20240115", "20240201")
+    whole = {sequence: whole_numbers(sequence) for sequence in SEQUENCES}
+    for number, name in enumerate(("P1", "P2")):
+        for place, day in enumerate(days):
+            scans = {s: v.with_data(v.data + (v.data > 0) * (2 * number + place)) for s, v in whole.items()}
+            write_study(cohort / name / day, scans, exam=Exam(patient=name, date=day))
+    names = {f"{name}_{day[:4]}-{day[4:6]}-{day[6:]}" for name in ("P1", "P2") for day in days}
+    done = segment(cohort / "P1", "--jobs", "2", "--json")
+    assert done.code == 0, done
+    assert {row["study"] for row in done.json["results"]} == {name for name in names if name.startswith("P1")}
+    followed = cli(
+        "track", cohort, "-o", tmp_path / "tracked", "--model", model, "--jobs", "2", "--no-report", "--json"
+    )
+    assert followed.code == 0, followed
+    visits = {row["patient"]: [visit["visit"] for visit in row["visits"]] for row in followed.json["patients"]}
+    assert visits == {name: ["2024-01-15", "2024-02-01"] for name in ("P1", "P2")}
+    for name in names:
+        made = tmp_path / "tracked" / "segmentations" / name
+        assert dcm(made / f"{name}_seg.dcm").PatientID == name[:2]
+        found = np.asarray(nib.load(made / f"{name}_dseg.nii.gz").dataobj)
+        assert found.any()
+        if (out / name).is_dir():
+            assert np.array_equal(found, np.asarray(nib.load(out / name / f"{name}_dseg.nii.gz").dataobj))
+
+
+@pytest.mark.slow
 def test_the_report_is_a_dicom_document_too(segment: Cli, exam: Path, out: Path) -> None:
     needed_module("weasyprint")
     outcome = segment(exam, "--also", "pdf", report=True)

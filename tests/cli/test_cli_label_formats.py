@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from test_dicom_seg import MAKER, series_of
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.regions import SCHEMAS, LabelSchema
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import reference_of, save
 from brats_seg.files.dicom_seg import seg_of_tissues
+from brats_seg.files.label_map import read_mask
 from brats_seg.files.match_labels import find_label_files
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.seg_nrrd import write_seg_nrrd
@@ -139,3 +141,42 @@ def test_track_scans_with_label_maps_given(cli: Cli, tmp_path: Path, out: Path, 
     done = cli("track", patient, "--segmentations", masks, "-o", out, "--no-report", "--force", "--json")
     assert done.code == 0, done
     assert [visit["visit"] for visit in done.json["patients"][0]["visits"]] == ["2024-01-15", "2024-05-01"], done
+
+
+def of_tissues(segmentation: Segmentation, *names: str) -> Segmentation:
+    """The same, of some tissues alone, as a schema of its own."""
+    kept = [structure for structure in segmentation.schema.structures if structure.name in names]
+    schema = LabelSchema("own", "own", dict(enumerate(kept, start=1)))
+    labels = np.where(np.isin(segmentation.labels.data, [segmentation.schema.number(s) for s in kept]), 1, 0)
+    known = segmentation.labels.with_data(segmentation.labels.data * labels.astype(np.uint8))
+    return replace(segmentation, labels=known.with_data(segmentation.schema.convert(known.data, schema)), schema=schema)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["slicer", "dicom"])
+@pytest.mark.usefixtures("no_page")
+def test_track_asks_about_a_tissue_that_one_visit_lacks(cli: Cli, tmp_path: Path, out: Path, form: str) -> None:
+    patient = tmp_path / "P1"
+    write(tumour(6), form, patient / "2024-01-15" / f"a{FORMS[form]}")
+    write(of_tissues(tumour(5), "ED", "ET"), form, patient / "2024-02-15" / f"b{FORMS[form]}")
+    asked = cli("track", patient, "-o", out, "--no-report")
+    assert asked.code == 3
+    assert asked.err.count("\n") == 1
+    assert "2024-02-15 has no segment of necrotic tumour core" in asked.err
+    assert "--schema brats2023" in asked.err
+    assert cli("track", patient, "-o", out, "--no-report", "--schema", "brats2023").code == 0
+    with (out / "P1" / "volumes.csv").open() as stream:
+        volumes = {(row["visit"], row["region"]): float(row["volume_ml"]) for row in csv.DictReader(stream)}
+    voxel_ml = GRID.voxel_ml
+    assert volumes["2024-01-15", "WT"] == pytest.approx(12**3 * voxel_ml)
+    assert volumes["2024-02-15", "WT"] == pytest.approx((10**3 - 2**3) * voxel_ml)
+    assert volumes["2024-02-15", "NCR"] == 0
+
+
+def test_segments_without_a_known_name_are_told_by_number_only_where_asked(tmp_path: Path) -> None:
+    path = write(tumour(), "slicer", tmp_path / "a.seg.nrrd")
+    path.write_bytes(re.sub(rb"(Segment0_Name:=).*|Segment0_Tags:=.*\n", rb"\1something", path.read_bytes()))
+    assert read_mask(path, "brats2023", None, lambda: regions_of("glioma")).segmentation.labels.data.any()
+    for schema in ("auto", SCHEMAS["brats2023"]):  # as of the other visits
+        with pytest.raises(InputError, match="something"):
+            read_mask(path, schema, None, lambda: regions_of("glioma"))
