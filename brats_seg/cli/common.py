@@ -162,6 +162,18 @@ def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]
         raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
 
 
+def check_extraction(arguments: argparse.Namespace) -> None:
+    """See that the networks that find a brain are there, before anything is read.
+
+    Raises:
+        InputError: if they are not installed.
+    """
+    if arguments.brain_extraction == "hd-bet":
+        from brats_seg.models.hd_bet import require_hd_bet
+
+        require_hd_bet()
+
+
 def report_failures(failures: Failures, *, finished: int) -> int:
     """List what failed on standard error.
 

@@ -12,7 +12,7 @@ from typing import Any
 from brats_seg.core.regions import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.engine import ENGINES
-from brats_seg.run.options import ALSO
+from brats_seg.run.options import ALSO, EXTRACTORS
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
 DISEASES = ("enhancing", "non_enhancing", "mixed")
@@ -173,6 +173,12 @@ _DECLARED = (
         help="the brain of a study with skull, in the space of one of its scans, instead of finding it",
     ),
     _option(
+        "--brain-extraction",
+        choices=EXTRACTORS,
+        default=EXTRACTORS[0],
+        help="whose networks find the brain in a head: deepbet (default), or hd-bet, which takes longer (extra: hdbet)",
+    ),
+    _option(
         "--reference",
         choices=[s.value for s in SEQUENCES],
         help="on whose grid results lie (default: t1ce, else flair, t2, t1)",
@@ -274,6 +280,11 @@ def add_studies(parser: argparse.ArgumentParser) -> None:
 def add_existing(target: Any, *names: str) -> None:
     """``--overwrite`` or ``--resume``, which exclude each other."""
     add(target.add_mutually_exclusive_group(), *(names or ("overwrite", "resume")))
+
+
+def add_brain(target: Any) -> None:
+    """``--brain-mask`` or ``--brain-extraction``, which exclude each other."""
+    add(target.add_mutually_exclusive_group(), "brain-mask", "brain-extraction")
 
 
 def add_console(parser: argparse.ArgumentParser, *, verbose: str = "") -> None:

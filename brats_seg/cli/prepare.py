@@ -12,13 +12,14 @@ from brats_seg.cli.common import (
     Failures,
     attempt,
     check_brain_mask,
+    check_extraction,
     failures_as_json,
     progress,
     report_failures,
     say,
     studies_of,
 )
-from brats_seg.cli.options import add, add_console, add_studies
+from brats_seg.cli.options import add, add_brain, add_console, add_studies
 from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_studies(parser)
-    add(parser, "output", "brain-mask")
+    add(parser, "output")
+    add_brain(parser)
     add(parser, "reference", help="in whose space the others are laid (default: t1ce, else flair, t2, t1)")
     add(parser, "engine", choices=("auto", "onnxruntime", "openvino"), help="what runs the networks (default: auto)")
     add(parser, "overwrite")
@@ -55,6 +57,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare every study; the good ones finish, the bad ones are listed at the end."""
+    check_extraction(arguments)
     failures: Failures = []
     studies = studies_of(arguments, failures)
     check_brain_mask(arguments, studies)
@@ -80,6 +83,7 @@ def _prepare(study: Timepoint, arguments: argparse.Namespace) -> tuple[dict[str,
             arguments.output,
             reference=MRSequence(arguments.reference) if arguments.reference else None,
             brain_mask=arguments.brain_mask,
+            extractor=arguments.brain_extraction,
             engine=arguments.engine,
             exists="overwrite" if arguments.overwrite else "refuse",
             tick=tick,

@@ -16,6 +16,7 @@ from brats_seg.cli.common import (
     Failures,
     attempt,
     check_brain_mask,
+    check_extraction,
     complain,
     failures_as_json,
     log,
@@ -26,7 +27,7 @@ from brats_seg.cli.common import (
     studies_of,
     time_left,
 )
-from brats_seg.cli.options import add, add_console, add_existing, add_studies
+from brats_seg.cli.options import add, add_brain, add_console, add_existing, add_studies
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence
@@ -60,7 +61,9 @@ def add_parser(subparsers: Any) -> None:
     add_studies(parser)
     add(parser, "output")
     how = parser.add_argument_group("how")
-    add(how, "model", "device", "engine", "cache", "jobs", "tta", "brain-mask", "force")
+    add(how, "model", "device", "engine", "cache", "jobs", "tta")
+    add_brain(how)
+    add(how, "force")
     what = parser.add_argument_group("what is written")
     what.add_argument(
         "--labels",
@@ -96,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     from brats_seg.run.options import check_report
 
     check_report(_options(arguments))
+    check_extraction(arguments)
     find_model(arguments.model or DEFAULT_MODEL).card.schema(arguments.labels)  # said before a study is read
     failures: Failures = []
     studies = studies_of(arguments, failures)
@@ -157,6 +161,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         report=not arguments.no_report,
         force=arguments.force,
         brain_mask=arguments.brain_mask,
+        brain_extraction=arguments.brain_extraction,
         min_lesion_ml=arguments.min_lesion_ml,
         dicom=arguments.dicom,
         also=tuple(arguments.also),

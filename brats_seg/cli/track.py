@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, complain, open_page, progress, say
+from brats_seg.cli.common import Failures, check_extraction, complain, open_page, progress, say
 from brats_seg.cli.options import add, add_console, add_existing, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted, visit_named
@@ -58,6 +58,7 @@ def add_parser(subparsers: Any) -> None:
     add(scans, "sequence", type=visit_series, metavar="[VISIT:]NAME=SERIES", help=words)
     words = "the brain at a visit, in the space of one of its scans, instead of finding it in the head; repeatable"
     add(scans, "brain-mask", type=visit_file, action="append", default=[], metavar="VISIT=FILE", help=words)
+    add(scans, "brain-extraction")
     how = parser.add_argument_group("how")
     add(how, "model", "device", "engine")
     add(how, "force", help="compare visits that do not look like one person's")
@@ -78,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.cluster and arguments.jobs > 1:
         raise UsageError("pass --jobs for this computer, or --cluster for others, not both")
     _check_output(arguments)
+    check_extraction(arguments)
     if arguments.open and arguments.no_report:
         raise UsageError("--open shows the page that --no-report leaves out; pass one of them")
     failures: Failures = []
@@ -213,6 +215,7 @@ def _run_of(arguments: argparse.Namespace, *, several: bool) -> TrackRun:
         **({"model": arguments.model} if arguments.model is not None else {}),
         engine=arguments.engine,
         device=arguments.device,
+        brain_extraction=arguments.brain_extraction,
         dicom=arguments.dicom,
         report=False,
     )

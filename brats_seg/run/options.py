@@ -17,6 +17,8 @@ STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "
 """Names of the steps of :func:`~brats_seg.run.segment.segment_study`, in order; keys of the timings."""
 ALSO = ("labelmap", "pdf", "rtstruct", "seg.nrrd")
 """Formats that are written on request."""
+EXTRACTORS = ("deepbet", "hd-bet")
+"""Whose networks find the brain in a head; the first comes with the package, the other with the extra ``hdbet``."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class SegmentOptions:
         report: write the HTML report and the overlay picture.
         force: take scans that do not look skull-stripped as they are.
         brain_mask: file with the brain of a study that has its skull, instead of finding it.
+        brain_extraction: whose networks find it, one of :data:`EXTRACTORS`.
         min_lesion_ml: smaller components of a region are not counted as lesions (``--min-lesion-ml``).
         exists: what to do where results exist already.
         dicom: write DICOM beside the NIfTI; None where the scans are DICOM (``--no-dicom``, ``--dicom``).
@@ -54,6 +57,7 @@ class SegmentOptions:
     report: bool = True
     force: bool = False
     brain_mask: Path | None = None
+    brain_extraction: str = EXTRACTORS[0]
     min_lesion_ml: float = 0.0
     exists: ExistsPolicy = "refuse"
     dicom: bool | None = None
@@ -78,6 +82,7 @@ class SegmentOptions:
             "brain_mask": hashlib.sha256(self.brain_mask.read_bytes()).hexdigest()
             if self.brain_mask is not None
             else None,
+            "brain_extraction": self.brain_extraction,
             "min_lesion_ml": self.min_lesion_ml,
             "dicom": "auto" if self.dicom is None else self.dicom,
             "also": sorted(set(self.also)),

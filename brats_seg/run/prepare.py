@@ -25,7 +25,9 @@ from brats_seg.files.tables import write_json, write_run
 from brats_seg.files.write import write_mask, write_volume
 from brats_seg.imaging.brain import with_skull
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
+from brats_seg.models.hd_bet import HdBetNetworks, open_hd_bet
 from brats_seg.models.record import peak_memory_mib, versions
+from brats_seg.run.options import EXTRACTORS
 from brats_seg.segment.memory import own_threads
 from brats_seg.segment.strip import StrippedStudy, strip
 
@@ -75,7 +77,12 @@ def series_chosen(files: Study | Timepoint) -> tuple[str, ...]:
 
 
 def strip_study(
-    study: Study, heads: Mapping[MRSequence, str], *, brain_mask: Path | None = None, engine: str = "auto"
+    study: Study,
+    heads: Mapping[MRSequence, str],
+    *,
+    brain_mask: Path | None = None,
+    extractor: str = EXTRACTORS[0],
+    engine: str = "auto",
 ) -> StrippedStudy | None:
     """The study aligned and without skull; None where every scan is skull-stripped already.
 
@@ -83,20 +90,23 @@ def strip_study(
         study: as it was read.
         heads: of :func:`~brats_seg.imaging.brain.with_skull`.
         brain_mask: file with the brain, in the space of one of the scans.
-        engine: that finds a brain; see :func:`~brats_seg.models.brain.choose_brain_engine`.
+        extractor: whose networks find a brain, one of :data:`~brats_seg.run.options.EXTRACTORS`.
+        engine: that runs deepbet's; see :func:`~brats_seg.models.brain.choose_brain_engine`.
 
     Raises:
         InputError: if the mask is none or not needed, no brain is found, or the sequences cannot be aligned.
     """
     if heads:
         mask = read_brain_mask(brain_mask) if brain_mask is not None else None
-        return strip(study, heads, _networks(engine), mask=mask)
+        return strip(study, heads, _networks(extractor, engine), mask=mask)
     if brain_mask is not None:
         raise InputError(f"the scans of {study.id} are skull-stripped already; leave --brain-mask away")
     return None
 
 
-def _networks(engine: str) -> Callable[[], BrainNetworks]:
+def _networks(extractor: str, engine: str) -> Callable[[], BrainNetworks | HdBetNetworks]:
+    if extractor == "hd-bet":
+        return partial(open_hd_bet, threads=own_threads())
     return partial(open_brain_networks, engine, threads=own_threads())
 
 
@@ -106,6 +116,7 @@ def prepare_study(
     *,
     reference: MRSequence | None = None,
     brain_mask: Path | None = None,
+    extractor: str = EXTRACTORS[0],
     engine: str = "auto",
     exists: ExistsPolicy = "refuse",
     tick: Tick | None = None,
@@ -117,6 +128,7 @@ def prepare_study(
         output: folder that gets a folder ``<id>``.
         reference: sequence in whose space the others are laid; None takes T1CE, FLAIR, T2, T1 in that order.
         brain_mask: as in :func:`strip_study`.
+        extractor: as in :func:`strip_study`.
         engine: as in :func:`strip_study`.
         exists: what to do where there is a result already.
         tick: called with the name of each step before it runs.
@@ -130,9 +142,9 @@ def prepare_study(
         tick("read")
         study = load_study(files, reference=reference)
         tick("extract")
-        stripped = strip_study(study, with_skull(study), brain_mask=brain_mask, engine=engine)
+        stripped = strip_study(study, with_skull(study), brain_mask=brain_mask, extractor=extractor, engine=engine)
         if stripped is None:  # aligned all the same
-            stripped = strip(study, {}, _networks(engine))
+            stripped = strip(study, {}, _networks(extractor, engine))
         tick("write")
         _write(stripped, folder.path)
         record = RunRecord(
@@ -140,7 +152,11 @@ def prepare_study(
             versions=versions(),
             inputs=inputs_of(study),
             preparation=stripped.to_dict(),
-            settings={"reference": reference.value if reference else "auto", "engine": engine},
+            settings={
+                "reference": reference.value if reference else "auto",
+                "brain_extraction": extractor,
+                "engine": engine,
+            },
             timings_s={"all": round(time.perf_counter() - began, 3)},
             peak_memory_mib=peak_memory_mib(),
             decisions=(*series_chosen(files), *stripped.decisions),

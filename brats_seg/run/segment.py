@@ -163,8 +163,15 @@ def _compute(
     with run.step("extract"):
         heads = with_skull(study)
         is_taken = options.force and options.brain_mask is None
-        mask, engine = options.brain_mask, options.engine
-        stripped = None if is_taken else strip_study(study, heads, brain_mask=mask, engine=engine)
+        stripped = None
+        if not is_taken:
+            stripped = strip_study(
+                study,
+                heads,
+                brain_mask=options.brain_mask,
+                extractor=options.brain_extraction,
+                engine=options.engine,
+            )
     with run.step("prepare"):
         if stripped is None:
             prepared = prepare(study, config=config, sequences=card.sequences, force=options.force, heads=heads)

