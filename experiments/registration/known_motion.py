@@ -5,8 +5,9 @@ sequence is laid on T1CE after its header was turned by up to 30 degrees and shi
 was put together to slices of 4 mm before. Written are the mean distance in the brain of where its voxels were brought
 and where they belong, mutual information and overlap, and whether the registration was refused. BraTS's own
 registration counts as right, so its errors are in these: where the distance is above 0.5 mm, the image is registered
-without having been moved too, and the last column is how far both answers lie apart. ``--skull`` puts the phantoms'
-skull around each brain first.
+without having been moved too, as it is and in its own thin slices, and the last columns are how far those answers lie
+from this one, and that in thin slices from where BraTS has it. ``--skull`` puts the phantoms' skull around each brain
+first. Without STUDIES the heads are phantoms of ``experiments/brain/dura.py``, from ``--first`` on ``--count`` of them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from brats_seg.imaging.consistency import check_consistency
 from brats_seg.imaging.pooling import block_means
 from brats_seg.imaging.register import check_registration, register_rigid, resample
 from brats_seg.segment.strip import MISPLACED, NEAR_BRAIN_MM, lay_on
-from experiments.brain.dura import real_heads
+from experiments.brain.dura import phantom, real_heads
 
 MOST_MM, MOST_DEG = 30.0, 30.0
 TOLERATED_MM = 0.5
@@ -49,6 +50,8 @@ COLUMNS = (
     "overlap",
     "refused",
     "apart_mm",
+    "from_thin_mm",
+    "thin_error_mm",
 )
 
 
@@ -85,13 +88,25 @@ def rows_of(study: Study, brain: NDArray[np.bool_]) -> Iterator[list[str]]:
         moving = Volume.from_affine(image.data, matrix @ image.affine)
         found = lay_on(moving, fixed, near)
         refused = refusal(found, moving, fixed, sequence, brain)
-        error, apart = distance(found.matrix, matrix, points), ""
+        error = distance(found.matrix, matrix, points)
+        apart = from_thin = thin_error = ""
         if error > TOLERATED_MM:
-            unmoved = register_rigid(image, fixed, fixed_mask=near)
-            apart = f"{distance(found.matrix, matrix @ unmoved.matrix, points):.3f}"
+            unmoved = register_rigid(image, fixed, fixed_mask=near).matrix
+            thin = register_rigid(study.images[sequence], fixed, fixed_mask=near).matrix
+            apart, from_thin = (f"{distance(found.matrix, matrix @ m, points):.3f}" for m in (unmoved, thin))
+            thin_error = f"{distance(thin, np.eye(4), points):.3f}"
         facts = (degrees, shift, error, found.mutual_information, found.overlap)
         numbers = (f"{value:.3f}" for value in facts)
-        yield [study.id, sequence.title, "thick" if is_thick else "thin", *numbers, refused, apart]
+        yield [
+            study.id,
+            sequence.title,
+            "thick" if is_thick else "thin",
+            *numbers,
+            refused,
+            apart,
+            from_thin,
+            thin_error,
+        ]
 
 
 def distance(one: Affine, other: Affine, points: NDArray[np.float64]) -> float:
@@ -115,13 +130,17 @@ def refusal(found: RigidMotion, moving: Volume, fixed: Volume, sequence: MRSeque
 def main() -> None:
     """Measure every study."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("studies", nargs="*", type=Path)
     parser.add_argument("-o", "--output", required=True, type=Path)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--skull", action="store_true")
     arguments = parser.parse_args()
     if not arguments.output.exists():
         arguments.output.write_text("\t".join((*COLUMNS, "cpu_s")) + "\n")
-    for study, brain in heads(arguments.studies, arguments.skull):
+    numbers = range(arguments.first, arguments.first + arguments.count)
+    phantoms = ((head.study, head.brain) for head in map(phantom, numbers))
+    for study, brain in heads(arguments.studies, arguments.skull) if arguments.studies else phantoms:
         began = time.process_time()
         for row in rows_of(study, brain):
             line = "\t".join((*row, f"{time.process_time() - began:.0f}"))
