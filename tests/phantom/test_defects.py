@@ -40,11 +40,11 @@ T1, T1CE, T2, FLAIR = SEQUENCES
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    """A phantom of two thirds of a brain's size."""
+    """A phantom of half a brain's size."""
     config = PhantomConfig(
-        grid=Grid((116, 136, 116), affine_of("LPS")),
-        anatomy=AnatomyConfig(scale=0.65, deform_mm=1.5),
-        tumour=TumourConfig(core_volume_ml=(5, 6), edema_mm=(4, 6)),
+        grid=Grid((84, 100, 84), affine_of("LPS")),
+        anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
+        tumour=TumourConfig(core_volume_ml=(3, 4), edema_mm=(3, 5)),
         acquisition=AcquisitionConfig(noise=0.05),
     )
     return make_phantom(config, np.random.default_rng(1)).study
@@ -155,9 +155,9 @@ def sound(study: Study) -> PreparedStudy:
 
 
 def warnings_of(prepared: PreparedStudy) -> str:
-    """What preparation warns of, but for the size of these brains, half a real one's."""
+    """What preparation warns of, but for the size of these brains, a sixth of a real one's."""
     size, *others = prepared.record.warnings
-    assert "the brain measures 5" in size
+    assert "the brain measures 2" in size
     return " ".join(others)
 
 

@@ -25,8 +25,8 @@ from tests.strategies import affine_of
 pytestmark = pytest.mark.slow  # whole phantoms take seconds
 
 SMALL = PhantomConfig(
-    grid=Grid((100, 120, 100), affine_of("LPS")),
-    anatomy=AnatomyConfig(scale=0.6, deform_mm=1.5),
+    grid=Grid((84, 100, 84), affine_of("LPS")),
+    anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
     acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)),
 )
 

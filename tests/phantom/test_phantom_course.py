@@ -28,8 +28,8 @@ from brats_seg.phantom.tumour import TumourKind
 from tests.strategies import affine_of
 
 SMALL = PhantomConfig(
-    grid=Grid((100, 120, 100), affine_of("LPS")),
-    anatomy=AnatomyConfig(scale=0.6, deform_mm=1.5),
+    grid=Grid((84, 100, 84), affine_of("LPS")),
+    anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
     acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)),
 )
 """A brain of half the size, which takes a fraction of the time; nothing else about it is different."""
@@ -254,12 +254,11 @@ def test_diameters_lie_between_those_of_a_ball_and_what_the_mask_shows(visits) -
 
 @pytest.mark.slow
 def test_the_brain_is_the_same_at_every_visit(grown, course) -> None:
-    grid = Grid((100, 120, 100), affine_of("LPS"))
-    scenes = [grown.tumour.scene(course.states(index), grid) for index in (0, 2)]
+    scenes = [grown.tumour.scene(course.states(index), SMALL.grid) for index in (0, 2)]
     np.testing.assert_array_equal(scenes[0].anatomy.brain, scenes[1].anatomy.brain)
     brain = scenes[0].anatomy.brain
     difference = np.abs(scenes[0].anatomy.csf - scenes[1].anatomy.csf)[brain]
-    assert 0 < difference.mean() < 0.02
+    assert 0 < difference.mean() < 0.05  # the lesions take 7 of 225 ml
     assert scenes[1].flow.least_determinant > 0
 
 
