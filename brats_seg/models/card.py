@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from brats_seg.core.errors import InputError, ModelError, UsageError
 from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, Structure
 from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.files.output import write_text
 from brats_seg.models.checks import (
     check_fingerprints,
     check_mapping,
@@ -483,7 +484,9 @@ def file_sha256(path: Path) -> str:
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
-    """Write ``model.json`` whole or not at all."""
-    partial = folder / f".{CARD}.partial"
-    partial.write_text(json.dumps(card.to_dict(), indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / CARD)
+    """Write ``model.json`` whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    write_text(folder / CARD, json.dumps(card.to_dict(), indent=1) + "\n")

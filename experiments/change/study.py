@@ -138,84 +138,6 @@ def change_summary(table: pd.DataFrame, *, by: Sequence[str] = ("condition", "si
     return pd.DataFrame(rows)
 
 
-def volume_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Errors of the change of volume where the paired measurement can be used, one row per condition and method.
-
-    Args:
-        table: from :func:`change_study`.
-
-    Returns:
-        ``condition, method, lesions``, ``used`` (share of them in which the paired measurement is trusted) and, over
-        those, ``bias_ml`` (mean error), ``p95_ml`` (95th percentile of the absolute error), ``bias_percent`` and
-        ``p95_percent`` of the true volume at the first visit, ``p95_mm`` of equivalent diameter, and ``coverage`` of
-        the interval (paired only).
-    """
-    rows = []
-    for condition, group in table.groupby("condition", sort=False):
-        used = group[group["trusted"]]
-        for method in METHODS:
-            error = used[f"{method}_ml"] - used["true_ml"]
-            percent = 100 * error / used["first_ml"]
-            rows.append(
-                {
-                    "condition": condition,
-                    "method": method,
-                    "lesions": len(group),
-                    "used": float(group["trusted"].mean()),
-                    "bias_ml": float(error.mean()),
-                    "p95_ml": float(error.abs().quantile(0.95)),
-                    "bias_percent": float(percent.mean()),
-                    "p95_percent": float(percent.abs().quantile(0.95)),
-                    "p95_mm": float(used[f"{method}_error_mm"].abs().quantile(0.95)),
-                    "coverage": float(used["covered"].mean()) if method == "paired" else np.nan,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def transitivity_study(patients: int = 10, *, seed: int = 0, tick: Tick | None = None) -> pd.DataFrame:
-    """Three visits each: whether the change from first to third is the sum of the two steps.
-
-    Returns:
-        One row per lesion: ``scan, size_mm, first_step_ml, second_step_ml, whole_ml, gap_ml`` (sum of the steps minus
-        the whole), ``gap_mm`` (as a change of diameter) and ``allowed_ml``, the root sum of squares of the three
-        intervals' half widths.
-
-    Raises:
-        InputError: if there are no patients.
-    """
-    if patients < 1:
-        raise InputError(f"patients is {patients}; at least 1 is needed")
-    rows = []
-    for scan in range(patients):
-        if tick is not None:
-            tick(f"three visits: {scan + 1} of {patients}")
-        config = _varied(STANDARD, scan)
-        visits = make_visits(_head(seed, scan), config, _generator(seed, 1000, scan), visits=3)
-        steps = [_changes(visits[i], visits[j]) for i, j in ((0, 1), (1, 2), (0, 2))]
-        for size_mm, first, second, whole in zip(config.diameters_mm, *steps, strict=True):
-            found = [change.change_ml for change in (first, second, whole)]
-            if any(value is None for value in found):
-                continue
-            values = [value.value for value in found if value is not None]
-            halves = [(value.high - value.low) / 2 for value in found if value is not None]
-            gap_ml = values[0] + values[1] - values[2]
-            surface_mm2 = np.pi * size_mm**2
-            rows.append(
-                {
-                    "scan": scan,
-                    "size_mm": size_mm,
-                    "first_step_ml": values[0],
-                    "second_step_ml": values[1],
-                    "whole_ml": values[2],
-                    "gap_ml": gap_ml,
-                    "gap_mm": 2000 * gap_ml / surface_mm2,
-                    "allowed_ml": float(np.linalg.norm(halves)),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 def _known(conditions: Sequence[str] | Mapping[str, PairConfig]) -> tuple[str, ...]:
     for name in conditions:
         if name not in CONDITIONS:
@@ -272,14 +194,6 @@ def _make_pair(name: str, seed: int, scan: int) -> tuple[PairConfig, Scan, Scan]
     rng = _generator(seed, list(CONDITIONS).index(name), scan)
     first, second = make_visits(_head(seed, scan), config, rng)
     return config, first, second
-
-
-def _changes(first: Scan, second: Scan) -> list[LesionChange]:
-    matrix = register_rigid(second.image, first.image).matrix
-    return [
-        measure_change(_lesion(first, index), _lesion(second, index), matrix=matrix)
-        for index in range(len(first.masks))
-    ]
 
 
 def _lesion(scan: Scan, index: int) -> LesionScan:

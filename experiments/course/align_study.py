@@ -29,7 +29,6 @@ from brats_seg.track.align import (
 )
 
 TARGET_MM = 0.5
-TARGET_SHARE = 0.95
 
 
 @dataclass(frozen=True)
