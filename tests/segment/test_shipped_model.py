@@ -67,13 +67,13 @@ def exchanged(study: Study, one: MRSequence, other: MRSequence) -> Study:
 
 @pytest.fixture(scope="module")
 def phantom() -> tuple[Study, np.ndarray]:
-    """A phantom patient with a tumour of 107 ml, in a coil whose sensitivity varies a lot."""
-    made = make_phantom(PhantomConfig(acquisition=AcquisitionConfig(bias=0.2)), np.random.default_rng(5))
+    """A phantom patient with a tumour of 83 ml, in a coil whose sensitivity varies a lot."""
+    made = make_phantom(PhantomConfig(acquisition=AcquisitionConfig(bias=0.2)), np.random.default_rng(8))
     return made.study, np.asarray(made.labels.data)
 
 
-PHANTOM = Found((0.8965, 0.9377, 0.8049), (101.357, 35.215, 16.754))
-REAL = Found((0.8991, 0.8732, 0.8106), (48.184, 4.999, 3.717))
+PHANTOM = Found((0.8892, 0.9417, 0.8582), (83.733, 28.202, 14.564))
+REAL = Found((0.8837, 0.8878, 0.8274), (45.639, 4.512, 3.519))
 BAND = {"dice": 0.004, "volume": 0.01}
 """Engines and processors differ by a hundredth of that."""
 

@@ -85,6 +85,6 @@ def test_an_empty_volume_has_the_error_of_the_smallest() -> None:
 
 
 def test_the_table_is_measured_and_plausible() -> None:
-    assert {row.source for row in table()} == {"glioma 0.6.0", "given"}
+    assert {row.source for row in table()} == {"glioma 0.6.0", "glioma 0.8.0", "given"}
     for row in table():
         assert 0 < row.cv < 1 and row.volume_ml > 0 and row.slice_mm > 0 and row.pairs > 0
