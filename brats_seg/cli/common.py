@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, OutputError, UsageError, explained
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.words import Tick
 
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
@@ -208,9 +209,7 @@ def failures_as_json(failures: Failures) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def progress(
-    title: str, total: int, *, hidden: bool, lines: bool = False, left: bool = False
-) -> Iterator[Callable[[str], None]]:
+def progress(title: str, total: int, *, hidden: bool, lines: bool = False, left: bool = False) -> Iterator[Tick]:
     """A progress bar on standard error, shown on a terminal only and gone at the end.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from brats_seg.cli.common import (
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.regions import SCHEMAS
-from brats_seg.core.words import counted
+from brats_seg.core.words import Tick, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,7 +215,7 @@ def _cases(
     matches: LabelMatches,
     schemas: tuple[str, str],
     gathered: Gathered,
-    tick: Callable[[str], None],
+    tick: Tick,
     *,
     resample: bool,
 ) -> Iterator[CasePair]:

@@ -1,9 +1,12 @@
-"""Numbers in sentences, and sentences about options."""
+"""Numbers in sentences, sentences about options, and who is told of a step."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Callable, Set
+
+Tick = Callable[[str], None]
+"""Called with the name of a step before it runs."""
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")

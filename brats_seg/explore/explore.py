@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, explain
 from brats_seg.core.grid import Array, Volume
 from brats_seg.core.regions import LabelSchema, schema_named
 from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.core.words import Tick
 from brats_seg.explore.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.explore.findings import judge
 from brats_seg.explore.signatures import likenesses
@@ -33,9 +34,7 @@ _STRIDE_MM = 2.0
 """Scans are looked at on voxels about this far apart; geometry and label counts are exact."""
 
 
-def explore(
-    folder: Path, *, schema: str = "auto", jobs: int = 1, tick: Callable[[str], None] | None = None
-) -> Exploration:
+def explore(folder: Path, *, schema: str = "auto", jobs: int = 1, tick: Tick | None = None) -> Exploration:
     """Everything about a data set in one value; nothing is written.
 
     Args:
@@ -75,7 +74,7 @@ class _Look(NamedTuple):
     findings: list[Finding]
 
 
-def _look_at(files: Timepoint, folder: Path, tick: Callable[[str], None] | None = None) -> _Look:
+def _look_at(files: Timepoint, folder: Path, tick: Tick | None = None) -> _Look:
     findings: list[Finding] = []
     if tick is not None:
         tick(files.id)
@@ -86,9 +85,7 @@ def _look_at(files: Timepoint, folder: Path, tick: Callable[[str], None] | None 
         return _Look(None, [*findings, Finding(files.id, "broken", "study", text)])
 
 
-def _in_processes(
-    found: Sequence[Timepoint], folder: Path, jobs: int, tick: Callable[[str], None] | None
-) -> list[_Look]:
+def _in_processes(found: Sequence[Timepoint], folder: Path, jobs: int, tick: Tick | None) -> list[_Look]:
     todo = deque(Task(files.id, "", _look_at, (files, folder)) for files in found)
     looks: dict[str, _Look] = {}
     with open_workers(min(jobs, len(found)), None) as workers:

@@ -21,7 +21,7 @@ import brats_seg
 from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.study import MRSequence
-from brats_seg.core.words import counted
+from brats_seg.core.words import Tick, counted
 from brats_seg.files.output import explain
 from brats_seg.files.tables import write_json
 from brats_seg.phantom.acquire import AcquisitionConfig
@@ -46,8 +46,6 @@ MAX_PATIENTS = 9999
 MAX_VISITS = 99
 RANDOM_SHARE = 0.5
 """Share of visits that get a defect with ``--defects random``."""
-
-Tick = Callable[[str], None]
 
 
 def _head_grid() -> Grid:

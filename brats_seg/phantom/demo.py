@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from brats_seg.core.course import Course
 from brats_seg.core.regions import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
+from brats_seg.core.words import Tick
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.files.dicom_mr import write_exam
 from brats_seg.files.find import find_study
@@ -32,8 +33,6 @@ VISITS = 3
 STEPS = VISITS + 1 + len(SEGMENT_STEPS) + 2 * VISITS + 1
 NATIVE_STEPS = 2 + 1 + len(SEGMENT_STEPS)
 """Steps named on the way: phantoms and their page, segmenting, following."""
-
-Tick = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ whole or not at all, and find what is there already, so that one that was killed
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, explained
 from brats_seg.core.study import Patient, Timepoint
+from brats_seg.core.words import Tick
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.run.track import FollowOptions, Outcome, TrackRun, track_patient
 from brats_seg.run.visits import Model, load_visit
 from brats_seg.run.workers import Task, Workers, open_workers, run_tasks
 
-Tick = Callable[[str], None]
 Job = tuple[Patient, tuple[ClinicalEvent, ...]]
 """A patient to be followed, and its clinical events."""
 

@@ -17,6 +17,7 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.plain import plain
 from brats_seg.core.study import MRSequence, Study, Timepoint
 from brats_seg.core.visit import RunRecord
+from brats_seg.core.words import Tick
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
@@ -30,8 +31,6 @@ from brats_seg.models.record import peak_memory_mib, versions
 from brats_seg.run.options import EXTRACTORS
 from brats_seg.segment.memory import own_threads
 from brats_seg.segment.strip import StrippedStudy, strip
-
-Tick = Callable[[str], None]
 
 
 @dataclass(frozen=True)

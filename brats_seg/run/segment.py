@@ -19,6 +19,7 @@ from brats_seg.core.errors import ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, PreparedStudy, Study, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
+from brats_seg.core.words import Tick
 from brats_seg.files.find import find_study
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.load import load_study, scan_forms
@@ -48,7 +49,6 @@ from brats_seg.segment.strip import StrippedStudy
 from brats_seg.volumetrics.intervals import IntervalModel
 from brats_seg.volumetrics.measure import measure_segmentation
 
-Tick = Callable[[str], None]
 Aligned = Callable[[], Mapping[MRSequence, Volume]]
 """Makes the scans on the grid of the label map, as pictures need them."""
 _PREPARED_BYTES = 5.0

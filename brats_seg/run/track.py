@@ -26,7 +26,7 @@ from brats_seg.core.plain import plain
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar, csv_text
 from brats_seg.core.visit import RunRecord, Visit
-from brats_seg.core.words import visit_named
+from brats_seg.core.words import Tick, visit_named
 from brats_seg.files.label_map import schema_of_visits
 from brats_seg.files.load import input_hashes
 from brats_seg.files.nifti import file_sha256
@@ -40,7 +40,7 @@ from brats_seg.run.exports import write_followed
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid
-from brats_seg.track.follow import CourseOptions, Followed, Tick, follow, motion_key
+from brats_seg.track.follow import CourseOptions, Followed, follow, motion_key
 from brats_seg.track.tables import course_of
 
 RESPONSES, MEASUREMENTS, LESIONS, VOLUMES, CHANGES = (

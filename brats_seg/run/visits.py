@@ -14,6 +14,7 @@ from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.regions import LabelSchema
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
+from brats_seg.core.words import Tick
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.label_map import marks_anything, read_label_file, read_mask
 from brats_seg.files.load import input_hashes, scan_sha256, scan_title
@@ -34,8 +35,6 @@ from brats_seg.volumetrics.measure import measure_segmentation
 
 SEGMENTATIONS = "segmentations"
 """Folder in the output that holds one result folder for each visit that was segmented."""
-
-Tick = Callable[[str], None]
 
 
 @dataclass(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import PreparedStudy
 from brats_seg.core.visit import RegionMaps
+from brats_seg.core.words import Tick
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.pooling import block_means, spread
 from brats_seg.models.card import ModelBundle
@@ -29,7 +30,7 @@ Box = tuple[slice, slice, slice]
 class _Log:
     """What a prediction keeps of its own course, and whom it tells."""
 
-    tick: Callable[[str], None] | None
+    tick: Tick | None
     decisions: list[str] = field(default_factory=list)
     timings_s: dict[str, float] = field(default_factory=dict)
 
@@ -101,7 +102,7 @@ class Predictor:
             for stage in bundle.card.stages
         }
 
-    def predict(self, prepared: PreparedStudy, *, tick: Callable[[str], None] | None = None) -> Prediction:
+    def predict(self, prepared: PreparedStudy, *, tick: Tick | None = None) -> Prediction:
         """Tumour probabilities of a study on the network's grid.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from brats_seg.core.grid import Grid
 from brats_seg.core.study import MRSequence, Patient, RigidMotion
 from brats_seg.core.tables import Calendar
 from brats_seg.core.visit import Visit
-from brats_seg.core.words import visit_named
+from brats_seg.core.words import Tick, visit_named
 from brats_seg.imaging.register import resample
 from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import ClinicalEvent, PatientHistory
@@ -41,8 +41,6 @@ from brats_seg.track.map_on_scan import mirrored_among
 from brats_seg.track.paired import PairedChange, paired_changes
 from brats_seg.track.person import on_identity, one_person, strangers_among
 from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
-
-Tick = Callable[[str], None]
 
 
 @dataclass(frozen=True)
