@@ -95,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     if arguments.open and arguments.no_report:
         raise UsageError("--open shows the report that --no-report leaves out; pass one of them")
+    if arguments.force and arguments.brain_extraction == "hd-bet":
+        raise UsageError("--force takes scans as they are, and --brain-extraction finds the brain; pass one of them")
     from brats_seg.models.card import DEFAULT_MODEL, find_model
     from brats_seg.run.options import check_report
 

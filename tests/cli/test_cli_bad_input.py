@@ -468,6 +468,7 @@ def test_networks_that_are_not_installed(
 def test_a_mask_and_networks_exclude_each_other(cli, case: Path, out: Path) -> None:
     both = ("--brain-mask", case / "case_t1.nii.gz", "--brain-extraction", "hd-bet")
     refused(cli("segment", case, "-o", out, *both), 2, "not allowed with argument")
+    refused(cli("segment", case, "-o", out, "--force", *both[2:]), 2, "--force", "--brain-extraction")
 
 
 def test_reference_that_is_missing(segment, tmp_path: Path, out: Path) -> None:
