@@ -69,7 +69,7 @@ def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
         }
     made["accuracy"] = {
         **_accuracy(summary, _folds_text(len(judged_folds), len(split["folds"]))),
-        "volume intervals": "90 %; fitted on the other folds they cover "
+        "volume intervals": "90 %; fitted on the other studies they cover "
         + ", ".join(f"{row['region']} {row['covered']} of {row['studies']}" for row in covered.to_dict("records")),
         **dict(values.get("accuracy", {})),
     }

@@ -59,7 +59,7 @@ class Judgement:
         evaluation: every study, by the model that did not see it.
         fits: by fold, fitted on the other folds.
         final: fitted on all studies out of fold, for a model trained on all of them.
-        intervals: one row a study and region: true and measured volume, interval, whether it covers.
+        intervals: one row a study and region: true and measured volume, interval by the others, whether it covers.
         calibration: by region, expected calibration error near the tumour with and without temperature.
     """
 
@@ -83,14 +83,16 @@ def fit(paths: Sequence[Path], start: PostprocessConfig) -> Fit:
     """Fit on files of cases."""
     kept = paths[:: -(-len(paths) // FIT_CASES)]
     postprocess = fit_postprocess([read_case(path) for path in kept], start)
-    volumes = pd.concat([volume_rows(read_case(path), postprocess) for path in paths])
+    return Fit(postprocess, _fit_intervals(pd.concat([volume_rows(read_case(path), postprocess) for path in paths])))
+
+
+def _fit_intervals(volumes: pd.DataFrame) -> IntervalModel | None:
     columns = ("true_ml", "volume_ml", "doubt_ml")
     by_region = {name: {str(r): t[name].tolist() for r, t in volumes.groupby("region")} for name in columns}
     try:
-        intervals = fit_intervals(*(by_region[name] for name in columns))
+        return fit_intervals(*(by_region[name] for name in columns))
     except InputError:
-        intervals = None  # too few studies for any finite interval, which a card without intervals says
-    return Fit(postprocess, intervals)
+        return None  # too few studies for any finite interval, which a card without intervals says
 
 
 def volume_rows(case: Case, config: PostprocessConfig) -> pd.DataFrame:
@@ -125,7 +127,7 @@ def judge(files: Sequence[Sequence[Path]], start: PostprocessConfig, *, seed: in
         evaluation,
         fits,
         fit([path for paths in files for path in paths], start),
-        _intervals(files, fits),
+        left_out_intervals(_volumes(files, fits)),
         _calibration(files, fits, evaluation),
     )
 
@@ -139,16 +141,28 @@ def _pairs(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> Iterator[Cas
             yield CasePair(case.id, found.labels, reference, case.regions, probabilities=found.probabilities)
 
 
-def _intervals(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataFrame:
+def _volumes(files: Sequence[Sequence[Path]], fits: Sequence[Fit]) -> pd.DataFrame:
+    found = [
+        volume_rows(read_case(path), fitted.postprocess)
+        for paths, fitted in zip(files, fits, strict=True)
+        for path in paths
+    ]
+    return pd.concat(found, ignore_index=True)
+
+
+def left_out_intervals(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`volume_rows` with intervals, each study's fitted on all others, as a new one's is on all of them.
+
+    Returns:
+        The rows with ``low_ml``, ``high_ml`` (NaN where there are too few others) and ``covers``.
+    """
     rows = []
-    for paths, fitted in zip(files, fits, strict=True):
-        for path in paths:
-            for row in volume_rows(read_case(path), fitted.postprocess).to_dict("records"):
-                ends = None
-                if fitted.intervals is not None:
-                    ends = fitted.intervals.interval(str(row["region"]), row["volume_ml"], row["doubt_ml"])
-                low, high = ends or (np.nan, np.nan)
-                rows.append({**row, "low_ml": low, "high_ml": high, "covers": low <= row["true_ml"] <= high})
+    for case, part in volumes.groupby("case", sort=False):
+        fitted = _fit_intervals(volumes[volumes["case"] != case])
+        for row in part.to_dict("records"):
+            ends = fitted and fitted.interval(str(row["region"]), row["volume_ml"], row["doubt_ml"])
+            low, high = ends or (np.nan, np.nan)
+            rows.append({**row, "low_ml": low, "high_ml": high, "covers": low <= row["true_ml"] <= high})
     return pd.DataFrame(rows)
 
 

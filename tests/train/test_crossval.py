@@ -53,7 +53,7 @@ from brats_seg.train.crossval import (
     write_case,
 )
 from brats_seg.train.data import PackedStudy, load_packs, write_pack
-from brats_seg.train.judge import Fit, interval_summary, segmentation_of, write_fold_cards
+from brats_seg.train.judge import Fit, interval_summary, left_out_intervals, segmentation_of, write_fold_cards
 from brats_seg.train.pack import open_auxiliary
 from brats_seg.train.recipe import read_recipe
 from brats_seg.train.runs import read_yaml
@@ -523,6 +523,25 @@ def test_intervals_are_summed_up_by_region() -> None:
     assert (table.loc["WT", "covered"], table.loc["WT", "studies"]) == (1, 2)
     assert table.loc["WT", "median_width_percent"] == pytest.approx(45.0)
     assert np.isnan(table.loc["ET", "median_width_percent"])
+
+
+def test_a_study_has_no_say_in_its_own_interval() -> None:
+    def found(last_true_ml: float) -> pd.DataFrame:
+        true = [*np.linspace(9.0, 11.0, 19), last_true_ml]
+        rows = [{"case": f"s{n}", "region": "WT", "true_ml": t} for n, t in enumerate(true)]
+        return left_out_intervals(pd.DataFrame(rows).assign(volume_ml=10.0, doubt_ml=2.0)).set_index("case")
+
+    usual, far = found(10.0), found(90.0)
+    assert usual["covers"].sum() >= 18
+    assert not far.loc["s19", "covers"]
+    assert 10 < usual.loc["s19", "high_ml"] < 12
+    assert far.loc["s19", "high_ml"] == pytest.approx(usual.loc["s19", "high_ml"])
+
+
+def test_too_few_studies_give_no_interval() -> None:
+    rows = pd.DataFrame({"case": ["a", "b"], "region": "WT", "true_ml": 1.0, "volume_ml": 1.0, "doubt_ml": 1.0})
+    assert left_out_intervals(rows)["low_ml"].isna().all()
+    assert not left_out_intervals(rows)["covers"].any()
 
 
 def test_outputs_follow_the_models_and_the_studies_they_are_of(place: Path, finished: Path, tmp_path: Path) -> None:
