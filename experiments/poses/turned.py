@@ -39,7 +39,7 @@ from scipy.spatial.transform import Rotation
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence, Study, Timepoint
-from brats_seg.core.visit import Visit
+from brats_seg.core.visit import Segmentation, Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.files.dicom_mr import write_exam
 from brats_seg.files.find import find_studies
@@ -143,6 +143,11 @@ def reference_of(images: Mapping[MRSequence, Volume]) -> MRSequence:
     return Study("", images).reference_sequence
 
 
+def inverse(matrix: Affine) -> Affine:
+    """The way back of a motion."""
+    return np.asarray(np.linalg.inv(matrix), np.float64)
+
+
 def placed(grid: Grid, matrix: Affine) -> Grid:
     """The grid after a motion."""
     return Grid(grid.shape, matrix @ grid.affine)
@@ -150,7 +155,7 @@ def placed(grid: Grid, matrix: Affine) -> Grid:
 
 def turned_header(study: Study, pose: Affine) -> Posed:
     """The voxels as they are, the headers turned."""
-    back = np.linalg.inv(pose)
+    back = inverse(pose)
     images = {s: Volume(v.data, placed(v.grid, back)) for s, v in study.images.items()}
     return Posed(images, images[reference_of(images)].grid, dict.fromkeys(images, pose))
 
@@ -222,7 +227,7 @@ def grid_over(
     off_mm: NDArray[np.float64] | None = None,
 ) -> Grid:
     """A grid of the scanner that holds the head, tilted and off its middle as given."""
-    points = placed(space, np.linalg.inv(pose)).to_world(np.argwhere(brain)[::97])
+    points = placed(space, inverse(pose)).to_world(np.argwhere(brain)[::97])
     low, high = points.min(0), points.max(0)
     middle = (low + high) / 2 + (np.zeros(3) if off_mm is None else off_mm)
     return grid_around(middle, (high - low) / 2 + AROUND_MM, spacing_mm=spacing_mm, turn_deg=tilt)
@@ -235,7 +240,7 @@ def known_pose(case: Case, pose: Affine, centre_mm: NDArray[np.float64]) -> Iter
         yield
         return
     reach = np.add(BRAIN_REACH_MM, AROUND_MM)
-    upright = placed(grid_around(centre_mm, reach, spacing_mm=FINE, orientation="RAS"), np.linalg.inv(pose))
+    upright = placed(grid_around(centre_mm, reach, spacing_mm=FINE, orientation="RAS"), inverse(pose))
     with mock.patch.object(stripping, "_fine_grid", lambda _: upright):
         yield
 
@@ -269,7 +274,7 @@ def rows_of(files: Timepoint, cases: list[Case], options: SegmentOptions, predic
         else:
             posed = (resampled if case.kind == "resampled" else in_slices)(study, brain, pose)
         angle = np.degrees(Rotation.from_matrix(pose[:3, :3]).magnitude())
-        shift = np.linalg.norm(np.linalg.inv(pose)[:3] @ [*centre, 1])
+        shift = np.linalg.norm(inverse(pose)[:3] @ [*centre, 1])
         row: dict[str, Any] = {"study": files.id, "case": case.name, "turned_deg": angle, "shifted_mm": shift}
         try:
             with known_pose(case, pose, centre):
@@ -281,7 +286,7 @@ def rows_of(files: Timepoint, cases: list[Case], options: SegmentOptions, predic
         yield [f"{v:.4f}" if isinstance(v := row.get(name, ""), float) else str(v) for name in COLUMNS]
 
 
-def accuracy(expert: Any, clean: Visit, found: Visit, posed: Posed, predictor: Predictor) -> dict[str, float]:
+def accuracy(expert: Segmentation, clean: Visit, found: Visit, posed: Posed, predictor: Predictor) -> dict[str, float]:
     """Dice of both answers on the native grid, and volumes."""
     regions, config = predictor.bundle.card.regions, predictor.bundle.card.postprocess
     before = clean.segmentation.probabilities
@@ -306,9 +311,9 @@ def geometry(found: Visit, posed: Posed, space: Grid, brain: NDArray[np.bool_]) 
     if posed.brain is None or found.brain is None:
         return {}
     pose = posed.poses[reference_of(posed.images)]
-    points = placed(space, np.linalg.inv(pose)).to_world(np.argwhere(brain)[::997])
+    points = placed(space, inverse(pose)).to_world(np.argwhere(brain)[::997])
     errors = [
-        distance(motion.matrix, np.linalg.inv(posed.poses[sequence]) @ pose, points)
+        distance(motion.matrix, inverse(posed.poses[sequence]) @ pose, points)
         for sequence, motion in found.motions.items()
     ]
     return {"brain": dice(count_voxels(found.brain.data > 0, posed.brain)), "laid_mm": max(errors)}
