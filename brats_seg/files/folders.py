@@ -13,30 +13,18 @@ from brats_seg.files.match_labels import possible_names
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 
 _SHOWN = 12
-
-
 MAX_DEPTH = 3
 """Deepest study below a data set's folder: ``sub-X/ses-Y/anat``."""
-
-
 _NOT_STUDIES = frozenset({"derivatives", "sourcedata", "code", "stimuli", "phenotype"})
-
-
 _RESULT_MARK = "run.json"
 """A folder with this file and without a scan is a result of this program and no study."""
-
-
 CHANNEL = re.compile(r"(.+)_(000[0-9])")
-
-
 _ORDERS = (
     "t1,t1ce,t2,flair (nnU-Net BraTS 2021, HD-GLIO); t1ce,t1,t2,flair (MONAI brats_mri_segmentation); "
     "flair,t1,t1ce,t2 (Medical Segmentation Decathlon); flair,t1ce,t1,t2 (3D Slicer MONAIAuto3DSeg); "
     "t1ce,t1,flair,t2 (BraTS orchestrator)"
 )
 """Orders of the four sequences in use."""
-
-
 _OTHER_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img", ".hdr", ".mnc")
 
 
