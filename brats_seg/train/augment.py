@@ -325,7 +325,7 @@ def alter(image: torch.Tensor, head: torch.Tensor, augment: AugmentConfig, rng: 
             unit = (x - low) / (high - low).clamp(min=1e-6)
             x = unit ** math.exp(rng.uniform(-0.35, 0.35)) * (high - low) + low
         if rng.happens(augment.bias_field):
-            knots = rng.field((1, 1, 3, 3, 3)) * augment.bias_strength
+            knots = rng.field((1, 1, 3, 3, 3)) * 0.15
             field = functional.interpolate(knots, size=x.shape, mode="trilinear", align_corners=True)[0, 0]
             x = x + field * (x + 3.0)  # 3: z-scores put the darkest tissue about there, where a product would be 0
         if rng.happens(augment.noise):

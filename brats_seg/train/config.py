@@ -27,7 +27,6 @@ class AugmentConfig:
         brightness: largest shift in standard deviations, per sequence.
         gamma: probability of a gamma curve, per sequence.
         bias_field: probability of a smooth multiplicative field, per sequence.
-        bias_strength: standard deviation of its relative change.
         noise: probability of Gaussian noise, per sequence.
         blur: probability of blurring, per sequence.
         thick_slices: probability of simulating thick slices, per sequence.
@@ -49,7 +48,6 @@ class AugmentConfig:
     brightness: float = 0.3
     gamma: float = 0.3
     bias_field: float = 0.2
-    bias_strength: float = 0.15
     noise: float = 0.2
     blur: float = 0.15
     thick_slices: float = 0.1
