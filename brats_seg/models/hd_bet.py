@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError, ModelError
+from brats_seg.core.grid import Singles
 from brats_seg.models.card import file_sha256
-
-Floats = NDArray[np.float32]
 
 SPACING_MM = 1.5
 """Sides of the voxels that the networks were trained on."""
@@ -48,7 +46,7 @@ class HdBetNetworks:
     version: str
     sha256: dict[str, str]
 
-    def shares(self, array: Floats) -> Floats:
+    def shares(self, array: Singles) -> Singles:
         """``(1, Z, Y, X)`` z-scores of the whole scan to ``(2, Z, Y, X)`` shares of background and brain: the mean of
         the five."""
         import torch  # noqa: PLC0415 - the networks of the package itself do without

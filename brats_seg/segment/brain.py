@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Array, Grid, Volume
+from brats_seg.core.grid import Array, Grid, Mask, Singles, Volume
 from brats_seg.imaging.brain import largest, solid
 from brats_seg.imaging.midplane import find_midplane
 from brats_seg.models import hd_bet
@@ -26,8 +25,6 @@ from brats_seg.models.brain import BOX_SIDE, OUTLINE_SIDE, BrainNetworks
 from brats_seg.models.hd_bet import HdBetNetworks
 from brats_seg.segment.memory import require_memory
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
 CLIP_QUANTILES = (0.005, 0.995)
@@ -102,7 +99,7 @@ def find_brain(scan: Volume, networks: BrainNetworks | HdBetNetworks) -> FoundBr
     return FoundBrain(ras.with_data(probability), share)
 
 
-def _by_deepbet(data: Floats, networks: BrainNetworks) -> Floats:
+def _by_deepbet(data: Singles, networks: BrainNetworks) -> Singles:
     whole = _stretched(data, (BOX_SIDE,) * 3)
     low, high = (float(v) for v in np.quantile(whole, CLIP_QUANTILES))
     if not low < high:
@@ -118,7 +115,7 @@ def _by_deepbet(data: Floats, networks: BrainNetworks) -> Floats:
     return probability
 
 
-def _by_hd_bet(data: Floats, spacing_mm: tuple[float, float, float], networks: HdBetNetworks) -> Floats:
+def _by_hd_bet(data: Singles, spacing_mm: tuple[float, float, float], networks: HdBetNetworks) -> Singles:
     shape = [max(round(n * side / hd_bet.SPACING_MM), 1) for n, side in zip(data.shape, spacing_mm, strict=True)]
     coarse = _interpolated(data, shape, order=3)
     spread = float(coarse.std(dtype=np.float64))
@@ -132,22 +129,22 @@ def _by_hd_bet(data: Floats, spacing_mm: tuple[float, float, float], networks: H
     return _interpolated(shares[tuple(map(slice, shape))], data.shape, order=1)
 
 
-def _interpolated(data: Floats, shape: Sequence[int], *, order: int) -> Floats:
+def _interpolated(data: Singles, shape: Sequence[int], *, order: int) -> Singles:
     """The array at another size, the same field of view."""
     factors = [new / old for new, old in zip(shape, data.shape, strict=True)]
-    result: Floats = ndimage.zoom(data, factors, order=order, mode="nearest", grid_mode=True)
+    result: Singles = ndimage.zoom(data, factors, order=order, mode="nearest", grid_mode=True)
     return result
 
 
-def _stretched(data: Floats, shape: tuple[int, ...]) -> Floats:
+def _stretched(data: Singles, shape: tuple[int, ...]) -> Singles:
     """The array at another size, each voxel that of the nearest centre."""
     places = [((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(shape, data.shape, strict=True)]
-    stretched: Floats = data[np.ix_(*places)]
+    stretched: Singles = data[np.ix_(*places)]
     return stretched
 
 
-def _normalised(data: Floats, low: float, high: float) -> Floats:
-    scaled: Floats = np.clip((data - np.float32(low)) / np.float32(high - low), 0, 1)
+def _normalised(data: Singles, low: float, high: float) -> Singles:
+    scaled: Singles = np.clip((data - np.float32(low)) / np.float32(high - low), 0, 1)
     scaled -= scaled.mean(dtype=np.float64)
     scaled *= SPREAD / max(float(scaled.std(dtype=np.float64)), 1e-6)
     scaled += np.float32(MEAN)

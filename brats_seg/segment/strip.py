@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Grid, Mask, Singles, Volume
 from brats_seg.core.study import MRSequence, RigidMotion, Study
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import brain_mask, solid
@@ -27,9 +26,6 @@ from brats_seg.models.brain import BrainNetworks
 from brats_seg.models.hd_bet import HdBetNetworks
 from brats_seg.segment.brain import check_brain, find_brain
 from brats_seg.segment.rim import tumour_at_rim
-
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 EXTRACTED_FROM = (MRSequence.T1CE, MRSequence.T1)
 """Sequences the networks know, the preferred one first: the reference mostly, so that nothing has to be carried."""
@@ -217,7 +213,7 @@ def _outline(
     )
 
 
-def _joined(outline: _Outline, grid: Grid, registrations: Mapping[MRSequence, RigidMotion]) -> Floats:
+def _joined(outline: _Outline, grid: Grid, registrations: Mapping[MRSequence, RigidMotion]) -> Singles:
     """The mean of the outlines on one grid, each where its scan reaches."""
     total, seen = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     for sequence, shares in outline.shares.items():
