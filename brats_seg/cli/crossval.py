@@ -32,8 +32,8 @@ def add_parser(subparsers: Any) -> None:
         help="cross-validate: how good is a model trained on these studies?",
         description="Splits patients into folds (RUN/split.json), trains one model a fold, and judges every study by "
         "the model that did not see it: RUN/results holds tables, a page and what to put into a model's card. "
-        "Thresholds, temperature and interval widths of a fold are fitted on the other folds. A run that was stopped "
-        "goes on with --resume.",
+        "Thresholds and temperature of a fold are fitted on the other folds, a study's volume intervals on all other "
+        "studies. A run that was stopped goes on with --resume.",
     )
     parser.add_argument("config", type=Path, metavar="RECIPE", help="YAML file, see configs/")
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: 5)")

@@ -1,4 +1,4 @@
-"""Judging out-of-fold outputs: fitted on the other folds, scored on this one."""
+"""Judging out-of-fold outputs: fitted on the other folds, intervals on all other studies, scored on this one."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def volume_rows(case: Case, config: PostprocessConfig) -> pd.DataFrame:
 
 
 def judge(files: Sequence[Sequence[Path]], start: PostprocessConfig, *, seed: int = 0) -> Judgement:
-    """Fit for each fold on the others, score each study once.
+    """Fit for each fold on the others and each interval on the other studies, score each study once.
 
     Args:
         files: by fold, files of cases.
