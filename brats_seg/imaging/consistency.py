@@ -37,6 +37,9 @@ from brats_seg.imaging.structure import Agreement, Borders, compare, compare_fli
 Pair = tuple[MRSequence, MRSequence]
 Kind = Literal["other", "mirrored", "shifted", "outline", "coverage", "copy", "volume", "cut", "axes", "names"]
 
+MISFITS: frozenset[Kind] = frozenset({"other", "mirrored", "shifted", "outline", "copy", "volume", "axes", "names"})
+"""Findings that put the whole result in doubt; of the others, part of the brain is not seen."""
+
 CELL_MM = 4.0
 
 MIN_AGREEMENT = 0.14
@@ -118,6 +121,11 @@ class Consistency:
     found: tuple[Inconsistency, ...] = ()
 
     @property
+    def fits(self) -> bool:
+        """Whether the sequences belong together and show a brain as those a model learnt from."""
+        return not any(entry.kind in MISFITS for entry in self.found)
+
+    @property
     def left_out(self) -> tuple[MRSequence, ...]:
         """Sequences that cover too little of the brain to be used."""
         low = tuple(s for s, share in self.coverage.items() if share < MIN_COVERAGE)
@@ -155,6 +163,7 @@ class Consistency:
             "coverage": {s.value: round(share, 3) for s, share in self.coverage.items()},
             "agreement": named(self.agreement),
             "likeness": named(self.likeness),
+            "fits": self.fits,
             "found": [{"kind": entry.kind, "text": entry.text} for entry in self.found],
         }
 

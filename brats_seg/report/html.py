@@ -144,7 +144,11 @@ def _made_with(record: RunRecord) -> str:
 
 
 def verdict_of(result: Visit) -> Verdict:
-    """What was found, in one sentence and a few more."""
+    """What was found, in one sentence and a few more; first, where that is so, that the scans do not fit together."""
+    return _put_in_doubt(_found(result), result.record)
+
+
+def _found(result: Visit) -> Verdict:
     measurements, regions = result.measurements, result.segmentation.regions
     rows = {row.region: row for row in measurements.volumes}
     cavity = rows.get(CAVITY.name)
@@ -166,6 +170,14 @@ def verdict_of(result: Visit) -> Verdict:
     where = f"{opening}, {place}" if place else opening
     found = ", ".join(f"{regions.title(row.region)} {_volume_text(row)}" for row in whole)
     return Verdict(True, f"{where}: {found}.", (*details, *extra))
+
+
+def _put_in_doubt(verdict: Verdict, record: RunRecord) -> Verdict:
+    """What was found, after what comes first: that the scans do not fit together."""
+    if record.preparation.get("consistency", {}).get("fits", True):
+        return verdict
+    headline = "The scans do not fit together: check them before any number is used."
+    return Verdict(verdict.is_found, headline, (verdict.headline, *verdict.details))
 
 
 def _lesion_sentence(lesion: Lesion, region: Region) -> str:

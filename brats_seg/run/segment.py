@@ -185,7 +185,12 @@ def _compute(
         brain = None if stripped is None else _on_native(stripped)
     with run.step("measure"):
         intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
-        measured = measure_segmentation(segmentation, intervals=intervals, min_lesion_ml=options.min_lesion_ml)
+        measured = measure_segmentation(
+            segmentation,
+            intervals=intervals,
+            min_lesion_ml=options.min_lesion_ml,
+            fits=prepared.record.consistency["fits"],
+        )
         measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, Timepoint) else "")
     decided = [
         *series_chosen(files),
@@ -194,7 +199,7 @@ def _compute(
         *prediction.decisions,
     ]
     decided += found.decisions
-    warned = [*found.warnings, *prepared.record.warnings, *measurements.warnings]
+    warned = [*prepared.record.warnings, *found.warnings, *measurements.warnings]
     if segmentation.missing:
         warned.append(card.expected_loss(prepared.present))
     known = _known_as(prepared, card)

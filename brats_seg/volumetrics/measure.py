@@ -72,23 +72,25 @@ def measure_segmentation(
     *,
     intervals: IntervalModel | None = None,
     min_lesion_ml: float = 0.0,
+    fits: bool = True,
 ) -> Measurements:
     """Volumes, intervals, lesions and diameters of one study.
 
     Rows are the regions, then every other structure of the label schema; a region that the schema does not tell has
     volume NaN and a note. Lesions are those of the regions and of the resection cavity. Without probabilities there is
-    no partial-volume-aware volume; without probabilities or without ``intervals``, with a sequence missing, or for a
-    row that was not fitted, there is no interval. Either is said in the notes.
+    no partial-volume-aware volume; without probabilities or without ``intervals``, with a sequence missing, for a row
+    that was not fitted, or of scans that do not fit together, there is no interval. Either is said in the notes.
 
     Args:
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
         intervals: the model's fitted interval widths, from its card.
         min_lesion_ml: smaller components are no lesions; their voxels stay in the volume, and the notes say so.
+        fits: whether the scans belong together, as those did that the intervals were fitted on.
     """
     window = _window(segmentation)
     least = max(1, math.ceil(min_lesion_ml / window.grid.voxel_ml - _ROUNDING))
     left_out: dict[str, int] = {}
-    known = None if segmentation.missing else intervals
+    known = intervals if fits and not segmentation.missing else None
     rows: list[RegionVolume] = []
     lesions: list[Lesion] = []
     for target in targets_of(segmentation.schema, segmentation.regions):
@@ -104,13 +106,13 @@ def measure_segmentation(
             count = count_lesions(mask, least)
         left_out[target.name] = count_lesions(mask) - count if least > 1 else 0
         rows.append(_row(window, target, mask, lesions=count, intervals=known))
-    warnings = (*_study_notes(segmentation, intervals, rows), *_left_out_note(left_out, min_lesion_ml))
+    warnings = (*_study_notes(segmentation, intervals, rows, fits=fits), *_left_out_note(left_out, min_lesion_ml))
     return Measurements(
         study_id=segmentation.study_id,
         volumes=tuple(rows),
         lesions=tuple(lesions),
         spacing_mm=window.grid.spacing_mm,
-        notes=(*_model_notes(segmentation, intervals, rows), *warnings),
+        notes=(*_model_notes(segmentation, intervals, rows, fits=fits), *warnings),
         warnings=warnings,
     )
 
@@ -256,21 +258,28 @@ def _left_out_note(left_out: dict[str, int], min_lesion_ml: float) -> list[str]:
     return [words] if counts else []
 
 
-def _model_notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> list[str]:
+def _model_notes(
+    segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume], *, fits: bool
+) -> list[str]:
     """Why volumes have no interval, where that is so for every study of this model or without one."""
     if segmentation.probabilities is None:
         return ["volume intervals are not known: the label map comes without probabilities"]
     if intervals is None:
         return ["volume intervals are not known: the model has no fitted intervals"]
     without = [row.region for row in rows if row.level is None and row.is_told]
-    if without and not segmentation.missing:
+    if without and fits and not segmentation.missing:
         return [f"volume intervals are not known for {', '.join(without)}: the model has none fitted"]
     return []
 
 
-def _study_notes(segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume]) -> list[str]:
+def _study_notes(
+    segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume], *, fits: bool
+) -> list[str]:
     notes = []
-    if segmentation.probabilities is not None and intervals is not None and segmentation.missing:
+    is_fitted = segmentation.probabilities is not None and intervals is not None
+    if is_fitted and not fits:
+        notes.append("volume intervals are not known: they were fitted on scans that fit together")
+    elif is_fitted and segmentation.missing:
         names = ", ".join(sequence.title for sequence in segmentation.missing)
         notes.append(f"volume intervals are not known without {names}: they were fitted on studies with all sequences")
     if names := ", ".join(row.region for row in rows if row.touches_border):

@@ -126,6 +126,14 @@ def test_an_interval_wider_than_its_volume_is_called_very_uncertain(result):
     assert not any("very uncertain" in line for line in verdict_of(result).details)
 
 
+def test_scans_that_do_not_fit_together_come_before_what_was_found(result):
+    found = verdict_of(result)
+    record = replace(result.record, preparation={"consistency": {"fits": False}})
+    doubted = verdict_of(replace(result, record=record))
+    assert "do not fit together" in doubted.headline
+    assert doubted.details == (found.headline, *found.details)
+
+
 def test_how_it_was_made_is_one_line_that_opens(page):
     assert len(page.all("details")) == 1
     assert page.by_tag["summary"][0].startswith("How this was made: brats_seg 0.1.0 with model unit-test net")

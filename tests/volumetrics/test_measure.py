@@ -123,6 +123,12 @@ def test_without_t1ce_enhancement_is_an_estimate() -> None:
     assert all(row.note == "" for row in other.volumes)
 
 
+def test_scans_that_do_not_fit_together_get_no_interval() -> None:
+    found = measure_segmentation(segmentation(tumour()), intervals=MODEL, fits=False)
+    assert all(row.low_ml is row.high_ml is row.level is None for row in found.volumes)
+    assert [note for note in found.warnings if "intervals" in note and "fit together" in note] == list(found.notes)
+
+
 def test_border_is_flagged_and_measured() -> None:
     labels = np.zeros(GRID.shape, np.uint8)
     labels[:6, 10:20, 10:20] = 2
