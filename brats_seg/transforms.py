@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import PreparationRecord, PreparedStudy, Study
+from brats_seg.core.scans import PreparationRecord, PreparedStudy, Study
 from brats_seg.core.visit import RegionMaps
 from brats_seg.imaging.register import Order, resample
 from brats_seg.imaging.restore import move
@@ -164,7 +164,7 @@ class StagedNetwork(nn.Module):
 
 
 class PrepareStudy:
-    """Transform: a :class:`~brats_seg.core.study.Study` to ``image`` ``(1, 4, X, Y, Z)``, ``prepared``, ``study``.
+    """Transform: a :class:`~brats_seg.core.scans.Study` to ``image`` ``(1, 4, X, Y, Z)``, ``prepared``, ``study``.
 
     Args:
         settings: of the card's preparation.

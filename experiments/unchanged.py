@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.core.study import Study
+from brats_seg.core.scans import Study
 from brats_seg.core.visit import Visit
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study

@@ -68,7 +68,7 @@ ROAD = {"core", "files", "imaging", "volumetrics", "response", "report", "models
 NAME_THE_VERSION = {"cli", "models", "run", "phantom"}
 """Rooms that may read ``brats_seg.__version__``."""
 
-CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "regions", "visit", "course")
+CORE_ORDER = ("words", "errors", "tables", "plain", "grid", "study", "scans", "labels", "regions", "visit", "course")
 """A file of core imports only files to its left."""
 
 HEAVY: dict[str, set[str]] = {
@@ -344,6 +344,25 @@ def test_light_commands_load_no_heavy_library(name: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+
+
+REFUSED = (
+    *("segment gone -o out", "segment --t1 gone.nii -o out", "check gone", "prepare gone -o out", "track gone -o out"),
+    *("measure gone.nii -o out", "respond gone.csv -o out", "explore gone -o out", "evaluate gone gone -o out"),
+    *("train a.yaml --data gone -o out", "crossval a.yaml --data gone -o out", "segment --nonsense", "nonsense"),
+)
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_is_not_there_is_refused_before_numpy_is_loaded(line: str) -> None:
+    script = (
+        "import sys\nfrom brats_seg.cli import main\ncode = main(sys.argv[1:])\n"
+        "assert code in (2, 3), code\nassert not {'numpy', 'torch'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *line.split()], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
     )
     assert done.returncode == 0, done.stderr
 

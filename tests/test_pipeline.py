@@ -19,7 +19,7 @@ import brats_seg
 from brats_seg import SegmentOptions, measure, segment_study
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Segmentation, Visit
 from brats_seg.files.sidecar import read_trained_on

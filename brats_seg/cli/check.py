@@ -21,7 +21,8 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES
 
 if TYPE_CHECKING:
-    from brats_seg.core.study import Study, Timepoint
+    from brats_seg.core.scans import Study
+    from brats_seg.core.study import Timepoint
 
 _EPILOG = """\
 exit codes: 0 every study can be segmented, 3 something is wrong with one. Nothing is written.

@@ -48,7 +48,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
         UsageError: if none is named, folders and single files are mixed, or one study is named twice.
         InputError: if a study named by its files or with ``--id`` is wrong.
     """
-    from brats_seg.files.find import UnnamedScansError, find_studies, find_study, study_from_files
+    from brats_seg.files.find import UnnamedScansError, find_studies, find_study
 
     named = {s: getattr(arguments, s.value) for s in SEQUENCES if getattr(arguments, s.value) is not None}
     if named and arguments.channels is not None:
@@ -57,7 +57,7 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
         raise UsageError("pass folders, or single files with --t1, --t1ce, --t2 and --flair, not both")
     asked = _asked(arguments, named)
     if named:
-        return [study_from_files(named, study_id=arguments.id)]
+        return [_study_of_files(named, arguments.id)]
     if not arguments.studies:
         raise UsageError("nothing to do: pass a study's folder, or its files with --t1, --t1ce, --t2 and --flair")
     if arguments.channels is not None:
@@ -87,6 +87,15 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
             failures.append((folder.name or str(folder), error))
     _refuse_repeats(found)
     return _with_series(found, asked)
+
+
+def _study_of_files(named: Mapping[MRSequence, Path], study_id: str | None) -> Timepoint:
+    from brats_seg.files.file_bytes import file_bytes
+    from brats_seg.files.find import study_from_files
+
+    for path in named.values():
+        file_bytes(path, 0)  # refused before anything is loaded
+    return study_from_files(named, study_id=study_id)
 
 
 def _by_images(unnamed: UnnamedScansError, study_id: str | None = None) -> Timepoint:
@@ -319,16 +328,21 @@ def given_besides(arguments: argparse.Namespace) -> dict[str, bool]:
 
 
 @contextmanager
-def training_run(folder: Path, *, mark: str, resume: bool) -> Iterator[None]:
-    """Refuse a run folder that holds a run, and say what a run that breaks off leaves behind.
+def training_run(arguments: argparse.Namespace, *, mark: str) -> Iterator[None]:
+    """Refuse a folder that holds a run, or no data, and say what a run that breaks off leaves behind.
 
     Raises:
-        OutputError: if there is a run already and ``resume`` is not given, or the folder cannot be written.
+        OutputError: if there is a run already and ``--resume`` is not given, or the folder cannot be written.
+        InputError: if there is no data.
         KeyboardInterrupt: passed on once it was said how to go on.
     """
-    if (folder / mark).exists() and not resume:
+    from brats_seg.files.folders import require_filled
+
+    folder: Path = arguments.output
+    if (folder / mark).exists() and not arguments.resume:
         # Said before packing, which takes minutes.
         raise OutputError(f"{folder} holds a run already. Pass --resume to go on with it, or another -o.")
+    require_filled(arguments.data)
     try:
         yield
     except KeyboardInterrupt:

@@ -59,9 +59,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train what is missing, then judge."""
-    from brats_seg.train.splits import SPLIT
-
-    with training_run(arguments.output, mark=SPLIT, resume=arguments.resume):
+    with training_run(arguments, mark="split.json"):
         return _crossval(arguments)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import open_page, progress, say
 from brats_seg.cli.options import add, add_console
-from brats_seg.models.card import regions_of
 
 if TYPE_CHECKING:
     from brats_seg.core.regions import RegionSet
@@ -38,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo."""
-    from brats_seg.models.card import find_model
+    from brats_seg.models.card import find_model, regions_of
 
     find_model()  # before the phantom is made, which takes longer
     from brats_seg.phantom.demo import NATIVE_STEPS, STEPS, run_demo, run_native_demo

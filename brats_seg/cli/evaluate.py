@@ -24,7 +24,7 @@ from brats_seg.cli.common import (
 )
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.words import Tick, counted
 
 if TYPE_CHECKING:

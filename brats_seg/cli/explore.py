@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import open_page, progress, refuse_other_results, say
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.words import counted
 
 if TYPE_CHECKING:

@@ -70,7 +70,8 @@ def information() -> dict[str, Any]:
 
 def model_words() -> str:
     """Name and version of the model that is taken where none is named, or what is wrong with it."""
-    from brats_seg.models.card import DEFAULT_MODEL, find_model
+    from brats_seg.models.card import find_model
+    from brats_seg.models.names import DEFAULT_MODEL
 
     try:
         card = find_model().card

@@ -13,9 +13,8 @@ from brats_seg.cli.common import Failures, attempt, failures_as_json, progress, 
 from brats_seg.cli.options import add, add_console
 from brats_seg.cli.segment import volume_line
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.words import counted
-from brats_seg.files.tables import volume_row
 
 if TYPE_CHECKING:
     from brats_seg.core.visit import Measurements
@@ -51,13 +50,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every label map; the good ones finish, the bad ones are listed at the end."""
-    from brats_seg.files.collect import add_study, check_tables
+    from brats_seg.files.file_bytes import file_bytes
 
     masks: list[Path] = arguments.masks
     failures: Failures = []
     several = len(masks) > 1
     if several and arguments.id is not None:
         raise UsageError(f"--id names one study, and {len(masks)} label maps were passed. Pass them one at a time.")
+    if not several:
+        file_bytes(masks[0], 0)  # refused before anything is loaded
+    from brats_seg.files.collect import add_study, check_tables
+
     collected = check_tables(arguments.output) or several
     rows: list[dict[str, Any]] = []
     began = time.perf_counter()
@@ -100,6 +103,8 @@ def _measure(arguments: argparse.Namespace, path: Path, before: list[dict[str, A
 
 
 def _summary(measurements: Measurements, mask: MaskReading, folder: Path) -> dict[str, Any]:
+    from brats_seg.files.tables import volume_row
+
     return {
         "study": measurements.study_id,
         "folder": str(folder),

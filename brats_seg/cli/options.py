@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.models.engine import ENGINES
+from brats_seg.models.names import ENGINES
 from brats_seg.run.options import ALSO, EXTRACTORS
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")

@@ -135,6 +135,10 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _patients(arguments: argparse.Namespace) -> int:
+    from brats_seg.files.output import refuse_filled
+
+    if not arguments.resume:
+        refuse_filled(arguments.output)  # before anything is loaded
     from brats_seg.phantom.dataset import DatasetOptions, write_dataset
     from brats_seg.phantom.script import PatientKind
 

@@ -29,10 +29,10 @@ from brats_seg.cli.common import (
 )
 from brats_seg.cli.options import add, add_brain, add_console, add_existing, add_studies
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained
-from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
+    from brats_seg.core.regions import RegionSet
     from brats_seg.core.study import Timepoint
     from brats_seg.core.visit import RegionVolume, Visit
     from brats_seg.files.output import ExistsPolicy
@@ -97,12 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--open shows the report that --no-report leaves out; pass one of them")
     if arguments.force and arguments.brain_extraction == "hd-bet":
         raise UsageError("--force takes scans as they are, and --brain-extraction finds the brain; pass one of them")
-    from brats_seg.models.card import DEFAULT_MODEL, find_model
     from brats_seg.run.options import check_report
 
     check_report(_options(arguments))
     check_extraction(arguments)
-    find_model(arguments.model or DEFAULT_MODEL).card.schema(arguments.labels)  # said before a study is read
+    if arguments.model is not None or arguments.labels is not None:  # said before a study is read
+        from brats_seg.models.card import find_model
+
+        find_model(_options(arguments).model).card.schema(arguments.labels)
     failures: Failures = []
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []

@@ -124,6 +124,10 @@ def _check_output(arguments: argparse.Namespace) -> None:
 
 
 def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patient, ...]:
+    from brats_seg.files.folders import require_filled
+
+    if arguments.table is None and not arguments.place.is_file():
+        require_filled(arguments.place)  # before anything is loaded
     from brats_seg.files.visits import find_patients
 
     wrong: list[tuple[str, InputError]] = []

@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack where needed, then train."""
-    with training_run(arguments.output, mark="coarse/config.yaml", resume=arguments.resume):
+    with training_run(arguments, mark="coarse/config.yaml"):
         _train(arguments)
     return 0
 

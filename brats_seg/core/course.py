@@ -13,7 +13,7 @@ from typing import Any
 
 from brats_seg.core.plain import LEFT_OUT, from_plain, plain
 from brats_seg.core.regions import RegionSet
-from brats_seg.core.study import RigidMotion
+from brats_seg.core.scans import RigidMotion
 from brats_seg.core.tables import Calendar
 
 COURSE_FILE = "course.json"

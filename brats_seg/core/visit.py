@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.labels import LabelSchema, Region
 from brats_seg.core.plain import plain
-from brats_seg.core.regions import LabelSchema, Region, RegionSet
-from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
+from brats_seg.core.regions import RegionSet
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence, Timepoint
 
 VISIT_SCHEMA_VERSION = 1
 """Of ``visit.json``; raised whenever a key is renamed, goes, or means something else."""
@@ -259,7 +261,7 @@ class RunRecord:
         device: for example ``cpu``.
         engine: for example ``openvino``.
         inputs: by sequence: SHA-256 and grid; never a path.
-        preparation: the :class:`~brats_seg.core.study.PreparationRecord` as plain values.
+        preparation: the :class:`~brats_seg.core.scans.PreparationRecord` as plain values.
         settings: every option in force.
         timings_s: seconds by step.
         peak_memory_mib: largest resident memory of the process.

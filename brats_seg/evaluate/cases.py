@@ -8,7 +8,8 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Mask, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema, Region, RegionSet
+from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema, Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import overlap, surface
 from brats_seg.evaluate.calibration import CalibrationCounts, count_calibration, tumour_band

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from brats_seg.core.regions import Region, RegionSet
+from brats_seg.core.labels import Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.evaluate.snapshot import Picture, Snapshot
 from brats_seg.report.charts import INK, SOFT, png_of, tidy
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, InputError, explained
 from brats_seg.core.grid import Array, Volume
-from brats_seg.core.regions import LabelSchema, schema_named
-from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.core.labels import LabelSchema, schema_named
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.words import Tick
 from brats_seg.explore.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
 from brats_seg.explore.findings import judge

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import LabelSchema, Region, RegionSet
+from brats_seg.core.labels import LabelSchema, Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.files.meaning import LabelMeaning
 from brats_seg.files.visit_names import patient_of

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from brats_seg.core.regions import VERMILLION
+from brats_seg.core.labels import VERMILLION
 from brats_seg.core.study import SEQUENCES
 from brats_seg.explore.facts import PLACE_SHAPE, StudyFacts, enhancing_share
 from brats_seg.report.charts import INK, SOFT, png_of, tidy

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from brats_seg.core.regions import Region, Structure
+from brats_seg.core.labels import Region, Structure
 
 _S = Structure
 

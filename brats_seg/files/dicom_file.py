@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Array
-from brats_seg.files.gdcm_decoder import decode_apart
 
 if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.tag import BaseTag
+
+    from brats_seg.core.grid import Array
 
 MAX_SIDE = 4096
 """Rows or columns of an image; the largest MR matrices are 1024."""
@@ -118,6 +116,8 @@ def read_values(sources: Iterable[DicomSource], shape: tuple[int, int]) -> Itera
         else:
             yield source, raw, frames
     if apart:
+        from brats_seg.files.gdcm_decoder import decode_apart  # noqa: PLC0415 - few scans need it
+
         with damage_explained():
             decoded = decode_apart([raw for _, raw in apart])
         for (source, raw), values in zip(apart, decoded, strict=True):
@@ -138,7 +138,7 @@ def _frames(raw: bytes, shape: tuple[int, int]) -> Array | None:
 
 
 def _checked(values: Array, dataset: Dataset, shape: tuple[int, int]) -> Array:
-    frames = values[np.newaxis] if values.ndim == 2 else values
+    frames = values[None] if values.ndim == 2 else values
     if frames.shape[1:] != shape:
         raise DamagedFileError(f"its images are {frames.shape[1:]} and not {shape} as the header says")
     above = frames.dtype.itemsize * 8 - int(dataset.BitsStored)

@@ -162,6 +162,20 @@ def entries(folder: Path) -> tuple[list[Path], list[Path]]:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
+def require_filled(folder: Path) -> None:
+    """Refuse a folder that is not there or holds nothing, before what could read it is loaded.
+
+    Raises:
+        InputError: if it is one.
+    """
+    if not any(entries(folder)):
+        raise _is_empty(folder)
+
+
+def _is_empty(folder: Path) -> InputError:
+    return InputError(f"{folder} is empty. Pass the folder that holds the scans (.nii or .nii.gz).")
+
+
 def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputError:
     """Why a folder is no study, with what was seen."""
     files, folders = entries(folder)
@@ -169,7 +183,7 @@ def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputErr
     if _RESULT_MARK in names:
         return InputError(f"{folder} holds results of this program and no scans. Pass the folder of the scans.")
     if not names:
-        return InputError(f"{folder} is empty. Pass the folder that holds the scans (.nii or .nii.gz).")
+        return _is_empty(folder)
     seen = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     others = sorted({path.suffix.lower() for path in files} & set(_OTHER_FORMATS))
     if not readings and others:

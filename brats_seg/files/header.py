@@ -7,7 +7,6 @@ its first bytes and not from its name. Header fields are those of https://nifti.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import io
 import logging
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Array, Grid
+from brats_seg.files.file_bytes import file_bytes
 from brats_seg.files.nibabel_headers import HeaderDataError, Nifti1Header, Nifti2Header
 
 MAX_VOXELS = 2**30
@@ -347,37 +347,6 @@ class NiftiFile:
 def sizes_text(shape: tuple[int, ...]) -> str:
     """For messages: ``240x240x155``."""
     return "x".join(str(n) for n in shape)
-
-
-def file_bytes(path: Path) -> bytes:
-    """All bytes of a file.
-
-    Raises:
-        InputError: if it is not there, is a folder, or may not be read.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            raise InputError(
-                f"{path} is a link to a file that is not there. Fetch it (git annex get, datalad get) or copy the scan."
-            ) from error
-        raise InputError(f"there is no file {path}.{_similar(path)}") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder; pass the .nii.gz file inside it.") from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read (permission denied). Check its access rights.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-
-
-def _similar(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return " Its folder does not exist or cannot be read either."
-    close = difflib.get_close_matches(path.name, names, n=2)
-    return f" Did you mean {' or '.join(close)}?" if close else " Check the spelling."
 
 
 def _gunzip(packed: bytes, limit: int) -> tuple[bytes, bool]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, present_values, schema_named
+from brats_seg.core.labels import SCHEMAS, LabelSchema, present_values, schema_named
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_file import looks_like_dicom
 from brats_seg.files.match_labels import label_id

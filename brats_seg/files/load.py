@@ -1,4 +1,4 @@
-"""Reading a visit's files into a :class:`~brats_seg.core.study.Study`."""
+"""Reading a visit's files into a :class:`~brats_seg.core.scans.Study`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
-from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.dicom import SCANNER_FORMS, read_series, series_sha256
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.header import SpatialForms

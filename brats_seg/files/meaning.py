@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
-from brats_seg.core.regions import (
-    DEFAULT_SCHEMA,
-    SCHEMAS,
-    STRUCTURES,
-    LabelSchema,
-    RegionSet,
-    Structure,
-    present_values,
-)
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, STRUCTURES, LabelSchema, Structure, present_values
+from brats_seg.core.regions import RegionSet
 
 OUTER_SHARE = 0.7
 """Least share of the tumour's surface that the label outside makes up."""

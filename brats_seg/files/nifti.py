@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Array, Volume
-from brats_seg.files.header import NiftiFile, SpatialForms, VolumesError, file_bytes, sizes_text
+from brats_seg.files.file_bytes import file_bytes
+from brats_seg.files.header import NiftiFile, SpatialForms, VolumesError, sizes_text
 
 MAX_LABEL_VALUES = 32
 """An image of whole numbers with no more distinct values than this is taken for a label map. Real scans reduced

@@ -17,12 +17,15 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from brats_seg.core.errors import InputError, OutputError
-from brats_seg.core.study import Study, Timepoint
+from brats_seg.core.study import Timepoint
 from brats_seg.core.words import counted
 from brats_seg.files.study_id import check_study_id
+
+if TYPE_CHECKING:
+    from brats_seg.core.scans import Study
 
 RUN_FILE = "run.json"
 """The record that makes a result folder complete; it lists every other file with its checksum."""
@@ -115,6 +118,21 @@ def finished(folder: Path) -> bool:
         return all(Path(name).name == name and _sha256(folder / name) == sha for name, sha in outputs.items())
     except InputError:
         return False
+
+
+def refuse_filled(folder: Path) -> None:
+    """Keep what lies in a folder, hidden files apart.
+
+    Raises:
+        OutputError: if there is anything, or it cannot be looked at.
+    """
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.exists() else []
+    except OSError as error:
+        raise explain(error, f"the output folder {folder}") from error
+    if entries:
+        held = counted(len(entries), "file or folder", "files or folders")
+        raise OutputError(f"{folder} already holds {held}. Pass --resume to go on with them, or choose another -o.")
 
 
 def result_folder(output: Path, files: Study | Timepoint) -> Path:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.core.regions import Structure
+from brats_seg.core.labels import Structure
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_codes import BRAIN, CATEGORY, Code, tissue_code
 from brats_seg.files.dicom_file import MAX_VOXELS
-from brats_seg.files.header import file_bytes
+from brats_seg.files.file_bytes import file_bytes
 from brats_seg.files.output import atomic_write
 from brats_seg.files.segments import NamedMask, SegmentFile
 

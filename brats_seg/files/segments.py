@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS, STRUCTURES, LabelSchema, Structure
+from brats_seg.core.labels import SCHEMAS, STRUCTURES, LabelSchema, Structure
 from brats_seg.files.dicom_codes import structure_of
 from brats_seg.files.sidecar import CORE, WHOLE, part_of
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, Structure
+from brats_seg.core.labels import SCHEMAS, LabelSchema, Structure
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.visit import Midplane, Segmentation
 from brats_seg.files.output import write_text

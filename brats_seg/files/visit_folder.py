@@ -11,7 +11,8 @@ from brats_seg.core.course import COURSE_FILE, Course
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.plain import from_plain
-from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.tables import day_in
 from brats_seg.core.visit import VISIT_SCHEMA_VERSION, Measurements, RunRecord, Visit
 from brats_seg.files.label_map import read_mask

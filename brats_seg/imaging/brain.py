@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Mask, Volume
-from brats_seg.core.study import MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
 
 BACKGROUND_TOLERANCE = 2e-3

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import Study
+from brats_seg.core.scans import Study
 from brats_seg.imaging.brain import background_value, brain_mask
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.register import resample

@@ -20,7 +20,8 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
-from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import background_value, head_mask
 from brats_seg.imaging.itk import FLIP, from_itk, place, to_itk

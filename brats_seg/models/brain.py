@@ -61,7 +61,7 @@ def open_brain_networks(engine: str = "auto", *, threads: int | None = None) -> 
     """The networks that come with the package, on the CPU, calculating in single precision.
 
     Args:
-        engine: one of :data:`~brats_seg.models.engine.ENGINES`; see :func:`choose_brain_engine`.
+        engine: one of :data:`~brats_seg.models.names.ENGINES`; see :func:`choose_brain_engine`.
         threads: at most; None for all cores.
 
     Raises:

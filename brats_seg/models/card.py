@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from brats_seg.core.errors import InputError, ModelError, UsageError
-from brats_seg.core.regions import SCHEMAS, LabelSchema, RegionSet, Structure
-from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.core.labels import SCHEMAS, LabelSchema, Structure
+from brats_seg.core.regions import RegionSet
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.output import write_text
 from brats_seg.models.checks import (
     check_fingerprints,
@@ -32,6 +34,7 @@ from brats_seg.models.checks import (
     whole_factor,
 )
 from brats_seg.models.layout import Arrangement
+from brats_seg.models.names import DEFAULT_MODEL
 from brats_seg.models.rules import PostprocessConfig, postprocess_from_dict
 from brats_seg.models.stage import MAX_SPACING_MM, MIN_SPACING_MM, Member, Stage, stage_from_dict
 from brats_seg.volumetrics.intervals import IntervalModel
@@ -39,7 +42,6 @@ from brats_seg.volumetrics.intervals import IntervalModel
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""
 
-DEFAULT_MODEL = "glioma"
 CARD = "model.json"
 CARD_FORMAT = 2
 TASKS = ("regions",)

@@ -20,9 +20,8 @@ from brats_seg.core.errors import DeviceError, ModelError, UsageError, out_of_me
 from brats_seg.core.words import counted
 from brats_seg.models.card import ModelBundle
 from brats_seg.models.layout import Arrangement
+from brats_seg.models.names import ENGINES
 from brats_seg.models.stage import Stage
-
-ENGINES = ("auto", "onnxruntime", "openvino", "torch")
 
 
 class Engine(Protocol):
@@ -40,7 +39,7 @@ def choose_engine(engine: str, device: str) -> tuple[str, str]:
     """Turn ``auto`` into names: PyTorch on CUDA where there is a GPU, else onnxruntime on the CPU.
 
     Args:
-        engine: one of :data:`ENGINES`.
+        engine: one of :data:`~brats_seg.models.names.ENGINES`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from brats_seg.core.errors import ModelError
-from brats_seg.core.regions import Region, RegionSet
+from brats_seg.core.labels import Region
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import MRSequence
 from brats_seg.models.checks import check_mapping, check_number
 

@@ -17,7 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import Field, Span, expand, lattice_shape, smooth_noise, support

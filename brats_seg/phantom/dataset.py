@@ -21,8 +21,8 @@ import brats_seg
 from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.study import MRSequence
-from brats_seg.core.words import Tick, counted
-from brats_seg.files.output import explain
+from brats_seg.core.words import Tick
+from brats_seg.files.output import explain, refuse_filled
 from brats_seg.files.tables import write_json
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.course import grow_course, make_visit
@@ -213,17 +213,14 @@ def _open(options: DatasetOptions, output: Path, *, resume: bool) -> None:
     path = output / SETTINGS_FILE
     try:
         output.mkdir(parents=True, exist_ok=True)
-        entries = [entry for entry in output.iterdir() if not entry.name.startswith(".")]
+        is_empty = all(entry.name.startswith(".") for entry in output.iterdir())
     except OSError as error:
         raise explain(error, f"the output folder {output}") from error
-    if not entries:
+    if is_empty:
         write_json({"settings": settings}, path)
         return
     if not resume:
-        held = counted(len(entries), "file or folder", "files or folders")
-        raise OutputError(
-            f"{output} already holds {held}. Pass --resume to go on with the phantoms in it, or choose another -o."
-        )
+        refuse_filled(output)
     before = _settings_in(path)
     if before is None:
         raise OutputError(f"{output} holds no phantoms of this program ({SETTINGS_FILE}). Choose another -o.")

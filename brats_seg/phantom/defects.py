@@ -15,7 +15,8 @@ import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence
 from brats_seg.phantom.fields import Field
 
 

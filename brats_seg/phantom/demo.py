@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.course import Course
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
 from brats_seg.core.words import Tick
 from brats_seg.evaluate.overlap import count_voxels, dice

@@ -21,8 +21,9 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, Structure
-from brats_seg.core.study import MRSequence, Study
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, Structure
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import OutputFolder, atomic_write, write_text

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Affine, Floats, Grid, Volume, box_corners
-from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
 from brats_seg.phantom.anatomy import AnatomyConfig, Person, draw_person, make_anatomy
 from brats_seg.phantom.fields import Field, support

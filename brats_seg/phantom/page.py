@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.files.find import find_study
 from brats_seg.files.nifti import read_label_map, read_volume
 from brats_seg.files.sidecar import read_schema_sidecar

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import LabelSchema
+from brats_seg.core.labels import LabelSchema
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import regions_of
 from brats_seg.report.charts import png_of

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume, box_corners
-from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.files.sidecar import write_dseg_sidecars

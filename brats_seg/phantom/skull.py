@@ -19,7 +19,8 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Floats, Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.fields import Field, expand, lattice_shape, support
 from brats_seg.phantom.objects import Waves
 from brats_seg.phantom.resample import resample_box

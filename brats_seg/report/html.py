@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brats_seg.core.regions import CAVITY, Region
+from brats_seg.core.labels import CAVITY, Region
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, Visit
 from brats_seg.core.words import counted

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.core.regions import CAVITY, LabelSchema, RegionSet
+from brats_seg.core.labels import CAVITY, LabelSchema
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
 from brats_seg.core.visit import Lesion, Visit
 from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brats_seg.core.regions import CAVITY, LabelSchema, RegionSet
+from brats_seg.core.labels import CAVITY, LabelSchema
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume
 
 NOT_KNOWN = "not known"

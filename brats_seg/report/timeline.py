@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseResponse, CourseVolume
-from brats_seg.core.regions import Region
+from brats_seg.core.labels import Region
 from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER

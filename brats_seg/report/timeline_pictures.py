@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import LabelSchema, RegionSet
+from brats_seg.core.labels import LabelSchema
+from brats_seg.core.regions import RegionSet
 from brats_seg.report.canvas import Canvas, jpeg_bytes, outlines
 from brats_seg.report.figures import Picture
 from brats_seg.report.scene import drawn_mask, drawn_names, line_px

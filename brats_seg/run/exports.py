@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import brats_seg
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import Study, Timepoint
+from brats_seg.core.scans import Study
+from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import Visit
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.run.options import SegmentOptions, check_report

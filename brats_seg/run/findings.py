@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.regions import CAVITY
+from brats_seg.core.labels import CAVITY
 from brats_seg.core.visit import Lesion, RegionVolume, Visit
 from brats_seg.files.dicom_codes import CODES, Code, code_of
 from brats_seg.files.dicom_seg import Segment, tracking_uid

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import SEQUENCES, MRSequence, Study, Timepoint
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.dicom import DicomSeries, read_series
 from brats_seg.files.dicom_study import DicomTimepoint, with_seen
 from brats_seg.files.find import UnnamedScansError

@@ -2,7 +2,7 @@
 
 Example:
     >>> import numpy as np
-    >>> from brats_seg.core.regions import SCHEMAS
+    >>> from brats_seg.core.labels import SCHEMAS
     >>> from brats_seg.models.card import regions_of
     >>> from brats_seg.core.visit import Segmentation
     >>> from brats_seg.core.grid import Volume
@@ -29,7 +29,8 @@ from brats_seg.files.tables import (
     write_volumes_csv,
     write_volumes_json,
 )
-from brats_seg.models.card import DEFAULT_MODEL, regions_of
+from brats_seg.models.card import regions_of
+from brats_seg.models.names import DEFAULT_MODEL
 from brats_seg.models.record import peak_memory_mib, versions
 from brats_seg.volumetrics.measure import measure_segmentation
 

@@ -11,7 +11,7 @@ from typing import Any
 from brats_seg.core.errors import UsageError
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence
 from brats_seg.files.output import ExistsPolicy
-from brats_seg.models.card import DEFAULT_MODEL
+from brats_seg.models.names import DEFAULT_MODEL
 
 STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
 """Names of the steps of :func:`~brats_seg.run.segment.segment_study`, in order; keys of the timings."""

@@ -15,7 +15,8 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.plain import plain
-from brats_seg.core.study import MRSequence, Study, Timepoint
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord
 from brats_seg.core.words import Tick
 from brats_seg.files.dicom_study import DicomTimepoint

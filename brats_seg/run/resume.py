@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import brats_seg
 from brats_seg.core.plain import from_plain
-from brats_seg.core.study import RigidMotion
+from brats_seg.core.scans import RigidMotion
 from brats_seg.files.output import finished, read_run
 from brats_seg.models.record import code_fingerprint
 

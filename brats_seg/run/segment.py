@@ -17,7 +17,8 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
-from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, PreparedStudy, Study, Timepoint
+from brats_seg.core.scans import PreparedStudy, Study
+from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.core.words import Tick
 from brats_seg.files.find import find_study

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.study import MRSequence, PreparedStudy
+from brats_seg.core.scans import PreparedStudy
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
 
 NEAR_MM = (3.0, 12.0)

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Array, Volume
-from brats_seg.core.regions import LabelSchema, Region, RegionSet
-from brats_seg.core.study import MRSequence, PreparedStudy
+from brats_seg.core.labels import LabelSchema, Region
+from brats_seg.core.regions import RegionSet
+from brats_seg.core.scans import PreparedStudy
+from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.restore import move

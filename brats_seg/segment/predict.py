@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from brats_seg.core.regions import RegionSet
-from brats_seg.core.study import PreparedStudy
+from brats_seg.core.scans import PreparedStudy
 from brats_seg.core.visit import RegionMaps
 from brats_seg.core.words import Tick
 from brats_seg.imaging.boxes import bounding_box

@@ -16,14 +16,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Grid, Volume
-from brats_seg.core.study import (
-    SEQUENCES,
-    MRSequence,
-    PreparationRecord,
-    PreparedStudy,
-    RigidMotion,
-    Study,
-)
+from brats_seg.core.scans import PreparationRecord, PreparedStudy, RigidMotion, Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.bias import without_bias
 from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.imaging.brain import (

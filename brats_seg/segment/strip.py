@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Mask, Singles, Volume
-from brats_seg.core.study import MRSequence, RigidMotion, Study
+from brats_seg.core.scans import RigidMotion, Study
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import brain_mask, solid
 from brats_seg.imaging.consistency import Consistency, check_consistency

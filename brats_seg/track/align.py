@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners
-from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brats_seg.core.regions import Region
+from brats_seg.core.labels import Region
 from brats_seg.core.visit import Visit
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.track.growth import (

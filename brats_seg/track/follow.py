@@ -14,7 +14,8 @@ import numpy as np
 from brats_seg.core.course import Excluded
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.study import MRSequence, Patient, RigidMotion
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence, Patient
 from brats_seg.core.tables import Calendar
 from brats_seg.core.visit import Visit
 from brats_seg.core.words import Tick, visit_named

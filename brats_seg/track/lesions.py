@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners
-from brats_seg.core.regions import Region
+from brats_seg.core.labels import Region
 from brats_seg.core.visit import Diameters, Lesion, Visit
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.register import resample

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Affine
-from brats_seg.core.regions import Region
-from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.core.labels import Region
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Visit
 from brats_seg.track.boundary_shift.change import LesionChange, measure_change
 from brats_seg.track.boundary_shift.frame import LesionScan

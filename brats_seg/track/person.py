@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from brats_seg.core.study import RigidMotion
+from brats_seg.core.scans import RigidMotion
 from brats_seg.core.visit import Visit
 
 Aligned = tuple[list[Visit], list[RigidMotion]]

@@ -19,7 +19,8 @@ from scipy.special import logit
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import DEFAULT_SCHEMA, Region, RegionSet, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, Region, Structure
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate.calibration import fit_temperature, tumour_band
 from brats_seg.evaluate.overlap import count_voxels, dice

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import ModelError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
+from brats_seg.core.scans import PreparationRecord, PreparedStudy
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import CARD, ModelBundle, find_model
 from brats_seg.segment.enhancement import enhancement

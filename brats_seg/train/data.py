@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema
-from brats_seg.core.study import SEQUENCES, PreparedStudy
+from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema
+from brats_seg.core.scans import PreparedStudy
+from brats_seg.core.study import SEQUENCES
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.likeness import fingerprints

@@ -12,7 +12,7 @@ import pandas as pd
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.evaluate.calibration import expected_calibration_error
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, band_calibration

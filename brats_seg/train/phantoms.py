@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import Region, Structure
+from brats_seg.core.labels import Region, Structure
 from brats_seg.core.study import SEQUENCES
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.files.output import write_text
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.likeness import SAME_HEAD_FROM, likeness

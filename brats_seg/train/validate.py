@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of
 from brats_seg.train.config import TrainConfig

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Mask
-from brats_seg.core.regions import CAVITY, FLUID, Region, Structure
+from brats_seg.core.labels import CAVITY, FLUID, Region, Structure
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, Segmentation
 from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.volumetrics.diameters import measure_diameters

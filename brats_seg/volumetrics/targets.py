@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.regions import LabelSchema, Region, RegionSet, Structure
+from brats_seg.core.labels import LabelSchema, Region, Structure
+from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import RegionMaps
 
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import MRSequence, RigidMotion, Study, Timepoint
+from brats_seg.core.scans import RigidMotion, Study
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine
-from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of

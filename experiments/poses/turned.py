@@ -38,7 +38,8 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study, Timepoint
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Segmentation, Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.files.dicom_mr import write_exam

@@ -25,7 +25,8 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Volume, apply_affine
-from brats_seg.core.study import MRSequence, RigidMotion, Study
+from brats_seg.core.scans import RigidMotion, Study
+from brats_seg.core.study import MRSequence
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
 from brats_seg.imaging.brain import brain_mask

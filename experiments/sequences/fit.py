@@ -25,7 +25,8 @@ from scipy.spatial.transform import Rotation
 from scipy.special import logsumexp
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.study import SEQUENCES, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
 from brats_seg.imaging import sequences

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from programs import load_function
 from scipy import ndimage
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.models.card import regions_of
 from brats_seg.train.arrays import write_arrays
 from brats_seg.train.data import LEVELS_PER_STD

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.models.card import regions_of
 from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.train.config import TrainConfig

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from score import CPU, open_scored
 
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy

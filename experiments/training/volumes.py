@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import regions_of
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, load_packs, write_pack

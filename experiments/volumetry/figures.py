@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from brats_seg.core.regions import BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE, VERMILLION
+from brats_seg.core.labels import BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE, VERMILLION
 from brats_seg.models.card import regions_of
 from brats_seg.report.charts import png_of, tidy
 

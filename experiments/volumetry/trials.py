@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of

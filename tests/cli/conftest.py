@@ -12,7 +12,7 @@ from cli_studies import Outcome, write_case, write_model
 
 from brats_seg.cli import main
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import RigidMotion
+from brats_seg.core.scans import RigidMotion
 from brats_seg.track import follow
 from brats_seg.track.align import HeadScan, align_visits
 

@@ -214,14 +214,14 @@ def test_paths_that_cannot_be_read(segment, case: Path, tmp_path: Path, monkeypa
     refused(segment(tmp_path / "cose"), 3, "there is no folder")
     refused(segment(flair(case)), 3, "is a file")
     refused(segment("--flair", tmp_path / "gone.nii.gz", "--id", "x"), 3, "there is no file")
-    real = Path.read_bytes
+    real = Path.open
 
-    def deny(path: Path) -> bytes:
+    def deny(path: Path, mode: str = "r", **how: Any) -> Any:
         if path.name == "case_flair.nii.gz":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path)
+        return real(path, mode, **how)
 
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(Path, "open", deny)
     refused(segment(case), 3, "permission denied")
 
 

@@ -13,7 +13,7 @@ from glioma import REGIONS
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import page as report_html
 from brats_seg.files.match_labels import (

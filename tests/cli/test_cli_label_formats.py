@@ -21,7 +21,7 @@ from test_dicom_seg import MAKER, series_of
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS, LabelSchema
+from brats_seg.core.labels import SCHEMAS, LabelSchema
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import reference_of, save
 from brats_seg.files.dicom_seg import seg_of_tissues

@@ -20,7 +20,7 @@ from heads import head_grid
 from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.output import OutputFolder
-from brats_seg.models.engine import ENGINES
+from brats_seg.models.names import ENGINES
 from brats_seg.run import segment as studies
 
 FILES = (

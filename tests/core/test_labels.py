@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import SCHEMAS, Structure, present_values, schema_named
+from brats_seg.core.labels import SCHEMAS, Structure, present_values, schema_named
 
 S = Structure
 GLIOMA = ("brats2023", "brats2021", "brats2024", "nnunet")

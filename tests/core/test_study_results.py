@@ -13,14 +13,9 @@ from strategies import affine_of
 from brats_seg.core import errors
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
-from brats_seg.core.study import (
-    MRSequence,
-    PreparationRecord,
-    PreparedStudy,
-    RigidMotion,
-    Study,
-)
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
+from brats_seg.core.scans import PreparationRecord, PreparedStudy, RigidMotion, Study
+from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Measurements, RegionMaps, RegionVolume, Segmentation
 from brats_seg.core.words import counted, visit_named
 

@@ -20,7 +20,7 @@ from glioma import REGIONS
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, evaluate_case
 from brats_seg.evaluate.evaluate import CASE_COLUMNS, compare_evaluations, evaluate_pairs

@@ -9,7 +9,8 @@ import pytest
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume, apply_affine
-from brats_seg.core.study import MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence
 from experiments.poses.turned import Case, in_slices, resampled, turned_header
 
 GRID = Grid((60, 60, 60), np.diag([-1.0, -1.0, 1.0, 1.0]))

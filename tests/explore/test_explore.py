@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from brats_seg.cli import main
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.explore import explore as module
 from brats_seg.explore.explore import explore, sample_cells, scan_facts, thin

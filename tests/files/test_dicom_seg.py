@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from test_dicom import assert_same, oblique
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom import DicomSeries, read_series

@@ -14,7 +14,7 @@ from test_dicom import oblique
 from test_dicom_seg import MAKER, errors_of, series_of
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.files.dicom_reference import Reference, reference_of, save

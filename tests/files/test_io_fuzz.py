@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nifti_files import save, scan
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import LabelSchema
+from brats_seg.core.labels import LabelSchema
 from brats_seg.files.nifti import read_forms, read_image, read_label_result
 from brats_seg.files.sidecar import read_schema_sidecar
 

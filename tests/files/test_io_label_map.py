@@ -11,7 +11,7 @@ import pytest
 from glioma import REGIONS
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.files.label_map import read_label_file
 
 BLOCKS = np.zeros((40, 40, 40), np.uint8)

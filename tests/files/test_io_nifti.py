@@ -130,10 +130,10 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path.chmod(0)
     if os.access(path, os.R_OK):  # an administrator may read everything
 
-        def denied(self: Path) -> bytes:
+        def denied(self: Path, mode: str) -> object:
             raise PermissionError(13, "Permission denied", str(self))
 
-        monkeypatch.setattr(Path, "read_bytes", denied)
+        monkeypatch.setattr(Path, "open", denied)
     refused(path, "may not be read", "access rights")
 
 

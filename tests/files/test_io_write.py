@@ -19,7 +19,7 @@ from strategies import ORIENTATIONS, affine_of
 
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.nifti import read_image, read_label_map

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.regions import SCHEMAS, LabelSchema, Structure
+from brats_seg.core.labels import SCHEMAS, LabelSchema, Structure
 from brats_seg.files.meaning import LabelMeaning, meaning_of, schemas_of_name, shared_meaning
 
 NUMBERS = (

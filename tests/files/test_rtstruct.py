@@ -13,7 +13,7 @@ import SimpleITK
 from test_dicom_seg import MAKER, errors_of, needed, series_of
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import reference_of, save
 from brats_seg.files.rtstruct import rtstruct_of

@@ -18,7 +18,7 @@ from test_dicom_sr import two_lesions
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import reference_of, save
 from brats_seg.files.dicom_seg import seg_of_tissues

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from strategies import affine_of
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 
 RADII_MM = np.array([38.0, 44.0, 36.0])
 """Half axes of the brain: 252 ml, just above the least that counts as a head."""

@@ -10,7 +10,8 @@ from heads import head_grid, head_image, head_study
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import SEQUENCES, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES
 from brats_seg.imaging.bias import FLOOR, LIFT, without_bias
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.segment.prepare import _take_out_bias, prepare

@@ -13,7 +13,8 @@ from real_scans import study_of
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import brain_mask
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides, place_by_header

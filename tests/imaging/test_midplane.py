@@ -10,7 +10,7 @@ from glioma import REGIONS
 from heads import head_grid, points_of
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.visit import Segmentation
 from brats_seg.imaging.midplane import find_midplane
 from brats_seg.volumetrics.measure import measure_segmentation

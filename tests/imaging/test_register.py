@@ -17,7 +17,8 @@ from strategies import ORIENTATIONS, affine_of, grids
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, RigidMotion, Study
+from brats_seg.core.scans import RigidMotion, Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.itk import from_itk, to_itk
 from brats_seg.imaging.pooling import block_means

@@ -10,7 +10,8 @@ import pytest
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, PreparedStudy, Study
+from brats_seg.core.scans import PreparedStudy, Study
+from brats_seg.core.study import SEQUENCES
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study
 from brats_seg.files.write import write_volume

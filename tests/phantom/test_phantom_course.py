@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.anatomy import AnatomyConfig

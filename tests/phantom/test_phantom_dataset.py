@@ -12,7 +12,7 @@ import pytest
 
 from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.explore.explore import explore
 from brats_seg.files.find import find_studies

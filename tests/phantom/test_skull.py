@@ -10,7 +10,8 @@ import pytest
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import check_skull_stripped
 from brats_seg.phantom.skull import Layer, Skull, add_skull, draw_skull, head_layers
 from brats_seg.segment.prepare import prepare

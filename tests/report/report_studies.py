@@ -9,7 +9,7 @@ from glioma import ET, REGIONS, WT
 from scipy import ndimage
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, LabelSchema
+from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, Visit
 

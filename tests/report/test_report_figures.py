@@ -11,7 +11,7 @@ import pytest
 from glioma import REGIONS
 from report_studies import grid_volume, make_result, stored_as
 
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.report.figures import STRIP_SLICES, overlay_png, report_pictures
 from brats_seg.report.scene import main_lesion, measured_lesion, scene_of

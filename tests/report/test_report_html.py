@@ -14,7 +14,7 @@ import pytest
 from report_studies import CARD, ellipsoid, make_result, plain_measurements, plain_record
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RunRecord
 from brats_seg.report.html import DISCLAIMER, model_rows, render_report, verdict_of, warnings_of

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_studies import make_result
 
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS, STRUCTURES
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, STRUCTURES
 from brats_seg.core.visit import RegionVolume
 from brats_seg.report import tables
 

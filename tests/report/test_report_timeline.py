@@ -14,7 +14,7 @@ from glioma import REGIONS
 
 from brats_seg.core.course import Course
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.report.charts import Event, Mark, Point, Series, nice_step, spaced, volume_chart
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
 from brats_seg.report.slices import window_of

@@ -10,8 +10,9 @@ from glioma import ET, REGIONS
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA
-from brats_seg.core.study import MRSequence, RigidMotion, Timepoint
+from brats_seg.core.labels import DEFAULT_SCHEMA
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.phantom.objects import sphere

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.skull import add_skull, draw_skull
 
 SPACING_MM = 3.0

@@ -14,8 +14,9 @@ from strategies import affine_of
 from tiny_studies import noise_study
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.regions import SCHEMAS
-from brats_seg.core.study import MRSequence, PreparationRecord, PreparedStudy
+from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.scans import PreparationRecord, PreparedStudy
+from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps
 from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement
 from brats_seg.segment.enhancement import enhancement, risen

@@ -13,7 +13,8 @@ from strategies import ORIENTATIONS
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.study import SEQUENCES, MRSequence, PreparedStudy, Study
+from brats_seg.core.scans import PreparedStudy, Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.restore import move
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.segment import prepare as module

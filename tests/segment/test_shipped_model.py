@@ -14,8 +14,9 @@ import pytest
 from glioma import REGIONS
 from real_scans import read, scan_of
 
-from brats_seg.core.regions import SCHEMAS
-from brats_seg.core.study import SEQUENCES, MRSequence, Study
+from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.scans import Study
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import find_model
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.make import PhantomConfig, make_phantom

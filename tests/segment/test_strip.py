@@ -11,7 +11,8 @@ from heads_with_skull import RADII_MM, TUMOUR_MM, brain_of, head, head_grid, mov
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume, apply_affine
-from brats_seg.core.study import MRSequence, Study
+from brats_seg.core.scans import Study
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.brain import with_skull
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.brain import BrainNetworks, open_brain_networks

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from brats_seg.core.grid import Grid
-from brats_seg.core.study import SEQUENCES, MRSequence, PreparationRecord, PreparedStudy
+from brats_seg.core.scans import PreparationRecord, PreparedStudy
+from brats_seg.core.study import SEQUENCES, MRSequence
 
 
 def noise_study(

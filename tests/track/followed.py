@@ -9,7 +9,7 @@ import numpy as np
 from glioma import REGIONS
 
 from brats_seg.core.grid import Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Measurements, RegionVolume, RunRecord, Segmentation, Visit
 

@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
 from brats_seg.core.plain import from_plain, plain
-from brats_seg.core.study import MRSequence, RigidMotion
+from brats_seg.core.scans import RigidMotion
+from brats_seg.core.study import MRSequence
 from brats_seg.imaging.refine import rigid_power
 from brats_seg.imaging.similarity import local_correlation
 from brats_seg.track.align import (

@@ -9,7 +9,7 @@ import pytest
 from followed import measured_visit
 from glioma import ET, REGIONS, TC, WT
 
-from brats_seg.core.regions import Region
+from brats_seg.core.labels import Region
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.visit import Visit
 from brats_seg.response.criteria import RANO2, Compartment

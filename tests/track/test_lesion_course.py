@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS, Region
+from brats_seg.core.labels import SCHEMAS, Region
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.track.lesions import (

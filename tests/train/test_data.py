@@ -15,8 +15,9 @@ from toy_packs import toy_pack, toy_packs
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import DEFAULT_SCHEMA, SCHEMAS
-from brats_seg.core.study import SEQUENCES, PreparationRecord, PreparedStudy
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
+from brats_seg.core.scans import PreparationRecord, PreparedStudy
+from brats_seg.core.study import SEQUENCES
 from brats_seg.segment.prepare import PrepareConfig
 from brats_seg.train.data import (
     LEVELS_PER_STD,

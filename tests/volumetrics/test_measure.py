@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.core.regions import SCHEMAS
+from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.volumetrics.intervals import IntervalModel
