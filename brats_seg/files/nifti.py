@@ -22,6 +22,9 @@ MAX_LABEL_VALUES = 32
 to 8 bits hold more than 100, label maps of tumours up to 6."""
 MIN_OUTSIDE = 0.01
 """Least share of voxels without a number that is a background; fewer are damage."""
+MIN_TURN, MIN_TURNS, MAX_LOWEST = 60_000, 10, 0.01
+"""Differences between neighbours, of the 65,536 that a value running over 16 bits changes by; how many of them are no
+damaged voxels; and the share of voxels with the lowest value from which that is padding."""
 WHOLE_TOLERANCE = 1e-3
 """How far a label may lie from a whole number: masks stored with a scale factor read back slightly off."""
 
@@ -80,8 +83,14 @@ def read_image(path: Path, *, volume: int | None = None) -> ReadResult:
         raise file.refuse(f"it holds a single slice ({sizes_text(grid.shape)}). Pass the whole 3D scan.")
     if str(file.header.get_intent("code")[0]) == "1002":
         raise file.refuse(_MASK_HINT.format(what="its header calls it a label map"))
+    stored = file.voxels(grid.shape)
+    if _ran_over(stored):
+        raise file.refuse(
+            f"its values ran over 16 bits: they turn from {stored.max()} to {stored.min()} between neighbours. "
+            "Convert it again from the original, as 32-bit float."
+        )
     with np.errstate(over="ignore"):
-        data = file.scaled(file.voxels(grid.shape)).astype(np.float32, order="C")
+        data = file.scaled(stored).astype(np.float32, order="C")
     data = _finite(data, file)
     low, high = float(data.min()), float(data.max())
     if low == high:
@@ -171,6 +180,16 @@ def _finite(data: Array, file: NiftiFile) -> Array:
         f"{found} of {data.size} voxels hold no usable number. Set them to 0 "
         "(numpy.nan_to_num, or fslmaths IN -nan OUT) after finding out where they came from."
     )
+
+
+def _ran_over(stored: Array) -> bool:
+    """Whether bright values of a signed 16-bit image came out negative; padding with the lowest value is none."""
+    if stored.dtype.kind != "i" or stored.dtype.itemsize != 2:
+        return False
+    low, high = int(stored.min()), int(stored.max())
+    if high - low < MIN_TURN or np.count_nonzero(stored == low) > MAX_LOWEST * stored.size:
+        return False
+    return bool(np.count_nonzero(np.abs(np.diff(stored.astype(np.int32), axis=0)) >= MIN_TURN) >= MIN_TURNS)
 
 
 def _reaches_edge(mask: NDArray[np.bool_]) -> bool:

@@ -73,6 +73,14 @@ def test_a_slope_that_means_nothing_is_no_scaling(tmp_path: Path, slope: float) 
     np.testing.assert_array_equal(read_volume(path).data, scan())
 
 
+def test_values_that_ran_over_16_bits_are_refused(tmp_path: Path) -> None:
+    bright = np.random.default_rng(2).integers(20000, 45000, (12, 12, 12))
+    message = refused(save(tmp_path / "a.nii.gz", bright.astype(np.uint16).view(np.int16)), "16 bits", "-32", "32")
+    assert "Convert it again" in message
+    padded = np.where(bright < 30000, -32768, bright // 2 + 10000).astype(np.int16)
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "b.nii.gz", padded)).data, padded)
+
+
 def test_negative_and_very_large_values_are_fine(tmp_path: Path) -> None:
     data = scan().astype(np.int16)
     data[0, 0, 0], data[1, 1, 1] = 32767, -32768
