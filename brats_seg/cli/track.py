@@ -256,8 +256,11 @@ def _follow(arguments: argparse.Namespace, jobs: tuple[Job, ...], whole: TrackRu
 
 def _describe(outcome: Outcome, course: Course, arguments: argparse.Namespace) -> str:
     """What a person reads of a patient."""
+    from brats_seg.report.timeline_words import headline
+
     lines = [f"{outcome.patient}: {counted(len(course.visits), 'visit')}{', kept from before' if outcome.kept else ''}"]
-    lines += [f"  warning: {words}" for words in course.warnings]
+    lines += [f"  {headline(course, course.leading)}"]
+    lines += [f"  warning: {words}" for words in (*course.warnings, *course.visit_warnings)]
     lines += [f"  note: {note}" for note in course.response_notes]
     for episode in course.episodes:
         lines.append(f"  {course.criteria}, baseline {episode.visit}: {episode.why}")

@@ -273,6 +273,21 @@ class Course:
         found = self.regions.of_compartment("enhancing")
         return found.name if found else ""
 
+    @property
+    def visit_warnings(self) -> tuple[str, ...]:
+        """What was noticed at single visits, the same words of several visits once: ``v1, v2: T1CE missing``."""
+        by_words: dict[str, list[str]] = {}
+        for visit in self.visits:
+            for words in visit.warnings:
+                by_words.setdefault(words, []).append(visit.visit)
+        return tuple(f"{', '.join(visits)}: {words}" for words, visits in by_words.items())
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no visit shows any tumour."""
+        outer = {region.name for region in self.regions.outermost}
+        return all(row.volume_ml == 0 for row in self.volumes if row.region in outer)
+
     def overall(self, measure: str = "") -> list[CourseResponse]:
         """Answers of all compartments together, by one measure or by both, in order of time."""
         return [row for row in self.responses if row.compartment == "overall" and measure in ("", row.measure)]

@@ -82,6 +82,7 @@ def volume_chart(
     ticks: Sequence[tuple[float, str]],
     marks: Sequence[Mark] = (),
     events: Sequence[Event] = (),
+    across: Sequence[float] = (),
     height: int = 300,
 ) -> str:
     """One chart as SVG.
@@ -91,9 +92,14 @@ def volume_chart(
         ticks: place and name of each visit.
         marks: categories, in a row above the chart.
         events: treatments; each begins a band.
+        across: places the axis has to hold besides, so that charts of other series line up.
         height: of the drawing, in pixels.
     """
-    xs = [p.x for s in series for p in s.points] + [c[0] for s in series for c in s.curve] + [e.x for e in events]
+    xs = (
+        [*across, *(p.x for s in series for p in s.points)]
+        + [c[0] for s in series for c in s.curve]
+        + [e.x for e in events]
+    )
     low_x, high_x = min(xs), max(xs)
     span = (high_x - low_x) or 1.0
     tops = [p.high if p.high is not None else p.value for s in series for p in s.points]

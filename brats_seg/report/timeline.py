@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseResponse, CourseVolume
-from brats_seg.core.labels import Region
+from brats_seg.core.labels import CAVITY, Region
 from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER
@@ -84,6 +84,7 @@ def render_timeline(
         charts=_charts(course, growth, leading),
         leading=leading,
         regions=[(name, regions.title(name), line_colour(regions[name].colour)) for name in order],
+        has_cavity=any(row.region == CAVITY.name and row.volume_ml > 0 for row in course.volumes),
         visits=_visit_rows(course, leading),
         followed=[(region.name, region.title) for region in regions.followed],
         bright=course.bright,
@@ -140,12 +141,13 @@ def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -
     series = {region.name: _series(course, growth, region, places) for region in reversed(regions.regions)}
     # What the label maps do not tell has no points.
     others = [name for name in series if name != leading and series[name].points]
+    across = [*places.values(), *(c[0] for s in series.values() for c in s.curve)]
     charts = []
     if series[leading].points:
-        drawing = volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, height=330)
+        drawing = volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, across=across, height=330)
         charts.append((f"{leading}, {regions.title(leading)}", drawing))
     if others:
-        drawing = volume_chart([series[name] for name in others], ticks=ticks, events=events, height=230)
+        drawing = volume_chart([series[name] for name in others], ticks=ticks, events=events, across=across, height=230)
         charts.append((" and ".join(f"{name}, {regions.title(name)}" for name in others), drawing))
     return [(title, Markup(drawing)) for title, drawing in charts]
 
@@ -155,9 +157,7 @@ def _series(course: Course, growth: Sequence[Mapping[str, Any]], region: Region,
     for row in course.volumes:
         if row.region != region.name or math.isnan(row.volume_ml):
             continue
-        known = row.low_ml is not None
-        low, high = (row.low_ml, row.high_ml) if known else (row.error_low_ml, row.error_high_ml)
-        points.append(Point(places[row.visit], row.volume_ml, low, high))
+        points.append(Point(places[row.visit], row.volume_ml, row.low_ml, row.high_ml))
     curve = [tuple(point) for entry in growth if entry["region"] == region.name for point in entry["curve"]]
     return Series(region.name, line_colour(region.colour), tuple(points), tuple(curve))
 
@@ -184,10 +184,10 @@ def _visit_rows(course: Course, leading: str) -> list[dict[str, Any]]:
 
 
 def _volume_cell(row: CourseVolume) -> tuple[str, str]:
-    """Volume and its interval; the model's where there is one, else that of measurement error."""
-    known = row.low_ml is not None
-    low, high = (row.low_ml, row.high_ml) if known else (row.error_low_ml, row.error_high_ml)
-    return ml(row.volume_ml), "" if low is None or math.isnan(low) else f"{ml(low)} to {ml(high)}"
+    """Volume and the model's interval; where there is none, whether the volume is an estimate."""
+    if row.low_ml is None:
+        return ml(row.volume_ml), "estimate" if row.note.startswith("estimate") else ""
+    return ml(row.volume_ml), f"{ml(row.low_ml)} to {ml(row.high_ml)}"
 
 
 def _change_cell(row: CourseChange) -> tuple[str, str]:

@@ -39,7 +39,13 @@ FACT_WORDS = {
 
 
 def headline(course: Course, leading: str) -> str:
-    """The last visit's answer in one sentence: what decided it, and what grew all the same."""
+    """The last visit's answer in one sentence: what decided it, and what grew all the same; first, if so, that there is
+    no tumour to follow."""
+    answer = _answer(course, leading)
+    return f"No tumour found at any visit; {answer}" if course.is_free else answer
+
+
+def _answer(course: Course, leading: str) -> str:
     row = answers(course)[-1]
     words = CATEGORY_WORDS[row.category]
     status = f", {row.status}" if row.status else ""
@@ -180,7 +186,7 @@ def warnings(course: Course, leading: str) -> list[str]:
     lines += [f"Visit {entry.visit} was left out: {entry.reason}" for entry in course.stopped]
     if course.dating == "no dates":
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
-    lines += _visit_warnings(course)
+    lines += course.visit_warnings
     lines += _doubt(course, leading)
     if leading == course.bright and answers(course)[-1].category in ("CR", "PR") and grown_beside(course, leading):
         lines.append(
@@ -200,15 +206,6 @@ def warnings(course: Course, leading: str) -> list[str]:
 
 def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:].rstrip('.')}."
-
-
-def _visit_warnings(course: Course) -> list[str]:
-    """What was noticed at single visits; the same words of several visits are said once."""
-    by_words: dict[str, list[str]] = {}
-    for visit in course.visits:
-        for words in visit.warnings:
-            by_words.setdefault(words, []).append(visit.visit)
-    return [f"{', '.join(visits)}: {words}" for words, visits in by_words.items()]
 
 
 def _doubt(course: Course, leading: str) -> list[str]:

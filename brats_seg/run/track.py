@@ -187,7 +187,7 @@ def track_patient(
             path = folder.path / f"{patient.id}_timeline.html"
             write_timeline(found, course, path, cohort=f"../{COHORT_PAGE}" if run.has_cohort else "")
         used = model_summary(model.bundle) if ran else {}
-        record = _record(found, {**options.to_dict(), TOKEN: run.token}, inputs, used)
+        record = _record(found, course, {**options.to_dict(), TOKEN: run.token}, inputs, used)
         write_run(replace(record, outputs=file_hashes(folder.path)), folder.path / "run.json")
     return Outcome(patient.id, course)
 
@@ -279,7 +279,7 @@ def _checksum(content: object) -> str:
 
 
 def _record(
-    course: Followed, settings: Mapping[str, Any], inputs: Mapping[str, str], model: Mapping[str, Any]
+    course: Followed, told: Course, settings: Mapping[str, Any], inputs: Mapping[str, str], model: Mapping[str, Any]
 ) -> RunRecord:
     decided = [f"{visit.label}: {visit.how}" for visit in course.visits]
     decided += [f"{visit_named(course.visits[0].label)} is the space lesions are matched in"]
@@ -288,7 +288,8 @@ def _record(
     if course.patient.dating is Calendar.DAYS:
         decided.append("day offsets are written as dates from 1900-01-01 on, which stands for day 0")
     warned = [
-        *course.warnings,
+        *told.warnings,
+        *told.visit_warnings,
         *(f"{visit_named(entry.visit)} was left out: {entry.reason}" for entry in course.excluded),
     ]
     grids = {visit.label: visit.segmentation.labels.grid.describe() for visit in course.visits}

@@ -238,6 +238,14 @@ def test_the_chart_marks_everything() -> None:
     assert "nan" not in drawing
 
 
+def test_charts_below_one_another_line_up(pictures: TimelinePictures) -> None:
+    page = render_timeline(course(events=[]), growth(), pictures)
+    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    places = [re.findall(r'<circle cx="([\d.]+)"', drawing)[:3] for drawing in drawings]
+    assert len(places) == 2 and places[0] == places[1]
+    assert "resection cavity" not in page
+
+
 def test_an_interval_that_goes_on_above_the_chart_ends_in_an_arrow() -> None:
     def ends(high: float) -> tuple[int, int]:
         point = Point(0, 1.0, 0.5, high)
@@ -302,6 +310,21 @@ def test_the_first_sentence_names_the_new_lesion_that_decided() -> None:
     new = course(responses=told)
     assert headline(new, "ET").startswith("v3: progression (PD): new lesion E2 (left, 20 x 18 mm, 0.5 ml); RANO")
     assert not any("E2" in line for line in details(new, "ET"))  # said once
+
+
+def test_a_course_without_any_tumour_says_so_first() -> None:
+    nothing = [{**row, "volume_ml": 0.0} for row in course_file()["volumes"]]
+    words = headline(course(volumes=nothing), "ET")
+    assert words.startswith("No tumour found at any visit; v3: ")
+    assert "No tumour" not in headline(course(), "ET")
+
+
+def test_only_the_models_interval_is_shown_beside_a_volume(pictures: TimelinePictures) -> None:
+    doubted = [{**row, "note": "estimate: not assessable without T1CE"} for row in course_file()["volumes"]]
+    page = render_timeline(course(volumes=doubted), growth(), pictures)
+    assert "3.0 to 50.0" in page  # of v1; v2 and v3 have the error of measuring alone
+    assert not re.search(r"[\d.]+ to (1\.1|3\.3)\b", page)
+    assert page.count('<span class="small">estimate</span>') == 6
 
 
 def test_a_baseline_alone_is_called_so() -> None:
