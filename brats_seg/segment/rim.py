@@ -1,7 +1,7 @@
 """Tumour that a brain mask cuts off where it reaches the skull.
 
 Networks for brain extraction learnt healthy heads: where a tumour touches the dura, they may take it for what lies
-outside. What is bright in FLAIR or enhances, lies within the skull, and goes on inside the mask is taken back.
+outside. What is bright in FLAIR or enhances deep inside the mask is followed outwards, to where it turns into bone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import MRSequence
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.pooling import block_means
 
 RIM_MM = 5.0
@@ -25,8 +26,11 @@ DEEP_MM = 3.0
 CORE_MM = 4.0
 """holds a ball of this radius there: sinuses, dura and vessels enhance too, but are thinner."""
 
+REACH_MM = DEEP_MM + CORE_MM + RIM_MM
+"""How far from such balls their tumour may lie."""
+
 CELL = 2
-"""Voxels along each side of the cells that are looked at."""
+"""Voxels along each side of the cells that are looked at, and voxels that are partly bone at most."""
 
 MIN_BRIGHT = 2.5
 """Robust standard deviations of the brain by which tumour and edema outshine its median in FLAIR."""
@@ -36,6 +40,12 @@ MIN_ENHANCEMENT = 3.0
 
 MAX_T1 = 2.0
 """Above this in T1 it is fat or blood, as in marrow and orbits."""
+
+PARTLY, HALF = 0.75, 0.5
+"""Shares of the tumour's signal: below the first a voxel is partly bone, which has none, below the second mostly."""
+
+STEPS = 13
+"""Levels of signal, from the tumour's down to half of it, at which it is followed."""
 
 
 def tumour_at_rim(brain: Mask, images: Mapping[MRSequence, Volume]) -> Mask:
@@ -49,30 +59,61 @@ def tumour_at_rim(brain: Mask, images: Mapping[MRSequence, Volume]) -> Mask:
     Returns:
         ``(X, Y, Z)``, no voxel of it inside ``brain``.
     """
-    none = np.zeros(brain.shape, bool)
+    added = np.zeros(brain.shape, bool)
     if MRSequence.T1 not in images:
-        return none
+        return added
     cells = {sequence: block_means(volume.data.astype(np.float32), (CELL,) * 3) for sequence, volume in images.items()}
     inside: Mask = block_means(brain.astype(np.float32), (CELL,) * 3) > 0.5
     spacing = [CELL * side for side in images[MRSequence.T1].grid.spacing_mm]
     relative = {sequence: _relative(data, inside) for sequence, data in cells.items()}
-    bright = np.zeros(inside.shape, bool)
+    deep = (relative[MRSequence.T1] < MAX_T1) & (_distance(inside, spacing) > DEEP_MM)
+    bright = {}
     if MRSequence.FLAIR in images:
-        bright |= relative[MRSequence.FLAIR] > MIN_BRIGHT
+        bright[MRSequence.FLAIR] = deep & (relative[MRSequence.FLAIR] > MIN_BRIGHT)
     if MRSequence.T1CE in images:
-        bright |= relative[MRSequence.T1CE] - relative[MRSequence.T1] > MIN_ENHANCEMENT
-    bright &= relative[MRSequence.T1] < MAX_T1
-    depth = _distance(inside, spacing)
-    ball = _distance(bright & (depth > DEEP_MM), spacing) > CORE_MM
-    if not ball.any():
-        return none
-    reach = 2 * CORE_MM + DEEP_MM + RIM_MM
-    bright &= (_distance(~inside, spacing) <= RIM_MM) & (_distance(~ball, spacing) <= reach)
-    labels: Array = cc3d.connected_components(bright, connectivity=6)
-    kept = np.isin(labels, np.unique(labels[ball & bright])) & (labels > 0)
-    whole = kept.repeat(CELL, 0).repeat(CELL, 1).repeat(CELL, 2)[tuple(slice(n) for n in brain.shape)]
-    added: Mask = whole & ~brain
+        bright[MRSequence.T1CE] = deep & (relative[MRSequence.T1CE] - relative[MRSequence.T1] > MIN_ENHANCEMENT)
+    for sequence, tumour in bright.items():
+        balls = _distance(tumour, spacing) > CORE_MM
+        if balls.any():
+            core = tumour & (_distance(~balls, spacing) <= CORE_MM)
+            core = core.repeat(CELL, 0).repeat(CELL, 1).repeat(CELL, 2)[tuple(slice(n) for n in brain.shape)]
+            _add_grown(added, core & brain, brain, images[sequence])
+    if added.any():
+        added &= _relative(images[MRSequence.T1].data, brain) < MAX_T1
     return added
+
+
+def _add_grown(added: Mask, core: Mask, brain: Mask, image: Volume) -> None:
+    """Add what goes on outside a brain from the core of a tumour.
+
+    Tumour and what lies beyond the bone grow at once, from bright to dark, and neither takes what the other has: a
+    watershed, so that they part where the bone between is darkest, even if it is too thin to be dark.
+    """
+    spacing = image.grid.spacing_mm
+    box = bounding_box(core, margin=round((REACH_MM + 2 * RIM_MM) / min(spacing)))
+    assert box is not None  # a core holds a ball
+    core, brain, signal = core[box], brain[box], image.data[box]
+    from_core, from_brain = _distance(~core, spacing), _distance(~brain, spacing)
+    level = float(np.median(signal[core]))
+    far = (from_core > REACH_MM) | (from_brain > 2 * RIM_MM)
+    tumour, whole, beyond = core, core, far & ~brain & (signal >= HALF * level)
+    for share in np.linspace(1, HALF, STEPS):
+        bright = signal >= share * level
+        beyond = _reached(bright & ~tumour & ~brain, beyond)
+        tumour = _reached(bright & ~beyond, tumour)
+        if share >= PARTLY:
+            whole = tumour
+    tumour = ndimage.binary_dilation(whole, iterations=CELL, mask=tumour)
+    added[box] |= tumour & ~brain & (from_core <= REACH_MM) & (from_brain <= RIM_MM)
+
+
+def _reached(mask: Mask, starts: Mask) -> Mask:
+    """The starts, and what of the mask they touch."""
+    labels: Array = cc3d.connected_components(mask | starts, connectivity=6)
+    is_reached = np.zeros(int(labels.max()) + 1, bool)
+    is_reached[labels[starts]] = True
+    reached: Mask = is_reached[labels]
+    return reached
 
 
 def _distance(mask: Mask, spacing: Sequence[float]) -> Singles:
