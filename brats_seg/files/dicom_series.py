@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -134,7 +135,7 @@ def _by_patient(
     """Files of one patient each; folders of a data set are gone down until each holds one.
 
     Raises:
-        InputError: if files of several patients lie in one folder.
+        InputError: if files of several patients lie in one folder, or one exam in folders beside those of another.
     """
     images = [header for _, header in files if header.planes or header.fault]
     patients = {(header.identity.patient or header.identity.name).strip().casefold() for header in images}
@@ -152,9 +153,28 @@ def _by_patient(
             f"{folder} holds images of {len(patients)} patients in one folder (by their Patient ID). Give each "
             "patient a folder of its own."
         )
+    if torn := _torn_apart(children):
+        raise InputError(
+            f"{folder} holds images of {len(patients)} patients (by their Patient ID), and series of one exam lie in "
+            f"its folders {' and '.join(torn)}. Give each patient a folder of its own."
+        )
     for child, group in sorted(children.items()):
         place = folder / child
         yield from _by_patient(root, place if place.is_dir() else folder, child or name, group, depth + 1)
+
+
+def _torn_apart(children: Mapping[str, Sequence[tuple[DicomSource, Header]]]) -> tuple[str, ...]:
+    """Two folders that hold different series of one exam; nothing where each exam, or its copy, is in one."""
+    folders: dict[str, dict[str, set[str]]] = {}
+    for child, group in sorted(children.items()):
+        for _, header in group:
+            if header.planes:
+                folders.setdefault(header.identity.study, {}).setdefault(child, set()).add(header.series)
+    for held in folders.values():
+        for one, other in combinations(held, 2):
+            if held[one].isdisjoint(held[other]):
+                return one, other
+    return ()
 
 
 def _exams(

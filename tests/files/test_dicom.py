@@ -211,6 +211,16 @@ def test_missing_slices_are_counted_and_placed(tmp_path: Path) -> None:
         read_series(series)
 
 
+def test_an_exam_whose_series_lie_beside_another_patient_s_is_not_torn_apart(tmp_path: Path) -> None:
+    mine = Exam(patient="1")
+    for name in ("SE001", "SE002"):
+        sound_exam(tmp_path / "case" / name, exam=mine)
+    assert len(find_exams(tmp_path / "case")) == 1
+    sound_exam(tmp_path / "case" / "SE003", exam=Exam(patient="2"))
+    with pytest.raises(InputError, match=r"2 patients.*SE001 and SE002"):
+        find_exams(tmp_path / "case")
+
+
 def test_two_patients_are_apart_where_each_has_a_folder(tmp_path: Path) -> None:
     sound_exam(tmp_path / "a" / "x", exam=Exam(patient="1"))
     sound_exam(tmp_path / "b", exam=Exam(patient="2", date="20240201"))
