@@ -216,13 +216,14 @@ def _segment_all(
 
 def _write_page(output: Path) -> None:
     from brats_seg.files.collect import volume_rows
-    from brats_seg.files.output import write_text
+    from brats_seg.files.output import read_run, write_text
     from brats_seg.report.studies import STUDIES_PAGE, render_studies
 
     rows = volume_rows(output)
     pages = {study: f"{study}/{study}_report.html" for study in {row["study"] for row in rows}}
     there = {study: page for study, page in pages.items() if (output / page).is_file()}
-    write_text(output / STUDIES_PAGE, render_studies(rows, there))
+    warnings = {study: (read_run(output / study) or {}).get("warnings", ()) for study in pages}
+    write_text(output / STUDIES_PAGE, render_studies(rows, there, warnings))
 
 
 def _with_room(studies: list[Timepoint], arguments: argparse.Namespace, failures: Failures) -> list[Timepoint]:

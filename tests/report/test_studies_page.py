@@ -11,12 +11,17 @@ def rows(study: str, day: str = "2024-01-31") -> list[dict[str, str]]:
 
 
 def test_every_study_has_a_row_and_those_with_a_report_a_link() -> None:
-    page = render_studies([*rows("one"), *rows("two", "")], {"one": "one/one_report.html"})
+    page = render_studies([*rows("one"), *rows("two", "")], {"one": "one/one_report.html"}, {})
     assert page.count('<a href="one/one_report.html">one</a>') == 1 and page.count("<a ") == 1
     assert page.count("56.5") == page.count("12.25") == 2 and "2024-01-31" in page
     assert "<h1>2 studies</h1>" in page and "WT, ml" in page
 
 
+def test_the_gravest_warning_of_a_study_is_beside_its_volumes() -> None:
+    page = render_studies([*rows("one"), *rows("two")], {}, {"one": ("T1 and T1CE look exchanged", "y", "z")})
+    assert page.count("look exchanged (and 2 more)") == 1
+
+
 def test_names_are_escaped() -> None:
-    page = render_studies(rows('<b>"x"'), {'<b>"x"': 'a"b'})
+    page = render_studies(rows('<b>"x"'), {'<b>"x"': 'a"b'}, {'<b>"x"': ("<b>",)})
     assert "<b>" not in page and 'href="a"b"' not in page
