@@ -31,6 +31,7 @@ def model_summary(bundle: ModelBundle, *, trained_on_this_study: bool | None = N
         "trained_on": card.trained_on,
         "licence": card.licence,
         "knows_treated_brains": card.knows_treated_brains,
+        "thresholds": {region.name: card.postprocess.threshold(region) for region in card.regions},
         **({} if trained_on_this_study is None else {TRAINED_ON_KEY: trained_on_this_study}),
     }
 

@@ -24,6 +24,7 @@ from brats_seg.models.card import (
     installed_models,
     read_bundle,
 )
+from brats_seg.models.record import model_summary
 from brats_seg.models.rules import PostprocessConfig
 from brats_seg.models.torch_engine import build_network
 
@@ -408,6 +409,13 @@ def test_every_installed_model_is_whole() -> None:
             for name in stage.files:
                 bundle.file(stage, name)
         assert find_model(bundle.card.name).sha256 == bundle.sha256
+
+
+def test_a_result_says_where_its_probabilities_were_cut() -> None:
+    bundle = find_model()
+    assert model_summary(bundle)["thresholds"] == {
+        region.name: bundle.card.postprocess.threshold(region) for region in REGIONS
+    }
 
 
 def test_a_model_folder_is_not_written_over(model: Path) -> None:
