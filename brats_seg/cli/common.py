@@ -172,6 +172,14 @@ def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]
         raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
 
 
+def offered_masks(ignored: Sequence[str]) -> list[str]:
+    """A line that offers the masks of the brain among files that were not used, of scans with skull; else none."""
+    from brats_seg.files.names import is_brain_mask
+
+    masks = ", ".join(name for name in ignored if is_brain_mask(name))
+    return [f"  not used: {masks}; --brain-mask FILE takes a mask instead of finding the brain"] if masks else []
+
+
 def check_extraction(arguments: argparse.Namespace) -> None:
     """See that the networks that find a brain are there, before anything is read.
 

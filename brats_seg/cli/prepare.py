@@ -14,6 +14,7 @@ from brats_seg.cli.common import (
     check_brain_mask,
     check_extraction,
     failures_as_json,
+    offered_masks,
     progress,
     report_failures,
     say,
@@ -95,15 +96,16 @@ def _prepare(study: Timepoint, arguments: argparse.Namespace) -> tuple[dict[str,
         "transforms": transforms(done.stripped)["sequences"],
         "warnings": list(done.record.warnings),
     }
-    return row, _text(done, seconds=time.perf_counter() - began, verbose=arguments.verbose)
+    return row, _text(done, study.ignored, seconds=time.perf_counter() - began, verbose=arguments.verbose)
 
 
-def _text(done: PreparedFiles, *, seconds: float, verbose: bool) -> str:
+def _text(done: PreparedFiles, ignored: tuple[str, ...], *, seconds: float, verbose: bool) -> str:
     """A prepared study in a few lines."""
     stripped = done.stripped
     lines = [
         f"{stripped.study.id}: done in {seconds:.1f} s",
         f"  brain from {stripped.source}: {stripped.brain_ml:.0f} ml, on {stripped.grid.describe()}",
+        *(offered_masks(ignored) if stripped.networks else []),
         *(f"  warning: {warning}" for warning in done.record.warnings),
     ]
     if verbose:

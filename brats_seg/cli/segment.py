@@ -20,6 +20,7 @@ from brats_seg.cli.common import (
     complain,
     failures_as_json,
     log,
+    offered_masks,
     open_page,
     progress,
     report_failures,
@@ -53,8 +54,9 @@ def add_parser(subparsers: Any) -> None:
         "segment",
         help="segment studies: label map, probabilities, volumes, report",
         description="STUDY is a folder with the sequences of one visit, or a data set of such folders (BIDS too).\n"
-        "NIfTI files are recognised by name, the series of a DICOM exam by their headers;\n"
-        "any subset of T1, T1CE, T2 and FLAIR works. Results go to OUT/<study>/.",
+        "NIfTI files are recognised by name, the series of a DICOM exam (a folder, .zip or DICOMDIR) by their\n"
+        "headers; any subset of T1, T1CE, T2 and FLAIR works, with skull and on grids of its own or stripped and\n"
+        "aligned. Results go to OUT/<study>/.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -388,18 +390,13 @@ def describe(result: Visit, *, seconds: float, ignored: tuple[str, ...] = (), ve
 
 def _extraction_lines(extraction: Mapping[str, Any], ignored: tuple[str, ...]) -> list[str]:
     """Where the brain came from, and what mask could be taken instead; nothing where the scans were skull-stripped."""
-    from brats_seg.files.names import is_brain_mask
-
     if not extraction:
         return []
     lines = [
         f"  with skull: brain of {extraction['brain_ml']:.0f} ml taken from {extraction['source']}, sequences aligned; "
         "see its outline in the report"
     ]
-    masks = [name for name in ignored if is_brain_mask(name)] if extraction["networks"] else []
-    if masks:
-        lines.append(f"  not used: {', '.join(masks)}; --brain-mask FILE takes a mask instead of finding the brain")
-    return lines
+    return lines + offered_masks(ignored) if extraction["networks"] else lines
 
 
 def volume_line(row: RegionVolume, regions: RegionSet) -> str:
