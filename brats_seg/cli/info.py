@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = found["expected_seconds"]
     rows = {
         "program": f"brats-seg {found['version']}, Python {found['python']}, {found['system']}",
-        "model": found["model"],
+        "model": found["model"].removeprefix("model "),
         "cores": f"{found['cores']} that may be used",
         "memory": f"{found['memory_free_gib']:.1f} GiB free",
         "GPU": f"NVIDIA driver found ({found['gpu']})" if found["gpu"] else "no NVIDIA driver: the CPU is used",

@@ -82,9 +82,10 @@ def plain(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         parts = (_pair(str(key), inner) for key, inner in value.items())
-        return ("; " if any(isinstance(inner, Mapping) for inner in value.values()) else ", ").join(parts)
+        is_long = any(isinstance(inner, Mapping) or ", " in str(inner) for inner in value.values())
+        return ("; " if is_long else ", ").join(parts)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        words = [plain(inner) for inner in value]
+        words = [plain(inner).rstrip(".") for inner in value]
         return ("; " if any(" " in word for word in words) else ", ").join(words)
     return str(value)
 

@@ -210,7 +210,8 @@ def _outline(
             names = " and ".join(sequence.title for sequence in outlines)
             return _Outline(outlines, f"{names} by {opened.version}", opened.to_dict())
     raise InputError(
-        f"no brain was found in {study.id}. {'. '.join(refused)}. Give a mask of your own with --brain-mask FILE."
+        f"no brain was found in {study.id}. {'. '.join(refused)}. Are the voxel sizes right? "
+        "If so, give a mask of your own with --brain-mask FILE."
     )
 
 

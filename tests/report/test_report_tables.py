@@ -72,6 +72,8 @@ def test_lengths_places_and_checksums():
         ({"dice": {"WT": 0.83, "ET": 0.5}, "cases": 8}, "dice: WT 0.83, ET 0.5; cases 8"),
         (["a", "b"], "a, b"),
         (("not after surgery", "adults"), "not after surgery; adults"),
+        (("Not after surgery.", "Adults only."), "Not after surgery; Adults only"),
+        ({"Dice": "WT 0.9, TC 0.8", "HD95": "WT 5"}, "Dice WT 0.9, TC 0.8; HD95 WT 5"),
     ],
 )
 def test_any_value_in_one_line(value, words):
