@@ -14,6 +14,7 @@ from brats_seg.core.grid import Array, Mask, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.itk import depth_mm
 
 BACKGROUND_TOLERANCE = 2e-3
 """A voxel this close to the background, as a share of the head's brightness, is background: rounding, not tissue.
@@ -198,7 +199,7 @@ def _component_of_corner(mask: Mask) -> Mask:
     return component
 
 
-def brain_mask(images: Mapping[MRSequence, Volume]) -> Mask:
+def brain_mask(images: Mapping[MRSequence, Volume], shown: Mapping[MRSequence, Mask] | None = None) -> Mask:
     """Voxels of the brain in skull-stripped scans on one grid.
 
     What is not background in any of them, its largest component, holes filled: a ventricle at the background
@@ -206,6 +207,7 @@ def brain_mask(images: Mapping[MRSequence, Volume]) -> Mask:
 
     Args:
         images: sequences on one grid, at least one.
+        shown: :func:`foreground` of each, where it was asked before.
 
     Returns:
         ``(X, Y, Z)`` bool.
@@ -217,7 +219,7 @@ def brain_mask(images: Mapping[MRSequence, Volume]) -> Mask:
         raise ValueError("no image to find a brain in")
     union: Mask | None = None
     for sequence, volume in images.items():
-        mask = foreground(volume)
+        mask = foreground(volume) if shown is None else shown[sequence]
         if union is not None and mask.shape != union.shape:
             raise InputError(f"{sequence.title} has {mask.shape} voxels and the sequence before it {union.shape}")
         union = mask if union is None else union | mask
@@ -323,7 +325,7 @@ def _dark_share(volume: Volume, head: Mask, outside: Background) -> float:
     # With a voxel of air on each side, where there is one: edges of the field of view are no surface of the head.
     box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
     data = volume.data[box].astype(np.float32)
-    depth = ndimage.distance_transform_edt(head[box], sampling=volume.grid.spacing_mm)
+    depth = depth_mm(head[box], volume.grid.spacing_mm)
     background = outside.value
     inside, noise = data[head[box]] - background, 5 * outside.spread
     if min(float((inside < -noise).mean()), float((inside > noise).mean())) > MIN_SIGNED_SHARE:

@@ -168,17 +168,21 @@ class Consistency:
         }
 
 
-def check_consistency(images: Mapping[MRSequence, Volume], brain: Mask) -> Consistency:
+def check_consistency(
+    images: Mapping[MRSequence, Volume], brain: Mask, shown: Mapping[MRSequence, Mask] | None = None
+) -> Consistency:
     """Measure whether sequences on one grid belong together and show a whole brain.
 
     Args:
         images: sequences on one grid, at least one.
         brain: ``(X, Y, Z)`` of that grid, as :func:`brats_seg.imaging.brain.brain_mask` finds it.
+        shown: :func:`~brats_seg.imaging.brain.foreground` of each, where it was asked before.
 
     Returns:
         What was measured and what does not fit. Nothing is raised for it: see :meth:`Consistency.refuse`.
     """
-    small = _Small(images, brain)
+    shown = {sequence: foreground(volume) for sequence, volume in images.items()} if shown is None else shown
+    small = _Small(images, brain, shown)
     joined = _join(small)
     found = list(joined.found)
     whole = small.union(joined.main)
@@ -191,7 +195,7 @@ def check_consistency(images: Mapping[MRSequence, Volume], brain: Mask) -> Consi
     brain_ml = float(whole.sum()) * small.cell_ml
     found += _whole_brain(whole, brain_ml, small.cell_mm)
     if not any(entry.kind in {"other", "copy"} for entry in found):
-        found += [Inconsistency("names", tuple(w.looks_like), str(w)) for w in check_identity(images, brain)]
+        found += [Inconsistency("names", tuple(w.looks_like), str(w)) for w in check_identity(images, brain, shown)]
     return Consistency(
         brain_ml=brain_ml,
         coverage=covered,
@@ -204,7 +208,7 @@ def check_consistency(images: Mapping[MRSequence, Volume], brain: Mask) -> Consi
 class _Small:
     """Every sequence as means over cells along right, anterior and superior axes, cut to the box around the brain."""
 
-    def __init__(self, images: Mapping[MRSequence, Volume], brain: Mask) -> None:
+    def __init__(self, images: Mapping[MRSequence, Volume], brain: Mask, shown: Mapping[MRSequence, Mask]) -> None:
         self.present = [sequence for sequence in SEQUENCES if sequence in images]
         frame = images[self.present[0]].with_data(brain).to_ras()
         spacing = frame.grid.spacing_mm
@@ -216,7 +220,7 @@ class _Small:
         box = bounding_box(frame.data) or (slice(None),) * 3
         for sequence in self.present:
             volume = images[sequence]
-            there = volume.with_data(foreground(volume)).to_ras().data[box]
+            there = volume.with_data(shown[sequence]).to_ras().data[box]
             share = block_means(there.astype(np.float32), (x, y, z))
             self.outline[sequence] = solid(share > 0.5)
             values = _clipped(volume.to_ras().data[box], there, background_value(volume))

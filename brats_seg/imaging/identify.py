@@ -46,7 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Mask, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import foreground
@@ -114,19 +114,23 @@ class IdentityWarning:
         return f"{listed} look exchanged: {self.evidence}. Check which file is which before trusting the result."
 
 
-def check_identity(images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_]) -> tuple[IdentityWarning, ...]:
+def check_identity(
+    images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_], shown: Mapping[MRSequence, Mask] | None = None
+) -> tuple[IdentityWarning, ...]:
     """Warn where images contradict their names.
 
     Args:
         images: sequences on one grid.
         brain: ``(X, Y, Z)`` of that grid.
+        shown: :func:`~brats_seg.imaging.brain.foreground` of each, where it was asked before.
 
     Returns:
         At most one warning; none where the given names fit best, or where the images do not say (T1 and
         T1CE without any visible contrast agent; FLAIR with one of T1 and T1CE alone).
     """
     present = [sequence for sequence in SEQUENCES if sequence in images]
-    values = _sample(images, brain, present) if len(present) > 1 else None
+    shown = {sequence: foreground(images[sequence]) for sequence in present} if shown is None else shown
+    values = _sample(images, brain, shown) if len(present) > 1 else None
     if values is None:
         return ()
     look = _Look(values)
@@ -143,13 +147,14 @@ def check_identity(images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_]
 
 
 def _sample(
-    images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_], present: list[MRSequence]
+    images: Mapping[MRSequence, Volume], brain: NDArray[np.bool_], shown: Mapping[MRSequence, Mask]
 ) -> dict[MRSequence, _Values] | None:
     """Values of every sequence at the same voxels, inside the brain, away from its rim; None if there are too few.
 
     Voxels are counted from the box around the brain, right, anterior and superior, so that the field of view and the
     order of storage do not matter.
     """
+    present = [sequence for sequence in SEQUENCES if sequence in images]
     frame = images[present[0]].with_data(brain).to_ras()
     box = bounding_box(frame.data)
     if box is None:
@@ -162,7 +167,7 @@ def _sample(
         inside = ndimage.minimum_filter1d(inside, width, axis=axis, mode="constant", cval=0)
     values = {sequence: images[sequence].to_ras().data[every] for sequence in present}
     for sequence in present:  # a slab covers part of the brain
-        inside = inside & images[sequence].with_data(foreground(images[sequence])).to_ras().data[every]
+        inside = inside & images[sequence].with_data(shown[sequence]).to_ras().data[every]
     if int(inside.sum()) < MIN_VOXELS:
         return None
     return {sequence: data[inside].astype(np.float64) for sequence, data in values.items()}

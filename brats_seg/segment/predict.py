@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.scans import PreparedStudy
@@ -264,8 +264,8 @@ def calibrated(array: NDArray[np.float32], temperature: Sequence[float], regions
     cooled = array.copy()
     for channel, value in zip(cooled, temperature, strict=True):
         inside = channel > 0
-        sure = np.clip(channel[inside], 1e-6, 1 - 1e-6)
-        channel[inside] = expit(logit(sure) / np.float32(value))
+        odds = 1 / np.clip(channel[inside], 1e-6, 1 - 1e-6) - 1  # against it, whose logarithm is divided
+        channel[inside] = 1 / (1 + odds ** np.float32(1 / value))
     return regions.nest(cooled, out=cooled)
 
 

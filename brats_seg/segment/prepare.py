@@ -101,14 +101,15 @@ def _prepared(
     study, backgrounds = _shift_background(study, decisions)
     target = _to_spacing(study.reference_volume, config, decisions)
     images, registrations, resampled = _bring_to(target, study, decisions, warnings)
-    brain = brain_mask(images)
+    shown = {sequence: foreground(volume) for sequence, volume in images.items()}
+    brain = brain_mask(images, shown)
     found_ml = float(brain.sum()) * target.grid.voxel_ml
     if found_ml < MIN_BRAIN_ML:
         raise InputError(
             f"only {found_ml:.0f} ml of {study.id} is not background, which is too little for a head. "
             "Are these whole-brain scans, and are their voxel sizes right?"
         )
-    consistency = check_consistency(images, brain)
+    consistency = check_consistency(images, brain, shown)
     consistency.refuse(study.id)
     warnings = [*(str(entry) for entry in consistency.found), *warnings]
     decisions.append(consistency.summary())
