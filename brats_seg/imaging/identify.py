@@ -219,7 +219,8 @@ class _Look:
         terms: dict[_Key, float] = {}
         if _T1 in images and _T1CE in images:
             a, b = images[_T1], images[_T1CE]
-            terms["contrast", _T1, _T1CE] = _clip(np.log10((self.excess(a, b) + 1e-4) / (self.excess(b, a) + 1e-4)))
+            brighter, darker = self.excess(a, b)
+            terms["contrast", _T1, _T1CE] = _clip(np.log10((brighter + 1e-4) / (darker + 1e-4)))
             for mine, other in itertools.product((_T1, _T1CE), (_T2, _FLAIR)):
                 if other in images:
                     closer = self.likeness(a, b) - self.likeness(images[mine], images[other])
@@ -251,9 +252,9 @@ class _Look:
             return self.likeness((a[0], False), (b[0], False)) * (1 if a[1] == b[1] else -1)
         return float(np.corrcoef(self._ranks[a[0]], self._ranks[b[0]])[0, 1])
 
-    def _excess(self, low: _Image, high: _Image) -> float:
+    def _excess(self, low: _Image, high: _Image) -> tuple[float, float]:
         a, b = (-self._scaled[name] if is_turned else self._scaled[name] for name, is_turned in (low, high))
-        return strong_share(a, b)
+        return strong_shares(a, b)
 
     def _fluid(self, bright: _Image, dark: _Image) -> float:
         return fluid_share(self._of(bright), self._of(dark))
@@ -270,9 +271,10 @@ class _Look:
     def _sentence(self, key: _Key, images: _Images) -> str:
         kind, a, b = key[0], images[key[1]], images[key[2]]
         if kind == "contrast":
+            brighter, darker = self.excess(a, b)
             return (
                 f"the scan named {b[0].title} is much brighter than the one named {a[0].title} in "
-                f"{self.excess(a, b):.2%} of the brain and much darker in {self.excess(b, a):.2%}, as contrast agent "
+                f"{brighter:.2%} of the brain and much darker in {darker:.2%}, as contrast agent "
                 "makes T1CE against T1"
             )
         if kind == "fluid":
@@ -305,12 +307,14 @@ def scaled(values: _Values) -> _Values:
     return result
 
 
-def strong_share(low: _Values, high: _Values) -> float:
-    """Share of voxels where ``high`` exceeds ``low`` by more than :data:`FAR` robust standard deviations."""
+def strong_shares(low: _Values, high: _Values) -> tuple[float, float]:
+    """Shares of voxels where ``high`` lies above and below ``low`` by over :data:`FAR` robust standard deviations."""
     difference = high - low
     difference -= np.median(difference)
     spread = 1.4826 * float(np.median(np.abs(difference)))
-    return float(np.mean(difference > FAR * spread)) if spread > 0 else 0.0
+    if spread == 0:
+        return 0.0, 0.0
+    return float(np.mean(difference > FAR * spread)), float(np.mean(difference < -FAR * spread))
 
 
 def fluid_share(bright_ranks: _Values, dark_ranks: _Values) -> float:

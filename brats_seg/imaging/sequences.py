@@ -24,7 +24,7 @@ from scipy import ndimage
 from brats_seg.core.grid import Floats, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
-from brats_seg.imaging.identify import dark_shares, fluid_share, scaled, strong_share, tail_ratio
+from brats_seg.imaging.identify import dark_shares, fluid_share, scaled, strong_shares, tail_ratio
 from brats_seg.imaging.similarity import mutual_information, ranks
 
 SURE, SURE_OF_FEWER = 0.82, 0.99
@@ -153,7 +153,7 @@ def measure(images: Sequence[Volume]) -> Seen | None:
     for a, b in itertools.combinations(range(len(images)), 2):
         found = (
             float(np.corrcoef(order[a], order[b])[0, 1]),
-            _log_ratio(strong_share(level[a], level[b]), strong_share(level[b], level[a]), 1e-4),
+            _log_ratio(*strong_shares(level[a], level[b]), 1e-4),
             _log_ratio(fluid_share(order[a], order[b]), fluid_share(order[b], order[a]), 0.02),
             _log_ratio(*dark_shares(order[a], order[b]), 0.02) - _log_ratio(*dark_shares(order[b], order[a]), 0.02),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +21,7 @@ WINDOW_PERCENTILES = (1.0, 99.7)
 FOREGROUND_SHARE = 0.05
 """A voxel counts as head where it lies above the background by this share of the brightest percentile."""
 _SAMPLES_PER_AXIS = 96
-"""Grey levels are read from about this many voxels along each axis, which changes them by less than 1 %."""
+"""Grey levels are read from at most this many voxels along each axis, which changes them by less than 1 %."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class View:
     def stretch(self, picture: Array, plane: Plane) -> NDArray[np.float32]:
         """A cropped slice at the view's scale, interpolated linearly: ``(height, width)`` float32."""
         width, height = self.size_px(plane)
-        return _resample_rows(_resample_rows(picture.astype(np.float32), height).T, width).T
+        rows, columns = picture.shape
+        stretched: NDArray[np.float32] = _shares(height, rows) @ picture.astype(np.float32) @ _shares(width, columns).T
+        return stretched
 
     def to_px(self, voxels: ArrayLike, plane: Plane) -> NDArray[np.float64]:
         """Voxel indices ``(N, 3)`` to pixels ``(N, 2)``: right and down from the picture's upper left corner."""
@@ -109,15 +112,12 @@ class View:
         return result
 
 
-def _resample_rows(picture: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """``count`` rows instead of the picture's own, linear between the centres of its pixels, flat at the rim."""
-    size = picture.shape[0]
-    position = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
-    low = np.minimum(position.astype(int), max(size - 2, 0))
-    share = (position - low).astype(np.float32)[:, None]
-    high = np.minimum(low + 1, size - 1)
-    result: NDArray[np.float32] = picture[low] * (1 - share) + picture[high] * share
-    return result
+@cache
+def _shares(count: int, size: int) -> NDArray[np.float32]:
+    """``(count, size)`` shares of ``size`` pixels in ``count``: linear between their centres, flat at the rim."""
+    places = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
+    shares: NDArray[np.float64] = np.maximum(1 - np.abs(places[:, None] - np.arange(size)), 0)
+    return shares.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Window:
 
 def window_of(data: Array) -> Window:
     """Grey levels that suit a volume, skull-stripped or not; background is what the corners hold."""
-    steps = [max(1, size // _SAMPLES_PER_AXIS) for size in data.shape]
+    steps = [-(-size // _SAMPLES_PER_AXIS) for size in data.shape]
     sample = data[:: steps[0], :: steps[1], :: steps[2]]
     corners = data[np.ix_(*[(0, size - 1) for size in data.shape])]
     background = float(np.median(corners))
