@@ -24,7 +24,7 @@ from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_label_file
 from brats_seg.files.load import read_scan
 from brats_seg.files.meaning import shared_meaning
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import box_or_all
 from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
 from brats_seg.imaging.likeness import signature
 from brats_seg.imaging.placing import check_where_placed
@@ -159,7 +159,7 @@ def scan_facts(
     inside = thinned.data[head] - background if head.any() else np.full(1, np.nan)
     mean = float(np.mean(inside))
     values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
-    box = bounding_box(mask) or (slice(None),) * 3
+    box = box_or_all(mask)
     return ScanFacts(
         sequence=sequence,
         grid=volume.grid,
@@ -210,7 +210,7 @@ def label_facts(name: str, labels: Volume, head: NDArray[np.bool_] | None) -> La
         marked = thinned.data != 0
         outside = float((marked & ~head).sum() / max(marked.sum(), 1))
         values, mask = (thinned.with_data(a).to_ras().data for a in (thinned.data, head))
-        box = bounding_box(mask) or (slice(None),) * 3
+        box = box_or_all(mask)
         places = sample_cells(np.minimum(values[box], 255).astype(np.uint8))
     return LabelFacts(name, found, labels.grid.voxel_ml, outside, places)
 

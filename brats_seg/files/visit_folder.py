@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from brats_seg.core.course import COURSE_FILE, Course
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.plain import from_plain
@@ -20,6 +20,9 @@ from brats_seg.files.load import read_scan
 from brats_seg.files.output import finished, read_run
 from brats_seg.files.probabilities import read_probabilities
 from brats_seg.files.tables import write_json
+
+if TYPE_CHECKING:
+    from brats_seg.core.course import Course
 
 VISIT_FILE = "visit.json"
 
@@ -114,6 +117,8 @@ def read_course(folder: Path) -> Course:
     Raises:
         InputError: if there is none of this version.
     """
+    from brats_seg.core.course import COURSE_FILE, Course  # noqa: PLC0415 - studies of one visit do without
+
     path = folder / COURSE_FILE
     try:
         return Course.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -27,6 +27,11 @@ def bounding_box(mask: Array, *, margin: int | Sequence[int] = 0) -> Box | None:
     return widen_box(box, mask.shape, margin)
 
 
+def box_or_all(mask: Array, *, margin: int | Sequence[int] = 0) -> Box:
+    """As :func:`bounding_box`, and all of the array where everything is 0."""
+    return bounding_box(mask, margin=margin) or tuple(slice(0, length) for length in mask.shape)
+
+
 def widen_box(box: Box, shape: tuple[int, ...], margin: int | Sequence[int]) -> Box:
     """A box with ``margin`` voxels more on every side, or on both sides of each axis, as far as ``shape`` reaches."""
     margins = [margin] * len(shape) if isinstance(margin, int) else margin

@@ -26,7 +26,7 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import box_or_all
 from brats_seg.imaging.brain import background_value, foreground, solid
 from brats_seg.imaging.identify import check_identity
 from brats_seg.imaging.pooling import block_means
@@ -217,7 +217,7 @@ class _Small:
         self.cell_ml = float(np.prod(self.cell_mm)) / 1000
         self.outline: dict[MRSequence, Mask] = {}
         self.values: dict[MRSequence, Singles] = {}
-        box = bounding_box(frame.data) or (slice(None),) * 3
+        box = box_or_all(frame.data)
         for sequence in self.present:
             volume = images[sequence]
             there = volume.with_data(shown[sequence]).to_ras().data[box]

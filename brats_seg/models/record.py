@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -59,16 +60,21 @@ def code_fingerprint() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the program, Python and the libraries that take part."""
-    found = {
+    return {
         "brats_seg": brats_seg.__version__,
         "brats_seg_code": code_fingerprint(),
         "python": sys.version.split()[0],
+        **_installed(),
     }
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Versions of the libraries, looked for once in a process."""
+    found = dict.fromkeys(LIBRARIES, "not installed")
     for name in LIBRARIES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
     return found
 
 

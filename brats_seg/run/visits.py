@@ -14,7 +14,6 @@ from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.labels import LabelSchema
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
-from brats_seg.core.words import Tick
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.label_map import marks_anything, read_label_file, read_mask
 from brats_seg.files.load import input_hashes, scan_sha256, scan_title
@@ -119,7 +118,6 @@ def load_visit(
     schema: str | LabelSchema,
     model: Model,
     grid: Grid | None = None,
-    tick: Tick | None = None,
 ) -> Visit:
     """The visit's label map and measurements; segmented only where that was not done before with the same means.
 
@@ -130,7 +128,6 @@ def load_visit(
         schema: label schema of an existing label map, or its name, or ``auto``.
         model: what segments.
         grid: that an existing label map is put on where its voxels are voxels of it; see :func:`shared_grid`.
-        tick: called with each step of a segmentation.
 
     Raises:
         BratsSegError: if the visit cannot be read or segmented.
@@ -147,7 +144,7 @@ def load_visit(
     reason = reason_to_redo(folder, *wanted) if folder.exists() else "new"
     if reason:
         again = replace(options, exists="overwrite", report=False, named=False)
-        segment_study(timepoint, output / SEGMENTATIONS, options=again, predictor=model.predictor, tick=tick)
+        segment_study(timepoint, output / SEGMENTATIONS, options=again, predictor=model.predictor)
     how = "segmented" if reason == "new" else f"segmented again, because {reason}" if reason else "kept from before"
     return replace(read_visit(folder, timepoint, probabilities=False), how=how)
 

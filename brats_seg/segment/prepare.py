@@ -19,7 +19,7 @@ from brats_seg.core.grid import Array, Grid, Volume
 from brats_seg.core.scans import PreparationRecord, PreparedStudy, RigidMotion, Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.bias import without_bias
-from brats_seg.imaging.boxes import Box, bounding_box
+from brats_seg.imaging.boxes import Box, box_or_all
 from brats_seg.imaging.brain import (
     background_value,
     brain_mask,
@@ -354,7 +354,7 @@ class _Frame:
 
 
 def _frame(brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig) -> _Frame:
-    box = bounding_box(brain, margin=config.margin) or tuple(slice(0, n) for n in brain.shape)
+    box = box_or_all(brain, margin=config.margin)
     lengths = [side.stop - side.start for side in box]
     before = [(-n % config.divisor) // 2 for n in lengths]
     x, y, z = (n + -n % config.divisor for n in lengths)

@@ -172,9 +172,6 @@ def fit_intervals(
     true_ml: Mapping[str, Sequence[float]],
     predicted_ml: Mapping[str, Sequence[float]],
     ambiguous_ml: Mapping[str, Sequence[float]],
-    *,
-    level: float = DEFAULT_LEVEL,
-    floor_ml: float = FLOOR_ML,
 ) -> IntervalModel:
     """Fit one scale per region on studies the network did not train on.
 
@@ -182,8 +179,6 @@ def fit_intervals(
         true_ml: by region, the expert's volumes, one value per study.
         predicted_ml: by region, mask volumes of the same studies in the same order.
         ambiguous_ml: by region, :func:`ambiguous_volume_ml` of the same studies.
-        level: coverage aimed at.
-        floor_ml: see the module's description.
 
     Raises:
         InputError: if regions or lengths differ, a volume is negative or not finite, or there are too few studies.
@@ -198,9 +193,9 @@ def fit_intervals(
             raise InputError(f"{region}: true, predicted and ambiguous volumes are of {lengths} studies, not the same")
         if any(not (math.isfinite(value) and value >= 0) for column in columns for value in column):
             raise InputError(f"{region}: a volume to fit intervals on is negative or not finite")
-        scores = [nonconformity(t, v, a, floor_ml=floor_ml) for t, v, a in zip(*columns, strict=True)]
-        scales[region] = conformal_quantile(scores, level=level)
-    return IntervalModel(scales, floor_ml, level, {region: len(values) for region, values in true_ml.items()})
+        scores = [nonconformity(t, v, a) for t, v, a in zip(*columns, strict=True)]
+        scales[region] = conformal_quantile(scores)
+    return IntervalModel(scales, studies={region: len(values) for region, values in true_ml.items()})
 
 
 def _check_level(level: float) -> None:

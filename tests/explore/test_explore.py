@@ -71,7 +71,7 @@ def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The heads of these tests are small, and their sequences differ in little but scale."""
     monkeypatch.setattr(consistency, "BRAIN_ML", (200.0, 300.0))
     monkeypatch.setattr(consistency, "ALMOST_SAME_IMAGE", 0.9995)
-    monkeypatch.setattr(consistency, "check_identity", lambda images, brain: ())
+    monkeypatch.setattr(consistency, "check_identity", lambda *_: ())
 
 
 @pytest.fixture
