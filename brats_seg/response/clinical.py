@@ -74,6 +74,9 @@ def _first_episode(events: Sequence[ClinicalEvent], days: Sequence[date], criter
     marked = [event for event in events if event.kind is EventKind.BASELINE]
     setting = [event for event in (marked or events) if _set_by(event, days, criteria) is not None]
     cause = setting[0] if setting else None
+    if cause is not None and cause.kind is EventKind.RADIOTHERAPY_END:  # of several before the scan the last counts
+        scan = next(visit for visit in days if visit > cause.day)
+        cause = [event for event in setting if event.kind is cause.kind and event.day < scan][-1]
     found = _set_by(cause, days, criteria) if cause is not None else None
     whole = {EventKind.BASELINE, EventKind.RADIOTHERAPY_END}
     if cause is not None and found is not None and (cause.kind in whole or found.baseline == 0):

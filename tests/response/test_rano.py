@@ -107,6 +107,12 @@ def test_rows_that_only_speak_change_only_words() -> None:
         assert other != plain
 
 
+def test_of_two_radiotherapies_before_the_baseline_the_later_is_named() -> None:
+    twice = history([(210, V20), (270, {"E1": (20, 19)})], [(0, "radiotherapy_end"), (185, "radiotherapy_end")])
+    ((_, why),) = assess(twice, RANO2).baselines
+    assert "25 days after its end" in why and "outside" not in why
+
+
 def test_a_changed_row_is_said_in_the_answer() -> None:
     changed = RANO2.with_value("targets", 3)
     assert "was 2" in changed.targets.source
