@@ -11,7 +11,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -65,7 +64,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
     """
-    part = path.with_name(f".{path.name}.part-{secrets.token_hex(4)}")
+    part = path.with_name(f".{path.name}.part-{os.urandom(4).hex()}")
     try:
         with part.open("xb") as stream:
             yield stream
@@ -171,7 +170,7 @@ class OutputFolder:
         # Resolved, so that "." and ".." have a name and a parent.
         self.final = final.resolve()
         self.exists = exists
-        self._part = self.final.with_name(f".{self.final.name}.part-{os.getpid()}-{secrets.token_hex(3)}")
+        self._part = self.final.with_name(f".{self.final.name}.part-{os.getpid()}-{os.urandom(3).hex()}")
         self._old = self.final.with_name(f".{self.final.name}.old")
         self._lock = _Lock(self.final.with_name(f".{self.final.name}.lock"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +70,8 @@ class SegmentOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """The options in force for ``run.json``, without paths: a model outside the package shows by its checksum."""
+        import hashlib  # noqa: PLC0415 - loads OpenSSL, which a refusal does without
+
         return {
             "engine": self.engine,
             "device": self.device,
