@@ -181,8 +181,8 @@ def real_pair(first: Path, second: Path) -> list[PairQuality]:
                 uncertainty_mm=alignment.uncertainty_mm,
                 information_before=before[0],
                 information_after=after[0],
-                overlap_before=before[1],
-                overlap_after=after[1],
+                overlap_before=before[2],
+                overlap_after=after[2],
                 against=reference[0],
                 apart_mm=mean_displacement_mm(alignment.matrix, reference[1], points),
             )

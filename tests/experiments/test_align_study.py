@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from experiments.course.align_study import TARGET_MM, MotionConfig, MotionTrial, align_study, share_within
+from brats_seg.core.scans import RigidMotion
+from experiments.course import align_study as module
+from experiments.course.align_study import TARGET_MM, MotionConfig, MotionTrial, align_study, real_pair, share_within
 
 
 def test_one_real_study_is_aligned_to_its_moved_self(real_data: Path) -> None:
@@ -25,3 +28,15 @@ def test_one_real_study_is_aligned_to_its_moved_self(real_data: Path) -> None:
 def test_the_share_counts_what_was_refused(errors: tuple[float, ...], share: float) -> None:
     trials = [MotionTrial("s", False, error, error, 0.0, 5.0, 5.0) for error in errors]
     assert share_within(trials) == share
+
+
+def test_a_pair_is_told_by_the_overlap_of_its_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for visit in ("v1", "v2"):  # one outline, and nothing alike inside
+        head = np.pad(rng.uniform(50, 100, (16, 16, 16)), 4).astype(np.float32)
+        (tmp_path / visit).mkdir()
+        nib.save(nib.Nifti1Image(head, np.diag([8.0, 8.0, 8.0, 1.0])), tmp_path / visit / f"{visit}_t1.nii.gz")
+    found = RigidMotion(np.eye(4), 1.2, 0.97, 3.0, 2.0, by="head")
+    monkeypatch.setattr(module, "align_visits", lambda *_: found)
+    quality = real_pair(tmp_path / "v1", tmp_path / "v2")[0]
+    assert quality.overlap_before == quality.overlap_after == 1
