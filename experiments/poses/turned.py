@@ -11,7 +11,8 @@ nothing for up to 20 degrees about each axis, drawn with the study's name, or an
   head moved between the sequences by 2 mm and 2 degrees without any header telling of it; written as a DICOM exam.
 
 ``+upright`` after ``scanner`` tells the extraction how the head is turned, so that the network sees it upright in
-the one interpolation there is: more than an alignment to an atlas could reach.
+the one interpolation there is: more than an alignment to an atlas could reach. ``+level`` tells it only where the plane
+between the halves of the brain lies, and leaves the head nodding.
 
 Each case is segmented as ``segment`` does. Written are Dice against the expert's label carried to the native grid, of
 the untouched study's probabilities carried there (``clean``) and of what was found; the volumes of both; and, with
@@ -86,25 +87,25 @@ class Case:
         name: as it was given.
         kind: one of :data:`KINDS`.
         angles_deg: about R, A and S; None where they are drawn.
-        is_upright: whether the extraction is told how the head is turned.
+        told: what the extraction is told of how the head is turned: ``upright`` all, ``level`` the midplane; or empty.
     """
 
     name: str
     kind: str
     angles_deg: tuple[float, float, float] | None
-    is_upright: bool
+    told: str
 
     @classmethod
     def read(cls, text: str) -> Case:
         """A case as it is written on the command line."""
-        rest, _, upright = text.partition("+")
+        rest, _, told = text.partition("+")
         kind, _, turn = rest.partition(":")
-        if kind not in KINDS or upright not in ("", "upright") or (upright and kind != "scanner"):
+        if kind not in KINDS or told not in ("", "upright", "level") or (told and kind != "scanner"):
             raise argparse.ArgumentTypeError(f"{text} is no case")
         if not turn:
-            return cls(text, kind, None, bool(upright))
+            return cls(text, kind, None, told)
         x, y, z = (float(turn[1:]) if turn[0] == axis else 0.0 for axis in "RAS")
-        return cls(text, kind, (x, y, z), bool(upright))
+        return cls(text, kind, (x, y, z), told)
 
     def pose(self, study_id: str, centre_mm: NDArray[np.float64]) -> Affine:
         """4x4, RAS+ mm of the scanner to those of the study; the head lies about the scanner's origin."""
@@ -234,12 +235,26 @@ def grid_over(
     return grid_around(middle, (high - low) / 2 + AROUND_MM, spacing_mm=spacing_mm, turn_deg=tilt)
 
 
+def levelled(pose: Affine, centre_mm: NDArray[np.float64]) -> Affine:
+    """Of a pose the smallest turn that lays the midplane of the head upright, about the centre of the brain."""
+    middle = inverse(pose)[:3] @ [*centre_mm, 1]
+    across = pose[0, :3]  # the normal of the midplane in the scanner
+    axis = np.cross(across, [1.0, 0.0, 0.0])
+    angle = np.arctan2(np.linalg.norm(axis), across[0])
+    level = np.eye(4)
+    level[:3, :3] = Rotation.from_rotvec(angle * axis / max(float(np.linalg.norm(axis)), 1e-9)).as_matrix()
+    level[:3, 3] = centre_mm - level[:3, :3] @ middle
+    return level
+
+
 @contextmanager
 def known_pose(case: Case, pose: Affine, centre_mm: NDArray[np.float64]) -> Iterator[None]:
-    """The extraction lays the head upright, where the case says so."""
-    if not case.is_upright:
+    """The extraction lays the head upright, or level, where the case says so."""
+    if not case.told:
         yield
         return
+    if case.told == "level":
+        pose = levelled(pose, centre_mm)
     reach = np.add(BRAIN_REACH_MM, AROUND_MM)
     upright = placed(grid_around(centre_mm, reach, spacing_mm=FINE, orientation="RAS"), inverse(pose))
     with mock.patch.object(stripping, "_fine_grid", lambda _: upright):

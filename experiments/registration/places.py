@@ -22,12 +22,13 @@ from brats_seg.core.grid import Affine, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import brain_mask
 from brats_seg.imaging.register import register_rigid, resample
 from brats_seg.segment.strip import NEAR_BRAIN_MM
 from experiments.registration.known_motion import MOVED, distance
 
-SHARES = (-1.25, -0.75, -0.25, 0.25, 0.75, 1.25, 1.75, 2.25)
+SHARES = (-0.75, -0.25, 0.25, 0.75, 1.25, 1.75)
 SMOOTH_MM = 1.5
 INNER_MM = 4.0
 Mask = NDArray[np.bool_]
@@ -62,6 +63,10 @@ def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 def best_share(moving: Volume, fixed: Volume, matrix: Affine, inside: Mask, centre_mm: NDArray[np.float64]) -> float:
     """At which share of a motion borders agree best, by a parabola."""
+    box = bounding_box(inside, margin=round(INNER_MM))
+    assert box is not None  # a brain is deeper than that
+    (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
+    fixed, inside = fixed.crop((a, c, e), (b, d, f)), inside[box]
     wanted = gradients(fixed, inside)
     values = []
     for share in SHARES:
