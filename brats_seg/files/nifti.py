@@ -155,6 +155,11 @@ def read_label_result(path: Path) -> ReadResult:
                 "image or a probability map, or a label map that was resampled with interpolation. "
                 "Pass the label map itself; to resample one, use nearest neighbours."
             )
+        if data.any() and not whole.any():
+            raise file.refuse(
+                f"its values run from {data.min():.4g} to {data.max():.4g}, and labels are 1 and more: it is an image "
+                "or a probability map. Pass the label map itself."
+            )
         data = whole
     low, high = int(data.min()), int(data.max())
     if low < 0 or high > np.iinfo(np.int16).max:

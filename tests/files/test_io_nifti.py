@@ -73,6 +73,12 @@ def test_a_slope_that_means_nothing_is_no_scaling(tmp_path: Path, slope: float) 
     np.testing.assert_array_equal(read_volume(path).data, scan())
 
 
+def test_an_image_of_tiny_values_is_no_empty_label_map(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", (scan() * 1e-7).astype(np.float32))
+    refused(path, "labels are 1 and more", "image", reader=read_label_map)
+    assert not read_label_map(save(tmp_path / "b.nii.gz", np.zeros((9, 8, 7), np.float32))).data.any()
+
+
 def test_values_that_ran_over_16_bits_are_refused(tmp_path: Path) -> None:
     bright = np.random.default_rng(2).integers(20000, 45000, (12, 12, 12))
     message = refused(save(tmp_path / "a.nii.gz", bright.astype(np.uint16).view(np.int16)), "16 bits", "-32", "32")
