@@ -14,6 +14,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.folders import (
     CHANNEL,
     MAX_DEPTH,
+    check_channels,
     dicom_beside,
     entries,
     is_4d,
@@ -158,6 +159,7 @@ def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[Tim
         whole = {channel: number for number, channel in enumerate(channels)}
         readings = read_names(names)
         for name in names if place.is_file() else [n for n in names if readings[n].role is Role.UNCLEAR]:
+            check_channels(folder / name, len(channels))
             files_of = dict.fromkeys(channels, folder / name)
             studies.append(Timepoint(check_study_id(stem(name), source="the file's name"), files_of, volumes=whole))
     if not studies:

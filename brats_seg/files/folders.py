@@ -207,6 +207,23 @@ def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputErr
     )
 
 
+def check_channels(path: Path, named: int) -> None:
+    """Refuse a file of more volumes than were named; one that cannot be read is refused when it is.
+
+    Raises:
+        InputError: if there are more.
+    """
+    from brats_seg.files.header import NiftiFile  # noqa: PLC0415 - heavy
+
+    try:
+        file = NiftiFile.read(path, header_only=True)
+        sizes = file.sizes()
+    except InputError:
+        return
+    if len(sizes) == 4 and sizes[3] > named:
+        raise file.refuse(f"it holds {sizes[3]} volumes, and --channels names {named}. Name one sequence for each.")
+
+
 def is_4d(path: Path) -> bool:
     """Whether a file is a NIfTI file of several volumes; False where it cannot be read."""
     if not is_nifti(path.name):

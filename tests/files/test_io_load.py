@@ -133,6 +133,8 @@ def test_a_4d_file_is_asked_about_and_then_read(tmp_path: Path, whole: bool) -> 
         assert study.sha256[sequence] == scan_sha256(files, sequence)
     with pytest.raises(InputError, match="too few for the channels"):
         load_study(studies_by_channel(save(tmp_path / "x" / "C.nii.gz", data[..., :3]), ORDER)[0])
+    with pytest.raises(InputError, match="holds 4 volumes, and --channels names 3"):
+        studies_by_channel(tmp_path if whole else path, ORDER[:3])
 
 
 def test_channels_on_the_command_line() -> None:
