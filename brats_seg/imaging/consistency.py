@@ -131,7 +131,7 @@ class Consistency:
         low = tuple(s for s, share in self.coverage.items() if share < MIN_COVERAGE)
         return low if len(low) < len(self.coverage) else ()
 
-    def refuse(self, study_id: str) -> None:
+    def refuse(self) -> None:
         """Stop where an answer would be worthless.
 
         Raises:
@@ -139,7 +139,7 @@ class Consistency:
         """
         for entry in self.found:
             if entry.is_fatal:
-                raise InputError(f"{study_id}: {entry.text}")
+                raise InputError(entry.text)
 
     def summary(self) -> str:
         """In one line, for the record."""

@@ -110,7 +110,7 @@ def _prepared(
             "Are these whole-brain scans, and are their voxel sizes right?"
         )
     consistency = check_consistency(images, brain, shown)
-    consistency.refuse(study.id)
+    consistency.refuse()
     warnings = [*(str(entry) for entry in consistency.found), *warnings]
     decisions.append(consistency.summary())
     used = {sequence: image for sequence, image in images.items() if sequence not in consistency.left_out}

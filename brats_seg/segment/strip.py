@@ -159,7 +159,7 @@ def strip(
     consistency = check_consistency(stripped, brain)
     for entry in consistency.found:
         if entry.kind in MISPLACED:
-            raise InputError(f"{study.id}: after registration {entry.text}")
+            raise InputError(f"after registration {entry.text}" if registrations else entry.text)
     return StrippedStudy(
         study=replace(study, images=stripped),
         brain=brain,

@@ -107,7 +107,7 @@ def test_a_sequence_of_half_a_brain_is_left_out_and_one_of_two_thirds_used() -> 
 def test_one_image_under_two_names_is_refused_naming_both() -> None:
     images = head_study(head_grid()).images
     copied = images[T1CE].with_data(np.round(images[T1CE].data / 2))
-    with pytest.raises(InputError, match=r"T1 and T1CE are one image \(correlation"):
+    with pytest.raises(InputError, match=r"^T1 and T1CE are one image \(correlation"):
         prepare(Study("copy", {**images, T1: copied}), config=PrepareConfig(spacing_mm=2.0))
 
 
