@@ -42,7 +42,7 @@ def test_what_lies_at_a_place_of_the_study_lies_where_the_pose_puts_it(make: str
 
 def test_a_case_names_a_turn_or_leaves_it_to_chance() -> None:
     turned = Case.read("scanner:S40+upright")
-    assert (turned.kind, turned.angles_deg, turned.is_upright) == ("scanner", (0.0, 0.0, 40.0), True)
+    assert (turned.kind, turned.angles_deg, turned.told) == ("scanner", (0.0, 0.0, 40.0), "upright")
     drawn = Case.read("header")
     one, other = (drawn.pose(name, np.zeros(3)) for name in ("a", "b"))
     assert np.array_equal(one, drawn.pose("a", np.zeros(3))) and not np.allclose(one, other)
