@@ -94,8 +94,7 @@ def test_commands_of_the_pages(cli, line: list[str], desk: dict[str, str], model
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [pytest.param(code, id=p.stem) for p in PAGES for code in blocks(p, "python")])
-def test_python_of_the_pages(code: str, desk: dict[str, str], monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
-    monkeypatch.setattr("brats_seg.models.card.DEFAULT_MODEL", str(model))
+def test_python_of_the_pages(code: str, desk: dict[str, str]) -> None:
     for word, path in desk.items():
         code = re.sub(rf'"{re.escape(word)}(/[^"]*)?"', lambda found, path=path: repr(path + (found[1] or "")), code)
     exec(compile(code, "page", "exec"), {})
