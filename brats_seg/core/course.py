@@ -38,7 +38,6 @@ class CourseVisit:
     spacing_mm: tuple[float, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    fits: bool = True
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def _found(result: Visit) -> Verdict:
 
 def _put_in_doubt(verdict: Verdict, record: RunRecord) -> Verdict:
     """What was found, after what comes first: that the scans do not fit together."""
-    if record.fits:
+    if record.preparation.get("consistency", {}).get("fits", True):
         return verdict
     headline = "The scans do not fit together: check them before any number is used."
     return Verdict(verdict.is_found, headline, (verdict.headline, *verdict.details))
