@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import (
     Failures,
     attempt,
+    brain_masks,
     failures_as_json,
     offered_masks,
     progress,
@@ -171,10 +172,9 @@ def text_of(row: dict[str, Any], *, verbose: bool = False) -> str:
     if row["on_one_grid"] is False:
         lines.append("  the sequences lie on different grids: segment will register them to the reference")
     lines += [f"  warning: {warning}" for warning in row["warnings"]]
-    is_bare = all(held["skull_stripped"] for held in row["sequences"].values())
-    offered = [] if is_bare else offered_masks(row["not_used"])
-    lines += offered
-    lines += [f"  not used: {name}" for name in row["not_used"] if not any(name in line for line in offered)]
+    masks = [] if all(held["skull_stripped"] for held in row["sequences"].values()) else brain_masks(row["not_used"])
+    lines += offered_masks(masks)
+    lines += [f"  not used: {name}" for name in row["not_used"] if name not in masks]
     lines.append("  not ready, see below" if row["problems"] else "  ready to segment")
     return "\n".join(lines)
 

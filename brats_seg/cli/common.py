@@ -172,11 +172,16 @@ def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]
         raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
 
 
-def offered_masks(ignored: Sequence[str]) -> list[str]:
-    """A line that offers the masks of the brain among files that were not used, of scans with skull; else none."""
+def brain_masks(ignored: Sequence[str]) -> list[str]:
+    """The masks of the brain among files that were not used, by their names."""
     from brats_seg.files.names import is_brain_mask
 
-    masks = ", ".join(name for name in ignored if is_brain_mask(name))
+    return [name for name in ignored if is_brain_mask(name)]
+
+
+def offered_masks(ignored: Sequence[str]) -> list[str]:
+    """A line that offers the masks of the brain among files that were not used, of scans with skull; else none."""
+    masks = ", ".join(brain_masks(ignored))
     return [f"  not used: {masks}; --brain-mask FILE takes a mask instead of finding the brain"] if masks else []
 
 

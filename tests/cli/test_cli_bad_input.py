@@ -440,12 +440,14 @@ def test_a_skull_around_no_brain_is_refused_unless_forced(segment, cli, case: Pa
         change(case / f"case_{sequence.value}.nii.gz", lambda d: (d + scalp + noise).astype(np.float32))
     refused(segment(case), 3, "no brain", "--brain-mask")
     assert entries(out) == []
-    shutil.copy(case / "case_t1.nii.gz", case / "case_t1_brainmask.nii.gz")
+    for name in ("case_t1_brainmask.nii.gz", "case_mask_notes.nii.gz", "notes.nii.gz"):
+        shutil.copy(case / "case_t1.nii.gz", case / name)
     outcome = cli("check", case)
     assert outcome.code == 0
     assert "skull" in outcome.out
     assert outcome.out.count("case_t1_brainmask.nii.gz") == 1
     assert "case_t1_brainmask.nii.gz; --brain-mask" in outcome.out
+    assert "  not used: notes.nii.gz\n" in outcome.out
     forced = segment(case, "--force")
     assert forced.code == 0
     assert "--force was given" in forced.out
