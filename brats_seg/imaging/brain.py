@@ -199,6 +199,11 @@ def _component_of_corner(mask: Mask) -> Mask:
     return component
 
 
+def foregrounds(images: Mapping[MRSequence, Volume]) -> dict[MRSequence, Mask]:
+    """:func:`foreground` of each sequence."""
+    return {sequence: foreground(volume) for sequence, volume in images.items()}
+
+
 def brain_mask(images: Mapping[MRSequence, Volume], shown: Mapping[MRSequence, Mask] | None = None) -> Mask:
     """Voxels of the brain in skull-stripped scans on one grid.
 
@@ -207,7 +212,7 @@ def brain_mask(images: Mapping[MRSequence, Volume], shown: Mapping[MRSequence, M
 
     Args:
         images: sequences on one grid, at least one.
-        shown: :func:`foreground` of each, where it was asked before.
+        shown: their :func:`foregrounds`, where these were asked before.
 
     Returns:
         ``(X, Y, Z)`` bool.
@@ -218,8 +223,7 @@ def brain_mask(images: Mapping[MRSequence, Volume], shown: Mapping[MRSequence, M
     if not images:
         raise ValueError("no image to find a brain in")
     union: Mask | None = None
-    for sequence, volume in images.items():
-        mask = foreground(volume) if shown is None else shown[sequence]
+    for sequence, mask in (foregrounds(images) if shown is None else shown).items():
         if union is not None and mask.shape != union.shape:
             raise InputError(f"{sequence.title} has {mask.shape} voxels and the sequence before it {union.shape}")
         union = mask if union is None else union | mask

@@ -27,7 +27,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import box_or_all
-from brats_seg.imaging.brain import background_value, foreground, solid
+from brats_seg.imaging.brain import background_value, foregrounds, solid
 from brats_seg.imaging.identify import check_identity
 from brats_seg.imaging.pooling import block_means
 from brats_seg.imaging.shape import BRAIN_ML, Cells, plane_faces, wrong_axes
@@ -176,12 +176,12 @@ def check_consistency(
     Args:
         images: sequences on one grid, at least one.
         brain: ``(X, Y, Z)`` of that grid, as :func:`brats_seg.imaging.brain.brain_mask` finds it.
-        shown: :func:`~brats_seg.imaging.brain.foreground` of each, where it was asked before.
+        shown: their :func:`~brats_seg.imaging.brain.foregrounds`, where these were asked before.
 
     Returns:
         What was measured and what does not fit. Nothing is raised for it: see :meth:`Consistency.refuse`.
     """
-    shown = {sequence: foreground(volume) for sequence, volume in images.items()} if shown is None else shown
+    shown = foregrounds(images) if shown is None else shown
     small = _Small(images, brain, shown)
     joined = _join(small)
     found = list(joined.found)

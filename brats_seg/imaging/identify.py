@@ -49,7 +49,7 @@ from scipy import ndimage
 from brats_seg.core.grid import Mask, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
-from brats_seg.imaging.brain import foreground
+from brats_seg.imaging.brain import foregrounds
 from brats_seg.imaging.similarity import ranks
 
 MIN_GAIN = 0.6
@@ -122,14 +122,14 @@ def check_identity(
     Args:
         images: sequences on one grid.
         brain: ``(X, Y, Z)`` of that grid.
-        shown: :func:`~brats_seg.imaging.brain.foreground` of each, where it was asked before.
+        shown: their :func:`~brats_seg.imaging.brain.foregrounds`, where these were asked before.
 
     Returns:
         At most one warning; none where the given names fit best, or where the images do not say (T1 and
         T1CE without any visible contrast agent; FLAIR with one of T1 and T1CE alone).
     """
     present = [sequence for sequence in SEQUENCES if sequence in images]
-    shown = {sequence: foreground(images[sequence]) for sequence in present} if shown is None else shown
+    shown = foregrounds(images) if shown is None else shown
     values = _sample(images, brain, shown) if len(present) > 1 else None
     if values is None:
         return ()

@@ -24,6 +24,7 @@ from brats_seg.imaging.brain import (
     background_value,
     brain_mask,
     foreground,
+    foregrounds,
     measure_background,
     with_skull,
 )
@@ -101,7 +102,7 @@ def _prepared(
     study, backgrounds = _shift_background(study, decisions)
     target = _to_spacing(study.reference_volume, config, decisions)
     images, registrations, resampled = _bring_to(target, study, decisions, warnings)
-    shown = {sequence: foreground(volume) for sequence, volume in images.items()}
+    shown = foregrounds(images)
     brain = brain_mask(images, shown)
     found_ml = float(brain.sum()) * target.grid.voxel_ml
     if found_ml < MIN_BRAIN_ML:
