@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def from_itk(image: Any) -> Volume:
     return Volume.from_affine(data, FLIP @ lps)
 
 
-def depth_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> Singles:
+def depth_mm(mask: Mask, spacing_mm: Sequence[float]) -> Singles:
     """How far each voxel ``(X, Y, Z)`` of a mask lies from the nearest one outside; 0 there.
 
     Maurer et al., IEEE Trans Pattern Anal Mach Intell 2003;25(2):265-270: what scipy.ndimage.distance_transform_edt

@@ -6,7 +6,7 @@ outside. What is bright in FLAIR or enhances deep inside the mask is followed ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import cc3d
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import ndimage
 from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.itk import depth_mm
 from brats_seg.imaging.pooling import block_means
 
 RIM_MM = 5.0
@@ -66,16 +67,16 @@ def tumour_at_rim(brain: Mask, images: Mapping[MRSequence, Volume]) -> Mask:
     inside: Mask = block_means(brain.astype(np.float32), (CELL,) * 3) > 0.5
     spacing = [CELL * side for side in images[MRSequence.T1].grid.spacing_mm]
     relative = {sequence: _relative(data, inside) for sequence, data in cells.items()}
-    deep = (relative[MRSequence.T1] < MAX_T1) & (_distance(inside, spacing) > DEEP_MM)
+    deep = (relative[MRSequence.T1] < MAX_T1) & (depth_mm(inside, spacing) > DEEP_MM)
     bright = {}
     if MRSequence.FLAIR in images:
         bright[MRSequence.FLAIR] = deep & (relative[MRSequence.FLAIR] > MIN_BRIGHT)
     if MRSequence.T1CE in images:
         bright[MRSequence.T1CE] = deep & (relative[MRSequence.T1CE] - relative[MRSequence.T1] > MIN_ENHANCEMENT)
     for sequence, tumour in bright.items():
-        balls = _distance(tumour, spacing) > CORE_MM
+        balls = depth_mm(tumour, spacing) > CORE_MM
         if balls.any():
-            core = tumour & (_distance(~balls, spacing) <= CORE_MM)
+            core = tumour & (depth_mm(~balls, spacing) <= CORE_MM)
             core = core.repeat(CELL, 0).repeat(CELL, 1).repeat(CELL, 2)[tuple(slice(n) for n in brain.shape)]
             _add_grown(added, core & brain, brain, images[sequence])
     if added.any():
@@ -93,7 +94,7 @@ def _add_grown(added: Mask, core: Mask, brain: Mask, image: Volume) -> None:
     box = bounding_box(core, margin=round((REACH_MM + 2 * RIM_MM) / min(spacing)))
     assert box is not None  # a core holds a ball
     core, brain, signal = core[box], brain[box], image.data[box]
-    from_core, from_brain = _distance(~core, spacing), _distance(~brain, spacing)
+    from_core, from_brain = depth_mm(~core, spacing), depth_mm(~brain, spacing)
     level = float(np.median(signal[core]))
     far = (from_core > REACH_MM) | (from_brain > 2 * RIM_MM)
     tumour, whole, beyond = core, core, far & ~brain & (signal >= HALF * level)
@@ -114,12 +115,6 @@ def _reached(mask: Mask, starts: Mask) -> Mask:
     is_reached[labels[starts]] = True
     reached: Mask = is_reached[labels]
     return reached
-
-
-def _distance(mask: Mask, spacing: Sequence[float]) -> Singles:
-    """Distance of each cell of a mask from what is not in it, mm."""
-    distance: Singles = ndimage.distance_transform_edt(mask, sampling=spacing).astype(np.float32)
-    return distance
 
 
 def _relative(data: Singles, brain: Mask) -> Singles:
