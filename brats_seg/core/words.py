@@ -18,6 +18,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def word_set(text: str) -> frozenset[str]:
+    """The words of a vocabulary, written one behind the other."""
+    return frozenset(text.split())
+
+
 def visit_named(label: str) -> str:
     """``visit ses-2``, and ``visit2`` where the name says it is one."""
     return label if label.lower().startswith("visit") else f"visit {label}"

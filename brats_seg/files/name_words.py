@@ -11,209 +11,95 @@ import unicodedata
 from dataclasses import dataclass
 
 from brats_seg.core.study import MRSequence
+from brats_seg.core.words import word_set
 
-T1_WORDS = frozenset({"t1", "t1w", "t1wi", "t1n", "mprage", "spgr", "fspgr", "bravo", "vibe", "st1w", "st1"})
-T2_WORDS = frozenset({"t2", "t2w", "t2wi", "st2w", "st2"})
-FLAIR_WORDS = frozenset({"flair", "fla", "fl", "t2f", "flairw", "darkfluid", "tirm", "dafl"})
+T1_WORDS = word_set("t1 t1w t1wi t1n mprage spgr fspgr bravo vibe st1w st1")
+T2_WORDS = word_set("t2 t2w t2wi st2w st2")
+FLAIR_WORDS = word_set("flair fla fl t2f flairw darkfluid tirm dafl")
 SEQUENCE_WORDS: dict[str, MRSequence] = {
     **dict.fromkeys(T1_WORDS, MRSequence.T1),
     **dict.fromkeys(T2_WORDS, MRSequence.T2),
     **dict.fromkeys(FLAIR_WORDS, MRSequence.FLAIR),
 }
 
-CONTRAST = frozenset(
-    (
-        *(
-            "ce",
-            "gd",
-            "gad",
-            "gado",
-            "gadolinium",
-            "km",
-            "contrast",
-            "contrasted",
-            "enhanced",
-            "enh",
-            "mdc",
-            "dtpa",
-            "gddtpa",
-        ),
-        *(
-            "kontrast",
-            "kontrastmittel",
-            "contraste",
-            "contrasto",
-            "contrastenhanced",
-            "gadovist",
-            "dotarem",
-            "gadavist",
-        ),
-        *("magnevist", "multihance", "prohance", "omniscan", "clariscan", "elucirem", "gadobutrol", "gadoterate"),
-        *("injection", "inj", "mkm"),
-        *(
-            "verstarkt",
-            "injecte",
-            "injected",
-            "kontrastom",
-            "контраст",
-            "контраста",
-            "контрастом",
-            "ку",
-            "造影",
-            "增强",
-        ),
-    )
+CONTRAST = word_set(
+    """
+    ce gd gad gado gadolinium km contrast contrasted enhanced enh mdc dtpa gddtpa kontrast kontrastmittel contraste
+    contrasto contrastenhanced gadovist dotarem gadavist magnevist multihance prohance omniscan clariscan elucirem
+    gadobutrol gadoterate injection inj mkm verstarkt injecte injected kontrastom контраст контраста контрастом ку
+    造影 增强
+    """
 )
-WITHOUT = frozenset(
-    (
-        *("no", "non", "not", "wo", "without", "un", "ohne", "kein", "keine", "sans", "sin", "senza", "zonder", "sem"),
-        *("uden", "utan", "uten", "bez", "без", "minus"),
-    )
-)
+WITHOUT = word_set("no non not wo without un ohne kein keine sans sin senza zonder sem uden utan uten bez без minus")
 """Before a word for contrast, or at the end, they deny it."""
-DENYING = frozenset({"free", "frei", "neg", "negative", "negativ", "none", "minus"})
+DENYING = word_set("free frei neg negative negativ none minus")
 """Behind a word for contrast, they deny it."""
-FILLERS = frozenset({"injection", "iv", "de", "di", "any", "medio", "mezzo", "produit", "of", "von"})
+FILLERS = word_set("injection iv de di any medio mezzo produit of von")
 """Stand between a denial and the word for contrast."""
-WITH = frozenset({"w", "with", "mit", "avec", "con", "com", "med", "met"})
-NATIVE = frozenset(
-    (
-        *("native", "nativ", "nativo", "nativa", "natif", "native", "plain", "unenhanced", "uncontrasted", "none"),
-        *("noncontrast", "nonenhanced", "noncon", "precontrast", "nogd", "nocontrast", "nonce", "okm", "平扫"),
-    )
+WITH = word_set("w with mit avec con com med met")
+NATIVE = word_set(
+    """
+    native nativ nativo nativa natif plain unenhanced uncontrasted none noncontrast nonenhanced noncon precontrast
+    nogd nocontrast nonce okm 平扫
+    """
 )
 """Deny contrast by themselves."""
-BEFORE = frozenset({"pre", "vor", "before", "avant", "antes", "prima", "до"})
-AFTER = frozenset({"post", "nach", "after", "apres", "pos", "despues", "depois", "dopo", "после"})
-LATE = frozenset({"late", "delayed", "delay"})
+BEFORE = word_set("pre vor before avant antes prima до")
+AFTER = word_set("post nach after apres pos despues depois dopo после")
+LATE = word_set("late delayed delay")
 """Of a T1, speak of contrast without naming it."""
-EVENTS = frozenset(
-    (
-        *(
-            "op",
-            "operative",
-            "operation",
-            "surgery",
-            "surgical",
-            "resection",
-            "rt",
-            "xrt",
-            "crt",
-            "rct",
-            "radiotherapy",
-        ),
-        *(
-            "radiation",
-            "irradiation",
-            "treatment",
-            "treated",
-            "tx",
-            "therapy",
-            "chemo",
-            "chemotherapy",
-            "chemoradiation",
-        ),
-        *("radiochemotherapy", "chemoradiotherapy", "biopsy", "bx", "tmz", "temozolomide", "bev", "bevacizumab"),
-        *("avastin", "gamma", "knife", "gk", "srs", "craniotomy", "steroid", "steroids", "ictal", "mortem", "natal"),
-    )
+EVENTS = word_set(
+    """
+    op operative operation surgery surgical resection rt xrt crt rct radiotherapy radiation irradiation treatment
+    treated tx therapy chemo chemotherapy chemoradiation radiochemotherapy chemoradiotherapy biopsy bx tmz
+    temozolomide bev bevacizumab avastin gamma knife gk srs craniotomy steroid steroids ictal mortem natal
+    """
 )
 """After these, before and after speak of a treatment and not of contrast."""
 
-DESCRIPTIVE = frozenset(
-    (
-        *("ax", "axial", "tra", "trans", "transversal", "sag", "sagittal", "cor", "coronal", "3d", "2d", "mr", "mri"),
-        *("brain", "head", "dark", "fluid", "se", "tse", "fse", "spin", "echo", "mpr", "mp", "rage", "space", "spc"),
-        *("cube", "vista", "fs", "iso", "gre", "tfe", "ffe", "ir", "irprep", "frfse", "propeller", "blade", "weighted"),
-        *("da", "wip", "sense", "brainview", "ns", "fatsat", "restore", "acq", "scan", "image", "vol"),
-    )
+DESCRIPTIVE = word_set(
+    """
+    ax axial tra trans transversal sag sagittal cor coronal 3d 2d mr mri brain head dark fluid se tse fse spin echo
+    mpr mp rage space spc cube vista fs iso gre tfe ffe ir irprep frfse propeller blade weighted da wip sense
+    brainview ns fatsat restore acq scan image vol
+    """
 )
 """Words that describe a scan and are no part of an id."""
-PLACED = frozenset(
-    (
-        *("reg", "registered", "coreg", "coregistered", "aligned", "resampled", "brain", "bet", "stripped", "ss", "n4"),
-        *("bias", "corrected", "cor", "norm", "normalized", "masked", "bc", "ax", "axial", "tra", "sag", "cor", "iv"),
-        *("3d", "2d", "fs", "iso", "mprage", "mpr", "tse", "se", "fse", "gre", "space", "sri", "mni", "lps", "ras"),
-    )
+PLACED = word_set(
+    """
+    reg registered coreg coregistered aligned resampled brain bet stripped ss n4 bias corrected cor norm normalized
+    masked bc ax axial tra sag iv 3d 2d fs iso mprage mpr tse se fse gre space sri mni lps ras
+    """
 )
 """Words behind ``pre`` and ``post`` that leave them speaking of contrast; any other could name a treatment."""
 
-LABELS = frozenset(
-    (
-        *("seg", "segm", "dseg", "segs", "segmentation", "segmentations", "segmented", "label", "labels", "labelmap"),
-        *("gt", "groundtruth", "truth", "annotation", "annotations", "ot", "gtv", "glistrboost", "manuallycorrected"),
-        *("tumormask", "tumourmask", "lesionmask", "tumorseg", "tumourseg", "tumorsegmentation", "tumoursegmentation"),
-    )
+LABELS = word_set(
+    """
+    seg segm dseg segs segmentation segmentations segmented label labels labelmap gt groundtruth truth annotation
+    annotations ot gtv glistrboost manuallycorrected tumormask tumourmask lesionmask tumorseg tumourseg
+    tumorsegmentation tumoursegmentation
+    """
 )
-MASKS = frozenset({"mask", "masks"})
-MODEL_WORDS = frozenset(
-    (
-        *("probseg", "pred", "preds", "prediction", "predicted", "prob", "probs", "probability", "probabilities"),
-        *("softmax", "logits", "uncertainty", "roi", "aseg", "aparc", "parcellation", "tissue", "brainmask"),
-        *("mslesions", "lesions", "wmlesions", "skull", "pve"),
-    )
+MASKS = word_set("mask masks")
+MODEL_WORDS = word_set(
+    """
+    probseg pred preds prediction predicted prob probs probability probabilities softmax logits uncertainty roi aseg
+    aparc parcellation tissue brainmask mslesions lesions wmlesions skull pve
+    """
 )
-DERIVED = frozenset(
-    (
-        *(
-            "adc",
-            "dwi",
-            "swi",
-            "asl",
-            "dti",
-            "bold",
-            "hardi",
-            "rcbv",
-            "cbv",
-            "cbf",
-            "mtt",
-            "ktrans",
-            "dsc",
-            "dce",
-            "pwi",
-        ),
-        *(
-            "map",
-            "maps",
-            "ratio",
-            "subtraction",
-            "subtracted",
-            "subtract",
-            "subtr",
-            "subt",
-            "subtraktion",
-            "difference",
-        ),
-        *("diff", "delta", "t2star", "t2starw", "star", "localizer", "localiser", "scout", "warp", "field", "jacobian"),
-        *(
-            "std",
-            "phase",
-            "pha",
-            "imag",
-            "imaginary",
-            "real",
-            "inv",
-            "inv1",
-            "inv2",
-            "uni",
-            "unit1",
-            "mt",
-            "mtr",
-            "mtc",
-        ),
-        *("mtsat", "mton", "rho", "r1", "r2", "r2star", "r1map", "b0", "b1", "qt1", "mip", "minip", "trace", "perf"),
-        *("mp2rage", "hemo", "fieldmap", "subtrahiert", "sustraccion", "soustraction", "zmap", "mapping", "t2s", "t1s"),
-        *("perfusion", "biasfield", "swan", "synthetic", "synthsr", "quotient", "relaxation", "relaxometry"),
-        *("opp", "dyn", "dynamic", "twist", "tricks", "wm", "gm", "csf"),
-    )
+DERIVED = word_set(
+    """
+    adc dwi swi asl dti bold hardi rcbv cbv cbf mtt ktrans dsc dce pwi map maps ratio subtraction subtracted
+    subtract subtr subt subtraktion difference diff delta t2star t2starw star localizer localiser scout warp field
+    jacobian std phase pha imag imaginary real inv inv1 inv2 uni unit1 mt mtr mtc mtsat mton rho r1 r2 r2star r1map
+    b0 b1 qt1 mip minip trace perf mp2rage hemo fieldmap subtrahiert sustraccion soustraction zmap mapping t2s t1s
+    perfusion biasfield swan synthetic synthsr quotient relaxation relaxometry opp dyn dynamic twist tricks wm gm
+    csf
+    """
 )
 """Images made from scans, and scans of another kind."""
-DOUBTFUL = frozenset({"stir", "pd", "pdw", "pdt2"})
-TARGETS = frozenset(
-    (
-        *("to", "onto", "into", "on", "in", "2", "reg2", "reg", "registered", "coreg", "coregistered", "aligned"),
-        *("align", "resampled", "resliced"),
-    )
-)
+DOUBTFUL = word_set("stir pd pdw pdt2")
+TARGETS = word_set("to onto into on in 2 reg2 reg registered coreg coregistered aligned align resampled resliced")
 """A sequence behind these is the target of a registration: ``flair_to_t1`` is a FLAIR."""
 
 
@@ -286,22 +172,9 @@ def _with_signs(words: list[Word], tail: str) -> list[Word]:
     return result
 
 
-_SHORT = frozenset({"c", "w", "n"})
-_GLUED = (
-    CONTRAST
-    | NATIVE
-    | WITHOUT
-    | BEFORE
-    | AFTER
-    | EVENTS
-    | DERIVED
-    | MASKS
-    | LABELS
-    | frozenset(SEQUENCE_WORDS)
-    | _SHORT
-) | frozenset(
-    {"to", "2", "reg", "mpr", "tse", "se", "fse", "gre", "tfe", "3d", "fs", "sag", "ax", "cor", "tra", "brain"}
-)
+_SHORT = word_set("c w n")
+_GLUED = frozenset().union(CONTRAST, NATIVE, WITHOUT, BEFORE, AFTER, EVENTS, DERIVED, MASKS, LABELS, SEQUENCE_WORDS)
+_GLUED |= _SHORT | word_set("to 2 reg mpr tse se fse gre tfe 3d fs sag ax cor tra brain")
 _SIMPLE = _GLUED | DESCRIPTIVE | PLACED | TARGETS | WITH | MODEL_WORDS | DOUBTFUL
 
 

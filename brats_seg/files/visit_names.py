@@ -13,27 +13,17 @@ from dataclasses import dataclass
 from datetime import date
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.words import word_set
 
 _YMD = re.compile(r"(?<!\d)((?:18|19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T_ -]?\d{4,6})?(?!\d)")
 _DMY = re.compile(r"(?<!\d)(\d\d)([-_.])(\d\d)\2((?:19|20)\d\d)(?!\d)")
 _NUMBERED = re.compile(
     r"(?<![A-Za-z])(visit|timepoint|time|tp|ses|fu|week|month|day)[-_]?(\d{1,4})(?![A-Za-z\d])", re.IGNORECASE
 )
-_BEFORE = {
-    "pre",
-    "preop",
-    "preoperative",
-    "presurgery",
-    "baseline",
-    "bl",
-    "initial",
-    "screening",
-    "diagnosis",
-    "before",
-}
-_BETWEEN = {"intraop", "intraoperative"}
-_AFTER = {"post", "postop", "postoperative", "postsurgery"}
-_FOLLOW = {"fu", "followup"}
+_BEFORE = word_set("pre preop preoperative presurgery baseline bl initial screening diagnosis before")
+_BETWEEN = word_set("intraop intraoperative")
+_AFTER = word_set("post postop postoperative postsurgery")
+_FOLLOW = word_set("fu followup")
 _DAYS = {
     **dict.fromkeys(("h", "hour", "hours"), 1 / 24),
     **dict.fromkeys(("d", "day", "days"), 1.0),
@@ -41,13 +31,13 @@ _DAYS = {
     **dict.fromkeys(("m", "mo", "month", "months"), 30.4),
     **dict.fromkeys(("y", "yr", "year", "years"), 365.25),
 }
-_COUNTED = {
-    *("visit", "time", "timepoint", "tp", "scan", "study", "session", "exam", "mri", "v", "t", "s"),
-}
-_BESIDE_DATES = {
-    *("mr", "brain", "head", "routine", "control", "protocol", "contrast", "rt", "radiotherapy", "surgery", "op"),
-    *("treatment", "therapy", "chemo", "biopsy", "first", "second", "third", "last", "am", "pm", "up", "follow"),
-}
+_COUNTED = word_set("visit time timepoint tp scan study session exam mri v t s")
+_BESIDE_DATES = word_set(
+    """
+    mr brain head routine control protocol contrast rt radiotherapy surgery op treatment therapy chemo biopsy first
+    second third last am pm up follow
+    """
+)
 """Words that say nothing of a person, as the others of this page."""
 _FIRST_FOLLOW_DAYS = 7.0
 """From here on a number of days or more comes after a scan called ``postop``."""
