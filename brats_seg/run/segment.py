@@ -19,7 +19,7 @@ from brats_seg.core.errors import ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
 from brats_seg.core.scans import PreparedStudy, Study
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, Timepoint
-from brats_seg.core.visit import RunRecord, Visit
+from brats_seg.core.visit import Measurements, RunRecord, Segmentation, Visit
 from brats_seg.core.words import Tick
 from brats_seg.files.find import find_study
 from brats_seg.files.header import SpatialForms
@@ -156,23 +156,12 @@ def _compute(
     schema, config = card.schema(options.labels), prepare_config(card.prepare)
     with run.step("read"):
         files = card.looked_at(files)
-        study = files if isinstance(files, Study) else load_study(files, reference=options.reference)
-        if options.reference is not None and study.reference is not options.reference:
-            study = replace(study, reference=options.reference)
+        study = _read(files, options)
     require_memory(_PREPARED_BYTES * sum(image.data.size for image in study.images.values()))
     predictor = predictor or open_predictor(options)
     with run.step("extract"):
         heads = with_skull(study)
-        is_taken = options.force and options.brain_mask is None
-        stripped = None
-        if not is_taken:
-            stripped = strip_study(
-                study,
-                heads,
-                brain_mask=options.brain_mask,
-                extractor=options.brain_extraction,
-                engine=options.engine,
-            )
+        stripped = _stripped(study, heads, options)
     with run.step("prepare"):
         if stripped is None:
             prepared = prepare(study, config=config, sequences=card.sequences, force=options.force, heads=heads)
@@ -185,48 +174,31 @@ def _compute(
         segmentation = replace(found.segmentation, midplane=find_midplane(prepared.brain, prepared.grid))
         brain = None if stripped is None else _on_native(stripped)
     with run.step("measure"):
-        intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
-        measured = measure_segmentation(
-            segmentation,
-            intervals=intervals,
-            min_lesion_ml=options.min_lesion_ml,
-            fits=prepared.record.consistency["fits"],
-        )
-        measurements = replace(measured, scan_date=scan_date(files) if isinstance(files, Timepoint) else "")
-    decided = [
-        *series_chosen(files),
-        *_opening(study, options, predictor),
-        *prepared.record.decisions,
-        *prediction.decisions,
-    ]
-    decided += found.decisions
-    warned = [*prepared.record.warnings, *found.warnings, *measurements.warnings]
-    if segmentation.missing:
-        warned.append(card.expected_loss(prepared.present))
+        when = scan_date(files) if isinstance(files, Timepoint) else ""
+        measurements = replace(_measured(segmentation, prepared, card, options), scan_date=when)
+    how = (*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions, *found.decisions)
     known = _known_as(prepared, card)
-    if known:
-        warned.append(f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it")
-    record = RunRecord(
-        study_id=study.id,
-        versions=versions(),
-        model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
-        device=predictor.device,
-        engine=predictor.engine,
-        inputs=inputs_of(study),
-        preparation=prepared.record.to_dict(),
-        settings=options.to_dict(),
-        timings_s=run.timings_s,
-        peak_memory_mib=peak_memory_mib(),
-        decisions=tuple(decided),
-        warnings=tuple(dict.fromkeys(warned)),
-        made=datetime.now().astimezone().isoformat(timespec="seconds"),
-        scan_date=measurements.scan_date,
-    )
+    doubts = (*prepared.record.warnings, *found.warnings, *measurements.warnings, *_of_model(card, prepared, known))
     visit = Visit(
         timepoint=files if isinstance(files, Timepoint) else Timepoint(study.id, {}),
         segmentation=segmentation,
         measurements=measurements,
-        record=record,
+        record=RunRecord(
+            study_id=study.id,
+            versions=versions(),
+            model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
+            device=predictor.device,
+            engine=predictor.engine,
+            inputs=inputs_of(study),
+            preparation=prepared.record.to_dict(),
+            settings=options.to_dict(),
+            timings_s=run.timings_s,
+            peak_memory_mib=peak_memory_mib(),
+            decisions=(*series_chosen(files), *how),
+            warnings=tuple(dict.fromkeys(doubts)),
+            made=datetime.now().astimezone().isoformat(timespec="seconds"),
+            scan_date=when,
+        ),
         images=study.images,
         motions=prepared.record.registrations,
         brain=brain,
@@ -235,9 +207,39 @@ def _compute(
     return visit, predictor.bundle, partial(images_on_reference, study, prepared.record)
 
 
+def _read(files: Study | Timepoint, options: SegmentOptions) -> Study:
+    if isinstance(files, Timepoint):
+        return load_study(files, reference=options.reference)
+    return files if options.reference is None else replace(files, reference=options.reference)
+
+
+def _stripped(study: Study, heads: Mapping[MRSequence, str], options: SegmentOptions) -> StrippedStudy | None:
+    """The study without skull; None where it has none, or is taken as it is."""
+    if options.force and options.brain_mask is None:
+        return None
+    extractor, engine = options.brain_extraction, options.engine
+    return strip_study(study, heads, brain_mask=options.brain_mask, extractor=extractor, engine=engine)
+
+
 def _on_native(stripped: StrippedStudy) -> Volume:
     """The brain on the grid results are written on."""
     return resample(Volume(stripped.brain.astype(np.uint8), stripped.grid), stripped.native, order="nearest")
+
+
+def _measured(
+    segmentation: Segmentation, prepared: PreparedStudy, card: ModelCard, options: SegmentOptions
+) -> Measurements:
+    intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
+    fits = prepared.record.consistency["fits"]
+    return measure_segmentation(segmentation, intervals=intervals, min_lesion_ml=options.min_lesion_ml, fits=fits)
+
+
+def _of_model(card: ModelCard, prepared: PreparedStudy, known: str) -> Iterator[str]:
+    """What to know of the model's results on this study: sequences it lacks, and whether it was trained on it."""
+    if loss := card.expected_loss(prepared.present):
+        yield loss
+    if known:
+        yield f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it"
 
 
 def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:
