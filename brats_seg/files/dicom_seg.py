@@ -32,14 +32,19 @@ class Segment:
         code: what it is.
         colour: ``#RRGGBB``.
         tracking: name that stays the same over the visits of a patient.
-        uid: unique identifier that stays the same likewise.
+        of: whose thing is tracked: what all visits of a patient share.
     """
 
     label: str
     code: Code
     colour: str
     tracking: str
-    uid: str
+    of: str
+
+    @property
+    def uid(self) -> str:
+        """Unique identifier that stays the same likewise."""
+        return tracking_uid(self.of, self.tracking)
 
 
 def tracking_uid(patient: str, name: str) -> str:
@@ -51,10 +56,7 @@ def tracking_uid(patient: str, name: str) -> str:
 
 def tissues(segmentation: Segmentation, patient: str) -> tuple[Segment, ...]:
     """The tissues of a label map in the order of their numbers, also those that were not found."""
-    return tuple(
-        Segment(s.title, tissue_code(s), s.colour, s.name, tracking_uid(patient, s.name))
-        for s in segmentation.schema.structures
-    )
+    return tuple(Segment(s.title, tissue_code(s), s.colour, s.name, patient) for s in segmentation.schema.structures)
 
 
 def seg_of_tissues(

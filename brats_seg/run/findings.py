@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brats_seg.core.labels import CAVITY
 from brats_seg.core.visit import Lesion, RegionVolume, Visit
-from brats_seg.files.dicom_codes import CODES, Code, code_of
-from brats_seg.files.dicom_seg import Segment, tracking_uid
+from brats_seg.files.dicom_codes import CODES, code_of
+from brats_seg.files.dicom_seg import Segment
 from brats_seg.files.dicom_sr import Finding
 from brats_seg.volumetrics.lesions import component_numbers
 
@@ -41,25 +40,17 @@ def followed_findings(course: Followed, index: int, patient: str) -> tuple[Findi
     visit = course.visits[index]
     found = []
     for row in _told(visit):
-        found.append(_whole(visit, row, patient))
+        whole = _whole(visit, row, patient)
+        found.append(whole)
         if row.region not in course.lesions:
             continue
-        label, code, colour, mask = _looks(visit, row.region)
-        numbers = component_numbers(mask, visit.measurements.lesions_of(row.region))
+        numbers = component_numbers(whole.mask, visit.measurements.lesions_of(row.region))
         rows = [lesion for lesion in course.lesions[row.region].at(index) if lesion.components]
         for lesion in sorted(rows, key=lambda one: -one.volume_ml)[:MOST]:
-            segment = Segment(
-                f"{label}, lesion {lesion.lesion}", code, colour, lesion.lesion, tracking_uid(patient, lesion.lesion)
-            )
-            found.append(
-                Finding(
-                    segment,
-                    np.isin(numbers, lesion.components),
-                    lesion.volume_ml,
-                    diameters_mm=(lesion.long_mm, lesion.short_mm),
-                    side=lesion.side,
-                )
-            )
+            label = f"{whole.segment.label}, lesion {lesion.lesion}"
+            segment = replace(whole.segment, label=label, tracking=lesion.lesion)
+            mask, diameters_mm = np.isin(numbers, lesion.components), (lesion.long_mm, lesion.short_mm)
+            found.append(Finding(segment, mask, lesion.volume_ml, diameters_mm=diameters_mm, side=lesion.side))
     return tuple(found)
 
 
@@ -69,8 +60,15 @@ def _told(visit: Visit) -> list[RegionVolume]:
 
 
 def _whole(visit: Visit, row: RegionVolume, patient: str) -> Finding:
-    label, code, colour, mask = _looks(visit, row.region)
-    segment = Segment(label, code, colour, row.region, tracking_uid(patient, row.region))
+    """A region, or the resection cavity."""
+    segmentation = visit.segmentation
+    if row.region in segmentation.regions.names:
+        region = segmentation.regions[row.region]
+        segment = Segment(region.title, code_of(region), region.colour, row.region, patient)
+        mask = segmentation.region_mask(region)
+    else:
+        segment = Segment(CAVITY.title, CODES[CAVITY], CAVITY.colour, row.region, patient)
+        mask = segmentation.schema.structure_mask(segmentation.labels.data, CAVITY)
     interval_ml = None if row.low_ml is None or row.high_ml is None else (row.low_ml, row.high_ml)
     return Finding(segment, mask, row.volume_ml, interval_ml=interval_ml)
 
@@ -84,27 +82,12 @@ def _of_region(visit: Visit, row: RegionVolume, patient: str, exam: str) -> Iter
     yield whole
     if row.region not in (*(region.name for region in visit.segmentation.regions.followed), CAVITY.name):
         return
-    label, code, colour, mask = _looks(visit, row.region)
-    numbers = component_numbers(mask, lesions)
+    numbers = component_numbers(whole.mask, lesions)
     for lesion in [one for one in lesions if one.volume_ml >= LEAST_ML][:MOST]:
-        name = f"{row.region} lesion {lesion.number}"
-        yield Finding(
-            Segment(f"{label}, lesion {lesion.number}", code, colour, name, tracking_uid(exam, name)),
-            numbers == lesion.number,
-            lesion.volume_ml,
-            diameters_mm=_diameters_mm(lesion),
-            side=lesion.side,
-        )
-
-
-def _looks(visit: Visit, region: str) -> tuple[str, Code, str, NDArray[np.bool_]]:
-    """Title, code, colour and mask of a region, or of the resection cavity."""
-    segmentation = visit.segmentation
-    if region in segmentation.regions.names:
-        known = segmentation.regions[region]
-        return known.title, code_of(known), known.colour, segmentation.region_mask(known)
-    cavity = segmentation.schema.structure_mask(segmentation.labels.data, CAVITY)
-    return CAVITY.title, CODES[CAVITY], CAVITY.colour, cavity
+        label, name = f"{whole.segment.label}, lesion {lesion.number}", f"{row.region} lesion {lesion.number}"
+        segment = replace(whole.segment, label=label, tracking=name, of=exam)
+        mask, diameters_mm = numbers == lesion.number, _diameters_mm(lesion)
+        yield Finding(segment, mask, lesion.volume_ml, diameters_mm=diameters_mm, side=lesion.side)
 
 
 def _diameters_mm(lesion: Lesion) -> tuple[float, float]:
