@@ -33,17 +33,17 @@ def holds_dicom(folder: Path) -> bool:
 
 def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM, or an archive that may hold some."""
-    return looks_like_dicom(_head(path)) or is_archive(path)
+    return looks_like_dicom(first_bytes(path)) or is_archive(path)
 
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a .zip archive, whatever its name."""
-    return _head(path).startswith(_ZIP)
+    return first_bytes(path).startswith(_ZIP)
 
 
 def class_of(path: Path) -> str:
     """SOP Class UID of a DICOM file, by its first bytes; empty of any other file, and of DICOM that begins without."""
-    head = _head(path, _META_BYTES)
+    head = first_bytes(path, _META_BYTES)
     place = head.find(_CLASS) + len(_CLASS)
     if not looks_like_dicom(head) or place < len(_CLASS):
         return ""
@@ -51,7 +51,7 @@ def class_of(path: Path) -> str:
     return head[place + 2 : place + 2 + length].strip(b"\0 ").decode("ascii", "replace")
 
 
-def _head(path: Path, length: int = _HEAD_BYTES) -> bytes:
+def first_bytes(path: Path, length: int = _HEAD_BYTES) -> bytes:
     """The first bytes of a file; none of a broken link, or where this user may not read."""
     try:
         with path.open("rb") as stream:
@@ -75,7 +75,7 @@ def sources(place: Path) -> Iterator[DicomSource]:
         folders[:] = [name for name in visible if _is_new(Path(folder) / name, root, seen)]
         for name in sorted(names):
             path = Path(folder) / name
-            head = _head(path)
+            head = first_bytes(path)
             if looks_like_dicom(head):
                 yield DicomSource(path)
             elif head.startswith(_ZIP):

@@ -35,6 +35,17 @@ def file_bytes(path: Path, most: int = -1) -> bytes:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which a refusal does without
+
+    return hashlib.sha256(file_bytes(path)).hexdigest()
+
+
 def _similar(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]

@@ -24,7 +24,7 @@ from brats_seg.files.folders import (
     study_place,
 )
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
-from brats_seg.files.study_id import check_study_id
+from brats_seg.files.study_id import check_study_id, study_folder
 from brats_seg.files.visit_names import visit_told_by
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
         wrong = nothing_found(place, readings)
         scans = [place / name for name, reading in readings.items() if reading.role is Role.UNCLEAR]
         if 1 < len(scans) <= len(SEQUENCES) and not any(map(is_4d, scans)):
-            raise UnnamedScansError(str(wrong), scans, _plain_folder_name(place))
+            raise UnnamedScansError(str(wrong), scans, study_folder(place).name)
         raise wrong
     series = _check_one_study(images)
     _check_one_visit(images)
@@ -127,7 +127,7 @@ def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None =
     if len(prefixes) == 1 and (prefix := prefixes.pop()):
         identity = check_study_id(prefix, source="what the file names have in common")
     else:
-        identity = check_study_id(_plain_folder_name(first.parent), source="the name of the files' folder")
+        identity = check_study_id(study_folder(first.parent).name, source="the name of the files' folder")
     return Timepoint(identity, ordered, notes=tuple(notes))
 
 
@@ -293,16 +293,10 @@ def _expert_label(place: Path, readings: Mapping[str, NameReading]) -> tuple[Pat
 
 def _folder_id(place: Path, images: Mapping[str, NameReading]) -> str:
     bids = {reading.prefix for reading in images.values() if reading.prefix.startswith("sub-")}
-    return bids.pop() if len(bids) == 1 else _plain_folder_name(place)
+    return bids.pop() if len(bids) == 1 else study_folder(place).name
 
 
 def longer_id(place: Path, study_id: str, levels: int = 1) -> str:
     """An id with the names of folders above before it, for studies and patients whose own folders are called alike."""
-    start = 1 if place.name.lower() == "anat" else 0
-    names = [folder.name for folder in list(place.resolve().parents)[start : start + levels] if folder.name]
+    names = [folder.name for folder in study_folder(place).parents[:levels] if folder.name]
     return check_study_id("_".join((*reversed(names), study_id)), source=f"the name of the folder above {study_id}")
-
-
-def _plain_folder_name(place: Path) -> str:
-    resolved = place.resolve()
-    return resolved.parent.name if resolved.name.lower() == "anat" else resolved.name

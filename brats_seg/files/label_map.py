@@ -15,6 +15,7 @@ from brats_seg.core.labels import SCHEMAS, LabelSchema, present_values, schema_n
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_file import looks_like_dicom
+from brats_seg.files.dicom_sources import first_bytes
 from brats_seg.files.match_labels import label_id
 from brats_seg.files.meaning import LabelMeaning, doubt_about, meaning_of, shared_meaning
 from brats_seg.files.nifti import read_label_map, read_label_result
@@ -28,7 +29,6 @@ EXTENT_MM = (50.0, 600.0)
 """Sides of the field of view of a head. A smaller one is a part that was cut out, or a header in centimetres, whose
 voxels are also too fine."""
 FINEST_MM = 0.35
-_HEAD_BYTES = 132
 
 
 Asked = Callable[[], RegionSet]
@@ -106,11 +106,7 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
 
 def _holds_segments(path: Path) -> bool:
     """Whether a file is DICOM or NRRD, by its first bytes."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return False  # said when it is read
+    head = first_bytes(path)
     return head.startswith(b"NRRD") or looks_like_dicom(head)
 
 

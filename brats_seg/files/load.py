@@ -13,8 +13,9 @@ from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.dicom import SCANNER_FORMS, read_series, series_sha256
 from brats_seg.files.dicom_study import DicomTimepoint
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.header import SpatialForms
-from brats_seg.files.nifti import ReadResult, file_sha256, read_forms, read_image, volume_sha256
+from brats_seg.files.nifti import ReadResult, read_forms, read_image, volume_sha256
 
 _READERS = 4
 

@@ -18,8 +18,10 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import counted
 from brats_seg.files.dicom_sources import class_of
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.names import Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.output import read_run
+from brats_seg.files.study_id import study_folder
 
 LABEL_ENDING = re.compile(
     r"(?:^|[_\-. ]+)(?:dseg|segm?|segs|segmentations?|labels?|labelmap|(?:tumou?r|lesion)?[_\- ]?mask|preds?|prediction"
@@ -124,7 +126,7 @@ def _match_scans(
     for file in references if used else ():
         if file.id in matches.only_references:
             scans = (path for path in sorted(file.path.parent.iterdir()) if path != file.path and is_nifti(path.name))
-            made = {other.id: other for scan in scans for other in used.get(_sha256(scan), ())}
+            made = {other.id: other for scan in scans for other in used.get(file_sha256(scan), ())}
             if len(made) == 1:
                 (other,) = made.values()
                 why = f"prediction {other.id} was made of the scans beside the reference"
@@ -159,7 +161,7 @@ def find_label_files(place: Path) -> tuple[LabelFile, ...]:
     files: list[LabelFile] = []
     for folder, names in by_folder.items():
         chosen = label_names(possible_names(folder, names))
-        folder_id = _folder_name(folder) if len(chosen) == 1 and folder != place else ""
+        folder_id = study_folder(folder).name if len(chosen) == 1 and folder != place else ""
         files += [LabelFile(_id_of(name, folder), folder / name, folder_id) for name in chosen]
     if not files:
         seen = counted(sum(is_nifti(name) for names in by_folder.values() for name in names), "NIfTI file")
@@ -195,13 +197,7 @@ def possible_names(folder: Path, names: Iterable[str]) -> list[str]:
     kept = [n for n in others if not any(n.endswith(end) and n.removesuffix(end) in begun for end in _SAME_AS_SEG)]
     outputs = (read_run(folder) or {}).get("outputs") if kept and nifti else None
     written = outputs if isinstance(outputs, dict) else {}
-    return nifti + [name for name in kept if name not in written or _sha256(folder / name) != written[name]]
-
-
-def _sha256(path: Path) -> str:
-    from brats_seg.files.nifti import file_sha256  # noqa: PLC0415 - reads images, which finding need not wait for
-
-    return file_sha256(path)
+    return nifti + [name for name in kept if name not in written or file_sha256(folder / name) != written[name]]
 
 
 def _holds_segments(path: Path) -> bool:
@@ -286,12 +282,7 @@ def _id_of(name: str, folder: Path) -> str:
     text = stem(name)
     if text.lower().startswith("sub-") and "_" in text:
         return read_name(name).prefix
-    return LABEL_ENDING.sub("", text) or _folder_name(folder)
-
-
-def _folder_name(folder: Path) -> str:
-    resolved = folder.resolve()
-    return resolved.parent.name if resolved.name.lower() == "anat" else resolved.name
+    return LABEL_ENDING.sub("", text) or study_folder(folder).name
 
 
 def _told_apart(files: list[LabelFile]) -> list[LabelFile]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Array, Singles, Volume
-from brats_seg.files.file_bytes import file_bytes
 from brats_seg.files.header import NiftiFile, SpatialForms, VolumesError, sizes_text
 
 MAX_LABEL_VALUES = 32
@@ -46,15 +45,6 @@ class ReadResult:
     sha256: str
     forms: SpatialForms
     notes: tuple[str, ...] = ()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
-    return hashlib.sha256(file_bytes(path)).hexdigest()
 
 
 def read_volume(path: Path) -> Volume:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.study import Timepoint
 from brats_seg.core.words import counted
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.study_id import check_study_id
 
 if TYPE_CHECKING:
@@ -90,13 +91,7 @@ def write_text(path: Path, text: str) -> None:
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 by name of every file in a result folder but the run record; for ``RunRecord.outputs``."""
-    return {path.name: _sha256(path) for path in _result_files(folder)}
-
-
-def _sha256(path: Path) -> str:
-    from brats_seg.files.nifti import file_sha256  # noqa: PLC0415 - reads images, which not all that write files do
-
-    return file_sha256(path)
+    return {path.name: file_sha256(path) for path in _result_files(folder)}
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -114,7 +109,7 @@ def finished(folder: Path) -> bool:
     if not isinstance(outputs, dict) or not outputs:
         return False
     try:
-        return all(Path(name).name == name and _sha256(folder / name) == sha for name, sha in outputs.items())
+        return all(Path(name).name == name and file_sha256(folder / name) == sha for name, sha in outputs.items())
     except InputError:
         return False
 

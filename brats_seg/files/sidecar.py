@@ -35,12 +35,7 @@ _ABOVE = 4
 
 def sidecar_path(path: Path, suffix: str = ".json") -> Path:
     """The file beside ``path`` that differs from it only in ``.nii`` or ``.nii.gz``."""
-    name = path.name
-    for ending in (".nii.gz", ".nii"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return path.with_name(name + suffix)
+    return path.with_name(re.sub(r"\.nii(?:\.gz)?$", "", path.name, flags=re.IGNORECASE) + suffix)
 
 
 def write_dseg_sidecars(

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 from brats_seg.core.errors import InputError
 
 MAX_ID_LENGTH = 100
+
+
+def study_folder(place: Path) -> Path:
+    """The folder of a study whose files lie in ``place``, resolved: of BIDS the one that holds ``anat``."""
+    resolved = place.resolve()
+    return resolved.parent if resolved.name.lower() == "anat" else resolved
 
 
 def check_study_id(study_id: str, *, source: str = "--id") -> str:

@@ -169,7 +169,7 @@ def _place(name: str) -> _Place | None:
 def _place_of(word: str, numbers: tuple[float, ...]) -> _Place | None:
     """The place of one word with its numbers."""
     kinds = [(f"stage {rank}", known) for rank, known in enumerate((_BEFORE, _BETWEEN, _AFTER))]
-    kinds += [("follow", _FOLLOW), (f"count {word}", _COUNTED), ("number", {""})]
+    kinds += [("follow", _FOLLOW), (f"count {word}", _COUNTED), ("number", frozenset({""}))]
     for kind, known in kinds:
         if word in known and not (word in _DAYS and numbers):
             return _Place(kind, numbers or (0.0,))

@@ -15,6 +15,7 @@ from brats_seg.files.find import find_study, longer_id
 from brats_seg.files.folders import dicom_beside, holds_nifti, is_dicom_place, study_folders
 from brats_seg.files.match_labels import LABEL_ENDING, label_names, possible_names
 from brats_seg.files.names import Role, read_names, stem
+from brats_seg.files.study_id import study_folder
 from brats_seg.files.visit_names import date_in_name, is_visit_name, patient_of, plain_label
 from brats_seg.files.visit_table import FoundVisit
 
@@ -36,11 +37,11 @@ def visits_in_folders(place: Path, asked: Mapping[str, Asked]) -> dict[str, list
     folders = tuple(f for f in folders if not any(exam in (f, *f.parents) for exam in exams))
     beside: dict[Path, list[str]] = {}
     for folder in folders:
-        beside.setdefault(_own(folder).parent, []).append(_own(folder).name)
+        beside.setdefault(study_folder(folder).parent, []).append(study_folder(folder).name)
     for folder in folders:
-        for visit in _visits_in(folder, place, beside[_own(folder).parent]):
+        for visit in _visits_in(folder, place, beside[study_folder(folder).parent]):
             if visit.patient:
-                found.setdefault((_home(_own(folder), visit.patient), visit.patient), []).append(visit)
+                found.setdefault((_home(study_folder(folder), visit.patient), visit.patient), []).append(visit)
             else:
                 unclear.append(visit)
     unclear = _claimed(unclear, found)
@@ -97,12 +98,6 @@ def _claimed(unclear: list[FoundVisit], found: dict[tuple[Path, str], list[Found
     return left
 
 
-def _own(folder: Path) -> Path:
-    """The folder of a visit, without BIDS' ``anat``."""
-    resolved = folder.resolve()
-    return resolved.parent if resolved.name.lower() == "anat" else resolved
-
-
 def _home(own: Path, patient: str) -> Path:
     """The folder of a patient: the one that is called so, or where it would lie."""
     return next((path for path in (own, *own.parents[:2]) if path.name == patient), own.parent / patient)
@@ -112,7 +107,7 @@ def _visits_in(folder: Path, root: Path, beside: Sequence[str]) -> list[FoundVis
     """Visits of everything in one folder of files; an empty patient where the names do not say."""
     names = sorted(possible_names(folder, sorted(path.name for path in folder.iterdir() if path.is_file())))
     groups = _grouped(names)
-    own = _own(folder)
+    own = study_folder(folder)
     parts = {prefix: _split(prefix, list(groups)) for prefix in groups}
     if len(groups) > 1 and len({patient for patient, _ in parts.values()}) < len(groups):
         result = []

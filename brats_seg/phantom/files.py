@@ -25,7 +25,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, Structur
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Segmentation
-from brats_seg.files.nifti import file_sha256
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.output import OutputFolder, atomic_write, write_text
 from brats_seg.files.sidecar import write_dseg_sidecars
 from brats_seg.files.tables import write_json

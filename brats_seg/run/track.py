@@ -27,9 +27,9 @@ from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar, csv_text
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.core.words import Tick, visit_named
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.label_map import schema_of_visits
 from brats_seg.files.load import input_hashes
-from brats_seg.files.nifti import file_sha256
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run, write_text
 from brats_seg.files.tables import write_json, write_run
 from brats_seg.models.card import ModelCard

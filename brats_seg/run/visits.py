@@ -15,10 +15,10 @@ from brats_seg.core.labels import LabelSchema
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.label_map import marks_anything, read_label_file, read_mask
 from brats_seg.files.load import input_hashes, scan_sha256, scan_title
 from brats_seg.files.names import is_nifti
-from brats_seg.files.nifti import file_sha256
 from brats_seg.files.sidecar import read_regions
 from brats_seg.files.visit_folder import ScanFiles, read_visit
 from brats_seg.imaging.placing import coincides, widened

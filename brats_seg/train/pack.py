@@ -144,8 +144,8 @@ def open_auxiliary(
 
 def _digest(files: Timepoint, config: PrepareConfig) -> bytes:
     """Of everything a pack is made of: the bytes of scans and label, what the label is called, and the preparation."""
+    from brats_seg.files.file_bytes import file_sha256  # noqa: PLC0415
     from brats_seg.files.load import scan_sha256  # noqa: PLC0415 - as for _pack
-    from brats_seg.files.nifti import file_sha256  # noqa: PLC0415
     from brats_seg.files.sidecar import read_schema_sidecar  # noqa: PLC0415
 
     parts = [f"pack {PACK_VERSION}", repr(config)]

@@ -16,6 +16,7 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.visit import RegionMaps
 from brats_seg.evaluate import page as report_html
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.match_labels import (
     LabelFile,
     find_label_files,
@@ -23,7 +24,6 @@ from brats_seg.files.match_labels import (
     match_label_files,
     probabilities_beside,
 )
-from brats_seg.files.nifti import file_sha256
 from brats_seg.files.probabilities import read_probabilities
 from brats_seg.files.write import write_probabilities
 

@@ -25,9 +25,9 @@ from brats_seg.core.labels import SCHEMAS, LabelSchema
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import reference_of, save
 from brats_seg.files.dicom_seg import seg_of_tissues
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.label_map import read_mask
 from brats_seg.files.match_labels import find_label_files
-from brats_seg.files.nifti import file_sha256
 from brats_seg.files.seg_nrrd import write_seg_nrrd
 from brats_seg.models.card import regions_of
 

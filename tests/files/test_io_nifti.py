@@ -18,9 +18,9 @@ from nifti_files import AFFINE, patched, save, scan
 from strategies import ORIENTATIONS, affine_of
 
 from brats_seg.core.errors import InputError
+from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.nifti import (
     ReadResult,
-    file_sha256,
     read_forms,
     read_image,
     read_label_map,
