@@ -179,10 +179,15 @@ def brain_masks(ignored: Sequence[str]) -> list[str]:
     return [name for name in ignored if is_brain_mask(name)]
 
 
-def offered_masks(ignored: Sequence[str]) -> list[str]:
-    """A line that offers the masks of the brain among files that were not used, of scans with skull; else none."""
-    masks = ", ".join(brain_masks(ignored))
-    return [f"  not used: {masks}; --brain-mask FILE takes a mask instead of finding the brain"] if masks else []
+def offered_masks(ignored: Sequence[str], visit: str = "") -> list[str]:
+    """A line that offers the masks of the brain among files that were not used, of scans with skull; else none.
+
+    Args:
+        ignored: names of files that were not used.
+        visit: of a patient, where the option names it.
+    """
+    masks, at, file = ", ".join(brain_masks(ignored)), f"{visit}: " * bool(visit), f"{visit}=" * bool(visit) + "FILE"
+    return [f"  {at}not used: {masks}; --brain-mask {file} takes a mask instead of finding the brain"] if masks else []
 
 
 def check_extraction(arguments: argparse.Namespace) -> None:

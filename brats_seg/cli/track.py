@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, check_extraction, complain, open_page, progress, say
+from brats_seg.cli.common import Failures, check_extraction, complain, offered_masks, open_page, progress, say
 from brats_seg.cli.options import add, add_console, add_existing, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted, visit_named
 
 if TYPE_CHECKING:
     from brats_seg.core.course import Answer, Course, CourseEpisode
-    from brats_seg.core.study import MRSequence, Patient
+    from brats_seg.core.study import MRSequence, Patient, Timepoint
     from brats_seg.core.tables import TableRow
     from brats_seg.run.cohort import Job
     from brats_seg.run.track import Outcome, TrackRun
@@ -243,24 +243,28 @@ def _follow(arguments: argparse.Namespace, jobs: tuple[Job, ...], whole: TrackRu
     from brats_seg.run.cohort import follow_all
 
     outcomes: list[Outcome] = []
-    visits = sum(len(patient.visits) for patient, _ in jobs)
+    patients = {patient.id: patient for patient, _ in jobs}
+    visits = sum(len(patient.visits) for patient in patients.values())
     with progress("track", 2 * visits + len(jobs), hidden=arguments.quiet, left=True) as tick:
         found = follow_all(jobs, whole, processes=arguments.jobs, cluster=arguments.cluster, tick=tick)
         for outcome in found:
             outcomes.append(outcome)
             if outcome.course is not None:
-                say(_describe(outcome, outcome.course, arguments), quiet=arguments.quiet or arguments.json)
+                words = _describe(outcome, outcome.course, patients[outcome.patient], arguments)
+                say(words, quiet=arguments.quiet or arguments.json)
     order = {patient.id: number for number, (patient, _) in enumerate(jobs)}
     return sorted(outcomes, key=lambda outcome: order[outcome.patient])
 
 
-def _describe(outcome: Outcome, course: Course, arguments: argparse.Namespace) -> str:
+def _describe(outcome: Outcome, course: Course, patient: Patient, arguments: argparse.Namespace) -> str:
     """What a person reads of a patient."""
     from brats_seg.report.timeline_words import headline
 
     lines = [f"{outcome.patient}: {counted(len(course.visits), 'visit')}{', kept from before' if outcome.kept else ''}"]
     lines += [f"  {headline(course, course.leading)}"]
     lines += [f"  warning: {words}" for words in (*course.warnings, *course.visit_warnings)]
+    for visit in patient.visits:
+        lines += offered_masks(visit.ignored, visit.label) if _found_brain(arguments.output, visit) else []
     lines += [f"  note: {note}" for note in course.response_notes]
     for episode in course.episodes:
         lines.append(f"  {course.criteria}, baseline {episode.visit}: {episode.why}")
@@ -275,6 +279,17 @@ def _describe(outcome: Outcome, course: Course, arguments: argparse.Namespace) -
     page = folder / f"{outcome.patient}_timeline.html"
     lines.append(f"  report: {page}" if page.is_file() else f"  results: {folder}")
     return "\n".join(lines)
+
+
+def _found_brain(output: Path, visit: Timepoint) -> bool:
+    """Whether networks found the brain of a visit in a head with skull."""
+    from brats_seg.files.output import read_run
+    from brats_seg.run.visits import SEGMENTATIONS
+
+    if visit.mask is not None:
+        return False
+    preparation = (read_run(output / SEGMENTATIONS / visit.id) or {}).get("preparation", {})
+    return bool(preparation.get("extraction", {}).get("networks"))
 
 
 def _verdict(episode: CourseEpisode, measure: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,26 @@ def test_heads_are_followed_with_the_series_and_masks_that_are_named(
     assert all("the mask given" in record for record in records)
     assert all('"t1ce": {' in record and '"t1": {' not in record for record in records)
     assert "kept from before" in track(patient, *named, *masks(brain), "--resume").out
+
+
+@pytest.mark.slow
+def test_masks_beside_heads_are_offered_for_the_visits_whose_brain_was_found(
+    cli: Cli, blind_model: Path, out: Path, brain: Path, tmp_path: Path
+) -> None:
+    scan = head().images[MRSequence.T1CE]
+    for number, visit in enumerate(("visit1", "visit2")):
+        folder = tmp_path / "P8" / visit
+        folder.mkdir(parents=True)
+        noise = np.random.default_rng(number).normal(0, 1, scan.data.shape)
+        nib.save(nib.Nifti1Image((scan.data + noise).astype(np.float32), scan.affine), folder / "p_t1ce.nii.gz")
+        shutil.copy(brain, folder / "p_t1ce_brainmask.nii.gz")
+    outcome = cli(
+        *("track", tmp_path / "P8", "-o", out, "--model", blind_model, "--no-report"),
+        *("--brain-mask", f"visit2={brain}"),
+    )
+    assert outcome.code == 0, outcome
+    assert "  visit1: not used: p_t1ce_brainmask.nii.gz; --brain-mask visit1=FILE takes" in outcome.out
+    assert outcome.out.count("brainmask") == 1
 
 
 @pytest.mark.parametrize(
