@@ -73,6 +73,8 @@ def place_plots(studies: Sequence[StudyFacts]) -> bytes:
         drawn = axis.imshow(picture, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
         axis.set_title(title, fontsize=10, color=INK)
         axis.set_xticks([0, picture.shape[1] - 1], ends, fontsize=8, color=SOFT)
+        for label, side in zip(axis.get_xticklabels(), ("left", "right"), strict=True):
+            label.set_ha(side)  # within its own picture, since centred ones meet those of its neighbours
         axis.set_yticks([])
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
     bar.set_label("% of studies", fontsize=8)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ CATEGORY_COLOURS = {
 
 WIDTH = 1100
 LEFT, RIGHT, TOP = 64, 24, 44
+CHIP, GAP = 38, 9
+"""Width of a category's chip, and the least between two dates under a chart, in pixels."""
 Place = Callable[[float], float]
 """From days or millilitres to pixels."""
 INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
@@ -116,15 +119,19 @@ def volume_chart(
     def py(value: float) -> float:
         return bottom - min(max(value, 0.0), top_value) / top_value * (bottom - TOP)
 
-    parts = _bands(events, px, bottom)
+    shades, names = _bands(events, px, bottom)
+    parts = [*shades]
     for number in range(round(top_value / step) + 1):
         y = py(number * step)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE}"/>')
         parts.append(text(LEFT - 8, y + 4, f"{number * step:g}", anchor="end", colour=SOFT))
+    parts += names
     parts += [_tick(px(x), height - 12, name) for x, name in spaced(ticks, px)]
     for entry in series:
         parts += _series(entry, px, py, top_value)
-    parts += [_mark(mark, px(mark.x)) for mark in marks]
+    places = apart([px(mark.x) for mark in marks], CHIP + 2)
+    wide = min([CHIP, *(right - left - 2 for left, right in pairwise(places))])
+    parts += [_mark(mark, place, px(mark.x), wide) for mark, place in zip(marks, places, strict=True)]
     return svg(parts, height, _alt(series))
 
 
@@ -138,20 +145,39 @@ def nice_step(top: float, *, count: int = 4) -> float:
 def spaced(ticks: Sequence[tuple[float, str]], px: Place) -> list[tuple[float, str]]:
     """Ticks whose words do not run into each other; the last always stays."""
     kept: list[tuple[float, str]] = []
-    for tick in reversed(ticks):
-        if not kept:
-            kept.append(tick)
-            continue
-        room = (len(tick[1]) + len(kept[-1][1])) / 2 * 7.4 + 9
-        if px(kept[-1][0]) - px(tick[0]) >= room:
-            kept.append(tick)
+    free = math.inf
+    for x, words in reversed(ticks):
+        half = breadth(words) / 2
+        middle = min(max(px(x), half), WIDTH - half)
+        if middle + half + GAP <= free:
+            kept.append((x, words))
+            free = middle - half
     return kept[::-1]
 
 
+def breadth(words: str, size: int = 13) -> float:
+    """Pixels that words take at most: of the fonts a page is shown and printed in, DejaVu Sans is the widest."""
+    return 0.64 * size * len(words)
+
+
 def _tick(x: float, y: float, words: str) -> str:
-    """Words under a visit, kept inside the drawing."""
-    half = len(words) * 3.7
-    return text(min(max(x, half + 2), WIDTH - half - 2), y, words)
+    """Words under a visit, kept inside the drawing in any font."""
+    half = breadth(words) / 2
+    if x < half:
+        return text(0, y, words, anchor="start")
+    return text(WIDTH, y, words, anchor="end") if x > WIDTH - half else text(x, y, words)
+
+
+def apart(places: Sequence[float], least: float) -> list[float]:
+    """Places from left to right moved as little as keeps them ``least`` apart and in the drawing, closer where many."""
+    low, high = CHIP / 2 + 1, WIDTH - CHIP / 2 - 1
+    least = min(least, (high - low) / max(len(places) - 1, 1))
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + least) if moved else max(place, low))
+    for number, place in reversed(list(enumerate(moved))):
+        moved[number] = min(place, high - least * (len(moved) - 1 - number))
+    return moved
 
 
 def _alt(series: Sequence[Series]) -> str:
@@ -160,9 +186,9 @@ def _alt(series: Sequence[Series]) -> str:
     )
 
 
-def _bands(events: Sequence[Event], px: Place, bottom: float) -> list[str]:
-    """A band from each event to the next, alternating in shade, with its name at the top."""
-    parts = []
+def _bands(events: Sequence[Event], px: Place, bottom: float) -> tuple[list[str], list[str]]:
+    """A band from each event to the next, alternating in shade, and its name at the top, which nothing may cover."""
+    parts, names = [], []
     inside = sorted(events, key=lambda event: event.x)
     for number, event in enumerate(inside):
         left = px(event.x)
@@ -173,8 +199,10 @@ def _bands(events: Sequence[Event], px: Place, bottom: float) -> list[str]:
             f'fill="{shade}"/><line x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 8}" y2="{bottom:.1f}" stroke="{SOFT}" '
             'stroke-dasharray="4 3"/>'
         )
-        parts.append(text(left + 5, TOP + 6 + 14 * (number % 3), event.words, anchor="start", colour=SOFT, size=12))
-    return parts
+        cut = left + 5 + breadth(event.words, 12) > WIDTH
+        place, anchor = (left - 5, "end") if cut else (left + 5, "start")
+        names.append(text(place, TOP + 14 + 14 * (number % 3), event.words, anchor=anchor, colour=SOFT, size=12))
+    return parts, names
 
 
 def _series(entry: Series, across: Place, up: Place, top_value: float) -> list[str]:
@@ -212,17 +240,24 @@ def _whisker(colour: str, x: float, low: float, high: float, *, goes_on: bool) -
     )
 
 
-def _mark(mark: Mark, x: float) -> str:
-    """A chip with the category's letters; outlined where preliminary, struck through where refuted."""
+def _mark(mark: Mark, x: float, at: float, wide: float) -> str:
+    """A chip with the category's letters at ``x``; outlined where preliminary, struck through where refuted.
+
+    A line leads to its visit ``at`` another place.
+    """
     colour = CATEGORY_COLOURS.get(mark.category, "#FFFFFF")
     letters = "base" if mark.category == "baseline" else mark.category
     ink = "white" if mark.category in ("PD", "CR", "baseline") else INK
     dashed = ' stroke-dasharray="3 2"' if mark.status == "preliminary" else ""
-    strike = f'<line x1="{x - 18:.1f}" x2="{x + 18:.1f}" y1="19" y2="19" stroke="{INK}"/>' * (mark.status == "refuted")
+    strike = f'<line x1="{x - wide / 2 + 1:.1f}" x2="{x + wide / 2 - 1:.1f}" y1="19" y2="19" stroke="{INK}"/>' * (
+        mark.status == "refuted"
+    )
+    led = f'<path d="M{x:.1f} 29L{at:.1f} {TOP - 8}" stroke="{SOFT}"/>' if abs(x - at) > 1 else ""
     title = escape(f"{mark.category} {mark.status}: {mark.words}".replace(" :", ":"))
+    size = max(round(13 * wide / CHIP), 6)
     return (
-        f'<g><title>{title}</title><rect x="{x - 19:.1f}" y="7" width="38" height="22" rx="5" fill="{colour}" '
-        f'stroke="{INK}"{dashed}/>{text(x, 23, letters, colour=ink, size=13, bold=True)}{strike}</g>'
+        f'<g><title>{title}</title>{led}<rect x="{x - wide / 2:.1f}" y="7" width="{wide:.1f}" height="22" rx="5" '
+        f'fill="{colour}" stroke="{INK}"{dashed}/>{text(x, 23, letters, colour=ink, size=size, bold=True)}{strike}</g>'
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseResponse, CourseVolume
+from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseResponse, CourseVisit, CourseVolume
 from brats_seg.core.labels import CAVITY, Region
 from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
@@ -37,6 +37,8 @@ LINE_LUMINANCE = 0.3
 """Most a line on white may have: contrast 3 to 1, as WCAG 2.1 (1.4.11) wants of graphics."""
 MOST_LESIONS = 12
 """Rows of the table of lesions; the rest is in lesions.csv."""
+MOST_COLUMNS = 9
+"""Visits side by side in it; more would run off the paper."""
 SLIDER_SCRIPT = (
     "document.querySelectorAll('.slider input').forEach(function(i){function f(){i.parentNode.style.setProperty("
     "'--cut',i.value+'%')}i.addEventListener('input',f);f()})"
@@ -119,6 +121,11 @@ def line_colour(colour: str) -> str:
     return "#" + "".join(f"{round(255 * share * value):02X}" for value in channels)
 
 
+def _when(visit: CourseVisit) -> str:
+    """When a visit was; nothing where its name says so, or where it is not known."""
+    return "" if visit.when is None or visit.when in visit.visit else visit.when
+
+
 def _x(course: Course) -> dict[str, float]:
     """Place of each visit on the axis: days since the first, or its number."""
     return {
@@ -130,7 +137,7 @@ def _x(course: Course) -> dict[str, float]:
 def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -> list[tuple[str, Markup]]:
     """The judged region with categories, treatments and its growth curve; below it the others."""
     places = _x(course)
-    ticks = [(places[v.visit], f"{v.visit}" + (f" · {v.when}" if v.when else "")) for v in course.visits]
+    ticks = [(places[v.visit], " · ".join(filter(None, (v.visit, _when(v))))) for v in course.visits]
     events = [
         Event(float(event.days_since_first), EVENT_WORDS[event.event])
         for event in course.events
@@ -173,7 +180,7 @@ def _visit_rows(course: Course, leading: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "visit": label,
-                "when": visit.when or "",
+                "when": _when(visit),
                 "volumes": [_volume_cell(volumes[label, region]) for region in order],
                 "planar": _chip(categories[label, "2d"]),
                 "volume": _chip(categories[label, "volume"]),
@@ -225,7 +232,8 @@ def _lesion_table(course: Course) -> dict[str, Any]:
                 "cells": [_lesion_cell(found.get(visit.visit)) for visit in course.visits],
             }
         )
-    return {"rows": rows, "left_out": max(len(order) - MOST_LESIONS, 0)}
+    columns = [slice(first, first + MOST_COLUMNS) for first in range(0, len(course.visits), MOST_COLUMNS)]
+    return {"rows": rows, "columns": columns, "left_out": max(len(order) - MOST_LESIONS, 0)}
 
 
 def _lesion_cell(row: CourseLesion | None) -> dict[str, str]:
@@ -249,7 +257,7 @@ def _reasons(course: Course) -> list[dict[str, Any]]:
         for measure, words in (("2d", "by diameters"), ("volume", "by volume")):
             row = next(row for row in course.overall(measure) if row.visit == visit.visit)
             entries.append({"chip": _chip(row), "by": words, "reasons": row.reasons, "missing": row.missing})
-        rows.append({"visit": visit.visit, "when": visit.when or "", "entries": entries})
+        rows.append({"visit": visit.visit, "when": _when(visit), "entries": entries})
     return rows
 
 

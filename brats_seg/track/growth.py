@@ -129,13 +129,12 @@ def doubling_time(rate: Estimate | Refusal) -> Estimate | Refusal:
     if isinstance(rate, Refusal):
         return Refusal(what, rate.reason)
     if rate.value <= 0:
-        return Refusal(what, f"the tumour does not grow ({rate.value:+.3g} per day)")
+        return Refusal(what, f"the tumour does not grow ({100 * rate.value:+.3g} % a day)")
     if rate.low is None or rate.high is None:
         return Refusal(what, "growth is not certain: the measurement error is not known")
     if rate.low <= 0:
-        return Refusal(
-            what, f"growth is not certain: the interval of the rate, {rate.low:+.3g} to {rate.high:+.3g}, includes 0"
-        )
+        interval = f"{100 * rate.low:+.3g} to {100 * rate.high:+.3g} % a day"
+        return Refusal(what, f"growth is not certain: the interval of the rate, {interval}, includes 0")
     ends = math.log(2) / rate.high, math.log(2) / rate.low
     return Estimate(math.log(2) / rate.value, "days", *ends, rate.level, f"ln 2 / SGR; {rate.note}")
 

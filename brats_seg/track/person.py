@@ -76,5 +76,6 @@ def on_identity(visits: Sequence[Visit], motions: Sequence[RigidMotion], strange
     pairs = list(zip(visits, motions, strict=True))[1:]
     unknown = [visit.label for visit, motion in pairs if math.isnan(motion.likeness)]
     if unknown:
-        names = ", ".join(unknown)
-        yield f"it could not be checked that {names} and {visits[0].label} show one person: no scans to compare"
+        names = f"{visits[0].label}, {', '.join(unknown[:-1])}".rstrip(", ") + f" and {unknown[-1]}"
+        names = "the visits" if len(unknown) == len(pairs) > 1 else names
+        yield f"it could not be checked that {names} show one person: no scans to compare"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,19 @@ from glioma import REGIONS
 from brats_seg.core.course import Course
 from brats_seg.core.grid import Volume
 from brats_seg.core.labels import SCHEMAS
-from brats_seg.report.charts import Event, Mark, Point, Series, nice_step, spaced, volume_chart
+from brats_seg.report.charts import (
+    LINE,
+    WIDTH,
+    Event,
+    Mark,
+    Point,
+    Series,
+    apart,
+    breadth,
+    nice_step,
+    spaced,
+    volume_chart,
+)
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
 from brats_seg.report.slices import window_of
 from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, render_timeline
@@ -271,6 +284,65 @@ def test_crowded_ticks_are_thinned_and_the_last_stays() -> None:
     assert kept[-1][0] == 90 and 1 < len(kept) < 10
 
 
+def words_of(drawing: str) -> list[tuple[float, float, str]]:
+    """Where each words of a drawing begin and end in the widest font, and what they are."""
+    found = re.findall(r'<text x="([-\d.]+)" y="[\d.]+" text-anchor="(\w+)" font-size="(\d+)"[^>]*>([^<]*)<', drawing)
+    share = {"start": 0.0, "middle": 0.5, "end": 1.0}
+    return [
+        (float(x) - share[anchor] * (wide := breadth(words, int(size))), float(x) + (1 - share[anchor]) * wide, words)
+        for x, anchor, size, words in found
+    ]
+
+
+def test_words_of_a_chart_lie_inside_it_and_apart() -> None:
+    days = (0, 6, 60, 300)
+    series = Series("ET", "#D55E00", tuple(Point(day, 1.0 + day) for day in days))
+    dates = [f"ses-{n} · 2024-0{n}-01" for n in range(1, 5)]
+    drawing = volume_chart(
+        [series], ticks=list(zip(days, dates, strict=True)), marks=[Mark(day, "SD", "", "") for day in days],
+        events=[Event(2, "surgery"), Event(297, "end of radiotherapy")],
+    )  # fmt: skip
+    spans = words_of(drawing)
+    assert {"end of radiotherapy", dates[-1]} < {words for _, _, words in spans}
+    assert all(left >= 0 and right <= WIDTH for left, right, _ in spans)
+    shown = [(left, right) for left, right, words in spans if words in dates]
+    assert len(shown) > 1 and all(one[1] < other[0] for one, other in pairwise(shown))
+    chips = [(float(x), float(wide)) for x, wide in re.findall(r'<rect x="([\d.]+)" y="7" width="([\d.]+)"', drawing)]
+    assert len(chips) == 4 and all(x + wide <= other for (x, wide), (other, _) in pairwise(chips))
+    assert drawing.index(">surgery<") > drawing.rindex(f'stroke="{LINE}"')  # no line of the grid crosses words
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 90])
+def test_chips_stay_apart_and_in_the_drawing(count: int) -> None:
+    places = apart([1000.0 + n for n in range(count)], 40.0)
+    assert places[0] > 0 and places[-1] < WIDTH
+    assert all(other - one >= min(40.0, 1060 / count) - 1e-6 for one, other in pairwise(places))
+    assert apart([100.0, 200.0], 40.0) == [100.0, 200.0]
+
+
+def test_a_visit_called_by_its_date_is_named_once(pictures: TimelinePictures) -> None:
+    page = render_timeline(course(), growth(), pictures)
+    named = render_timeline(
+        course(visits=[{**visit, "when": visit["visit"]} for visit in course_file()["visits"]]), growth(), pictures
+    )
+    assert ">v3 · " in page and ">v3 · " not in named and ">v3</text>" in named
+
+
+def test_many_visits_do_not_run_off_the_paper(pictures: TimelinePictures) -> None:
+    first = course_file()["visits"][0]
+    visits = [{**first, "visit": f"v{n}", "days_since_first": 10 * n} for n in range(1, 21)]
+    changed = {
+        name: [
+            {**row, "visit": visit["visit"]} for visit in visits for row in course_file()[name] if row["visit"] == "v1"
+        ]
+        for name in ("volumes", "responses")
+    }
+    page = render_timeline(course(visits=visits, changes=[], **changed), growth(), pictures)
+    check(page)
+    heads = [head.count("<th") - 1 for head in re.findall(r'<tr><th scope="col">Lesion</th>.*?</tr>', page)]
+    assert sum(heads) == 20 and max(heads) <= 9
+
+
 def test_the_cohort_page() -> None:
     courses = [course("A", stopped=[{"visit": "v9", "reason": "damaged"}]), course("B", dated=False)]
     page = render_cohort(courses, [("C", "its scans <are> gone")])
@@ -373,6 +445,14 @@ def test_one_reason_for_no_growth_is_said_once(pictures: TimelinePictures) -> No
     ]  # fmt: skip
     assert growth_refusal(refused) == "no dates" and growth_refusal(growth()) == ""
     assert render_timeline(course(), refused, pictures).count("no dates") == 1
+
+
+def test_phases_of_one_visit_have_no_row(pictures: TimelinePictures) -> None:
+    alone = [{**entry, "visits": ["v1"], "begins_after": "radiotherapy_end 2024-01-20"} for entry in growth()]
+    several = [{**entry, "begins_after": "radiotherapy_end 2024-01-20"} for entry in growth()]
+    rows = growth_rows([*alone, *several], REGIONS.names)
+    assert [row["visits"] for row in rows] == ["v1 to v3, after end of radiotherapy 2024-01-20"] * 3
+    assert "two visits" in growth_refusal(alone) and growth_refusal([*alone, *several]) == ""
 
 
 def test_large_numbers_have_no_exponent() -> None:
