@@ -13,17 +13,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from heads import head_grid, head_image
+from small_phantom import phantom
 
 import brats_seg
-from brats_seg.core.study import SEQUENCES
 from brats_seg.files.write import write_volume
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 MAX_MB = 40
-LARGER = 1.6
-"""Times as long as the head of other tests, whose brain is a child's."""
 
 
 def output_of(*command: object, folder: Path) -> str:
@@ -78,10 +75,8 @@ def test_version_and_info(installed: Path, tmp_path: Path) -> None:
 
 
 def test_a_study_is_segmented_with_the_model_that_came_along(installed: Path, tmp_path: Path) -> None:
-    grid = head_grid("LPS", spacing_mm=(4.0, 4.0, 4.0), field_mm=(164.0, 176.0, 160.0))
     (tmp_path / "head").mkdir()
-    for sequence in SEQUENCES:
-        image = head_image(grid, sequence, scale=LARGER)
+    for sequence, image in phantom(1).items():
         write_volume(image, tmp_path / "head" / f"head_{sequence.value}.nii.gz")
     output_of(installed, "segment", "head", "-o", "out", folder=tmp_path)
     made = tmp_path / "out" / "head"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
 
 _EPILOG = """\
-exit codes: 0 every study can be segmented, 3 something is wrong with one. Nothing is written.
+exit codes: 0 every study can be segmented as it is, 3 something is wrong with one. Nothing is written.
 """
 
 
@@ -59,10 +59,17 @@ def run(arguments: argparse.Namespace) -> int:
         rows.append(row)
         if row["problems"]:
             failures.append((study.id, InputError(" ".join(row["problems"]))))
+        elif not _fits(row):
+            failures.append((study.id, InputError("its scans do not fit together, see the warnings")))
         say(text_of(row, verbose=arguments.verbose), quiet=arguments.quiet or arguments.json)
     if arguments.json:
         say(json.dumps({"studies": rows, "failed": failures_as_json(failures)}, indent=1))
-    return report_failures(failures, finished=sum(not row["problems"] for row in rows))
+    return report_failures(failures, finished=sum(_fits(row) and not row["problems"] for row in rows))
+
+
+def _fits(row: dict[str, Any]) -> bool:
+    """Whether the scans fit together, as far as that was looked at."""
+    return bool(row.get("consistency", {}).get("fits", True))
 
 
 def check(files: Timepoint, tick: Any) -> dict[str, Any]:
@@ -175,7 +182,7 @@ def text_of(row: dict[str, Any], *, verbose: bool = False) -> str:
     masks = [] if all(held["skull_stripped"] for held in row["sequences"].values()) else brain_masks(row["not_used"])
     lines += offered_masks(masks)
     lines += [f"  not used: {name}" for name in row["not_used"] if name not in masks]
-    lines.append("  not ready, see below" if row["problems"] else "  ready to segment")
+    lines.append("  not ready, see below" if row["problems"] or not _fits(row) else "  ready to segment")
     return "\n".join(lines)
 
 

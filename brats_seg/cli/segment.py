@@ -29,7 +29,15 @@ from brats_seg.cli.common import (
     time_left,
 )
 from brats_seg.cli.options import add, add_brain, add_console, add_existing, add_studies
-from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, UsageError, explained
+from brats_seg.core.errors import (
+    UNFORESEEN,
+    BratsSegError,
+    DeviceError,
+    InputError,
+    OutputError,
+    UsageError,
+    explained,
+)
 from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
@@ -46,6 +54,12 @@ examples:
   brats-seg segment patients/* -o results --resume
   brats-seg segment --t1 a.nii.gz --t1ce b.nii.gz --t2 c.nii.gz --flair d.nii.gz --id case_0042 -o results
 """
+
+
+_IN_DOUBT = (
+    "the results are written, but the scans do not fit together, see the warnings: check the scans before any number "
+    "is used"
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -124,7 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.open and results:
         folder = Path(results[0]["folder"])
         open_page(folder / f"{results[0]['study']}_report.html")
-    return report_failures(failures, finished=len(results))
+    failed = {study for study, _ in failures}
+    return report_failures(failures, finished=sum(row["study"] not in failed for row in results))
 
 
 def _check_place(arguments: argparse.Namespace, studies: list[Timepoint]) -> None:
@@ -202,6 +217,8 @@ def _segment_all(
             failures.append((study.id, done))
             continue
         results.append(done.row)
+        if not done.row["fits"]:
+            failures.append((study.id, InputError(_IN_DOUBT)))
         if collected:
             attempt(study.id, partial(add_study, arguments.output, study.id), failures)
         resumed = done.row["resumed"]
@@ -303,7 +320,10 @@ class _Work:
         self, study: Timepoint, predictor: Predictor, *, began: float, tick: Callable[[str], None] | None = None
     ) -> _Finished | BratsSegError:
         """Segment a study, or keep its result with ``--resume``; the seconds told count from ``began``."""
+        from brats_seg.core.plain import from_plain
+        from brats_seg.core.visit import RunRecord
         from brats_seg.files.load import input_hashes
+        from brats_seg.files.output import read_run
         from brats_seg.run.resume import reason_to_redo
         from brats_seg.run.segment import segment_study
 
@@ -315,7 +335,8 @@ class _Work:
                 wanted = self.options.to_dict(), predictor.bundle.sha256, input_hashes(study)
                 reason = reason_to_redo(folder, *wanted)
                 if not reason:
-                    row = {"study": study.id, "folder": str(folder), "resumed": True}
+                    fits = from_plain(RunRecord, read_run(folder)).fits
+                    row = {"study": study.id, "folder": str(folder), "fits": fits, "resumed": True}
                     return _Finished(row, f"{study.id}: finished before, kept")
                 note = f"\n  done again, because {reason}"
             result = segment_study(study, self.output, options=self.options, predictor=predictor, tick=tick)
@@ -355,6 +376,7 @@ def summary(result: Visit, *, seconds: float) -> dict[str, Any]:
         "volumes_ml": {row.region: round(row.volume_ml, 4) for row in measurements.volumes},
         "estimates": {row.region: row.note for row in measurements.volumes if row.note},
         "warnings": list(result.record.warnings),
+        "fits": result.record.fits,
         "extraction": dict(result.record.preparation["extraction"]),
         "seconds": round(seconds, 2),
         "resumed": False,

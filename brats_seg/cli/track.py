@@ -70,6 +70,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+_MISFIT = "do not fit together, see the warnings: check them before any number is used"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Follow every patient; the good ones finish, the bad ones are listed at the end.
 
@@ -335,9 +338,14 @@ def _report(failures: Failures, outcomes: list[Outcome]) -> int:
         if outcome.error:
             complain(f"{outcome.patient}: {outcome.error}")
             codes.add(outcome.exit_code)
-        for entry in outcome.course.stopped if outcome.course is not None else ():
+        course = outcome.course
+        for entry in course.stopped if course is not None else ():
             complain(f"{outcome.patient}: {visit_named(entry.visit)} was left out: {entry.reason}")
             codes.add(InputError.exit_code)
+        for visit in course.visits if course is not None else ():
+            if not visit.fits:
+                complain(f"{outcome.patient}: the scans of {visit_named(visit.visit)} {_MISFIT}")
+                codes.add(InputError.exit_code)
     failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
     if failed and total > 1:
         complain(f"{failed} of {total} patients failed")

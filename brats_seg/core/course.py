@@ -38,6 +38,7 @@ class CourseVisit:
     spacing_mm: tuple[float, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    fits: bool = True
 
 
 @dataclass(frozen=True)

@@ -286,6 +286,11 @@ class RunRecord:
     made: str = ""
     scan_date: str = ""
 
+    @property
+    def fits(self) -> bool:
+        """Whether the scans fit together, as far as that was looked at: of a label map without scans it was not."""
+        return bool(self.preparation.get("consistency", {}).get("fits", True))
+
 
 _TOLD = {"enhancing": "what enhances", "non_enhancing": "T2/FLAIR disease"}
 _ASSESSED = {"enhancing": "enhancement", "non_enhancing": "T2/FLAIR disease"}

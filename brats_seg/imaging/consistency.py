@@ -37,8 +37,8 @@ from brats_seg.imaging.structure import Agreement, Borders, compare, compare_fli
 Pair = tuple[MRSequence, MRSequence]
 Kind = Literal["other", "mirrored", "shifted", "outline", "coverage", "copy", "volume", "cut", "axes", "names"]
 
-MISFITS: frozenset[Kind] = frozenset({"other", "mirrored", "shifted", "outline", "copy", "volume", "axes", "names"})
-"""Findings that put the whole result in doubt; of the others, part of the brain is not seen."""
+MISFITS: frozenset[Kind] = frozenset({"other", "mirrored", "shifted", "outline", "copy", "axes", "names"})
+"""Findings that contradict one another or the header: a mistake was made with these scans."""
 
 CELL_MM = 4.0
 
@@ -122,8 +122,13 @@ class Consistency:
 
     @property
     def fits(self) -> bool:
-        """Whether the sequences belong together and show a brain as those a model learnt from."""
+        """Whether the sequences belong together and lie as the header says."""
         return not any(entry.kind in MISFITS for entry in self.found)
+
+    @property
+    def is_usual_size(self) -> bool:
+        """Whether the brain is as large as whole brains of those above two years: an infant's scans still fit."""
+        return not any(entry.kind == "volume" for entry in self.found)
 
     @property
     def left_out(self) -> tuple[MRSequence, ...]:
@@ -164,6 +169,7 @@ class Consistency:
             "agreement": named(self.agreement),
             "likeness": named(self.likeness),
             "fits": self.fits,
+            "is_usual_size": self.is_usual_size,
             "found": [{"kind": entry.kind, "text": entry.text} for entry in self.found],
         }
 

@@ -173,10 +173,13 @@ def _found(result: Visit) -> Verdict:
 
 
 def _put_in_doubt(verdict: Verdict, record: RunRecord) -> Verdict:
-    """What was found, after what comes first: that the scans do not fit together."""
-    if record.preparation.get("consistency", {}).get("fits", True):
+    """What was found, after what comes first: why the scans are in doubt."""
+    if not record.fits:
+        headline = "The scans do not fit together: check them before any number is used."
+    elif not record.preparation.get("consistency", {}).get("is_usual_size", True):
+        headline = "The size of the brain is unusual: is it whole, and are the voxel sizes right?"
+    else:
         return verdict
-    headline = "The scans do not fit together: check them before any number is used."
     return Verdict(verdict.is_found, headline, (verdict.headline, *verdict.details))
 
 

@@ -75,6 +75,7 @@ def _visit(found: Followed, index: int) -> CourseVisit:
         spacing_mm=visit.measurements.spacing_mm,
         notes=visit.measurements.notes,
         warnings=tuple(dict.fromkeys((*visit.record.warnings, *visit.measurements.warnings))),
+        fits=visit.record.fits,
     )
 
 

@@ -85,7 +85,7 @@ def measure_segmentation(
         segmentation: label map in the patient's own space, with probabilities where it was predicted.
         intervals: the model's fitted interval widths, from its card.
         min_lesion_ml: smaller components are no lesions; their voxels stay in the volume, and the notes say so.
-        fits: whether the scans belong together, as those did that the intervals were fitted on.
+        fits: whether the scans belong together and show a whole brain, as those did that the intervals were fitted on.
     """
     window = _window(segmentation)
     least = max(1, math.ceil(min_lesion_ml / window.grid.voxel_ml - _ROUNDING))
@@ -280,7 +280,7 @@ def _study_notes(
     notes = []
     is_fitted = segmentation.probabilities is not None and intervals is not None
     if is_fitted and not fits:
-        notes.append("volume intervals are not known: they were fitted on scans that fit together")
+        notes.append("volume intervals are not known: they were fitted on scans of whole brains that fit together")
     elif is_fitted and segmentation.missing:
         names = ", ".join(sequence.title for sequence in segmentation.missing)
         notes.append(f"volume intervals are not known without {names}: they were fitted on studies with all sequences")

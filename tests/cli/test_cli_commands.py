@@ -46,7 +46,9 @@ def test_check_warns_of_exchanged_sequences(cli, case: Path, monkeypatch: pytest
 
     exchanged = IdentityWarning({MRSequence.T1: MRSequence.T1CE, MRSequence.T1CE: MRSequence.T1}, "evidence 0.9")
     monkeypatch.setattr(consistency, "check_identity", lambda *_: (exchanged,))
-    assert "warning: T1 and T1CE look exchanged: evidence 0.9" in cli("check", case).out
+    done = cli("check", case)
+    assert done.code == 3 and "warning: T1 and T1CE look exchanged: evidence 0.9" in done.out
+    assert "not ready" in done.out and "do not fit together" in done.err
 
 
 def test_check_json_of_good_and_bad(cli, case: Path, tmp_path: Path) -> None:

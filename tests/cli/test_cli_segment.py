@@ -20,6 +20,7 @@ from heads import head_grid
 from brats_seg.core.errors import ModelError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.output import OutputFolder
+from brats_seg.imaging.identify import IdentityWarning
 from brats_seg.models.names import ENGINES
 from brats_seg.run import segment as studies
 
@@ -482,7 +483,7 @@ def test_several_processes_give_what_one_gives(segment, two: Path, out: Path) ->
     (two / "bad" / "case_t1.nii.gz").write_bytes(b"no scan")
     done = segment(two, "--jobs", "2", "--json")
     assert done.code == 3
-    assert sorted(row["study"] for row in done.json["results"]) == ["one", "two"]
+    assert sorted((row["study"], row["fits"]) for row in done.json["results"]) == [("one", True), ("two", True)]
     assert [entry["study"] for entry in done.json["failed"]] == ["bad"]
     several = {name: (out / f"{name}.csv").read_text() for name in ("volumes", "lesions")}
     shutil.rmtree(out)
@@ -566,6 +567,21 @@ def test_options_name_the_engines_that_exist(cli) -> None:
         assert engine in outcome.err
 
 
+def test_results_of_scans_that_do_not_fit_together_are_written_and_the_code_says_so(
+    segment, two: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = {MRSequence.T1: MRSequence.T1CE, MRSequence.T1CE: MRSequence.T1}
+    looks = IdentityWarning(pair, "evidence 0.9")
+    monkeypatch.setattr("brats_seg.imaging.consistency.check_identity", lambda *_: (looks,))
+    done = segment(two / "one", "--json")
+    assert done.code == 3 and "one: the results are written, but the scans do not fit together" in done.err
+    (row,), (failed,) = done.json["results"], done.json["failed"]
+    assert (row["fits"], failed["study"], failed["exit_code"]) == (False, "one", 3)
+    assert (out / "one" / "one_dseg.nii.gz").is_file()
+    again = segment(two / "one", "--resume", "--json")
+    assert again.code == 3 and again.json["results"][0]["resumed"] and not again.json["results"][0]["fits"]
+
+
 @pytest.mark.slow
 def test_real_study_with_t1_and_t1ce_exchanged_is_warned_of(cli, tmp_path: Path, real_study: Path) -> None:
     folder = tmp_path / "swapped"
@@ -575,7 +591,7 @@ def test_real_study_with_t1_and_t1ce_exchanged_is_warned_of(cli, tmp_path: Path,
         source = next(real_study.glob(f"{name}_{real}.nii*"))
         shutil.copy(source, folder / source.name.replace(f"_{real}.", f"_{said}."))
     outcome = cli("check", folder)
-    assert outcome.code == 0
+    assert outcome.code == 3
     warning = next(line for line in outcome.out.splitlines() if "warning:" in line)
     assert "T1CE" in warning
     assert any(character.isdigit() for character in warning.replace("T1CE", "").replace("T1", ""))

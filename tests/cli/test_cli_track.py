@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from cli_studies import Outcome, entries, write_nifti
+from cli_studies import Outcome, change, entries, write_case, write_nifti
 from heads import head_grid, head_image
 from scipy import ndimage
 
@@ -19,6 +19,7 @@ from brats_seg.cli import main
 from brats_seg.core.course import Course
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visits import find_patients
+from brats_seg.imaging.identify import IdentityWarning
 from brats_seg.run.cohort import patient_task
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.track import FollowOptions, TrackRun
@@ -259,6 +260,21 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     page = (out / "cohort.html").read_text()
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
     assert 'href="../cohort.html"' in (out / "sub-1" / "sub-1_timeline.html").read_text()
+
+
+def test_a_visit_whose_scans_do_not_fit_together_is_followed_and_the_code_says_so(
+    cli: Callable[..., Outcome], model: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = IdentityWarning({MRSequence.T1: MRSequence.T1CE, MRSequence.T1CE: MRSequence.T1}, "evidence 0.9")
+    monkeypatch.setattr("brats_seg.imaging.consistency.check_identity", lambda *_: (looks,))
+    for visit in ("ses-1", "ses-2"):
+        write_case(tmp_path / "sub-1" / visit, name=f"sub-1_{visit}")
+    for path in (tmp_path / "sub-1" / "ses-2").iterdir():
+        change(path, lambda data: 1.01 * data)
+    done = cli("track", tmp_path / "sub-1", "-o", out, "--model", model, "--no-report")
+    assert done.code == 3 and "the scans of visit ses-1 do not fit together" in done.err
+    course = json.loads((out / "sub-1" / "course.json").read_text())
+    assert [visit["fits"] for visit in course["visits"]] == [False, False]
 
 
 @pytest.mark.slow

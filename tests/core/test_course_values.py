@@ -28,7 +28,8 @@ def written(**changed: Any) -> dict[str, Any]:
                "reader_needed": [], "unjudged": {"2d": ""}, "baseline": "v0", "visit": "v0", "why": "first",
                "disease": "enhancing", "disease_reason": "given"}  # fmt: skip
     visit = {"visit": "v1", "when": None, "days_since_first": None, "label_map": "segmented",
-             "alignment_to_first": None, "spacing_mm": [1.0, 1.0, 2.0], "notes": [], "warnings": []}  # fmt: skip
+             "alignment_to_first": None, "spacing_mm": [1.0, 1.0, 2.0], "notes": [],
+             "warnings": [], "fits": True}  # fmt: skip
     return {
         "schema_version": 1, "patient": "P", "regions": REGIONS.to_dict(), "dating": "no dates", "criteria": "rano2",
         "partial_volume_percent": -65.0, "disease": "non_enhancing", "disease_reason": "given", "baselines": [],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,16 @@ import pytest
 from heads import head_grid, head_study
 from mixed_scans import Images, changed, flagged_share, mix_ups, moved, part
 from real_scans import study_of
+from small_phantom import phantom
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import brain_mask
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides, place_by_header
 from brats_seg.imaging.settings import PrepareConfig
-from brats_seg.phantom.anatomy import AnatomyConfig
-from brats_seg.phantom.make import BRATS_CENTRE_MM, PhantomConfig, make_phantom
-from brats_seg.phantom.tumour import TumourConfig, TumourKind
 from brats_seg.segment.prepare import prepare
 
 T1, T1CE, T2, FLAIR = SEQUENCES
@@ -33,20 +30,6 @@ def judged(images: Images) -> Consistency:
 
 def kinds(images: Images) -> set[str]:
     return {entry.kind for entry in judged(images).found}
-
-
-@cache
-def phantom(seed: int, kind: TumourKind = TumourKind.HIGH_GRADE) -> Images:
-    """A small brain, whole, on voxels of 2 mm."""
-    affine = np.diag([-2.0, -2.0, 2.0, 1.0])
-    affine[1, 3] = 239.0
-    config = PhantomConfig(
-        grid=Grid((120, 120, 78), affine),
-        brain_centre_mm=BRATS_CENTRE_MM,
-        anatomy=AnatomyConfig(scale=0.8),
-        tumour=TumourConfig(kind=kind),
-    )
-    return dict(make_phantom(config, np.random.default_rng(seed)).study.images)
 
 
 @pytest.mark.slow
@@ -90,7 +73,8 @@ def test_what_is_wrong_is_said(mixed: object, kind: str, words: str) -> None:
     consistency = judged(images)
     found = [entry for entry in consistency.found if entry.kind == kind]
     assert found and words in found[0].text
-    assert not consistency.fits or kind in {"coverage", "cut"}
+    assert not consistency.fits or kind in {"coverage", "cut", "volume"}
+    assert consistency.is_usual_size == (kind not in {"volume", "cut"})
 
 
 @pytest.mark.slow

@@ -126,11 +126,15 @@ def test_an_interval_wider_than_its_volume_is_called_very_uncertain(result):
     assert not any("very uncertain" in line for line in verdict_of(result).details)
 
 
-def test_scans_that_do_not_fit_together_come_before_what_was_found(result):
+@pytest.mark.parametrize(
+    ("fits", "is_usual_size", "word"), [(False, True, "do not fit together"), (True, False, "size of the brain")]
+)
+def test_scans_in_doubt_come_before_what_was_found(result, fits, is_usual_size, word):
     found = verdict_of(result)
-    record = replace(result.record, preparation={"consistency": {"fits": False}})
+    consistency = {"fits": fits, "is_usual_size": is_usual_size}
+    record = replace(result.record, preparation={"consistency": consistency})
     doubted = verdict_of(replace(result, record=record))
-    assert "do not fit together" in doubted.headline
+    assert word in doubted.headline
     assert doubted.details == (found.headline, *found.details)
 
 
