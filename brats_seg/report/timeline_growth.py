@@ -58,7 +58,7 @@ def _short(value: float) -> str:
 def growth_refusal(growth: Sequence[Mapping[str, Any]]) -> str:
     """The reason why nothing at all can be said about growth; empty where something can."""
     parts = ("specific_growth_rate", "doubling_time", "velocity_of_diametric_expansion", "prediction", "fit")
-    reasons = {entry[part].get("refused", "") for entry in growth for part in parts}
+    reasons: set[str] = {entry[part].get("refused", "") for entry in growth for part in parts}
     if len(reasons) == 1:
         return reasons.pop()
     return "" if any(len(entry["visits"]) > 1 for entry in growth) else "no phase between treatments has two visits"

@@ -230,7 +230,8 @@ def _measured(
     segmentation: Segmentation, prepared: PreparedStudy, card: ModelCard, options: SegmentOptions
 ) -> Measurements:
     intervals = IntervalModel.from_dict(card.intervals) if card.intervals else None
-    fits = prepared.record.consistency["fits"]
+    found = prepared.record.consistency
+    fits = found["fits"] and found["is_usual_size"]
     return measure_segmentation(segmentation, intervals=intervals, min_lesion_ml=options.min_lesion_ml, fits=fits)
 
 

@@ -23,6 +23,7 @@ from brats_seg.files.output import OutputFolder
 from brats_seg.imaging.identify import IdentityWarning
 from brats_seg.models.names import ENGINES
 from brats_seg.run import segment as studies
+from brats_seg.volumetrics.intervals import IntervalModel
 
 FILES = (
     "{0}_dseg.json {0}_dseg.nii.gz {0}_dseg.tsv {0}_lesions.csv {0}_overlay.png {0}_probseg.json {0}_probseg.nii.gz "
@@ -580,6 +581,28 @@ def test_results_of_scans_that_do_not_fit_together_are_written_and_the_code_says
     assert (out / "one" / "one_dseg.nii.gz").is_file()
     again = segment(two / "one", "--resume", "--json")
     assert again.code == 3 and again.json["results"][0]["resumed"] and not again.json["results"][0]["fits"]
+
+
+@pytest.mark.slow
+def test_a_brain_of_unusual_size_is_asked_about_and_has_no_intervals(
+    cli, two: Path, out: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = Path(shutil.copytree(model, two / "fitted"))
+    card = json.loads((fitted / "model.json").read_text())
+    card["intervals"] = IntervalModel({"WT": 1.0, "TC": 1.0, "ET": 1.0}).to_dict()
+    (fitted / "model.json").write_text(json.dumps(card))
+
+    def segmented(study: Path) -> tuple[Outcome, list[bool]]:
+        done = cli("segment", study, "-o", out, "--model", fitted)
+        assert done.code == 0
+        rows = rows_of(out / study.name / f"{study.name}_volumes.csv")
+        return done, [bool(row["low_ml"]) for row in rows if row["region"] == "WT"]
+
+    assert segmented(two / "one")[1] == [True]
+    monkeypatch.setattr("brats_seg.imaging.consistency.BRAIN_ML", (900.0, 2000.0))
+    done, has_interval = segmented(two / "two")
+    assert has_interval == [False] and "voxel sizes" in done.out
+    assert "The size of the brain is unusual" in (out / "two" / "two_report.html").read_text()
 
 
 @pytest.mark.slow
