@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from brats_seg.models.torch_engine import build_network
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("core", "files", "imaging", "volumetrics", "networks", "models", "segment")
 """What a bundle carries of the package."""
+
+PARTS = Path(__file__).with_name("bundle")
+"""Files of a bundle: ``inference.json`` takes every study of a folder through MONAI's dataset, evaluator and writer,
+``inference_datalist.json`` those of a data list whose ``image`` holds the four files in the bundle's order, and
+``logging.conf`` lets MONAI say warnings only."""
 
 OWN_CARD = "brats_seg_model.json"
 """The model's card in ``configs``; a bundle that holds it was written by this program."""
@@ -37,29 +43,6 @@ LIBRARIES = (
 """What a bundle needs beside numpy, torch and MONAI."""
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-LOGGING = """\
-[loggers]
-keys=root
-
-[handlers]
-keys=consoleHandler
-
-[formatters]
-keys=plain
-
-[logger_root]
-level=WARNING
-handlers=consoleHandler
-
-[handler_consoleHandler]
-class=StreamHandler
-formatter=plain
-args=(sys.stderr,)
-
-[formatter_plain]
-format=%(levelname)s - %(message)s
-"""
-"""``configs/logging.conf``, which MONAI looks for: warnings only."""
 
 _IMAGE = {"type": "image", "dtype": "float32", "is_patch_data": False}
 
@@ -81,107 +64,10 @@ def export_monai(bundle: ModelBundle, folder: Path) -> None:
     _write_weights(bundle, folder / "models" / "model.pt")
     _write_code(folder / PACKAGE.name)
     _write_json(bundle.card.to_dict(), folder / "configs" / OWN_CARD)
-    _write_json(inference_config(), folder / "configs" / "inference.json")
-    _write_json(datalist_config(), folder / "configs" / "inference_datalist.json")
+    for name in ("inference.json", "inference_datalist.json", "logging.conf"):
+        shutil.copyfile(PARTS / name, folder / "configs" / name)
     _write_json(_metadata(bundle, file_sha256(folder / "models" / "model.pt")), folder / "configs" / "metadata.json")
-    (folder / "configs" / "logging.conf").write_text(LOGGING, encoding="utf-8")
     (folder / "docs" / "README.md").write_text(_readme(bundle), encoding="utf-8")
-
-
-def inference_config() -> dict[str, Any]:
-    """``inference.json``: every study of a folder, through MONAI's dataset, evaluator and writer."""
-    parts = f"{PACKAGE.name}.transforms"
-    return {
-        "imports": [
-            "$import json",
-            "$import pathlib",
-            f"$from {PACKAGE.name}.core.study import SEQUENCES",
-            f"$from {PACKAGE.name}.files.find import find_studies",
-            f"$from {PACKAGE.name}.files.find import study_from_files",
-            f"$from {PACKAGE.name}.files.load import load_study",
-        ],
-        "bundle_root": ".",
-        "dataset_dir": "$@bundle_root + '/data'",
-        "output_dir": "$@bundle_root + '/eval'",
-        "labels": None,
-        "force": False,
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "card": f"$json.loads(pathlib.Path(@bundle_root, 'configs', '{OWN_CARD}').read_text(encoding='utf-8'))",
-        "network_def": {"_target_": f"{parts}.StagedNetwork", "card": "@card"},
-        "network": "$@network_def.to(@device)",
-        "studies": "$list(find_studies(pathlib.Path(@dataset_dir)))",
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": "Lambda", "func": "$load_study"},
-                {"_target_": f"{parts}.PrepareStudy", "settings": "$@card['prepare']", "force": "@force"},
-            ],
-        },
-        "dataset": {"_target_": "Dataset", "data": "@studies", "transform": "@preprocessing"},
-        "dataloader": {
-            "_target_": "DataLoader",
-            "dataset": "@dataset",
-            "batch_size": 1,
-            "num_workers": 0,
-            "collate_fn": "$lambda items: items[0]",
-        },
-        "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": [
-                {"_target_": f"{parts}.RestoreStudy", "card": "@card", "labels": "@labels"},
-                _saver("pred", "dseg", "uint8"),
-                _saver("probabilities", "probseg", "float32"),
-            ],
-        },
-        "handlers": [
-            {
-                "_target_": "CheckpointLoader",
-                "load_path": "$@bundle_root + '/models/model.pt'",
-                "load_dict": {"model": "@network"},
-                "map_location": "@device",
-            },
-            {"_target_": "StatsHandler", "iteration_log": False},
-        ],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-            "decollate": False,
-            "amp": False,
-        },
-        "run": ["$@evaluator.run()"],
-    }
-
-
-def datalist_config() -> dict[str, Any]:
-    """Override: studies from a MONAI data list, whose ``image`` holds the four files in the bundle's order."""
-    files = "dict(zip(SEQUENCES, map(pathlib.Path, item['image'])))"
-    return {
-        "data_list_file_path": "$@bundle_root + '/configs/datalist.json'",
-        "data_list_key": "testing",
-        "datalist": "$monai.data.load_decathlon_datalist("
-        "@data_list_file_path, data_list_key=@data_list_key, base_dir=@dataset_dir)",
-        "studies": f"$[study_from_files({files}, study_id=item.get('id')) for item in @datalist]",
-    }
-
-
-def _saver(key: str, postfix: str, dtype: str) -> dict[str, Any]:
-    return {
-        "_target_": "SaveImaged",
-        "keys": key,
-        "output_dir": "@output_dir",
-        "output_postfix": postfix,
-        "output_dtype": dtype,
-        "resample": False,
-        "squeeze_end_dims": True,
-        "separate_folder": True,
-        "print_log": False,
-    }
 
 
 def _write_weights(bundle: ModelBundle, path: Path) -> None:
@@ -260,63 +146,22 @@ def _metadata(bundle: ModelBundle, weights_sha256: str) -> dict[str, Any]:
 
 def _readme(bundle: ModelBundle) -> str:
     card = bundle.card
-    accuracy = "\n".join(f"- {name}: {value}" for name, value in card.accuracy.items()) or "- not stated"
-    limits = "\n".join(f"- {limit}" for limit in card.limits) or "- not stated"
-    citations = "\n".join(f"- {citation}" for citation in card.citations) or "- none stated"
-    needs = " ".join(name for name in LIBRARIES)
-    stages = " and ".join(f"{s.key} at {s.spacing_mm:g} mm ({s.architecture})" for s in card.stages)
-    return f"""# {card.name} {card.version}
+    return (
+        (PARTS / "README.md")
+        .read_text(encoding="utf-8")
+        .format(
+            **{key: getattr(card, key) for key in ("name", "version", "description", "trained_on", "licence")},
+            needs=" ".join(LIBRARIES),
+            stages=" and ".join(f"{s.key} at {s.spacing_mm:g} mm ({s.architecture})" for s in card.stages),
+            accuracy=_listed([f"{name}: {value}" for name, value in card.accuracy.items()], "not stated"),
+            limits=_listed(card.limits, "not stated"),
+            citations=_listed(card.citations, "none stated"),
+        )
+    )
 
-{card.description}
 
-Research software, not a medical device.
-
-## Run
-
-```
-pip install monai {needs}
-python -m monai.bundle run --config_file configs/inference.json --dataset_dir STUDIES --output_dir OUT
-```
-
-`STUDIES` is a study's folder or a folder of studies, each with any of T1, T1CE, T2 and FLAIR as skull-stripped NIfTI,
-recognised by name. With a MONAI data list (`image`: T1, T1CE, T2, FLAIR in that order; `id` optional):
-
-```
-python -m monai.bundle run --config_file "['configs/inference.json','configs/inference_datalist.json']" \\
-    --data_list_file_path datalist.json --dataset_dir BASE --output_dir OUT
-```
-
-From another folder add `--bundle_root BUNDLE`. `OUT/<study>/` gets `<study>_dseg.nii.gz`, the label map (BraTS 2023
-numbers; `--labels brats2021` for 1, 2, 4), and `<study>_probseg.nii.gz`, probabilities of whole tumour, tumour core and
-enhancing tumour, both on the grid of T1CE where it is there.
-
-## What runs
-
-The network of this bundle is the whole model: {stages}, combined as in `brats-seg segment`. Preparation, combination
-and post-processing are the functions of brats_seg itself, whose code lies in this folder unchanged, so the numbers are
-the same and the package need not be installed. `network_def` takes prepared sequences (z-scores at the model's
-spacing) and gives probabilities. Volumes, intervals and the report are not part of the bundle.
-
-## Trained on
-
-{card.trained_on}
-
-## Accuracy
-
-{accuracy}
-
-## Limits
-
-{limits}
-
-## Cite
-
-{citations}
-
-## Licence
-
-Code: see LICENSE. Weights: {card.licence}.
-"""
+def _listed(entries: Sequence[str], otherwise: str) -> str:
+    return "\n".join(f"- {entry}" for entry in entries or (otherwise,))
 
 
 def _licence_file() -> Path:
