@@ -20,44 +20,20 @@ from brats_seg.core.regions import RegionSet
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.output import write_text
-from brats_seg.models.checks import (
-    check_fingerprints,
-    check_mapping,
-    check_name,
-    check_number,
-    check_plain,
-    check_scores,
-    check_sequences,
-    check_text,
-    check_texts,
-    one_line,
-    whole_factor,
-)
+from brats_seg.models.card_checks import LISTS, check_card, check_stages
+from brats_seg.models.checks import check_mapping, check_name, check_plain, check_sequences, check_text, one_line
 from brats_seg.models.layout import Arrangement
 from brats_seg.models.names import DEFAULT_MODEL
 from brats_seg.models.rules import PostprocessConfig, postprocess_from_dict
-from brats_seg.models.stage import MAX_SPACING_MM, MIN_SPACING_MM, Member, Stage, stage_from_dict
-from brats_seg.volumetrics.intervals import IntervalModel
+from brats_seg.models.stage import Member, Stage, stage_from_dict
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""
 
 CARD = "model.json"
 CARD_FORMAT = 2
-TASKS = ("regions",)
-"""What a model can be for: to draw the regions of its card."""
 OPTIONAL = frozenset({"fingerprints", "seen", "subsets"})
 """Keys that a card may lack."""
-LISTS = ("criteria", "held_out", "limits", "citations", "seen")
-"""Keys that list texts."""
-
-PREPARED_DIVISOR = 32
-"""What prepared studies are padded to a multiple of, unless a model's card says otherwise."""
-
-MAX_POOLING = 8
-"""Largest step from the spacing of prepared studies to that of a network."""
-
-MAX_DIVISOR = 512
 
 Scans = TypeVar("Scans", bound=Study | Timepoint)
 
@@ -73,7 +49,7 @@ class ModelCard:
         licence: of the weights.
         trained_on: data and split, in words.
         knows_treated_brains: whether scans after surgery or radiotherapy were among those it was trained on.
-        task: what it is for, one of :data:`TASKS`.
+        task: what it is for, one of :data:`~brats_seg.models.card_checks.TASKS`.
         sequences: it looks at, in the order of the channels of prepared studies; any but one may be missing.
         regions: it draws.
         schemas: of the label maps that can be written; the first unless another is asked for.
@@ -116,105 +92,14 @@ class ModelCard:
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_name(self.name, "name")
-        check_name(self.version, "version", spaces=True)
-        for key in ("description", "licence", "trained_on"):
-            check_text(getattr(self, key), key)
-        for key in LISTS:
-            check_texts(getattr(self, key), key)
-        for key in ("accuracy", "prepare", "intervals"):
-            if getattr(self, key) is not None or key != "intervals":
-                check_plain(check_mapping(getattr(self, key), key), key)
-        if self.task not in TASKS:
-            raise ModelError(f"task {self.task!r} is not known; known: {', '.join(TASKS)}")
+        check_card(self)
         names = [sequence.value for sequence in self.sequences]
-        check_scores(self.subsets, "subsets", sequences=names, regions=self.regions.names)
-        check_fingerprints(self.fingerprints, "fingerprints", self.seen)
-        if not isinstance(self.knows_treated_brains, bool):
-            raise ModelError(f"knows_treated_brains {self.knows_treated_brains!r} must be true or false")
-        if self.intervals is not None:
-            self._check_intervals(IntervalModel.from_dict(self.intervals))
-        self._check_schemas()
-        self.postprocess.check(self.regions, self.sequences)
-        for region in self.regions:
-            unseen = [sequence.value for sequence in region.shown_by if sequence not in self.sequences]
-            if unseen:
-                raise ModelError(f"region {region.name} is shown_by {', '.join(unseen)}, which is not among sequences")
         try:
             laid = tuple(replace(s, layout=s.layout.of(names, self.regions.names)) for s in self.stages)
         except ValueError as error:
             raise ModelError(f"layout: {error}") from error
         object.__setattr__(self, "stages", laid)
-        self._check_channels()
-        self._check_stages()
-
-    def _check_intervals(self, intervals: IntervalModel) -> None:
-        unknown = sorted(set(intervals.scales) - {*self.regions.names, *self.regions.tissues})
-        if unknown:
-            raise ModelError(
-                f"intervals are given of {', '.join(unknown)}, which is no region of the card and no tissue"
-            )
-
-    def _check_schemas(self) -> None:
-        """Refuse schemas whose numbers cannot hold the regions."""
-        if not self.schemas:
-            raise ModelError("schemas must list one or more; the first is that of the label maps it writes")
-        own = set(self.regions.tissues.values())
-        for schema in self.schemas:
-            strange = [tissue.name for tissue in schema.structures if tissue not in own]
-            if strange:
-                raise ModelError(f"schema {schema.name} has the tissue {strange[0]}, which is in no region of the card")
-            unread = [region.name for region in self.regions if region not in self.regions.told_by(schema)]
-            unwritten = [r.name for r in self.regions if len(self.regions.alone(r, schema)) != 1]
-            if unread or unwritten:
-                raise ModelError(
-                    f"schema {schema.name} ({schema.numbers}) cannot hold {', '.join(unread or unwritten)}: every "
-                    "region needs one number for what of it lies in no other"
-                )
-
-    def _check_channels(self) -> None:
-        """Refuse networks that do not take the card's sequences, or do not give its regions."""
-        sequences, regions = len(self.sequences), len(self.regions)
-        for stage in self.stages:
-            taken, given = stage.shape.in_channels, stage.shape.out_channels
-            if taken not in (sequences, sequences + regions) or given != regions:
-                raise ModelError(
-                    f"the network of stage {stage.key} takes {taken} channels and gives {given}; it has to take "
-                    f"{sequences}, the sequences, or {sequences + regions}, with what a coarse stage gives, and to "
-                    f"give the {regions} regions"
-                )
-
-    def _check_stages(self) -> None:
-        """Refuse stages that cannot work together, or not on what is prepared for them."""
-        first = [stage.name for stage in self.stages if stage.member == 1]
-        if first not in (["coarse"], ["coarse", "fine"], ["fine"]):
-            raise ModelError(f"model {self.name} has stages {first}; known: coarse, fine")
-        wanted = [(name, 1 + n // len(first)) for n, name in enumerate(first * (len(self.stages) // len(first)))]
-        if [(stage.name, stage.member) for stage in self.stages] != wanted:
-            raise ModelError(
-                f"model {self.name} has stages {[stage.key for stage in self.stages]}; every member of an ensemble "
-                f"needs the stages of the first, {first}"
-            )
-        if self.stages[0].is_cascaded:
-            raise ModelError(
-                f"stage {self.stages[0].name} of model {self.name} takes the probabilities of a coarse stage, and "
-                "none is before it"
-            )
-        prepared_mm, sides = self.prepare.get("spacing_mm", 1.0), self.prepare.get("divisor", PREPARED_DIVISOR)
-        check_number(prepared_mm, "prepare.spacing_mm", low=MIN_SPACING_MM, high=MAX_SPACING_MM)
-        check_number(sides, "prepare.divisor", low=1, high=MAX_DIVISOR, whole=True)
-        for stage in self.stages:
-            factor = whole_factor(stage.spacing_mm, prepared_mm, largest=MAX_POOLING)
-            if factor is None:
-                raise ModelError(
-                    f"spacing_mm {stage.spacing_mm:g} of stage {stage.key} must be a whole number of times (1 to "
-                    f"{MAX_POOLING}) the {prepared_mm:g} mm that studies are prepared to (prepare.spacing_mm)"
-                )
-            if sides % (stage.divisor * factor):
-                raise ModelError(
-                    f"studies are padded to multiples of {sides} (prepare.divisor), and stage {stage.key} at "
-                    f"{stage.spacing_mm:g} mm needs multiples of {stage.divisor * factor}"
-                )
+        check_stages(self)
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,7 +18,7 @@ MAX_DEPTH = 16
 
 _NAME = re.compile(r"[^\W_][\w.+-]{0,99}")
 _VERSION = re.compile(r"[^\W_][\w.+ -]{0,99}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_plain(value: Any, what: str, *, depth: int = 0) -> None:
@@ -40,9 +39,9 @@ def check_plain(value: Any, what: str, *, depth: int = 0) -> None:
             check_plain(held, what, depth=depth + 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if not -1e15 < value < 1e15:  # NaN is not within, either
-            raise ModelError(f"{what} must be a finite number below 1e15, not {_shown(value)}")
+            raise ModelError(f"{what} must be a finite number below 1e15, not {shown(value)}")
     elif value is not None and not isinstance(value, str | bool):
-        raise ModelError(f"{what} is {_shown(value)}; write text, numbers, true, false, lists or keys and values")
+        raise ModelError(f"{what} is {shown(value)}; write text, numbers, true, false, lists or keys and values")
 
 
 def check_name(value: Any, what: str, *, spaces: bool = False) -> None:
@@ -53,7 +52,7 @@ def check_name(value: Any, what: str, *, spaces: bool = False) -> None:
     """
     if not isinstance(value, str) or not (_VERSION if spaces else _NAME).fullmatch(value):
         raise ModelError(
-            f"{what} {_shown(value)} must be text of at most 100 letters, digits, '.', '-', '+' and '_' that begins "
+            f"{what} {shown(value)} must be text of at most 100 letters, digits, '.', '-', '+' and '_' that begins "
             "with a letter or digit"
         )
 
@@ -65,7 +64,7 @@ def check_text(value: Any, what: str) -> None:
         ModelError: naming the key.
     """
     if not isinstance(value, str) or not "".join(value.split()).isprintable():
-        raise ModelError(f"{what} {_shown(value)} must be printable text; put it in quotes")
+        raise ModelError(f"{what} {shown(value)} must be printable text; put it in quotes")
 
 
 def check_texts(values: Any, what: str) -> None:
@@ -75,7 +74,7 @@ def check_texts(values: Any, what: str) -> None:
         ModelError: naming the key.
     """
     if not isinstance(values, list | tuple):
-        raise ModelError(f"{what} {_shown(values)} must be a list of texts")
+        raise ModelError(f"{what} {shown(values)} must be a list of texts")
     for value in values:
         check_text(value, f"an entry of {what}")
 
@@ -89,7 +88,7 @@ def check_number(value: Any, what: str, *, low: float, high: float, whole: bool 
     kinds = int if whole else int | float
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
-        raise ModelError(f"{what} {_shown(value)} must be {kind} from {low:g} to {high:g}")
+        raise ModelError(f"{what} {shown(value)} must be {kind} from {low:g} to {high:g}")
 
 
 def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
@@ -99,7 +98,7 @@ def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
         ModelError: if it does not.
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ModelError(f"{what} {_shown(value)} must hold keys and values")
+        raise ModelError(f"{what} {shown(value)} must hold keys and values")
     return value
 
 
@@ -113,11 +112,11 @@ def check_files(files: Any, what: str) -> None:
         is_plain = name.isprintable() and not set(name) & set('/\\:*?"<>|') and not name.startswith((".", " ", "-"))
         if not is_plain or len(name) > 200 or PurePosixPath(name).suffix not in FILE_ENDINGS:
             raise ModelError(
-                f"{what} names the file {_shown(name)}; files of a model lie in its folder and are called "
+                f"{what} names the file {shown(name)}; files of a model lie in its folder and are called "
                 f"*{', *'.join(FILE_ENDINGS)}"
             )
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise ModelError(f"{what} gives {_shown(digest)} as SHA-256 of {name}; it has 64 digits from 0 to f")
+        if not isinstance(digest, str) or not SHA256.fullmatch(digest):
+            raise ModelError(f"{what} gives {shown(digest)} as SHA-256 of {name}; it has 64 digits from 0 to f")
 
 
 def check_sequences(values: Any, what: str) -> tuple[MRSequence, ...]:
@@ -128,47 +127,10 @@ def check_sequences(values: Any, what: str) -> tuple[MRSequence, ...]:
     """
     known = [sequence.value for sequence in SEQUENCES]
     if not isinstance(values, list | tuple) or not values or any(value not in known for value in values):
-        raise ModelError(f"{what} {_shown(values)} must list one or more of {', '.join(known)}")
+        raise ModelError(f"{what} {shown(values)} must list one or more of {', '.join(known)}")
     if len(set(values)) != len(values):
-        raise ModelError(f"{what} {_shown(values)} names a sequence twice")
+        raise ModelError(f"{what} {shown(values)} names a sequence twice")
     return tuple(MRSequence(value) for value in values)
-
-
-def check_scores(values: Any, what: str, *, sequences: Sequence[str], regions: Sequence[str]) -> None:
-    """Refuse what is no table of Dice by region and by sequences such as ``t1+t2+flair``.
-
-    Raises:
-        ModelError: naming the row.
-    """
-    for key, scores in check_mapping(values, what).items():
-        names = key.split("+")
-        if names != [name for name in sequences if name in names]:
-            raise ModelError(f"{what} has the row {_shown(key)}; rows are sequences of {'+'.join(sequences)}")
-        for region, score in check_mapping(scores, f"{what}.{key}").items():
-            if region not in regions:
-                raise ModelError(f"{what}.{key} has the region {_shown(region)}; there are {', '.join(regions)}")
-            check_number(score, f"{what}.{key}.{region}", low=0, high=1)
-
-
-def check_fingerprints(values: Any, what: str, seen: Sequence[str]) -> None:
-    """Refuse what are no fingerprints of scans, by study and sequence, or are of a study that is not among ``seen``.
-
-    Raises:
-        ModelError: naming the study.
-    """
-    known = [sequence.value for sequence in SEQUENCES]
-    for study, marks in check_mapping(values, what).items():
-        if study not in seen:
-            raise ModelError(f"{what} are given of {_shown(study)}, which is not among seen")
-        for sequence, digest in check_mapping(marks, f"{what}.{study}").items():
-            if sequence not in known or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-                raise ModelError(f"{what} of {study} hold {_shown({sequence: digest})}, not 64 digits for a sequence")
-
-
-def whole_factor(stage_mm: float, prepared_mm: float, *, largest: int) -> int | None:
-    """How many prepared voxels one of a network's spans along an axis; None where that is not 1 to ``largest``."""
-    factor = stage_mm / prepared_mm
-    return round(factor) if math.isclose(factor, round(factor), rel_tol=1e-6) and 1 <= factor <= largest else None
 
 
 def one_line(error: Exception) -> str:
@@ -177,7 +139,7 @@ def one_line(error: Exception) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a message of one line."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
