@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import FileDataset
+from pydicom.uid import MRImageStorage, generate_uid
 
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import MRSequence
+from brats_seg.files.dicom_reference import empty_file, save
 
 _LARGEST = 4095
 """Scanners store 12 bits."""
@@ -43,8 +46,6 @@ def write_exam(images: Mapping[MRSequence, Volume], folder: Path, *, patient: st
     Raises:
         OutputError: if it cannot be written.
     """
-    from pydicom.uid import generate_uid  # noqa: PLC0415 - heavy
-
     shared = {
         "PatientID": patient,
         "PatientName": patient,
@@ -58,10 +59,6 @@ def write_exam(images: Mapping[MRSequence, Volume], folder: Path, *, patient: st
 
 def _write_series(image: Volume, attributes: Mapping[str, Any], folder: Path, number: int) -> None:
     """One image for each plane along the axis of the thickest voxels."""
-    from pydicom.uid import generate_uid  # noqa: PLC0415
-
-    from brats_seg.files.dicom_reference import save  # noqa: PLC0415
-
     across = int(np.argmax(image.grid.spacing_mm))
     order = [*(axis for axis in range(3) if axis != across), across]
     data = np.transpose(image.data, order).astype(np.float64)
@@ -84,16 +81,9 @@ def _write_series(image: Volume, attributes: Mapping[str, Any], folder: Path, nu
         save(made, folder / f"{place + 1:04}.dcm")
 
 
-def _image(pixels: np.ndarray[Any, np.dtype[np.uint16]], uid: str) -> Any:
+def _image(pixels: np.ndarray[Any, np.dtype[np.uint16]], uid: str) -> FileDataset:
     """An MR image of ``(rows, columns)`` without place."""
-    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset  # noqa: PLC0415
-    from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage  # noqa: PLC0415
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
-    made.SOPClassUID = meta.MediaStorageSOPClassUID = MRImageStorage
-    made.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = UID(uid)
+    made = empty_file(MRImageStorage, uid)
     made.Modality, made.ImageType, made.BodyPartExamined = "MR", ["ORIGINAL", "PRIMARY", "M"], "HEAD"
     made.Rows, made.Columns = pixels.shape
     made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"

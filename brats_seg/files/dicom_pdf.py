@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
 
 from brats_seg.files.dicom_reference import Maker, Reference, item, new_object, writing
 from brats_seg.files.dicom_seg import SEG_SERIES
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 _SOP_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
 _SERIES = SEG_SERIES + 4000
@@ -27,9 +27,6 @@ def encapsulated_pdf(document: bytes, reference: Reference, maker: Maker) -> Dat
     Raises:
         OutputError: if none can be made of the header of the series.
     """
-    from highdicom.sr import CodedConcept  # noqa: PLC0415 - only for DICOM
-    from pydicom.sr.codedict import codes  # noqa: PLC0415
-
     with writing("encapsulated PDF"):
         made = new_object(reference, maker, _SOP_CLASS, "DOC", number=_SERIES, title=TITLE)
         now = datetime.now()

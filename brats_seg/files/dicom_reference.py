@@ -6,15 +6,18 @@ The identity of a patient goes from one DICOM file to the other here, and nowher
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset, config
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import DSfloat, validate_value
 
 from brats_seg.core.errors import OutputError
 from brats_seg.core.grid import Grid
@@ -22,9 +25,6 @@ from brats_seg.files.dicom import DicomSeries, stack_of
 from brats_seg.files.dicom_file import parse
 from brats_seg.files.dicom_header import MR_CLASSES, Plane
 from brats_seg.files.output import atomic_write
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 _TEXT = "PatientID PatientName IssuerOfPatientID StudyID AccessionNumber ReferringPhysicianName StudyDescription"
 _FORMAL = "PatientBirthDate PatientSex StudyDate StudyTime PatientIdentityRemoved LossyImageCompression"
@@ -53,11 +53,6 @@ class Maker:
     name: str
     version: str
     program: str
-
-    @classmethod
-    def of(cls, model: Mapping[str, Any], program: str) -> Maker:
-        """From the model's entry in the run's record."""
-        return cls(str(model.get("name", "")), str(model.get("version", "")), program)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +114,6 @@ class Reference:
     @property
     def identity(self) -> Dataset:
         """Patient and study."""
-        from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
-
         found = Dataset()
         for keyword in (*f"{_TEXT} {_FORMAL} {_AS_THEY_ARE}".split(), "StudyInstanceUID"):
             if keyword in self.images[0] and keyword != "LossyImageCompression":
@@ -168,10 +161,6 @@ def reference_of(series: DicomSeries) -> Reference:
     Raises:
         InputError: as :func:`~brats_seg.files.dicom.stack_of`, or if its first file cannot be read.
     """
-    from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
-    from pydicom.uid import generate_uid  # noqa: PLC0415
-    from pydicom.valuerep import DSfloat  # noqa: PLC0415
-
     grid, planes = stack_of(series)
     shared = _shared(parse(planes[0].source.read()), series)
     kind = str(shared.SOPClassUID)
@@ -196,10 +185,6 @@ def reference_of(series: DicomSeries) -> Reference:
 
 def _shared(header: Dataset, series: DicomSeries) -> Dataset:
     """What all images of a series have in common."""
-    from pydicom import Dataset, config  # noqa: PLC0415 - only for DICOM
-    from pydicom.uid import generate_uid  # noqa: PLC0415
-    from pydicom.valuerep import validate_value  # noqa: PLC0415
-
     shared = Dataset()
     for keyword in f"{_TEXT} {_FORMAL} {_AS_THEY_ARE}".split():
         element = header.get(keyword) and header[keyword]
@@ -225,11 +210,19 @@ def _shared(header: Dataset, series: DicomSeries) -> Dataset:
 
 def item(**values: object) -> Dataset:
     """An item of a sequence, by the keywords of its attributes."""
-    from pydicom import Dataset  # noqa: PLC0415 - only for DICOM
-
     made = Dataset()
     for keyword, value in values.items():
         setattr(made, keyword, value)
+    return made
+
+
+def empty_file(kind: str, uid: str) -> FileDataset:
+    """A file of a SOP Class with this SOP Instance UID, and nothing in it."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID = meta.MediaStorageSOPClassUID = UID(kind)
+    made.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = UID(uid)
     return made
 
 
@@ -244,15 +237,9 @@ def new_object(reference: Reference, maker: Maker, kind: str, modality: str, *, 
         number: added to the number of the series, gives the number of its own.
         title: of its series.
     """
-    from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: PLC0415 - only for DICOM
-    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(kind)
-    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    made = empty_file(kind, generate_uid())
     made.update(reference.identity)
-    made.SOPClassUID, made.Modality = kind, modality
-    made.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid()
+    made.Modality = modality
     made.SeriesInstanceUID, made.SeriesNumber = generate_uid(), reference.number + number
     made.SeriesDescription, made.InstanceNumber = f"{title} ({MANUFACTURER})", 1
     made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, maker.name

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as SegObject
+from highdicom.sr import CodedConcept
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_codes import BRAIN, CATEGORY, Code, tissue_code
 from brats_seg.files.dicom_reference import MANUFACTURER, Maker, Reference, writing
-
-if TYPE_CHECKING:
-    from highdicom import AlgorithmIdentificationSequence
-    from highdicom.seg import Segmentation as SegObject
-    from highdicom.seg import SegmentDescription
 
 SEG_SERIES = 1000
 """Added to the number of the series they were drawn on, gives the number of theirs."""
@@ -49,8 +51,6 @@ class Segment:
 
 def tracking_uid(patient: str, name: str) -> str:
     """The same for the same thing in the same patient, whenever and wherever it is made."""
-    from pydicom.uid import generate_uid  # noqa: PLC0415 - only for DICOM
-
     return str(generate_uid(entropy_srcs=["brats_seg", patient, name]))
 
 
@@ -110,9 +110,6 @@ def seg_of(
     Raises:
         OutputError: if none can be made of the header of the series.
     """
-    from highdicom.seg import Segmentation as SegObject  # noqa: PLC0415 - only for DICOM
-    from pydicom.uid import generate_uid  # noqa: PLC0415
-
     order = (2, 1, 0, 3)[: array.ndim]
     with writing("DICOM segmentation"):
         made = SegObject(
@@ -138,9 +135,6 @@ def seg_of(
 
 
 def _descriptions(segments: Sequence[Segment], maker: Maker) -> list[SegmentDescription]:
-    from highdicom.color import CIELabColor  # noqa: PLC0415 - only for DICOM
-    from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription  # noqa: PLC0415
-
     described = []
     for number, segment in enumerate(segments, start=1):
         one = SegmentDescription(
@@ -161,9 +155,6 @@ def _descriptions(segments: Sequence[Segment], maker: Maker) -> list[SegmentDesc
 
 def algorithm(maker: Maker) -> AlgorithmIdentificationSequence:
     """The model, as DICOM names algorithms."""
-    from highdicom import AlgorithmIdentificationSequence  # noqa: PLC0415 - only for DICOM
-    from pydicom.sr.codedict import codes  # noqa: PLC0415
-
     return AlgorithmIdentificationSequence(
         name=maker.name, family=codes.DCM.ArtificialIntelligence, version=maker.version, source=MANUFACTURER
     )
@@ -171,6 +162,4 @@ def algorithm(maker: Maker) -> AlgorithmIdentificationSequence:
 
 def coded(code: Code) -> Any:
     """A code as highdicom takes it."""
-    from highdicom.sr import CodedConcept  # noqa: PLC0415 - only for DICOM
-
     return CodedConcept(code.value, code.scheme, code.meaning)

@@ -6,18 +6,16 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from highdicom.seg import Segmentation
+from pydicom import dcmread
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.files.dicom_file import MAX_SIDE, MAX_VOXELS, DamagedFileError, DicomSource, damage_explained
 from brats_seg.files.dicom_header import MR_CLASSES, OTHER_CLASSES
 from brats_seg.files.segments import NamedMask, SegmentFile
-
-if TYPE_CHECKING:
-    from highdicom.seg import Segmentation
 
 _KINDS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, Label Map Segmentation Storage."""
@@ -46,9 +44,6 @@ def read_dicom_seg(path: Path) -> SegmentFile:
 
 
 def _opened(raw: bytes, name: str) -> Segmentation:
-    from highdicom.seg import Segmentation as SegObject  # noqa: PLC0415 - only for DICOM
-    from pydicom import dcmread  # noqa: PLC0415
-
     header = dcmread(io.BytesIO(raw), stop_before_pixels=True, force=True)
     kind = str(header.get("SOPClassUID", ""))
     if kind not in _KINDS:
@@ -59,7 +54,7 @@ def _opened(raw: bytes, name: str) -> Segmentation:
     frames = int(header.get("NumberOfFrames") or 1)
     if max(header.Rows, header.Columns) > MAX_SIDE or frames > MAX_FRAMES:
         raise DamagedFileError(f"it claims {frames} frames of {header.Columns} x {header.Rows}")
-    return SegObject.from_dataset(dcmread(io.BytesIO(raw), force=True), copy=False)
+    return Segmentation.from_dataset(dcmread(io.BytesIO(raw), force=True), copy=False)
 
 
 def _masks(made: Segmentation) -> tuple[Grid, np.ndarray]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from highdicom import sr
+from highdicom.seg import Segmentation as SegObject
 from numpy.typing import NDArray
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
 
 from brats_seg.files.dicom_codes import BRAIN, CATEGORY
 from brats_seg.files.dicom_reference import MANUFACTURER, Maker, Reference, writing
 from brats_seg.files.dicom_seg import SEG_SERIES, Segment, coded, seg_of, tracking_uid
-
-if TYPE_CHECKING:
-    from highdicom.seg import Segmentation as SegObject
-    from highdicom.sr import Comprehensive3DSR
 
 LESIONS_SERIES, SR_SERIES = SEG_SERIES + 1000, SEG_SERIES + 2000
 """Added to the number of the series they are about, give the numbers of theirs."""
@@ -42,7 +42,9 @@ class Finding:
     side: str = ""
 
 
-def report_of(findings: Sequence[Finding], reference: Reference, maker: Maker) -> tuple[SegObject, Comprehensive3DSR]:
+def report_of(
+    findings: Sequence[Finding], reference: Reference, maker: Maker
+) -> tuple[SegObject, sr.Comprehensive3DSR]:
     """The masks that measurements refer to, as one segmentation whose segments lie within each other, and the report.
 
     Args:
@@ -60,11 +62,7 @@ def report_of(findings: Sequence[Finding], reference: Reference, maker: Maker) -
     return masks, _report(findings, masks, part, maker)
 
 
-def _report(findings: Sequence[Finding], masks: SegObject, reference: Reference, maker: Maker) -> Comprehensive3DSR:
-    from highdicom import sr  # noqa: PLC0415 - only for DICOM
-    from pydicom.sr.codedict import codes  # noqa: PLC0415
-    from pydicom.uid import generate_uid  # noqa: PLC0415
-
+def _report(findings: Sequence[Finding], masks: SegObject, reference: Reference, maker: Maker) -> sr.Comprehensive3DSR:
     with writing("DICOM structured report"):
         observer = sr.ObserverContext(
             observer_type=codes.DCM.Device,
@@ -94,8 +92,6 @@ def _report(findings: Sequence[Finding], masks: SegObject, reference: Reference,
 
 
 def _group(finding: Finding, masks: SegObject, number: int, reference: Reference, maker: Maker) -> Any:
-    from highdicom import sr  # noqa: PLC0415 - only for DICOM
-
     segment = finding.segment
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=segment.uid, identifier=segment.tracking),
@@ -114,18 +110,12 @@ def _group(finding: Finding, masks: SegObject, number: int, reference: Reference
 
 
 def _site(side: str) -> Any:
-    from highdicom import sr  # noqa: PLC0415 - only for DICOM
-    from pydicom.sr.codedict import codes  # noqa: PLC0415
-
     sides = {"left": codes.SCT.Left, "right": codes.SCT.Right, "both": codes.SCT.RightAndLeft}
     return sr.FindingSite(coded(BRAIN), laterality=sides.get(side))
 
 
 def _measurements(finding: Finding) -> list[Any]:
     """Volume in mm3 with the interval it is expected in, and diameters in mm, for whose ends TID 1411 has no room."""
-    from highdicom import sr  # noqa: PLC0415 - only for DICOM
-    from pydicom.sr.codedict import codes  # noqa: PLC0415
-
     around = None
     if finding.interval_ml is not None:
         low_ml, high_ml = finding.interval_ml

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_reference import Maker, Reference, item, new_object, writing
 from brats_seg.files.dicom_seg import SEG_SERIES
 from brats_seg.files.outlines import outlines
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 _SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"

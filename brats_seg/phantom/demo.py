@@ -13,7 +13,6 @@ from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.visit import Visit
 from brats_seg.core.words import Tick
 from brats_seg.evaluate.overlap import count_voxels, dice
-from brats_seg.files.dicom_mr import write_exam
 from brats_seg.files.find import find_study
 from brats_seg.files.label_map import read_mask
 from brats_seg.files.load import load_study
@@ -138,6 +137,8 @@ def run_native_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refu
     if tick is not None:
         tick("write")
     day = date.fromisoformat(truth["date"])
+    from brats_seg.files.dicom_mr import write_exam  # noqa: PLC0415 - only for DICOM
+
     write_exam(load_study(phantom).images, exam, patient=f"PHANTOM-{seed}", day=day)
     found = segment_study(exam, results, options=SegmentOptions(exists=exists), tick=tick)
     assert found.folder is not None  # an output folder was passed

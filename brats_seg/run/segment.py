@@ -21,6 +21,7 @@ from brats_seg.core.scans import PreparedStudy, Study
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Measurements, RunRecord, Segmentation, Visit
 from brats_seg.core.words import Tick
+from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.load import load_study, scan_forms
@@ -37,7 +38,7 @@ from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
-from brats_seg.run.exports import check_exports, write_document, write_exports
+from brats_seg.run.exports import check_exports, write_exports
 from brats_seg.run.identify import settled
 from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions
@@ -311,7 +312,10 @@ def _write_report(result: Visit, bundle: ModelBundle, options: SegmentOptions, f
     page = render_report(result, model_card=bundle.card.to_dict(), pictures=pictures)
     write_text(folder / f"{name}_report.html", page)
     (folder / f"{name}_overlay.png").write_bytes(overlay_png(pictures))
-    write_document(result, page, options, folder)
+    if "pdf" in options.also and isinstance(result.timepoint, DicomTimepoint):
+        from brats_seg.run.dicom_exports import write_pdf  # noqa: PLC0415 - heavy
+
+        write_pdf(result, result.timepoint, page, options, folder)
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:

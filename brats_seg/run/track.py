@@ -27,6 +27,7 @@ from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar, csv_text
 from brats_seg.core.visit import RunRecord, Visit
 from brats_seg.core.words import Tick, visit_named
+from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.label_map import schema_of_visits
 from brats_seg.files.load import input_hashes
@@ -36,7 +37,6 @@ from brats_seg.models.card import ModelCard
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measurement_records
-from brats_seg.run.exports import write_followed
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid
@@ -178,7 +178,10 @@ def track_patient(
     with run.folder_of(patient) as folder:
         found = _followed(patient, run, model=model, events=events, tick=tick)
         course = write_course(found, folder.path)
-        write_followed(found, options.segment, folder.path)
+        if options.segment.dicom is not False and any(isinstance(v.timepoint, DicomTimepoint) for v in found.visits):
+            from brats_seg.run.dicom_exports import write_followed  # noqa: PLC0415 - heavy
+
+            write_followed(found, options.segment, folder.path)
         if options.report:
             if tick is not None:
                 tick("report")
