@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from brats_seg.core.errors import OutputError
 from brats_seg.models.card import ModelBundle, file_sha256
 from brats_seg.models.torch_engine import build_network
@@ -72,8 +74,6 @@ def export_monai(bundle: ModelBundle, folder: Path) -> None:
 
 def _write_weights(bundle: ModelBundle, path: Path) -> None:
     """Tensors of every stage under the names they have in ``StagedNetwork``, single precision."""
-    import torch  # noqa: PLC0415 - heavy
-
     tensors = {
         f"stages.{stage.key}.{name}": value
         for stage in bundle.card.stages

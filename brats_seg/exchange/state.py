@@ -8,15 +8,16 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from brats_seg.core.errors import ModelError
 from brats_seg.networks.registry import make_network
 
-if TYPE_CHECKING:
-    import torch
-
-    StateDict = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "net")
 """Keys under which training programs keep the state dict of a checkpoint."""
@@ -54,9 +55,6 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 
 
 def _read_safetensors(path: Path) -> StateDict:
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415 - imports torch
-
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, struct.error) as error:
@@ -79,8 +77,6 @@ def _refuse_torchscript(path: Path) -> None:
 
 
 def _read_pickle(path: Path) -> Any:
-    import torch  # noqa: PLC0415 - heavy
-
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -100,8 +96,6 @@ def _read_pickle(path: Path) -> Any:
 
 def _unwrap(held: Any, path: Path) -> StateDict:
     """The state dict itself, out of a checkpoint that keeps it under a known key."""
-    import torch  # noqa: PLC0415 - heavy
-
     if isinstance(held, Mapping):
         if held and all(isinstance(value, torch.Tensor) for value in held.values()):
             return {str(name): value for name, value in held.items()}
@@ -116,8 +110,6 @@ def _unwrap(held: Any, path: Path) -> StateDict:
 
 def _strip(state: StateDict, path: Path) -> StateDict:
     """The state dict without the prefix that every name bears, as float32 or half precision, finite."""
-    import torch  # noqa: PLC0415 - heavy
-
     for prefix in PREFIXES:
         if state and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
