@@ -21,6 +21,7 @@ from brats_seg.core.words import Tick
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
     from brats_seg.files.find import UnnamedScansError
+    from brats_seg.files.output import ExistsPolicy
 
 Result = TypeVar("Result")
 Failures = list[tuple[str, BratsSegError]]
@@ -160,6 +161,11 @@ def _refuse_repeats(found: Sequence[Timepoint]) -> None:
             f"two studies would both be called {study.id} ({places}). Pass the folder that holds both, or one at "
             "a time with --id NAME."
         )
+
+
+def exists_policy(arguments: argparse.Namespace) -> ExistsPolicy:
+    """What ``--overwrite`` says of results that are there already."""
+    return "overwrite" if arguments.overwrite else "refuse"
 
 
 def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]) -> None:

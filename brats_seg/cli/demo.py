@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import open_page, progress, say
+from brats_seg.cli.common import exists_policy, open_page, progress, say
 from brats_seg.cli.options import add, add_console
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     make, steps = (run_native_demo, NATIVE_STEPS) if arguments.native else (run_demo, STEPS)
     with progress("demo", steps, hidden=arguments.quiet) as tick:
-        exists = "overwrite" if arguments.overwrite else "refuse"
-        demo = make(arguments.output, seed=arguments.seed, exists=exists, tick=tick)  # type: ignore[arg-type]
+        demo = make(arguments.output, seed=arguments.seed, exists=exists_policy(arguments), tick=tick)
     if arguments.json:
         say(json.dumps(demo.to_dict(), indent=1))
         return 0

@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import (
     Failures,
     attempt,
+    exists_policy,
     failures_as_json,
     log,
     open_page,
@@ -99,9 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     matches = match_places(arguments.predictions, arguments.references)
     compared = match_places(arguments.compare, arguments.references) if arguments.compare else None
     refuse_other_results(arguments.output, REPORT)
-    exists = "overwrite" if arguments.overwrite else "refuse"
     failures = _unmatched(matches, "predictions") + (_unmatched(compared, "comparison") if compared else [])
-    with OutputFolder(arguments.output, exists=exists) as folder:  # type: ignore[arg-type]
+    with OutputFolder(arguments.output, exists=exists_policy(arguments)) as folder:
         first = _evaluate(arguments, matches, "predictions", failures)
         if first is None:
             report_failures(failures, finished=0)
@@ -169,7 +170,7 @@ def _evaluate(
         if opening is not None:
             generator = np.random.default_rng(_SEED)
             evaluation = evaluate_pairs(
-                _again(opening, cases), generator=generator, missing=lambda: _missing(matches, gathered)
+                chain((opening,), cases), generator=generator, missing=lambda: _missing(matches, gathered)
             )
             gathered.warnings = [*_trained_on(evaluation), *_copies(gathered), *gathered.warnings]
     failures += gathered.failures
@@ -203,12 +204,6 @@ def _schemas_read(gathered: Gathered) -> str:
     """What the numbers of each side were read as."""
     found = {side: {read[f"{side.removesuffix('s')}_schema"] for read in gathered.inputs.values()} for side in SIDES}
     return "label numbers: " + ", ".join(f"{side} {' and '.join(sorted(names))}" for side, names in found.items())
-
-
-def _again(first: CasePair, rest: Iterator[CasePair]) -> Iterator[CasePair]:
-    yield first
-    del first
-    yield from rest
 
 
 def _cases(

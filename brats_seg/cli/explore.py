@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import open_page, progress, refuse_other_results, say
+from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, say
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import SCHEMAS
@@ -55,9 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     refuse_other_results(arguments.output, "explore.html")
     count = 1 if is_dicom_place(arguments.dataset) else len(study_folders(arguments.dataset))
-    exists = "overwrite" if arguments.overwrite else "refuse"
     with (
-        OutputFolder(arguments.output, exists=exists) as folder,  # type: ignore[arg-type]
+        OutputFolder(arguments.output, exists=exists_policy(arguments)) as folder,
         progress("explore", count + 3, hidden=arguments.quiet, lines=True, left=True) as tick,
     ):
         tick("loading libraries")

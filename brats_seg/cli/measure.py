@@ -9,12 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, attempt, failures_as_json, progress, report_failures, say, time_left
+from brats_seg.cli.common import (
+    Failures,
+    attempt,
+    exists_policy,
+    failures_as_json,
+    progress,
+    report_failures,
+    say,
+    time_left,
+)
 from brats_seg.cli.options import add, add_console
 from brats_seg.cli.segment import volume_line
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import SCHEMAS
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, side_words
 
 if TYPE_CHECKING:
     from brats_seg.core.visit import Measurements
@@ -97,8 +106,7 @@ def _measure(arguments: argparse.Namespace, path: Path, before: list[dict[str, A
         tick("measure")
         measurements = measure(mask.segmentation, min_lesion_ml=arguments.min_lesion_ml)
         tick("write")
-        exists = "overwrite" if arguments.overwrite else "refuse"
-        folder = write_measurements(measurements, mask, arguments.output, exists)  # type: ignore[arg-type]
+        folder = write_measurements(measurements, mask, arguments.output, exists_policy(arguments))
     return _summary(measurements, mask, folder), _text(measurements, mask, folder, verbose=arguments.verbose)
 
 
@@ -127,7 +135,7 @@ def _text(measurements: Measurements, mask: MaskReading, folder: Path, *, verbos
     shown = listed if verbose else listed[:_SHOWN]
     for lesion in shown:
         size = f"{lesion.diameters.long_mm:.1f} x {lesion.diameters.short_mm:.1f} mm, {lesion.diameters.plane}"
-        side = f", {lesion.side_words}" if lesion.side else ""
+        side = f", {side_words(lesion.side)}" if lesion.side else ""
         lines.append(f"  {lesion.region} lesion {lesion.number}: {lesion.volume_ml:.2f} ml, {size}{side}")
     if len(listed) > len(shown):
         rest = counted(len(listed) - len(shown), f"smaller {leading} lesion")

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import open_page, progress, refuse_other_results, say
+from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, say
 from brats_seg.cli.options import add, add_console, add_existing
 from brats_seg.core.errors import UsageError
 from brats_seg.core.words import counted
@@ -184,8 +184,7 @@ def _object(arguments: argparse.Namespace) -> int:
     names = ("spacing_mm", "orientation", "turn_deg", "object_turn_deg", "offset_mm", "noise", "contrast")
     scan = ObjectScan(**_given(arguments, *names))
     refuse_other_results(arguments.output, "truth.json")
-    exists = "overwrite" if arguments.overwrite else "refuse"
-    folder, truth = write_object(options, scan, arguments.output, seed=arguments.seed, exists=exists)  # type: ignore[arg-type]
+    folder, truth = write_object(options, scan, arguments.output, seed=arguments.seed, exists=exists_policy(arguments))
     if arguments.json:
         say(json.dumps({"folder": str(folder), "truth": truth}, indent=1))
         return 0

@@ -13,6 +13,7 @@ from brats_seg.cli.common import (
     attempt,
     check_brain_mask,
     check_extraction,
+    exists_policy,
     failures_as_json,
     offered_masks,
     progress,
@@ -86,7 +87,7 @@ def _prepare(study: Timepoint, arguments: argparse.Namespace) -> tuple[dict[str,
             brain_mask=arguments.brain_mask,
             extractor=arguments.brain_extraction,
             engine=arguments.engine,
-            exists="overwrite" if arguments.overwrite else "refuse",
+            exists=exists_policy(arguments),
             tick=tick,
         )
     row = {

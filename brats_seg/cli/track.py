@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import Failures, check_extraction, complain, offered_masks, open_page, progress, say
+from brats_seg.cli.common import (
+    Failures,
+    check_extraction,
+    complain,
+    exists_policy,
+    offered_masks,
+    open_page,
+    progress,
+    say,
+)
 from brats_seg.cli.options import add, add_console, add_existing, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted, visit_named
@@ -232,11 +241,10 @@ def _run_of(arguments: argparse.Namespace, *, several: bool) -> TrackRun:
         course=CourseOptions(arguments.criteria, arguments.disease, force=arguments.force),
         report=not arguments.no_report,
     )
-    exists = "overwrite" if arguments.overwrite else "refuse"
     return TrackRun(
         arguments.output,
         options,
-        exists=exists,  # type: ignore[arg-type]
+        exists=exists_policy(arguments),
         resume=arguments.resume,
         has_cohort=several,
     )

@@ -87,11 +87,6 @@ class CourseLesion(CourseRow):
     side: str
     touches_border: bool
 
-    @property
-    def side_words(self) -> str:
-        """The side in words: ``left``, ``right``, ``both sides``, or nothing."""
-        return "both sides" if self.side == "both" else self.side
-
 
 @dataclass(frozen=True)
 class CourseChange(CourseRow):

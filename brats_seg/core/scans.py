@@ -143,17 +143,7 @@ class PreparationRecord:
                 "affine": value.affine.tolist(),
             }
 
-        return {
-            "native": grid(self.native),
-            "network": grid(self.network),
-            "registrations": plain(self.registrations),
-            "resampled": [s.value for s in self.resampled],
-            "intensity": {s.value: dict(values) for s, values in self.intensity.items()},
-            "consistency": dict(self.consistency),
-            "extraction": dict(self.extraction),
-            "decisions": list(self.decisions),
-            "warnings": list(self.warnings),
-        }
+        return {**plain(self), "native": grid(self.native), "network": grid(self.network)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.labels import LabelSchema, Region
-from brats_seg.core.plain import plain
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence, Timepoint
-
-VISIT_SCHEMA_VERSION = 1
-"""Of ``visit.json``; raised whenever a key is renamed, goes, or means something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,11 +188,6 @@ class Lesion:
     measurable: bool
     touches_border: bool
     side: str = ""
-
-    @property
-    def side_words(self) -> str:
-        """The side in words: ``left``, ``right``, ``both sides``, or nothing."""
-        return "both sides" if self.side == "both" else self.side
 
 
 @dataclass(frozen=True)
@@ -381,18 +372,3 @@ class Visit:
         inputs = {name: entry.get("sha256") for name, entry in self.record.inputs.items()}
         said = json.dumps([sorted(inputs.items()), self.segmentation.schema.name])
         return hashlib.sha256(said.encode() + np.ascontiguousarray(self.segmentation.labels.data).tobytes()).hexdigest()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values of everything but voxels and the record; what ``visit.json`` holds."""
-        segmentation, name = self.segmentation, self.segmentation.study_id
-        return {
-            "schema_version": VISIT_SCHEMA_VERSION,
-            "study": name,
-            "label_map": f"{name}_dseg.nii.gz",
-            "label_schema": segmentation.schema.name,
-            "probabilities": None if segmentation.probabilities is None else f"{name}_probseg.nii.gz",
-            "missing": [sequence.value for sequence in segmentation.missing],
-            "measurements": plain(self.measurements),
-            "motions": plain(self.motions),
-            "warnings": list(self.record.warnings),
-        }

@@ -18,6 +18,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def side_words(side: str) -> str:
+    """Of a lesion, in words: ``left``, ``right``, ``both sides``, or nothing."""
+    return "both sides" if side == "both" else side
+
+
 def word_set(text: str) -> frozenset[str]:
     """The words of a vocabulary, written one behind the other."""
     return frozenset(text.split())

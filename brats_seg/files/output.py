@@ -165,14 +165,9 @@ class OutputFolder:
         # Resolved, so that "." and ".." have a name and a parent.
         self.final = final.resolve()
         self.exists = exists
-        self._part = self.final.with_name(f".{self.final.name}.part-{os.getpid()}-{os.urandom(3).hex()}")
+        self.path = self.final.with_name(f".{self.final.name}.part-{os.getpid()}-{os.urandom(3).hex()}")
         self._old = self.final.with_name(f".{self.final.name}.old")
         self._lock = _Lock(self.final.with_name(f".{self.final.name}.lock"))
-
-    @property
-    def path(self) -> Path:
-        """The folder to write into until the block ends."""
-        return self._part
 
     def check(self) -> None:
         """See whether the folder may be made, before hours of work and not after; nothing is left there.
@@ -181,7 +176,7 @@ class OutputFolder:
             OutputError: as when it is made.
         """
         self.__enter__()
-        self._part.rmdir()
+        self.path.rmdir()
         self._lock.release()
 
     def __enter__(self) -> OutputFolder:
@@ -193,10 +188,10 @@ class OutputFolder:
                     "output folder with -o."
                 )
             self._recover()
-            self._check_existing()
-            self._part.mkdir()
+            self.check_existing()
+            self.path.mkdir()
         except BaseException as error:  # of whatever kind: nothing stays behind
-            shutil.rmtree(self._part, ignore_errors=True)
+            shutil.rmtree(self.path, ignore_errors=True)
             self._lock.release()
             if isinstance(error, OSError):
                 raise explain(error, f"the output folder {self.final}") from error
@@ -212,7 +207,7 @@ class OutputFolder:
         except OSError as failure:
             raise explain(failure, f"the output folder {self.final}") from failure
         finally:
-            shutil.rmtree(self._part, ignore_errors=True)
+            shutil.rmtree(self.path, ignore_errors=True)
             self._lock.release()
         if isinstance(error, OSError) and self._is_ours(error):
             raise explain(error, f"the output folder {self.final}") from error
@@ -220,7 +215,7 @@ class OutputFolder:
     def _is_ours(self, error: OSError) -> bool:
         """Whether an error that another writer let through is about these outputs."""
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return error.errno in _DISK_ERRORS or any(name.startswith(str(self._part)) for name in names)
+        return error.errno in _DISK_ERRORS or any(name.startswith(str(self.path)) for name in names)
 
     def _recover(self) -> None:
         """Undo what a run that was killed left behind."""
@@ -241,16 +236,15 @@ class OutputFolder:
             OutputError: if it may not.
         """
         try:
-            self._check_existing()
+            if not self.final.exists():
+                return
+            if not self.final.is_dir():
+                raise OutputError(
+                    f"{self.final} is a file, and a folder of that name is to be made. Choose another -o."
+                )
+            entries = {entry.name for entry in self.final.iterdir()} - _UNTIDY
         except OSError as error:
             raise explain(error, f"the output folder {self.final}") from error
-
-    def _check_existing(self) -> None:
-        if not self.final.exists():
-            return
-        if not self.final.is_dir():
-            raise OutputError(f"{self.final} is a file, and a folder of that name is to be made. Choose another -o.")
-        entries = {entry.name for entry in self.final.iterdir()} - _UNTIDY
         if not entries:
             return
         if self.exists == "refuse":
@@ -273,16 +267,16 @@ class OutputFolder:
             )
 
     def _commit(self) -> None:
-        for path in sorted(self._part.rglob("*")):
+        for path in sorted(self.path.rglob("*")):
             if path.is_file():
                 _sync(path)
-        _sync(self._part)
-        self._check_existing()  # hours may have passed since, and another program may have written there
+        _sync(self.path)
+        self.check_existing()  # hours may have passed since, and another program may have written there
         replaces = self.final.exists()
         if replaces:
             self.final.replace(self._old)
         try:
-            self._part.replace(self.final)
+            self.path.replace(self.final)
         finally:
             if replaces and not self.final.exists():
                 self._old.replace(self.final)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,22 @@ _ML_DECIMALS = 4
 _MM_DECIMALS = 2
 
 
-def write_volumes_csv(measurements: Measurements | Iterable[Measurements], path: Path) -> None:
-    """One row per region, of one study or of several.
+def write_volumes_csv(measurements: Measurements, path: Path) -> None:
+    """One row per region.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    rows = [volume_row(m, volume) for m in _several(measurements) for volume in m.volumes]
-    write_text(path, csv_text(VOLUME_COLUMNS, rows))
+    write_text(path, csv_text(VOLUME_COLUMNS, [volume_row(measurements, volume) for volume in measurements.volumes]))
 
 
-def write_lesions_csv(measurements: Measurements | Iterable[Measurements], path: Path) -> None:
-    """One row per lesion, of one study or of several; centroids in RAS+ scanner millimetres.
+def write_lesions_csv(measurements: Measurements, path: Path) -> None:
+    """One row per lesion; centroids in RAS+ scanner millimetres.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    rows = [lesion_row(m, lesion) for m in _several(measurements) for lesion in m.lesions]
-    write_text(path, csv_text(LESION_COLUMNS, rows))
+    write_text(path, csv_text(LESION_COLUMNS, [lesion_row(measurements, lesion) for lesion in measurements.lesions]))
 
 
 def write_volumes_json(measurements: Measurements, path: Path) -> None:
@@ -135,10 +132,6 @@ def lesion_row(measurements: Measurements, lesion: Lesion) -> dict[str, Any]:
         "measurable": bool(lesion.measurable),
         "touches_border": bool(lesion.touches_border),
     }
-
-
-def _several(measurements: Measurements | Iterable[Measurements]) -> Iterable[Measurements]:
-    return (measurements,) if isinstance(measurements, Measurements) else measurements
 
 
 def _head(measurements: Measurements) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from brats_seg.core.plain import from_plain
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.tables import day_in
-from brats_seg.core.visit import VISIT_SCHEMA_VERSION, Measurements, RunRecord, Visit
+from brats_seg.core.visit import Measurements, RunRecord, Visit
 from brats_seg.files.label_map import read_mask
 from brats_seg.files.load import read_scan
 from brats_seg.files.output import finished, read_run
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from brats_seg.core.course import Course
 
 VISIT_FILE = "visit.json"
+VISIT_SCHEMA_VERSION = 1
+"""Of :data:`VISIT_FILE`; raised whenever a key is renamed, goes, or means something else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class ScanFiles(Mapping[MRSequence, Volume]):
 
 @dataclass(frozen=True)
 class VisitFile:
-    """The content of ``visit.json``, as :meth:`~brats_seg.core.visit.Visit.to_dict` makes it.
+    """The content of ``visit.json``: everything of a visit but voxels and the record.
 
     Attributes:
         schema_version: of this file; another number means other keys.
@@ -79,7 +81,19 @@ def write_visit(visit: Visit, folder: Path) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    write_json(visit.to_dict(), folder / VISIT_FILE)
+    segmentation, name = visit.segmentation, visit.segmentation.study_id
+    content = VisitFile(
+        schema_version=VISIT_SCHEMA_VERSION,
+        study=name,
+        label_map=f"{name}_dseg.nii.gz",
+        label_schema=segmentation.schema.name,
+        probabilities=None if segmentation.probabilities is None else f"{name}_probseg.nii.gz",
+        missing=tuple(sequence.value for sequence in segmentation.missing),
+        measurements=visit.measurements,
+        motions=visit.motions,
+        warnings=visit.record.warnings,
+    )
+    write_json(content, folder / VISIT_FILE)
 
 
 def read_visit(folder: Path, timepoint: Timepoint | None = None, *, probabilities: bool = True) -> Visit:

@@ -11,7 +11,7 @@ from typing import Any
 from brats_seg.core.labels import CAVITY, Region
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, Visit
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, side_words
 from brats_seg.report.figures import Picture, ReportPictures, report_pictures
 from brats_seg.report.pages import page
 from brats_seg.report.scene import doubtful_regions, drawn_names, measured_lesion, place_words
@@ -186,7 +186,7 @@ def _put_in_doubt(verdict: Verdict, record: RunRecord) -> Verdict:
 def _lesion_sentence(lesion: Lesion, region: Region) -> str:
     """``Largest enhancing lesion 26 × 21 mm, left, measurable by RANO.``"""
     kind = "enhancing lesion" if region.compartment == "enhancing" and region.inside else f"lesion ({region.title})"
-    side = f", {lesion.side_words}" if lesion.side else ""
+    side = f", {side_words(lesion.side)}" if lesion.side else ""
     state = "measurable" if lesion.measurable else "not measurable"
     found = lesion.diameters
     return f"Largest {kind} {mm(found.long_mm)} × {mm(found.short_mm)} mm{side}, {state} by RANO."

@@ -12,6 +12,7 @@ from brats_seg.core.labels import CAVITY, LabelSchema
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence
 from brats_seg.core.visit import Lesion, Visit
+from brats_seg.core.words import side_words
 from brats_seg.report.slices import View, Window, head_box, nearest_voxel, window_of
 
 PANEL_PX = 580
@@ -174,7 +175,7 @@ def place_words(result: Visit) -> str:
     lesion = main_lesion(result)
     if lesion is None:
         return ""
-    words = [lesion.side_words] if lesion.side else []
+    words = [side_words(lesion.side)] if lesion.side else []
     reference = next((s for s in REFERENCE_PREFERENCE if s in result.images), None)
     if reference is not None:
         image = result.images[reference].to_ras()

@@ -10,6 +10,7 @@ from typing import Any
 from brats_seg.core.labels import CAVITY, LabelSchema
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume
+from brats_seg.core.words import side_words
 
 NOT_KNOWN = "not known"
 VERY_UNCERTAIN = "very uncertain"
@@ -231,7 +232,7 @@ def _lesion_row(lesion: Lesion, shape: Sequence[int]) -> LesionRow:
         volume=ml(lesion.volume_ml),
         diameters=f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
         measurable="yes" if lesion.measurable else "no",
-        side=lesion.side_words or NOT_KNOWN,
+        side=side_words(lesion.side) or NOT_KNOWN,
         slice=slice_words(diameters, shape) if has_both else NOT_KNOWN,
         note="at the edge of the image" if lesion.touches_border else "",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from brats_seg.core.course import Course, CourseChange, CourseResponse
+from brats_seg.core.words import side_words
 from brats_seg.report.tables import ml, mm
 
 CATEGORY_WORDS = {
@@ -65,7 +66,7 @@ def _with_side(course: Course, row: CourseResponse) -> str:
     for lesion in course.lesions:
         name = f"{lesion.lesion} ("
         if lesion.visit == row.visit and lesion.side and f" {name}" in f" {reason}":
-            return reason.replace(name, f"{name}{lesion.side_words}, ", 1)
+            return reason.replace(name, f"{name}{side_words(lesion.side)}, ", 1)
     return reason
 
 
@@ -118,7 +119,7 @@ def _new_lesions(course: Course, last: CourseResponse) -> list[str]:
     rows = sorted((row for row in rows if f" {row.lesion} (" not in named), key=lambda row: -row.volume_ml)
     words = []
     for row in rows[:MOST_NEW]:
-        side = f", {row.side_words}" if row.side else ""
+        side = f", {side_words(row.side)}" if row.side else ""
         size = f"{mm(row.long_mm)} × {mm(row.short_mm)} mm, {ml(row.volume_ml)} ml"
         words.append(f"{row.lesion} ({row.region}{side}, {size})")
     return words

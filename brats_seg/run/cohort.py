@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, explained
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.words import Tick
 from brats_seg.response.history import ClinicalEvent
-from brats_seg.run.track import FollowOptions, Outcome, TrackRun, track_patient
+from brats_seg.run.options import SegmentOptions
+from brats_seg.run.track import Outcome, TrackRun, track_patient
 from brats_seg.run.visits import Model, load_visit
 from brats_seg.run.workers import Task, Workers, open_workers, run_tasks
 
@@ -64,20 +66,15 @@ def _follow_one(job: Job, run: TrackRun, model: Model, tick: Tick | None = None)
         return Outcome(patient.id, error=str(explanation), exit_code=explanation.exit_code)
 
 
-_models: dict[str, Model] = {}
-"""In a process of the pool or cluster: opened once, kept for its further tasks."""
-
-
-def _shared_model(options: FollowOptions) -> Model:
-    key = str(sorted(options.segment.to_dict().items())) + options.segment.model
-    if key not in _models:
-        _models[key] = Model.of(options.segment)
-    return _models[key]
+@cache
+def _shared_model(options: SegmentOptions) -> Model:
+    """In a process of the pool or cluster: opened once, kept for its further tasks."""
+    return Model.of(options)
 
 
 def patient_task(job: Job, run: TrackRun) -> Outcome:
     """One patient, in a process of its own."""
-    return _follow_one(job, run, _shared_model(run.options))
+    return _follow_one(job, run, _shared_model(run.options.segment))
 
 
 def visit_task(visit: Timepoint, run: TrackRun) -> str:
@@ -88,7 +85,7 @@ def visit_task(visit: Timepoint, run: TrackRun) -> str:
             run.output,
             options=run.options.segment,
             schema=run.options.schema,
-            model=_shared_model(run.options),
+            model=_shared_model(run.options.segment),
         )
     except (BratsSegError, *UNFORESEEN) as error:
         return str(explained(error))

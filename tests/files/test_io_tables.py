@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -58,12 +57,6 @@ def test_lesions_table(tmp_path: Path) -> None:
 def test_no_lesion_is_a_table_with_its_head_only(tmp_path: Path) -> None:
     write_lesions_csv(replace(MEASURED, lesions=()), tmp_path / "l.csv")
     assert len((tmp_path / "l.csv").read_text().splitlines()) == 1
-
-
-def test_several_studies_in_one_table(tmp_path: Path) -> None:
-    write_volumes_csv([MEASURED, replace(MEASURED, study_id="case-2")], tmp_path / "v.csv")
-    with (tmp_path / "v.csv").open() as stream:
-        assert [row["study"] for row in csv.DictReader(stream)] == ["case-1", "case-1", "case-2", "case-2"]
 
 
 def test_json_says_the_same_and_has_the_notes(tmp_path: Path) -> None:
