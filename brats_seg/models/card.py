@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,11 +20,11 @@ from brats_seg.core.regions import RegionSet
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.output import write_text
-from brats_seg.models.card_checks import LISTS, check_card, check_stages
+from brats_seg.models.card_fields import LISTS, CardFields
 from brats_seg.models.checks import check_mapping, check_name, check_plain, check_sequences, check_text, one_line
 from brats_seg.models.layout import Arrangement
 from brats_seg.models.names import DEFAULT_MODEL
-from brats_seg.models.rules import PostprocessConfig, postprocess_from_dict
+from brats_seg.models.rules import postprocess_from_dict
 from brats_seg.models.stage import Member, Stage, stage_from_dict
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
@@ -38,68 +38,8 @@ OPTIONAL = frozenset({"fingerprints", "seen", "subsets"})
 Scans = TypeVar("Scans", bound=Study | Timepoint)
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model is, was trained on, and can be expected to do.
-
-    Attributes:
-        name: as typed on the command line.
-        version: of the weights.
-        description: one sentence.
-        licence: of the weights.
-        trained_on: data and split, in words.
-        knows_treated_brains: whether scans after surgery or radiotherapy were among those it was trained on.
-        task: what it is for, one of :data:`~brats_seg.models.card_checks.TASKS`.
-        sequences: it looks at, in the order of the channels of prepared studies; any but one may be missing.
-        regions: it draws.
-        schemas: of the label maps that can be written; the first unless another is asked for.
-        criteria: names of the response criteria that are made for such tumours; the first unless others are asked for.
-        held_out: names of studies kept out of training.
-        limits: what it was not made for, in words.
-        citations: to be named when it is used.
-        accuracy: figures on studies it was not trained on, with how they were measured.
-        prepare: keys of the preprocessing it needs.
-        postprocess: how its probabilities become labels.
-        intervals: keys of the volume intervals, or None where none were fitted.
-        stages: its networks, coarse first; of an ensemble, member after member.
-        seen: ids of the studies it was trained on, so that nobody measures its accuracy on them.
-        fingerprints: of the heads of these studies, by sequence, so that a study is known again by its scans whatever
-            it is called; hashes, from which no picture can be made.
-        subsets: sequences such as ``t1+t2+flair`` to mean Dice by region on studies it was not trained on.
-    """
-
-    name: str
-    version: str
-    description: str
-    licence: str
-    trained_on: str
-    knows_treated_brains: bool
-    task: str
-    sequences: tuple[MRSequence, ...]
-    regions: RegionSet
-    schemas: tuple[LabelSchema, ...]
-    criteria: tuple[str, ...]
-    held_out: tuple[str, ...]
-    limits: tuple[str, ...]
-    citations: tuple[str, ...]
-    accuracy: Mapping[str, Any]
-    prepare: Mapping[str, Any]
-    postprocess: PostprocessConfig
-    intervals: Mapping[str, Any] | None
-    stages: tuple[Stage, ...] = field(default_factory=tuple)
-    seen: tuple[str, ...] = ()
-    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_card(self)
-        names = [sequence.value for sequence in self.sequences]
-        try:
-            laid = tuple(replace(s, layout=s.layout.of(names, self.regions.names)) for s in self.stages)
-        except ValueError as error:
-            raise ModelError(f"layout: {error}") from error
-        object.__setattr__(self, "stages", laid)
-        check_stages(self)
+class ModelCard(CardFields):
+    """A card, and what follows from it for a study."""
 
     @property
     def members(self) -> tuple[Member, ...]:

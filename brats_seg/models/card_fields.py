@@ -1,12 +1,16 @@
-"""What a model card says, held against itself: words, tissues, schemas, and networks that work together."""
+"""What a model card holds, and whether it agrees with itself: words, tissues, schemas, networks that work together."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from brats_seg.core.errors import ModelError
-from brats_seg.core.study import SEQUENCES
+from brats_seg.core.labels import LabelSchema
+from brats_seg.core.regions import RegionSet
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.checks import (
     SHA256,
     check_mapping,
@@ -17,11 +21,9 @@ from brats_seg.models.checks import (
     check_texts,
     shown,
 )
-from brats_seg.models.stage import MAX_SPACING_MM, MIN_SPACING_MM
+from brats_seg.models.rules import PostprocessConfig
+from brats_seg.models.stage import MAX_SPACING_MM, MIN_SPACING_MM, Stage
 from brats_seg.volumetrics.intervals import IntervalModel
-
-if TYPE_CHECKING:
-    from brats_seg.models.card import ModelCard
 
 TASKS = ("regions",)
 """What a model can be for: to draw the regions of its card."""
@@ -34,12 +36,72 @@ MAX_POOLING = 8
 MAX_DIVISOR = 512
 
 
-def check_card(card: ModelCard) -> None:
-    """Refuse what a card cannot say, but for its stages (:func:`check_stages`).
+@dataclass(frozen=True)
+class CardFields:
+    """What a model is, was trained on, and can be expected to do.
 
-    Raises:
-        ModelError: naming the key.
+    Attributes:
+        name: as typed on the command line.
+        version: of the weights.
+        description: one sentence.
+        licence: of the weights.
+        trained_on: data and split, in words.
+        knows_treated_brains: whether scans after surgery or radiotherapy were among those it was trained on.
+        task: what it is for, one of :data:`TASKS`.
+        sequences: it looks at, in the order of the channels of prepared studies; any but one may be missing.
+        regions: it draws.
+        schemas: of the label maps that can be written; the first unless another is asked for.
+        criteria: names of the response criteria that are made for such tumours; the first unless others are asked for.
+        held_out: names of studies kept out of training.
+        limits: what it was not made for, in words.
+        citations: to be named when it is used.
+        accuracy: figures on studies it was not trained on, with how they were measured.
+        prepare: keys of the preprocessing it needs.
+        postprocess: how its probabilities become labels.
+        intervals: keys of the volume intervals, or None where none were fitted.
+        stages: its networks, coarse first; of an ensemble, member after member.
+        seen: ids of the studies it was trained on, so that nobody measures its accuracy on them.
+        fingerprints: of the heads of these studies, by sequence, so that a study is known again by its scans whatever
+            it is called; hashes, from which no picture can be made.
+        subsets: sequences such as ``t1+t2+flair`` to mean Dice by region on studies it was not trained on.
     """
+
+    name: str
+    version: str
+    description: str
+    licence: str
+    trained_on: str
+    knows_treated_brains: bool
+    task: str
+    sequences: tuple[MRSequence, ...]
+    regions: RegionSet
+    schemas: tuple[LabelSchema, ...]
+    criteria: tuple[str, ...]
+    held_out: tuple[str, ...]
+    limits: tuple[str, ...]
+    citations: tuple[str, ...]
+    accuracy: Mapping[str, Any]
+    prepare: Mapping[str, Any]
+    postprocess: PostprocessConfig
+    intervals: Mapping[str, Any] | None
+    stages: tuple[Stage, ...] = field(default_factory=tuple)
+    seen: tuple[str, ...] = ()
+    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_words(self)
+        names = [sequence.value for sequence in self.sequences]
+        try:
+            laid = tuple(replace(s, layout=s.layout.of(names, self.regions.names)) for s in self.stages)
+        except ValueError as error:
+            raise ModelError(f"layout: {error}") from error
+        object.__setattr__(self, "stages", laid)
+        _check_stages(self)
+
+
+def _check_words(card: CardFields) -> None:
+    """Refuse what a card cannot say, but for its stages."""
     check_name(card.name, "name")
     check_name(card.version, "version", spaces=True)
     for key in ("description", "licence", "trained_on"):
@@ -67,7 +129,7 @@ def check_card(card: ModelCard) -> None:
             raise ModelError(f"region {region.name} is shown_by {', '.join(unseen)}, which is not among sequences")
 
 
-def _check_schemas(card: ModelCard) -> None:
+def _check_schemas(card: CardFields) -> None:
     """Refuse schemas whose numbers cannot hold the regions."""
     if not card.schemas:
         raise ModelError("schemas must list one or more; the first is that of the label maps it writes")
@@ -85,12 +147,8 @@ def _check_schemas(card: ModelCard) -> None:
             )
 
 
-def check_stages(card: ModelCard) -> None:
-    """Refuse networks that do not take the card's sequences, do not give its regions, or do not work together.
-
-    Raises:
-        ModelError: naming the stage.
-    """
+def _check_stages(card: CardFields) -> None:
+    """Refuse networks that do not take the card's sequences, do not give its regions, or do not work together."""
     sequences, regions = len(card.sequences), len(card.regions)
     for stage in card.stages:
         taken, given = stage.shape.in_channels, stage.shape.out_channels
@@ -103,7 +161,7 @@ def check_stages(card: ModelCard) -> None:
     _check_order(card)
 
 
-def _check_order(card: ModelCard) -> None:
+def _check_order(card: CardFields) -> None:
     """Refuse stages that cannot work together, or not on what is prepared for them."""
     first = [stage.name for stage in card.stages if stage.member == 1]
     if first not in (["coarse"], ["coarse", "fine"], ["fine"]):
@@ -136,7 +194,7 @@ def _check_order(card: ModelCard) -> None:
             )
 
 
-def _check_subsets(card: ModelCard) -> None:
+def _check_subsets(card: CardFields) -> None:
     """Refuse what is no table of Dice by region and by sequences such as ``t1+t2+flair``."""
     sequences = [sequence.value for sequence in card.sequences]
     for key, scores in check_mapping(card.subsets, "subsets").items():
@@ -150,7 +208,7 @@ def _check_subsets(card: ModelCard) -> None:
             check_number(score, f"subsets.{key}.{region}", low=0, high=1)
 
 
-def _check_fingerprints(card: ModelCard) -> None:
+def _check_fingerprints(card: CardFields) -> None:
     """Refuse what are no fingerprints of scans, by study and sequence, or are of a study that is not among ``seen``."""
     known = [sequence.value for sequence in SEQUENCES]
     for study, marks in check_mapping(card.fingerprints, "fingerprints").items():
