@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import brats_seg
-from brats_seg.cli import (
-    check,
-    crossval,
-    demo,
-    evaluate,
-    explore,
-    info,
-    measure,
-    models,
-    phantom,
-    prepare,
-    respond,
-    segment,
-    track,
-    train,
-)
 from brats_seg.cli.common import complain, flush, say
-from brats_seg.cli.info import model_words
 from brats_seg.core.errors import (
     UNFORESEEN,
     BratsSegError,
@@ -41,16 +25,16 @@ from brats_seg.core.errors import (
     lack,
 )
 
-GROUPS: Mapping[str, tuple[Any, ...]] = {
-    "use": (segment, track, check, prepare, measure, respond),
-    "study data": (explore, evaluate),
-    "models": (models, train, crossval),
-    "test": (demo, phantom, info),
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "use": ("segment", "track", "check", "prepare", "measure", "respond"),
+    "study data": ("explore", "evaluate"),
+    "models": ("models", "train", "crossval"),
+    "test": ("demo", "phantom", "info"),
 }
-"""Commands, by what they are for."""
+"""Commands, by what they are for; each is the module of its name."""
 LIBRARIES_BYTES = 768 * 2**20
 """Least address space to load the libraries in: with 16 threads they take 680 MiB of it."""
-COMMANDS = tuple(module for group in GROUPS.values() for module in group)
+COMMANDS = tuple(name for group in GROUPS.values() for name in group)
 
 DESCRIPTION = "Brain tumour regions, volumes and a report from four MRI sequences, on this computer alone."
 EPILOG = """\
@@ -96,6 +80,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean segment?)`` for a word that is almost a known one, else nothing."""
+    import difflib
+
     alike = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.7)
     return f" (did you mean {alike[0]}?)" if alike else ""
 
@@ -120,12 +106,14 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         """Print and leave."""
+        from brats_seg.cli.info import model_words
+
         say(f"brats-seg {brats_seg.__version__}, {model_words()}")
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; imports nothing heavy."""
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line with these commands; imports nothing heavy."""
     parser = _Parser(prog="brats-seg", usage="%(prog)s [-h] [--version] COMMAND ...", epilog=EPILOG,
                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of program and model, and exit")
@@ -133,10 +121,11 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", prog=parser.prog, parser_class=_Parser, help=argparse.SUPPRESS
     )
     listed = []
-    for title, modules in GROUPS.items():
+    for title, names in GROUPS.items():
         group = _Group(subparsers)
-        for module in modules:
-            module.add_parser(group)
+        for name in names:
+            if name in commands:
+                import_module(f"brats_seg.cli.{name}").add_parser(group)
         listed.append("\n".join([f"{title}:", *group.lines]))
     parser.description = "\n\n".join([DESCRIPTION, *listed])
     return parser
@@ -152,18 +141,28 @@ def options_by_command(parser: argparse.ArgumentParser) -> dict[str, frozenset[s
     return found
 
 
+@cache
+def _every_option() -> frozenset[str]:
+    return frozenset().union(*options_by_command(build_parser()).values())
+
+
+def is_lacking(own: frozenset[str], option: str) -> bool:
+    """Whether an option is another command's; those of other programs are none."""
+    return option not in own and option in _every_option()
+
+
 def run_command(argv: Sequence[str] | None) -> int:
     """Run one command and return its exit code; arguments and errors as for :func:`brats_seg.cli.main`."""
     as_json = False
+    first = tuple(sys.argv[1:] if argv is None else argv)[:1]
     try:
-        parser = build_parser()
+        parser = build_parser(first if first and first[0] in COMMANDS else COMMANDS)  # the others take longer to load
         _complete(parser)
         arguments = parser.parse_args(argv)
         if arguments.command is None:
             raise UsageError("no command given; choose one. See: brats-seg --help")
         as_json = bool(getattr(arguments, "json", False))
-        options = options_by_command(parser)
-        lack(frozenset().union(*options.values()) - options[arguments.prog])
+        lack(partial(is_lacking, options_by_command(parser)[arguments.prog]))
         _check_working_folder()
         _check_address_space()
         code = int(arguments.run(arguments))
@@ -171,7 +170,7 @@ def run_command(argv: Sequence[str] | None) -> int:
     except (BratsSegError, *UNFORESEEN) as error:
         return _fail(explained(error), as_json=as_json)
     finally:
-        lack(())
+        lack(None)
     return code
 
 
@@ -214,6 +213,8 @@ def _fail(error: BratsSegError, *, as_json: bool) -> int:
     """Say what went wrong; with ``--json`` also on standard output, so that it always holds JSON."""
     complain(str(error))
     if as_json:
+        import json
+
         with suppress(OSError, OutputError):
             say(json.dumps({"error": str(error), "exit_code": error.exit_code}, indent=1))
     return error.exit_code

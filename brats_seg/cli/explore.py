@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, say
-from brats_seg.cli.options import add, add_console
+from brats_seg.cli.options import add, add_console, add_schema
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.words import counted
@@ -39,7 +39,9 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of studies")
-    add(parser, "output", "schema", "jobs", "overwrite", "open")
+    add(parser, "output")
+    add_schema(parser)
+    add(parser, "jobs", "overwrite", "open")
     add_console(parser, verbose="every finding")
     parser.set_defaults(run=run)
 

@@ -19,7 +19,7 @@ from brats_seg.cli.common import (
     say,
     time_left,
 )
-from brats_seg.cli.options import add, add_console
+from brats_seg.cli.options import add, add_console, add_schema
 from brats_seg.cli.segment import volume_line
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import SCHEMAS
@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
         "masks", nargs="+", type=Path, metavar="MASK", help="label map: .nii, .nii.gz, .seg.nrrd, or a DICOM SEG"
     )
     add(parser, "output")
-    add(parser, "schema", help="what the label numbers mean: auto (default) or one of those below")
+    add_schema(parser, "what the label numbers mean: auto (default) or one of those below")
     add(parser, "id", "min-lesion-ml", "overwrite")
     add_console(parser, verbose="every lesion, of every region")
     parser.set_defaults(run=run)

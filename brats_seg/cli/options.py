@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.names import ENGINES
 from brats_seg.run.options import ALSO, EXTRACTORS
@@ -145,13 +144,6 @@ _DECLARED = (
         metavar="NAME=SERIES",
         help="the DICOM series of a sequence, by its number or the end of its UID, as in t1ce=5; none leaves it out",
     ),
-    _option(
-        "--schema",
-        default="auto",
-        choices=("auto", *SCHEMAS),
-        metavar="NAME",
-        help="what the label numbers mean: auto (default), or a name listed by brats-seg measure --help",
-    ),
     _option("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status"),
     # how
     _option("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)"),
@@ -275,6 +267,16 @@ def add_studies(parser: argparse.ArgumentParser) -> None:
         for alias in ALIASES[sequence]:
             group.add_argument(f"--{alias}", dest=sequence.value, **settings, help=argparse.SUPPRESS)
     add(group, "channels", "sequence", "id")
+
+
+def add_schema(
+    target: Any,
+    words: str = "what the label numbers mean: auto (default), or a name listed by brats-seg measure --help",
+) -> None:
+    """``--schema``, with what the help says of it."""
+    from brats_seg.core.labels import SCHEMAS
+
+    target.add_argument("--schema", default="auto", choices=("auto", *SCHEMAS), metavar="NAME", help=words)
 
 
 def add_existing(target: Any, *names: str) -> None:

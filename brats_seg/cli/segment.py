@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -134,6 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
                 complain(f"{len(results)} of {len(studies)} studies are finished; go on with --resume")
             raise
     if arguments.json:
+        import json
+
         say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1))
     if arguments.open and results:
         folder = Path(results[0]["folder"])

@@ -19,7 +19,7 @@ from brats_seg.cli.common import (
     progress,
     say,
 )
-from brats_seg.cli.options import add, add_console, add_existing, visit_file, visit_series
+from brats_seg.cli.options import add, add_console, add_existing, add_schema, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted, visit_named
 
@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     add(parser, "clinical", "criteria", "disease")
     masks = parser.add_argument_group("label maps that exist")
     masks.add_argument("--segmentations", type=Path, metavar="DIR", help="use these label maps, matched by visit")
-    add(masks, "schema")
+    add_schema(masks)
     scans = parser.add_argument_group("scans of one patient, as they were taken")
     words = "the DICOM series of a sequence at a visit, as in 2024-01-31:t1ce=5; without a visit, at all of them"
     add(scans, "sequence", type=visit_series, metavar="[VISIT:]NAME=SERIES", help=words)

@@ -9,25 +9,28 @@ from __future__ import annotations
 import errno
 import math
 import sys
-import traceback
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 from brats_seg.core.words import without_options
 
-_lacking: frozenset[str] = frozenset()
+_lacks: Callable[[str], bool] | None = None
 
 
-def lack(options: Iterable[str]) -> None:
-    """Say which options of other commands the running one does not have: no message advises to pass them."""
-    global _lacking  # noqa: PLW0603 - a process runs one command, and errors are put into words all over it
-    _lacking = frozenset(options)
+def lack(is_lacking: Callable[[str], bool] | None) -> None:
+    """Say how to know an option of another command that the running one does not have: no message advises to pass it.
+
+    Args:
+        is_lacking: asked for each option that a message names; None where no command runs.
+    """
+    global _lacks  # noqa: PLW0603 - a process runs one command, and errors are put into words all over it
+    _lacks = is_lacking
 
 
-def lacking() -> frozenset[str]:
-    """What was passed to :func:`lack`; nothing where no command runs."""
-    return _lacking
+def lacking() -> Callable[[str], bool] | None:
+    """What was passed to :func:`lack`."""
+    return _lacks
 
 
 class BratsSegError(Exception):
@@ -44,7 +47,7 @@ class BratsSegError(Exception):
         self.words = words
 
     def __str__(self) -> str:
-        return without_options(self.words, _lacking)
+        return self.words if _lacks is None else without_options(self.words, _lacks)
 
 
 class UsageError(BratsSegError):
@@ -131,6 +134,8 @@ def explained(error: Exception) -> BratsSegError:
         return OutputError(
             f"a file or folder failed: {place}{error.strerror or words}. Check that it is there and may be used."
         )
+    import traceback  # noqa: PLC0415 - for what nobody foresaw alone
+
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents]
     where = f" in {Path(own[-1].filename).relative_to(_PACKAGE).as_posix()}, line {own[-1].lineno}" if own else ""

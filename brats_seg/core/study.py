@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from brats_seg.core.tables import Calendar
+if TYPE_CHECKING:
+    from datetime import date
+
+    from brats_seg.core.tables import Calendar
 
 
 class MRSequence(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Set
+from collections.abc import Callable
 
 Tick = Callable[[str], None]
 """Called with the name of a step before it runs."""
@@ -38,15 +38,16 @@ def options_in(text: str) -> frozenset[str]:
     return frozenset(_OPTION.findall(text))
 
 
-def without_options(text: str, options: Set[str]) -> str:
-    """A message without the sentences, or parts after *or*, that name one of ``options``."""
-    if not options_in(text) & options:
+def without_options(text: str, is_lacking: Callable[[str], bool]) -> str:
+    """A message without the sentences, or parts after *or*, that name an option which is lacking."""
+    lacking = frozenset(filter(is_lacking, options_in(text)))
+    if not lacking:
         return text
-    kept = (_without(sentence, options) for sentence in _SENTENCE.split(text))
+    kept = (_without(sentence, lacking) for sentence in _SENTENCE.split(text))
     return " ".join(sentence for sentence in kept if sentence)
 
 
-def _without(sentence: str, options: Set[str]) -> str:
+def _without(sentence: str, options: frozenset[str]) -> str:
     parts = ["", *_CLAUSE.split(sentence)]  # each clause after what joins it to the one before
     pairs = list(zip(parts[::2], parts[1::2], strict=True))
     kept = [(joint, clause) for joint, clause in pairs if not options_in(clause) & options]

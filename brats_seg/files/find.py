@@ -25,7 +25,6 @@ from brats_seg.files.folders import (
 )
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.study_id import check_study_id, study_folder
-from brats_seg.files.visit_names import visit_told_by
 
 if TYPE_CHECKING:
     from brats_seg.files.dicom_study import Asked
@@ -259,6 +258,8 @@ def _check_one_visit(images: Mapping[str, NameReading]) -> None:
     Raises:
         InputError: naming a file of each.
     """
+    from brats_seg.files.visit_names import visit_told_by  # noqa: PLC0415 - an empty folder does without
+
     told = {visit: name for name in sorted(images, reverse=True) if (visit := visit_told_by(name))}
     if len(told) > 1:
         one, other = sorted(told)[:2]

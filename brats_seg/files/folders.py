@@ -9,7 +9,6 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
-from brats_seg.files.match_labels import possible_names
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 
 _SHOWN = 12
@@ -92,6 +91,8 @@ def _walk(folder: Path, depth: int, root: Path, seen: set[Path], *, labels: bool
     files, folders = entries(folder)
     names = [path.name for path in files if is_nifti(path.name)]
     if labels and not names:
+        from brats_seg.files.match_labels import possible_names  # noqa: PLC0415 - scans do without
+
         names = possible_names(folder, [path.name for path in files])
     readings = read_names(names).values()
     if any(path.name == _RESULT_MARK for path in files) and not any(r.role is Role.IMAGE for r in readings):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brats_seg.core.errors import UsageError
 from brats_seg.core.study import REFERENCE_PREFERENCE, MRSequence
-from brats_seg.files.output import ExistsPolicy
 from brats_seg.models.names import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from brats_seg.files.output import ExistsPolicy
 
 STEPS = ("read", "extract", "prepare", "coarse", "fine", "restore", "measure", "write", "report")
 """Names of the steps of :func:`~brats_seg.run.segment.segment_study`, in order; keys of the timings."""

@@ -282,10 +282,10 @@ def interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _join(processes: int, options: frozenset[str]) -> None:
+def _join(processes: int, is_lacking: Callable[[str], bool] | None) -> None:
     """In a process of the pool: its share of the cores and of the memory, and an end that leaves nothing behind."""
     signal.signal(signal.SIGTERM, _leave)
-    lack(options)
+    lack(is_lacking)
     share_machine(processes)
 
 
