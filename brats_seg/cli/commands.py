@@ -165,6 +165,8 @@ def run_command(argv: Sequence[str] | None) -> int:
         lack(partial(is_lacking, options_by_command(parser)[arguments.prog]))
         _check_working_folder()
         _check_address_space()
+        # OpenBLAS threads wait for one another in busy loops, which takes longer than the small products they share.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         code = int(arguments.run(arguments))
         flush()
     except (BratsSegError, *UNFORESEEN) as error:
