@@ -215,12 +215,10 @@ def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals
     volume_pv_ml: float | None = None
     ends: tuple[float, float] | None = None
     maps = segmentation.probabilities
-    if maps is not None and (near := target.probability(maps, window.box)) is not None:
-        volume_pv_ml = partial_volume_ml(near, mask, window.grid)
+    if maps is not None and (probability := target.probability(maps)) is not None:
+        volume_pv_ml = partial_volume_ml(probability[window.box], mask, window.grid)
         if intervals is not None and target.name in intervals.scales:
-            whole = target.probability(maps)
-            assert whole is not None
-            ends = intervals.interval(target.name, volume_ml, ambiguous_volume_ml(whole, window.grid))
+            ends = intervals.interval(target.name, volume_ml, ambiguous_volume_ml(probability, window.grid))
     return RegionVolume(
         region=target.name,
         volume_ml=volume_ml,

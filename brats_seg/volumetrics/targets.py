@@ -33,10 +33,8 @@ class Target:
         """Whether the label schema tells it; else an empty mask says nothing about the patient."""
         return bool(self.structures & self.known)
 
-    def probability(
-        self, probabilities: RegionMaps, box: tuple[slice, ...] = (slice(None),) * 3
-    ) -> NDArray[np.float32] | None:
-        """``(X, Y, Z)`` probability in a box, or None where the regions' channels do not tell it.
+    def probability(self, probabilities: RegionMaps) -> NDArray[np.float32] | None:
+        """``(X, Y, Z)`` probability, or None where the regions' channels do not tell it.
 
         They tell a structure that is alone between a region and the one region inside it, by their difference.
         """
@@ -44,12 +42,12 @@ class Target:
         if not self.is_known or region is None:
             return None
         if self.name == region.name:
-            return probabilities.region(region)[box]
+            return probabilities.region(region)
         inner = probabilities.regions.within(region)
         between = frozenset(region.structures) - {s for other in inner for s in other.structures}
         if len(inner) != 1 or self.structures != between & self.known:
             return None
-        difference = probabilities.region(region)[box] - probabilities.region(inner[0])[box]
+        difference = probabilities.region(region) - probabilities.region(inner[0])
         result: NDArray[np.float32] = np.maximum(difference, 0, out=difference)
         return result
 
