@@ -102,10 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
             tick("reading tables")
             jobs = _jobs(arguments, patients, failures)
             tick("loading libraries")
-            whole = _run_of(arguments, several=len(jobs) > 1)
+            whole = _run_of(arguments, several=len(jobs) + len(failures) > 1)
         outcomes = _follow(arguments, jobs, whole) if jobs else []
-    if len(outcomes) > 1 and not arguments.no_report:
-        _cohort(arguments, outcomes)
+    if outcomes and len(outcomes) + len(failures) > 1 and not arguments.no_report:
+        _cohort(arguments, outcomes, failures)
     if arguments.json:
         say(json.dumps({"patients": [_plain(outcome) for outcome in outcomes],
                         "not_found": [{"patient": n, "error": str(e)} for n, e in failures]}, indent=1))  # fmt: skip
@@ -317,12 +317,13 @@ def _verdict(episode: CourseEpisode, measure: str) -> str:
     return f"{opening}, progression at {words(progression)}: {progression.decided_by}"
 
 
-def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
+def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome], failures: Failures) -> None:
     from brats_seg.files.output import write_text
     from brats_seg.report.cohort import render_cohort
     from brats_seg.run.track import COHORT_PAGE
 
-    failed = [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
+    failed = [(name, str(error)) for name, error in failures]
+    failed += [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
     courses = [outcome.course for outcome in outcomes if outcome.course is not None]
     write_text(arguments.output / COHORT_PAGE, render_cohort(courses, failed))
     say(f"cohort: {arguments.output / COHORT_PAGE}", quiet=arguments.quiet or arguments.json)

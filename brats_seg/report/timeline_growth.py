@@ -60,5 +60,5 @@ def growth_refusal(growth: Sequence[Mapping[str, Any]]) -> str:
     parts = ("specific_growth_rate", "doubling_time", "velocity_of_diametric_expansion", "prediction", "fit")
     reasons: set[str] = {entry[part].get("refused", "") for entry in growth for part in parts}
     if len(reasons) == 1:
-        return reasons.pop()
+        return str(reasons.pop())
     return "" if any(len(entry["visits"]) > 1 for entry in growth) else "no phase between treatments has two visits"

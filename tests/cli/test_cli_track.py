@@ -259,6 +259,7 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert "sub-1: 3 visits" in done.out and "sub-3: 2 visits" in done.out
     page = (out / "cohort.html").read_text()
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
+    assert "2 patients followed" in page and "1 failed." in page and "<li>sub-2: patient sub-2 has one visit" in page
     assert 'href="../cohort.html"' in (out / "sub-1" / "sub-1_timeline.html").read_text()
 
 
