@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; everything that goes wrong is raised as an error of the program's family.
     """
-    from brats_seg.files.output import write_text
+    from brats_seg.files.output import atomic_write
     from brats_seg.response.assess import assess
     from brats_seg.response.criteria import criteria_named
     from brats_seg.response.responses import Disease
@@ -67,8 +67,11 @@ def run(args: argparse.Namespace) -> int:
     assessments = [assess(history, criteria, disease=disease) for history in measured]
     _make(args.output)
     as_json = responses_json(assessments, warnings=warnings)
-    write_text(args.output / JSON_NAME, as_json)
-    write_text(args.output / CSV_NAME, responses_csv(assessments))
+    # Both are on the disk before either appears: of a full one, neither replaces what is there.
+    with atomic_write(args.output / JSON_NAME) as whole, atomic_write(args.output / CSV_NAME) as table:
+        for stream, text in ((whole, as_json), (table, responses_csv(assessments))):
+            stream.write(text.encode("utf-8"))
+            stream.flush()
     lines = [f"warning: {args.measurements.name}: {warning}" for warning in warnings]
     lines += [f"note: {table.rows[0].table}: not used: {', '.join(table.unused)}" for table in tables if table.unused]
     for assessment in assessments:

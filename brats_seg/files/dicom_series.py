@@ -109,7 +109,8 @@ def _no_images(
         files = counted(len(damaged), "DICOM file")
         return InputError(f"{place}: {files} cannot be read: {damaged[0][1]}. Copy or export them again.")
     if not found:
-        return InputError(f"{place} holds no DICOM file. Pass the folder or archive with the exported exam.")
+        advice = " NIfTI files are not read from an archive: unpack it and pass the folder." if place.is_file() else ""
+        return InputError(f"{place} holds no DICOM file. Pass the folder or archive with the exported exam.{advice}")
     held = ", ".join(_kinds([header for _, header in found]))
     return InputError(f"{place} holds no MR images, but {held}. Pass the MR exam.")
 

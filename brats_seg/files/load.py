@@ -76,8 +76,12 @@ def read_scan(files: Timepoint, sequence: MRSequence) -> ReadResult:
 
 
 def scan_title(files: Timepoint, sequence: MRSequence) -> str:
-    """What a scan is called in messages: its file's name, or ``series 5``."""
-    return files.series(sequence).title if isinstance(files, DicomTimepoint) else files.files[sequence].name
+    """What messages call a scan: its file's name, with its folder where another is called so, or ``series 5``."""
+    if isinstance(files, DicomTimepoint):
+        return files.series(sequence).title
+    path = files.files[sequence]
+    alike = sum(other.name == path.name for other in files.files.values())
+    return path.name if alike == 1 else f"{path.parent.name}/{path.name}"
 
 
 def scan_forms(files: Timepoint, sequence: MRSequence) -> SpatialForms:

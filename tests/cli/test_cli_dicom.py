@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,13 @@ def test_a_folder_called_like_its_patient_needs_an_id(cli: Cli, exam: Path) -> N
 def test_an_archive_is_a_study(cli: Cli, exam: Path) -> None:
     archive = shutil.make_archive(str(exam), "zip", exam)
     assert cli("check", archive, "--json").json["studies"][0]["study"] == "exam"
+
+
+def test_an_archive_of_nifti_files_is_to_be_unpacked(cli: Cli, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "P1.zip", "w") as archive:
+        archive.writestr("P1/P1_t1.nii.gz", b"")
+    done = cli("check", tmp_path / "P1.zip")
+    assert done.code == 3 and "unpack" in done.err
 
 
 @pytest.mark.slow

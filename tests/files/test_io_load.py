@@ -13,9 +13,9 @@ from nifti_files import save, scan, study
 
 from brats_seg.cli.options import channel_order
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.find import find_study, studies_by_channel, study_from_files
-from brats_seg.files.load import load_files, load_study, scan_sha256
+from brats_seg.files.load import load_files, load_study, scan_sha256, scan_title
 
 
 def test_images_checksums_and_reference(tmp_path: Path) -> None:
@@ -48,6 +48,15 @@ def test_the_same_image_twice_is_refused(tmp_path: Path) -> None:
     folder = study(tmp_path / "c", {"c_t1.nii.gz": 0, "c_t1ce.nii.gz": 0, "c_t2.nii.gz": 1})
     with pytest.raises(InputError, match=r"T1 and T1CE are the same image \(c_t1\.nii\.gz and c_t1ce\.nii\.gz\)"):
         load_study(find_study(folder))
+
+
+def test_scans_that_are_called_alike_are_named_with_their_folders(tmp_path: Path) -> None:
+    files = {}
+    for sequence in (MRSequence.T1, MRSequence.T2):
+        (tmp_path / sequence.value).mkdir()
+        files[sequence] = tmp_path / sequence.value / "scan.nii.gz"
+    assert scan_title(Timepoint("c", files), MRSequence.T2) == "t2/scan.nii.gz"
+    assert scan_title(Timepoint("c", {**files, MRSequence.T1: tmp_path / "a.nii"}), MRSequence.T2) == "scan.nii.gz"
 
 
 def test_the_same_voxels_compressed_otherwise_are_the_same_image(tmp_path: Path) -> None:

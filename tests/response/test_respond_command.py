@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
+import io
 import json
 import subprocess
 import sys
@@ -73,6 +75,27 @@ def test_existing_results_are_kept_unless_overwritten(tables: tuple[Path, Path],
     assert (out / "responses.csv").read_bytes() == before
     run(tables[0], "--criteria", "mrano", "-o", out, "--overwrite")
     assert b",mrano," in (out / "responses.csv").read_bytes()
+
+
+def test_a_full_disk_leaves_both_results_as_they_were(
+    tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(tables[0], "-o", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    class Full(io.BufferedWriter):
+        def flush(self) -> None:
+            if self.tell() and b"csv" in Path(self.raw.name).name.encode():
+                raise OSError(errno.ENOSPC, "full")
+            super().flush()
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode="r", **given: (
+        Full(io.FileIO(path, "xb")) if mode == "xb" else real(path, mode, **given)))  # fmt: skip
+    with pytest.raises(OutputError, match="disk is full"):
+        run(tables[0], "--criteria", "mrano", "-o", out, "--overwrite")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_bad_input_leaves_nothing(tables: tuple[Path, Path], tmp_path: Path) -> None:
