@@ -246,8 +246,6 @@ def progress(title: str, total: int, *, hidden: bool, lines: bool = False, left:
     """A progress bar on standard error, shown on a terminal only and gone at the end.
 
     Args:
-        title: what is worked on.
-        total: number of steps.
         hidden: show nothing even on a terminal.
         lines: without a terminal, write a line for each step: for a log of what takes long.
         left: all steps but the first take about equally long, so that the time left can be told.

@@ -68,12 +68,8 @@ class _Job:
     """What was asked for, and what it is about.
 
     Attributes:
-        arguments: of the command.
-        packs: every study.
         beside: what every fold trains on besides.
-        config: what is cross-validated.
         split: which studies each fold keeps out.
-        progress: whether to show bars.
     """
 
     arguments: argparse.Namespace

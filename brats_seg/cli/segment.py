@@ -94,12 +94,7 @@ def add_parser(subparsers: Any) -> None:
 
 @dataclass(frozen=True)
 class _Finished:
-    """What is kept of a study once it is written; the images are given up, for the next study needs the room.
-
-    Attributes:
-        row: what ``--json`` prints.
-        text: what a person reads.
-    """
+    """What is kept of a study once it is written; the images are given up, for the next study needs the room."""
 
     row: dict[str, Any]
     text: str
@@ -388,7 +383,6 @@ def describe(result: Visit, *, seconds: float, ignored: tuple[str, ...] = (), ve
     """What a person reads of a study, in a few lines.
 
     Args:
-        result: the study.
         seconds: the user waited for it.
         ignored: names of files that were not used.
         verbose: also every decision and the time of each step.

@@ -43,7 +43,6 @@ class Grid:
     """Where voxels lie.
 
     Attributes:
-        shape: voxels along each axis.
         affine: 4x4 voxel-to-RAS+ matrix in millimetres, float64, read-only.
 
     Raises:
@@ -152,7 +151,6 @@ class Volume:
 
     Attributes:
         data: ``(X, Y, Z)`` array; set read-only, so that two holders cannot surprise each other.
-        grid: where the voxels lie.
 
     Raises:
         InputError: if array and grid differ in shape.

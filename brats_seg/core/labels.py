@@ -37,7 +37,6 @@ class Structure:
 
     Attributes:
         name: short, for tables and files, for example ``NCR``.
-        title: for people.
         colour: ``#RRGGBB`` for pictures, and for the ``color`` column of a BIDS ``dseg.tsv``.
         holds: other tissues that it may consist of, where a schema does not divide them.
 
@@ -141,7 +140,6 @@ class Region:
 
     Attributes:
         name: short, for tables and files, for example ``WT``.
-        title: for people.
         structures: tissues it consists of; of those that no region inside it has, the usual one first.
         colour: ``#RRGGBB`` of its outline.
         code: SNOMED CT; empty for none.
@@ -190,7 +188,6 @@ class LabelSchema:
 
     Attributes:
         name: as typed on the command line, for example ``brats2023``.
-        title: for people.
         values: number to structure; 0 is always background.
     """
 

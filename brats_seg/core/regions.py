@@ -19,7 +19,6 @@ class RegionSet:
     """The regions of a model, outer ones before those inside them: the order of channels and of rows in tables.
 
     Attributes:
-        name: of the set.
         regions: at least one.
 
     Raises:
@@ -144,7 +143,6 @@ class RegionSet:
         """Probabilities ``(R, X, Y, Z)`` cut to 0..1, and no region's above those of the one around it.
 
         Args:
-            array: probabilities.
             out: where to put them, which may be ``array`` itself; None takes further memory.
         """
         nested = np.clip(array, 0.0, 1.0, out=out)

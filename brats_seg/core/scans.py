@@ -151,7 +151,6 @@ class PreparedStudy:
     """A study as the network sees it.
 
     Attributes:
-        id: the study's id.
         array: ``(C, X, Y, Z)`` float32 z-scores, one channel a sequence; 0 outside the brain and in sequences that
             are missing.
         brain: ``(X, Y, Z)`` bool.

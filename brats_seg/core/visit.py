@@ -27,7 +27,6 @@ class RegionMaps:
 
     Attributes:
         array: ``(R, X, Y, Z)`` float32 in 0..1, one channel a region.
-        grid: where the voxels lie.
         regions: in the order of the channels.
 
     Raises:
@@ -76,7 +75,6 @@ class Segmentation:
     """A label map on the patient's own grid, with what it was made from.
 
     Attributes:
-        study_id: the study's id.
         labels: uint8 on the grid of the reference file.
         schema: the meaning of the numbers.
         regions: that are drawn, or asked about.
@@ -295,8 +293,6 @@ class Visit:
     Attributes:
         timepoint: the files it comes from; without any for a study in memory.
         segmentation: label map and probabilities on the patient's own grid.
-        measurements: volumes, lesions and diameters.
-        record: what produced them.
         images: scans by sequence, each on its own grid.
         motions: of the scans that had to be registered, RAS+ mm of the label map to RAS+ mm of the scan.
         brain: the brain that was found in the head, on the label map's grid; None where the scans were skull-stripped.

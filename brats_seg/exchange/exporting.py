@@ -52,7 +52,6 @@ def export_networks(bundle: ModelBundle, folder: Path, form: str) -> dict[str, C
     """Write every stage's network, and the description.
 
     Args:
-        bundle: the model.
         folder: an empty folder.
         form: ``onnx`` for ``<stage>.onnx``, ``openvino`` for ``<stage>.xml`` and ``<stage>.bin``.
 

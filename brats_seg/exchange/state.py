@@ -123,9 +123,7 @@ def check_fits(state: StateDict, architecture: str, network: Mapping[str, Any], 
     """Refuse a state dict that is not that of a network.
 
     Args:
-        state: tensors by name.
         architecture: one of :data:`~brats_seg.networks.registry.ARCHITECTURES`.
-        network: its configuration.
         where: name of the file, for the message.
 
     Raises:

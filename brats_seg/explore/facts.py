@@ -52,16 +52,12 @@ class ScanFacts:
     """One scan. Intensities are of the head, on voxels about 2 mm apart, above the background's value.
 
     Attributes:
-        sequence: what it shows.
-        grid: where its voxels lie.
-        sha256: of the file.
         background: value outside the head.
         minimum: smallest value of the file.
         maximum: largest value of the file.
         median: middle value inside the head.
         p99: value that 99 % of the head's voxels do not exceed.
         variation: standard deviation divided by mean.
-        levels: number of distinct values.
         saturated_share: share of the head's voxels at the largest value.
         head_ml: volume of what is not background.
         signature: unit vector for comparing studies, see :mod:`brats_seg.explore.signatures`.
@@ -89,7 +85,6 @@ class LabelFacts:
     Attributes:
         name: of the file, which may say the year.
         counts: voxels by number, without 0.
-        voxel_ml: volume of one voxel.
         outside_share: share of labelled voxels outside the head; NaN where no scan lies on the grid.
         places: uint8 of :data:`PLACE_SHAPE`, the number at the centre of each cell of the head's box; None where no
             scan lies on the grid.
@@ -115,7 +110,6 @@ class StudyFacts:
     """One study.
 
     Attributes:
-        id: of the study.
         scans: those that could be read.
         missing: sequences without a file.
         labels: the expert's label map, if there is one that could be read.

@@ -101,7 +101,6 @@ def read_values(sources: Iterable[DicomSource], shape: tuple[int, int]) -> Itera
     """Each file with its bytes and its stored values ``(frames, rows, columns)``, before scaling; in any order.
 
     Args:
-        sources: the files.
         shape: rows and columns that their headers claim.
 
     Raises:

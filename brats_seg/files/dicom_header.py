@@ -130,7 +130,6 @@ class Plane:
     """One image: where it lies and how its values are scaled.
 
     Attributes:
-        source: the file.
         frame: number within the file, from 0.
         sop: SOP Instance UID.
         position: centre of the first voxel, LPS mm.
@@ -141,7 +140,6 @@ class Plane:
         temporal: Temporal Position, or None.
         acquisition: Acquisition Number, or None.
         expected: Images in Acquisition, or None.
-        how: how it was acquired.
     """
 
     source: DicomSource
@@ -163,7 +161,6 @@ class Header:
     """What one file says.
 
     Attributes:
-        identity: whose it is.
         series: Series Instance UID.
         number: Series Number, or None.
         kind: what the file holds where that is no MR image, in words; empty for MR images.

@@ -308,7 +308,6 @@ def _by_order(reading: SeriesReading, neutral: Sequence[SeriesReading], first: s
     """A T1 that neither description nor agent tells: by when it was acquired.
 
     Args:
-        reading: the series.
         neutral: all such series of the exam.
         first: when the first series with contrast was acquired; empty where none is known.
     """

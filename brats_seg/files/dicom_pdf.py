@@ -20,9 +20,7 @@ def encapsulated_pdf(document: bytes, reference: Reference, maker: Maker) -> Dat
     """A report that holds nothing of the patient's identity, in the patient's study.
 
     Args:
-        document: PDF.
         reference: the series that results lie on.
-        maker: what made the report.
 
     Raises:
         OutputError: if none can be made of the header of the series.

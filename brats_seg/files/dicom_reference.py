@@ -60,7 +60,6 @@ class Reference:
     """A series that new objects are made of.
 
     Attributes:
-        grid: where its voxels lie.
         planes: its images, from the first slice to the last.
         images: for each of them a header without pixels, with all that new objects take over; an image of a file with
             many frames has a UID of its own, which :meth:`settle` replaces.
@@ -230,8 +229,6 @@ def new_object(reference: Reference, maker: Maker, kind: str, modality: str, *, 
     """An object of the patient and study of a series, in a series of its own, which highdicom has no class for.
 
     Args:
-        reference: the series.
-        maker: what makes it.
         kind: SOP Class UID.
         modality: of its series.
         number: added to the number of the series, gives the number of its own.

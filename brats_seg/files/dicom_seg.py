@@ -30,8 +30,6 @@ class Segment:
     """One mask of a segmentation.
 
     Attributes:
-        label: for people.
-        code: what it is.
         colour: ``#RRGGBB``.
         tracking: name that stays the same over the visits of a patient.
         of: whose thing is tracked: what all visits of a patient share.
@@ -67,7 +65,6 @@ def seg_of_tissues(
     Args:
         segmentation: on the grid of the reference.
         reference: the series it was drawn on.
-        maker: what drew it.
         patient: what stays the same over the visits of a patient.
         label_map: as a Label Map Segmentation, which not every program reads yet, instead of a binary one.
 
@@ -102,7 +99,6 @@ def seg_of(
         array: ``(X, Y, Z)`` of segment numbers from 1, or ``(X, Y, Z, S)`` bool where segments overlap.
         segments: in the order of their numbers.
         reference: the series, on whose grid the array lies.
-        maker: what drew the masks.
         title: of the series.
         label_map: as a Label Map Segmentation.
         number: added to the number of the series.

@@ -34,10 +34,8 @@ class DicomExam:
 
     Attributes:
         name: of the folder or archive that holds the patient, not of the patient.
-        identity: whose it is.
         series: its MR series, by number; parts of a series that holds several stacks stand for themselves.
         others: what else lay with it, in words.
-        place: where it lies.
         fault: what is wrong with the exam as a whole, or None.
     """
 

@@ -26,9 +26,7 @@ class Finding:
     """What is measured: a region, one of its lesions, or both in one where a region has a single lesion.
 
     Attributes:
-        segment: what it is called.
         mask: ``(X, Y, Z)`` bool.
-        volume_ml: of it.
         interval_ml: the volume is expected in; None where nothing is known of it.
         diameters_mm: the longest diameter and the longest one across; none where they were not measured.
         side: ``left``, ``right`` or ``both``; empty where it is not known.
@@ -50,7 +48,6 @@ def report_of(
     Args:
         findings: with masks on the grid of the reference.
         reference: the series they were drawn on.
-        maker: what drew them.
 
     Raises:
         OutputError: if none can be made of the header of the series.

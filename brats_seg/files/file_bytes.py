@@ -12,7 +12,6 @@ def file_bytes(path: Path, most: int = -1) -> bytes:
     """The bytes of a file.
 
     Args:
-        path: of the file.
         most: so many from its beginning, 0 to see whether it can be read; all by default.
 
     Raises:

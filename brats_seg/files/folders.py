@@ -52,7 +52,6 @@ def study_folders(folder: Path, *, labels: bool = False) -> tuple[Path, ...]:
     """Folders that hold NIfTI files, at most three levels down, in alphabetical order; nothing is read.
 
     Args:
-        folder: where to look.
         labels: also folders that hold label maps in other formats.
 
     Raises:

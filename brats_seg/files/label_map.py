@@ -39,8 +39,6 @@ class LabelMap:
     """A label map as it was read.
 
     Attributes:
-        volume: its numbers.
-        meaning: what they can mean.
         sha256: checksum of the file.
         notes: what was noticed while reading, in words.
     """
@@ -73,7 +71,6 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
     """A label map and what its numbers can mean; whether that is certain is for the caller to ask.
 
     Args:
-        path: the file.
         regions: that are asked about.
         schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name. Segments
             that no name or code tells are told by their numbers only where a schema was asked for by its name.
@@ -169,7 +166,6 @@ def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None, asked
     """A label map file with its meaning; what its numbers mean is certain.
 
     Args:
-        path: the file.
         schema: a schema or its name; ``auto`` goes by the file beside it, then by values, shape and name.
         study_id: id of the study; None takes the file's name without its endings, or that of its folder.
         asked: gives the regions to ask about where the file beside it does not say which it was drawn for.

@@ -46,7 +46,6 @@ class LabelFile:
 
     Attributes:
         id: of the study, from the file's name (BIDS: ``sub-X_ses-Y``), or from its folder where that says nothing.
-        path: the file.
         folder_id: name of its folder where it is the only label map there, else empty; a second chance to match.
     """
 
@@ -61,8 +60,6 @@ class LabelPair:
 
     Attributes:
         id: the reference's.
-        prediction: its file.
-        reference: its file.
         why: what else than equal ids says that they belong together, in words; empty where ids do.
     """
 

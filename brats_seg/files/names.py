@@ -65,7 +65,6 @@ class NameReading:
     """What was understood of one file name.
 
     Attributes:
-        role: what the file is.
         sequence: for images.
         prefix: the part before the sequence, usually the study's id; BIDS: ``sub-X`` or ``sub-X_ses-Y``.
     """
@@ -248,7 +247,6 @@ def _verdict(rest: Sequence[str], base: int) -> tuple[set[bool | None], int]:
     """What the first words say of contrast (True, False, None: unclear), and how many of them say it.
 
     Args:
-        rest: words.
         base: how far the sequence lies behind them; 0 at it, negative behind it.
     """
     word, following = rest[0], rest[1] if len(rest) > 1 else ""

@@ -35,7 +35,6 @@ class ReadResult:
     """A file that was read.
 
     Attributes:
-        volume: voxels and grid.
         sha256: checksum of the file's bytes.
         forms: the file's own statement of its geometry.
         notes: what was noticed, in words; never a name or a path.

@@ -26,7 +26,6 @@ def rtstruct_of(segmentation: Segmentation, reference: Reference, maker: Maker) 
     Args:
         segmentation: on the grid of the reference.
         reference: the series it was drawn on.
-        maker: what drew it.
 
     Raises:
         OutputError: if none can be made of the header of the series.

@@ -48,14 +48,7 @@ class NamedMask:
 
 @dataclass(frozen=True, eq=False)
 class SegmentFile:
-    """A file of segments.
-
-    Attributes:
-        name: of the file.
-        grid: where its voxels lie.
-        segments: at least one.
-        sha256: checksum of the file.
-    """
+    """A file of segments."""
 
     name: str
     grid: Grid
@@ -68,8 +61,6 @@ class SegmentLabels:
     """Segments as one label map.
 
     Attributes:
-        volume: the label map.
-        schema: what its numbers mean.
         why: how that was found, in words.
         notes: what was noticed, in words.
     """
@@ -84,7 +75,6 @@ def labels_of(file: SegmentFile, schema: LabelSchema | None = None, *, by_number
     """The label map that segments make.
 
     Args:
-        file: the segments.
         schema: whose numbers it is to have; where the segments are not named, numbers of segments are numbers of it.
         by_number: whether the latter may be so.
 

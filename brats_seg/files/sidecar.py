@@ -52,7 +52,6 @@ def write_dseg_sidecars(
         segmentation: what was written to ``path``.
         path: the label map (``…_dseg.nii.gz``).
         algorithm: name, version and checksum of the model; plain values.
-        version: of this program.
         sources: SHA-256 of each input file; never a path.
 
     Raises:
@@ -108,7 +107,6 @@ def read_schema_sidecar(path: Path, asked: RegionSet | None = None) -> LabelSche
     or ``dseg.tsv``, and the ``dataset.json`` of nnU-Net and the Medical Segmentation Decathlon.
 
     Args:
-        path: the label map.
         asked: regions whose own tissues are known, too.
 
     Raises:

@@ -20,7 +20,6 @@ def check_study_id(study_id: str, *, source: str = "--id") -> str:
     """The id itself, if it is safe as a file name and is unlikely to be a person's name.
 
     Args:
-        study_id: the id.
         source: where it comes from, for the message; the id itself is not repeated, for it may be a name.
 
     Raises:

@@ -100,9 +100,7 @@ def read_visit(folder: Path, timepoint: Timepoint | None = None, *, probabilitie
     """The visit that ``segment`` wrote to a folder; nothing is measured again.
 
     Args:
-        folder: holds one result.
         timepoint: the scans it was made from, which no result names; without them there are no images.
-        probabilities: read them too.
 
     Raises:
         InputError: if there is no whole result of this version.

@@ -40,7 +40,6 @@ class FoundVisit:
 
     Attributes:
         patient: empty where neither says whose it is.
-        label: name of the visit.
         scans: None where there are none.
         mask: a label map, or None.
         when: None where nothing says it.

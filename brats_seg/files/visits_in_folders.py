@@ -166,7 +166,6 @@ def _split(study_id: str, beside: Sequence[str] = ()) -> tuple[str, str]:
     """Patient and visit that an id names; an empty visit where it names none.
 
     Args:
-        study_id: the id.
         beside: ids that lie beside it. ``P9-000`` and ``P9-001``, or ``P01_T1`` and ``P01_T2``, are visits together.
     """
     bids = _BIDS.fullmatch(study_id)

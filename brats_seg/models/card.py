@@ -203,12 +203,7 @@ _WORDS = frozenset({"title", "colour", "code"})
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model on disk whose card has been read.
-
-    Attributes:
-        card: the card.
-        folder: where its files lie.
-    """
+    """A model on disk whose card has been read."""
 
     card: ModelCard
     folder: Path

@@ -170,10 +170,7 @@ def open_engine(
     On the CPU the network's file is run; where a model holds its weights alone, PyTorch makes that file first.
 
     Args:
-        bundle: the model.
-        stage: of the model.
         engine: ``onnxruntime``, ``openvino`` or ``torch``.
-        device: for PyTorch.
         threads: at most, on the CPU.
         cache: see :class:`OpenVINOEngine`.
 

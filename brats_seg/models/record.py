@@ -21,7 +21,6 @@ def model_summary(bundle: ModelBundle, *, trained_on_this_study: bool | None = N
     """What a result says of its model.
 
     Args:
-        bundle: the model.
         trained_on_this_study: whether the study was among those it was trained on; None where the card does not tell.
     """
     card = bundle.card

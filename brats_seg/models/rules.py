@@ -55,7 +55,6 @@ class RequireEnhancement:
     """Doubt a region as a whole where there is next to nothing of it, or where contrast hardly brightens it.
 
     Attributes:
-        region: which.
         min_ml: size that is half believed, twice as much altogether; 0 doubts none.
         rise: up to where and from where on it is doubted altogether and not at all, by how much more it rises from T1
             to T1CE than the rest of the tumour (:func:`~brats_seg.segment.enhancement.risen`); None doubts none.
@@ -107,7 +106,6 @@ class PostprocessConfig:
             named.
         fine_weight: share of the fine stage in the mean of both stages, around the tumour.
         roi_threshold: coarse probability of tumour from which a voxel belongs to the region of interest.
-        roi_margin_mm: margin around that.
         rules: what is doubted, one rule after the other.
 
     Raises:

@@ -25,7 +25,6 @@ class Stage:
         network: keys of its network configuration.
         files: file name to SHA-256: the network (``.onnx``), or its weights alone as training writes them
             (``.safetensors``).
-        architecture: which network it is.
         layout: order of its channels and direction of its axes.
         member: of an ensemble, from 1; a fine stage takes the probabilities of the coarse stage of its own member.
 

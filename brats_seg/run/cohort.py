@@ -34,7 +34,6 @@ def follow_all(
     """Follow every patient; outcomes come as they are finished.
 
     Args:
-        jobs: patients.
         run: what is the same for all.
         processes: how many work at once on this computer.
         cluster: address of a Dask scheduler; None stays on this computer.

@@ -28,7 +28,6 @@ def findings_of(visit: Visit, patient: str, exam: str) -> tuple[Finding, ...]:
     """Every region of a visit with its lesions.
 
     Args:
-        visit: the visit.
         patient: what its visits share; regions are tracked by it.
         exam: what no other visit has; lesions have no name yet that would last longer.
     """

@@ -41,8 +41,6 @@ def write_timeline(found: Followed, course: Course, path: Path, *, cohort: str =
 
     Args:
         found: the visits as they were followed, for the pictures.
-        course: what was found.
-        path: of the page.
         cohort: where the page of all patients lies from it; empty without one.
 
     Raises:

@@ -36,13 +36,7 @@ from brats_seg.segment.strip import StrippedStudy, strip
 
 @dataclass(frozen=True)
 class PreparedFiles:
-    """What :func:`prepare_study` wrote.
-
-    Attributes:
-        stripped: the study.
-        record: what produced it.
-        folder: where the files lie.
-    """
+    """What :func:`prepare_study` wrote."""
 
     stripped: StrippedStudy
     record: RunRecord
@@ -87,7 +81,6 @@ def strip_study(
     """The study aligned and without skull; None where every scan is skull-stripped already.
 
     Args:
-        study: as it was read.
         heads: of :func:`~brats_seg.imaging.brain.with_skull`.
         brain_mask: file with the brain, in the space of one of the scans.
         extractor: whose networks find a brain, one of :data:`~brats_seg.run.options.EXTRACTORS`.
@@ -124,7 +117,6 @@ def prepare_study(
     """Write a study's sequences on one grid of 1 mm, without skull, to ``output/<id>``.
 
     Args:
-        files: the study.
         output: folder that gets a folder ``<id>``.
         reference: sequence in whose space the others are laid; None takes T1CE, FLAIR, T2, T1 in that order.
         brain_mask: as in :func:`strip_study`.

@@ -34,7 +34,6 @@ def reason_to_redo(folder: Path, settings: Mapping[str, Any], model_sha256: str,
     """Why an earlier result cannot stand for what would be computed now; empty if it can.
 
     Args:
-        folder: of the result.
         settings: options in force now.
         model_sha256: of the model now; empty where none runs.
         inputs: checksum of everything that goes in now, by name.

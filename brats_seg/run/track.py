@@ -84,8 +84,6 @@ class TrackRun:
     """What is the same for every patient of a run.
 
     Attributes:
-        output: folder of the run.
-        options: how.
         exists: what to do where results of a patient exist.
         resume: let an earlier result stand if nothing changed, else replace it, reusing what is still true of it.
         token: of this run; a patient that is started again although it was finished in this run is not done twice.
@@ -118,11 +116,9 @@ class Outcome:
     """What became of a patient.
 
     Attributes:
-        patient: name.
         course: what was found; None with an error.
         kept: whether an earlier result stands.
         error: what went wrong; empty if it was followed.
-        exit_code: of the error.
     """
 
     patient: str

@@ -122,11 +122,8 @@ def load_visit(
     """The visit's label map and measurements; segmented only where that was not done before with the same means.
 
     Args:
-        timepoint: its files.
         output: folder of the run; segmentations go into its :data:`SEGMENTATIONS`.
-        options: how to segment.
         schema: label schema of an existing label map, or its name, or ``auto``.
-        model: what segments.
         grid: that an existing label map is put on where its voxels are voxels of it; see :func:`shared_grid`.
 
     Raises:

@@ -92,7 +92,6 @@ def run_tasks(todo: deque[Task], workers: Workers) -> Iterator[Done]:
 
     Args:
         todo: emptied from the left.
-        workers: where.
 
     Yields:
         Each task once, as it is finished or given up.
