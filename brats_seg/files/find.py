@@ -14,14 +14,13 @@ from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.folders import (
     CHANNEL,
     MAX_DEPTH,
-    check_channels,
     dicom_beside,
     entries,
-    is_4d,
     is_dicom_place,
     nothing_found,
     study_folders,
     study_place,
+    volumes_in,
 )
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.study_id import check_study_id, study_folder
@@ -72,7 +71,7 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
     if not images:
         wrong = nothing_found(place, readings)
         scans = [place / name for name, reading in readings.items() if reading.role is Role.UNCLEAR]
-        if 1 < len(scans) <= len(SEQUENCES) and not any(map(is_4d, scans)):
+        if 1 < len(scans) <= len(SEQUENCES) and all(volumes_in(scan) == 1 for scan in scans):
             raise UnnamedScansError(str(wrong), scans, study_folder(place).name)
         raise wrong
     series = _check_one_study(images)
@@ -158,7 +157,10 @@ def studies_by_channel(place: Path, channels: Sequence[MRSequence]) -> tuple[Tim
         whole = {channel: number for number, channel in enumerate(channels)}
         readings = read_names(names)
         for name in names if place.is_file() else [n for n in names if readings[n].role is Role.UNCLEAR]:
-            check_channels(folder / name, len(channels))
+            held = volumes_in(folder / name)
+            if held > len(channels):
+                words = f"it holds {held} volumes, and --channels names {len(channels)}. Name one sequence for each."
+                raise InputError(f"{name}: {words}")
             files_of = dict.fromkeys(channels, folder / name)
             studies.append(Timepoint(check_study_id(stem(name), source="the file's name"), files_of, volumes=whole))
     if not studies:

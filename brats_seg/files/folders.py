@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -190,7 +191,7 @@ def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputErr
         return InputError(
             f"{folder} holds {', '.join(others)} files and no NIfTI file (seen: {seen}). Save them as .nii.gz first."
         )
-    if any(CHANNEL.fullmatch(stem(name)) for name in names) or any(is_4d(path) for path in files[:3]):
+    if any(CHANNEL.fullmatch(stem(name)) for name in names) or any(volumes_in(path) > 1 for path in files[:3]):
         return InputError(
             f"{folder} holds channels by number (CASE_0000) or 4D files, and the order of sequences differs from tool "
             f"to tool: {_ORDERS}. Pass --channels with the order of yours, as in --channels flair,t1,t1ce,t2, or name "
@@ -207,33 +208,13 @@ def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputErr
     )
 
 
-def check_channels(path: Path, named: int) -> None:
-    """Refuse a file of more volumes than were named; one that cannot be read is refused when it is.
-
-    Raises:
-        InputError: if there are more.
-    """
+def volumes_in(path: Path) -> int:
+    """How many volumes a NIfTI file holds by its header; 1 for any other file, and where it cannot be read."""
+    if not is_nifti(path.name):
+        return 1
     from brats_seg.files.header import NiftiFile  # noqa: PLC0415 - heavy
 
     try:
-        file = NiftiFile.read(path, header_only=True)
-        sizes = file.sizes()
+        return math.prod(NiftiFile.read(path, header_only=True).sizes()[3:])
     except InputError:
-        return
-    if len(sizes) == 4 and sizes[3] > named:
-        raise file.refuse(f"it holds {sizes[3]} volumes, and --channels names {named}. Name one sequence for each.")
-
-
-def is_4d(path: Path) -> bool:
-    """Whether a file is a NIfTI file of several volumes; False where it cannot be read."""
-    if not is_nifti(path.name):
-        return False
-    from brats_seg.files.header import NiftiFile, VolumesError  # noqa: PLC0415 - heavy
-
-    try:
-        NiftiFile.read(path, header_only=True).shape()
-    except VolumesError:
-        return True
-    except InputError:
-        return False
-    return False
+        return 1
