@@ -367,6 +367,19 @@ def test_what_is_not_there_is_refused_before_numpy_is_loaded(line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_refusal_loads_no_other_command() -> None:
+    script = (
+        "import sys\nfrom brats_seg.cli import main\nassert main(['segment', 'gone', '-o', 'out']) == 3\n"
+        "from brats_seg.cli.commands import COMMANDS\n"
+        "loaded = [name for name in COMMANDS if f'brats_seg.cli.{name}' in sys.modules]\n"
+        "assert loaded == ['segment'], loaded\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "module", ["brats_seg.files.find", "brats_seg.files.write", "brats_seg.models.card", "brats_seg.run.track"]
 )
