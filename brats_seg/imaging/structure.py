@@ -28,6 +28,9 @@ REACH_MM = 24.0
 FAR_MM = 12.0
 """From here on displacements count as chance."""
 
+BESIDE_MM = (5.0, 9.0)
+"""Displacements at which folds of one head no longer lie on themselves, while the form of the brain still does."""
+
 MIN_COMMON_ML = 60.0
 """Less brain in common than this shows too little to compare."""
 
@@ -46,11 +49,14 @@ class Agreement:
             12 to 24 mm; about 0 for unrelated images, 0.2 to 0.5 for sequences of one head.
         best: the same at the best displacement.
         shift_mm: that displacement of the second scan against the first along the array axes, between cells.
+        prominence: how far it stands out where the scans lie, above its mean over displacements of 5 to 9 mm, in
+            standard deviations of those of 12 to 24 mm.
     """
 
     excess: float
     best: float
     shift_mm: tuple[float, float, float]
+    prominence: float
 
     @property
     def distance_mm(self) -> float:
@@ -132,10 +138,13 @@ def compare(first: Borders, second: Borders) -> Agreement | None:
         return None
     cosines = same / np.maximum(total, 0.1 * float(total.max()))
     distance = _distance_mm(reach, cell_mm)
-    chance = float(cosines[(distance >= FAR_MM) & (distance <= REACH_MM)].mean())
+    far = cosines[(distance >= FAR_MM) & (distance <= REACH_MM)]
+    beside = cosines[(distance >= BESIDE_MM[0]) & (distance <= BESIDE_MM[1])]
+    chance, here = float(far.mean()), float(cosines[reach])
     peak = tuple(int(k) for k in np.unravel_index(int(np.argmax(cosines)), cosines.shape))
     shift = [(k - r) * size for k, r, size in zip(_between(cosines, peak), reach, cell_mm, strict=True)]
-    return Agreement(float(cosines[reach]) - chance, float(cosines[peak]) - chance, (shift[0], shift[1], shift[2]))
+    prominence = (here - float(beside.mean())) / max(float(far.std()), 1e-6)
+    return Agreement(here - chance, float(cosines[peak]) - chance, (shift[0], shift[1], shift[2]), prominence)
 
 
 def compare_flips(first: Borders, second: Borders) -> Iterator[tuple[tuple[int, ...], Agreement]]:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from heads import head_grid, head_study
 from mixed_scans import Images, changed, flagged_share, mix_ups, moved, part
-from real_scans import study_of
+from real_scans import scan_of, study_of
+from scipy import ndimage
 from small_phantom import phantom
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Array, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import brain_mask
-from brats_seg.imaging.consistency import Consistency, check_consistency
+from brats_seg.imaging.consistency import MIN_AGREEMENT, Consistency, check_consistency
 from brats_seg.imaging.placing import coincides, place_by_header
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.segment.prepare import prepare
@@ -86,6 +87,42 @@ def test_a_sequence_of_half_a_brain_is_left_out_and_one_of_two_thirds_used() -> 
         assert bool(prepared.array[0].any()) == (T1 in present)
         assert "T1 covers" in prepared.record.warnings[0]
         assert prepared.record.consistency["coverage"]["t1"] < 0.95
+
+
+def weak_pair(*, same_head: bool) -> Images:
+    """Two sequences with little in common at the scale of 4 mm; the folds below it are those of one head, or not."""
+    rng, shape, affine = np.random.default_rng(0), (80, 96, 78), np.diag([2.0, 2.0, 2.0, 1.0])
+    places = np.stack(np.meshgrid(*[2 * np.arange(n) - n for n in shape], indexing="ij"), -1)
+    brain = ((places / (68, 86, 66)) ** 2).sum(-1) < 1
+
+    def texture(voxels: float) -> Array:
+        drawn: Array = ndimage.gaussian_filter(rng.standard_normal(shape), voxels)
+        return drawn / drawn.std()
+
+    folds = texture(1.2)
+    images = {}
+    for sequence in (T1CE, FLAIR):
+        own = folds if same_head or sequence is T1CE else texture(1.2)
+        values = 1000 + 100 * (own + 3 * texture(4.0))
+        images[sequence] = Volume(np.where(brain, values, 0).astype(np.float32), Grid(shape, affine))
+    return images
+
+
+def test_two_sequences_that_agree_little_are_one_heads_where_their_folds_are() -> None:
+    one, two = judged(weak_pair(same_head=True)), judged(weak_pair(same_head=False))
+    assert max(one.agreement.values()) < MIN_AGREEMENT
+    assert "other" not in {entry.kind for entry in one.found}
+    assert "other" in {entry.kind for entry in two.found}
+
+
+@pytest.mark.slow
+def test_a_real_t1ce_and_flair_that_agree_little_are_one_heads_and_anothers_flair_is_not(real_data: Path) -> None:
+    mine, donor = (real_data / "training" / f"Brats18_TCIA02_{n}_1" for n in ("370", "606"))
+    t1ce, flair, other = scan_of(mine, T1CE), scan_of(mine, FLAIR), scan_of(donor, FLAIR)
+    one = judged({T1CE: t1ce, FLAIR: flair})
+    assert one.agreement[T1CE, FLAIR] < MIN_AGREEMENT
+    assert one.fits
+    assert "other" in kinds({T1CE: t1ce, FLAIR: flair.with_data(other.data)})
 
 
 def test_one_image_under_two_names_is_refused_naming_both() -> None:
