@@ -185,11 +185,7 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_working_folder() -> None:
-    """Some libraries end the process without a word where the working folder is gone.
-
-    Raises:
-        OutputError: if it is.
-    """
+    """Some libraries end the process without a word where the working folder is gone."""
     try:
         Path.cwd()
     except OSError as error:
@@ -198,11 +194,7 @@ def _check_working_folder() -> None:
 
 
 def _check_address_space() -> None:
-    """Where it is short, OpenBLAS asks for memory for ever while it is loaded, and other libraries abort.
-
-    Raises:
-        DeviceError: if it is.
-    """
+    """Where it is short, OpenBLAS asks for memory for ever while it is loaded, and other libraries abort."""
     limit = address_space_bytes()
     if limit < LIBRARIES_BYTES:
         raise DeviceError(

@@ -124,11 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _take_named(arguments: argparse.Namespace) -> None:
-    """Take ``--predictions A --references B``, as the command was written at first, for ``A B``.
-
-    Raises:
-        UsageError: if one of the two is missing, or given twice.
-    """
+    """Take ``--predictions A --references B``, as the command was written at first, for ``A B``."""
     for side in SIDES:
         named = getattr(arguments, f"named_{side}")
         if named is not None and getattr(arguments, side) is not None:

@@ -112,11 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_others(arguments: argparse.Namespace, own: tuple[str, ...]) -> None:
-    """An option that would do nothing is an error.
-
-    Raises:
-        UsageError: naming it.
-    """
+    """An option that would do nothing is an error."""
     what = arguments.what
     for name in (*_PATIENT_OPTIONS, *_OBJECT_OPTIONS):
         if getattr(arguments, name) in (None, False):

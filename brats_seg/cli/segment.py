@@ -139,11 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_place(arguments: argparse.Namespace, studies: list[Timepoint]) -> None:
-    """Results among the scans are refused, and those in a folder below are pointed out.
-
-    Raises:
-        OutputError: if the output is a folder of scans, or one of those passed.
-    """
+    """Results among the scans are refused, and those in a folder below are pointed out."""
     if not arguments.studies:
         return  # files that were named one by one are found again wherever the results lie
     output = arguments.output.resolve()

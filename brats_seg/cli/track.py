@@ -163,11 +163,7 @@ def _patients(arguments: argparse.Namespace, failures: Failures) -> tuple[Patien
 
 
 def _with_given(patients: tuple[Patient, ...], arguments: argparse.Namespace, *, several: bool) -> tuple[Patient, ...]:
-    """The patient with the masks of its brain that were passed.
-
-    Raises:
-        UsageError: if there are several, or a visit that was named is not there.
-    """
+    """The patient with the masks of its brain that were passed."""
     from brats_seg.files.dicom_study import DicomTimepoint
 
     if several:
@@ -194,14 +190,13 @@ def _check_named(option: str, named: Sequence[str], visits: Sequence[str]) -> No
 
 
 def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures: Failures) -> tuple[Job, ...]:
-    from brats_seg.files.text_table import read_table
-    from brats_seg.files.visit_table import read_table_text
+    from brats_seg.files.text_table import read_table_file
     from brats_seg.response.clinical_table import events_of, split_rows
     from brats_seg.response.tables import CLINICAL_TABLE
 
     clinical: tuple[TableRow, ...] = ()
     if arguments.clinical is not None:
-        clinical = read_table(read_table_text(arguments.clinical), CLINICAL_TABLE, name=arguments.clinical.name).rows
+        clinical = read_table_file(arguments.clinical, CLINICAL_TABLE).rows
     failed = {name for name, _ in failures}
     rows = [row for row in clinical if row.cells["patient"] not in failed]
     own, others = split_rows(rows, [patient.id for patient in patients])

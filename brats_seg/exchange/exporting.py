@@ -80,11 +80,7 @@ def export_networks(bundle: ModelBundle, folder: Path, form: str) -> dict[str, C
 
 
 def _compare(network: Any, path: Path, tolerance: float) -> Check:
-    """Both on the same random volume of another size than was traced.
-
-    Raises:
-        ModelError: if they differ by more than ``tolerance``.
-    """
+    """Both on the same random volume of another size than was traced."""
     shape = tuple(n * network.config.divisor for n in _SIDES)
     array = np.random.default_rng(0).normal(size=(network.config.in_channels, *shape)).astype(np.float32)
     wanted, found = expit(NetworkEngine(network).logits(array)), expit(OpenVINOEngine(path).logits(array))

@@ -22,6 +22,8 @@ from brats_seg.models.record import versions
 from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table
 
 PAGE = "explore.html"
+_NUMBERS = ("minimum", "maximum", "background", "median", "p99", "variation", "levels", "saturated_share", "head_ml")
+"""Of each scan, as they are called there and in the table."""
 
 
 def write_exploration(found: Exploration, folder: Path) -> None:
@@ -81,15 +83,7 @@ def _scan_row(study: StudyFacts, sequence: Any) -> dict[str, Any]:
         "shape": "x".join(map(str, grid.shape)),
         **{f"spacing_{axis}_mm": s for axis, s in zip("xyz", grid.spacing_mm, strict=True)},
         "orientation": grid.orientation,
-        "minimum": scan.minimum,
-        "maximum": scan.maximum,
-        "background": scan.background,
-        "median": scan.median,
-        "p99": scan.p99,
-        "variation": scan.variation,
-        "levels": scan.levels,
-        "saturated_share": scan.saturated_share,
-        "head_ml": scan.head_ml,
+        **{name: getattr(scan, name) for name in _NUMBERS},
         "sha256": scan.sha256,
     }
 

@@ -131,11 +131,7 @@ def _is_below(source: DicomSource, folder: Path) -> bool:
 def _by_patient(
     root: Path, folder: Path, name: str, files: Sequence[tuple[DicomSource, Header]], depth: int = 0
 ) -> Iterator[tuple[Path, str, list[tuple[DicomSource, Header]]]]:
-    """Files of one patient each; folders of a data set are gone down until each holds one.
-
-    Raises:
-        InputError: if files of several patients lie in one folder, or one exam in folders beside those of another.
-    """
+    """Files of one patient each; folders of a data set are gone down until each holds one."""
     images = [header for _, header in files if header.planes or header.fault]
     patients = {(header.identity.patient or header.identity.name).strip().casefold() for header in images}
     if not images:

@@ -255,11 +255,7 @@ def _check_one_study(images: Mapping[str, NameReading]) -> list[str]:
 
 
 def _check_one_visit(images: Mapping[str, NameReading]) -> None:
-    """Refuse sequences whose names tell different dates or visits.
-
-    Raises:
-        InputError: naming a file of each.
-    """
+    """Refuse sequences whose names tell different dates or visits."""
     from brats_seg.files.visit_names import visit_told_by  # noqa: PLC0415 - an empty folder does without
 
     told = {visit: name for name in sorted(images, reverse=True) if (visit := visit_told_by(name))}

@@ -350,11 +350,7 @@ def sizes_text(shape: tuple[int, ...]) -> str:
 
 
 def _gunzip(packed: bytes, limit: int) -> tuple[bytes, bool]:
-    """Decompressed bytes, at most ``limit``, and whether there was more. The checksum of each gzip member is tested.
-
-    Raises:
-        zlib.error: if the data are damaged or end early.
-    """
+    """Decompressed bytes, at most ``limit``, and whether there was more. The checksum of each gzip member is tested."""
     parts: list[bytes] = []
     total, rest = 0, packed
     while rest.startswith(_GZIP):

@@ -11,13 +11,13 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.labels import SCHEMAS, LabelSchema, present_values, schema_named
+from brats_seg.core.labels import SCHEMAS, LabelSchema, schema_named
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.dicom_file import looks_like_dicom
 from brats_seg.files.dicom_sources import first_bytes
 from brats_seg.files.match_labels import label_id
-from brats_seg.files.meaning import LabelMeaning, doubt_about, meaning_of, shared_meaning
+from brats_seg.files.meaning import LabelMeaning, certain_meaning, meaning_of, shared_meaning
 from brats_seg.files.nifti import read_label_map, read_label_result
 from brats_seg.files.segments import SegmentFile, labels_of
 from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_regions, read_schema_sidecar
@@ -88,17 +88,20 @@ def read_label_file(path: Path, regions: RegionSet, schema: str | LabelSchema = 
             f"{path.name}: a field of view of {' x '.join(f'{side:.4g}' for side in sides)} mm is not that of a head; "
             "the header is damaged or holds another unit than millimetres. Export the label map again."
         )
-    labels = read.volume.data
-    values = frozenset(present_values(labels))
-    if schema == "auto":
-        beside = read_schema_sidecar(path, regions)
-        if beside is None:
-            return LabelMap(read.volume, meaning_of(labels, regions, file_name=path.name), read.sha256, read.notes)
-        meaning = LabelMeaning(values, (beside,), regions, "the file beside it says so", doubt_about(labels, beside))
+    chosen, why = _asked_for(schema), "as asked"
+    if chosen is None:
+        chosen, why = read_schema_sidecar(path, regions), "the file beside it says so"
+    if chosen is None:
+        meaning = meaning_of(read.volume.data, regions, file_name=path.name)
     else:
-        chosen = schema if isinstance(schema, LabelSchema) else schema_named(schema)
-        meaning = LabelMeaning(values, (chosen,), regions, "as asked", doubt_about(labels, chosen))
+        meaning = certain_meaning(read.volume.data, chosen, regions, why)
     return LabelMap(read.volume, meaning, read.sha256, read.notes)
+
+
+def _asked_for(schema: str | LabelSchema) -> LabelSchema | None:
+    if isinstance(schema, LabelSchema):
+        return schema
+    return None if schema == "auto" else schema_named(schema)
 
 
 def _holds_segments(path: Path) -> bool:
@@ -119,11 +122,7 @@ def marks_anything(path: Path) -> bool:
 
 
 def _read_segments(path: Path) -> SegmentFile:
-    """The segments of a DICOM segmentation or a ``.seg.nrrd``.
-
-    Raises:
-        InputError: if it is neither, or damaged.
-    """
+    """The segments of a DICOM segmentation or a ``.seg.nrrd``."""
     # Each loads a library that label maps in NIfTI need not wait for.
     if path.suffix.lower() == ".nrrd":
         from brats_seg.files.seg_nrrd import read_seg_nrrd  # noqa: PLC0415
@@ -136,12 +135,8 @@ def _read_segments(path: Path) -> SegmentFile:
 
 def _label_file_of_segments(path: Path, regions: RegionSet, schema: str | LabelSchema) -> LabelMap:
     file = _read_segments(path)
-    chosen = None if schema == "auto" else schema if isinstance(schema, LabelSchema) else schema_named(schema)
-    read = labels_of(file, chosen, by_number=isinstance(schema, str))
-    labels = read.volume.data
-    values = frozenset(present_values(labels))
-    doubt = doubt_about(labels, read.schema)
-    meaning = LabelMeaning(values, (read.schema,), regions, read.why, doubt, is_named=schema == "auto")
+    read = labels_of(file, _asked_for(schema), by_number=isinstance(schema, str))
+    meaning = certain_meaning(read.volume.data, read.schema, regions, read.why, is_named=schema == "auto")
     return LabelMap(read.volume, meaning, file.sha256, read.notes)
 
 

@@ -149,9 +149,13 @@ def meaning_of(labels: Array, regions: RegionSet, *, file_name: str = "") -> Lab
     return LabelMeaning(values, adult, regions, shape.words, doubt)
 
 
-def doubt_about(labels: Array, schema: LabelSchema) -> str:
-    """What in the shape of a label map speaks against a schema that was asked for, in words; empty where nothing."""
-    return Shape.of(labels, present_values(labels) & set(schema.values)).doubt(schema)
+def certain_meaning(
+    labels: Array, schema: LabelSchema, regions: RegionSet, why: str, *, is_named: bool = False
+) -> LabelMeaning:
+    """The meaning of a label map whose schema is told, and what in its shape speaks against that."""
+    values = frozenset(present_values(labels))
+    doubt = Shape.of(labels, values & set(schema.values)).doubt(schema)
+    return LabelMeaning(values, (schema,), regions, why, doubt, is_named)
 
 
 def shared_meaning(meanings: Mapping[str, LabelMeaning]) -> LabelSchema:

@@ -124,11 +124,7 @@ def read_seg_nrrd(path: Path) -> SegmentFile:
 
 
 def _check_size(header: Mapping[str, Any], packed: bytes) -> None:
-    """See that it holds what a head can, before memory is taken for it.
-
-    Raises:
-        ValueError: if its header claims more, or it unpacks to more.
-    """
+    """See that it holds what a head can, before memory is taken for it."""
     sizes = [int(side) for side in header["sizes"]]
     voxels = np.prod([float(side) for side in sizes])
     if len(sizes) not in (3, 4) or min(sizes) < 1 or voxels > MAX_VOXELS * (MAX_LAYERS if len(sizes) == 4 else 1):

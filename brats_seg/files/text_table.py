@@ -14,8 +14,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.tables import Columns, TableRow
 
 _EMPTY = frozenset({"", "n/a", "#n/a", "na", "nan", "none", "null", "-", "nat"})
@@ -34,6 +35,29 @@ class Table:
 
     rows: tuple[TableRow, ...]
     unused: tuple[str, ...] = ()
+
+
+def read_table_file(path: Path, columns: Columns) -> Table:
+    """Rows of the text table in a file; errors as :func:`read_table_text` and :func:`read_table`."""
+    return read_table(read_table_text(path), columns, name=path.name)
+
+
+def read_table_text(path: Path) -> str:
+    """The text of a table.
+
+    Raises:
+        UsageError: if it is a folder.
+        InputError: if it cannot be read, or is no text in UTF-8.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the table itself")
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path.name} is not a text table in UTF-8. Save it as CSV (UTF-8).") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def read_table(text: str, columns: Columns, *, name: str) -> Table:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, Timepoint
 from brats_seg.core.tables import Columns, TableRow, day_in, when_in
-from brats_seg.files.text_table import read_table
+from brats_seg.files.text_table import read_table_file
 
 TABLE_NAME = "visits.csv"
 COLUMNS = Columns(
@@ -80,7 +80,7 @@ def read_visit_table(path: Path) -> tuple[tuple[FoundVisit, ...], tuple[str, ...
     Raises:
         InputError: naming the line of what is wrong: a file that is not there, a date that is none, a visit twice.
     """
-    table = read_table(read_table_text(path), COLUMNS, name=path.name)
+    table = read_table_file(path, COLUMNS)
     several = len({row.get("patient") for row in table.rows}) > 1
     result: list[FoundVisit] = []
     seen: dict[tuple[str, str], int] = {}
@@ -121,7 +121,10 @@ def read_sessions(path: Path) -> dict[str, date | int]:
     Raises:
         InputError: if it is no such table, or a date is none.
     """
-    rows = read_table(read_table_text(path), _SESSIONS, name=path.name).rows
+    return _sessions(read_table_file(path, _SESSIONS).rows)
+
+
+def _sessions(rows: Iterable[TableRow]) -> dict[str, date | int]:
     return {row.get("visit"): when for row in rows if (when := when_in(row)) is not None and row.get("visit")}
 
 
@@ -141,40 +144,21 @@ def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | Non
     for path in own:
         if not path.is_file() or path == place / TABLE_NAME:
             continue
-        rows = read_table(read_table_text(path), _SESSIONS, name=path.name).rows
+        rows = read_table_file(path, _SESSIONS).rows
         if any(row.get("patient") for row in rows):
             rows = tuple(row for row in rows if row.get("patient").removeprefix("sub-") == patient.removeprefix("sub-"))
         elif path.parent == place and place.resolve().name != patient and any((place / patient).glob("*")):
             continue
-        found = {row.get("visit"): when for row in rows if (when := when_in(row)) is not None and row.get("visit")}
-        if found:
+        if found := _sessions(rows):
             return found
     result: dict[str, date | int] = {}
     for label, folder in visits:
         for path in sorted(folder.glob("*_scans.tsv")) if folder is not None else ():
-            whens = [when_in(row) for row in read_table(read_table_text(path), _SCANS, name=path.name).rows]
+            whens = [when_in(row) for row in read_table_file(path, _SCANS).rows]
             days = [when for when in whens if isinstance(when, date)]
             if days:
                 result[label] = min(days)
     return result
-
-
-def read_table_text(path: Path) -> str:
-    """The text of a table.
-
-    Raises:
-        UsageError: if it is a folder.
-        InputError: if it cannot be read, or is no text in UTF-8.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; give the table itself")
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path.name} is not a text table in UTF-8. Save it as CSV (UTF-8).") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _file(table: Path, row: TableRow, column: str) -> Path:

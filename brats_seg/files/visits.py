@@ -87,11 +87,7 @@ def find_patients(
 
 
 def _spelt(rows: Sequence[FoundVisit], patients: Sequence[str], table: str) -> tuple[tuple[FoundVisit, ...], list[str]]:
-    """Rows of a table with their patients spelt as the folders are, and a note of those who have none.
-
-    Raises:
-        InputError: if the table names patients, and none of them is there.
-    """
+    """Rows of a table with their patients spelt as the folders are, and a note of those who have none."""
 
     def folded(name: str) -> str:
         return _key(name).removeprefix("sub-")
@@ -292,11 +288,7 @@ def _folders_of(patient: Patient) -> set[str]:
 def _with_unused(
     patients: Sequence[Patient], masks: Sequence[LabelFile], place: Path | None, *, alone: bool
 ) -> tuple[Patient, ...]:
-    """Patients with a note on label maps of theirs that belong to no visit.
-
-    Raises:
-        InputError: if no label map at all belongs to a visit.
-    """
+    """Patients with a note on label maps of theirs that belong to no visit."""
     used = {visit.mask for patient in patients for visit in patient.visits}
     left = [mask for mask in masks if mask.path not in used]
     if masks and patients and len(left) == len(masks):

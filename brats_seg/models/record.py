@@ -25,12 +25,8 @@ def model_summary(bundle: ModelBundle, *, trained_on_this_study: bool | None = N
     """
     card = bundle.card
     return {
-        "name": card.name,
-        "version": card.version,
+        **{key: getattr(card, key) for key in ("name", "version", "trained_on", "licence", "knows_treated_brains")},
         "sha256": bundle.sha256,
-        "trained_on": card.trained_on,
-        "licence": card.licence,
-        "knows_treated_brains": card.knows_treated_brains,
         "thresholds": {region.name: card.postprocess.threshold(region) for region in card.regions},
         **({} if trained_on_this_study is None else {TRAINED_ON_KEY: trained_on_this_study}),
     }

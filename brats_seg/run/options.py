@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ ALSO = ("labelmap", "pdf", "rtstruct", "seg.nrrd")
 """Formats that are written on request."""
 EXTRACTORS = ("deepbet", "hd-bet")
 """Whose networks find the brain in a head; the first comes with the package, the other with the extra ``hdbet``."""
+_DECIDE_NOTHING = frozenset({"model", "exists", "named", "cache"})
+"""Options that no result shows; a model does by its checksum."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,15 @@ class SegmentOptions:
         return self.reference or next(s for s in REFERENCE_PREFERENCE if s in present)
 
     def to_dict(self) -> dict[str, Any]:
-        """The options in force for ``run.json``, without paths: a model outside the package shows by its checksum."""
+        """The options in force for ``run.json``, without paths."""
         import hashlib  # noqa: PLC0415 - loads OpenSSL, which a refusal does without
 
+        mask = self.brain_mask
         return {
-            "engine": self.engine,
-            "device": self.device,
+            **{entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in _DECIDE_NOTHING},
             "labels": self.labels or "auto",
             "reference": self.reference.value if self.reference else "auto",
-            "mirror": self.mirror,
-            "report": self.report,
-            "force": self.force,
-            "brain_mask": hashlib.sha256(self.brain_mask.read_bytes()).hexdigest()
-            if self.brain_mask is not None
-            else None,
-            "brain_extraction": self.brain_extraction,
-            "min_lesion_ml": self.min_lesion_ml,
+            "brain_mask": None if mask is None else hashlib.sha256(mask.read_bytes()).hexdigest(),
             "dicom": "auto" if self.dicom is None else self.dicom,
             "also": sorted(set(self.also)),
         }

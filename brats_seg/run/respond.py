@@ -8,9 +8,8 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.tables import Calendar
-from brats_seg.files.text_table import Table, read_table
+from brats_seg.files.text_table import Table, read_table, read_table_file, read_table_text
 from brats_seg.files.visit_names import in_order
-from brats_seg.files.visit_table import read_table_text
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import PatientHistory
@@ -52,7 +51,7 @@ def read_histories(measurements: Path, clinical: Path | None = None) -> tuple[li
     _refuse_study_table(text, measurements.name)
     tables = [read_table(text, MEASUREMENT_TABLE, name=measurements.name)]
     if clinical is not None:
-        tables.append(read_table(read_table_text(clinical), CLINICAL_TABLE, name=clinical.name))
+        tables.append(read_table_file(clinical, CLINICAL_TABLE))
     found = histories(tables[0].rows, tables[1].rows if clinical is not None else ())
     for history in found:
         if history.calendar is Calendar.ORDER and (names := _other_order(history)):

@@ -172,11 +172,7 @@ def _from_mask(timepoint: Timepoint, mask: Path, schema: str | LabelSchema, mode
 
 
 def _on_scan(segmentation: Segmentation, images: Mapping[MRSequence, Volume], name: str) -> tuple[str, ...]:
-    """Doubts whether a label map that was given lies on its scans.
-
-    Raises:
-        InputError: if it certainly does not.
-    """
+    """Doubts whether a label map that was given lies on its scans."""
     sequence = next((known for known in (*RULES, *MRSequence) if known in images), None)
     if sequence is None:
         return ()

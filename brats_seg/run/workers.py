@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from brats_seg.core.errors import EXIT_INTERRUPTED, DeviceError, InputError, lack, lacking
 from brats_seg.segment.memory import share_machine
@@ -44,15 +44,8 @@ class Task:
     arguments: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Done:
-    """What became of a task.
-
-    Attributes:
-        task: which.
-        result: what its function returned; None if it was lost.
-        lost: whether its process was killed again and again.
-    """
+class Done(NamedTuple):
+    """A task, what its function returned, and whether it is lost because its process was killed again and again."""
 
     task: Task
     result: Any = None
