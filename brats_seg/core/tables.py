@@ -156,10 +156,14 @@ def _date(row: TableRow, text: str) -> date:
         day = None
     if day is None:
         raise row.fail(f"date {text!r} is not a date of the form 2024-01-31, nor a whole number of days since day 0")
-    latest = datetime.now(UTC).date() + timedelta(days=_MOST_DAYS_AHEAD)
-    if day.year < EARLIEST_YEAR or day > latest:
-        raise row.fail(f"the date {text} lies {'in the future' if day > latest else 'too far back'}. Correct it.")
+    if day.year < EARLIEST_YEAR or day > latest_day():
+        raise row.fail(f"the date {text} lies {'in the future' if day > latest_day() else 'too far back'}. Correct it.")
     return day
+
+
+def latest_day() -> date:
+    """The last day that a date can mean; one beyond is mistyped, or shifted to hide whose it is."""
+    return datetime.now(UTC).date() + timedelta(days=_MOST_DAYS_AHEAD)
 
 
 def day_in(text: str) -> date | None:

@@ -122,7 +122,7 @@ def _names_nobody(name: str) -> bool:
 
 def in_order(labels: Sequence[str]) -> list[str] | None:
     """Visits in the order their names tell, or None where they do not tell one."""
-    places = {label: _place(re.sub(r"^ses-", "", label, flags=re.IGNORECASE)) for label in labels}
+    places = {label: _place(re.sub(r"^ses-", "", _year_first(label), flags=re.IGNORECASE)) for label in labels}
     known = {label: place for label, place in places.items() if place is not None}
     if len(known) < len(labels):
         return None
@@ -144,6 +144,15 @@ def in_order(labels: Sequence[str]) -> list[str] | None:
     # Beside "week0", "week-1" may be the week before.
     may_be = order if len(before) == len(labels) else sorted(labels, key=lambda label: before.get(label, keys[label]))
     return order if may_be == order else None
+
+
+def _year_first(name: str) -> str:
+    """A name whose date, if it has a certain one, is written as ``2024-01-31``, so that it sorts."""
+    try:
+        day = date_in_name(name)
+    except InputError:
+        return name
+    return name if day is None else _DMY.sub(day.isoformat(), name)
 
 
 def _is_signed(label: str, places: Mapping[str, _Place]) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import Patient, Timepoint
-from brats_seg.core.tables import DAY_ZERO, Calendar, say
+from brats_seg.core.tables import DAY_ZERO, Calendar, latest_day, say
 from brats_seg.core.words import visit_named
 from brats_seg.files.dicom_study import Asked
 from brats_seg.files.match_labels import LabelFile, find_label_files
@@ -208,6 +208,9 @@ def _finish(patient: str, visits: list[FoundVisit], masks: Sequence[LabelFile], 
     if order is not None and shown != order:
         notes[-1] += f"; their names say {', '.join(order)}: check the dates"
         doubts = notes[-1:]
+    ahead = [visit.label for visit in files if dating is Calendar.DATES and (visit.day or DAY_ZERO) > latest_day()]
+    doubts += [f"{visit_named(label)} is dated in the future: check the date" for label in ahead]
+    notes += doubts[len(doubts) - len(ahead) :]
     return Patient(patient, tuple(in_time), dating, tuple(notes), tuple(doubts))
 
 

@@ -313,6 +313,19 @@ def test_dates_against_the_order_of_names_are_to_be_checked(tmp_path: Path) -> N
     assert "their names say visit1_2024-05-01, visit2_2024-01-01: check the dates" in one(root).notes[-1]
 
 
+@pytest.mark.parametrize(
+    "folders", [("31.01.2024", "30.04.2024"), ("01-31-2024", "12-15-2023"), ("31-12-2023", "2024-01-15")]
+)
+def test_dates_in_other_orders_do_not_contradict_themselves(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    assert one(many(tmp_path / "P9", *folders)).warnings == ()
+
+
+def test_a_date_in_the_future_is_to_be_checked(tmp_path: Path) -> None:
+    patient = one(many(tmp_path / "P9", "2024-01-31", "2094-04-30"))
+    assert patient.warnings == ("visit 2094-04-30 is dated in the future: check the date",)
+    assert patient.warnings[0] in patient.notes
+
+
 @pytest.mark.parametrize("folder", ["03-04-2024", "ses-20241301", "2024-13-01"])
 def test_dates_that_are_two_or_none_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(InputError, match=r"could be two dates|is no date"):
