@@ -119,7 +119,7 @@ def _scans_in_folders(place: Path, folders: Sequence[Path]) -> dict[str, NameRea
 
     Returns:
         What each file is, by its path from ``place``; empty where the folders are no sequences: time points called T1
-        and T2 hold other sequences, or several.
+        and T2 hold other sequences, several, or a label map.
     """
     named = read_names([child.name for child in folders])
     found: dict[str, NameReading] = {}
@@ -131,7 +131,8 @@ def _scans_in_folders(place: Path, folders: Sequence[Path]) -> dict[str, NameRea
                 return {}
             continue
         own = read_name(inside[0].name)
-        if reading.role is Role.IMAGE and own.role is Role.IMAGE and own.sequence is not reading.sequence:
+        other = own.role is Role.LABELS or (own.role is Role.IMAGE and own.sequence is not reading.sequence)
+        if reading.role is Role.IMAGE and other:
             return {}
         prefix = reading.prefix if is_nifti(child.name) else ""
         found[inside[0].relative_to(place).as_posix()] = replace(reading, prefix=prefix)

@@ -103,6 +103,13 @@ def test_label_maps_alone(tmp_path: Path) -> None:
     assert all(not visit.files and visit.mask is not None for visit in patient.visits)
 
 
+@pytest.mark.parametrize("name", ["seg.nii.gz", "P1_seg.nii.gz", "tumor_mask.nii.gz"])
+def test_label_maps_at_time_points_called_like_sequences_are_no_scans(tmp_path: Path, name: str) -> None:
+    patient = one(make(tmp_path / "P1", [f"{time}/{name}" for time in ("t0", "t1", "t2")]))
+    assert (patient.id, labels(patient)) == ("P1", ["t0", "t1", "t2"])
+    assert all(not visit.files and visit.mask is not None for visit in patient.visits)
+
+
 def test_segmentations_are_matched_by_visit(tmp_path: Path) -> None:
     root = make(tmp_path / "P07", scans("visit1", "x") + scans("visit2", "x"))
     masks = make(tmp_path / "masks", ["P07_visit1_seg.nii.gz", "P07_visit2_dseg.nii.gz"])
