@@ -163,8 +163,9 @@ def bids_dates(place: Path, patient: str, visits: Sequence[tuple[str, Path | Non
 
 def _file(table: Path, row: TableRow, column: str) -> Path:
     text = row.get(column)
-    path = Path(text)
-    path = path if path.is_absolute() else table.parent / path
+    path = table.parent / text  # which is the text alone where that is absolute
+    if "\\" in text and not path.exists():
+        path = table.parent / text.replace("\\", "/")  # as a table written on Windows has it
     if path.is_dir():
         raise row.fail(f"{column}: {text} is a folder, not a file. Name the scan itself.")
     if not path.is_file():

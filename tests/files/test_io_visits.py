@@ -137,6 +137,12 @@ def test_a_table_of_several_patients_with_semicolons(tmp_path: Path) -> None:
     assert [p.id for p in find_patients(root, table=root / "table.csv")] == ["A", "B"]
 
 
+def test_paths_of_a_table_may_be_written_as_on_windows(tmp_path: Path) -> None:
+    root = make(tmp_path / "P1", scans("a", "x") + scans("b", "x"))
+    (root / "visits.csv").write_text("visit,date,t1\nv1,2024-01-01,a\\x_t1.nii.gz\nv2,2024-02-01,b\\x_t1.nii.gz\n")
+    assert [visit.files[MRSequence.T1].parent.name for visit in one(root).visits] == ["a", "b"]
+
+
 def test_days_of_any_size_and_shifted_dates_are_read_and_unread_columns_named(tmp_path: Path) -> None:
     make(tmp_path, ["a.nii.gz"])
     table = tmp_path / "visits.csv"
