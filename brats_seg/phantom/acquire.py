@@ -22,7 +22,6 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import Field, Span, expand, lattice_shape, smooth_noise, support
-from brats_seg.phantom.rasterise import TumourFractions
 from brats_seg.phantom.resample import cropped, reached_box, resample_box
 
 THREADS = 2
@@ -89,20 +88,46 @@ class Texture:
 
 
 @dataclass(frozen=True, eq=False)
+class TumourFractions:
+    """Share of each voxel that is tumour; the three sum to at most 1.
+
+    Attributes:
+        grid: of all arrays.
+        necrosis: float32, necrotic or non-enhancing core.
+        edema: float32.
+        enhancing: float32.
+        depth: float32, 1 at the centre of the edema to 0 at its rim; only for the look of it.
+    """
+
+    grid: Grid
+    necrosis: Field
+    edema: Field
+    enhancing: Field
+    depth: Field
+
+    @property
+    def whole(self) -> Field:
+        """Share that is tumour of any kind."""
+        return self.necrosis + self.edema + self.enhancing
+
+
+@dataclass(frozen=True, eq=False)
 class Body:
     """All that can be scanned: tissue, tumour and texture on one grid.
 
     Attributes:
-        anatomy: healthy tissue, after the tumour's push.
+        anatomy: healthy tissue, after the tumour's push; cavities are part of its fluid.
         tumour: what replaces it.
         texture: patterns inside tissues.
-        enhancing: whether the core takes up contrast agent; decides which tissue its dark part is.
+        tumour_tissues: the tumour by what it looks like.
+        cavity: share that is a resection cavity; None if there is none.
     """
 
     anatomy: Anatomy
     tumour: TumourFractions
     texture: Texture
-    enhancing: bool
+    tumour_tissues: Mapping[Tissue, Field]
+    cavity: Field | None = None
 
     @property
     def grid(self) -> Grid:
@@ -114,16 +139,15 @@ class Body:
         healthy = np.clip(self.anatomy.brain - self.tumour.whole, 0, 1).astype(np.float32)
         vessel = self.texture.vessel
         normal = healthy * (1 - vessel)
-        dark = Tissue.NECROSIS if self.enhancing else Tissue.CORE
-        return {
+        result = {
             Tissue.CSF: self.anatomy.csf * normal,
             Tissue.GREY: self.anatomy.grey * normal,
             Tissue.WHITE: self.anatomy.white * normal,
             Tissue.VESSEL: healthy * vessel,
-            dark: self.tumour.necrosis,
-            Tissue.EDEMA: self.tumour.edema,
-            Tissue.ENHANCING: self.tumour.enhancing,
         }
+        for tissue, values in self.tumour_tissues.items():
+            result[tissue] = result[tissue] + values if tissue in result else values
+        return result
 
 
 def draw_texture(anatomy: Anatomy, rng: np.random.Generator) -> Texture:

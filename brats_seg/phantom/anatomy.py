@@ -9,10 +9,9 @@ Template: Fonov et al., NeuroImage 2011;54:313 (doi:10.1016/j.neuroimage.2010.07
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,34 +128,12 @@ def depth_mm(brain: NDArray[np.bool_]) -> Field:
     return np.concatenate([depth, depth[: len(brain) - half][::-1]])
 
 
-@dataclass(frozen=True, eq=False)
-class Push:
-    """A growing mass that shoves tissue outwards.
-
-    Attributes:
-        centre_mm: RAS+.
-        radius_mm: of a ball with the mass's volume.
-        share: 0..1, how much of its volume came by displacing tissue and not by replacing it.
-    """
-
-    centre_mm: Floats
-    radius_mm: float
-    share: float
+class Push(Protocol):
+    """A mass that shoves tissue outwards."""
 
     def origin_mm(self, points_mm: Floats) -> Floats:
-        """Where the tissue now at ``points_mm`` ``(..., 3)`` came from.
-
-        Outside the mass volume is conserved, ``r0^3 = r^3 - share R^3``, and the push fades over 60 mm,
-        as if the skull took the rest.
-        """
-        away = points_mm - self.centre_mm
-        r = np.linalg.norm(away, axis=-1)
-        inside = np.cbrt(1 - self.share) * r
-        outside = np.cbrt(np.maximum(r**3 - self.share * self.radius_mm**3, 0))
-        origin = np.where(r <= self.radius_mm, inside, outside)
-        origin = r + (origin - r) * np.exp(-((r / 60.0) ** 2))
-        result: Floats = self.centre_mm + away * (origin / np.maximum(r, 1e-9))[..., None]
-        return result
+        """Where the tissue now at ``points_mm`` ``(..., 3)`` came from."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,13 +240,13 @@ def _individual_tissue(config: AnatomyConfig, atrophy: float, rng: np.random.Gen
     return csf, grey
 
 
-def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> Anatomy:
+def make_anatomy(person: Person, grid: Grid, *, push: Push | None = None) -> Anatomy:
     """Tissue fractions of a person on a grid of about 1 mm.
 
     Args:
         person: from :func:`draw_person`.
         grid: where to compute; should contain the brain.
-        pushes: masses that displace tissue; the skull, and so the brain mask, does not give way.
+        push: of what displaces tissue; the skull, and so the brain mask, does not give way.
     """
     template = load_template()
     points = _lattice_points(grid)
@@ -278,10 +255,8 @@ def make_anatomy(person: Person, grid: Grid, *, pushes: Sequence[Push] = ()) -> 
     places = _places(still, near, grid)
     depth = _sample(template.depth_mm, places)
     brain = _spread(depth > 1.0, near)
-    if pushes:
-        for push in reversed(pushes):
-            points = push.origin_mm(points)
-        places = _places(_template_lattice(person, points), brain, grid)
+    if push is not None:
+        places = _places(_template_lattice(person, push.origin_mm(points)), brain, grid)
         depth = _sample(template.depth_mm, places)
     else:
         kept = depth > 1.0

@@ -2,9 +2,9 @@
 
 The numbers are levels in standard deviations of the brain's signal; an affine change of a row of a sequence means
 nothing, since files have arbitrary units and the network sees z-scores. They were chosen so that the z-scores of
-phantoms come out as measured on public BraTS studies (:data:`MEASURED_Z`), measured the same way on both. That
-the order of tissues is as it should be follows from T1-weighting, T2-weighting and the inversion that nulls CSF in
-FLAIR; for what the sequences show of a glioma see Menze et al., IEEE TMI 2015;34:1993 (doi:10.1109/TMI.2014.2377694).
+phantoms come out as measured on public BraTS studies, measured the same way on both. That the order of tissues is as
+it should be follows from T1-weighting, T2-weighting and the inversion that nulls CSF in FLAIR; for what the sequences
+show of a glioma see Menze et al., IEEE TMI 2015;34:1993 (doi:10.1109/TMI.2014.2377694).
 Vessels, and the fine texture of healthy tissue, were chosen by eye beside real scans.
 """
 
@@ -45,19 +45,6 @@ SIGNAL: Mapping[MRSequence, Mapping[Tissue, float]] = {
     sequence: {tissue: row[column] for tissue, row in _ROWS.items()} for column, sequence in enumerate(SEQUENCES)
 }
 """Level of each pure tissue on each sequence, from the mean of the brain."""
-
-MEASURED_Z: Mapping[Tissue, tuple[float, float, float, float]] = {
-    #             T1     T1CE   T2     FLAIR
-    _T.CSF: (-1.54, -1.02, 1.89, -1.30),
-    _T.GREY: (-0.25, -0.33, 0.02, 0.16),
-    _T.WHITE: (0.77, 0.37, -0.55, -0.21),
-    _T.NECROSIS: (-0.31, -0.67, 1.91, 2.12),
-    _T.EDEMA: (0.12, -0.09, 0.94, 1.89),
-    _T.ENHANCING: (0.01, 2.09, 1.08, 2.15),
-}
-"""Measured on 14 public BraTS studies (2018, 2021, 2023): median over studies of each class's median z-score within
-the brain, values clipped at percentiles 0.1 and 99.9. Healthy tissue at least 4 mm from the tumour, by three-class
-k-means on T1, T2 and FLAIR, so its classes hold partial volume; tumour classes from the expert labels."""
 
 _VARIATION: Mapping[Tissue, tuple[float, float, float, float]] = {
     _T.CSF: (0.15, 0.20, 0.40, 0.25),

@@ -6,7 +6,7 @@ How it is used::
     grown = grow_course(course, config)                                                 # once per patient
     for index in range(len(course.visits)):
         visit = make_visit(course, index, config, grown=grown)                          # no chance: same every time
-        visit.phantom.study, visit.phantom.labels, visit.phantom.description            # as from make_phantom
+        visit.phantom.study, visit.phantom.labels, visit.phantom.description
         visit.truth.rows()                                                              # one row per lesion
 
 The brain, the places of the lesions and the texture of the tissue are the same at every visit; what the script says
@@ -23,11 +23,10 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.phantom.acquire import AcquisitionConfig, draw_texture
 from brats_seg.phantom.anatomy import Person, draw_person
+from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.grown import GrownTumour, describe
-from brats_seg.phantom.make import Patient, Phantom, PhantomConfig, body_grid, box_grid, scan_patient
-from brats_seg.phantom.script import (
-    Course,
-)
+from brats_seg.phantom.make import Patient, Phantom, PhantomConfig, body_grid, scan_patient
+from brats_seg.phantom.script import Course
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import VisitTruth, visit_truth
 
@@ -67,7 +66,7 @@ def grow_course(course: Course, config: PhantomConfig | None = None) -> GrownCou
 
     Args:
         course: what happens.
-        config: place of the brain and anatomy; its ``tumour`` and ``study_id`` are not used.
+        config: place of the brain and anatomy.
 
     Raises:
         InputError: if the lesions fit nowhere in this brain.
@@ -113,7 +112,7 @@ def make_visit(
     acquisition = draw_scanner(config.acquisition, scan_rng) if course.vary_scanner else config.acquisition
     name = study_id if study_id is not None else f"{course.patient_id}_{course.visits[index].label}"
     config = replace(config, acquisition=acquisition, study_id=name)
-    patient, truth = _patient_at(grown, index, config)
+    patient, truth = patient_at(grown, index, config)
     return VisitPhantom(scan_patient(patient, config, scan_rng), truth)
 
 
@@ -128,7 +127,8 @@ def draw_scanner(base: AcquisitionConfig, rng: np.random.Generator) -> Acquisiti
     )
 
 
-def _patient_at(grown: GrownCourse, index: int, config: PhantomConfig) -> tuple[Patient, VisitTruth]:
+def patient_at(grown: GrownCourse, index: int, config: PhantomConfig) -> tuple[Patient, VisitTruth]:
+    """The patient as at a visit, who can be scanned any number of times, and the truth by lesion."""
     course = grown.course
     grid = _steady_grid(config, grown.person)
     scene = grown.tumour.scene(course.states(index), grid)
@@ -152,7 +152,7 @@ def _patient_at(grown: GrownCourse, index: int, config: PhantomConfig) -> tuple[
         "seeds": describe(grown.tumour),
         "lesions": truth.to_dict()["lesions"],
     }
-    return Patient(body, (), truth.volume_ml, description), truth
+    return Patient(body, truth.volume_ml, description), truth
 
 
 def _steady_grid(config: PhantomConfig, person: Person) -> Grid:
@@ -160,4 +160,4 @@ def _steady_grid(config: PhantomConfig, person: Person) -> Grid:
     directions = np.abs(config.grid.affine[:3, :3]) / np.array(config.grid.spacing_mm)
     if directions.max(0).min() > 1 - 1e-6:
         return body_grid(config, person)
-    return box_grid(person, 1.0)
+    return grid_between(*person.box_mm, 1.0)

@@ -24,7 +24,8 @@ from scipy.sparse.linalg import cg
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Floats, Grid
-from brats_seg.phantom.anatomy import Anatomy, Push
+from brats_seg.phantom.anatomy import Anatomy
+from brats_seg.phantom.grids import grid_between
 
 STEP_MM = 4.0
 """Voxels of the grid on which the flow is computed."""
@@ -50,8 +51,8 @@ class Mass:
 
 
 @dataclass(frozen=True, eq=False)
-class Flow(Push):
-    """A displacement on a lattice; goes wherever a radial :class:`Push` goes.
+class Flow:
+    """A displacement on a lattice; a :class:`~brats_seg.phantom.anatomy.Push`.
 
     Attributes:
         lattice: RAS grid of ``backward``.
@@ -76,7 +77,8 @@ class BrainSpace:
 
     def __init__(self, anatomy: Anatomy) -> None:
         """Take the brain and its CSF, on any RAS grid of 4 mm or finer, to the grid of the flow."""
-        self.grid = _lattice(anatomy.grid)
+        corners = anatomy.grid.to_world(anatomy.grid.corners())
+        self.grid = grid_between(corners.min(0) - STEP_MM, corners.max(0) + STEP_MM, STEP_MM)
         points = self.grid.to_world(np.stack(np.meshgrid(*[np.arange(n) for n in self.grid.shape], indexing="ij"), -1))
         voxels = np.moveaxis(anatomy.grid.to_voxel(points), -1, 0)
         sigma = 0.4 * STEP_MM / np.array(anatomy.grid.spacing_mm)
@@ -112,8 +114,7 @@ class BrainSpace:
             raise InputError(
                 f"masses that push {sum(m.pushed_ml for m in masses):.0f} ml fold the tissue; make them smaller"
             )
-        largest = max(masses, key=lambda mass: mass.pushed_ml)
-        return Flow(np.array(largest.centre_mm), largest.radius_mm, 1.0, self.grid, backward, least)
+        return Flow(self.grid, backward, least)
 
     def _operator(self, csf: Floats) -> tuple[sparse.csr_matrix, list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
         """The negative Laplacian without flow through the surface, plus the leak."""
@@ -199,12 +200,3 @@ def least_determinant(displacement: Floats) -> float:
 
 def _side(which: int) -> slice:
     return slice(1, None) if which else slice(None, -1)
-
-
-def _lattice(grid: Grid) -> Grid:
-    corners = grid.to_world(grid.corners())
-    low, high = corners.min(0) - STEP_MM, corners.max(0) + STEP_MM
-    affine = np.diag([STEP_MM] * 3 + [1.0])
-    affine[:3, 3] = low
-    x, y, z = (int(n) for n in np.ceil((high - low) / STEP_MM) + 1)
-    return Grid((x, y, z), affine)

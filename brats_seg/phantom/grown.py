@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.grid import Floats, Grid, box_corners
-from brats_seg.phantom.acquire import Body, Texture
+from brats_seg.phantom.acquire import Body, Texture, TumourFractions
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
 from brats_seg.phantom.fields import Field, Span
@@ -24,7 +24,6 @@ from brats_seg.phantom.flow import BrainSpace, Flow, Mass
 from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, Profile, ball_radius_mm
 from brats_seg.phantom.objects import Blob
 from brats_seg.phantom.partition import FREE, Level, Partition
-from brats_seg.phantom.rasterise import TumourFractions
 
 _PARTS = 5
 NECROSIS, SOFT, ENHANCING, EDEMA, CAVITY = range(1, _PARTS + 1)
@@ -105,28 +104,6 @@ class GrownLesion:
 
 
 @dataclass(frozen=True, eq=False)
-class GrownBody(Body):
-    """A body whose tumour has more tissues than the three structures tell apart.
-
-    Attributes:
-        tumour_tissues: fractions that replace those of :class:`Body`.
-        cavity: share that is a resection cavity, part of the anatomy's fluid; None if there is none.
-    """
-
-    tumour_tissues: Mapping[Tissue, Field]
-    cavity: Field | None
-
-    def tissues(self) -> dict[Tissue, Field]:
-        """Fraction of each tissue; they sum to 1 inside the brain and to 0 outside."""
-        result = super().tissues()
-        for tissue in (Tissue.NECROSIS, Tissue.CORE, Tissue.EDEMA, Tissue.ENHANCING):
-            result.pop(tissue, None)
-        for tissue, values in self.tumour_tissues.items():
-            result[tissue] = result[tissue] + values if tissue in result else values
-        return result
-
-
-@dataclass(frozen=True, eq=False)
 class GrownScene:
     """One visit before it is scanned.
 
@@ -146,9 +123,9 @@ class GrownScene:
     cavity: Field | None
     flow: Flow | None
 
-    def body(self, texture: Texture) -> GrownBody:
+    def body(self, texture: Texture) -> Body:
         """What is scanned."""
-        return GrownBody(self.anatomy, self.tumour, texture, True, self.tissues, self.cavity)
+        return Body(self.anatomy, self.tumour, texture, self.tissues, self.cavity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +145,7 @@ class GrownTumour:
         masses = [lesion.mass(state) for lesion, state in zip(self.lesions, states, strict=True)]
         pushing = [mass for mass in masses if mass is not None]
         flow = self.space.push(pushing) if pushing else None
-        anatomy = make_anatomy(self.person, grid, pushes=() if flow is None else (flow,))
+        anatomy = make_anatomy(self.person, grid, push=flow)
         partition = Partition(grid, anatomy.brain)
         depth = np.zeros(grid.shape, np.float32)
         cutters = [
@@ -202,7 +179,7 @@ class GrownTumour:
         if partition.volume_ml(*(part_number(n, CAVITY) for n in numbers)) > 0:
             cavity = share(CAVITY)
             anatomy = _with_cavity(anatomy, cavity)
-        tumour = TumourFractions(anatomy.grid, necrosis + soft, edema, enhancing, depth, 0.0)
+        tumour = TumourFractions(anatomy.grid, necrosis + soft, edema, enhancing, depth)
         return GrownScene(anatomy, partition, tumour, tissues, cavity, flow)
 
 

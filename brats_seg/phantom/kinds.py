@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +13,15 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Floats
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.growth import Rates
-from brats_seg.phantom.tumour import TumourKind
+
+
+class TumourKind(Enum):
+    """What a single lesion can be."""
+
+    HIGH_GRADE = "high_grade"
+    LOW_GRADE = "low_grade"
+    METASTASES = "metastases"
+    MENINGIOMA = "meningioma"
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class LesionScript:
 
     Attributes:
         id: stays with it.
-        kind: one that a single lesion can have.
+        kind: what it is.
         states: one per visit.
         near: id of an earlier lesion it lies beside, so that the two merge when they grow; empty for none.
         at_dura: whether its core reaches the surface of the brain. A meningioma's always does.
@@ -57,10 +66,6 @@ class LesionScript:
     states: tuple[LesionState, ...]
     near: str = ""
     at_dura: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in PROFILES:
-            raise InputError(f"lesion {self.id} cannot be of kind {self.kind.value}")
 
     @property
     def core_ml(self) -> float:
@@ -119,7 +124,6 @@ PROFILES: Mapping[TumourKind, Profile] = {
     TumourKind.METASTASES: Profile(Rates(0.03, 0.03, 0.05), _EDEMA, 0.7, 0.6, 0.0, ragged=0.15, lobes=0.08),
     TumourKind.MENINGIOMA: Profile(None, _EDEMA, 0.6, 0.9, 1.0, vascular=0.3),
 }
-"""By the kind of a single lesion."""
 
 SEPARATION_MM = 6.0
 """Least distance between lesions that are not meant to meet."""

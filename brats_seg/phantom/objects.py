@@ -340,6 +340,20 @@ class Waves:
         return float((np.abs(self.amplitudes) * np.linalg.norm(self.vectors, axis=1)).sum() * self.scale)
 
 
+def draw_waves(irregularity: float, rng: np.random.Generator, *, finest: float = 6.0) -> Waves:
+    """Bumps of several sizes; their sum of amplitudes is ``irregularity``; ``finest`` radians of phase per radius."""
+    count = 6
+    directions = rng.standard_normal((count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    frequency = rng.uniform(2.0, finest, count)
+    amplitudes = rng.uniform(0.5, 1.0, count) / frequency
+    return Waves(
+        directions * frequency[:, None],
+        amplitudes * (irregularity / amplitudes.sum()),
+        rng.uniform(0, 2 * np.pi, count),
+    )
+
+
 NO_WAVES = Waves(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
 
 

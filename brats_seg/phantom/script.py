@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.phantom.kinds import LesionScript, LesionState, ball_radius_mm, edema_ml
-from brats_seg.phantom.tumour import TumourKind
+from brats_seg.phantom.kinds import LesionScript, LesionState, TumourKind, ball_radius_mm, edema_ml
 
 
 class PatientKind(Enum):

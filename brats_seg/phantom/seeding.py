@@ -8,15 +8,15 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Floats, Grid
+from brats_seg.core.grid import Floats
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.flow import BrainSpace
+from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.grown import MOST_LESIONS, Fields, GrownLesion, GrownTumour, points_of
 from brats_seg.phantom.growth import CORE_DENSITY, EDGE_DENSITY, Rates, Reactor, arrival_days
 from brats_seg.phantom.kinds import PROFILES, LesionScript, Profile, ball_radius_mm, draw_place
-from brats_seg.phantom.objects import Blob, Ellipsoid
-from brats_seg.phantom.tumour import draw_waves
+from brats_seg.phantom.objects import Blob, Ellipsoid, draw_waves
 
 COARSE_MM = 2.0
 """Voxels on which places are looked for and large tumours grow."""
@@ -30,7 +30,7 @@ def grow(person: Person, scripts: Sequence[LesionScript], rng: np.random.Generat
     """
     if len(scripts) > MOST_LESIONS:
         raise InputError(f"{len(scripts)} lesions are too many; {MOST_LESIONS} is the most")
-    coarse = make_anatomy(person, coarse_grid(person))
+    coarse = make_anatomy(person, grid_between(*person.box_mm, COARSE_MM))
     centres: dict[str, Floats] = {}
     radii: dict[str, float] = {}
     lesions: dict[str, GrownLesion] = {}
@@ -42,19 +42,6 @@ def grow(person: Person, scripts: Sequence[LesionScript], rng: np.random.Generat
     for script, child in zip(scripts, growth_rng.spawn(len(scripts)), strict=True):
         lesions[script.id] = _grow_lesion(person, script, centres[script.id], child)
     return GrownTumour(person, BrainSpace(coarse), tuple(lesions[script.id] for script in scripts))
-
-
-def coarse_grid(person: Person) -> Grid:
-    """RAS voxels of 2 mm around a person's brain."""
-    low, high = person.box_mm
-    return _grid_between(low, high, COARSE_MM)
-
-
-def _grid_between(low: Floats, high: Floats, spacing_mm: float) -> Grid:
-    affine = np.diag([spacing_mm] * 3 + [1.0])
-    affine[:3, 3] = low
-    x, y, z = (int(n) for n in np.ceil((high - low) / spacing_mm) + 1)
-    return Grid((x, y, z), affine)
 
 
 def _grow_lesion(person: Person, script: LesionScript, centre: Floats, rng: np.random.Generator) -> GrownLesion:
@@ -90,7 +77,7 @@ def _grow_lesion(person: Person, script: LesionScript, centre: Floats, rng: np.r
 def _around(person: Person, centre: Floats, half_mm: float, spacing_mm: float) -> Anatomy:
     low, high = person.box_mm
     return make_anatomy(
-        person, _grid_between(np.maximum(centre - half_mm, low), np.minimum(centre + half_mm, high), spacing_mm)
+        person, grid_between(np.maximum(centre - half_mm, low), np.minimum(centre + half_mm, high), spacing_mm)
     )
 
 

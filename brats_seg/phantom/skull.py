@@ -22,9 +22,8 @@ from brats_seg.core.grid import Floats, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.fields import Field, expand, lattice_shape, support
-from brats_seg.phantom.objects import Waves
+from brats_seg.phantom.objects import Waves, draw_waves
 from brats_seg.phantom.resample import resample_box
-from brats_seg.phantom.tumour import draw_waves
 
 Point = tuple[float, float, float]
 

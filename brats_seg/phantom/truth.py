@@ -23,10 +23,9 @@ from scipy.spatial import ConvexHull, QhullError, distance
 
 from brats_seg.core.grid import Floats
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, ENHANCING, VOLUME_NAMES, GrownScene, part_number, volumes_ml
-from brats_seg.phantom.kinds import LesionState
+from brats_seg.phantom.kinds import LesionState, TumourKind
 from brats_seg.phantom.partition import SIDE
 from brats_seg.phantom.script import Course
-from brats_seg.phantom.tumour import TumourKind
 
 RESPONSE_SHARE = 0.35
 """At most so much of the baseline volume is left in a partial response."""

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from brats_seg.core.grid import Grid
 from brats_seg.imaging.boxes import bounding_box
-from brats_seg.phantom.make import PhantomConfig, make_patient
-from brats_seg.phantom.tumour import TumourConfig, TumourKind
+from brats_seg.phantom.course import grow_course, patient_at
+from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.script import PatientKind, draw_course
 from brats_seg.train.arrays import open_arrays, write_arrays
 from brats_seg.train.augment import Chance, alter, drop_sequences, read_at, sample_points
 from brats_seg.train.config import PhantomMixConfig, TrainConfig
@@ -27,16 +28,14 @@ from brats_seg.train.data import coarser
 from brats_seg.train.phantoms import draw_phantoms, pack_tissues
 
 KINDS = (
-    TumourKind.HIGH_GRADE,
-    TumourKind.HIGH_GRADE,
-    TumourKind.LOW_GRADE,
-    TumourKind.MULTIFOCAL,
-    TumourKind.METASTASES,
-    TumourKind.NONE,
+    PatientKind.HIGH_GRADE,
+    PatientKind.HIGH_GRADE,
+    PatientKind.LOW_GRADE,
+    PatientKind.HIGH_GRADE,
+    PatientKind.METASTASES,
+    PatientKind.NONE,
 )
-"""Taken in turn; the high-grade tumour twice, as most studies show one."""
-CORE_ML = (0.5, 60.0)
-"""Range of the tumour core, wider than a phantom's default, so that small ones are seen as well."""
+"""Taken in turn; mostly the high-grade tumour, as most studies show one."""
 SPACE = Grid((240, 240, 240), np.eye(4))
 """Axes and voxel size of a body: RAS and 1 mm, as prepared studies have them."""
 
@@ -75,7 +74,7 @@ def open_phantoms(
     Raises:
         InputError: if a file in ``cache`` is damaged.
     """
-    place = cache / sha256(repr((mix.seed, CORE_ML, [kind.value for kind in KINDS])).encode()).hexdigest()[:12]
+    place = cache / sha256(repr((mix.seed, [kind.value for kind in KINDS])).encode()).hexdigest()[:12]
     place.mkdir(parents=True, exist_ok=True)
     cases = []
     for number in tqdm(range(mix.count), desc="make phantoms", disable=not progress):
@@ -89,10 +88,12 @@ def open_phantoms(
     return cases
 
 
-def make_shares(kind: TumourKind, seed: Sequence[int]) -> NDArray[np.uint8]:
-    """Tissue map ``(T, X, Y, Z)`` of a patient at 1 mm, RAS, cut to the brain."""
-    config = PhantomConfig(grid=SPACE, tumour=TumourConfig(kind=kind, core_volume_ml=CORE_ML))
-    shares = pack_tissues(make_patient(config, np.random.default_rng(seed)).body.tissues())
+def make_shares(kind: PatientKind, seed: Sequence[int]) -> NDArray[np.uint8]:
+    """Tissue map ``(T, X, Y, Z)`` of a patient of ``brats-seg phantom`` at 1 mm, RAS, cut to the brain."""
+    config = PhantomConfig(grid=SPACE)
+    course = draw_course(np.random.default_rng(seed), kind, visits=1)
+    patient, _ = patient_at(grow_course(course, config), 0, config)
+    shares = pack_tissues(patient.body.tissues())
     box = bounding_box(shares.max(axis=0)) or ()
     return np.ascontiguousarray(shares[(slice(None), *box)])
 

@@ -19,13 +19,12 @@ from scipy.spatial.transform import Rotation
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
 from brats_seg.core.study import MRSequence
-from brats_seg.phantom.acquire import AcquisitionConfig, Body, Texture, acquire, draw_texture
+from brats_seg.phantom.acquire import AcquisitionConfig, Body, Texture, TumourFractions, acquire, draw_texture
 from brats_seg.phantom.anatomy import Anatomy, AnatomyConfig, draw_person, make_anatomy
 from brats_seg.phantom.contrast import SIGNAL, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import smooth_noise
-from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves
-from brats_seg.phantom.rasterise import TumourFractions
-from brats_seg.phantom.tumour import draw_waves
+from brats_seg.phantom.grids import grid_between
+from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves, draw_waves
 from experiments.change.rims import MOVES, Course, hollowed, label_like, outer, shares
 
 Floats = NDArray[np.float64]
@@ -140,11 +139,7 @@ def make_head(seed: int) -> Head:
     """Draw a brain and its texture."""
     person_rng, texture_rng = np.random.default_rng(seed).spawn(2)
     person = draw_person(AnatomyConfig(), np.zeros(3), person_rng)
-    low, high = person.box_mm
-    affine = np.diag([1.0, 1.0, 1.0, 1.0])
-    affine[:3, 3] = low
-    x, y, z = (int(n) for n in np.ceil(high - low) + 1)
-    anatomy = make_anatomy(person, Grid((x, y, z), affine))
+    anatomy = make_anatomy(person, grid_between(*person.box_mm, 1.0))
     depth = ndimage.distance_transform_edt(np.pad(anatomy.brain, 1))[1:-1, 1:-1, 1:-1]
     return Head(anatomy, draw_texture(anatomy, texture_rng), depth.astype(np.float32))
 
@@ -260,7 +255,8 @@ def _scan(
     calmed = _calm(texture, filled, config.lesion_texture)
     wholes = [outer(lesion) for lesion in lesions]
     edema, depth = _edema(wholes, filled, anatomy, config.edema_mm) if config.edema_mm > 0 else (empty, empty)
-    body = Body(anatomy, TumourFractions(grid, necrosis, edema, enhancing, depth, 0.0), calmed, True)
+    tissues = {Tissue.NECROSIS: necrosis, Tissue.EDEMA: edema, Tissue.ENHANCING: enhancing}
+    body = Body(anatomy, TumourFractions(grid, necrosis, edema, enhancing, depth), calmed, tissues)
     matrix = _draw_place(config, rng)
     scanner = _scanner_grid(grid, config.slice_mm)
     white = ZERO_LEVEL[SEQUENCE] + SIGNAL[SEQUENCE][Tissue.WHITE]

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Grid
-from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves
-from brats_seg.phantom.tumour import draw_waves
+from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves, draw_waves
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -24,14 +24,13 @@ from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.course import GrownCourse, grow_course
-from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
+from brats_seg.phantom.grids import grid_around, grid_between, rotation_of, small_turn
 from brats_seg.phantom.grown import GrownScene
-from brats_seg.phantom.kinds import ball_radius_mm
-from brats_seg.phantom.make import PhantomConfig, box_grid, label_map
+from brats_seg.phantom.kinds import TumourKind, ball_radius_mm
+from brats_seg.phantom.make import PhantomConfig, label_map
 from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.script import Course, CourseConfig, PatientKind, Story, draw_course
 from brats_seg.phantom.truth import VisitTruth, visit_truth
-from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import RANO2, Compartment
 from brats_seg.response.history import ClinicalEvent, LesionMeasurement, PatientHistory, VisitMeasurements
@@ -260,7 +259,7 @@ def run_timelines(
 
 def _box(grown: GrownCourse) -> Grid:
     """The part of the brain that holds every lesion at every visit."""
-    brain = box_grid(grown.person, 1.0)
+    brain = grid_between(*grown.person.box_mm, 1.0)
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for lesion in grown.tumour.lesions:
         reach = ball_radius_mm(lesion.script.whole_ml) + MARGIN_MM

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from brats_seg.phantom.tumour import TumourKind
+from brats_seg.phantom.kinds import TumourKind
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import RANO2, Compartment, Criteria
 from brats_seg.response.history import (

@@ -21,8 +21,8 @@ import numpy as np
 
 from brats_seg.core.errors import BratsSegError, InputError
 from brats_seg.files.output import write_text
+from brats_seg.phantom.kinds import TumourKind
 from brats_seg.phantom.script import Course
-from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.history import ClinicalEvent
 from experiments.course.align_study import (
     TARGET_MM,

@@ -16,11 +16,11 @@ from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.grids import BRAIN_REACH_MM, grid_around, small_turn
-from brats_seg.phantom.make import BRATS_GRID, Patient, Phantom, PhantomConfig, make_patient, scan_patient
-from brats_seg.phantom.tumour import TumourConfig, TumourKind
+from brats_seg.phantom.make import BRATS_GRID, Patient, Phantom, PhantomConfig, scan_patient
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import segment_study
 from brats_seg.segment.predict import Predictor
+from experiments.volumetry.nested import NestedConfig, make_patient
 
 Tick = Callable[[str], None]
 
@@ -113,8 +113,9 @@ def run_patient(
     """Scan one patient as fresh, then twice under each condition, and segment; rows as of :func:`run_trials`."""
     patient_rng, fresh_rng, twice_rng = rng.spawn(3)
     name = f"phantom-{number:03d}"
-    config = PhantomConfig(study_id=name, tumour=_tumour(number))
-    patient = make_patient(config, patient_rng)
+    config = PhantomConfig(study_id=name)
+    tumour = NestedConfig(enhances=number % LOW_GRADE_EVERY != 0, core_volume_ml=CORE_ML)
+    patient = make_patient(config, patient_rng, tumour=tumour)
     _tick(tick, name)
     rows = _scan(patient, config, Condition("fresh"), predictor=predictor, number=1, rng=fresh_rng)
     for condition in conditions:
@@ -125,11 +126,6 @@ def run_patient(
             turned = replace(config, grid=_position(config, condition, scan_rng))
             rows += _scan(patient, turned, condition, predictor=predictor, number=scan, rng=scan_rng, scanner=scanner)
     return rows
-
-
-def _tumour(number: int) -> TumourConfig:
-    kind = TumourKind.LOW_GRADE if number % LOW_GRADE_EVERY == 0 else TumourKind.HIGH_GRADE
-    return TumourConfig(kind=kind, core_volume_ml=CORE_ML)
 
 
 def _position(config: PhantomConfig, condition: Condition, rng: np.random.Generator) -> Grid:

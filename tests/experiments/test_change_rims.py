@@ -11,8 +11,7 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.phantom.fields import smooth_noise
-from brats_seg.phantom.objects import Blob, Ellipsoid, sphere
-from brats_seg.phantom.tumour import draw_waves
+from brats_seg.phantom.objects import Blob, Ellipsoid, draw_waves, sphere
 from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
 from brats_seg.track.boundary_shift.frame import LesionScan
 from experiments.change.rims import hollowed, label_like, shares

@@ -13,8 +13,8 @@ import pytest
 
 from brats_seg.core.errors import InputError
 from brats_seg.phantom.dataset import DatasetOptions, PatientDone
+from brats_seg.phantom.kinds import TumourKind
 from brats_seg.phantom.script import Course, CourseConfig, PatientKind, Story, draw_course
-from brats_seg.phantom.tumour import TumourKind
 from brats_seg.response.history import EventKind
 from experiments.course import scans as course_scans
 from experiments.course.align_study import _smooth_field

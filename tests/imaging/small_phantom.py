@@ -10,12 +10,12 @@ import numpy as np
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.anatomy import AnatomyConfig
-from brats_seg.phantom.make import BRATS_CENTRE_MM, PhantomConfig, make_phantom
-from brats_seg.phantom.tumour import TumourConfig, TumourKind
+from brats_seg.phantom.make import BRATS_CENTRE_MM, PhantomConfig
+from experiments.volumetry.nested import NestedConfig, make_phantom
 
 
 @cache
-def phantom(seed: int, kind: TumourKind = TumourKind.HIGH_GRADE) -> Mapping[MRSequence, Volume]:
+def phantom(seed: int) -> Mapping[MRSequence, Volume]:
     """A small brain, whole, on voxels of 2 mm."""
     affine = np.diag([-2.0, -2.0, 2.0, 1.0])
     affine[1, 3] = 239.0
@@ -23,6 +23,5 @@ def phantom(seed: int, kind: TumourKind = TumourKind.HIGH_GRADE) -> Mapping[MRSe
         grid=Grid((120, 120, 78), affine),
         brain_centre_mm=BRATS_CENTRE_MM,
         anatomy=AnatomyConfig(scale=0.8),
-        tumour=TumourConfig(kind=kind),
     )
-    return dict(make_phantom(config, np.random.default_rng(seed)).study.images)
+    return dict(make_phantom(config, np.random.default_rng(seed), tumour=NestedConfig()).study.images)

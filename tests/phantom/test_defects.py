@@ -17,6 +17,7 @@ from brats_seg.files.load import load_study
 from brats_seg.files.write import write_volume
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.anatomy import AnatomyConfig
+from brats_seg.phantom.course import make_visit
 from brats_seg.phantom.defects import (
     ALL,
     DAMAGES,
@@ -29,8 +30,8 @@ from brats_seg.phantom.defects import (
     kinds_named,
     slice_axis,
 )
-from brats_seg.phantom.make import PhantomConfig, make_phantom
-from brats_seg.phantom.tumour import TumourConfig
+from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.script import draw_course
 from brats_seg.segment.prepare import prepare
 from tests.strategies import affine_of
 
@@ -45,10 +46,9 @@ def study() -> Study:
     config = PhantomConfig(
         grid=Grid((84, 100, 84), affine_of("LPS")),
         anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
-        tumour=TumourConfig(core_volume_ml=(3, 4), edema_mm=(3, 5)),
         acquisition=AcquisitionConfig(noise=0.05),
     )
-    return make_phantom(config, np.random.default_rng(1)).study
+    return make_visit(draw_course(1, "none", visits=1), 0, config).phantom.study
 
 
 def ball(value: float = 100.0) -> Volume:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pytest
 from glioma import TC
@@ -14,12 +16,13 @@ from brats_seg.core.study import MRSequence
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.anatomy import AnatomyConfig, draw_person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
+from brats_seg.phantom.course import make_visit
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, GrownScene, GrownTumour, part_number
-from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, ball_radius_mm, edema_ml
-from brats_seg.phantom.make import PhantomConfig, body_grid, make_phantom
+from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, TumourKind, ball_radius_mm, edema_ml
+from brats_seg.phantom.make import PhantomConfig, body_grid
+from brats_seg.phantom.script import Course, PatientKind, Story, VisitScript
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import diameters_mm
-from brats_seg.phantom.tumour import TumourConfig, TumourKind, draw_lesions
 from tests.strategies import affine_of
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds
@@ -183,10 +186,6 @@ def test_profiles_and_balls() -> None:
 
 
 def test_what_does_not_fit_is_refused(person) -> None:
-    with pytest.raises(InputError, match="is grown in tissue"):
-        draw_lesions(
-            TumourConfig(kind=TumourKind.MENINGIOMA), make_anatomy(person, SMALL.grid), np.random.default_rng(1)
-        )
     with pytest.raises(InputError, match="no place in this brain"):
         scene_of(person, LesionScript("L1", TumourKind.HIGH_GRADE, (LesionState(300.0, 0.5),)))
     many = [LesionScript(f"L{i}", TumourKind.METASTASES, (LesionState(0.1, 1.0),)) for i in range(41)]
@@ -194,18 +193,21 @@ def test_what_does_not_fit_is_refused(person) -> None:
         scene_of(person, *many)
 
 
-@pytest.mark.parametrize("kind", [TumourKind.METASTASES, TumourKind.MENINGIOMA, TumourKind.RESECTED])
-def test_phantoms_of_grown_kinds_hold_their_truth(kind: TumourKind) -> None:
-    config = PhantomConfig(
-        grid=SMALL.grid,
-        anatomy=SMALL.anatomy,
-        tumour=TumourConfig(kind=kind, core_volume_ml=(3, 4), edema_mm=(2, 4)),
-        acquisition=SMALL.acquisition,
-    )
-    phantom = make_phantom(config, np.random.default_rng(3))
+@pytest.mark.parametrize(
+    ("kind", "lesion", "state"),
+    [
+        (PatientKind.METASTASES, TumourKind.METASTASES, LesionState(3.5, 0.6, 3.0)),
+        (PatientKind.MENINGIOMA, TumourKind.MENINGIOMA, LesionState(3.5, 1.0, 1.5)),
+        (PatientKind.RESECTED, TumourKind.HIGH_GRADE, LesionState(0.5, 0.95, 1.5, 3.5, "resection")),
+    ],
+)
+def test_phantoms_hold_their_truth(kind: PatientKind, lesion: TumourKind, state: LesionState) -> None:
+    visits = (VisitScript("01", date(2024, 1, 15)),)
+    course = Course("p", 3, kind, Story.STABLE, visits, (LesionScript("L1", lesion, (state,)),))
+    phantom = make_visit(course, 0, SMALL).phantom
     assert phantom.description["kind"] == kind.value
     assert set(phantom.truth) == {"WT", "TC", "ET", "NCR", "ED", "RC"}
-    assert (phantom.truth["RC"] > 0) is (Structure.RC in phantom.fractions) is (kind is TumourKind.RESECTED)
+    assert (phantom.truth["RC"] > 0) is (Structure.RC in phantom.fractions) is (kind is PatientKind.RESECTED)
     for structure, volume in phantom.fractions.items():
         total = float(volume.data.sum(dtype=np.float64)) / 1000
         assert total == pytest.approx(phantom.truth[structure.name], rel=0.002, abs=0.002)

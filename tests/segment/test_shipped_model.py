@@ -19,11 +19,12 @@ from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import find_model
 from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.make import PhantomConfig, make_phantom
+from brats_seg.phantom.make import PhantomConfig
 from brats_seg.run.segment import prepare_config
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
 from brats_seg.segment.prepare import prepare
+from experiments.volumetry.nested import make_phantom
 
 pytestmark = pytest.mark.slow  # the shipped networks run
 

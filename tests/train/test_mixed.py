@@ -11,7 +11,7 @@ from toy_packs import toy_packs
 
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.phantom.contrast import Tissue
-from brats_seg.phantom.tumour import TumourKind
+from brats_seg.phantom.script import PatientKind
 from brats_seg.train.augment import Chance
 from brats_seg.train.config import PhantomMixConfig, train_config
 from brats_seg.train.loop import train
@@ -55,7 +55,7 @@ def test_a_body_is_made_once_and_cut_to_its_brain(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_makes_the_same_body() -> None:
-    assert np.array_equal(make_shares(TumourKind.NONE, [1, 2]), make_shares(TumourKind.NONE, [1, 2]))
+    assert np.array_equal(make_shares(PatientKind.NONE, [1, 2]), make_shares(PatientKind.NONE, [1, 2]))
 
 
 def test_a_sample_keeps_the_truth_of_its_body() -> None:
