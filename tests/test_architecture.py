@@ -85,8 +85,8 @@ HEAVY: dict[str, set[str]] = {
     "gdcm": {"files"},
     "nibabel": {"files"},
     "nilearn": {"phantom"},
-    "pandas": {"evaluate", "explore", "phantom", "train", "cli"},
-    "matplotlib": {"report", "evaluate", "explore", "phantom"},
+    "pandas": {"evaluate", "explore", "train", "cli"},
+    "matplotlib": {"report", "evaluate", "explore"},
     "jinja2": {"report", "evaluate"},
 }
 """Rooms that may import a third-party library, inside functions or not."""

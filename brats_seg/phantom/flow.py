@@ -26,6 +26,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Floats, Grid
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.grids import grid_between
+from brats_seg.phantom.objects import points_of
 
 STEP_MM = 4.0
 """Voxels of the grid on which the flow is computed."""
@@ -79,7 +80,7 @@ class BrainSpace:
         """Take the brain and its CSF, on any RAS grid of 4 mm or finer, to the grid of the flow."""
         corners = anatomy.grid.to_world(anatomy.grid.corners())
         self.grid = grid_between(corners.min(0) - STEP_MM, corners.max(0) + STEP_MM, STEP_MM)
-        points = self.grid.to_world(np.stack(np.meshgrid(*[np.arange(n) for n in self.grid.shape], indexing="ij"), -1))
+        points = points_of(self.grid)
         voxels = np.moveaxis(anatomy.grid.to_voxel(points), -1, 0)
         sigma = 0.4 * STEP_MM / np.array(anatomy.grid.spacing_mm)
         brain, csf = (

@@ -22,7 +22,7 @@ from brats_seg.phantom.contrast import Tissue
 from brats_seg.phantom.fields import Field, Span
 from brats_seg.phantom.flow import BrainSpace, Flow, Mass
 from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, Profile, ball_radius_mm
-from brats_seg.phantom.objects import Blob
+from brats_seg.phantom.objects import Blob, points_of
 from brats_seg.phantom.partition import FREE, Level, Partition
 
 _PARTS = 5
@@ -283,12 +283,6 @@ def _box(grid: Grid, centre_mm: Floats, half_mm: float) -> Span:
     stop = np.clip(np.ceil(corners.max(0)).astype(int) + 1, first + 3, grid.shape)
     x, y, z = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
     return x, y, z
-
-
-def points_of(grid: Grid, box: Span | None = None) -> Floats:
-    """RAS+ mm of the voxels of a grid, or of a box of it: ``(X, Y, Z, 3)``."""
-    axes = [np.arange(s.start, s.stop) for s in box] if box else [np.arange(n) for n in grid.shape]
-    return grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
 
 
 def volumes_ml(scene: GrownScene, lesions: Iterable[int]) -> dict[str, float]:

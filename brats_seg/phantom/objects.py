@@ -19,7 +19,6 @@ from brats_seg.core.grid import Floats, Grid, box_corners
 Point = tuple[float, float, float]
 Span = tuple[slice, slice, slice]
 
-IDENTITY = np.eye(3)
 _CHUNK_POINTS = 500_000
 
 
@@ -44,7 +43,7 @@ class Shape(ABC):
         mask = np.zeros(grid.shape, np.bool_)
         box = _voxel_box(self, grid)
         if box is not None:
-            mask[box] = self.level_mm(_box_points(grid, box)) <= 0
+            mask[box] = self.level_mm(points_of(grid, box)) <= 0
         return mask
 
     def sample_fractions(self, grid: Grid, *, supersampling: int = 5) -> NDArray[np.float32]:
@@ -59,7 +58,7 @@ class Shape(ABC):
         if box is None:
             return fractions
         cubes = _cubes(grid, box)
-        level = self.level_mm(_box_points(cubes, tuple(slice(0, n) for n in cubes.shape)))
+        level = self.level_mm(points_of(cubes))
         reach = float(np.linalg.norm(cubes.spacing_mm)) / 2  # centre to corner of a cube
         part = (level < 0).astype(np.float32)
         undecided = np.argwhere(np.abs(level) <= reach)
@@ -134,8 +133,9 @@ def _voxel_box(shape: Shape, grid: Grid) -> Span | None:
     return x, y, z
 
 
-def _box_points(grid: Grid, box: tuple[slice, ...]) -> Floats:
-    axes = [np.arange(s.start, s.stop) for s in box]
+def points_of(grid: Grid, box: tuple[slice, ...] | None = None) -> Floats:
+    """RAS+ mm of the voxels of a grid, or of a box of it: ``(X, Y, Z, 3)``."""
+    axes = [np.arange(s.start, s.stop) for s in box] if box else [np.arange(n) for n in grid.shape]
     return grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
 
 
@@ -156,7 +156,7 @@ class Ellipsoid(Shape):
 
     centre_mm: Point
     radii_mm: Point
-    rotation: Floats = field(default_factory=lambda: IDENTITY)
+    rotation: Floats = field(default_factory=lambda: np.eye(3))
 
     def __post_init__(self) -> None:
         _positive("radii_mm", *self.radii_mm)
@@ -200,7 +200,7 @@ class Box(Shape):
 
     centre_mm: Point
     sides_mm: Point
-    rotation: Floats = field(default_factory=lambda: IDENTITY)
+    rotation: Floats = field(default_factory=lambda: np.eye(3))
 
     def __post_init__(self) -> None:
         _positive("sides_mm", *self.sides_mm)

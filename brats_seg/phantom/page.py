@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from brats_seg.core.errors import InputError
@@ -24,25 +23,6 @@ from brats_seg.report.pages import DISCLAIMER, figure, number, numbers, section,
 
 PICTURES = 8
 """Visits shown on the page."""
-
-
-def frame_table(frame: pd.DataFrame, *, titles: Mapping[str, str], decimals: Mapping[str, int] | None = None) -> Markup:
-    """A table of some columns of a frame.
-
-    Args:
-        frame: rows.
-        titles: column to heading, in order; other columns are left out.
-        decimals: of numbers by column; 2 for others.
-    """
-    places = decimals or {}
-    rows = [[_cell(row[column], places.get(column, 2)) for column in titles] for _, row in frame.iterrows()]
-    return table(list(titles.values()), rows)
-
-
-def _cell(value: Any, decimals: int) -> str:
-    if isinstance(value, float) and value.is_integer() and decimals == 0:
-        return str(int(value))
-    return number(value if not hasattr(value, "item") else value.item(), decimals)
 
 
 def dataset_html(output: Path, truths: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
@@ -118,21 +98,17 @@ def _readable(path: Path) -> Volume | None:
 
 
 def _counts(counts: Mapping[str, int], name: str) -> Markup:
-    frame = pd.DataFrame(sorted(counts.items()), columns=[name, "visits"])
-    return frame_table(frame, titles={name: name, "visits": "visits"}, decimals={"visits": 0})
+    return table([name, "visits"], sorted(counts.items()))
 
 
 def _visits(truths: Sequence[Mapping[str, Any]]) -> Markup:
+    regions = [region.name for region in regions_of()]
     rows = [
-        {
-            "study": truth["study"],
-            "date": truth["date"],
-            "kind": truth["kind"],
-            **{r.name: float(truth["truth_ml"].get(r.name, 0.0)) for r in regions_of()},
-            "defect": ", ".join(defect["defect"] for defect in truth["defects"]),
-        }
+        [
+            *(truth["study"], truth["date"], truth["kind"]),
+            *(number(float(truth["truth_ml"].get(region, 0.0)), 2) for region in regions),
+            ", ".join(defect["defect"] for defect in truth["defects"]),
+        ]
         for truth in truths
     ]
-    titles = {"study": "study", "date": "date", "kind": "kind"}
-    titles |= {r.name: f"{r.name} ml" for r in regions_of()} | {"defect": "defect"}
-    return frame_table(pd.DataFrame(rows), titles=titles)
+    return table(["study", "date", "kind", *(f"{region} ml" for region in regions), "defect"], rows)

@@ -13,10 +13,10 @@ from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.flow import BrainSpace
 from brats_seg.phantom.grids import grid_between
-from brats_seg.phantom.grown import MOST_LESIONS, Fields, GrownLesion, GrownTumour, points_of
+from brats_seg.phantom.grown import MOST_LESIONS, Fields, GrownLesion, GrownTumour
 from brats_seg.phantom.growth import CORE_DENSITY, EDGE_DENSITY, Rates, Reactor, arrival_days
 from brats_seg.phantom.kinds import PROFILES, LesionScript, Profile, ball_radius_mm, draw_place
-from brats_seg.phantom.objects import Blob, Ellipsoid, draw_waves
+from brats_seg.phantom.objects import Blob, Ellipsoid, draw_waves, points_of
 
 COARSE_MM = 2.0
 """Voxels on which places are looked for and large tumours grow."""

@@ -24,7 +24,7 @@ from brats_seg.phantom.contrast import Tissue
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.make import Patient, Phantom, PhantomConfig, body_grid, scan_patient
-from brats_seg.phantom.objects import Blob, Ellipsoid, Waves, draw_waves, inside_shares
+from brats_seg.phantom.objects import Blob, Ellipsoid, Waves, draw_waves, inside_shares, points_of
 
 SPARE_MM = 3.0
 """Cores keep this distance from the surface of the brain: more than half the diagonal of the 2 mm voxels on which
@@ -301,8 +301,7 @@ def _surroundings(body: Blob, grid: Grid, *, factor: float) -> tuple[tuple[slice
     first = np.maximum(np.floor(corners.min(0)).astype(int), 0)
     stop = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, grid.shape)
     x, y, z = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
-    points = grid.to_world(np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in (x, y, z)], indexing="ij"), -1))
-    return (x, y, z), points
+    return (x, y, z), points_of(grid, (x, y, z))
 
 
 def tumour_fractions(lesion: Lesion, anatomy: Anatomy, field: Field, *, supersampling: int = 5) -> TumourFractions:

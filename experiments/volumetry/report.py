@@ -16,8 +16,7 @@ from brats_seg.evaluate.evaluate import frame_to_csv
 from brats_seg.files.output import file_hashes, write_text
 from brats_seg.files.tables import write_json
 from brats_seg.models.record import versions
-from brats_seg.phantom.page import frame_table
-from brats_seg.report.pages import DISCLAIMER, numbers, plot, section, sections_page, soft, table
+from brats_seg.report.pages import DISCLAIMER, number, numbers, plot, section, sections_page, soft, table
 from experiments.volumetry.figures import agreement_plot, bias_plot, noise_plot, repeat_plot
 from experiments.volumetry.repeat_table import repeatability_csv
 from experiments.volumetry.verify import Verification
@@ -265,7 +264,14 @@ def _table(found: Verification, name: str, titles: Mapping[str, str]) -> Markup:
         return soft("Nothing was measured.")
     columns = [name for name in titles if pd.api.types.is_float_dtype(frame[name])]
     shown = frame.assign(**{name: frame[name].where(frame[name].abs() < TOO_MUCH) for name in columns})
-    return frame_table(shown, titles=titles, decimals=_DECIMALS)
+    rows = [[_cell(row[column], _DECIMALS.get(column, 2)) for column in titles] for _, row in shown.iterrows()]
+    return table(list(titles.values()), rows)
+
+
+def _cell(value: Any, decimals: int) -> str:
+    if isinstance(value, float) and value.is_integer() and decimals == 0:
+        return str(int(value))
+    return number(value if not hasattr(value, "item") else value.item(), decimals)
 
 
 def _checks_html(found: Verification) -> Markup:
