@@ -20,12 +20,10 @@ import pandas as pd
 
 from brats_seg.core.errors import InputError
 from brats_seg.imaging.register import register_rigid
-from brats_seg.track.boundary_shift.change import (
-    LesionChange,
-    edge_volume_ml,
-    measure_change,
-)
-from brats_seg.track.boundary_shift.frame import LesionScan
+from brats_seg.track.boundary_shift.change import LesionChange, border_of, measure_change
+from brats_seg.track.boundary_shift.config import DEFAULT
+from brats_seg.track.boundary_shift.frame import LesionScan, make_frame
+from brats_seg.track.boundary_shift.match import match
 from brats_seg.track.growth import sphere_diameter_mm
 from experiments.change.pairs import Head, MaskKind, PairConfig, Scan, make_head, make_visits
 
@@ -202,6 +200,20 @@ def _lesion(scan: Scan, index: int) -> LesionScan:
         if other != index:
             others |= mask
     return LesionScan(scan.image, scan.masks[index], scan.brain, others, scan.cores[index])
+
+
+def edge_volume_ml(scan: LesionScan) -> float:
+    """Volume of a lesion in one scan alone, with its border at half height of partial volume.
+
+    The difference of two of these is the independent measurement that the paired one is compared with.
+
+    Raises:
+        InputError: if the mask is empty.
+    """
+    if not scan.mask.any():
+        raise InputError("the mask is empty; there is no lesion to measure")
+    frame = make_frame(scan, scan, np.eye(4))
+    return border_of(frame, match(frame), DEFAULT).volume_mm3 / 1000
 
 
 def _compare(found: LesionChange, scans: tuple[LesionScan, LesionScan], ends_ml: tuple[float, float]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from scipy import ndimage
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.phantom.objects import Blob, Ellipsoid, draw_waves, sphere
-from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
+from brats_seg.track.boundary_shift.change import measure_change
 from brats_seg.track.boundary_shift.frame import LesionScan
 from experiments.change.rims import hollowed, label_like, shares
+from experiments.change.study import edge_volume_ml
 
 SIDE = 52
 TISSUE, EDEMA, RIM, CORE = 100.0, 90.0, 140.0, 70.0

@@ -14,12 +14,15 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
+from brats_seg.imaging.refine import rigid_power
 from brats_seg.phantom.fields import smooth_noise
 from brats_seg.phantom.objects import sphere
-from brats_seg.track.boundary_shift.change import edge_volume_ml, measure_change
+from brats_seg.track.align import rigid_mean
+from brats_seg.track.boundary_shift.change import measure_change
 from brats_seg.track.boundary_shift.config import ChangeConfig
-from brats_seg.track.boundary_shift.frame import LesionScan, half_motion, mean_motion, signed_depth
+from brats_seg.track.boundary_shift.frame import LesionScan, signed_depth
 from brats_seg.track.growth import sphere_diameter_mm
+from experiments.change.study import edge_volume_ml
 
 SIDE = 52
 CONTRAST, NOISE = 40.0, 4.0
@@ -167,33 +170,6 @@ def test_one_scan_alone(pair):
         edge_volume_ml(LesionScan(pair[0].image, np.zeros_like(pair[0].mask)))
 
 
-@pytest.mark.slow
-def test_the_registration_is_done_where_none_is_given():
-    """Whole heads on coarse voxels: a bright ball in a textured ellipsoid, shifted and turned."""
-    matrix = motion((0, 0, 3.0), (2.0, -1.0, 1.5))
-    scans = [_head(20.0, np.eye(4), 1), _head(22.0, matrix, 2)]
-    found = measure_change(*scans)
-    assert found.trusted, found.reasons
-    assert found.diameter_change_mm.value == pytest.approx(2.0, abs=0.4)
-    assert found.diameter_change_mm.low <= 2.0 <= found.diameter_change_mm.high
-
-
-def _head(diameter_mm: float, matrix: np.ndarray, seed: int) -> LesionScan:
-    shape = (56, 64, 56)
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = -(np.array(shape) - 1.0)
-    grid = Grid(shape, affine)
-    points = grid.to_world(np.moveaxis(np.indices(shape), 0, -1))
-    body = points @ np.linalg.inv(matrix)[:3, :3].T + np.linalg.inv(matrix)[:3, 3]
-    pattern = 100 + 25 * smooth_noise(shape, 2.5, np.random.default_rng(0))
-    tissue = ndimage.map_coordinates(pattern, np.moveaxis(grid.to_voxel(body), -1, 0), order=3, mode="nearest")
-    lesion = sphere((14.0, -9.0, 6.0), diameter_mm)
-    seen = Grid(shape, np.linalg.inv(matrix) @ affine)
-    brain = np.linalg.norm(body / (46.0, 54.0, 44.0), axis=-1) < 1
-    image = tissue + 80 * lesion.sample_fractions(seen) + 3 * np.random.default_rng(seed).standard_normal(shape)
-    return LesionScan(Volume(np.where(brain, image, 0).astype(np.float32), grid), lesion.sample_mask(seen))
-
-
 def reasons(first: LesionScan, second: LesionScan, matrix=BETWEEN, **settings) -> str:
     found = measure_change(first, second, matrix=matrix, config=ChangeConfig(**settings))
     assert not found.trusted
@@ -206,7 +182,7 @@ def test_new_and_vanished_lesions_are_not_compared(pair):
     assert "is new" in reasons(empty_first, second)
     assert "vanished" in reasons(first, empty_second)
     assert "no lesion" in reasons(empty_first, empty_second)
-    found = measure_change(first, empty_second)
+    found = measure_change(first, empty_second, matrix=BETWEEN)
     assert found.change_ml is None
     assert found.masks_ml == pytest.approx(-first.mask.sum() / 1000)
 
@@ -257,12 +233,12 @@ def test_inputs_that_do_not_belong_together_are_refused(pair):
 @given(st.tuples(*[st.floats(-60, 60)] * 3), st.tuples(*[st.floats(-30, 30)] * 3), st.tuples(*[st.floats(-20, 20)] * 3))
 def test_half_a_motion_done_twice_is_the_motion(turn, shift, other):
     matrix = motion(turn, shift)
-    assert np.allclose(half_motion(matrix) @ half_motion(matrix), matrix, atol=1e-9)
-    assert np.allclose(half_motion(np.linalg.inv(matrix)), np.linalg.inv(half_motion(matrix)), atol=1e-9)
+    assert np.allclose(rigid_power(matrix, 0.5) @ rigid_power(matrix, 0.5), matrix, atol=1e-9)
+    assert np.allclose(rigid_power(np.linalg.inv(matrix), 0.5), np.linalg.inv(rigid_power(matrix, 0.5)), atol=1e-9)
     near = motion(np.array(turn) + other, shift) @ motion(shift_mm=other)
-    mean, back = mean_motion(matrix, near), mean_motion(np.linalg.inv(near), np.linalg.inv(matrix))
+    mean, back = rigid_mean(matrix, near), rigid_mean(np.linalg.inv(near), np.linalg.inv(matrix))
     assert np.allclose(back, np.linalg.inv(mean), atol=1e-8)
-    assert np.allclose(mean_motion(matrix, matrix), matrix, atol=1e-9)
+    assert np.allclose(rigid_mean(matrix, matrix), matrix, atol=1e-9)
 
 
 def test_the_depth_is_zero_on_the_border():

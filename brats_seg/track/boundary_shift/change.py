@@ -28,10 +28,9 @@ import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine
-from brats_seg.imaging.register import MIN_MUTUAL_INFORMATION, MIN_OVERLAP, register_rigid
 from brats_seg.track.boundary_shift.border import Border, find_border
 from brats_seg.track.boundary_shift.config import DEFAULT, ChangeConfig
-from brats_seg.track.boundary_shift.frame import Frame, LesionScan, make_frame, mean_motion
+from brats_seg.track.boundary_shift.frame import Frame, LesionScan, make_frame
 from brats_seg.track.boundary_shift.match import Match, match
 from brats_seg.track.boundary_shift.rim import find_rim
 from brats_seg.track.growth import sphere_diameter_mm
@@ -82,7 +81,7 @@ class LesionChange:
 
 
 def measure_change(
-    first: LesionScan, second: LesionScan, *, matrix: Affine | None = None, config: ChangeConfig = DEFAULT
+    first: LesionScan, second: LesionScan, *, matrix: Affine, config: ChangeConfig = DEFAULT
 ) -> LesionChange:
     """Measure the change of one lesion between two visits.
 
@@ -90,7 +89,7 @@ def measure_change(
         first: image of the sequence on which the lesion stands out, and the lesion's mask.
         second: the same sequence at the other visit, on any grid.
         matrix: 4x4, RAS+ mm of the first scan to RAS+ mm of the second, as ``register_rigid(second, first).matrix``
-            of :mod:`brats_seg.imaging.register`. None registers both ways and takes the mean.
+            of :mod:`brats_seg.imaging.register`.
         config: widths and limits.
 
     Returns:
@@ -100,12 +99,8 @@ def measure_change(
         InputError: if the matrix is not a rigid motion.
     """
     masks_ml, masks_mm = _masks_change(first, second)
-    refused = _unmatched(first, second)
-    if not refused and matrix is None:
-        matrix, refused = _register(first, second)
-    if refused:
+    if refused := _unmatched(first, second):
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=refused)
-    assert matrix is not None  # or it was refused
     _check_rigid(matrix)
     frame = make_frame(first, second, matrix)
     if frame.surround.sum() < config.min_surround_voxels:
@@ -115,26 +110,12 @@ def measure_change(
         )
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=(reason,))
     matched = match(frame)
-    border = _border(frame, matched, config)
+    border = border_of(frame, matched, config)
     return _result(frame, matched, border, (masks_ml, masks_mm), config)
 
 
-def edge_volume_ml(scan: LesionScan) -> float:
-    """Volume of a lesion in one scan alone, with its border at half height of partial volume.
-
-    The difference of two of these is the independent measurement that :func:`measure_change` is compared with.
-
-    Raises:
-        InputError: if the mask is empty.
-    """
-    if not scan.mask.any():
-        raise InputError("the mask is empty; there is no lesion to measure")
-    frame = make_frame(scan, scan, np.eye(4))
-    return _border(frame, match(frame), DEFAULT).volume_mm3 / 1000
-
-
-def _border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
-    """Of a solid lesion, or both borders of a rim."""
+def border_of(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
+    """The border of a solid lesion, or both borders of a rim."""
     if matched.rim is None:
         return find_border(frame, matched, config)
     return find_rim(frame, matched, matched.rim, config)
@@ -154,19 +135,6 @@ def _unmatched(first: LesionScan, second: LesionScan) -> tuple[str, ...]:
     if not there[1]:
         return ("the lesion vanished: the second mask is empty, so there is no border to compare",)
     return ()
-
-
-def _register(first: LesionScan, second: LesionScan) -> tuple[Affine | None, tuple[str, ...]]:
-    """Motion from first to second, the mean of registering each to the other; or why there is none."""
-    forth = register_rigid(second.image, first.image, fixed_mask=~first.mask, moving_mask=~second.mask)
-    back = register_rigid(first.image, second.image, fixed_mask=~second.mask, moving_mask=~first.mask)
-    for record in (forth, back):
-        if record.overlap < MIN_OVERLAP or record.mutual_information < MIN_MUTUAL_INFORMATION:
-            return None, (
-                f"the registration is poor: the heads overlap {max(record.overlap, 0):.0%} (at least {MIN_OVERLAP:.0%})"
-                f" and share {max(record.mutual_information, 0):.3f} nats (at least {MIN_MUTUAL_INFORMATION:g})",
-            )
-    return mean_motion(forth.matrix, np.asarray(np.linalg.inv(back.matrix), np.float64)), ()
 
 
 def _check_rigid(matrix: Affine) -> None:

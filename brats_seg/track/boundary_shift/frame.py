@@ -10,6 +10,7 @@ from scipy import ndimage
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Array, Floats, Grid, Mask, Volume, apply_affine
 from brats_seg.imaging.brain import background_value, foreground
+from brats_seg.imaging.refine import rigid_power
 from brats_seg.imaging.register import resample
 
 REACH_MM = 11.0
@@ -96,22 +97,6 @@ class Frame:
         return _surround(self.depth_first, self.depth_second, self.healthy)
 
 
-def half_motion(matrix: Affine) -> Affine:
-    """The rigid motion that, done twice, is ``matrix``: half the angle about the same axis."""
-    left, _, right = np.linalg.svd(matrix[:3, :3] + np.eye(3))  # a turn and none add up to half of it, but for length
-    turn = left @ right
-    half = np.eye(4)
-    half[:3, :3] = turn
-    half[:3, 3] = np.linalg.solve(turn + np.eye(3), matrix[:3, 3])
-    return half
-
-
-def mean_motion(one: Affine, other: Affine) -> Affine:
-    """The rigid motion half-way between two; inverting both inverts it."""
-    result: Affine = one @ half_motion(np.linalg.inv(one) @ other)
-    return result
-
-
 def make_frame(first: LesionScan, second: LesionScan, matrix: Affine) -> Frame:
     """Resample both visits once, by cubic splines, into the space half-way between them.
 
@@ -120,7 +105,7 @@ def make_frame(first: LesionScan, second: LesionScan, matrix: Affine) -> Frame:
         second: the same.
         matrix: RAS+ mm of the first scan to those of the second.
     """
-    forth = half_motion(matrix)
+    forth = rigid_power(matrix, 0.5)
     back: Affine = np.asarray(np.linalg.inv(forth), np.float64)
     ways = (back, forth)  # from half-way to each scan
     scans = (first, second)
