@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brats_seg.core.errors import InputError
+from brats_seg.evaluate.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,6 @@ class BlandAltman:
     lower_limit: float
     upper_limit: float
     bias_percent: float
-
-
-@dataclass(frozen=True)
-class IntraclassCorrelation:
-    """ICC(2,1) with its interval.
-
-    Attributes:
-        value: 1 for perfect agreement; may be negative. NaN where nothing varies at all.
-        low: lower end of the interval.
-        high: upper end.
-        level: coverage the interval aims at.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
 
 
 def bland_altman(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> BlandAltman:
@@ -83,7 +67,7 @@ def bland_altman(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) ->
     )
 
 
-def icc_2_1(measurements: ArrayLike, *, level: float = 0.95) -> IntraclassCorrelation:
+def icc_2_1(measurements: ArrayLike, *, level: float = 0.95) -> Interval:
     """Intraclass correlation ICC(2,1): two-way random effects, absolute agreement, single measurement.
 
     Shrout and Fleiss, Psychol Bull 1979;86:420, called ICC(A,1) by McGraw and Wong, Psychol Methods
@@ -95,6 +79,9 @@ def icc_2_1(measurements: ArrayLike, *, level: float = 0.95) -> IntraclassCorrel
         measurements: ``(N, K)``: N things, each measured by the same K raters or methods.
         level: coverage the interval aims at.
 
+    Returns:
+        1 for perfect agreement; may be negative. NaN where nothing varies at all.
+
     Raises:
         InputError: if there are fewer than 2 things or raters, or a value is not finite.
     """
@@ -104,10 +91,10 @@ def icc_2_1(measurements: ArrayLike, *, level: float = 0.95) -> IntraclassCorrel
     denominator = rows + (k - 1) * error + k * (columns - error) / n
     # Rounding leaves mean squares of about 1e-16 of the values' own square where nothing varies.
     if denominator <= 1e-12 * float(np.square(values).max()):
-        return IntraclassCorrelation(math.nan, math.nan, math.nan, level)
+        return Interval(math.nan, math.nan, math.nan)
     value = (rows - error) / denominator
     if error <= 1e-12 * rows and columns <= 1e-12 * rows:
-        return IntraclassCorrelation(1.0, 1.0, 1.0, level)
+        return Interval(1.0, 1.0, 1.0)
     a = k * value / (n * (1 - value))
     b = 1 + k * value * (n - 1) / (n * (1 - value))
     freedom = (a * columns + b * error) ** 2 / ((a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
@@ -117,7 +104,7 @@ def icc_2_1(measurements: ArrayLike, *, level: float = 0.95) -> IntraclassCorrel
     mixed = k * columns + (k * n - k - n) * error
     low = n * (rows - f_low * error) / (f_low * mixed + n * rows)
     high = n * (f_high * rows - error) / (mixed + n * f_high * rows)
-    return IntraclassCorrelation(value, low, high, level)
+    return Interval(value, low, high)
 
 
 def _mean_squares(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -6,18 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtri
+from scipy import stats
 
 from brats_seg.core.errors import InputError
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share with its Wilson interval; all NaN where nothing could be counted."""
-
-    value: float
-    low: float
-    high: float
+from brats_seg.evaluate.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -36,14 +28,6 @@ class DetectionCounts:
     false_negative: int
     true_negative: int = 0
 
-    def __add__(self, other: DetectionCounts) -> DetectionCounts:
-        return DetectionCounts(
-            self.true_positive + other.true_positive,
-            self.false_positive + other.false_positive,
-            self.false_negative + other.false_negative,
-            self.true_negative + other.true_negative,
-        )
-
 
 @dataclass(frozen=True)
 class Detection:
@@ -59,11 +43,11 @@ class Detection:
     """
 
     counts: DetectionCounts
-    accuracy: Rate
-    precision: Rate
-    recall: Rate
-    specificity: Rate
-    f1: Rate
+    accuracy: Interval
+    precision: Interval
+    recall: Interval
+    specificity: Interval
+    f1: Interval
 
 
 def count_decisions(predicted: Sequence[bool], expected: Sequence[bool]) -> DetectionCounts:
@@ -99,11 +83,11 @@ def detection(counts: DetectionCounts, *, level: float = 0.95, has_negatives: bo
         precision=wilson_interval(tp, tp + fp, level=level),
         recall=wilson_interval(tp, tp + fn, level=level),
         specificity=wilson_interval(tn if has_negatives else 0, (tn + fp) if has_negatives else 0, level=level),
-        f1=Rate(*(2 * j / (1 + j) for j in (share.value, share.low, share.high))),
+        f1=Interval(*(2 * j / (1 + j) for j in (share.value, share.low, share.high))),
     )
 
 
-def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> Rate:
+def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     """Score interval of a share (Wilson, J Am Stat Assoc 1927;22:209); NaN for no trials.
 
     Raises:
@@ -114,12 +98,7 @@ def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> Rate
     if not 0 < level < 1:
         raise InputError(f"the level of an interval lies between 0 and 1, not {level:g}")
     if trials == 0:
-        return Rate(math.nan, math.nan, math.nan)
-    z = float(ndtri(0.5 + level / 2))
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # The ends are exactly 0 and 1 where nothing or everything succeeded; rounding must not move them.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
-    return Rate(share, low, high)
+        return Interval(math.nan, math.nan, math.nan)
+    found = stats.binomtest(successes, trials)
+    ends = found.proportion_ci(level, method="wilson")
+    return Interval(successes / trials, float(ends.low), float(ends.high))

@@ -22,10 +22,10 @@ from brats_seg.evaluate.calibration import (
     reliability_curve,
 )
 from brats_seg.evaluate.cases import CasePair, CaseScores, EvaluationSettings, RegionScore, evaluate_case
-from brats_seg.evaluate.detection import Detection, DetectionCounts, Rate, count_decisions, detection
+from brats_seg.evaluate.detection import Detection, DetectionCounts, count_decisions, detection
 from brats_seg.evaluate.lesionwise import LesionScore
 from brats_seg.evaluate.snapshot import Snapshot
-from brats_seg.evaluate.statistics import MIN_FOR_INTERVAL, bootstrap_interval, compare_paired, holm
+from brats_seg.evaluate.statistics import MIN_FOR_INTERVAL, Interval, bootstrap_interval, compare_paired, holm
 from brats_seg.files.visit_names import patient_of
 
 CASE_COLUMNS = tuple(field.name for field in dataclasses.fields(RegionScore))
@@ -329,14 +329,9 @@ def _agreement(cases: pd.DataFrame, level: float) -> pd.DataFrame:
         if len(volumes) >= 2:
             differences = bland_altman(volumes[:, 0], volumes[:, 1], level=level)
             icc = icc_2_1(volumes, level=level)
+            row |= {f"{name}_ml": value for name, value in dataclasses.asdict(differences).items()}
             row |= {
-                "bias_ml": differences.bias,
-                "bias_low_ml": differences.bias_low,
-                "bias_high_ml": differences.bias_high,
                 "bias_percent": differences.bias_percent,
-                "deviation_ml": differences.deviation,
-                "lower_limit_ml": differences.lower_limit,
-                "upper_limit_ml": differences.upper_limit,
                 "icc": icc.value,
                 "icc_low": icc.low,
                 "icc_high": icc.high,
@@ -369,7 +364,7 @@ def _detection_row(what: str, region: str, result: Detection) -> dict[str, Any]:
     if what == "lesion":
         row["true_negative"] = None
     for name in _RATES:
-        rate: Rate = getattr(result, name)
+        rate: Interval = getattr(result, name)
         row |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
     return row
 
@@ -421,14 +416,4 @@ def _comparison_row(
     result = compare_paired(
         a, b, generator=generator, patients=patients, resamples=settings.resamples, level=settings.level
     )
-    return row | {
-        "first_mean": float(a.mean()),
-        "second_mean": float(b.mean()),
-        "mean_difference": result.mean_difference,
-        "low": result.difference_low,
-        "high": result.difference_high,
-        "wins": result.wins,
-        "losses": result.losses,
-        "p_value": result.p_value,
-        "effect_size": result.effect_size,
-    }
+    return row | {"first_mean": float(a.mean()), "second_mean": float(b.mean()), **dataclasses.asdict(result)}

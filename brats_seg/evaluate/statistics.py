@@ -29,8 +29,8 @@ class PairedComparison:
     Attributes:
         count: cases.
         mean_difference: mean of second minus first.
-        difference_low: lower end of its bootstrap interval.
-        difference_high: upper end.
+        low: lower end of its bootstrap interval.
+        high: upper end.
         wins: cases where the second is larger.
         losses: cases where it is smaller.
         p_value: two-sided Wilcoxon signed-rank test; 1 where none differs, NaN below :data:`MIN_FOR_TEST` patients.
@@ -39,8 +39,8 @@ class PairedComparison:
 
     count: int
     mean_difference: float
-    difference_low: float
-    difference_high: float
+    low: float
+    high: float
     wins: int
     losses: int
     p_value: float

@@ -86,15 +86,6 @@ class Matching:
         """Rows of one visit."""
         return tuple(state for state in self.states if state.visit == visit)
 
-    def course(self, lesion: str) -> tuple[LesionState, ...]:
-        """Rows of one lesion through time."""
-        return tuple(state for state in self.states if state.lesion == lesion)
-
-    @property
-    def lesions(self) -> tuple[str, ...]:
-        """Names in the order in which lesions were first seen."""
-        return tuple(dict.fromkeys(state.lesion for state in self.states))
-
 
 @dataclass
 class _Known:

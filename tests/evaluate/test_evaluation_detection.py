@@ -84,7 +84,3 @@ def test_nothing_there_and_nothing_found():
     result = detection(DetectionCounts(0, 0, 0, 5))
     assert (result.accuracy.value, result.specificity.value) == (1.0, 1.0)
     assert all(math.isnan(rate.value) for rate in (result.precision, result.recall, result.f1))
-
-
-def test_counts_add_up():
-    assert DetectionCounts(1, 2, 3, 4) + DetectionCounts(10, 20, 30, 40) == DetectionCounts(11, 22, 33, 44)

@@ -74,7 +74,7 @@ def test_too_few_patients_are_not_tested():
     visits = [f"patient{k // 3}" for k in range(15)]
     repeated = compare_paired(np.zeros(15), np.repeat(second, 3), generator=chance(), patients=visits)
     assert math.isnan(repeated.p_value)
-    assert not math.isnan(repeated.difference_low)  # of five patients
+    assert not math.isnan(repeated.low)  # of five patients
 
 
 def test_intervals_are_over_patients():

@@ -152,8 +152,8 @@ def test_volumes_and_parts() -> None:
         ("L1", "", pytest.approx(12 * 16 * 2 / 1000)),
         ("L1.1", "L1", pytest.approx(6 * 16 * 2 / 1000)),
     ]
-    assert matching.lesions == ("L1", "L1.1")
-    assert [row.relation for row in matching.course("L1")] == [Relation.FIRST, Relation.SAME]
+    first = [state for state in matching.states if state.lesion == "L1"]
+    assert [state.relation for state in first] == [Relation.FIRST, Relation.SAME]
     assert (matching.labels[1][20, 5, 3], matching.labels[1][17, 5, 3]) == (rows[1].component, 0)
 
 
