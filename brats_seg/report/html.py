@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from brats_seg.core.labels import CAVITY, Region
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Lesion, RegionVolume, RunRecord, Visit
 from brats_seg.core.words import counted, side_words
-from brats_seg.report.figures import Picture, ReportPictures, report_pictures
+from brats_seg.report.figures import ReportPictures, report_pictures
 from brats_seg.report.pages import page
 from brats_seg.report.scene import doubtful_regions, drawn_names, measured_lesion, place_words
 from brats_seg.report.tables import (
@@ -50,17 +49,6 @@ _CARD_ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
 _TITLES = "|".join(sequence.title for sequence in MRSequence)
 _SAYS_MISSING = re.compile(rf"({_TITLES})((, | and )({_TITLES}))* (is |are )?missing\b")
 """Notes of earlier steps that a sequence is missing; the page has its own sentence for each."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture as it stands in the page."""
-
-    source: str
-    width: int
-    height: int
-    title: str
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -111,12 +99,12 @@ def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | 
         "volumes": volume_rows(measurements, regions, segmentation.schema),
         "level": _level_text(measurements.volumes),
         "lesion_groups": lesion_groups(measurements, regions, segmentation.labels.grid.shape),
-        "planes": [_figure(picture) for picture in pictures.planes],
-        "strip": [_figure(picture) for picture in pictures.strip],
+        "planes": pictures.planes,
+        "strip": pictures.strip,
         "strip_sequence": pictures.strip_sequence,
-        "outlines": [_figure(picture) for picture in pictures.outlines],
+        "outlines": pictures.outlines,
         "extraction": record.preparation.get("extraction", {}),
-        "diameters": _figure(pictures.diameters) if pictures.diameters else None,
+        "diameters": pictures.diameters,
         "diameter_caption": _diameter_caption(result),
         "legend": [(name, regions.title(name), name in doubtful) for name in _legend_names(result)],
         "colours": regions.colours,
@@ -335,8 +323,3 @@ def _schema_text(result: Visit) -> str:
     schema = result.segmentation.schema
     numbers = ", ".join(f"{number} {schema.values[number].name}" for number in sorted(schema.values))
     return f"{schema.name} ({numbers})"
-
-
-def _figure(picture: Picture) -> Figure:
-    source = "data:image/jpeg;base64," + base64.b64encode(picture.data).decode("ascii")
-    return Figure(source, picture.width, picture.height, picture.title, picture.alt)

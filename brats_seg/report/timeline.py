@@ -97,8 +97,8 @@ def render_timeline(
         growth=growth_rows(growth, order),
         growth_refusal=growth_refusal(growth),
         resections=course.resections,
-        picture_rows=[(name, [_source(p) for p in row]) for name, row in pictures.rows],
-        slider=[_source(picture) for picture in pictures.slider],
+        picture_rows=pictures.rows,
+        slider=pictures.slider,
         place=pictures.place,
         reasons=_reasons(course),
         alignments=_alignments(course),
@@ -277,14 +277,3 @@ def _alignments(course: Course) -> list[tuple[str, str]]:
             )
         )
     return rows
-
-
-def _source(picture: Picture) -> dict[str, Any]:
-    data = "data:image/jpeg;base64," + base64.b64encode(picture.data).decode("ascii")
-    return {
-        "source": data,
-        "width": picture.width,
-        "height": picture.height,
-        "title": picture.title,
-        "alt": picture.alt,
-    }
