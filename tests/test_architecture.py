@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": set(),
     "evaluate": {"core", "files", "imaging", "report"},
     "explore": {"core", "files", "imaging", "models", "report", "evaluate", "run"},
-    "phantom": {"core", "files", "report", "models", "evaluate", "run"},
+    "phantom": {"core", "files", "imaging", "report", "models", "evaluate", "run"},
     "transforms": {"core", "imaging", "models", "segment"},
     "exchange": {"core", "models", "networks", "segment", "files", "imaging", "transforms"},
     "train": {

@@ -221,3 +221,12 @@ class Volume:
         data = self.data[box]
         x, y, z = data.shape
         return Volume(data, Grid((x, y, z), self.affine @ step))
+
+
+def grid_between(low_mm: ArrayLike, high_mm: ArrayLike, spacing_mm: float) -> Grid:
+    """RAS voxels from one corner to another or beyond, both RAS+ mm."""
+    low = np.asarray(low_mm, np.float64)
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = low
+    x, y, z = (int(n) for n in np.ceil((np.asarray(high_mm) - low) / spacing_mm) + 1)
+    return Grid((x, y, z), affine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Tick = Callable[[str], None]
 """Called with the name of a step before it runs."""
@@ -26,6 +26,11 @@ def side_words(side: str) -> str:
 def word_set(text: str) -> frozenset[str]:
     """The words of a vocabulary, written one behind the other."""
     return frozenset(text.split())
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def visit_named(label: str) -> str:

@@ -11,18 +11,17 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Array, Grid, Volume
+from brats_seg.core.grid import Affine, Array, Grid, Volume, apply_affine
+from brats_seg.imaging.restore import move
 
 TOLERANCE_VOXELS = 0.1
 """Voxels that lie closer than this share of a voxel are the same voxel."""
 
 
-class _Steps(NamedTuple):
-    """Where the voxels of one grid are in another: which axis runs along each, in which direction, from where."""
+class _Same(NamedTuple):
+    """Voxels of one grid that are voxels of another: 4x4 from the first's to the second's, and how far off they lie."""
 
-    axes: tuple[int, int, int]
-    signs: tuple[int, int, int]
-    start: tuple[int, int, int]
+    matrix: Affine
     apart_voxels: float
 
 
@@ -47,16 +46,20 @@ def placed(volume: Volume, grid: Grid, what: str, *, order: int | None = None) -
     """
     if volume.grid.same_as(grid):
         return Placed(volume, "")
-    steps = _steps(volume.grid, grid)
-    if steps is None and order is None:
+    same = _same(volume.grid, grid)
+    if same is None and order is None:
         raise InputError(_differ(what, volume.grid, grid))
-    data, lost = _resampled(volume, grid, order or 0) if steps is None else _put(volume.data, steps, grid.shape)
+    if same is None:
+        data, lost = _resampled(volume, grid, order or 0)
+    else:
+        data = move(volume.data, Grid(volume.grid.shape, grid.affine @ same.matrix), grid, order=0)
+        lost = int(np.count_nonzero(volume.data)) - int(np.count_nonzero(data))
     if lost:
         raise InputError(
             f"{lost} labelled voxels of the {what} lie outside the grid of the reference ({grid.describe()}). "
             "Were they made of the same scan?"
         )
-    words = f"was resampled from {volume.grid.describe()}" if steps is None else _words(steps, volume.grid, grid)
+    words = f"was resampled from {volume.grid.describe()}" if same is None else _words(same, volume.grid, grid)
     return Placed(Volume(data, grid), f"the {what} {words}")
 
 
@@ -78,51 +81,32 @@ def _resampled(volume: Volume, grid: Grid, order: int) -> tuple[Array, int]:
     return data, int(outside.sum())
 
 
-def _steps(grid: Grid, target: Grid) -> _Steps | None:
+def _same(grid: Grid, target: Grid) -> _Same | None:
     """None where the voxels are not the same."""
     matrix = np.linalg.inv(target.affine) @ grid.affine
-    axes = tuple(int(a) for a in np.abs(matrix[:3, :3]).argmax(axis=1))  # of the volume, along each of the target
-    if sorted(axes) != [0, 1, 2]:
+    axes = np.abs(matrix[:3, :3]).argmax(axis=1)  # of the volume, along each of the target
+    if sorted(axes.tolist()) != [0, 1, 2]:
         return None
-    signs = tuple(int(np.sign(matrix[k, axis])) for k, axis in enumerate(axes))
-    exact = np.zeros((3, 3))
-    exact[range(3), axes] = signs
+    exact = np.eye(4)
+    exact[:3, :3] = 0
+    exact[range(3), axes] = np.sign(matrix[range(3), axes])
     corners = grid.corners()
-    found = corners @ matrix[:3, :3].T + matrix[:3, 3]
-    wanted = corners @ exact.T
-    start = np.round((found - wanted).mean(axis=0))
-    apart = float(np.abs(found - wanted - start).max())
-    if apart > TOLERANCE_VOXELS:
-        return None
-    x, y, z = (int(n) for n in start)
-    return _Steps((axes[0], axes[1], axes[2]), (signs[0], signs[1], signs[2]), (x, y, z), apart)
+    off = apply_affine(matrix, corners) - apply_affine(exact, corners)
+    exact[:3, 3] = np.round(off.mean(axis=0))
+    apart = float(np.abs(off - exact[:3, 3]).max())
+    return _Same(exact, apart) if apart <= TOLERANCE_VOXELS else None
 
 
-def _put(data: Array, steps: _Steps, shape: tuple[int, int, int]) -> tuple[Array, int]:
-    """The values on the target's voxels, and how many that are not 0 lie outside."""
-    turned = np.transpose(data, steps.axes)[tuple(slice(None, None, sign) for sign in steps.signs)]
-    result = np.zeros(shape, data.dtype)
-    inside, outside = [], []
-    for length, size, sign, start in zip(turned.shape, shape, steps.signs, steps.start, strict=True):
-        first = start if sign > 0 else start - length + 1
-        low, high = max(first, 0), min(first + length, size)
-        inside.append(slice(low, max(high, low)))
-        outside.append(slice(low - first, max(high, low) - first))
-    kept = turned[tuple(outside)]
-    result[tuple(inside)] = kept
-    return result, int(np.count_nonzero(data)) - int(np.count_nonzero(kept))
-
-
-def _words(steps: _Steps, grid: Grid, target: Grid) -> str:
+def _words(same: _Same, grid: Grid, target: Grid) -> str:
     done = []
     if grid.orientation != target.orientation:
         done.append(f"is stored along {grid.orientation} and the reference along {target.orientation}; it was turned")
-    sizes = [grid.shape[axis] for axis in steps.axes]
+    sizes = [int(size) for size in np.abs(same.matrix[:3, :3]) @ grid.shape]
     if tuple(sizes) != target.shape:
         covered, whole = ("x".join(map(str, shape)) for shape in (sizes, target.shape))
         done.append(f"covers {covered} of {whole} voxels; the rest counts as 0")
-    if steps.apart_voxels > 1e-3:
-        done.append(f"lies {steps.apart_voxels:.2g} voxels off the reference, which counts as the same place")
+    if same.apart_voxels > 1e-3:
+        done.append(f"lies {same.apart_voxels:.2g} voxels off the reference, which counts as the same place")
     return "; ".join(done) or "is the same voxels stored otherwise"
 
 

@@ -263,7 +263,7 @@ def check_skull_stripped(volume: Volume, sequence: MRSequence) -> SkullCheck:
     Returns:
         The verdict and its evidence.
     """
-    thinned = _thin(volume)
+    thinned = thin(volume, _STRIDE_MM)
     outside = measure_background(thinned)
     background = outside.value
     mask = foreground(thinned)
@@ -312,9 +312,9 @@ def with_skull(study: Study) -> dict[MRSequence, str]:
     return found
 
 
-def _thin(volume: Volume) -> Volume:
-    """Every n-th voxel, about 2 mm apart."""
-    steps = [max(round(_STRIDE_MM / spacing), 1) for spacing in volume.grid.spacing_mm]
+def thin(volume: Volume, spacing_mm: float) -> Volume:
+    """Every n-th voxel, about so far apart."""
+    steps = [max(round(spacing_mm / spacing), 1) for spacing in volume.grid.spacing_mm]
     data = volume.data[tuple(slice(None, None, step) for step in steps)]
     return Volume.from_affine(data, volume.affine @ np.diag([*steps, 1.0]))
 

@@ -27,6 +27,7 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Mask, Singles, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.words import listed
 from brats_seg.imaging.boxes import box_or_all
 from brats_seg.imaging.brain import background_value, foregrounds, solid
 from brats_seg.imaging.identify import check_identity
@@ -360,7 +361,7 @@ def _fault(
 def _described(other: tuple[MRSequence, ...], main: tuple[MRSequence, ...], fault: tuple[Kind, str]) -> Inconsistency:
     """What is wrong with sequences that do not belong to the others."""
     kind, words = fault
-    names, others = _listed(other), _listed(main)
+    names, others = (listed([sequence.title for sequence in group]) for group in (other, main))
     do, lie = ("do", "lie") if len(other) > 1 else ("does", "lies")
     if kind == "other":
         text = f"{names} {do} not show the same anatomy as {others} ({words}). Another patient's, turned, or no scan?"
@@ -428,8 +429,9 @@ def _copies(likeness: Mapping[Pair, float]) -> list[Inconsistency]:
         if value < ALMOST_SAME_IMAGE:
             continue
         is_same = value >= SAME_IMAGE
+        names = listed([sequence.title for sequence in pair])
         text = (
-            f"{_listed(pair)} {'are' if is_same else 'look like'} one image (correlation {value:.4f} inside the brain; "
+            f"{names} {'are' if is_same else 'look like'} one image (correlation {value:.4f} inside the brain; "
             "real pairs reach 0.9). Give each sequence its own file, or leave one out."
         )
         found.append(Inconsistency("copy", pair, text, is_fatal=is_same))
@@ -460,8 +462,3 @@ def _whole_brain(whole: Mask, brain_ml: float, cell_mm: Cells) -> list[Inconsist
             )
             found.append(Inconsistency("axes", (), text))
     return found
-
-
-def _listed(sequences: Sequence[MRSequence]) -> str:
-    names = [sequence.title for sequence in sequences]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -48,6 +48,7 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Mask, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.words import listed
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import foregrounds
 from brats_seg.imaging.similarity import ranks
@@ -103,15 +104,15 @@ class IdentityWarning:
     evidence: str
 
     def __str__(self) -> str:
-        names = [sequence.title for sequence in SEQUENCES if sequence in self.looks_like]
-        listed = " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+        titles = [sequence.title for sequence in SEQUENCES if sequence in self.looks_like]
+        names = listed(titles)
         if all(name is shown for name, shown in self.looks_like.items()):
-            look = "look" if len(names) > 1 else "looks"
+            look = "look" if len(titles) > 1 else "looks"
             return (
-                f"{listed} {look} inverted, bright and dark exchanged: {self.evidence}. Look at the images, and take "
+                f"{names} {look} inverted, bright and dark exchanged: {self.evidence}. Look at the images, and take "
                 "those as the scanner made them."
             )
-        return f"{listed} look exchanged: {self.evidence}. Check which file is which before trusting the result."
+        return f"{names} look exchanged: {self.evidence}. Check which file is which before trusting the result."
 
 
 def check_identity(

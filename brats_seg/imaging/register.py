@@ -356,7 +356,6 @@ def _record(pair: _Pair, matrix: Affine) -> RigidMotion:
     fixed, moving = pair.fixed, pair.moving
     grid = fixed.volume.grid
     moved = matrix[:3, :3] @ fixed.centre_mm + matrix[:3, 3]
-    angle = np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1)))
     head = resample(moving.volume.with_data(moving.head), grid, matrix=matrix, order="nearest").data
     image = resample(moving.volume, grid, matrix=matrix, fill=moving.background).data
     compared = _inner(head & fixed.head, grid)
@@ -369,8 +368,13 @@ def _record(pair: _Pair, matrix: Affine) -> RigidMotion:
         mutual_information=mutual_information(fixed.volume.data[compared], image[compared], bins),
         overlap=_overlap(pair, matrix, head),
         translation_mm=float(np.linalg.norm(moved - fixed.centre_mm)),
-        rotation_deg=float(angle),
+        rotation_deg=rotation_deg(matrix),
     )
+
+
+def rotation_deg(matrix: Affine) -> float:
+    """Angle of a rigid matrix's rotation."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1))))
 
 
 def _inner(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:

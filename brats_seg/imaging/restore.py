@@ -55,9 +55,9 @@ def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
 def _samples(channels: Array, source: Grid, target: Grid, order: int) -> Iterator[Array]:
     """Values at the voxel centres of another grid, one channel after the other: fine grids are large."""
     matrix = np.linalg.inv(source.affine) @ target.affine  # target voxel -> source voxel
-    exact = _as_copy(matrix)
+    exact = as_copy(matrix)
     if exact is not None:
-        yield from (_copy(channel[None], target, *exact)[0] for channel in channels)
+        yield from (copy_voxels(channel[None], target, *exact)[0] for channel in channels)
         return
     inside = _field_of_view(source, matrix, target)
     for channel in channels:
@@ -103,7 +103,7 @@ def _divided(grid: Grid, parts: tuple[int, int, int]) -> Grid:
     return Grid((x, y, z), grid.affine @ scale)
 
 
-def _as_copy(matrix: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+def as_copy(matrix: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
     """(target axis, sign, offset) of each source axis if the matrix only permutes, flips and shifts."""
     linear, shift = matrix[:3, :3], matrix[:3, 3]
     rounded = np.round(linear)
@@ -119,9 +119,10 @@ def _as_copy(matrix: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, .
     return axes, signs, tuple(int(v) for v in np.round(shift))
 
 
-def _copy(
+def copy_voxels(
     channels: Array, target: Grid, axes: tuple[int, ...], signs: tuple[int, ...], offsets: tuple[int, ...]
 ) -> Array:
+    """Voxels of ``(C, X, Y, Z)`` at the places that :func:`as_copy` gives; 0 elsewhere."""
     result = np.zeros((len(channels), *target.shape), channels.dtype)
     read: list[slice] = []
     write: list[slice] = [slice(None)] * 3

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from brats_seg.core.grid import Floats, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask
+from brats_seg.imaging.brain import background_value, check_skull_stripped, head_mask, thin
 from brats_seg.imaging.identify import dark_shares, fluid_share, scaled, strong_shares, tail_ratio
 from brats_seg.imaging.similarity import mutual_information, ranks
 
@@ -183,7 +183,7 @@ def design(seen: Seen, way: Sequence[int]) -> Floats:
 def _sampled(images: Sequence[Volume]) -> tuple[list[Floats], Floats]:
     """Values of every image at the same places deep in the head, and how deep each lies, mm."""
     finest = min(images, key=lambda image: max(image.grid.spacing_mm))
-    frame, is_stripped = _thinned(finest), check_skull_stripped(finest, MRSequence.T1).is_stripped
+    frame, is_stripped = thin(finest, SAMPLE_MM), check_skull_stripped(finest, MRSequence.T1).is_stripped
     deep = _depth(frame, DEPTH_MM[is_stripped])
     voxels = np.argwhere(deep > 0)
     world, depth = frame.grid.to_world(voxels), deep[tuple(voxels.T)].astype(np.float64)
@@ -191,9 +191,9 @@ def _sampled(images: Sequence[Volume]) -> tuple[list[Floats], Floats]:
     inside: NDArray[np.bool_] = np.ones(len(world), bool)
     values: list[Floats] = []
     for image in images:
-        thin = _thinned(image)
-        shift = np.zeros(3) if is_stripped or image is finest else _shift(level, world, thin)
-        found, there = _values_at(thin, world + shift)
+        sampled = thin(image, SAMPLE_MM)
+        shift = np.zeros(3) if is_stripped or image is finest else _shift(level, world, sampled)
+        found, there = _values_at(sampled, world + shift)
         inside = inside & there
         values.append(found)
     return [v[inside] for v in values], depth[inside]
@@ -245,13 +245,6 @@ def _depth(image: Volume, least_mm: float) -> NDArray[np.float32]:
     kept = tuple(voxels[heights > top - HEIGHT_MM].T)
     counted[kept] = depth[kept]
     return counted
-
-
-def _thinned(image: Volume) -> Volume:
-    """Every n-th voxel, about :data:`SAMPLE_MM` apart."""
-    steps = [max(round(SAMPLE_MM / spacing), 1) for spacing in image.grid.spacing_mm]
-    data = image.data[tuple(slice(None, None, step) for step in steps)]
-    return Volume.from_affine(data, image.affine @ np.diag([*steps, 1.0]))
 
 
 @cache

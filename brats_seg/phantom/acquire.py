@@ -19,9 +19,10 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tissue
-from brats_seg.phantom.fields import Field, Span, expand, lattice_shape, smooth_noise, support
+from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
 from brats_seg.phantom.resample import cropped, reached_box, resample_box
 
 THREADS = 2
@@ -190,7 +191,7 @@ def acquire(
     config = config or AcquisitionConfig()
     texture = body.texture
     seen = _Seen(
-        [(tissue, support(values), values) for tissue, values in body.tissues().items()],
+        [(tissue, bounding_box(values), values) for tissue, values in body.tissues().items()],
         0.25 * texture.fine + 0.35 * texture.middle,
         0.5 * texture.middle + 0.85 * texture.lesion,
     )
@@ -216,7 +217,7 @@ class _Seen:
         lesion_pattern: texture of tumour tissue.
     """
 
-    tissues: Sequence[tuple[Tissue, Span | None, Field]]
+    tissues: Sequence[tuple[Tissue, Box | None, Field]]
     brain_pattern: Field
     lesion_pattern: Field
 

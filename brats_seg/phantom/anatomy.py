@@ -19,7 +19,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.grid import Floats, Grid
-from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise, support
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
 
 _Kind = TypeVar("_Kind", np.float32, np.bool_)
 
@@ -94,7 +95,7 @@ def load_template() -> Template:
     image = datasets.load_mni152_template()
     maps = (datasets.load_mni152_gm_template(), datasets.load_mni152_wm_template())
     brain = np.asarray(image.dataobj) > 0
-    filled = support(brain)
+    filled = bounding_box(brain)
     assert filled is not None  # it is nilearn's own file
     low = np.array([max(span.start - 2, 0) for span in filled])
     box = tuple(slice(int(start), span.stop + 2) for start, span in zip(low, filled, strict=True))

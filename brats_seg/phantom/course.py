@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Grid, grid_between
 from brats_seg.phantom.acquire import AcquisitionConfig, draw_texture
 from brats_seg.phantom.anatomy import Person, draw_person
-from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.grown import GrownTumour, describe
 from brats_seg.phantom.make import Patient, Phantom, PhantomConfig, body_grid, scan_patient
 from brats_seg.phantom.script import Course

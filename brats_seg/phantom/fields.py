@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +34,6 @@ def expand(lattice: Field, shape: tuple[int, int, int], step: float | Sequence[f
         matrix[np.arange(size), lower + 1] += weight
         result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(result)
-
-
-def support(values: NDArray[Any]) -> Span | None:
-    """The box outside which an array is 0; None if it is 0 everywhere."""
-    spans = [np.flatnonzero(values.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if spans[0].size == 0:
-        return None
-    x, y, z = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return x, y, z
 
 
 def lattice_shape(shape: tuple[int, int, int], step: int) -> tuple[int, int, int]:

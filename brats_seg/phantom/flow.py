@@ -23,9 +23,8 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Floats, Grid
+from brats_seg.core.grid import Floats, Grid, grid_between
 from brats_seg.phantom.anatomy import Anatomy
-from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.objects import points_of
 
 STEP_MM = 4.0

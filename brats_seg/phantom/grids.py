@@ -80,15 +80,6 @@ def grid_around(
     return Grid((x, y, z), affine)
 
 
-def grid_between(low_mm: ArrayLike, high_mm: ArrayLike, spacing_mm: float) -> Grid:
-    """RAS voxels from one corner to another or beyond, both RAS+ mm."""
-    low = np.asarray(low_mm, np.float64)
-    affine = np.diag([spacing_mm] * 3 + [1.0])
-    affine[:3, 3] = low
-    x, y, z = (int(n) for n in np.ceil((np.asarray(high_mm) - low) / spacing_mm) + 1)
-    return Grid((x, y, z), affine)
-
-
 def small_turn(rng: np.random.Generator, deviation_deg: float = _TILT_DEG) -> Triple:
     """Angles as heads lie in scanners."""
     a, b, c = (float(v) for v in deviation_deg * rng.standard_normal(3))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.grid import Affine, Floats, Grid, Volume, box_corners
+from brats_seg.core.grid import Affine, Floats, Grid, Volume, box_corners, grid_between
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire
 from brats_seg.phantom.anatomy import AnatomyConfig, Person
-from brats_seg.phantom.fields import Field, support
-from brats_seg.phantom.grids import grid_between
+from brats_seg.phantom.fields import Field
 from brats_seg.phantom.resample import resample_box
 
 
@@ -137,7 +137,7 @@ def label_map(fractions: Mapping[Structure, Field]) -> NDArray[np.uint8]:
     """uint8 in the numbers of BraTS 2023: each nested region where it fills at least half of the voxel."""
     parts = [fractions[structure] for structure in (Structure.NCR, Structure.ET, Structure.ED)]
     labels = np.zeros(parts[0].shape, np.uint8)
-    box = support(np.logical_or.reduce([part > 0 for part in parts]))
+    box = bounding_box(np.logical_or.reduce([part > 0 for part in parts]))
     if box is None:
         return labels
     necrosis, enhancing, edema = (part[box] for part in parts)

@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid
-from brats_seg.phantom.fields import Field, Span, support
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.phantom.fields import Field, Span
 
 SIDE = 5
 """Cells along each side of a voxel."""
@@ -156,7 +157,7 @@ class Partition:
         """The box around what a part has, and a voxel more; the whole grid if it has nothing."""
         here = self.owner == part
         here[tuple(self._voxels[(self._cells == part).any(1)].T)] = True
-        box = support(here)
+        box = bounding_box(here)
         if box is None:
             return slice(0, here.shape[0]), slice(0, here.shape[1]), slice(0, here.shape[2])
         x, y, z = (slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, here.shape, strict=True))

@@ -8,7 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.grid import Affine, Floats, Grid, apply_affine, box_corners
-from brats_seg.phantom.fields import Field, Span, support
+from brats_seg.imaging.boxes import Box, bounding_box
+from brats_seg.imaging.restore import as_copy, copy_voxels
+from brats_seg.phantom.fields import Field, Span
 
 
 def resample_box(values: Field, source: Grid, target: Grid, *, matrix: Affine | None = None) -> Field:
@@ -24,14 +26,14 @@ def resample_box(values: Field, source: Grid, target: Grid, *, matrix: Affine | 
         ``target.shape`` float32. Where the grids share their voxels, these are copied unchanged.
     """
     step = _step(source, target, matrix)
-    copied = _copy_aligned(values, step, target.shape)
-    if copied is not None:
+    if (same := as_copy(step)) is not None:
+        copied: Field = copy_voxels(values[None], target, *same)[0]
         return copied
     spacing = min(source.spacing_mm)
     counts = [max(int(np.ceil(side / spacing - 0.25)), 1) for side in target.spacing_mm]
     offsets = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
     result = np.zeros(target.shape, np.float32)
-    filled = support(values)
+    filled = bounding_box(values)
     box = None if filled is None else _reached(filled, step, target.shape)
     if box is None:
         return result
@@ -68,7 +70,7 @@ def _step(source: Grid, target: Grid, matrix: Affine | None) -> Floats:
     return step
 
 
-def _reached(filled: Span, step: Floats, shape: tuple[int, int, int]) -> Span | None:
+def _reached(filled: Box, step: Floats, shape: tuple[int, int, int]) -> Span | None:
     """Target voxels that touch a box of source voxels, or what interpolation makes of it one voxel farther."""
     low, high = np.array([s.start for s in filled]) - 1, np.array([s.stop for s in filled])
     corners = apply_affine(np.linalg.inv(step), box_corners(low, high))
@@ -78,27 +80,3 @@ def _reached(filled: Span, step: Floats, shape: tuple[int, int, int]) -> Span | 
         return None
     x, y, z = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
     return x, y, z
-
-
-def _copy_aligned(values: Field, step: Floats, shape: tuple[int, int, int]) -> Field | None:
-    """The field itself where the grids differ by whole voxels and turned axes only; else None."""
-    turned = np.round(step[:3, :3])
-    start = np.round(step[:3, 3])
-    if np.abs(step[:3, :3] - turned).max() > 1e-6 or np.abs(step[:3, 3] - start).max() > 1e-4:
-        return None
-    if not ((np.abs(turned).sum(0) == 1).all() and (np.abs(turned).sum(1) == 1).all()):
-        return None
-    axes = [int(np.argmax(np.abs(turned[:, axis]))) for axis in range(3)]
-    here, there = [], []
-    for axis, origin in enumerate(axes):
-        sign, first, size = int(turned[origin, axis]), int(start[origin]), values.shape[origin]
-        ends = sorted((-sign * first, sign * (size - 1 - first)))  # target indices of the source's two ends
-        low, high = max(ends[0], 0), min(ends[1], shape[axis] - 1)
-        if low > high:
-            return np.zeros(shape, np.float32)
-        here.append(slice(low, high + 1))
-        a, b = sign * low + first, sign * high + first
-        there.append(slice(a, b + 1) if sign > 0 else slice(a, b - 1 if b > 0 else None, -1))
-    result = np.zeros(shape, np.float32)
-    result[tuple(here)] = np.transpose(values, axes)[tuple(there)]
-    return result

@@ -8,11 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Floats
+from brats_seg.core.grid import Floats, grid_between
 from brats_seg.phantom.anatomy import Anatomy, Person, make_anatomy
 from brats_seg.phantom.fields import Field, smooth_noise
 from brats_seg.phantom.flow import BrainSpace
-from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.grown import MOST_LESIONS, Fields, GrownLesion, GrownTumour
 from brats_seg.phantom.growth import CORE_DENSITY, EDGE_DENSITY, Rates, Reactor, arrival_days
 from brats_seg.phantom.kinds import PROFILES, LesionScript, Profile, ball_radius_mm, draw_place

@@ -21,7 +21,8 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Floats, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.phantom.fields import Field, expand, lattice_shape, support
+from brats_seg.imaging.boxes import bounding_box
+from brats_seg.phantom.fields import Field, expand, lattice_shape
 from brats_seg.phantom.objects import Waves, draw_waves
 from brats_seg.phantom.resample import resample_box
 
@@ -160,7 +161,7 @@ def _with_head(
     median = float(np.median(data[brain]))
     signal = np.zeros(volume.grid.shape, np.float32)
     for layer, share in shares.items():
-        box = support(share)
+        box = bounding_box(share)
         if box is not None:
             signal[box] += share[box] * np.float32(SIGNAL[sequence][layer] * skull.brightness[sequence][layer])
     texture = ndimage.gaussian_filter(rng.standard_normal(signal.shape, dtype=np.float32), 1.0, truncate=2.5)
@@ -309,7 +310,7 @@ def _add_eyes(shares: dict[Layer, Field], local: tuple[Field, Field, Field], sku
     radius = skull.eye_mm / 2
     for eye in skull.eyes_mm:
         reach = radius + 5 + step
-        box = support(
+        box = bounding_box(
             np.all([np.abs(part - np.float32(c)) <= reach for part, c in zip(local, eye, strict=True)], axis=0)
         )
         if box is None:  # outside the field of view

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from brats_seg.core.course import Course, CourseChange, CourseResponse
-from brats_seg.core.words import side_words
+from brats_seg.core.words import listed, side_words
 from brats_seg.report.tables import ml, mm
 
 CATEGORY_WORDS = {
@@ -57,7 +55,7 @@ def _answer(course: Course, leading: str) -> str:
     reason = _with_side(course, row)
     line = f"{row.visit}: {words} ({row.category}{status})" + (f": {reason}" if reason else f" {way}")
     grown = grown_beside(course, leading) if row.category != "PD" else []
-    return f"{line}; but {_listed(grown)}" if grown else line
+    return f"{line}; but {listed(grown)}" if grown else line
 
 
 def _with_side(course: Course, row: CourseResponse) -> str:
@@ -133,11 +131,7 @@ def _compared(course: Course, visit: str, region: str, lesion: str = "") -> list
         row = course.change(visit, region, against, lesion)
         if row is not None:
             found.setdefault(row.reference, (row, []))[1].append(words)
-    return [(row, f"{_listed(words)} ({reference})") for reference, (row, words) in found.items()]
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return [(row, f"{listed(words)} ({reference})") for reference, (row, words) in found.items()]
 
 
 def _change_words(row: CourseChange) -> str:

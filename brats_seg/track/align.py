@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners
+from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners, grid_between
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import bounding_box, box_or_all
 from brats_seg.imaging.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power
-from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
+from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample, rotation_deg
 from brats_seg.imaging.similarity import local_correlation, mutual_information
 
 TUMOUR_MARGIN_MM = 3.0
@@ -210,11 +210,7 @@ def _view(scan: HeadScan, mask: Mask | None, to_scan: Affine, *, grid: Grid) -> 
 def _half_grid(fixed: HeadScan, to_fixed: Affine) -> Grid:
     """2 mm voxels around the fixed head, half-way."""
     world = apply_affine(np.linalg.inv(to_fixed), _head_points(fixed))
-    low, high = world.min(axis=0) - 6.0, world.max(axis=0) + 6.0
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = low
-    x, y, z = (int(n) for n in np.ceil((high - low) / 2.0) + 1)
-    return Grid((x, y, z), affine)
+    return grid_between(world.min(axis=0) - 6.0, world.max(axis=0) + 6.0, 2.0)
 
 
 def common_grid(volume: Volume) -> Grid:
@@ -224,14 +220,11 @@ def common_grid(volume: Volume) -> Grid:
     """
     ras = volume.to_ras()
     head = head_mask(ras)
-    box = bounding_box(head) or tuple(slice(0, length) for length in head.shape)
+    box = box_or_all(head)
     corners = box_corners([side.start for side in box], [side.stop - 1 for side in box])
     world = ras.grid.to_world(corners)
     low, high = world.min(axis=0) - COMMON_MARGIN_MM, world.max(axis=0) + COMMON_MARGIN_MM
-    affine = np.diag([COMMON_SPACING_MM] * 3 + [1.0])
-    affine[:3, 3] = np.round(low)
-    x, y, z = (int(n) for n in np.ceil((high - np.round(low)) / COMMON_SPACING_MM) + 1)
-    return Grid((x, y, z), affine)
+    return grid_between(np.round(low), high, COMMON_SPACING_MM)
 
 
 def rigid_mean(one: Affine, other: Affine) -> Affine:
@@ -242,11 +235,6 @@ def rigid_mean(one: Affine, other: Affine) -> Affine:
     """
     result: Affine = one @ rigid_power(np.linalg.inv(one) @ other, 0.5)
     return result
-
-
-def rotation_deg(matrix: Affine) -> float:
-    """Angle of a rigid matrix's rotation."""
-    return float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1))))
 
 
 def mean_displacement_mm(one: Affine, other: Affine, points_mm: NDArray[np.float64]) -> float:

@@ -17,13 +17,12 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Grid, Volume
+from brats_seg.core.grid import Affine, Grid, Volume, grid_between
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, Texture, TumourFractions, acquire, draw_texture
 from brats_seg.phantom.anatomy import Anatomy, AnatomyConfig, draw_person, make_anatomy
 from brats_seg.phantom.contrast import SIGNAL, ZERO_LEVEL, Tissue
 from brats_seg.phantom.fields import smooth_noise
-from brats_seg.phantom.grids import grid_between
 from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves, draw_waves
 from experiments.change.rims import MOVES, Course, hollowed, label_like, outer, shares
 

@@ -18,14 +18,13 @@ from brats_seg.core.study import MRSequence
 from brats_seg.files.find import find_study
 from brats_seg.files.nifti import read_image, read_label_result
 from brats_seg.imaging.brain import background_value, brain_mask, head_mask
-from brats_seg.imaging.register import resample
+from brats_seg.imaging.register import resample, rotation_deg
 from brats_seg.track.align import (
     PREFERRED,
     HeadScan,
     align_visits,
     alignment_quality,
     mean_displacement_mm,
-    rotation_deg,
 )
 
 TARGET_MM = 0.5

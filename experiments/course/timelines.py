@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Grid, Volume, apply_affine
+from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, grid_between
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.course import GrownCourse, grow_course
-from brats_seg.phantom.grids import grid_around, grid_between, rotation_of, small_turn
+from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
 from brats_seg.phantom.grown import GrownScene
 from brats_seg.phantom.kinds import TumourKind, ball_radius_mm
 from brats_seg.phantom.make import PhantomConfig, label_map

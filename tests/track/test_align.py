@@ -19,6 +19,7 @@ from brats_seg.core.plain import from_plain, plain
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.refine import rigid_power
+from brats_seg.imaging.register import rotation_deg
 from brats_seg.imaging.similarity import local_correlation
 from brats_seg.track.align import (
     SAME_PERSON_ACROSS,
@@ -28,7 +29,6 @@ from brats_seg.track.align import (
     common_grid,
     mean_displacement_mm,
     rigid_mean,
-    rotation_deg,
 )
 
 GRID = head_grid(spacing_mm=(1.5, 1.5, 1.5))
