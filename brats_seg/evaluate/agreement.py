@@ -18,7 +18,6 @@ class BlandAltman:
     """Differences between two measurements (Bland and Altman, Lancet 1986;327:307).
 
     Attributes:
-        count: pairs.
         bias: mean of second minus first, in their unit.
         bias_low: lower end of the bias' interval (Student's t).
         bias_high: upper end.

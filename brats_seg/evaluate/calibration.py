@@ -57,7 +57,6 @@ class ReliabilityBin:
     Attributes:
         low: lower edge of the bin.
         high: upper edge.
-        voxels: in the bin.
         mean_probability: what was predicted; NaN if the bin is empty.
         observed: share that is in the reference; NaN if the bin is empty.
     """

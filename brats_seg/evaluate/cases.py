@@ -66,7 +66,6 @@ class CasePair:
         case: id, unique in an evaluation.
         prediction: label map.
         reference: label map on the same grid.
-        regions: that are scored.
         prediction_schema: meaning of the prediction's numbers.
         reference_schema: meaning of the reference's numbers.
         probabilities: on the same grid, if calibration is to be judged.

@@ -34,7 +34,6 @@ class Detection:
     """Quality of a yes-or-no decision.
 
     Attributes:
-        counts: what it was computed from.
         accuracy: (TP + TN) / all. For lesions, without TN, it is the share TP / (TP + FP + FN).
         precision: TP / (TP + FP).
         recall: TP / (TP + FN); sensitivity.

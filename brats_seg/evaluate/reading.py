@@ -49,7 +49,6 @@ def read_pair(
     """A prediction and its reference on the reference's grid, with the probabilities and the scan beside them.
 
     Args:
-        pair: their files.
         schemas: of the prediction and of the reference: a name, or ``auto``.
         gathered: takes up what was noticed.
         asked: gives the regions to ask about where the file beside the prediction does not say which it draws.

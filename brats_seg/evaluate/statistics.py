@@ -27,7 +27,6 @@ class PairedComparison:
     """Two models on the same cases.
 
     Attributes:
-        count: cases.
         mean_difference: mean of second minus first.
         low: lower end of its bootstrap interval.
         high: upper end.

@@ -257,7 +257,6 @@ def check_skull_stripped(volume: Volume, sequence: MRSequence) -> SkullCheck:
     caught by size and by bone) are found with skull.
 
     Args:
-        volume: as it was read.
         sequence: what it shows, for the words.
 
     Returns:

@@ -95,7 +95,6 @@ class Inconsistency:
     """Something about a study that does not fit.
 
     Attributes:
-        kind: for grouping.
         sequences: which are concerned; empty for the brain as a whole.
         text: what was measured, and what to do.
         is_fatal: whether an answer would be worthless.

@@ -74,7 +74,6 @@ def study_signatures(
     Args:
         array: ``(C, X, Y, Z)``; a sequence that is missing is 0 throughout.
         head: ``(X, Y, Z)``, voxels of the brain.
-        sequences: of the channels.
     """
     thin = (slice(None, None, STRIDE),) * 3
     mask = head[thin]

@@ -54,7 +54,6 @@ def prepare_side(volume: Volume, compared: Mask) -> Side:
     """Smooth, resample to 2 mm and normalise a scan.
 
     Args:
-        volume: the scan.
         compared: ``(X, Y, Z)``, where it is looked at: a brain without its tumour.
     """
     box = bounding_box(compared)

@@ -116,7 +116,6 @@ def resample(
     """One interpolation of a volume onto a grid, through a transform.
 
     Args:
-        volume: what to read.
         grid: where the result lies.
         matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume``, as in :class:`RigidMotion`; None for identity.
         order: ``nearest`` for labels and masks; it keeps their type. The others give float32.
@@ -422,8 +421,6 @@ def check_registration(
         record: what :func:`register_rigid` found.
         moving: name of the moving image, for the message.
         fixed: name of the fixed image.
-        moving_grid: grid of the moving image.
-        fixed_grid: grid of the fixed image.
         min_overlap: 0 for a brain and a head with skull, whose outlines say nothing.
 
     Raises:

@@ -83,7 +83,6 @@ def identify(
 
     Args:
         images: one to four scans of one visit, by any key, on any grids of one scanner space; with skull or without.
-        known: what some of them are.
         could_be: what the others may be.
 
     Returns:

@@ -40,7 +40,6 @@ class Face:
 
     Attributes:
         side: ``left``, ``right``, ``back``, ``front``, ``bottom`` or ``top``.
-        area_cm2: of the face.
         share: of the largest cross-section along that axis.
     """
 
@@ -54,7 +53,6 @@ def plane_faces(brain: Mask, cell_mm: Cells) -> tuple[Face, ...]:
 
     Args:
         brain: ``(X, Y, Z)`` along right, anterior, superior.
-        cell_mm: size of a cell.
     """
     found = []
     for axis, names in enumerate(_SIDES):
@@ -80,7 +78,6 @@ def wrong_axes(brain: Mask, cell_mm: Cells) -> str:
 
     Args:
         brain: ``(X, Y, Z)`` of a whole brain along right, anterior, superior.
-        cell_mm: size of a cell.
     """
     cells = np.argwhere(brain)
     low, high = cells.min(axis=0), cells.max(axis=0) + 1

@@ -70,7 +70,6 @@ def directions(values: Singles, inside: Mask, cell_mm: tuple[float, float, float
     Args:
         values: ``(X, Y, Z)`` means over cells.
         inside: cells of the brain that the scan covers.
-        cell_mm: size of a cell.
     """
     inner = inside
     for axis, size in enumerate(cell_mm):
@@ -92,7 +91,6 @@ class Borders:
 
     Attributes:
         fields: as :func:`directions` makes them.
-        cell_mm: size of a cell.
     """
 
     fields: Singles

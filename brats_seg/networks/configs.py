@@ -99,8 +99,6 @@ class SegResNetConfig:
     """Shape of a :class:`SegResNet`; the defaults are those of MONAI's ``brats_mri_segmentation``.
 
     Attributes:
-        in_channels: sequences.
-        out_channels: regions.
         init_filters: channels at full resolution, doubled at each level.
         blocks_down: residual blocks of each encoder level.
         blocks_up: residual blocks of each decoder level, one level fewer.

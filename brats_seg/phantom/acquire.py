@@ -50,7 +50,6 @@ class AcquisitionConfig:
         blur_mm: full width at half maximum of the in-plane point-spread function.
         movement_mm: standard deviation, per axis, of the shift between sequences; T1CE stays.
         movement_deg: standard deviation, per axis, of the rotation between sequences; T1CE stays.
-        sequences: which are acquired.
     """
 
     noise: float = 0.08
@@ -118,7 +117,6 @@ class Body:
 
     Attributes:
         anatomy: healthy tissue, after the tumour's push; cavities are part of its fluid.
-        tumour: what replaces it.
         texture: patterns inside tissues.
         tumour_tissues: the tumour by what it looks like.
         cavity: share that is a resection cavity; None if there is none.
@@ -178,11 +176,8 @@ def acquire(
     """Scan a body.
 
     Args:
-        body: what is scanned.
         grids: on which grid each sequence is stored.
         rng: chance of this scan: contrast, coil, movement, noise.
-        config: the scanner.
-        study_id: name of the study.
         noise_rng: chance of the noise alone, where ``rng`` is that of another scan on the same scanner.
 
     Returns:

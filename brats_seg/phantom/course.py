@@ -46,8 +46,6 @@ class GrownCourse:
     """Anatomy and grown lesions of one patient; from :func:`grow_course`, reused for every visit.
 
     Attributes:
-        course: what happens.
-        person: the brain.
         tumour: its lesions, grown to their largest.
     """
 
@@ -64,7 +62,6 @@ def grow_course(course: Course, config: PhantomConfig | None = None) -> GrownCou
     """Make the anatomy, find a place for each lesion and let it grow; seconds.
 
     Args:
-        course: what happens.
         config: place of the brain and anatomy.
 
     Raises:
@@ -86,7 +83,6 @@ def make_visit(
     """One visit, scanned with parameters drawn for it.
 
     Args:
-        course: what happens.
         index: of the visit, from 0.
         config: as for :func:`grow_course`; grids of sequences and the scanner may differ from visit to visit.
         grown: from :func:`grow_course` with the same anatomy and place; made if None.

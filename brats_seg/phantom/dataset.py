@@ -61,7 +61,6 @@ class DatasetOptions:
 
     Attributes:
         patients: number of patients.
-        visits: of each.
         seed: another data set for each.
         kind: see :class:`~brats_seg.phantom.course.PatientKind`.
         space: ``atlas`` for the grid of BraTS before 2024, all sequences on it; ``native`` for a grid of its own,
@@ -123,7 +122,6 @@ class DatasetSummary:
         folder: the data set.
         written: visits that were made.
         kept: visits that were whole before.
-        page: the page with pictures.
     """
 
     folder: Path
@@ -174,9 +172,7 @@ def write_dataset(
     """Write a data set; every visit whole or not at all.
 
     Args:
-        options: what.
         output: folder of the data set.
-        jobs: processes.
         resume: go on with a data set of the same settings in ``output``, keeping the visits that are whole.
         tick: called with a visit's name before it is made (with one process) or when it is there (with several).
 
@@ -245,7 +241,6 @@ class PatientDone:
 
     Attributes:
         number: from 1.
-        visits: names.
         written: how many of them were made now.
     """
 

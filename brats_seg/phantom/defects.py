@@ -192,7 +192,6 @@ def ghosted(volume: Volume, *, axis: int, copies: int, strength: float, phase: f
     stripping that follows leaves it.
 
     Args:
-        volume: the scan.
         axis: phase direction.
         copies: ``n``; ``n - 1`` ghosts beside the image itself.
         strength: amplitude of each ghost, as a share of the signal.
@@ -212,9 +211,7 @@ def dropped_out(volume: Volume, *, axis: int, slices: Sequence[int], kept: Seque
     """Slices that keep only a share of their signal.
 
     Args:
-        volume: the scan.
         axis: across the slices.
-        slices: their indices.
         kept: share of the signal each keeps.
     """
     data = volume.data.astype(np.float32)

@@ -102,7 +102,6 @@ class VisitRecipe:
         settings: of the data set, for the truth file.
         defect: None for a clean visit.
         skull: whether scalp, fat, skull and eyes are added.
-        defect_rng: chance of the defect.
         patient_rng: chance that belongs to the patient: shape of the head.
         visit_rng: chance that belongs to the visit: contrast and noise outside the brain.
     """

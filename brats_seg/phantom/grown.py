@@ -68,10 +68,8 @@ class GrownLesion:
     """One lesion with all it will ever be.
 
     Attributes:
-        script: what it does.
         centre_mm: where it began, RAS+, before any push.
         inwards: unit vector from the dura into the brain (meningioma), else any direction.
-        fields: how it grows.
         residual: what is left, or comes back, at the wall of a resection cavity; None if there is never a cavity.
         body: a mass that does not invade (meningioma), where it lies after the push; else None.
     """
@@ -109,7 +107,6 @@ class GrownScene:
 
     Attributes:
         anatomy: after the push, cavities filled with CSF.
-        partition: whose each cell is.
         tumour: shares of each voxel.
         tissues: the same by what it looks like.
         cavity: share of each voxel that is a resection cavity; None if there is none.

@@ -169,10 +169,7 @@ def arrival_days(
     """Let a seed grow and note when the density passes each threshold in each voxel.
 
     Args:
-        reactor: the medium.
         seed: density at the start, 0 outside tissue.
-        spacing_mm: of the voxels.
-        thresholds: densities.
         until: stop when so many voxels have passed each threshold, or after :data:`MOST_STEPS`.
     """
     days = SAFETY * reactor.stable_days

@@ -54,8 +54,6 @@ class LesionScript:
     """One lesion at every visit.
 
     Attributes:
-        id: stays with it.
-        kind: what it is.
         states: one per visit.
         near: id of an earlier lesion it lies beside, so that the two merge when they grow; empty for none.
         at_dura: whether its core reaches the surface of the brain. A meningioma's always does.
@@ -139,11 +137,8 @@ def draw_place(
     """A place for a lesion in a brain that nothing has pushed yet.
 
     Args:
-        script: the lesion.
         others: centres of those that have a place, by id.
-        radii_mm: their radii.
         anatomy: on voxels of about 2 mm.
-        rng: chance.
 
     Returns:
         RAS+ mm; for a meningioma the middle of its attachment.

@@ -95,7 +95,6 @@ def inside_shares(
 
     Args:
         inside: ``(..., 3)`` RAS+ mm to ``(...)`` bool.
-        grid: of the voxels.
         voxels: ``(N, 3)`` indices.
         supersampling: sub-points along the shortest side of a voxel.
 
@@ -366,7 +365,6 @@ class Blob(Shape):
 
     Attributes:
         ellipsoid: the solid without waves.
-        waves: the surface.
     """
 
     ellipsoid: Ellipsoid

@@ -29,8 +29,6 @@ def dataset_html(output: Path, truths: Sequence[Mapping[str, Any]], settings: Ma
     """The page of a data set.
 
     Args:
-        output: its folder.
-        truths: truth of each visit.
         settings: as in :meth:`~brats_seg.phantom.dataset.DatasetOptions.settings`.
     """
     defects = Counter(defect["defect"] for truth in truths for defect in truth["defects"])

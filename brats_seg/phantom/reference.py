@@ -191,8 +191,6 @@ class ReferenceObject:
     """An object on a grid, and the truth.
 
     Attributes:
-        options: which object.
-        scan: how it was sampled.
         truth_ml: exact volume by region. A shell is enhancing tumour around necrosis, every other object enhances.
         fractions: share of each voxel in each region, ``(3, X, Y, Z)``.
         labels: in the numbers of BraTS 2023: voxels whose centre lies inside.
@@ -217,8 +215,6 @@ def make_object(options: ObjectOptions, scan: ObjectScan, rng: np.random.Generat
     """Sample an object.
 
     Args:
-        options: which.
-        scan: how.
         rng: chance of the noise.
     """
     shape = options.shape(rotation_of(scan.object_turn_deg))

@@ -61,10 +61,8 @@ class Course:
     """All that happens to a patient; what chance is left (anatomy, places, texture, scans) hangs on ``seed`` alone.
 
     Attributes:
-        patient_id: name of the patient.
         seed: of the patient's brain and scans.
         kind: never ``GLIOMA`` or ``MIXED``, which have been decided.
-        story: what happens.
         visits: in order of time, at least one.
         lesions: may be empty; each with one state per visit.
         vary_scanner: whether noise, coil, blur and texture differ between visits.
@@ -131,7 +129,6 @@ class CourseConfig:
     """What is drawn, besides the kind.
 
     Attributes:
-        first_day: of the first visit.
         interval_days: range of the days between visits; None for what is usual for the kind.
         story: None draws one that fits the kind.
         vary_scanner: whether noise, coil, blur and texture differ between visits.

@@ -74,7 +74,6 @@ class Skull:
         fat_mm: mean thickness of the fat below the skin.
         skin_mm: mean thickness of the skin.
         waves: how thickness varies with direction: of the fluid, of the skull (``BONE``) and of the scalp (``SKIN``).
-        eye_mm: diameter of an eye.
         eyes_mm: centres of both eyes from the centre of the brain, RAS+.
         brightness: factor of each layer by sequence.
         air_noise: standard deviation of the noise around the head, as a share of the brain's median; 0 for air that
@@ -193,8 +192,6 @@ def head_layers(
 
     Args:
         brain: ``(X, Y, Z)``.
-        grid: of the mask.
-        skull: the head.
         tumour: ``(X, Y, Z)``; where it reaches the surface of the brain it touches the bone.
     """
     distance, centre_mm = _distance_mm(brain, grid)

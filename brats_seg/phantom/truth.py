@@ -48,7 +48,6 @@ class LesionTruth:
     """One lesion at one visit. ``None`` where a number does not exist (no volume before, no change).
 
     Attributes:
-        lesion: its id.
         component: number of the connected core it is part of; lesions that merged share one. 0 if absent.
         centre_mm: centroid of the core, RAS+.
         volume_ml: by ``WT`` (its share of the edema included), ``TC``, ``ET``, ``NCR``, ``ED``, ``RC``.
@@ -56,7 +55,6 @@ class LesionTruth:
         short_mm: longest line perpendicular to it on the same slice.
         growth_per_day: specific growth rate of the core since the visit before, ``ln(V1/V0)/days``.
         doubling_days: ``ln 2 / growth_per_day``; None where the core did not grow.
-        event: from the script.
     """
 
     lesion: str
@@ -80,8 +78,6 @@ class VisitTruth:
     """The truth about one visit.
 
     Attributes:
-        visit: label.
-        day: date.
         index: from 0.
         days: since the first visit.
         lesions: one entry per lesion of the course, absent ones too.
@@ -272,8 +268,6 @@ def categorise(course: Course, index: int, measurable: set[str]) -> tuple[str, s
     """Response category of a visit from the script's volumes, and why.
 
     Args:
-        course: the script.
-        index: of the visit.
         measurable: ids of the lesions that are measurable at it; only new ones matter.
     """
     totals = [sum(measured_ml(lesion.kind, lesion.states[i]) for lesion in course.lesions) for i in range(index + 1)]

@@ -72,7 +72,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, grouped: bool =
     """A table; columns of numbers are aligned to the right.
 
     Args:
-        head: headings.
         rows: cells, as text or ready-made.
         grouped: rows whose first cell is not empty begin a group.
     """

@@ -30,7 +30,6 @@ class Scene:
     Attributes:
         labels: label map.
         schema: the meaning of its numbers.
-        regions: that are drawn.
         images: those there are, on the grid of the label map.
         windows: grey levels of each.
         columns: sequences in the order shown; empty where there is no image at all.

@@ -29,7 +29,6 @@ class Plane:
     """A cardinal plane of an array ``(R, A, S)``.
 
     Attributes:
-        name: for people.
         normal: array axis the plane is perpendicular to.
         across: array axis from the right edge of the picture to its left edge.
         up: array axis from the bottom of the picture to its top.
@@ -65,7 +64,6 @@ class View:
     Attributes:
         start: first voxel along each axis.
         stop: voxel after the last.
-        spacing_mm: of the voxels.
         px_per_mm: pixels per millimetre.
     """
 

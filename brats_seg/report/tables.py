@@ -177,7 +177,6 @@ class LesionGroup:
     Attributes:
         name: abbreviation of the region.
         title: its full name.
-        rows: the largest.
         left_out: how many smaller ones are not shown, with their volume, in words; empty if none.
     """
 

@@ -67,7 +67,6 @@ def render_timeline(
     """The whole page.
 
     Args:
-        course: what was found.
         growth: entries of ``growth.json``, each with the points of its ``curve``.
         pictures: aligned views.
         cohort: where the page of all patients lies; empty without one.

@@ -24,13 +24,11 @@ class Slice:
     """One axial slice of a visit in the common space.
 
     Attributes:
-        visit: its name.
         sequence: what the image shows; empty without image.
         image: ``(X, Y, 1)`` RAS; None draws outlines alone.
         window: grey levels.
         labels: ``(X, Y, 1)`` on the same grid.
         schema: meaning of the labels.
-        regions: that are drawn.
     """
 
     visit: str
@@ -46,10 +44,8 @@ def picture_of(shown: Slice, *, start: tuple[int, int], stop: tuple[int, int], p
     """A slice as a picture.
 
     Args:
-        shown: the slice.
         start: first voxel that is drawn, along x and y.
         stop: voxel after the last.
-        px_per_mm: scale.
     """
     grid = shown.labels.grid
     view = View((*start, 0), (*stop, 1), grid.spacing_mm, px_per_mm)

@@ -180,7 +180,6 @@ def facts_at(history: PatientHistory, *, day: date, baseline: date, since: date,
 
     Args:
         history: visits and events.
-        day: of the scan.
         baseline: day of the baseline scan.
         since: day after which a change of the clinical status belongs to this episode.
         until: last day of it for this scan; None for the day of the scan. The last scan of an episode takes what was
@@ -226,7 +225,6 @@ def with_facts(response: Response, facts: Sequence[Facts], criteria: Criteria) -
     was lowered since the nadir is named, and not evaluable where the criteria ask for a steady dose.
 
     Args:
-        response: of the numbers.
         facts: of the visits of the episode up to this one.
         criteria: the table in force.
     """

@@ -42,7 +42,6 @@ def events_of(patient: Patient, clinical: Sequence[TableRow]) -> tuple[ClinicalE
     """Events of one patient, checked against the dates of its visits; none where the table has no row of it.
 
     Args:
-        patient: its visits.
         clinical: rows of any patients; where its visits have day offsets, ``date`` is such an offset too.
 
     Raises:

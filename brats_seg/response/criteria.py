@@ -104,7 +104,6 @@ class Criteria:
 
     Attributes:
         name: as typed on the command line.
-        title: for people.
         measurable_diameter_mm: both perpendicular diameters must reach it.
         measurable_volume_ml: for lesions measured by volume alone.
         disease: what is judged where nobody says.
@@ -126,7 +125,6 @@ class Criteria:
         confirm_progression_days: smallest distance of the scan that confirms or refutes progression.
         confirm_response_days: smallest distance of the scan that confirms a complete or partial response.
         baseline_from_days: first day of the usual window of the baseline scan after radiotherapy.
-        baseline_to_days: last day of it.
         physiologic_steroid_mg: daily dexamethasone dose up to which a complete response is possible.
         unconfirmed_response_is_stable: whether a response that no later scan confirmed counts as stable disease in the
             best response.

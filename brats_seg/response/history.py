@@ -111,7 +111,6 @@ class VisitMeasurements:
     A lesion that is known from earlier visits and has no row here was not measured; one with zeros is gone.
 
     Attributes:
-        visit: name of the visit.
         day: date of the scan.
         lesions: in any order.
         specks_ml: by compartment, what is seen in pieces too small to be lesions; none where left out.
@@ -170,7 +169,6 @@ class ClinicalEvent:
 
     Attributes:
         day: date of the event.
-        kind: what happened.
         steroid_mg: daily dexamethasone dose from that day on; only for :attr:`EventKind.STEROID_MG`.
         status: only for :attr:`EventKind.CLINICAL_STATUS`.
         line: line of the table it came from, for messages.
@@ -316,7 +314,6 @@ def refuse_lookalikes(names: Iterable[tuple[str, str]], what: str, *, where: str
 
     Args:
         names: with the place of each in words, such as ``line 3: ``.
-        what: is named.
         where: they are, in words.
 
     Raises:

@@ -58,8 +58,6 @@ class CompartmentHistory:
 
     Attributes:
         criteria: the table in force.
-        compartment: what is judged.
-        measure: how.
         visits: of the episode, in order.
         earlier: visits before the episode, whose lesions are known too.
         set_aside: indices of visits that give no nadir, because they cannot be evaluated.

@@ -55,7 +55,6 @@ class Look:
 
     Attributes:
         about: what it is about, to tell repeated ones at later visits.
-        words: what was found.
     """
 
     about: str
@@ -98,7 +97,6 @@ class Response:
     with what later visits confirm (:mod:`.confirmation`), and at last with whose it is (:mod:`.assess`).
 
     Attributes:
-        category: the answer.
         status: preliminary, confirmed, refuted, or none where no confirmation applies.
         percent_from_baseline: signed change of the sum; None where undefined and in overall rows.
         percent_from_nadir: the same against the smallest sum of the visits before.
@@ -109,13 +107,8 @@ class Response:
         size: the sum; None where it was not measured.
         nadir: index, within its episode, of the visit with the smallest sum before.
         grown: whether growth of the sum, and nothing else, makes it progression.
-        growth_percent: growth from which it does.
         by_decline: whether a clinical decline, and no image, makes it progression.
         patient: the patient's id.
-        visit: name of the visit.
-        day: its date.
-        calendar: what the day is.
-        criteria: label of the criteria.
         compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
         measure: two-dimensional or volume.
     """

@@ -221,7 +221,6 @@ class GrownLesion:
     """A lesion of the baseline outside the sum that is larger now, or was not measured before.
 
     Attributes:
-        lesion: as it is now.
         words: name and sizes.
         listed: whether the baseline lists it.
     """
@@ -265,9 +264,6 @@ def grown_lesions(
     Growth is asked too, so that 9.9 mm read as 10.0 is not progression.
 
     Args:
-        course: the episode.
-        index: of the visit.
-        compartment: whose lesions.
         any_size: also those that are not measurable.
     """
     found = []

@@ -74,7 +74,6 @@ class HeadScan:
     Attributes:
         name: of the visit, for messages.
         sequence: what the scan shows.
-        volume: the scan.
         tumour: ``(X, Y, Z)`` of ``volume``, what may have changed (cavities too); None where nothing is known.
 
     Raises:

@@ -69,10 +69,8 @@ class Resection:
     """What surgery removed, from the last visit before and the first after.
 
     Attributes:
-        day: of the surgery.
         before: index of the visit before.
         after: index of the visit after.
-        region: which.
         before_ml: volume before.
         residual_ml: volume after.
         extent_percent: removed share; None where there was nothing, or the scans do not tell it.
@@ -152,7 +150,6 @@ def judge(
     """Response of every visit, with what the images themselves leave open added to ``missing``.
 
     Args:
-        history: what is judged.
         visits: in order of time.
         courses: lesions of the followed regions.
         criteria: the table to judge by.

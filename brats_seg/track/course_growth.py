@@ -35,12 +35,9 @@ class PhaseGrowth:
     """Growth of one region between two treatments.
 
     Attributes:
-        region: which.
-        phase: the visits.
         used: indices of those of its visits whose scans show the region.
         untreated: whether no treatment came before its first visit.
         rate: specific growth rate.
-        doubling: doubling time.
         velocity: velocity of diametric expansion.
         fit: growth curve.
         prediction: the next visit's volume, an interval as long as the last one ahead.

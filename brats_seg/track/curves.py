@@ -47,7 +47,6 @@ class Curve:
     """A fitted curve.
 
     Attributes:
-        model: which curve.
         parameters: exponential ``(a, b)``; linear radius ``(d mm, g mm/day)``; Gompertz ``(A, B, ln k)``.
         covariance: of the parameters, for residuals of weight 1.
         residuals: observed minus fitted log volume, by visit.
@@ -86,7 +85,6 @@ def fit_curve(model: Model, days: Floats, log_volumes: Floats, log_sd: Floats) -
     """Weighted least squares fit.
 
     Args:
-        model: which curve.
         days: since the first visit, increasing.
         log_volumes: logarithm of the volume in ml.
         log_sd: expected scatter of each, or ones where unknown.

@@ -94,8 +94,6 @@ class Followed:
         plane: diameters are measured on, at every visit.
         common: the space lesions are matched in.
         lesions: by followed region.
-        history: what was judged.
-        events: clinical events.
         assessment: the response of every visit.
         changes: against baseline, nadir and the visit before.
         paired: the same from both images at once, by lesion, reference and visit, where that was possible.
@@ -141,7 +139,6 @@ def follow(
     Args:
         visits: in order of time, at least one; those that cannot be aligned to the first are left out.
         patient: whose they are; a name takes the dates of the time points.
-        options: how.
         events: of the clinical table.
         known: what was found before.
         tick: called with the name of each step before it runs.

@@ -39,7 +39,6 @@ class Refusal:
     """A number that is not given.
 
     Attributes:
-        what: its name.
         reason: why it cannot be given, in words.
     """
 

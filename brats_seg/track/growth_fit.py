@@ -60,10 +60,8 @@ class GrowthFit:
     Attributes:
         curve: parameters and residuals.
         first_day: day of the first visit, to which the curve's time refers.
-        last_day: day of the last visit.
         aicc: of every curve that was compared; empty where none were.
         refused: curves that were not fitted, and why.
-        check: of the residuals.
         log_sd: scatter expected of one further measurement, in log volume.
         freedom: degrees of freedom of that scatter; None where the measurement error is known.
         note: how the curve was chosen, in words.

@@ -117,7 +117,6 @@ def follow_region(
     """Name the lesions of a region over all visits.
 
     Args:
-        region: one that is followed.
         given: visits in order of time.
         matrices: of each visit, 4x4, RAS+ mm of the common space to RAS+ mm of the visit.
         common: the space to match in.

@@ -66,7 +66,6 @@ def check_map_on_scan(tumour: Volume, scan: Volume, sequence: MRSequence, *, nam
 
     Args:
         tumour: bool; the whole tumour, or for T1CE what enhances. Any grid.
-        scan: one scan of the visit.
         sequence: what it shows; one without a rule is only held against the head.
         name: of the map, for messages.
 

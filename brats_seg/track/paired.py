@@ -42,7 +42,6 @@ class PairedChange:
 
     Attributes:
         key: see :func:`change_key`.
-        change: as measured.
     """
 
     key: str
@@ -133,7 +132,6 @@ def change_key(visits: Sequence[str], components: Sequence[Sequence[int]], matri
     Args:
         visits: keys of the reference visit and of the visit.
         components: numbers of the lesion's components at each.
-        matrix: from one to the other.
     """
     content = json.dumps([METHOD, list(visits), [list(numbers) for numbers in components], matrix.tolist()])
     return hashlib.sha256(content.encode()).hexdigest()

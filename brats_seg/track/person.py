@@ -38,8 +38,6 @@ def one_person(
     """The visits of one person: that of the first visit, unless more visits show one other person.
 
     Args:
-        visits: of the course.
-        motions: of each, from the first to it.
         strangers: what :func:`strangers_among` says of them.
         align: aligns visits to the first of those it is given.
 

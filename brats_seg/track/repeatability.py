@@ -40,8 +40,6 @@ class Row:
 
     Attributes:
         source: name and version of the model that made the label maps, or :data:`GIVEN`.
-        slice_mm: slice thickness.
-        volume_ml: about which volume.
         cv: within-subject coefficient of variation.
         pairs: pairs of scans it comes from.
     """
@@ -59,7 +57,6 @@ class Change:
 
     Attributes:
         before_ml: the volume compared with.
-        now_ml: the volume.
         low_ml: lower end of the change's 95 % interval; None where the error is not known.
         high_ml: upper end.
         larger_than_error: whether 0 lies outside the interval; None where the error is not known.
@@ -107,7 +104,6 @@ class Measured:
     """A volume as it was measured.
 
     Attributes:
-        volume_ml: the volume.
         slice_mm: largest spacing of the grid it was measured on.
         source: see :class:`Row`.
     """

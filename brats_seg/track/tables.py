@@ -216,7 +216,6 @@ def follow_visits(
     Args:
         visits: in order of time, at least one; those that cannot be aligned to the first are left out.
         patient: whose they are; a name takes the dates of the time points.
-        options: how.
         events: of the clinical table.
 
     Raises:

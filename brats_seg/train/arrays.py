@@ -26,8 +26,6 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], *, key: 
     """Write arrays by name, whole or not at all.
 
     Args:
-        path: the file.
-        arrays: what it holds.
         key: digest of all that the arrays were made of, so that a file made of something else is not taken for it.
 
     Raises:
@@ -56,7 +54,6 @@ def open_arrays(
     An array that is missing, or of a shape the block cannot use, counts as damage too.
 
     Args:
-        path: the file.
         remedy: what to do where it is damaged.
         error: what to raise then.
 

@@ -63,7 +63,6 @@ class Case:
         brain: ``(X, Y, Z)``.
         labels: uint8 ``(X, Y, Z)`` in the default schema.
         rise: ``(X, Y, Z)`` of :func:`~brats_seg.segment.enhancement.enhancement`; half precision will do.
-        regions: of the model.
     """
 
     id: str

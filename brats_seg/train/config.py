@@ -72,7 +72,6 @@ class PhantomMixConfig:
     Attributes:
         share: of the samples that show a phantom; 0 for none.
         count: bodies; each is scanned anew for every sample.
-        seed: of the bodies.
     """
 
     share: float = 0.0
@@ -116,8 +115,6 @@ class TrainConfig:
         validation: ids of studies kept out of training.
         tensorboard: also write TensorBoard events (needs the extra ``train``).
         prepare: preprocessing, which becomes part of the model.
-        network: shape of the network.
-        augment: augmentation.
         phantoms: phantom patients among the samples of a coarse stage.
         teacher: share of a teacher's probabilities in the target, beside the expert's label; see
             :func:`~brats_seg.train.data.blended`.

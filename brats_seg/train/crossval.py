@@ -53,8 +53,6 @@ def open_split(
     Args:
         packs: every study.
         config: what is cross-validated.
-        folds: how many.
-        run: the run folder.
         start: where the folds' networks start from. Of another cross-validation the split is taken, so that they have
             not seen what they keep out; a single run may have seen none of the studies at all.
 
@@ -186,7 +184,6 @@ class FoldModels:
     Attributes:
         config: what is cross-validated.
         split: which studies each fold keeps out.
-        run: the run folder.
         mirror: average with the study mirrored left-right.
         device: where the networks run.
     """

@@ -96,7 +96,6 @@ def write_pack(pack: PackedStudy, folder: Path, *, key: bytes = b"") -> Path:
     """Write ``<id>.npz`` into ``folder``, whole or not at all.
 
     Args:
-        pack: the study.
         folder: made where it is not there.
         key: digest of the files and settings it was packed from, for :func:`~brats_seg.train.arrays.has_key`.
     """

@@ -23,7 +23,6 @@ class World:
     Attributes:
         rank: of this process; 0 writes the run folder.
         size: number of processes.
-        device: where this one trains.
     """
 
     rank: int

@@ -116,7 +116,6 @@ def judge(files: Sequence[Sequence[Path]], start: PostprocessConfig, *, seed: in
     Args:
         files: by fold, files of cases.
         start: keeps what is not fitted.
-        seed: of the bootstrap.
     """
     others = [[path for k, paths in enumerate(files) if k != fold for path in paths] for fold in range(len(files))]
     fits = tuple(fit(paths, start) for paths in others)

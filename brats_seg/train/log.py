@@ -23,8 +23,6 @@ class TrainLog:
     """The log of one run, to be used as a context manager.
 
     Args:
-        run: the run folder.
-        config: of the run.
         step: where the run goes on; rows of later steps, which a killed run wrote after its last checkpoint, are
             dropped, because they will be made again.
         writes: whether this process writes; of several the first does.

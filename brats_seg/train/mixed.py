@@ -68,7 +68,6 @@ def open_phantoms(
         mix: how many, from which seed.
         cache: where their tissue maps are kept.
         factor: voxels of 1 mm that one voxel of the network spans along each axis.
-        device: where they are to be.
         progress: show a progress bar.
 
     Raises:

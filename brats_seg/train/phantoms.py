@@ -97,7 +97,6 @@ def draw_phantoms(
 
     Args:
         shares: ``(B, T, X, Y, Z)`` uint8 from :func:`pack_tissues`, on the device to work on.
-        seeds: one for each sample.
         config: how scanners differ.
 
     Returns:

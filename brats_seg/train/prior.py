@@ -47,7 +47,6 @@ class CoarseStage:
 
     Attributes:
         network: with its weights, on the training device.
-        config: what it was trained with.
         sha256: of its weights file.
     """
 

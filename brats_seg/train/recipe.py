@@ -114,7 +114,6 @@ def train_stages(
     Args:
         packs: every study, those that are kept out included.
         stages: settings by stage, in order.
-        run: the run folder.
         start: folder with weights to start from instead of chance, a run or a model; a stage it does not have starts
             from chance.
         sources: what the run builds on besides.

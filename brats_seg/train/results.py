@@ -37,7 +37,6 @@ def judge_folds(
         models: of all folds.
         folds: numbers of those to judge, two at least: what is fitted for one comes from the others.
         subsets: also judge with every set of missing sequences.
-        title: of the page.
         progress: show progress bars.
 
     Returns:

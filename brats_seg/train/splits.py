@@ -92,7 +92,6 @@ def find_patients(packs: Sequence[PackedStudy], *, at_least: int | None = None) 
     kept together costs a little balance; too little makes every figure of a cross-validation too good.
 
     Args:
-        packs: the studies.
         at_least: patients that are wanted; names that would leave fewer are not read as visits. None leaves what names
             only suggest out.
     """
@@ -152,7 +151,6 @@ def draw_split(packs: Sequence[PackedStudy], folds: int, *, seed: int, dealt: Se
 
     Args:
         packs: the studies; order does not matter.
-        folds: how many.
         seed: another one gives another split.
         dealt: ids of the studies of each fold of an earlier split, which stay where they are.
 

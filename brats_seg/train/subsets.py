@@ -38,7 +38,6 @@ def subset_scores(
 
     Args:
         packs: every study.
-        models: of the folds.
         fits: how outputs of a fold's model become labels, by the number of the fold; fitted with all sequences.
         progress: show a progress bar.
 

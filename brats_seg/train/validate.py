@@ -29,9 +29,7 @@ def predict_pack(
 
     Args:
         network: in evaluation mode.
-        pack: the study.
         config: what the network was trained with.
-        device: where it is.
         coarse: for a cascaded fine stage.
     """
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device) / LEVELS_PER_STD

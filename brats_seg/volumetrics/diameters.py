@@ -93,7 +93,6 @@ class _Stack:
         cavity: the same shape, or None.
         axis: array axis the slices were along.
         start: index of the first voxel in the full grid, slices first.
-        grid: the full grid.
         to_mm: 2x2, in-plane voxel steps to millimetres.
     """
 
@@ -125,7 +124,6 @@ def measure_diameters(
 
     Args:
         mask: one lesion, ``(X, Y, Z)`` bool: the whole grid or a part of it.
-        grid: the whole grid.
         start: index in the grid of the first voxel of ``mask``.
         bridge: same shape; tissue that joins parts of the lesion on a slice.
         cavity: same shape; what chords must not cross. Voxels of the lesion itself do not count as cavity.

@@ -82,7 +82,6 @@ class IntervalModel:
 
         Args:
             region: abbreviation, such as ``WT``.
-            volume_ml: mask volume.
             ambiguous_ml: see :func:`ambiguous_volume_ml`.
         """
         scale = self.scales.get(region)

@@ -48,7 +48,6 @@ def is_measurable(diameters: Diameters, slice_thickness_mm: float) -> bool:
     """Whether both diameters and the number of slices reach the limits of RANO.
 
     Args:
-        diameters: of the lesion.
         slice_thickness_mm: spacing along ``diameters.axis``.
     """
     least_mm = MEASURABLE_MM
@@ -63,7 +62,6 @@ class _Crumbs:
     """Diameters of the smallest pieces, by shape.
 
     Attributes:
-        grid: the whole grid.
         known: as measured at the grid's first voxel.
     """
 
@@ -114,7 +112,6 @@ def find_lesions(
 
     Args:
         mask: the region, ``(X, Y, Z)`` bool: the whole grid or a part of it.
-        grid: the whole grid.
         region: its name in the rows.
         start: index in the grid of the first voxel of ``mask``.
         bridge: same shape; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
@@ -213,8 +210,6 @@ def side_of(mask: Mask, grid: Grid, midplane: Midplane | None, *, start: tuple[i
 
     Args:
         mask: one lesion, ``(X, Y, Z)``: the whole grid or a part of it.
-        grid: the whole grid.
-        midplane: of the brain.
         start: index in the grid of the first voxel of ``mask``.
     """
     if midplane is None or not mask.any():

@@ -76,7 +76,6 @@ class Chord:
     """A straight line between two points of the outline.
 
     Attributes:
-        length_mm: its length.
         ends: ``(2, 2)`` in voxels.
     """
 

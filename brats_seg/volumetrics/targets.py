@@ -18,7 +18,6 @@ class Target:
 
     Attributes:
         name: of the region, or abbreviation of the structure.
-        structures: what it consists of.
         known: everything the label schema can say; nothing for a region it does not tell.
         region: the region itself, or the innermost one that has the structure; None for what is no tumour.
     """

@@ -52,7 +52,6 @@ class Border:
 
     Attributes:
         change_mm3: volume gained from the first visit to the second.
-        deviation_mm3: its standard deviation.
         volume_mm3: mean volume of both visits.
         area_mm2: of the border within brain.
         contrast: mean step of brightness from surround to lesion; the weaker one of a rim.
@@ -79,7 +78,6 @@ class Edge:
 
     Attributes:
         depth: signed distance from its half height, mm, positive inside.
-        sigma_mm: of the blur.
         outside: brightness of the surround at the border.
         contrast: height of the step.
         band: voxels that may hold part of it.
