@@ -96,7 +96,6 @@ class TrainConfig:
         batch: samples per step, over all processes.
         precision: of the network's arithmetic: ``bf16``, ``fp32``, or ``auto``, bf16 on a GPU and fp32 elsewhere. A
             processor with bf16 instructions (``avx512_bf16`` or ``amx_bf16``) takes half the time for a step with it.
-        optimiser: ``muon`` (with AdamW for first and last layers) or ``adamw`` for all.
         learning_rate: peak, reached after ``warmup`` steps, then a cosine down to 1 % of it.
         warmup: steps of linear rise.
         weight_decay: decoupled from the gradient.
@@ -105,7 +104,6 @@ class TrainConfig:
         keep: share that the weights it started from have in what is kept; a network that goes on for one purpose then
             forgets less of the others (Wortsman et al. 2022, arXiv:2109.01903).
         cross_entropy: weight of the cross-entropy beside Dice.
-        region_weights: weight of WT, TC and ET in the loss.
         sequences: those the network gets; the others are blank, as if never scanned. All four make one model for
             every subset; fewer make one for just these, to compare with.
         coarse_views: altered copies of each study that the coarse stage is asked about, for a cascaded fine stage.
@@ -113,7 +111,6 @@ class TrainConfig:
         checkpoint_s: seconds between checkpoints.
         validate_every: steps between validations on full volumes; 0 for none.
         validation: ids of studies kept out of training.
-        tensorboard: also write TensorBoard events (needs the extra ``train``).
         prepare: preprocessing, which becomes part of the model.
         phantoms: phantom patients among the samples of a coarse stage.
         teacher: share of a teacher's probabilities in the target, beside the expert's label; see
@@ -130,7 +127,6 @@ class TrainConfig:
     steps: int = 4000
     batch: int = 1
     precision: str = "auto"
-    optimiser: str = "muon"
     learning_rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 1e-2
@@ -138,14 +134,12 @@ class TrainConfig:
     ema: float = 0.998
     keep: float = 0.0
     cross_entropy: float = 1.0
-    region_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     sequences: tuple[str, ...] = tuple(sequence.value for sequence in SEQUENCES)
     coarse_views: int = 8
     seed: int = 0
     checkpoint_s: float = 120.0
     validate_every: int = 0
     validation: tuple[str, ...] = ()
-    tensorboard: bool = False
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     network: AttentionUNetConfig = field(default_factory=AttentionUNetConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -157,8 +151,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.stage not in ("coarse", "fine"):
             raise UsageError(f"stage is {self.stage!r}; choose coarse or fine")
-        if self.optimiser not in ("muon", "adamw"):
-            raise UsageError(f"optimiser is {self.optimiser!r}; choose muon or adamw")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"precision is {self.precision!r}; choose auto, bf16 or fp32")
         factor = self.spacing_mm / self.prepare.spacing_mm
@@ -258,13 +250,18 @@ def check_wanted(stages: Sequence[TrainConfig], **given: bool) -> None:
             raise UsageError(f"stage {wanted[0]} sets {name}; pass {option} {value}")
 
 
+_RETIRED = {"optimiser": "muon", "region_weights": [1.0, 1.0, 1.0], "tensorboard": False}
+"""Settings that runs of earlier versions wrote down, with the one value that is still what is done."""
+
+
 def train_config(values: Mapping[str, Any]) -> TrainConfig:
     """A configuration from plain values such as a YAML file holds.
 
     Raises:
         UsageError: naming unknown keys and those that exist, or values that do not fit.
     """
-    config: TrainConfig = _build(TrainConfig, values, "the training configuration")
+    asked = {key: value for key, value in values.items() if key not in _RETIRED or value != _RETIRED[key]}
+    config: TrainConfig = _build(TrainConfig, asked, "the training configuration")
     return config
 
 

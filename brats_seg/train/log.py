@@ -1,4 +1,4 @@
-"""How a training goes: a table in the run folder, a bar on the screen, TensorBoard where asked for."""
+"""How a training goes: a table in the run folder and a bar on the screen."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from tqdm import tqdm
 
-from brats_seg.core.errors import ModelError
 from brats_seg.files.output import atomic_write
 from brats_seg.train.config import TrainConfig
 
@@ -27,9 +25,6 @@ class TrainLog:
             dropped, because they will be made again.
         writes: whether this process writes; of several the first does.
         progress: show a bar.
-
-    Raises:
-        ModelError: if TensorBoard is asked for and not installed.
     """
 
     def __init__(self, run: Path, config: TrainConfig, *, step: int, writes: bool, progress: bool) -> None:
@@ -37,7 +32,6 @@ class TrainLog:
         self._writes = writes
         if writes:
             _drop_after(self._path, step)
-        self._events = _open_events(run, step) if config.tensorboard and writes else None
         self._bar = tqdm(total=config.steps, initial=step, desc=f"train {config.stage}", disable=not progress)
 
     def __enter__(self) -> TrainLog:
@@ -47,8 +41,6 @@ class TrainLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        if self._events is not None:
-            self._events.close()
 
     def advance(self) -> None:
         """One step is done."""
@@ -76,11 +68,6 @@ class TrainLog:
             writer.writerow(row + [""] * (len(LOG_COLUMNS) - len(row)))
             handle.flush()
             os.fsync(handle.fileno())
-        if self._events is not None:
-            self._events.add_scalar("loss", loss, step)
-            self._events.add_scalar("learning_rate", rate, step)
-            for name, score in zip(("wt", "tc", "et"), scores, strict=False):
-                self._events.add_scalar(f"dice/{name}", score, step)
 
 
 def is_finished(run: Path, config: TrainConfig) -> bool:
@@ -101,13 +88,3 @@ def _drop_after(path: Path, step: int) -> None:
     header, *rows = whole
     with atomic_write(path) as stream:
         stream.write(header + b"".join(row for row in rows if int(row.partition(b",")[0]) <= step))
-
-
-def _open_events(run: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ModelError(
-            "TensorBoard is not installed: pip install 'brats-seg[train]', or set tensorboard: false"
-        ) from error
-    return SummaryWriter(str(run / "tensorboard"), purge_step=step)

@@ -134,7 +134,9 @@ def train(
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
     placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
     bodies = _phantoms(config, world, sources.phantoms or run / "phantoms", progress=shown)
-    parts = _Parts(_loss(config).to(world.device), cases, beside, placed, bodies, kept_out, stage, world)
+    parts = _Parts(
+        RegionLoss(cross_entropy=config.cross_entropy), cases, beside, placed, bodies, kept_out, stage, world
+    )
     if config.steps == 0:
         assert stop_after_s is not None
         left = stop_after_s - (time.monotonic() - began)
@@ -343,10 +345,6 @@ def _phantoms(config: TrainConfig, world: World, cache: Path, *, progress: bool)
     return world.in_turn(
         lambda: open_phantoms(config.phantoms, cache, factor=config.factor, device=world.device, progress=progress)
     )
-
-
-def _loss(config: TrainConfig) -> RegionLoss:
-    return RegionLoss(config.region_weights, cross_entropy=config.cross_entropy)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

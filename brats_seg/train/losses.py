@@ -17,16 +17,13 @@ class RegionLoss(nn.Module):
     voxel, so that the network learns partial volume and not a staircase.
 
     Args:
-        region_weights: weight of WT, TC and ET.
         cross_entropy: weight of the cross-entropy beside Dice.
     """
 
-    def __init__(self, region_weights: Sequence[float] = (1.0, 1.0, 1.0), *, cross_entropy: float = 1.0) -> None:
+    def __init__(self, *, cross_entropy: float = 1.0) -> None:
         super().__init__()
         self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
         self.cross_entropy = cross_entropy
-        weights = torch.tensor(list(region_weights), dtype=torch.float32)
-        self.register_buffer("weights", weights / weights.sum())
 
     def forward(self, outputs: Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
         """Loss of logits ``(B, 3, x, y, z)`` at full and lower resolutions against ``(B, 3, x, y, z)``."""
@@ -44,6 +41,5 @@ class RegionLoss(nn.Module):
         # of each sample on its own, so that the mean over several processes is that of one
         dice = self.dice(logits, target).mean(dim=0).reshape(-1)
         entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        per_region = dice + self.cross_entropy * entropy.mean(dim=(0, 2, 3, 4))
-        loss: torch.Tensor = (self.weights * per_region).sum()
-        return loss
+        per_region: torch.Tensor = dice + self.cross_entropy * entropy.mean(dim=(0, 2, 3, 4))
+        return per_region.mean()

@@ -77,13 +77,11 @@ class Muon(Optimizer):
         weight.add_(update.view_as(weight), alpha=-group["lr"])
 
 
-def optimisers(network: nn.Module, *, kind: str, lr: float, weight_decay: float) -> list[Optimizer]:
-    """The optimisers of a run: ``adamw`` for all, or ``muon`` for inner convolutions and AdamW for the rest.
+def optimisers(network: nn.Module, *, lr: float, weight_decay: float) -> list[Optimizer]:
+    """The optimisers of a run: Muon for inner convolutions and AdamW for the rest.
 
     First and last layers stay with AdamW, as Muon's authors advise.
     """
-    if kind == "adamw":
-        return [AdamW(network.parameters(), lr=lr, weight_decay=weight_decay)]
     outer = ("stem.", "head.", "deep_heads.")
     inner: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []

@@ -63,7 +63,7 @@ def open_state(config: TrainConfig, device: torch.device, run: Path, init: Path 
     torch.manual_seed(config.seed)
     network = AttentionUNet(config.network).to(device)
     averaged = AttentionUNet(config.network).to(device)
-    steppers = optimisers(network, kind=config.optimiser, lr=config.learning_rate, weight_decay=config.weight_decay)
+    steppers = optimisers(network, lr=config.learning_rate, weight_decay=config.weight_decay)
     state = TrainState(network, averaged, steppers)
     checkpoint = run / CHECKPOINT
     if checkpoint.exists():

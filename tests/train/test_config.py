@@ -102,7 +102,7 @@ def _lists(value: Any) -> Any:
         ({"steps": 10.5}, "steps is 10.5"),
         ({"steps": True}, "steps is True"),
         ({"learning_rate": "quick"}, "learning_rate is 'quick'"),
-        ({"tensorboard": 1}, "tensorboard is 1"),
+        ({"optimiser": "adamw"}, "unknown keys"),
         ({"patches": 32}, "patches is 32"),
         ({"stage": None}, "stage is None"),
         ({"sequences": ["t1", "dwi"]}, "choose from t1, t1ce, t2, flair"),
@@ -130,6 +130,11 @@ def test_bf16_is_for_gpus_unless_asked_for() -> None:
     assert (config.uses_bf16("cpu"), config.uses_bf16("cuda")) == (False, True)
     assert replace(config, precision="bf16").uses_bf16("cpu")
     assert not replace(config, precision="fp32").uses_bf16("cuda")
+
+
+def test_what_earlier_versions_wrote_down_is_read() -> None:
+    written = {"steps": 200, "optimiser": "muon", "region_weights": [1.0, 1.0, 1.0], "tensorboard": False}
+    assert train_config(written) == TrainConfig(steps=200)
 
 
 def test_empty_settings_are_the_defaults() -> None:

@@ -340,12 +340,14 @@ def test_a_perfect_prediction_costs_nothing_and_worse_ones_more() -> None:
     assert perfect < unsure < shifted < opposite
 
 
-def test_each_region_counts_by_its_weight() -> None:
-    target = blob()
-    wrong = logits_of(target, 20)
-    wrong[:, 2] = -wrong[:, 2]
-    assert RegionLoss((1.0, 1.0, 0.0))([wrong], target) == pytest.approx(0, abs=1e-3)
-    assert RegionLoss((0.0, 0.0, 1.0))([wrong], target) > RegionLoss()([wrong], target) > 1
+def test_each_region_counts_a_third() -> None:
+    target, costs = blob(), []
+    for region in range(3):
+        wrong = logits_of(target, 20)
+        wrong[:, region] = -wrong[:, region]
+        costs.append(float(RegionLoss()([wrong], target)))
+    assert min(costs) > 1
+    assert sum(costs) == pytest.approx(float(RegionLoss()([logits_of(1 - target, 20)], target)), rel=1e-3)
 
 
 def test_an_empty_region_costs_a_finite_amount_and_teaches_emptiness() -> None:
