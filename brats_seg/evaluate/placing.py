@@ -105,6 +105,9 @@ def _words(same: _Same, grid: Grid, target: Grid) -> str:
     if tuple(sizes) != target.shape:
         covered, whole = ("x".join(map(str, shape)) for shape in (sizes, target.shape))
         done.append(f"covers {covered} of {whole} voxels; the rest counts as 0")
+    elif not done and same.matrix[:3, 3].any():
+        done.append(f"lies {grid.offset_mm(target):.3g} mm from the reference by its header, and was compared there; "
+                    "equal shapes mostly mean equal places: is one of the two headers wrong?")  # fmt: skip
     if same.apart_voxels > 1e-3:
         done.append(f"lies {same.apart_voxels:.2g} voxels off the reference, which counts as the same place")
     return "; ".join(done) or "is the same voxels stored otherwise"

@@ -404,6 +404,14 @@ def test_the_same_voxels_stored_otherwise_are_the_same(axes, flips, cropped):
     assert "counts as the same place" in found.note
 
 
+def test_equal_shapes_at_different_places_are_doubted():
+    affine = STORED.affine.copy()
+    affine[1, 3] += 2.4
+    found = placed(Volume.from_affine(STORED.data, affine), STORED.grid, "prediction")
+    np.testing.assert_array_equal(found.volume.data[:, 2:], STORED.data[:, :-2])
+    assert "2.4 mm" in found.note and "header" in found.note
+
+
 @pytest.mark.parametrize("shift_voxels", [0.2, 0.5])
 def test_voxels_between_those_of_the_reference_are_refused(shift_voxels):
     affine = STORED.affine.copy()
