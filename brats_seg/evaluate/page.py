@@ -241,7 +241,7 @@ def _cases(evaluation: Evaluation) -> Markup:
             cells = [number(row[key], _decimals(key)) for key in _CASE_COLUMNS]
             rows.append([str(case) if index == 0 else "", row["region"], *cells])
     head = ["case", "region", *(METRIC_TITLES[key] for key in _CASE_COLUMNS)]
-    return section("Every case", table(head, rows, grouped=True))
+    return section("Every case", table(head, rows, grouped=True), wide=True)
 
 
 def _methods(evaluation: Evaluation) -> Markup:

@@ -48,9 +48,9 @@ def _macro(name: str, *arguments: Any) -> Markup:
     return Markup(getattr(_environment().get_template("macros.html.j2").module, name)(*arguments).strip())
 
 
-def section(title: str, *parts: Markup) -> Markup:
-    """Parts under a heading."""
-    return _macro("section", title, [part for part in parts if part])
+def section(title: str, *parts: Markup, wide: bool = False) -> Markup:
+    """Parts under a heading; what is ``wide`` is printed across."""
+    return _macro("section", title, [part for part in parts if part], wide)
 
 
 def soft(text: str) -> Markup:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from brats_seg.core.words import counted
 from brats_seg.report.pages import DISCLAIMER, section, sections_page, table
+from brats_seg.report.tables import ml
 
 STUDIES_PAGE = "studies.html"
 
@@ -22,7 +23,7 @@ def render_studies(
         reports: by study, where its report lies from the page; a study without one has no link.
         warnings: by study, what to know before its numbers are used, the gravest first.
     """
-    volumes = {(row["study"], row["region"]): row["volume_ml"] for row in rows}
+    volumes = {(row["study"], row["region"]): ml(float(row["volume_ml"])) for row in rows}
     dates = {row["study"]: row["scan_date"] for row in rows}
     regions = list(dict.fromkeys(row["region"] for row in rows))
     listed = [
