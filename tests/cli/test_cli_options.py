@@ -63,6 +63,16 @@ def test_info_names_cores_memory_and_model(cli) -> None:
     assert f"{found['cores']} that may be used" in cli("info").out
 
 
+@pytest.mark.parametrize(("told", "threads"), [(None, "1"), ("3", "3")])
+def test_openblas_gets_one_thread_unless_told_otherwise(told: str | None, threads: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    environment |= {"OPENBLAS_NUM_THREADS": told} if told else {}
+    script = "import os\nfrom brats_seg.cli import main\nmain(['models'])\nprint(os.environ['OPENBLAS_NUM_THREADS'])"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == threads
+
+
 def test_a_shell_that_asks_gets_commands(tmp_path: Path) -> None:
     pytest.importorskip("argcomplete")
     line, answer = "brats-seg se", tmp_path / "answer"
