@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -363,6 +364,22 @@ def test_what_is_not_there_is_refused_before_numpy_is_loaded(line: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *line.split()], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_results_that_exist_are_refused_before_numpy_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "case_t1.nii.gz").write_bytes(b"not read")
+    (tmp_path / "out" / "case").mkdir(parents=True)
+    (tmp_path / "out" / "case" / "mine.txt").write_text("kept")
+    script = (
+        "import sys\nfrom brats_seg.cli import main\nassert main(['segment', 'case', '-o', 'out']) == 6\n"
+        "assert 'numpy' not in sys.modules\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr
 

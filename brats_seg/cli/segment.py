@@ -190,14 +190,14 @@ def _segment_all(
     failures: Failures,
 ) -> None:
     """Segment every study, here or in several processes, and tell of each as it is finished."""
-    from brats_seg.files.collect import add_study, check_tables
-
     several = len(studies) > 1
-    collected = check_tables(arguments.output) or several
     if not arguments.resume:
         studies = _with_room(studies, arguments, failures)
     if not studies:
         return
+    from brats_seg.files.collect import add_study, check_tables
+
+    collected = check_tables(arguments.output) or several
     if arguments.jobs > 1 and several:
         outcomes = _in_processes(studies, arguments)
     else:
