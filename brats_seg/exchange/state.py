@@ -43,15 +43,11 @@ def read_state_dict(path: Path) -> StateDict:
         raise ModelError(f"the weights {path} cannot be read: {error.strerror or error}") from error
     if not head:
         raise ModelError(f"{path.name} is empty; copy it again")
-    if _is_safetensors(path, head):
+    if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _strip(_read_safetensors(path), path)
     if head.startswith(b"PK"):
         _refuse_torchscript(path)
     return _strip(_unwrap(_read_pickle(path), path), path)
-
-
-def _is_safetensors(path: Path, head: bytes) -> bool:
-    return path.suffix == ".safetensors" or (len(head) > 8 and head[8:9] == b"{")
 
 
 def _read_safetensors(path: Path) -> StateDict:

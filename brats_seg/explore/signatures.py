@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.core.study import SEQUENCES
 from brats_seg.explore.facts import Likeness, StudyFacts
 from brats_seg.imaging.likeness import LIKE_FROM
 
@@ -41,7 +41,7 @@ def correlations(studies: Sequence[StudyFacts]) -> NDArray[np.float32]:
         rows = [k for k, study in enumerate(studies) if sequence in study.scans]
         if len(rows) < 2:
             continue
-        vectors = _stack(studies, rows, sequence)
+        vectors = np.stack([studies[k].scans[sequence].signature for k in rows])
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
             total[np.ix_(part, rows)] += vectors[start : start + _CHUNK] @ vectors.T
@@ -49,10 +49,6 @@ def correlations(studies: Sequence[StudyFacts]) -> NDArray[np.float32]:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: NDArray[np.float32] = np.divide(total, count, dtype=np.float32)
     return mean
-
-
-def _stack(studies: Sequence[StudyFacts], rows: Iterable[int], sequence: MRSequence) -> NDArray[np.float32]:
-    return np.stack([studies[k].scans[sequence].signature for k in rows])
 
 
 def _likeness(first: StudyFacts, second: StudyFacts, correlation: float) -> Likeness:

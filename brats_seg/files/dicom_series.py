@@ -7,7 +7,6 @@ lists lie below it, and its paths are never followed.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ def find_exams(place: Path) -> tuple[DicomExam, ...]:
         raise _no_images(place, found, damaged)
     exams = []
     for folder, name, group in _by_patient(place, place, place.resolve().name.removesuffix(".zip"), found):
-        within = [words for source, words in damaged if _is_below(source, folder)]
+        within = [words for source, words in damaged if folder in (source.path, *source.path.parents)]
         exams += _exams(folder, name, group, within)
     return tuple(exams)
 
@@ -122,10 +121,6 @@ def _parts(source: DicomSource, folder: Path) -> tuple[str, ...]:
     """Names of folders from ``folder`` to a file; those in an archive count."""
     inside = PurePosixPath(source.member).parts if source.member else ()
     return (*source.path.relative_to(folder).parts, *inside) if source.path != folder else inside
-
-
-def _is_below(source: DicomSource, folder: Path) -> bool:
-    return folder in (source.path, *source.path.parents)
 
 
 def _by_patient(
@@ -218,13 +213,9 @@ def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], str]:
         known = kept.setdefault((plane.sop, plane.frame), plane)
         if not plane.sop:
             nameless.append(plane)
-        elif known is not plane and not _same_bytes(known.source, plane.source):
+        elif known is not plane and known.source.read() != plane.source.read():
             return list(planes), "two of its images differ and bear the same SOP Instance UID"
     return [*nameless, *(plane for plane in kept.values() if plane.sop)], ""
-
-
-def _same_bytes(one: DicomSource, other: DicomSource) -> bool:
-    return hashlib.sha256(one.read()).digest() == hashlib.sha256(other.read()).digest()
 
 
 _Key = Callable[[Plane], tuple[object, ...]]

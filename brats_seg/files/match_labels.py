@@ -288,9 +288,9 @@ def _told_apart(files: list[LabelFile]) -> list[LabelFile]:
     Where that tells nothing apart, as with the ``1-1`` of DICOM archives, their own folders name them.
     """
     told = files
-    for name in (_with_above, _own_folder, _both_folders):
+    for name in ("{above}_{id}", "{own}", "{above}_{own}"):
         counts = Counter(file.id for file in told)
-        told = [file if counts[file.id] == 1 else replace(file, id=name(file)) for file in told]
+        told = [file if counts[file.id] == 1 else replace(file, id=_renamed(file, name)) for file in told]
     seen: dict[str, LabelFile] = {}
     for before, file in zip(files, told, strict=True):
         other = seen.setdefault(file.id, file)
@@ -302,16 +302,10 @@ def _told_apart(files: list[LabelFile]) -> list[LabelFile]:
     return told
 
 
-def _with_above(file: LabelFile) -> str:
-    return f"{file.path.resolve().parents[1].name}_{file.id}"
-
-
-def _own_folder(file: LabelFile) -> str:
-    return file.folder_id or file.id
-
-
-def _both_folders(file: LabelFile) -> str:
-    return f"{file.path.resolve().parents[1].name}_{file.folder_id}" if file.folder_id else file.id
+def _renamed(file: LabelFile, name: str) -> str:
+    if not file.folder_id and "{own}" in name:
+        return file.id
+    return name.format(above=file.path.resolve().parents[1].name, id=file.id, own=file.folder_id)
 
 
 def _unique(entries: Iterable[tuple[str, LabelFile]]) -> dict[str, LabelFile]:

@@ -85,7 +85,7 @@ class LabelMeaning:
 
     def question(self) -> InputError:
         """What is asked where the meaning is not certain."""
-        shown = _shown(self.values)
+        shown = f"{{{', '.join(map(str, sorted(self.values)))}}}"
         fitting = [schema for schema in SCHEMAS.values() if self.values <= set(schema.values)]
         if len(self.values) == 1:
             return InputError(
@@ -359,7 +359,3 @@ def _names(schemas: Iterable[LabelSchema]) -> str:
 
 def _with_numbers(schemas: Iterable[LabelSchema]) -> str:
     return "; ".join(f"{schema.name} ({schema.numbers})" for schema in schemas)
-
-
-def _shown(values: Iterable[int]) -> str:
-    return "{" + ", ".join(str(value) for value in sorted(values)) + "}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -91,7 +92,8 @@ def write_text(path: Path, text: str) -> None:
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 by name of every file in a result folder but the run record; for ``RunRecord.outputs``."""
-    return {path.name: file_sha256(path) for path in _result_files(folder)}
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != RUN_FILE)
+    return {path.name: file_sha256(path) for path in files}
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -224,7 +226,7 @@ class OutputFolder:
                 shutil.rmtree(self._old)
             else:
                 self._old.replace(self.final)
-        for part in self.final.parent.glob(f".{_glob_safe(self.final.name)}.part-*"):
+        for part in self.final.parent.glob(f".{glob.escape(self.final.name)}.part-*"):
             # Whoever made it held the lock, and would hold it now if it were alive.
             if part.is_dir() and (self._lock.is_held or time.time() - part.stat().st_mtime > _STALE_S):
                 shutil.rmtree(part, ignore_errors=True)
@@ -344,14 +346,6 @@ def _lock_file(descriptor: int) -> None:
         import fcntl  # noqa: PLC0415 - not on Windows
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _result_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != RUN_FILE)
-
-
-def _glob_safe(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _sync(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -140,7 +140,8 @@ def in_order(labels: Sequence[str]) -> list[str] | None:
     if len(set(keys.values())) < len(labels):
         return None
     order = sorted(labels, key=lambda label: keys[label])
-    before = {label: (rank, (-numbers[0],)) for label, (rank, numbers) in keys.items() if _is_signed(label, known)}
+    signed = [label for label, place in known.items() if place.kind == "unit" and re.match(r"\D+-\d", label)]
+    before = {label: (keys[label][0], (-keys[label][1][0],)) for label in signed}
     # Beside "week0", "week-1" may be the week before.
     may_be = order if len(before) == len(labels) else sorted(labels, key=lambda label: before.get(label, keys[label]))
     return order if may_be == order else None
@@ -153,10 +154,6 @@ def _year_first(name: str) -> str:
     except InputError:
         return name
     return name if day is None else _DMY.sub(day.isoformat(), name)
-
-
-def _is_signed(label: str, places: Mapping[str, _Place]) -> bool:
-    return places[label].kind == "unit" and re.match(r"\D+-\d", label) is not None
 
 
 def _place(name: str) -> _Place | None:

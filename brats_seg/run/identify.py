@@ -25,7 +25,7 @@ def settled(study: Timepoint) -> Timepoint:
     if not isinstance(study, DicomTimepoint) or not study.question:
         return study
     guesses = _of_series(study)
-    seen = {one: (guess.sequence, _words(guess)) for one, guess in guesses.items() if guess.is_sure}
+    seen = {one: (guess.sequence, f"its image {guess.evidence}") for one, guess in guesses.items() if guess.is_sure}
     told = with_seen(study, seen) if seen else study
     if not told.question:
         return told
@@ -34,10 +34,6 @@ def settled(study: Timepoint) -> Timepoint:
     if not told.files:
         raise InputError(question)
     return replace(told, exam=replace(told.exam, question=question))
-
-
-def _words(guess: Guess) -> str:
-    return f"its image {guess.evidence}"
 
 
 def _of_series(study: DicomTimepoint) -> Mapping[DicomSeries, Guess]:
