@@ -21,7 +21,7 @@ from brats_seg.evaluate.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
-from brats_seg.evaluate.cases import CasePair, CaseScores, EvaluationSettings, RegionScore, evaluate_case
+from brats_seg.evaluate.cases import CasePair, EvaluationSettings, RegionScore, evaluate_case
 from brats_seg.evaluate.detection import Detection, DetectionCounts, count_decisions, detection
 from brats_seg.evaluate.lesionwise import LesionScore
 from brats_seg.evaluate.snapshot import Snapshot
@@ -151,7 +151,11 @@ def evaluate_pairs(
         regions = pair.regions
         scores = evaluate_case(pair, settings=settings)
         rows += scores.regions
-        lesions += _lesion_rows(pair.case, scores)
+        lesions += [
+            {"case": pair.case, "region": region, **dataclasses.asdict(lesion)}
+            for region, found in scores.lesions.items()
+            for lesion in found
+        ]
         for region, counts in scores.calibration.items():
             calibration[region] = calibration[region] + counts if region in calibration else counts
         snapshots = sorted([*snapshots, scores.snapshot], key=lambda s: s.mean_dice)[: settings.worst_cases]
@@ -293,14 +297,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _lesion_rows(case: str, scores: CaseScores) -> list[dict[str, Any]]:
-    return [
-        {"case": case, "region": region, **dataclasses.asdict(lesion)}
-        for region, lesions in scores.lesions.items()
-        for lesion in lesions
-    ]
 
 
 def _summary_row(

@@ -65,7 +65,7 @@ def voxel_surface_distances(prediction: Mask, reference: Mask, spacing_mm: Spaci
         InputError: if the shapes differ.
     """
     check_shapes(prediction, reference)
-    points = [np.argwhere(_outermost(mask)) for mask in (prediction, reference)]
+    points = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) for mask in (prediction, reference)]
     return _distances(points[0], points[1], np.ones(len(points[0])), np.ones(len(points[1])), spacing_mm)
 
 
@@ -142,11 +142,6 @@ def average_surface_distance_mm(distances: SurfaceDistances, *, policy: EmptyMas
     total = distances.from_prediction_mm @ distances.prediction_weights
     total += distances.from_reference_mm @ distances.reference_weights
     return float(total / (distances.prediction_weights.sum() + distances.reference_weights.sum()))
-
-
-def _outermost(mask: Mask) -> Mask:
-    surface: Mask = mask & ~ndimage.binary_erosion(mask)
-    return surface
 
 
 def _distances(

@@ -137,18 +137,14 @@ def head_mask(volume: Volume) -> Mask:
     reaches 15 % of the head's brightness after smoothing over 3 voxels.
     """
     background = background_value(volume)
-    if _corners_are_empty(volume, background):
+    # a constant background, and not a rounded zero in noise
+    if float(np.mean(_corner_blocks(volume) == background)) > MAX_CONSTANT_SHARE:
         mask = foreground(volume)
     else:
         data = np.asarray(volume.data, dtype=np.float32)
         threshold = background + 0.15 * (float(np.percentile(data, 98)) - background)
         mask = ndimage.uniform_filter(data, 3) > threshold
     return solid(mask)
-
-
-def _corners_are_empty(volume: Volume, background: float) -> bool:
-    """Whether blocks at the eight corners hold nothing but the background value (a rounded zero in noise does not)."""
-    return float(np.mean(_corner_blocks(volume) == background)) > MAX_CONSTANT_SHARE
 
 
 def _corner_blocks(volume: Volume) -> Array:

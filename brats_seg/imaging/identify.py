@@ -202,8 +202,8 @@ class _Look:
         self._tails = {name: tail_ratio(v) for name, v in values.items()}
         self.likeness = functools.cache(self._likeness)
         self.excess = functools.cache(self._excess)
-        self.fluid = functools.cache(self._fluid)
-        self.dark = functools.cache(self._dark)
+        self.fluid = functools.cache(lambda bright, dark: fluid_share(self._of(bright), self._of(dark)))
+        self.dark = functools.cache(lambda anatomy, flair: dark_shares(self._of(anatomy), self._of(flair)))
 
     def gain(self, images: _Images, *, with_dark: bool = False) -> float:
         """How much better other images fit the names than the given ones."""
@@ -256,12 +256,6 @@ class _Look:
     def _excess(self, low: _Image, high: _Image) -> tuple[float, float]:
         a, b = (-self._scaled[name] if is_turned else self._scaled[name] for name, is_turned in (low, high))
         return strong_shares(a, b)
-
-    def _fluid(self, bright: _Image, dark: _Image) -> float:
-        return fluid_share(self._of(bright), self._of(dark))
-
-    def _dark(self, anatomy: _Image, flair: _Image) -> tuple[float, float]:
-        return dark_shares(self._of(anatomy), self._of(flair))
 
     def explain(self, images: _Images) -> str:
         """The two features that speak most for exchanged images against the given ones."""

@@ -67,7 +67,7 @@ def prepare_side(volume: Volume, compared: Mask) -> Side:
     sigmas = np.sqrt(np.maximum(BLUR_MM**2 - own**2, 0.0)) / cropped.grid.spacing_mm
     weight = ndimage.gaussian_filter(part, sigmas)
     smooth = ndimage.gaussian_filter(data * part, sigmas) / np.maximum(weight, 1e-6)
-    grid = _ras_grid(cropped)
+    grid = _grid_around(cropped.grid.to_world(cropped.grid.corners()))
     inside = resample(cropped.with_data(part), grid, fill=0.0).data
     values = resample(cropped.with_data(smooth.astype(np.float32)), grid, fill=0.0).data
     return Side(Volume(_normalised(values, inside), grid), Volume(inside, grid))
@@ -181,10 +181,6 @@ def _normalised(values: NDArray[np.float32], inside: NDArray[np.float32]) -> NDA
     return result
 
 
-def _ras_grid(volume: Volume) -> Grid:
-    return _grid_around(volume.grid.to_world(volume.grid.corners()))
-
-
 def _shared_grid(sides: list[tuple[Side, Affine]]) -> Grid:
     """Around both scans in half-way space; the same whichever is named first."""
     points = []
@@ -202,9 +198,5 @@ def _grid_around(points: Floats) -> Grid:
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     # Centred, so that rounding moves neither end more than the other.
     affine[:3, 3] = (low + high) / 2 - (count - 1) * SPACING_MM / 2
-    return Grid(_triple(count), affine)
-
-
-def _triple(values: NDArray[np.int_]) -> tuple[int, int, int]:
-    x, y, z = (int(v) for v in values)
-    return x, y, z
+    x, y, z = (int(n) for n in count)
+    return Grid((x, y, z), affine)

@@ -61,7 +61,9 @@ def _samples(channels: Array, source: Grid, target: Grid, order: int) -> Iterato
         return
     inside = _field_of_view(source, matrix, target)
     for channel in channels:
-        values = _interpolate(channel, matrix, target, order)
+        values: Array = ndimage.affine_transform(
+            channel, matrix[:3, :3], matrix[:3, 3], output_shape=target.shape, order=order, mode="nearest"
+        )
         values *= inside
         yield values
 
@@ -139,13 +141,6 @@ def copy_voxels(
     order = np.argsort(axes)
     result[(slice(None), *write)] = np.transpose(part, (0, *(int(i) + 1 for i in order)))
     return result
-
-
-def _interpolate(channel: Array, matrix: NDArray[np.float64], target: Grid, order: int) -> Array:
-    moved: Array = ndimage.affine_transform(
-        channel, matrix[:3, :3], matrix[:3, 3], output_shape=target.shape, order=order, mode="nearest"
-    )
-    return moved
 
 
 def _field_of_view(source: Grid, matrix: NDArray[np.float64], target: Grid) -> NDArray[np.uint8]:

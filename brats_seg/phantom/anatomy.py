@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.grid import Floats, Grid
 from brats_seg.imaging.boxes import bounding_box
-from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
+from brats_seg.phantom.fields import Field, expand, lattice_points, smooth_noise
 
 _Kind = TypeVar("_Kind", np.float32, np.bool_)
 
@@ -250,7 +250,7 @@ def make_anatomy(person: Person, grid: Grid, *, push: Push | None = None) -> Ana
         push: of what displaces tissue; the skull, and so the brain mask, does not give way.
     """
     template = load_template()
-    points = _lattice_points(grid)
+    points = lattice_points(grid, MAP_STEP)
     still = _template_lattice(person, points)
     near = _near_brain(template, still, grid)
     places = _places(still, near, grid)
@@ -267,11 +267,6 @@ def make_anatomy(person: Person, grid: Grid, *, push: Push | None = None) -> Ana
     deep = 1 / (1 + np.exp((VENTRICLE_DEPTH_MM - depth) / 1.5))
     csf, ventricle, grey, white = (_spread(part, brain) for part in (csf, csf * deep, grey, 1 - csf - grey))
     return Anatomy(grid, csf, ventricle, grey, white, brain)
-
-
-def _lattice_points(grid: Grid) -> Floats:
-    axes = [np.arange(n) * float(MAP_STEP) for n in lattice_shape(grid.shape, MAP_STEP)]
-    return grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
 
 
 def _template_lattice(person: Person, points_mm: Floats) -> Field:

@@ -17,7 +17,6 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
-from brats_seg.phantom.fields import Field
 
 
 class DefectKind(Enum):
@@ -142,10 +141,6 @@ def _draw_clipped(volume: Volume, rng: np.random.Generator) -> dict[str, Any]:
     return {"percentile": round(percentile, 2), "level": level}
 
 
-def _draw_nothing(_volume: Volume, _rng: np.random.Generator) -> dict[str, Any]:
-    return {}
-
-
 def _draw_damaged(_volume: Volume, rng: np.random.Generator) -> dict[str, Any]:
     return {"damage": str(rng.choice(DAMAGES)), "place": round(float(rng.uniform(0.2, 0.8)), 4)}
 
@@ -154,7 +149,7 @@ _VALUES = {
     DefectKind.GHOSTING: _draw_ghosting,
     DefectKind.DROPOUT: _draw_dropout,
     DefectKind.CLIPPED: _draw_clipped,
-    DefectKind.MISSING: _draw_nothing,
+    DefectKind.MISSING: lambda _volume, _rng: {},
     DefectKind.DAMAGED: _draw_damaged,
 }
 
@@ -204,7 +199,7 @@ def ghosted(volume: Volume, *, axis: int, copies: int, strength: float, phase: f
         ghost = np.roll(data, round(number * size / copies), axis=axis)
         real += np.float32(strength * np.cos(number * phase)) * ghost
         imaginary += np.float32(strength * np.sin(number * phase)) * ghost
-    return volume.with_data(_keep_background(np.hypot(real, imaginary), volume))
+    return volume.with_data(np.where(volume.data == 0, np.float32(0), np.hypot(real, imaginary)))
 
 
 def dropped_out(volume: Volume, *, axis: int, slices: Sequence[int], kept: Sequence[float]) -> Volume:
@@ -219,11 +214,6 @@ def dropped_out(volume: Volume, *, axis: int, slices: Sequence[int], kept: Seque
     for index, share in zip(slices, kept, strict=True):
         view[index] *= np.float32(share)
     return volume.with_data(data)
-
-
-def _keep_background(data: Field, volume: Volume) -> Field:
-    data[volume.data == 0] = 0
-    return data
 
 
 def slice_axis(grid: Grid) -> int:

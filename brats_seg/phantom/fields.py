@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brats_seg.core.grid import Floats, Grid
+
 Field = NDArray[np.float32]
 Span = tuple[slice, slice, slice]
 
@@ -40,6 +42,12 @@ def lattice_shape(shape: tuple[int, int, int], step: int) -> tuple[int, int, int
     """Points a lattice needs so that :func:`expand` covers ``shape``."""
     x, y, z = (-(-n // step) + 2 for n in shape)
     return x, y, z
+
+
+def lattice_points(grid: Grid, step: int) -> Floats:
+    """RAS+ mm of the points of such a lattice."""
+    axes = [np.arange(n) * float(step) for n in lattice_shape(grid.shape, step)]
+    return grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
 
 
 def smooth_noise(shape: tuple[int, int, int], sigma: float, rng: np.random.Generator) -> Field:

@@ -238,8 +238,8 @@ class _Cutter:
             return
         if state.cavity_ml > 0 and lesion.residual is not None:
             core = lesion.residual.relative_radius(self.origin).astype(np.float32)
-        elif lesion.body is not None:
-            core = self._body_level(lesion.body)
+        elif lesion.body is not None:  # a dome on the dura, with a thin tail along it
+            core = (lesion.body.relative_radius(self.points) * self._sampled(lesion.fields.core)).astype(np.float32)
         else:
             core = self._sampled(lesion.fields.core)
         border = partition.claim(self._part(ENHANCING), self._level(core), state.core_ml)
@@ -254,11 +254,6 @@ class _Cutter:
         soft_ml = min(soft_ml, partition.volume_ml(inside))
         soft = self._level(self._sampled(lesion.fields.soft, inner=inner), inner)
         partition.claim(self._part(SOFT), soft, soft_ml, within=inside)
-
-    def _body_level(self, body: Blob) -> Field:
-        """A dome on the dura, with a thin tail along it."""
-        tail = self._sampled(self.lesion.fields.core)
-        return (body.relative_radius(self.points) * tail).astype(np.float32)
 
     def claim_edema(self, partition: Partition, anatomy: Anatomy, depth: Field) -> None:
         """The edema, which stops at CSF and spares cortex; writes how deep in it each voxel lies."""

@@ -407,10 +407,7 @@ class _Plan:
         begun = self.elapsed[self.turn]
         sizes = [0.0 if i < self.turn else self._grown(kind, first, d - begun) for i, d in enumerate(self.elapsed)]
         events = ["absent" if i < self.turn else "new" if i == self.turn else "growth" for i in range(self.count)]
-        return self._script(name, kind, self._capped_from(kind, sizes), events)
-
-    def _capped_from(self, kind: TumourKind, sizes: Sequence[float]) -> list[float]:
-        return [min(size, _LARGEST_ML[kind] / 3) for size in sizes]
+        return self._script(name, kind, [min(size, _LARGEST_ML[kind] / 3) for size in sizes], events)
 
     def _after_surgery(self, name: str, kind: TumourKind, before_ml: float, *, first: int) -> LesionScript:
         """A core, taken out before visit ``first``; then a cavity that shrinks, and a residual at its wall."""

@@ -22,7 +22,7 @@ from brats_seg.core.grid import Floats, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
-from brats_seg.phantom.fields import Field, expand, lattice_shape
+from brats_seg.phantom.fields import Field, expand, lattice_points
 from brats_seg.phantom.objects import Waves, draw_waves
 from brats_seg.phantom.resample import resample_box
 
@@ -239,8 +239,7 @@ def _from(centre_mm: Floats, grid: Grid) -> tuple[Field, Field, Field]:
 
 def _waves(skull: Skull, layer: Layer, grid: Grid, centre_mm: Floats) -> Field:
     """A layer's waves by the direction of each voxel from the centre."""
-    axes = [np.arange(n) * float(_LATTICE) for n in lattice_shape(grid.shape, _LATTICE)]
-    points = grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), -1)) - centre_mm
+    points = lattice_points(grid, _LATTICE) - centre_mm
     directions = points / np.maximum(np.linalg.norm(points, axis=-1, keepdims=True), 1e-6)
     return expand(skull.waves[layer](directions).astype(np.float32), grid.shape, _LATTICE)
 

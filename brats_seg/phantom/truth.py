@@ -139,7 +139,10 @@ def _lesion_cells(lesion: LesionTruth) -> dict[str, Cell]:
 
 def visit_truth(course: Course, index: int, scene: GrownScene) -> VisitTruth:
     """Everything that is known about a visit."""
-    shares = [_core_share(scene, number) for number in range(len(course.lesions))]
+    shares = [
+        scene.partition.fractions(*(part_number(number, part) for part in CORE_PARTS))
+        for number in range(len(course.lesions))
+    ]
     components = _components(shares)
     lesions = tuple(
         _lesion_truth(
@@ -182,10 +185,6 @@ def _lesion_truth(
         doubling_days=math.log(2) / rate if rate is not None and rate > 1e-9 else None,
         event=script.states[index].event,
     )
-
-
-def _core_share(scene: GrownScene, number: int) -> NDArray[np.float32]:
-    return scene.partition.fractions(*(part_number(number, part) for part in CORE_PARTS))
 
 
 def _components(shares: Sequence[NDArray[np.float32]]) -> list[int]:

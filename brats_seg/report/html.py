@@ -97,7 +97,9 @@ def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | 
         "verdict": verdict_of(result),
         "warnings": warnings_of(result),
         "volumes": volume_rows(measurements, regions, segmentation.schema),
-        "level": _level_text(measurements.volumes),
+        "level": " or ".join(
+            map(percent, sorted({row.level for row in measurements.volumes if row.level is not None}))
+        ),
         "lesion_groups": lesion_groups(measurements, regions, segmentation.labels.grid.shape),
         "planes": pictures.planes,
         "strip": pictures.strip,
@@ -228,12 +230,6 @@ def _loss_of(sequence: MRSequence, result: Visit) -> str:
     if best:
         return f"{sequence.title} is missing: the extent of the {' and the '.join(best)} is less certain."
     return f"{sequence.title} is missing: the result rests on the other sequences."
-
-
-def _level_text(volumes: Sequence[RegionVolume]) -> str:
-    """Coverage of the intervals; empty where there are none."""
-    levels = {row.level for row in volumes if row.level is not None}
-    return " or ".join(percent(level) for level in sorted(levels))
 
 
 def _legend_names(result: Visit) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_co
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box, box_or_all
-from brats_seg.imaging.brain import SkullCheck, brain_mask, check_skull_stripped, head_mask
+from brats_seg.imaging.brain import brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample, rotation_deg
 from brats_seg.imaging.similarity import local_correlation, mutual_information
@@ -119,7 +119,8 @@ def align_visits(moving: HeadScan, fixed: HeadScan) -> RigidMotion:
     config = COARSE if same else RegistrationConfig()
     scans = (moving, fixed)
     with ThreadPoolExecutor(len(scans)) as pool:  # numpy and scipy leave the interpreter to the other
-        stripped = all(check.is_stripped for check in pool.map(_check_skull, scans))
+        checks = pool.map(lambda scan: check_skull_stripped(scan.volume, scan.sequence), scans)
+        stripped = all(check.is_stripped for check in checks)
         spared = list(pool.map(_spared, scans))
         masks = list(pool.map(partial(_compared, stripped=stripped), scans, spared))
     there = register_rigid(moving.volume, fixed.volume, config=config, moving_mask=spared[0], fixed_mask=spared[1])
@@ -160,10 +161,6 @@ def align_visits(moving: HeadScan, fixed: HeadScan) -> RigidMotion:
     return found
 
 
-def _check_skull(scan: HeadScan) -> SkullCheck:
-    return check_skull_stripped(scan.volume, scan.sequence)
-
-
 def _side(scan: HeadScan, mask: Mask) -> Side:
     return prepare_side(scan.volume, mask)
 
@@ -185,7 +182,8 @@ def alignment_quality(
     """
     half = rigid_power(matrix, 0.5)
     inverse = _inverse(half)
-    grid = _half_grid(fixed, inverse)
+    around = apply_affine(half, _head_points(fixed))
+    grid = grid_between(around.min(axis=0) - 6.0, around.max(axis=0) + 6.0, 2.0)
     with ThreadPoolExecutor(2) as pool:
         views = pool.map(partial(_view, grid=grid), (fixed, moving), masks[::-1], (inverse, half))
         (seen_a, head_a, in_a, data_a), (seen_b, head_b, in_b, data_b) = views
@@ -204,12 +202,6 @@ def _view(scan: HeadScan, mask: Mask | None, to_scan: Affine, *, grid: Grid) -> 
         resample(scan.volume.with_data(field), grid, matrix=to_scan, order="nearest").data > 0 for field in fields
     )
     return seen, outline, inside, resample(scan.volume, grid, matrix=to_scan).data
-
-
-def _half_grid(fixed: HeadScan, to_fixed: Affine) -> Grid:
-    """2 mm voxels around the fixed head, half-way."""
-    world = apply_affine(np.linalg.inv(to_fixed), _head_points(fixed))
-    return grid_between(world.min(axis=0) - 6.0, world.max(axis=0) + 6.0, 2.0)
 
 
 def common_grid(volume: Volume) -> Grid:

@@ -81,12 +81,15 @@ def paired_changes(
         if change.region != region.name or not change.lesion or key in found:
             continue
         pair = [(index, rows[index, change.lesion]) for index in (change.reference, change.visit)]
-        if not all(_large(row, course) for _, row in pair) or not all(_usable(visits[index]) for index, _ in pair):
+        own = [visits[index] for index, _ in pair]
+        if not all(SEQUENCE in visit.sequences and visit.on_grid(SEQUENCE) for visit in own):
+            continue
+        if not all(_large(row, course) for _, row in pair):
             continue
         matrix = np.asarray(
             motions[change.visit].matrix @ np.linalg.inv(motions[change.reference].matrix), dtype=np.float64
         )
-        name = change_key([visits[index].key for index, _ in pair], [row.components for _, row in pair], matrix)
+        name = change_key([visit.key for visit in own], [row.components for _, row in pair], matrix)
         if known is not None and name in known:
             found[key] = PairedChange(name, known[name])
             continue
@@ -120,10 +123,6 @@ def _large(row: LesionRow, course: RegionCourse) -> bool:
     """Whether a lesion is one of the larger ones of its visit, and large enough."""
     larger = [other for other in course.at(row.visit) if other.volume_ml > row.volume_ml]
     return row.volume_ml >= SMALLEST_ML and len(larger) < MOST_LESIONS
-
-
-def _usable(visit: Visit) -> bool:
-    return SEQUENCE in visit.sequences and visit.on_grid(SEQUENCE)
 
 
 def change_key(visits: Sequence[str], components: Sequence[Sequence[int]], matrix: Affine) -> str:

@@ -92,7 +92,7 @@ def draw_sample(
     centre = _centre(focus, config, rng)
     grid = _sampling_grid(patch, config, rng)
     view, blank = _choose_view(case, rng)
-    middle = centre + _shift_between(focus, case)
+    middle = centre + (torch.tensor(case.shape) - torch.tensor(focus.shape)) / 2.0  # brain centre on brain centre
     sample = _cut(case, grid, middle, view)
     if donor is not None:
         sample = _transplant(sample, _cut(donor, grid, centre, view), rng)
@@ -154,11 +154,6 @@ def _shifted(logits: torch.Tensor, augment: AugmentConfig, rng: Chance) -> torch
         scale = math.exp(float(rng.normals(1)) * augment.prior_scale)
         parts.append(torch.sigmoid(region * scale + float(rng.normals(1)) * augment.prior_shift))
     return torch.stack(parts)
-
-
-def _shift_between(source: TrainingCase, target: TrainingCase) -> torch.Tensor:
-    """Voxels from a place in one brain to the same place in another, brain centre on brain centre."""
-    return (torch.tensor(target.shape) - torch.tensor(source.shape)) / 2.0
 
 
 def _centre(case: TrainingCase, config: TrainConfig, rng: Chance) -> torch.Tensor:

@@ -67,17 +67,15 @@ def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
         made["subsets"] = {
             str(k): {r: round(float(row[r]), 4) for r in regions_of().names} for k, row in table.iterrows()
         }
+    count = len(split["folds"])
+    part = "" if len(judged_folds) == count else f"{len(judged_folds)} folds of a "
     made["accuracy"] = {
-        **_accuracy(summary, _folds_text(len(judged_folds), len(split["folds"]))),
+        **_accuracy(summary, f"{part}{count}-fold cross-validation"),
         "volume intervals": "90 %; fitted on the other studies they cover "
         + ", ".join(f"{row['region']} {row['covered']} of {row['studies']}" for row in covered.to_dict("records")),
         **dict(values.get("accuracy", {})),
     }
     return made
-
-
-def _folds_text(judged: int, folds: int) -> str:
-    return f"{folds}-fold cross-validation" if judged == folds else f"{judged} folds of a {folds}-fold cross-validation"
 
 
 def _accuracy(summary: pd.DataFrame, folds: str) -> dict[str, str]:

@@ -88,13 +88,10 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
 def _stage_values(stage: str, values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Plain settings of one stage: what holds for every stage, its own, and what replaces both."""
-    own = [setting.removeprefix(f"{stage}.") for setting in settings if not _is_of(setting, set(STAGES) - {stage})]
+    others = set(STAGES) - {stage}
+    own = [s.removeprefix(f"{stage}.") for s in settings if s.partition(".")[0].strip() not in others]
     made: dict[str, Any] = {**(values.get("every") or {}), **(values["stages"][stage] or {}), "stage": stage}
     return with_settings(made, own)
-
-
-def _is_of(setting: str, stages: set[str]) -> bool:
-    return setting.partition(".")[0].strip() in stages
 
 
 def train_stages(

@@ -98,7 +98,8 @@ def measure_change(
     Raises:
         InputError: if the matrix is not a rigid motion.
     """
-    masks_ml, masks_mm = _masks_change(first, second)
+    before, after = (float(scan.mask.sum()) * scan.image.grid.voxel_ml for scan in (first, second))
+    masks_ml, masks_mm = after - before, sphere_diameter_mm(after) - sphere_diameter_mm(before)
     if refused := _unmatched(first, second):
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=refused)
     _check_rigid(matrix)
@@ -119,11 +120,6 @@ def border_of(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
     if matched.rim is None:
         return find_border(frame, matched, config)
     return find_rim(frame, matched, matched.rim, config)
-
-
-def _masks_change(first: LesionScan, second: LesionScan) -> tuple[float, float]:
-    volumes = [float(scan.mask.sum()) * scan.image.grid.voxel_ml for scan in (first, second)]
-    return volumes[1] - volumes[0], sphere_diameter_mm(volumes[1]) - sphere_diameter_mm(volumes[0])
 
 
 def _unmatched(first: LesionScan, second: LesionScan) -> tuple[str, ...]:

@@ -60,10 +60,6 @@ class LesionScan:
         if not np.isfinite(self.image.data).all():
             raise InputError("the image holds values that are not finite; repair it before measuring change")
 
-    def brain_or_foreground(self) -> Mask:
-        """The brain, or all that is not background."""
-        return foreground(self.image) if self.brain is None else self.brain
-
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -188,7 +184,8 @@ def _bring(scan: LesionScan, way: Affine, grid: Grid) -> dict[str, Array]:
     others = np.zeros(image.grid.shape, np.bool_) if scan.others is None else scan.others[box]
     mask = scan.mask[box]
     core = (ndimage.binary_fill_holes(mask) if scan.core is None else scan.core[box]) & ~mask
-    masks = {"mask": mask, "brain": scan.brain_or_foreground()[box], "others": others, "core": core}
+    brain = foreground(scan.image) if scan.brain is None else scan.brain
+    masks = {"mask": mask, "brain": brain[box], "others": others, "core": core}
     fill = background_value(scan.image)
     result: dict[str, Array] = {
         "image": resample(image, grid, matrix=way, order="bspline", fill=fill).data.astype(np.float64)
