@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.plain import plain
 from brats_seg.core.regions import RegionSet
 from brats_seg.evaluate.agreement import bland_altman, icc_2_1
 from brats_seg.evaluate.calibration import (
@@ -111,7 +112,7 @@ class Evaluation:
     def to_json(self) -> str:
         """Settings and every table as JSON; what is not defined is null."""
         tables = {name: frame_records(frame) for name, frame in self.tables().items()}
-        content = {"settings": _plain(dataclasses.asdict(self.settings)), "missing": list(self.missing), **tables}
+        content = {"settings": plain(self.settings), "missing": list(self.missing), **tables}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
@@ -284,19 +285,11 @@ def frame_to_csv(frame: pd.DataFrame) -> str:
 
 def frame_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain values for JSON; what is not defined is None."""
-    return [{str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict(orient="records")]
+    return [plain(row) for row in frame.to_dict(orient="records")]
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _summary_row(

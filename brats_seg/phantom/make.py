@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Affine, Floats, Grid, Volume, box_corners, grid_between
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.plain import plain
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
@@ -119,15 +120,12 @@ def scan_patient(
     }
     if patient.body.cavity is not None:
         fractions[Structure.RC] = resample_box(patient.body.cavity, tumour.grid, config.grid)
-    acquisition = asdict(config.acquisition)
-    acquisition["slice_mm"] = {s.value: list(values) for s, values in config.acquisition.slice_mm.items()}
-    acquisition["sequences"] = [s.value for s in config.acquisition.sequences]
     return Phantom(
         study,
         Volume(label_map(fractions), config.grid),
         patient.truth,
         {structure: Volume(values, config.grid) for structure, values in fractions.items()},
-        {**patient.description, "study_id": config.study_id, "acquisition": acquisition},
+        {**patient.description, "study_id": config.study_id, "acquisition": plain(config.acquisition)},
     )
 
 

@@ -10,7 +10,7 @@ doi:10.1227/01.neu.0000068730.76856.58). All other ranges here were chosen so th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import Enum
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.plain import plain
 from brats_seg.phantom.kinds import LesionScript, LesionState, TumourKind, ball_radius_mm, edema_ml
 
 
@@ -104,24 +105,8 @@ class Course:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a truth file."""
-        return {
-            "patient_id": self.patient_id,
-            "seed": self.seed,
-            "kind": self.kind.value,
-            "story": self.story.value,
-            "vary_scanner": self.vary_scanner,
-            "visits": [{"label": v.label, "date": v.day.isoformat(), "treatment": v.treatment} for v in self.visits],
-            "lesions": [
-                {
-                    "id": s.id,
-                    "kind": s.kind.value,
-                    "near": s.near,
-                    "at_dura": s.at_dura,
-                    "states": [asdict(state) for state in s.states],
-                }
-                for s in self.lesions
-            ],
-        }
+        visits = [{"label": v.label, "date": v.day.isoformat(), "treatment": v.treatment} for v in self.visits]
+        return {**plain(self), "visits": visits}
 
 
 @dataclass(frozen=True)

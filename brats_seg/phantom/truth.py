@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -22,6 +22,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError, distance
 
 from brats_seg.core.grid import Floats
+from brats_seg.core.plain import plain
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, ENHANCING, VOLUME_NAMES, GrownScene, part_number, volumes_ml
 from brats_seg.phantom.kinds import LesionState, TumourKind
 from brats_seg.phantom.partition import SIDE
@@ -105,15 +106,8 @@ class VisitTruth:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a truth file."""
-        return {
-            **asdict(self),
-            "day": self.day.isoformat(),
-            "volume_ml": dict(self.volume_ml),
-            "lesions": [
-                {**asdict(lesion), "volume_ml": dict(lesion.volume_ml), "is_measurable": lesion.is_measurable}
-                for lesion in self.lesions
-            ],
-        }
+        lesions = [{**plain(lesion), "is_measurable": lesion.is_measurable} for lesion in self.lesions]
+        return {**plain(self), "lesions": lesions}
 
 
 def _volume_cells(volume_ml: Mapping[str, float]) -> dict[str, Cell]:

@@ -152,14 +152,7 @@ def _curve(fit: GrowthFit | Refusal, until: float | None) -> tuple[CurvePoint, .
 def _plain(value: Estimate | Refusal) -> dict[str, Any]:
     if isinstance(value, Refusal):
         return {"value": None, "refused": value.reason}
-    return {
-        "value": value.value,
-        "unit": value.unit,
-        "low": value.low,
-        "high": value.high,
-        "level": value.level,
-        "note": value.note,
-    }
+    return {**vars(value)}
 
 
 def _plain_fit(fit: GrowthFit | Refusal) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from brats_seg.core.errors import UsageError
@@ -204,10 +204,6 @@ class TrainConfig:
     def factor(self) -> int:
         """How many prepared voxels one network voxel spans along each axis."""
         return round(self.spacing_mm / self.prepare.spacing_mm)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; inverse of :func:`train_config`."""
-        return asdict(self)
 
 
 WANTED = {

@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from brats_seg.core.errors import InputError, ModelError, OutputError, UsageError
+from brats_seg.core.plain import plain
 from brats_seg.files.output import write_text
 from brats_seg.models.torch_engine import read_weights
 from brats_seg.train.config import TrainConfig, train_config
@@ -33,13 +34,13 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
     held = run / CONFIG
     if not held.exists():
         run.mkdir(parents=True, exist_ok=True)
-        write_text(held, yaml.safe_dump(_plain(config.to_dict()), sort_keys=False))
+        write_text(held, yaml.safe_dump(plain(config), sort_keys=False))
         return
     if not resume:
         raise OutputError(f"{run} holds a run already; pass --resume to go on with it, or choose another folder")
     before = train_config(yaml.safe_load(held.read_text(encoding="utf-8")))
     if before != config:
-        changed = sorted(k for k, v in before.to_dict().items() if config.to_dict()[k] != v)
+        changed = sorted(key for key, value in vars(before).items() if getattr(config, key) != value)
         raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
 
 
@@ -49,12 +50,6 @@ def with_known_steps(config: TrainConfig, run: Path) -> TrainConfig:
     if config.steps > 0 or not held.is_file():
         return config
     return replace(config, steps=train_config(read_yaml(held)).steps)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def read_run_config(run: Path) -> TrainConfig:

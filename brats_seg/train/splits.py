@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.plain import from_plain, plain
 from brats_seg.files.output import write_text
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.likeness import SAME_HEAD_FROM, likeness
@@ -61,16 +62,6 @@ class Split:
             if study_id in ids:
                 return number
         raise InputError(f"the split does not know study {study_id}; was it added to the data set later?")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as written to ``split.json``."""
-        together = list(self.kept_together)
-        return {
-            "seed": self.seed,
-            "folds": [list(ids) for ids in self.folds],
-            "strata": self.strata,
-            "kept_together": together,
-        }
 
 
 class Patients(NamedTuple):
@@ -212,7 +203,7 @@ def _folds_of_patients(dealt: Sequence[Sequence[str]], patients: Patients) -> di
 
 def write_split(split: Split, path: Path) -> None:
     """Write a split as JSON, whole or not at all."""
-    write_text(path, json.dumps(split.to_dict(), indent=1) + "\n")
+    write_text(path, json.dumps(plain(split), indent=1) + "\n")
 
 
 def read_split(path: Path, packs: Sequence[PackedStudy]) -> Split:
@@ -222,14 +213,8 @@ def read_split(path: Path, packs: Sequence[PackedStudy]) -> Split:
         InputError: if the file is no split, a patient is in two folds, or studies were added or are gone.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        split = Split(
-            int(held["seed"]),
-            tuple(tuple(map(str, ids)) for ids in held["folds"]),
-            {str(name): tuple(kind) for name, kind in held["strata"].items()},
-            tuple(map(str, held.get("kept_together", ()))),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        split = from_plain(Split, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path.name} is no split of brats-seg ({error}); remove it to draw a new one") from error
     split_ids = [study for ids in split.folds for study in ids]
     known = {pack.id for pack in packs}

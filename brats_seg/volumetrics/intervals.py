@@ -94,12 +94,7 @@ class IntervalModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a model card."""
-        return {
-            "scales": dict(self.scales),
-            "floor_ml": self.floor_ml,
-            "level": self.level,
-            "studies": dict(self.studies),
-        }
+        return {**vars(self), "scales": dict(self.scales), "studies": dict(self.studies)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IntervalModel:

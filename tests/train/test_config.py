@@ -12,6 +12,7 @@ import yaml
 from toy_packs import toy_packs
 
 from brats_seg.core.errors import UsageError
+from brats_seg.core.plain import plain
 from brats_seg.train.config import AugmentConfig, TrainConfig, train_config
 from brats_seg.train.data import PackedStudy, with_teacher, write_taught
 from brats_seg.train.loop import Sources
@@ -31,7 +32,7 @@ def test_every_shipped_recipe_trains_both_stages(path: Path, tmp_path: Path) -> 
     assert tuple(recipe.stages) == ("coarse", "fine")
     assert recipe.named_card.is_file()
     for config in recipe.stages.values():
-        assert train_config(yaml.safe_load(yaml.safe_dump(_lists(config.to_dict())))) == config
+        assert train_config(yaml.safe_load(yaml.safe_dump(plain(config)))) == config
         assert config.prepare.divisor % (config.network.divisor * config.factor) == 0  # or inference could not pad
     stages = read_recipe(path, TINY).stages
     packs = toy_packs()[:1]
@@ -76,12 +77,6 @@ def test_recipes_that_make_no_sense_are_refused(tmp_path: Path, text: str, words
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
         read_recipe(path)
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(entry) for key, entry in value.items()}
-    return [_lists(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.mark.parametrize(
