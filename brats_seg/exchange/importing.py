@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +94,4 @@ def card_from_description(described: Mapping[str, Any], *, where: str) -> ModelC
     own = {"sequences": names, "regions": regions, "format": CARD_FORMAT, "stages": [stage]}
     card = card_from_dict({**WORDS, **words, **own}, where=where)
     (only,) = card.stages
-    return replace(card, stages=(replace(only, network=only.shape.to_dict()),))
+    return replace(card, stages=(replace(only, network=asdict(only.shape)),))

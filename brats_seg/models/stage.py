@@ -65,7 +65,7 @@ class Stage:
             "member": self.member,
             "spacing_mm": float(self.spacing_mm),
             "architecture": self.architecture,
-            "network": self.shape.to_dict(),
+            "network": asdict(self.shape),
             "layout": asdict(self.layout),
             "files": dict(sorted(self.files.items())),
         }

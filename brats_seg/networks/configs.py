@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 UPSAMPLE_MODES = ("nontrainable", "deconv", "pixelshuffle")
@@ -83,16 +82,6 @@ class AttentionUNetConfig:
         """Every side of the input must be a multiple of this."""
         return int(2 ** len(self.widths))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a model card or a checkpoint."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> AttentionUNetConfig:
-        """Inverse of :meth:`to_dict`; lists become tuples, unknown keys raise ``TypeError``."""
-        fixed: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**fixed)
-
 
 @dataclass(frozen=True)
 class SegResNetConfig:
@@ -144,13 +133,3 @@ class SegResNetConfig:
     def divisor(self) -> int:
         """Every side of the input must be a multiple of this."""
         return int(2 ** len(self.blocks_up))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a model card."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SegResNetConfig:
-        """Inverse of :meth:`to_dict`; lists become tuples, unknown keys raise ``TypeError``."""
-        fixed: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**fixed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from brats_seg.networks.configs import AttentionUNetConfig, SegResNetConfig
 
@@ -14,34 +14,7 @@ ATTENTION_UNET = "attention_unet"
 SEGRESNET = "segresnet"
 _CONFIGS = {ATTENTION_UNET: AttentionUNetConfig, SEGRESNET: SegResNetConfig}
 ARCHITECTURES = tuple(_CONFIGS)
-
-
-class NetworkConfig(Protocol):
-    """What every network's configuration says."""
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the input."""
-        ...
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the output."""
-        ...
-
-    @property
-    def divisor(self) -> int:
-        """Every side of the input must be a multiple of this."""
-        ...
-
-    @property
-    def relative_memory(self) -> float:
-        """Memory of one pass per voxel of the input, as a multiple of the shipped network's."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        ...
+NetworkConfig = AttentionUNetConfig | SegResNetConfig
 
 
 def network_config(architecture: str, values: Mapping[str, Any]) -> NetworkConfig:
@@ -55,7 +28,10 @@ def network_config(architecture: str, values: Mapping[str, Any]) -> NetworkConfi
         ValueError: if the architecture is unknown or the values make no network.
         TypeError: if a key is unknown or a value is of the wrong kind.
     """
-    config: NetworkConfig = _config_class(architecture).from_dict(values)
+    if architecture not in _CONFIGS:
+        raise ValueError(f"there is no network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+    fixed: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    config: NetworkConfig = _CONFIGS[architecture](**fixed)
     return config
 
 
@@ -69,9 +45,3 @@ def make_network(architecture: str, values: Mapping[str, Any]) -> nn.Module:
     from brats_seg.networks.attention_unet import AttentionUNet  # noqa: PLC0415 - imports torch
 
     return AttentionUNet(config)
-
-
-def _config_class(architecture: str) -> Any:
-    if architecture not in _CONFIGS:
-        raise ValueError(f"there is no network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
-    return _CONFIGS[architecture]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid, Volume, box_corners
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.plain import plain
 from brats_seg.core.visit import RegionMaps, Segmentation
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes
 from brats_seg.files.sidecar import write_dseg_sidecars
@@ -175,16 +176,6 @@ class ObjectScan:
             turn_deg=self.turn_deg,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        names = ("spacing_mm", "turn_deg", "offset_mm", "object_turn_deg")
-        return {
-            **{name: list(getattr(self, name)) for name in names},
-            "orientation": self.orientation.upper(),
-            "noise": self.noise,
-            "contrast": self.contrast,
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class ReferenceObject:
@@ -301,7 +292,7 @@ def truth_of(made: ReferenceObject, seed: int) -> dict[str, Any]:
         "volume_known_by": "formula",
         "longest_mm": made.options.longest_mm(),
         "centre_mm": list(_ORIGIN),
-        "scan": made.scan.to_dict(),
+        "scan": {**plain(made.scan), "orientation": made.scan.orientation.upper()},
         "grid": {"shape": list(grid.shape), "affine": grid.affine.tolist(), "text": grid.describe()},
         "seed": seed,
         "regions": sampled,

@@ -61,7 +61,7 @@ def assemble_runs(
 def card_values(stages: Mapping[str, TrainConfig], card_file: Path) -> dict[str, Any]:
     """What a card says before anything was measured: the words of a YAML file, preparation, networks."""
     made = [
-        {"name": name, "spacing_mm": stage.spacing_mm, "network": stage.network.to_dict(), "files": {}}
+        {"name": name, "spacing_mm": stage.spacing_mm, "network": asdict(stage.network), "files": {}}
         for name, stage in stages.items()
     ]
     prepare = asdict(next(iter(stages.values())).prepare)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -42,7 +42,7 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(number)
         weights[name] = root / f"{name}.safetensors"
         save_file(AttentionUNet(network).state_dict(), weights[name])
-        plain[name] = {"spacing_mm": spacing_mm, "network": network.to_dict()}
+        plain[name] = {"spacing_mm": spacing_mm, "network": asdict(network)}
     post = PostprocessConfig(
         roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, rules=(RequireCore("WT", "TC", min_ml=1.0),)
     )

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from brats_seg.core.plain import plain
 from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 from brats_seg.networks.blocks import AttentionGate, Conv3d, FusedMBConv
+from brats_seg.networks.registry import network_config
 
 TINY = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
 THREE = AttentionUNetConfig(widths=(8, 16, 24), depths=(1, 1, 1))
@@ -64,10 +66,9 @@ def test_settings_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_settings_survive_a_card() -> None:
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in THREE.to_dict().items()}  # as JSON gives them
-    assert AttentionUNetConfig.from_dict(plain) == THREE
+    assert network_config("attention_unet", plain(THREE)) == THREE
     with pytest.raises(TypeError, match="width"):
-        AttentionUNetConfig.from_dict({"width": 8})
+        network_config("attention_unet", {"width": 8})
 
 
 def test_the_stem_sees_every_voxel() -> None:

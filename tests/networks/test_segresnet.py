@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.networks.nets import SegResNet as MonaiSegResNet
 
+from brats_seg.core.plain import plain
 from brats_seg.networks.attention_unet import AttentionUNetConfig
 from brats_seg.networks.registry import ARCHITECTURES, make_network, network_config
 from brats_seg.networks.segresnet import SegResNet, SegResNetConfig
@@ -28,7 +29,7 @@ def test_monai_weights_give_monai_results(mode: str) -> None:
     theirs = MonaiSegResNet(
         blocks_down=[1, 1], blocks_up=[1], init_filters=8, in_channels=4, out_channels=3, upsample_mode=mode
     ).eval()
-    ours = SegResNet(SegResNetConfig.from_dict({**SMALL, "upsample_mode": mode})).eval()
+    ours = make_network("segresnet", {**SMALL, "upsample_mode": mode}).eval()
     x = torch.randn(1, 4, 8, 6, 4)
     with torch.inference_mode():
         before = ours(x)
@@ -40,7 +41,7 @@ def test_monai_weights_give_monai_results(mode: str) -> None:
 def test_configurations_read_back() -> None:
     for architecture in ARCHITECTURES:
         config = network_config(architecture, {})
-        assert network_config(architecture, config.to_dict()) == config
+        assert network_config(architecture, plain(config)) == config
     assert network_config("attention_unet", {}) == AttentionUNetConfig()
     assert make_network("segresnet", SMALL).config == SegResNetConfig(4, 3, 8, (1, 1), (1,))
 
