@@ -13,15 +13,21 @@ UNALTERED = AugmentConfig(**{entry.name: 0.0 for entry in fields(AugmentConfig) 
 """Samples are cut and nothing else."""
 
 
-def toy_pack(name: str, *, centre: tuple[int, int, int] = (22, 26, 20), seed: int = 0) -> PackedStudy:
-    """A brain of noise, 44x52x40 voxels, with necrosis 1 in enhancing tumour 3 in edema 2 around ``centre``."""
-    shape = (44, 52, 40)
+def toy_pack(
+    name: str,
+    *,
+    centre: tuple[int, int, int] = (22, 26, 20),
+    seed: int = 0,
+    shape: tuple[int, int, int] = (44, 52, 40),
+    radii: tuple[int, int, int] = (12, 8, 4),
+) -> PackedStudy:
+    """A brain of noise with edema 2, enhancing tumour 3 and necrosis 1 in balls of ``radii`` around ``centre``."""
     rng = np.random.default_rng(seed)
     axes = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")
     brain = sum(((axis - (n - 1) / 2) / (n / 2)) ** 2 for axis, n in zip(axes, shape, strict=True)) < 1
     away = np.sqrt(sum((axis - c) ** 2.0 for axis, c in zip(axes, centre, strict=True)))
     labels = np.zeros(shape, np.uint8)
-    for radius, number in ((12, 2), (8, 3), (4, 1)):
+    for radius, number in zip(radii, (2, 3, 1), strict=True):
         labels[(away < radius) & brain] = number
     image = rng.normal(0.0, 0.3, (4, *shape))
     image[2:] += 2.0 * (labels > 0)
