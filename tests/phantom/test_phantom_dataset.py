@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import OutputError, UsageError
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Volume
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.explore.explore import explore
@@ -20,8 +20,6 @@ from brats_seg.files.match_labels import find_label_files
 from brats_seg.files.nifti import read_label_map, read_volume
 from brats_seg.files.sidecar import read_schema_sidecar
 from brats_seg.phantom import dataset as phantom_dataset
-from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.dataset import (
     DatasetOptions,
     DatasetSummary,
@@ -31,30 +29,30 @@ from brats_seg.phantom.dataset import (
 )
 from brats_seg.phantom.defects import ALL, DefectKind
 from brats_seg.phantom.files import schema_for
-from brats_seg.phantom.make import BRATS_GRID, PhantomConfig
+from brats_seg.phantom.make import BRATS_GRID
 from brats_seg.phantom.script import PatientKind
-from tests.strategies import affine_of
+from tests.phantom.small_phantoms import make_small, small_pool_patient
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds
 
-SMALL = PhantomConfig(
-    grid=Grid((84, 100, 84), affine_of("LPS")),
-    anatomy=AnatomyConfig(scale=0.5, deform_mm=1.0),
-    acquisition=AcquisitionConfig(noise=0.05),
-)
-"""A brain of half the size, which takes a fraction of the time."""
 TWO = DatasetOptions(patients=2, visits=2, seed=3, kind=PatientKind.NONE)
 
 
 @pytest.fixture(autouse=True)
 def small_brains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phantom_dataset, "visit_config", lambda *_: SMALL)
+    make_small(monkeypatch)
+
+
+@pytest.fixture
+def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page with a picture of every visit takes longer than the visits."""
+    monkeypatch.setattr("brats_seg.phantom.page.PICTURES", 1)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetSummary:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom_dataset, "visit_config", lambda *_: SMALL)
+        make_small(patch)
         return write_dataset(TWO, tmp_path_factory.mktemp("phantoms") / "set")
 
 
@@ -102,6 +100,19 @@ def test_explore_finds_nothing_broken(dataset: DatasetSummary) -> None:
     assert all(study.schema is DEFAULT_SCHEMA for study in found.studies)
 
 
+def test_two_processes_write_what_one_does(
+    dataset: DatasetSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(dataset.folder, tmp_path / "set"))
+    for place in folder.glob("sub-*/ses-02"):
+        shutil.rmtree(place)
+    monkeypatch.setattr(phantom_dataset, "_pool_patient", small_pool_patient)
+    done = write_dataset(TWO, folder, jobs=2, resume=True)
+    assert (done.written, done.kept) == (2, 2)
+    assert hashes(folder) == hashes(dataset.folder)
+
+
+@pytest.mark.usefixtures("one_picture")
 def test_the_same_seed_gives_the_same_files_and_another_does_not(dataset: DatasetSummary, tmp_path: Path) -> None:
     one = DatasetOptions(patients=1, visits=2, seed=3, kind=PatientKind.NONE)
     again = write_dataset(one, tmp_path / "again").folder
@@ -112,7 +123,9 @@ def test_the_same_seed_gives_the_same_files_and_another_does_not(dataset: Datase
     assert hashes(write_dataset(other, tmp_path / "other").folder)[scan] != hashes(dataset.folder)[scan]
 
 
-def test_resuming_mends_what_is_not_whole_keeps_the_rest_and_goes_on(dataset: DatasetSummary, tmp_path: Path) -> None:
+def test_resuming_mends_what_is_not_whole_keeps_the_rest_and_goes_on(
+    dataset: DatasetSummary, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     folder = Path(shutil.copytree(dataset.folder, tmp_path / "set"))
     before = hashes(folder)
     first = folder / "sub-001" / "ses-01" / "anat" / "sub-001_ses-01_FLAIR.nii.gz"
@@ -122,6 +135,7 @@ def test_resuming_mends_what_is_not_whole_keeps_the_rest_and_goes_on(dataset: Da
     done = write_dataset(TWO, folder, resume=True)
     assert (done.written, done.kept) == (1, 3)
     assert hashes(folder) == before and kept.stat().st_mtime_ns == age
+    request.getfixturevalue("one_picture")
     longer = DatasetOptions(patients=3, visits=2, seed=3, kind=PatientKind.NONE)
     done = write_dataset(longer, folder, resume=True)
     assert (done.written, done.kept) == (2, 4)
@@ -151,6 +165,7 @@ def test_a_visit_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list((tmp_path / "set").glob("sub-*/*ses*")) and not list((tmp_path / "set").glob("sub-*/.*"))
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_defects_are_dealt_in_turn_done_and_written_down(tmp_path: Path) -> None:
     options = DatasetOptions(patients=3, visits=2, seed=1, kind=PatientKind.NONE, defects=ALL)
     dealt = [defect_of(options, number, index) for number in (1, 2, 3) for index in (0, 1)]
