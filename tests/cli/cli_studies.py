@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import onnx
+import pytest
 from heads import head_grid, head_image
 from onnx import TensorProto, helper, numpy_helper
 from small_models import small_card
@@ -19,9 +20,19 @@ from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import file_sha256, write_card
 from brats_seg.models.rules import PostprocessConfig
+from brats_seg.run.cohort import patient_task
 
 SPACING_MM = 3.0
 GRID = head_grid("LPS", spacing_mm=(SPACING_MM,) * 3)
+LARGE_VOXELS = ("brats_seg.track.boundary_shift.frame.SPACING_MM", (2.0, 3.0))
+"""What is patched, and with what, so that two visits are compared in the size of the scans' own voxels."""
+
+
+def large_voxels_task(*arguments: Any) -> Any:
+    """A patient's task in a process of the pool, which knows nothing of what is patched in the one of the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*LARGE_VOXELS)
+        return patient_task(*arguments)
 
 
 @dataclass(frozen=True)

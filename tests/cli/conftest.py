@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli_studies import Outcome, write_case, write_model
+from cli_studies import LARGE_VOXELS, Outcome, write_case, write_model
 
 from brats_seg.cli import main
 from brats_seg.core.errors import InputError
@@ -78,6 +78,14 @@ def small_brains_are_whole() -> Iterator[None]:
     """The brains of these tests measure 250 ml, a quarter of a real one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("brats_seg.imaging.consistency.BRAIN_ML", (200.0, 2000.0))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def lesions_are_compared_on_large_voxels() -> Iterator[None]:
+    """The model calls the whole brain a lesion, whose comparison in both images would take most of every run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*LARGE_VOXELS)
         yield
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from cli_studies import Outcome, change, entries, write_case, write_nifti
+from cli_studies import Outcome, change, entries, large_voxels_task, write_case, write_nifti
 from heads import head_grid, head_image
 from scipy import ndimage
 
@@ -20,6 +20,7 @@ from brats_seg.core.course import Course
 from brats_seg.core.study import MRSequence
 from brats_seg.files.visits import find_patients
 from brats_seg.imaging.identify import IdentityWarning
+from brats_seg.run import cohort
 from brats_seg.run.cohort import patient_task
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.track import FollowOptions, TrackRun
@@ -96,6 +97,7 @@ def overall(out: Path, measure: str = "2d") -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_course_from_label_maps(track: Callable[..., Outcome], patient: Path, out: Path, cli) -> None:
     done = track(patient, "--segmentations", patient)
     assert (done.code, done.err) == (0, "")
@@ -390,8 +392,9 @@ def test_notes_on_intervals_are_those_of_the_segmentation(followed: Path) -> Non
 
 @pytest.mark.slow
 def test_processes_give_the_same_tables(
-    track: Callable[..., Outcome], followed: Path, patient: Path, out: Path
+    track: Callable[..., Outcome], followed: Path, patient: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cohort, "patient_task", large_voxels_task)
     for visit in ("sub-1_ses-1", "sub-1_ses-2"):  # one is left to be segmented in the process
         shutil.copytree(followed / "segmentations" / visit, out / "segmentations" / visit)
     assert track(patient, "--no-report", "--jobs", "2").code == 0

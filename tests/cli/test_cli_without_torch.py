@@ -14,7 +14,9 @@ SCRIPT = """
 import sys
 sys.modules["torch"] = sys.modules["monai"] = None
 import brats_seg.imaging.consistency as consistency
+import brats_seg.track.boundary_shift.frame as frame
 consistency.BRAIN_ML = (200.0, 2000.0)
+frame.SPACING_MM = (2.0, 3.0)
 from brats_seg.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -38,6 +40,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_segment_and_measure(patient: Path, model: Path, tmp_path: Path) -> None:
     visit = patient / "2024-01-10"
     assert "done in" in run("segment", visit, "--model", model, "--device", "cpu", "-o", tmp_path / "out")
@@ -46,6 +49,7 @@ def test_segment_and_measure(patient: Path, model: Path, tmp_path: Path) -> None
     assert "ET" in run("measure", made / f"{visit.name}_dseg.nii.gz", "-o", tmp_path / "measured")
 
 
+@pytest.mark.slow
 def test_check(patient: Path) -> None:
     assert "flair" in run("check", patient / "2024-01-10").lower()
 

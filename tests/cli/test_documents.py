@@ -33,12 +33,14 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in text.splitlines() if line.startswith("brats-seg ")]
 
 
+LINES: dict[tuple[str, ...], str] = {}
+"""Each command once, with the first page it stands on."""
+for place in PAGES:
+    for words in commands(place):
+        LINES.setdefault(tuple(words), place.stem)
 COMMANDS = [
-    pytest.param(
-        line, id=f"{page.stem}: {' '.join(line)}", marks=[pytest.mark.slow] * (line[0] in ("track", "explore"))
-    )
-    for page in PAGES
-    for line in commands(page)
+    pytest.param(line, id=f"{page}: {' '.join(line)}", marks=[pytest.mark.slow] * (line[0] in ("track", "explore")))
+    for line, page in LINES.items()
 ]
 
 
@@ -81,7 +83,7 @@ def desk(drawn_desk: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_commands_of_the_pages(cli, line: list[str], desk: dict[str, str], model: Path) -> None:
+def test_commands_of_the_pages(cli, line: tuple[str, ...], desk: dict[str, str], model: Path) -> None:
     build_parser().parse_args(line)
     if line[0] in ELSEWHERE or "--sequence" in line:  # which takes a DICOM exam: tests/cli/test_cli_dicom.py
         return

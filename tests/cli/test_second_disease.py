@@ -18,6 +18,8 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.visit import Visit
 from brats_seg.models import card
 
+pytestmark = pytest.mark.slow
+
 GRID = head_grid("LPS", spacing_mm=(SPACING_MM,) * 3)
 RADII_MM = {"ses-1": 13.0, "ses-2": 17.0}
 DAYS = {"ses-1": "2024-01-10", "ses-2": "2024-05-10"}
