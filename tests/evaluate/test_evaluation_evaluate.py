@@ -111,6 +111,7 @@ def test_crop_does_not_change_scores():
         assert a.specificity > b.specificity
 
 
+@pytest.mark.slow
 def test_agrees_with_the_independent_scorer(tmp_path):
     if not SCORER.is_file():
         pytest.skip(f"no independent scorer beside the project ({SCORER.parent.name}/{SCORER.name})")
@@ -243,6 +244,7 @@ def test_csv_and_json_hold_the_same(evaluation):
     assert content["settings"]["policy"]["name"] == "BraTS 2023"
 
 
+@pytest.mark.slow
 def test_a_case_is_let_go_before_the_next_is_read():
     alive = []
 
@@ -286,6 +288,7 @@ def test_snapshot_shows_the_axial_slice_that_differs_most(orientation):
     assert (shot.background > 0).all()
 
 
+@pytest.mark.slow
 def test_two_models_compared():
     cases = [(f"case{i}", 6 + 0.4 * i) for i in range(8)]
     poor = judged([CasePair(n, label_map((18, 18, 14), r), label_map(CENTRE, r), REGIONS) for n, r in cases])
@@ -335,6 +338,7 @@ def test_bad_input_is_refused():
             EvaluationSettings(**wrong)
 
 
+@pytest.mark.slow
 def test_html_is_self_contained_and_complete():
     shifted = with_probabilities(SHIFTED, 0.9)
     named = CasePair("<b>&odd", shifted.prediction, shifted.reference, REGIONS, probabilities=shifted.probabilities)
@@ -442,6 +446,7 @@ def test_regions_that_one_map_does_not_tell_are_not_scored():
     assert "ET mean" not in page
 
 
+@pytest.mark.slow
 def test_cases_both_empty_are_counted_and_their_share_said():
     result = judged([NOTHING, replace(NOTHING, case="b"), SHIFTED])
     table = result.summary[(result.summary["metric"] == "dice") & (result.summary["subset"] == "all")]

@@ -13,6 +13,7 @@ from experiments.course import align_study as module
 from experiments.course.align_study import TARGET_MM, MotionConfig, MotionTrial, align_study, real_pair, share_within
 
 
+@pytest.mark.slow
 def test_one_real_study_is_aligned_to_its_moved_self(real_data: Path) -> None:
     seen: list[MotionTrial] = []
     config = MotionConfig(motions=1, altered_share=1.0)

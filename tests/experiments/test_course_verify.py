@@ -91,6 +91,7 @@ def test_every_category_is_drawn_often_enough() -> None:
     assert [course.seed for course in again] == [course.seed for course in courses]
 
 
+@pytest.mark.slow
 def test_true_outlines_of_a_small_phantom_are_followed() -> None:
     course = draw_course(
         3, PatientKind.METASTASES, visits=2, patient_id="P", config=CourseConfig(story=Story.RESPONSE)

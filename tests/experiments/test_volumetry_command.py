@@ -15,6 +15,7 @@ from experiments.volumetry.bench import BenchSize
 from experiments.volumetry.trials import Condition, TrialSize
 
 
+@pytest.mark.slow
 def test_the_report_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

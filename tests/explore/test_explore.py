@@ -115,6 +115,7 @@ def test_the_heat_map_lies_where_the_tumours_are(dataset: Path) -> None:
     assert np.abs(centre - expected).max() < 1.5
 
 
+@pytest.mark.slow
 def test_the_same_head_under_another_name_is_a_leak(dataset: Path) -> None:
     shutil.copytree(dataset / "BraTS2021_00001", dataset / "BraTS2021_00009")
     for path in sorted((dataset / "BraTS2021_00009").iterdir()):
@@ -174,6 +175,7 @@ def test_damaged_missing_and_misplaced_files(dataset: Path, tmp_path: Path) -> N
     assert studies.loc[names[2], "wt_ml"] == pytest.approx(2 * TRUE_ML[WT], rel=0.05)
 
 
+@pytest.mark.slow
 def test_label_numbers(dataset: Path) -> None:
     # without a year in any name: all values together say 2021, also for a study without enhancing tumour
     for k, folder in enumerate(sorted(dataset.iterdir())):
@@ -270,6 +272,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return code, printed.out, printed.err
 
 
+@pytest.mark.slow
 def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     code, printed, error = command(capsys, dataset, "-o", out)
@@ -304,6 +307,7 @@ def test_scans_without_labels_make_a_page_too(tmp_path: Path, capsys: pytest.Cap
     assert "Labels and volumes" not in (tmp_path / "out" / "explore.html").read_text()
 
 
+@pytest.mark.slow
 def test_whatever_breaks_in_one_study_the_others_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +334,7 @@ def _moved(volume: Volume) -> Volume:
     return Volume.from_affine(data[1:], volume.affine)
 
 
+@pytest.mark.slow
 def test_real_heads_are_told_apart(real_data: Path) -> None:
     change: Callable[[Volume], Volume]
     vectors = []

@@ -40,6 +40,7 @@ def long_page(rows: int) -> str:
     return sections_page("case", "", [section("Lesions", soft("Größe & Zahl"), body)])
 
 
+@pytest.mark.slow
 def test_a_page_becomes_pdf_with_its_text_and_numbered_pages() -> None:
     needed_module("weasyprint")
     document = pdf_of(long_page(120))

@@ -51,6 +51,7 @@ def rings(grid: Grid) -> Segmentation:
     return Segmentation("case", Volume(labels, grid), SCHEMAS["brats2023"], regions_of("glioma"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_volumes_read_back_within_two_percent(tmp_path: Path, name: str) -> None:
     segmentation = rings(grid_of(name))

@@ -205,6 +205,7 @@ def test_an_empty_image_is_not_stripped() -> None:
 # --- real scans ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_stripped_studies_are_found_stripped(real_data: Path) -> None:
     """One sequence of each study in turn; FLAIR, with its dark fluid, is the hardest and comes most often."""
     turns = (FLAIR, T1, FLAIR, T2, FLAIR, T1CE, FLAIR, T1)
@@ -221,6 +222,7 @@ def test_a_real_brain_on_a_grey_background_is_stripped_and_whole(real_data: Path
     assert float(brain_mask({sequence: volume}).sum()) * volume.grid.voxel_ml == pytest.approx(1125, rel=0.02)
 
 
+@pytest.mark.slow
 def test_real_scans_with_skull_are_found_with_skull(real_data: Path) -> None:
     native = real_data / "native" / "TCGA-FG-6692"
     paths = [native / f"TCGA-FG-6692_{sequence.value}.nii.gz" for sequence in SEQUENCES]

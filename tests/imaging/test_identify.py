@@ -137,6 +137,7 @@ REAL = ["BraTS-GLI-00000-000", "BraTS2021_01477", "Brats18_2013_11_1", "Brats18_
 """One strongly enhancing, two without or almost without enhancement, one with thick slices and 16-bit values."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_studies(real_data: Path, name: str) -> None:
     images = study_of(real_data / "studies" / name)

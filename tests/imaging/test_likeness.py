@@ -64,6 +64,7 @@ def test_nothing_in_common_is_not_alike() -> None:
 STUDIES = Path(__file__).resolve().parents[3] / "shared" / "data" / "studies"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["BraTS2021_01477", "Brats18_CBICA_APR_1"])
 def test_studies_the_shipped_model_was_trained_on_are_known_by_their_scans(name: str) -> None:
     """All sequences, and any one of them, with noise and gain, mirrored in storage and cropped."""

@@ -179,8 +179,9 @@ def test_nearest_keeps_the_type_and_the_others_give_float32() -> None:
 MOTIONS = [((15.0, 0.0, 0.0), (0.0, 0.0, 20.0)), ((-8.0, 9.0, 8.0), (-12.0, 11.0, 11.0))]
 
 
-@pytest.mark.parametrize(("rotation", "shift"), MOTIONS)
-@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), THICK], ids=["cubes", "slices"])
+@pytest.mark.parametrize(
+    ("rotation", "shift", "spacing"), [(*MOTIONS[0], (2.0, 2.0, 2.0)), (*MOTIONS[1], THICK)], ids=["cubes", "slices"]
+)
 def test_a_known_motion_of_a_made_head_is_found(
     rotation: tuple[float, float, float], shift: tuple[float, float, float], spacing: tuple[float, float, float]
 ) -> None:
@@ -241,7 +242,8 @@ def test_two_scans_of_thick_slices_with_skull_meet_at_the_brain() -> None:
 def test_the_same_images_give_the_same_numbers() -> None:
     fixed = head_image(head_grid(), T1CE)
     moving = with_noise(moved(head_image(head_grid(), T2), motion((5, 0, 0), (4, 0, 2))), 0.02)
-    first, second = register_rigid(moving, fixed), register_rigid(moving, fixed)
+    short = RegistrationConfig(levels_mm=(8.0, 4.0), samples=(2000, 4000), iterations=(20, 20))
+    first, second = (register_rigid(moving, fixed, config=short) for _ in range(2))
     np.testing.assert_array_equal(first.matrix, second.matrix)
     assert first.mutual_information == second.mutual_information and first.overlap == second.overlap
 
@@ -326,13 +328,10 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, tuple[float, .
 # --- real scans ------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rotation", "shift"), MOTIONS)
-def test_a_known_motion_of_a_real_flair_is_found_from_thick_slices(
-    real_study: Path, rotation: tuple[float, float, float], shift: tuple[float, float, float]
-) -> None:
+def test_a_known_motion_of_a_real_flair_is_found_from_thick_slices(real_study: Path) -> None:
     fixed, flair = (scan_of(real_study, sequence, step=2) for sequence in (T1CE, FLAIR))
     centre = fixed.grid.to_world(np.array(ndimage.center_of_mass(head_mask(fixed))))
-    true = about(motion(rotation, shift), centre)
+    true = about(motion(*MOTIONS[1]), centre)
     thick = flair.with_data(ndimage.uniform_filter1d(flair.data, 3, axis=2))
     moving = with_noise(moved(thick, true, thick_grid(flair.grid, (2.0, 2.0, 6.0))), 0.03)
     found = register_rigid(moving, fixed)
@@ -340,9 +339,9 @@ def test_a_known_motion_of_a_real_flair_is_found_from_thick_slices(
     check_registration(found, FLAIR, T1CE, moving.grid, fixed.grid)
 
 
-@pytest.mark.parametrize("sequence", [T1, T2, FLAIR])
+@pytest.mark.parametrize("sequence", [T2, FLAIR])
 def test_scans_with_skull_and_thick_slices_meet(real_data: Path, sequence: object) -> None:
-    """Brain masks made for each sequence alone meet: Dice 0.94, 0.81 and 0.82 before, 0.98 or more after."""
+    """Brain masks made for each sequence alone meet: Dice 0.81 and 0.82 before, 0.98 or more after."""
     assert sequence in SEQUENCES
     prefix = real_data / "native" / "TCGA-FG-6692" / "TCGA-FG-6692_"
     fixed, moving = read(Path(f"{prefix}t1ce.nii.gz")), read(Path(f"{prefix}{sequence.value}.nii.gz"))
@@ -356,7 +355,7 @@ def test_scans_with_skull_and_thick_slices_meet(real_data: Path, sequence: objec
 
 def test_two_visits_meet_either_way_round(real_data: Path) -> None:
     folder = real_data / "longitudinal" / "MS-patient01"
-    first, second = (read(folder / f"study{i}" / f"MS-patient01_study{i}_t1.nii.gz") for i in (1, 2))
+    first, second = (read(folder / f"study{i}" / f"MS-patient01_study{i}_t1.nii.gz", step=2) for i in (1, 2))
     there, back = register_rigid(second, first), register_rigid(first, second)
     check_registration(there, "visit 2", "visit 1", second.grid, first.grid)
     assert error_mm(back.matrix @ there.matrix, np.eye(4), first) <= 0.5

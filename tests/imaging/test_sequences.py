@@ -29,6 +29,7 @@ def sequences(found: dict[str, Guess]) -> list[MRSequence]:
     return [found[key].sequence for key in sorted(found, reverse=True)]
 
 
+@pytest.mark.slow
 def test_four_images_of_a_real_study_are_surely_told(study: dict[MRSequence, Volume]) -> None:
     found = identify(named(study))
     assert sequences(found) == list(SEQUENCES)
@@ -36,6 +37,7 @@ def test_four_images_of_a_real_study_are_surely_told(study: dict[MRSequence, Vol
     assert "looks like T1 (" in found["9"].evidence
 
 
+@pytest.mark.slow
 def test_neither_units_nor_storage_nor_order_matter(study: dict[MRSequence, Volume]) -> None:
     plain = identify(named(study))
     changed = {
@@ -49,6 +51,7 @@ def test_neither_units_nor_storage_nor_order_matter(study: dict[MRSequence, Volu
     assert [other[key].probability for key in plain] == pytest.approx([g.probability for g in plain.values()], abs=0.02)
 
 
+@pytest.mark.slow
 def test_what_is_known_or_cannot_be_is_left_out(study: dict[MRSequence, Volume]) -> None:
     images = named(study)
     found = identify(images, {"7": T2, "6": FLAIR}, (T1, T1CE))

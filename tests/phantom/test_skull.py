@@ -74,6 +74,7 @@ def test_the_furrow_between_the_halves_holds_fluid_and_no_bone(skull: Skull) -> 
     assert shares[Layer.FLUID][x, y, z] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_no_fluid_lies_over_tumour_that_reaches_the_surface(skull: Skull) -> None:
     grid = brain_grid()
     brain = brain_mask(grid)
@@ -92,6 +93,7 @@ def test_no_fluid_lies_over_tumour_that_reaches_the_surface(skull: Skull) -> Non
     assert fluid_over([60.0, 0.0, 0.0], [-66.0 - 4 * SPACING_MM, 0.0, 0.0]) > 0.8
 
 
+@pytest.mark.slow
 def test_the_brain_keeps_its_values_and_the_same_seed_gives_the_same_head(study: Study, skull: Skull) -> None:
     first, second = (add_skull(study, skull, np.random.default_rng(2)) for _ in range(2))
     for sequence in SEQUENCES:
@@ -102,6 +104,7 @@ def test_the_brain_keeps_its_values_and_the_same_seed_gives_the_same_head(study:
         np.testing.assert_array_equal(after.data, second.images[sequence].data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("air", [0.0, 0.02])
 def test_preprocessing_notices_the_skull_on_every_sequence(study: Study, skull: Skull, air: float) -> None:
     head = add_skull(study, replace(skull, air_noise=air), np.random.default_rng(3))

@@ -44,6 +44,7 @@ def pictures(result):
     return report_pictures(result)
 
 
+@pytest.mark.slow
 def test_overlay_is_a_png_with_every_regions_colour(full_panels, result):
     data = overlay_png(report_pictures(result))
     assert data.startswith(b"\x89PNG\r\n\x1a\n")

@@ -360,6 +360,7 @@ def categories(history: PatientHistory, criteria: Criteria, disease: Disease | N
     return [(row.category.value, row.status.value) for row in rows]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)), seed=st.randoms(use_true_random=False))
 def test_neither_the_order_of_rows_nor_names_decide(history: PatientHistory, name: str, seed: Any) -> None:
@@ -471,6 +472,7 @@ def by_the_text(sizes: list[dict[str, int]]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(sizes=st.lists(st.fixed_dictionaries(dict.fromkeys(("E1", "E2", "E3", "E4"), SIZE)), min_size=2, max_size=6))
 def test_categories_are_those_of_the_text(sizes: list[dict[str, int]]) -> None:

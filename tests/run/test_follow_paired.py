@@ -62,6 +62,7 @@ def measured(course: tuple[list[Visit], RegionCourse], **known: dict[str, Lesion
     return paired_changes(visits, [STILL, STILL], {ET.name: region}, [row], **known)[largest.lesion, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_rim_with_edema_and_necrosis_is_measured(course) -> None:
     found = measured(course).change
     assert found.trusted, found.reasons

@@ -120,6 +120,7 @@ def die_always(mark: str) -> str:
     return kill_myself(mark, always=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_processes_that_are_really_killed(tmp_path: Path) -> None:
     todo = deque(

@@ -217,6 +217,7 @@ def test_grids_apart_by_rounding_are_not_registered(plain: PreparedStudy, monkey
     assert images_on_reference(replace(study, images=images), prepared.record).keys() == set(SEQUENCES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [-1.0])
 def test_a_sequence_on_another_grid_is_registered_and_interpolated_once(background: float) -> None:
     """FLAIR was acquired with other slices and its header is 6 mm off; its lesion must land on the T1CE lesion."""
@@ -318,6 +319,7 @@ def test_preparing_the_same_study_twice_gives_the_same_numbers(plain: PreparedSt
     assert_same_array(prepare(head_study(head_grid()), config=TWO_MM), plain)
 
 
+@pytest.mark.slow
 def test_a_real_study_and_its_label_come_back(real_study: Path) -> None:
     from brats_seg.files.find import find_study
     from brats_seg.files.load import load_study

@@ -104,7 +104,7 @@ def test_what_one_sequence_hardly_shows_another_adds(study: Study, monkeypatch: 
 
 
 def test_a_mask_of_ones_own_is_taken_as_it_is(study: Study, mask: Volume) -> None:
-    scans = with_images(study, {})
+    scans = Study("head", {s: study.images[s] for s in (T1CE, T2)})
     stripped = strip(scans, with_skull(scans), no_networks, mask=mask)
     assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
     assert stripped.networks == {}
@@ -136,9 +136,9 @@ def test_what_is_stripped_and_aligned_stays_as_it_is(study: Study, mask: Volume)
 def test_another_head_is_not_laid_on_this_one(study: Study, mask: Volume) -> None:
     rng = np.random.default_rng(5)
     noise = study.images[FLAIR].with_data(rng.permuted(study.images[FLAIR].data, axis=0))
-    scans = with_images(study, {FLAIR: noise})
+    scans = Study("head", {T1CE: study.images[T1CE], FLAIR: noise})
     with pytest.raises(InputError, match="FLAIR"):
-        strip(scans, with_skull(study), no_networks, mask=mask)
+        strip(scans, dict.fromkeys(scans.images, "skull"), no_networks, mask=mask)
 
 
 def test_tumour_cut_off_at_the_skull_is_taken_back(study: Study, mask: Volume) -> None:

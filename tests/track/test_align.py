@@ -60,17 +60,20 @@ def found() -> RigidMotion:
     return align_visits(scan("2", MOVED), scan("1"))
 
 
+@pytest.mark.slow
 def test_a_known_motion_is_found(found: RigidMotion) -> None:
     assert mean_displacement_mm(found.matrix, MOVED, POINTS) < 0.3
     assert found.rotation_deg == pytest.approx(rotation_deg(MOVED), abs=0.5)
     assert found.by == "brain" and found.overlap > 0.95 and found.uncertainty_mm < 0.3
 
 
+@pytest.mark.slow
 def test_swapping_the_visits_inverts_the_transform(found: RigidMotion) -> None:
     back = align_visits(scan("1"), scan("2", MOVED))
     assert mean_displacement_mm(np.linalg.inv(back.matrix), found.matrix, POINTS) < 0.01
 
 
+@pytest.mark.slow
 def test_a_tumour_that_changed_does_not_pull() -> None:
     moved = scan("2", MOVED)
     wide = ndimage.binary_dilation(moved.tumour, iterations=4)
@@ -90,6 +93,7 @@ def test_thick_slices_and_another_sequence() -> None:
     assert mean_displacement_mm(other.matrix, MOVED, POINTS) < 1.5
 
 
+@pytest.mark.slow
 def test_noise_is_refused_with_a_reason() -> None:
     rng = np.random.default_rng(1)
     inside = scan("1").volume.data > 0

@@ -124,6 +124,7 @@ def test_exchanging_the_visits_changes_the_sign_and_nothing_else(pair, change):
     assert back.masks_ml == -change.masks_ml
 
 
+@pytest.mark.slow
 def test_steps_add_up_to_the_whole(pair, change):
     last_look = Look(22.0, place=(0.1, 0.4, 0.2), gain=0.2, mask_mm=-0.5)
     last = visit(last_look, 3)

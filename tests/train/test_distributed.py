@@ -11,6 +11,7 @@ import pytest
 import torch
 from toy_packs import toy_packs
 
+from brats_seg.cli import main
 from brats_seg.core.errors import DeviceError, UsageError
 from brats_seg.train.data import write_pack
 from brats_seg.train.distributed import World, join
@@ -32,19 +33,13 @@ stages:
 """
 
 
-def command(*arguments: object, processes: int) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-m"]
-    if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+def in_two_processes(*arguments: object) -> None:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "brats_seg"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*start, "brats_seg", "train", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=environment,
-        check=False,
+    done = subprocess.run(
+        [*start, *map(str, arguments)], capture_output=True, text=True, timeout=240, env=environment, check=False
     )
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_processes_lose_what_one_does(tmp_path: Path) -> None:
@@ -53,10 +48,12 @@ def test_two_processes_lose_what_one_does(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
     logs, weights = [], []
-    for processes in (1, 2):
-        run = tmp_path / f"run{processes}"
-        done = command(config, "--data", tmp_path / "packs", "-o", run, "-q", processes=processes)
-        assert done.returncode == 0, done.stderr
+    for run in (tmp_path / "one", tmp_path / "two"):
+        arguments = ("train", config, "--data", tmp_path / "packs", "-o", run, "-q")
+        if run.name == "one":
+            assert main([str(argument) for argument in arguments]) == 0
+        else:
+            in_two_processes(*arguments)
         rows = (run / "coarse" / "log.csv").read_text().splitlines()
         assert len(rows) == 2, "the second process wrote to the log too"
         logs.append(float(rows[1].split(",")[1]))

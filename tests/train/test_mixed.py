@@ -49,13 +49,11 @@ def test_a_body_is_made_once_and_cut_to_its_brain(tmp_path: Path) -> None:
     assert 0.8 < litres < 2.0
     enhancing = first.shares[TISSUES.index(Tissue.ENHANCING)].float().sum() / 255 * 0.008
     assert float(enhancing) > 0.1  # the first kind is a high-grade tumour
+    with np.load(path) as held:
+        assert np.array_equal(held["shares"], make_shares(PatientKind.HIGH_GRADE, [3, 0]))  # by the seed alone
     path.write_bytes(b"PK")
     with pytest.raises(InputError, match="remove it"):
         open_phantoms(mix, tmp_path, factor=2, device=CPU, progress=False)
-
-
-def test_the_same_seed_makes_the_same_body() -> None:
-    assert np.array_equal(make_shares(PatientKind.NONE, [1, 2]), make_shares(PatientKind.NONE, [1, 2]))
 
 
 def test_a_sample_keeps_the_truth_of_its_body() -> None:
