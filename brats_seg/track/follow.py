@@ -18,7 +18,7 @@ from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence, Patient
 from brats_seg.core.tables import Calendar
 from brats_seg.core.visit import Visit
-from brats_seg.core.words import Tick, visit_named
+from brats_seg.core.words import Tick
 from brats_seg.imaging.register import resample
 from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import ClinicalEvent, PatientHistory
@@ -247,12 +247,13 @@ def _align(
 
 def _align_one(visit: Visit, first: Visit) -> RigidMotion:
     if not visit.sequences:
-        one, other = visit.segmentation.labels.grid, first.segmentation.labels.grid
-        if not visit.segmentation.labels.to_ras().grid.same_as(first.segmentation.labels.to_ras().grid):
+        one, other = (side.segmentation.labels.to_ras().grid for side in (visit, first))
+        if not one.same_as(other):
+            grids = (side.segmentation.labels.grid.describe() for side in (visit, first))
+            apart = f"; up to {one.offset_mm(other):.2g} mm apart" if one.shape == other.shape else ""
             raise InputError(
-                f"{visit_named(visit.label)} lies on another grid than {first.label} ({one.describe()}; "
-                f"{other.describe()}), and there are no scans to align them by. Add the scans, or label maps "
-                "in one space."
+                f"it lies on another grid than {first.label} ({'; '.join(grids)}{apart}), and there are no scans to "
+                "align them by. Add the scans, or label maps in one space."
             )
         return NO_MOTION
     moving, fixed = _scans(visit, first)

@@ -280,6 +280,22 @@ def test_a_visit_whose_scans_do_not_fit_together_is_followed_and_the_code_says_s
     assert [visit["fits"] for visit in course["visits"]] == [False, False]
 
 
+def test_label_maps_at_other_places_are_left_out_with_the_distance(
+    track: Callable[..., Outcome], tmp_path: Path, out: Path
+) -> None:
+    numbers = np.zeros((60, 72, 60), np.uint8)
+    numbers[20:30, 20:30, 20:30], numbers[23:27, 23:27, 23:27] = 2, 3
+    for number, shift_mm in ((1, 0), (2, 6)):
+        affine = np.diag([3.0, 3.0, 3.0, 1.0])
+        affine[0, 3] = shift_mm
+        (tmp_path / "P1").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(numbers, affine), tmp_path / "P1" / f"P1_visit{number}_seg.nii.gz")
+        numbers[21:29, 21:29, 21:29] = 3
+    done = track(tmp_path / "P1", "--no-report")
+    assert done.code == 3 and "visit2 was left out: it lies on another grid than visit1" in done.err
+    assert "6 mm apart" in done.err
+
+
 @pytest.mark.slow
 def test_two_people_are_not_one_patient(track: Callable[..., Outcome], tmp_path: Path, out: Path) -> None:
     patient = tmp_path / "people" / "sub-1"
