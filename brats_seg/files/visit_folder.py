@@ -132,6 +132,8 @@ def read_course(folder: Path) -> Course:
     from brats_seg.core.course import COURSE_FILE, Course  # noqa: PLC0415 - studies of one visit do without
 
     path = folder / COURSE_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no result of brats-seg track. Pass the folder of one patient's results.")
     try:
         return Course.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

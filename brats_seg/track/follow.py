@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import partial
 
 import numpy as np
@@ -137,13 +138,21 @@ def follow(
     """Follow one patient; nothing is read but scans of the visits, and nothing is measured that a visit holds.
 
     Args:
-        visits: in order of time, at least one; those that cannot be aligned to the first are left out.
+        visits: at least one, in order of time where they have no dates; those that cannot be aligned to the first are
+            left out.
         patient: whose they are; a name takes the dates of the time points.
         events: of the clinical table.
         known: what was found before.
         tick: called with the name of each step before it runs.
+
+    Raises:
+        InputError: if there is no visit, or no region of the model is followed.
     """
+    if not visits:
+        raise InputError("there is no visit to follow. Pass at least one.")
     options, known = options or CourseOptions(), known or Known()
+    if all(visit.timepoint.day is not None for visit in visits):
+        visits = sorted(visits, key=lambda visit: visit.timepoint.day or date.min)
     if isinstance(patient, str):
         timepoints = tuple(visit.timepoint for visit in visits)
         is_dated = all(timepoint.day is not None for timepoint in timepoints)

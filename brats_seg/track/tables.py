@@ -214,12 +214,13 @@ def follow_visits(
     """The course of one patient, from visits in memory; nothing is written.
 
     Args:
-        visits: in order of time, at least one; those that cannot be aligned to the first are left out.
+        visits: at least one, in order of time where they have no dates; those that cannot be aligned to the first are
+            left out.
         patient: whose they are; a name takes the dates of the time points.
         events: of the clinical table.
 
     Raises:
-        InputError: if no region of the model is followed.
+        InputError: if there is no visit, or no region of the model is followed.
 
     Example:
         Two visits::

@@ -57,5 +57,5 @@ def test_a_file_of_another_version_is_refused_in_one_line(tmp_path) -> None:
         with pytest.raises(InputError, match="Follow the patient again") as caught:
             Course.load(tmp_path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="holds no result of brats-seg track"):
         Course.load(tmp_path / "nothing")
