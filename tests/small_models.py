@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def small_card(stages: tuple[str, ...], post: PostprocessConfig, *, prepared_mm:
         prepare={"divisor": 8} | ({} if prepared_mm == 1.0 else {"spacing_mm": prepared_mm}),
         postprocess=post,
         intervals=None,
-        stages=tuple(Stage(name, prepared_mm * SPACING_MM[name], NETWORK.to_dict(), {}) for name in stages),
+        stages=tuple(Stage(name, prepared_mm * SPACING_MM[name], asdict(NETWORK), {}) for name in stages),
     )
 
 
@@ -70,6 +70,6 @@ def small_model(
             state[key] = state[key] + bias
         weights[name] = folder.parent / f"{folder.name}-{name}.safetensors"
         save_file(state, weights[name])
-        plain[name] = {"spacing_mm": SPACING_MM[name], "network": shape.to_dict()}
+        plain[name] = {"spacing_mm": SPACING_MM[name], "network": asdict(shape)}
     card = small_card(stages, post or PostprocessConfig())
     return assemble(weights, plain, card, folder, onnx=onnx)
