@@ -84,7 +84,7 @@ def _summary(found: Exploration, folder: Path) -> dict[str, Any]:
         "labelled": sum(study.labels is not None for study in found.studies),
         "folder": str(folder),
         "report": str(folder / "explore.html"),
-        "findings": [finding.row() for finding in found.findings],
+        "findings": [vars(finding) for finding in found.findings],
         "broken": len(found.broken),
     }
 

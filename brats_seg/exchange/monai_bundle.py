@@ -18,6 +18,7 @@ import torch
 
 from brats_seg.core.errors import OutputError
 from brats_seg.models.card import ModelBundle, file_sha256
+from brats_seg.models.record import installed
 from brats_seg.models.torch_engine import build_network
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -104,7 +105,7 @@ def _metadata(bundle: ModelBundle, weights_sha256: str) -> dict[str, Any]:
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
-        "required_packages_version": {name: version(name) for name in LIBRARIES if _is_installed(name)},
+        "required_packages_version": installed(LIBRARIES),
         "name": card.name,
         "task": "Segmentation of brain tumour regions in MRI",
         "description": card.description,
@@ -177,14 +178,6 @@ def _licence_file() -> Path:
         if entry.name == "LICENSE":
             return Path(str(entry.locate()))
     raise OutputError("the licence file of brats_seg, which a bundle has to carry, is not there; install it again")
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _write_json(values: dict[str, Any], path: Path) -> None:

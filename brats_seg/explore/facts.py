@@ -42,10 +42,6 @@ class Finding:
     kind: str
     text: str
 
-    def row(self) -> dict[str, str]:
-        """Plain values, one row of the table of findings."""
-        return {"study": self.study, "severity": self.severity, "kind": self.kind, "text": self.text}
-
 
 @dataclass(frozen=True, eq=False)
 class ScanFacts:

@@ -51,7 +51,7 @@ def tables(found: Exploration) -> dict[str, pd.DataFrame]:
     return {
         "studies": pd.DataFrame([_study_row(study) for study in found.studies]),
         "scans": pd.DataFrame(scans),
-        "findings": pd.DataFrame([f.row() for f in found.findings], columns=["study", "severity", "kind", "text"]),
+        "findings": pd.DataFrame([vars(f) for f in found.findings], columns=["study", "severity", "kind", "text"]),
         "likenesses": pd.DataFrame(like, columns=["first", "second", "correlation", "same_patient"]),
     }
 

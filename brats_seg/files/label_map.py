@@ -20,7 +20,7 @@ from brats_seg.files.match_labels import label_id
 from brats_seg.files.meaning import LabelMeaning, certain_meaning, meaning_of, shared_meaning
 from brats_seg.files.nifti import read_label_map, read_label_result
 from brats_seg.files.segments import SegmentFile, labels_of
-from brats_seg.files.sidecar import read_midplane, read_missing_sequences, read_regions, read_schema_sidecar
+from brats_seg.files.sidecar import read_making, read_regions, read_schema_sidecar
 from brats_seg.files.study_id import check_study_id
 
 MAX_TUMOUR_ML = 3000.0
@@ -177,14 +177,9 @@ def read_mask(path: Path, schema: str | LabelSchema, study_id: str | None, asked
     check_study_id(identity, source="the name of the label map or its folder" if study_id is None else "--id")
     decision = f"its numbers were read as {chosen.name} ({chosen.title}): {read.meaning.why}"
     # A result of this program says what it was made without, which its measurements must go on saying.
-    segmentation = Segmentation(
-        identity,
-        read.with_schema(chosen),
-        chosen,
-        regions,
-        missing=read_missing_sequences(path),
-        midplane=read_midplane(path),
-    )
+    missing, midplane = read_making(path)
+    volume = read.with_schema(chosen)
+    segmentation = Segmentation(identity, volume, chosen, regions, missing=missing, midplane=midplane)
     doubts = (read.meaning.doubt,) if read.meaning.doubt else ()
     return MaskReading(segmentation, read.sha256, (decision,), (*doubts, *read.notes))
 

@@ -113,7 +113,7 @@ def read_schema_sidecar(path: Path, asked: RegionSet | None = None) -> LabelSche
         InputError: if such a file is damaged, or names a schema or a tissue that does not exist.
     """
     own = asked.own_tissues if asked is not None else {}
-    content = _read_sidecar(path)
+    content = _read_json(sidecar_path(path))
     name = content.get(_SCHEMA_KEY)
     if isinstance(name, str) and name in SCHEMAS:
         return SCHEMAS[name]
@@ -159,35 +159,29 @@ def read_regions(path: Path) -> RegionSet | None:
     Raises:
         InputError: if the file beside it is damaged.
     """
-    held = _read_sidecar(path).get(_REGIONS_KEY)
+    held = _read_json(sidecar_path(path)).get(_REGIONS_KEY)
     try:
         return None if held is None else RegionSet.from_dict(held)
     except ValueError as error:
         raise InputError(f"{sidecar_path(path).name} beside the label map: {error}. Restore it.") from error
 
 
-def read_missing_sequences(path: Path) -> tuple[MRSequence, ...]:
-    """Sequences that the ``.json`` beside a label map says were not there when it was made; none where it says nothing.
+def read_making(path: Path) -> tuple[tuple[MRSequence, ...], Midplane | None]:
+    """Of the making of a label map, by the ``.json`` beside it: sequences that were not there, the brain's midplane.
+
+    Where it says nothing, or nothing of use, none and None.
 
     Raises:
         InputError: if the file beside it is damaged.
     """
-    titles = _read_sidecar(path).get(_MISSING_KEY)
-    return tuple(s for s in SEQUENCES if isinstance(titles, list) and s.title in titles)
-
-
-def read_midplane(path: Path) -> Midplane | None:
-    """The midplane of the brain in the ``.json`` beside a label map; None where it says nothing, or nothing of use.
-
-    Raises:
-        InputError: if the file beside it is damaged.
-    """
-    held: Any = _read_sidecar(path).get(_MIDPLANE_KEY)
+    content = _read_json(sidecar_path(path))
+    titles, held = content.get(_MISSING_KEY), content.get(_MIDPLANE_KEY, {})
+    missing = tuple(s for s in SEQUENCES if isinstance(titles, list) and s.title in titles)
     try:
         x, y, z, offset_mm, overlap = (float(v) for v in (*held["normal"], held["offset_mm"], held["overlap"]))
     except (KeyError, TypeError, ValueError):
-        return None
-    return Midplane((x, y, z), offset_mm, overlap) if abs(math.hypot(x, y, z) - 1) < 1e-3 else None
+        return missing, None
+    return missing, Midplane((x, y, z), offset_mm, overlap) if abs(math.hypot(x, y, z) - 1) < 1e-3 else None
 
 
 def schema_of_names(named: Mapping[str, Any], source: str, own: Mapping[str, Structure]) -> LabelSchema:
@@ -289,17 +283,13 @@ def read_trained_on(path: Path) -> bool | None:
     Raises:
         InputError: if the file beside it is damaged.
     """
-    algorithm = _read_sidecar(path).get("Algorithm")
+    algorithm = _read_json(sidecar_path(path)).get("Algorithm")
     said = algorithm.get(TRAINED_ON_KEY) if isinstance(algorithm, dict) else None
     return said if isinstance(said, bool) else None
 
 
-def _read_sidecar(path: Path) -> Mapping[str, Any]:
-    """The mapping in the ``.json`` beside a label map; empty where there is no such file, or none of ours."""
-    return _read_json(sidecar_path(path))
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a ``.json``; empty where there is no such file, or none of ours."""
     text = _read_text(path)
     try:
         content = {} if text is None else json.loads(text)

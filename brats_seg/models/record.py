@@ -59,15 +59,15 @@ def versions() -> dict[str, str]:
         "brats_seg": brats_seg.__version__,
         "brats_seg_code": code_fingerprint(),
         "python": sys.version.split()[0],
-        **_installed(),
+        **{name: installed(LIBRARIES).get(name, "not installed") for name in LIBRARIES},
     }
 
 
 @cache
-def _installed() -> dict[str, str]:
-    """Versions of the libraries, looked for once in a process."""
-    found = dict.fromkeys(LIBRARIES, "not installed")
-    for name in LIBRARIES:
+def installed(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those of the libraries that are installed, looked for once in a process."""
+    found = {}
+    for name in names:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

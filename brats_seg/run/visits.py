@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,6 @@ from brats_seg.core.labels import LabelSchema
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.files.dicom_study import DicomTimepoint
-from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.label_map import marks_anything, read_label_file, read_mask
 from brats_seg.files.load import input_hashes, scan_sha256, scan_title
 from brats_seg.files.names import is_nifti
@@ -89,7 +89,7 @@ def _same_scan(one: Timepoint, other: Timepoint, sequence: MRSequence) -> bool:
 
 def _same_file(one: Path, other: Path) -> bool:
     try:
-        return one.stat().st_size == other.stat().st_size and file_sha256(one) == file_sha256(other)
+        return filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False  # said when it is read
 
