@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cli_studies import write_model
 
 from brats_seg.phantom.reference import ObjectOptions
-from experiments.volumetry import bench, verify
+from experiments.change import study
+from experiments.volumetry import bench, trials, verify
 from experiments.volumetry.__main__ import main
 from experiments.volumetry.bench import BenchSize
 from experiments.volumetry.trials import Condition, TrialSize
+from tests.phantom.small_phantoms import SMALL
 
 
 @pytest.mark.slow
@@ -27,6 +31,12 @@ def test_the_report_is_written(
         "quick",
     )
     monkeypatch.setattr(verify, "CHANGE_CONDITIONS", ("standard",))
+    monkeypatch.setattr(study, "CONDITIONS", {"standard": replace(study.STANDARD, diameters_mm=(20.0,))})
+    # brains of half the size
+    monkeypatch.setattr(trials, "PhantomConfig", partial(replace, SMALL))
+    monkeypatch.setattr(trials, "BRAIN_REACH_MM", tuple(reach / 2 for reach in trials.BRAIN_REACH_MM))
+    monkeypatch.setattr(trials, "CORE_ML", (1.0, 3.0))
+    monkeypatch.setattr("brats_seg.imaging.consistency.BRAIN_ML", (100.0, 2000.0))
     monkeypatch.setattr(verify, "QUICK", tiny)
     out = tmp_path / "out"
     main(["-o", str(out), "--quick", "--model", str(write_model(tmp_path / "blind", bias=-30.0))])

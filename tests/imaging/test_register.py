@@ -351,11 +351,3 @@ def test_scans_with_skull_and_thick_slices_meet(real_data: Path, sequence: objec
     brain = resample(masks[1], fixed.grid, matrix=found.matrix, order="nearest")
     assert dice(brain.data > 0, masks[0].data > 0) > 0.96
     assert found.overlap > 0.93
-
-
-def test_two_visits_meet_either_way_round(real_data: Path) -> None:
-    folder = real_data / "longitudinal" / "MS-patient01"
-    first, second = (read(folder / f"study{i}" / f"MS-patient01_study{i}_t1.nii.gz", step=2) for i in (1, 2))
-    there, back = register_rigid(second, first), register_rigid(first, second)
-    check_registration(there, "visit 2", "visit 1", second.grid, first.grid)
-    assert error_mm(back.matrix @ there.matrix, np.eye(4), first) <= 0.5

@@ -104,11 +104,10 @@ def test_two_processes_write_what_one_does(
     dataset: DatasetSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(dataset.folder, tmp_path / "set"))
-    for place in folder.glob("sub-*/ses-02"):
-        shutil.rmtree(place)
+    shutil.rmtree(folder / "sub-002" / "ses-02")
     monkeypatch.setattr(phantom_dataset, "_pool_patient", small_pool_patient)
     done = write_dataset(TWO, folder, jobs=2, resume=True)
-    assert (done.written, done.kept) == (2, 2)
+    assert (done.written, done.kept) == (1, 3)
     assert hashes(folder) == hashes(dataset.folder)
 
 
