@@ -63,6 +63,8 @@ class _Run:
     """What is gathered while a study runs."""
 
     timings_s: dict[str, float] = field(default_factory=dict)
+    decisions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     tick: Tick | None = None
 
     @contextmanager
@@ -177,29 +179,14 @@ def _compute(
     with run.step("measure"):
         when = scan_date(files) if isinstance(files, Timepoint) else ""
         measurements = replace(_measured(segmentation, prepared, card, options), scan_date=when)
-    how = (*_opening(study, options, predictor), *prepared.record.decisions, *prediction.decisions, *found.decisions)
-    known = _known_as(prepared, card)
-    doubts = (*prepared.record.warnings, *found.warnings, *measurements.warnings, *_of_model(card, prepared, known))
+    run.decisions += [*series_chosen(files), *_opening(study, options, predictor), *prepared.record.decisions]
+    run.decisions += [*prediction.decisions, *found.decisions]
+    run.warnings += [*prepared.record.warnings, *found.warnings, *measurements.warnings]
     visit = Visit(
         timepoint=files if isinstance(files, Timepoint) else Timepoint(study.id, {}),
         segmentation=segmentation,
         measurements=measurements,
-        record=RunRecord(
-            study_id=study.id,
-            versions=versions(),
-            model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
-            device=predictor.device,
-            engine=predictor.engine,
-            inputs=inputs_of(study),
-            preparation=prepared.record.to_dict(),
-            settings=options.to_dict(),
-            timings_s=run.timings_s,
-            peak_memory_mib=peak_memory_mib(),
-            decisions=(*series_chosen(files), *how),
-            warnings=tuple(dict.fromkeys(doubts)),
-            made=datetime.now().astimezone().isoformat(timespec="seconds"),
-            scan_date=when,
-        ),
+        record=replace(_record(study, prepared, predictor, run), settings=options.to_dict(), scan_date=when),
         images=study.images,
         motions=prepared.record.registrations,
         brain=brain,
@@ -236,12 +223,26 @@ def _measured(
     return measure_segmentation(segmentation, intervals=intervals, min_lesion_ml=options.min_lesion_ml, fits=fits)
 
 
-def _of_model(card: ModelCard, prepared: PreparedStudy, known: str) -> Iterator[str]:
-    """What to know of the model's results on this study: sequences it lacks, and whether it was trained on it."""
-    if loss := card.expected_loss(prepared.present):
-        yield loss
+def _record(study: Study, prepared: PreparedStudy, predictor: Predictor, run: _Run) -> RunRecord:
+    """What produced the result; the model's own warnings last: what the study lacks, and whether it is known."""
+    card = predictor.bundle.card
+    known, warned = _known_as(prepared, card), [*run.warnings, card.expected_loss(prepared.present)]
     if known:
-        yield f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it"
+        warned.append(f"the model was trained on scans of this head (as {known}): no accuracy can be measured on it")
+    return RunRecord(
+        study_id=study.id,
+        versions=versions(),
+        model=model_summary(predictor.bundle, trained_on_this_study=bool(known) if card.seen else None),
+        device=predictor.device,
+        engine=predictor.engine,
+        inputs=inputs_of(study),
+        preparation=prepared.record.to_dict(),
+        timings_s=run.timings_s,
+        peak_memory_mib=peak_memory_mib(),
+        decisions=tuple(run.decisions),
+        warnings=tuple(dict.fromkeys(filter(None, warned))),
+        made=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
 
 
 def _known_as(prepared: PreparedStudy, card: ModelCard) -> str:
