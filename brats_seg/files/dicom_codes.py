@@ -27,6 +27,8 @@ class Code(NamedTuple):
     meaning: str
 
 
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP Classes: Segmentation Storage, Label Map Segmentation Storage."""
 PRIVATE = "99BRATSSEG"
 """Scheme of what no dictionary has; DICOM asks for 99 in front."""
 CATEGORY = Code("49755003", "SCT", "Morphologically Altered Structure")

@@ -13,12 +13,11 @@ from pydicom import dcmread
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Volume
+from brats_seg.files.dicom_codes import SEGMENTATIONS
 from brats_seg.files.dicom_file import MAX_SIDE, MAX_VOXELS, DamagedFileError, DicomSource, damage_explained
 from brats_seg.files.dicom_header import MR_CLASSES, OTHER_CLASSES
 from brats_seg.files.segments import NamedMask, SegmentFile
 
-_KINDS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-"""Segmentation Storage, Label Map Segmentation Storage."""
 MAX_FRAMES = 50_000
 MAX_SEGMENTS = 255
 
@@ -46,7 +45,7 @@ def read_dicom_seg(path: Path) -> SegmentFile:
 def _opened(raw: bytes, name: str) -> Segmentation:
     header = dcmread(io.BytesIO(raw), stop_before_pixels=True, force=True)
     kind = str(header.get("SOPClassUID", ""))
-    if kind not in _KINDS:
+    if kind not in SEGMENTATIONS:
         what = MR_CLASSES.get(kind) or OTHER_CLASSES.get(kind) or "no segmentation"
         raise InputError(f"{name} holds {what}. Pass a DICOM segmentation (SEG).")
     if header.SegmentationType == "FRACTIONAL":

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.study import MRSequence
+from brats_seg.core.study import REFERENCE_PREFERENCE
 from brats_seg.core.words import counted
+from brats_seg.files.dicom_codes import SEGMENTATIONS
 from brats_seg.files.dicom_sources import class_of
 from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.names import Role, is_nifti, read_name, read_names, stem
@@ -30,14 +31,11 @@ LABEL_ENDING = re.compile(
 )
 """How names of label maps end."""
 _NO_TUMOUR = re.compile(r"brain|probseg|softmax|skull|tissue", re.IGNORECASE)
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-"""SOP Classes: Segmentation Storage, Label Map Segmentation Storage."""
 _SEG, _SAME_AS_SEG = "_seg.dcm", ("_labelmap.dcm", "_lesions.dcm")
 """What this program calls its segmentations: of the label map, and others with nothing else in them."""
 _MAX_DEPTH = 5
 """Deepest file below a set's folder: ``sub-X/ses-Y/anat/FILE``, and one folder above them."""
 _SHOWN = 8
-_BACKGROUNDS = (MRSequence.T1CE, MRSequence.FLAIR, MRSequence.T2, MRSequence.T1)
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def find_label_files(place: Path) -> tuple[LabelFile, ...]:
         InputError: if there is none, or two have the same id.
     """
     if place.is_file():
-        return (LabelFile(_id_of(place.name, place.resolve().parent), place),)
+        return (LabelFile(label_id(place), place),)
     if not place.is_dir():
         raise InputError(f"there is no file or folder {place}. Check the spelling.")
     by_folder: dict[Path, list[str]] = {}
@@ -159,7 +157,7 @@ def find_label_files(place: Path) -> tuple[LabelFile, ...]:
     for folder, names in by_folder.items():
         chosen = label_names(possible_names(folder, names))
         folder_id = study_folder(folder).name if len(chosen) == 1 and folder != place else ""
-        files += [LabelFile(_id_of(name, folder), folder / name, folder_id) for name in chosen]
+        files += [LabelFile(label_id(folder / name), folder / name, folder_id) for name in chosen]
     if not files:
         seen = counted(sum(is_nifti(name) for names in by_folder.values() for name in names), "NIfTI file")
         raise InputError(
@@ -202,7 +200,7 @@ def _holds_segments(path: Path) -> bool:
     name = path.name.lower()
     if name.endswith(".nrrd"):
         return name.endswith(".seg.nrrd") or bool(LABEL_ENDING.search(stem(name)))
-    return class_of(path) in _SEGMENTATIONS
+    return class_of(path) in SEGMENTATIONS
 
 
 def label_names(names: Sequence[str]) -> list[str]:
@@ -263,7 +261,7 @@ def scan_beside(reference: Path) -> Path | None:
     """A scan of the same study in the reference's folder, as background of pictures: T1CE, else FLAIR, T2, T1."""
     names = [path.name for path in sorted(reference.parent.iterdir()) if is_nifti(path.name)]
     readings = read_names(names)
-    for sequence in _BACKGROUNDS:
+    for sequence in REFERENCE_PREFERENCE:
         fitting = [name for name, reading in readings.items() if reading.sequence is sequence]
         if len(fitting) == 1:
             return reference.with_name(fitting[0])
@@ -272,14 +270,10 @@ def scan_beside(reference: Path) -> Path | None:
 
 def label_id(path: Path) -> str:
     """The id of the study a label map is of: its name without the ending, or its folder's where that is all."""
-    return _id_of(path.name, path.resolve().parent)
-
-
-def _id_of(name: str, folder: Path) -> str:
-    text = stem(name)
+    text = stem(path.name)
     if text.lower().startswith("sub-") and "_" in text:
-        return read_name(name).prefix
-    return LABEL_ENDING.sub("", text) or study_folder(folder).name
+        return read_name(path.name).prefix
+    return LABEL_ENDING.sub("", text) or study_folder(path.parent).name
 
 
 def _told_apart(files: list[LabelFile]) -> list[LabelFile]:
