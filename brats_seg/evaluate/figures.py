@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from brats_seg.core.labels import Region
 from brats_seg.core.regions import RegionSet
-from brats_seg.evaluate.snapshot import Picture, Snapshot
+from brats_seg.evaluate.snapshot import Snapshot
+from brats_seg.report.canvas import Canvas, outlines, png_bytes
 from brats_seg.report.charts import INK, SOFT, png_of, tidy
+from brats_seg.report.slices import AXIAL, View, cut, head_box
 
 _BOX_LEGEND = "box: quartiles; whiskers: 1.5 times the quartile range; every case is a dot"
+_PICTURE_PX, _WORDS_PX = 380, 32
+_MARGIN_MM = 8.0
 
 
 def box_plots(cases: pd.DataFrame, metrics: Mapping[str, str], among: RegionSet) -> bytes:
@@ -82,22 +85,24 @@ def reliability_plots(reliability: pd.DataFrame, among: RegionSet) -> bytes:
 
 def snapshot_picture(snapshot: Snapshot, regions: RegionSet) -> bytes:
     """Reference and prediction side by side, patient's right on the left, cut to the tumour's surroundings."""
-    rows, columns = _window(snapshot)
-    figure = Figure(figsize=(7.2, 3.8), layout="constrained", facecolor="black")
-    aspect = snapshot.pixel_mm[1] / snapshot.pixel_mm[0]
-    for axis, title, bits in zip(
-        figure.subplots(1, 2), ("reference", "prediction"), (snapshot.reference, snapshot.prediction), strict=True
-    ):
-        axis.imshow(_upright(snapshot.background)[rows, columns], cmap="gray", vmin=0, vmax=255, aspect=aspect)
+    spacing_mm = (*snapshot.pixel_mm, 1.0)
+    shown = snapshot.reference | snapshot.prediction | (snapshot.background > 0).astype(np.uint8)
+    start, stop = head_box(shown[..., None], 0, margin_mm=_MARGIN_MM, spacing_mm=spacing_mm)
+    view = View(start, stop, spacing_mm, _PICTURE_PX / ((stop[0] - start[0]) * spacing_mm[0]))
+    width, height = view.size_px(AXIAL)
+    canvas = Canvas(2 * width, height + 2 * _WORDS_PX)
+    for left, title, bits in ((0, "reference", snapshot.reference), (width, "prediction", snapshot.prediction)):
+        background, inside = (view.crop(cut(part[..., None], AXIAL, 0), AXIAL) for part in (snapshot.background, bits))
+        corner = left, _WORDS_PX
+        canvas.image(view.stretch(background, AXIAL).astype(np.uint8), *corner)
         for bit, region in enumerate(regions):
-            mask = (_upright(bits)[rows, columns] >> bit & 1).astype(float)
-            if mask.any() and not mask.all():
-                axis.contour(mask, levels=[0.5], colors=[region.colour], linewidths=[max(2.2 - 0.5 * bit, 0.7)])
-        axis.set_title(title, fontsize=10, color="white")
-        axis.set_axis_off()
-    legend = [Line2D([], [], color=r.colour, linewidth=2.5, label=r.name) for r in regions]
-    figure.legend(handles=legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor="white")
-    return png_of(figure)
+            lines = [view.pixels_of(line, AXIAL) + corner for line in outlines((inside >> bit & 1) > 0)]
+            canvas.lines(lines, region.colour, width_px=max(3.2 - 0.7 * bit, 1.0))
+        canvas.text(title, left + width / 2, _WORDS_PX / 2, size_px=16, align="cc")
+    for place, region in enumerate(regions, 1):
+        x, y = place * 2 * width / (len(regions) + 1), height + 1.5 * _WORDS_PX
+        canvas.text(region.name, x, y, size_px=16, align="cc", colour=region.colour)
+    return png_bytes(canvas.render())
 
 
 def _regions(table: pd.DataFrame, among: RegionSet) -> list[Region]:
@@ -112,23 +117,6 @@ def _by_region(draw: Callable[[Axes, Region], None], regions: Sequence[Region]) 
         axis.set_title(f"{region.name}, {region.title}", fontsize=10, color=INK)
         tidy(axis)
     return png_of(figure)
-
-
-def _window(snapshot: Snapshot) -> tuple[slice, slice]:
-    """Rows and columns of the upright picture around anything drawn, with a margin for orientation."""
-    drawn = _upright(snapshot.reference | snapshot.prediction | (snapshot.background > 0).astype(np.uint8))
-    sides = []
-    for axis in (1, 0):
-        hit = np.flatnonzero(drawn.any(axis=axis))
-        length = drawn.shape[1 - axis]
-        sides.append(slice(max(hit[0] - 8, 0), min(hit[-1] + 9, length)) if hit.size else slice(0, length))
-    return sides[0], sides[1]
-
-
-def _upright(picture: Picture) -> Picture:
-    """``(X, Y)`` in RAS to rows from front to back and columns from the patient's right to left."""
-    turned: Picture = picture[::-1, ::-1].T
-    return turned
 
 
 def _finite(cases: pd.DataFrame, region: Region, metric: str) -> np.ndarray:
