@@ -23,7 +23,6 @@ STRIP_SLICES = 14
 """Pictures in the strip at most: two rows of seven on a wide page."""
 STRIP_SCALE = 0.66
 """Scale of the strip against that of the panels."""
-"""Widths in the panels. The core's line is wide enough to show on both sides of the enhancing one."""
 SCALE_BARS_MM = (5, 10, 20, 50, 100)
 _LETTER_PX = 25
 _NOTE_PX = 22
