@@ -78,8 +78,6 @@ class Evaluation:
         calibration: ECE and Brier score by region; no rows without probabilities.
         reliability: points of the reliability curve; no rows without probabilities.
         snapshots: pictures of the worst cases, worst first.
-        settings: what the evaluation depended on.
-        regions: that were scored.
         missing: studies with a reference and no prediction that could be judged.
     """
 
@@ -128,7 +126,6 @@ def evaluate_pairs(
     Args:
         pairs: may be lazy: a case's volumes are let go before the next is asked for.
         generator: source of chance for the bootstrap; the same seed gives the same intervals.
-        settings: what the evaluation depends on.
         missing: studies with a reference and no prediction; asked for after the last pair.
 
     Raises:

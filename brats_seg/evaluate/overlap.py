@@ -94,8 +94,6 @@ def count_voxels(prediction: Mask, reference: Mask, *, outside: int = 0) -> Voxe
     """Compare two masks of equal shape voxel by voxel.
 
     Args:
-        prediction: boolean array.
-        reference: boolean array.
         outside: voxels of the image that were cropped away, all of them in neither mask.
 
     Raises:

@@ -18,7 +18,6 @@ class Snapshot:
     """Everything a picture of one case needs, without the case.
 
     Attributes:
-        case: the case's id.
         mean_dice: over the regions, by which the worst cases are found.
         height_mm: position of the slice, RAS+ millimetres.
         pixel_mm: size of a pixel from left to right and from front to back.
@@ -50,7 +49,6 @@ def take_snapshot(
     """Cut the axial slice with the most voxels in different regions; without any, that with the most tumour.
 
     Args:
-        case: the case's id.
         mean_dice: kept with the picture.
         prediction: region bits of :func:`region_bits`.
         reference: the same, on the same grid.

@@ -77,8 +77,6 @@ def refine(moving: Side, fixed: Side, start: Affine) -> tuple[Affine, float] | N
     """Gauss-Newton from a start that is right to a few millimetres; None where too little is compared.
 
     Args:
-        moving: prepared scan.
-        fixed: prepared scan.
         start: 4x4, RAS+ mm of fixed to RAS+ mm of moving.
     """
     matrix = np.array(start, dtype=np.float64)

@@ -245,7 +245,6 @@ def make_anatomy(person: Person, grid: Grid, *, push: Push | None = None) -> Ana
     """Tissue fractions of a person on a grid of about 1 mm.
 
     Args:
-        person: from :func:`draw_person`.
         grid: where to compute; should contain the brain.
         push: of what displaces tissue; the skull, and so the brain mask, does not give way.
     """

@@ -60,7 +60,6 @@ class DatasetOptions:
     """What is written.
 
     Attributes:
-        patients: number of patients.
         seed: another data set for each.
         kind: see :class:`~brats_seg.phantom.course.PatientKind`.
         space: ``atlas`` for the grid of BraTS before 2024, all sequences on it; ``native`` for a grid of its own,

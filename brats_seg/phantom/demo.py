@@ -40,7 +40,6 @@ class DemoVisit:
 
     Attributes:
         label: name of the visit.
-        date: when it was.
         truth_ml: true volume by region.
         found_ml: segmented volume by region.
         dice: by region, of what was found and what is true, where the label maps lie on one grid.

@@ -78,7 +78,6 @@ class Reactor:
         Args:
             diffusion: mm^2 per day, numpy array or torch tensor of any dimension; 0 where there is no tissue.
             spacing_mm: one value per dimension.
-            per_day: proliferation rate.
 
         Raises:
             ValueError: if the spacing does not fit the array or nothing diffuses.

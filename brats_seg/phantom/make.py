@@ -41,7 +41,6 @@ class PhantomConfig:
         grid: of the label map and of every sequence that has no other.
         sequence_grids: grids of single sequences. That of T1CE must be ``grid`` where T1CE is acquired.
         brain_centre_mm: RAS+; None for the place brains have on the BraTS grid, or the middle of another grid.
-        anatomy: how brains differ.
     """
 
     study_id: str = "phantom"

@@ -257,10 +257,6 @@ class Shell(Shape):
 class Pair(Shape):
     """Two solids that do not touch.
 
-    Attributes:
-        first: one solid.
-        second: the other.
-
     Raises:
         ValueError: if the centre of one lies in the other; that they do not touch is the caller's to see to.
     """

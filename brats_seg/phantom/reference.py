@@ -203,11 +203,7 @@ class ReferenceObject:
 
 
 def make_object(options: ObjectOptions, scan: ObjectScan, rng: np.random.Generator) -> ReferenceObject:
-    """Sample an object.
-
-    Args:
-        rng: chance of the noise.
-    """
+    """Sample an object."""
     shape = options.shape(rotation_of(scan.object_turn_deg))
     grid = scan.grid(shape)
     outer = shape.outer if isinstance(shape, Shell) else shape

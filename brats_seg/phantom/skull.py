@@ -127,7 +127,6 @@ def add_skull(study: Study, skull: Skull, rng: np.random.Generator, *, tumour: V
 
     Args:
         study: skull-stripped, 0 outside the brain.
-        skull: from :func:`draw_skull`.
         rng: chance of this scan: noise.
         tumour: where it is not 0 there is tumour, on any grid; no fluid lies between bone and what of it reaches the
             surface of the brain.

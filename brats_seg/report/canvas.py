@@ -41,12 +41,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
 
 
 class Canvas:
-    """A black sheet to draw on; what is drawn later lies above.
-
-    Args:
-        width: pixels.
-        height: pixels.
-    """
+    """A black sheet to draw on; what is drawn later lies above."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height

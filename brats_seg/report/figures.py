@@ -40,8 +40,6 @@ class Picture:
 
     Attributes:
         data: JPEG bytes.
-        width: pixels.
-        height: pixels.
         title: a word or two to stand over it.
         alt: what it shows, for those who cannot see it.
     """

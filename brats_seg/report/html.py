@@ -57,7 +57,6 @@ class Verdict:
 
     Attributes:
         is_found: whether there is tumour.
-        headline: one short sentence.
         details: what else to know at once, each a sentence.
     """
 

@@ -68,7 +68,6 @@ def render_timeline(
 
     Args:
         growth: entries of ``growth.json``, each with the points of its ``curve``.
-        pictures: aligned views.
         cohort: where the page of all patients lies; empty without one.
     """
     digest = base64.b64encode(hashlib.sha256(SLIDER_SCRIPT.encode()).digest()).decode()

@@ -41,7 +41,6 @@ def assess(
 
     Args:
         history: measurements and clinical events.
-        criteria: the table to judge by.
         disease: which compartments are judged; None lets the criteria choose for each episode.
         reason: why that disease, in words.
     """

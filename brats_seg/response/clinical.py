@@ -32,7 +32,6 @@ def episodes_of(
     """Episodes in order of time; at least one.
 
     Args:
-        history: visits and events.
         criteria: for the usual window of the baseline scan, which is only mentioned and never refuses a scan.
         progressed: whether any visit of an episode is a progression that stands.
     """
@@ -179,7 +178,6 @@ def facts_at(history: PatientHistory, *, day: date, baseline: date, since: date,
     named under ``missing``. A clinical status recorded up to ``since`` does not count.
 
     Args:
-        history: visits and events.
         baseline: day of the baseline scan.
         since: day after which a change of the clinical status belongs to this episode.
         until: last day of it for this scan; None for the day of the scan. The last scan of an episode takes what was
@@ -226,7 +224,6 @@ def with_facts(response: Response, facts: Sequence[Facts], criteria: Criteria) -
 
     Args:
         facts: of the visits of the episode up to this one.
-        criteria: the table in force.
     """
     own = facts[-1]
     response = _under_lowered_dose(response, facts, criteria)

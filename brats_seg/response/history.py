@@ -111,7 +111,6 @@ class VisitMeasurements:
     A lesion that is known from earlier visits and has no row here was not measured; one with zeros is gone.
 
     Attributes:
-        day: date of the scan.
         lesions: in any order.
         specks_ml: by compartment, what is seen in pieces too small to be lesions; none where left out.
         not_assessable: compartments that the visit's scans do not show, and why.
@@ -168,7 +167,6 @@ class ClinicalEvent:
     """One row of the clinical table.
 
     Attributes:
-        day: date of the event.
         steroid_mg: daily dexamethasone dose from that day on; only for :attr:`EventKind.STEROID_MG`.
         status: only for :attr:`EventKind.CLINICAL_STATUS`.
         line: line of the table it came from, for messages.
@@ -197,7 +195,6 @@ class PatientHistory:
     """Visits and events of one patient; both are put in order of their days, and parts learn their ancestors.
 
     Attributes:
-        patient: the patient's id.
         visits: at least one.
         events: clinical events; may be empty.
         calendar: whether days are dates, or stand for offsets or for the mere order, counted from

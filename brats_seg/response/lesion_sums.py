@@ -57,7 +57,6 @@ class CompartmentHistory:
     """One compartment in one measure through one episode; ``visits[0]`` is the baseline.
 
     Attributes:
-        criteria: the table in force.
         visits: of the episode, in order.
         earlier: visits before the episode, whose lesions are known too.
         set_aside: indices of visits that give no nadir, because they cannot be evaluated.

@@ -102,13 +102,11 @@ class Response:
         percent_from_nadir: the same against the smallest sum of the visits before.
         reasons: which rule and which numbers, in words.
         missing: facts that were not known.
-        looks: what a reader has to look at.
         absent: whether the compartment holds nothing, now and at every visit since baseline.
         size: the sum; None where it was not measured.
         nadir: index, within its episode, of the visit with the smallest sum before.
         grown: whether growth of the sum, and nothing else, makes it progression.
         by_decline: whether a clinical decline, and no image, makes it progression.
-        patient: the patient's id.
         compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
         measure: two-dimensional or volume.
     """
@@ -161,7 +159,6 @@ class Episode:
         visit: name of the baseline visit.
         day: of the baseline.
         when: the same in words.
-        disease: which compartments are judged.
         disease_reason: given, or how it was chosen, in words.
     """
 
@@ -183,8 +180,6 @@ class Responses:
     """All answers for one patient.
 
     Attributes:
-        patient: the patient's id.
-        criteria: the table in force.
         episodes: in order of time; at least one.
         rows: by visit, measure and compartment.
         notes: what was decided or could not be judged about the whole course, in words.

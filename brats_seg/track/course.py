@@ -152,7 +152,6 @@ def judge(
     Args:
         visits: in order of time.
         courses: lesions of the followed regions.
-        criteria: the table to judge by.
         disease: which compartments; None lets the criteria choose for each episode, where both are followed.
 
     Raises:

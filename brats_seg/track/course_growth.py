@@ -37,9 +37,6 @@ class PhaseGrowth:
     Attributes:
         used: indices of those of its visits whose scans show the region.
         untreated: whether no treatment came before its first visit.
-        rate: specific growth rate.
-        velocity: velocity of diametric expansion.
-        fit: growth curve.
         prediction: the next visit's volume, an interval as long as the last one ahead.
         next_day: days since the first visit for which it is predicted.
         curve: ``(day, volume, low, high)`` along the fit and the prediction.

@@ -141,8 +141,6 @@ def follow(
         visits: at least one, in order of time where they have no dates; those that cannot be aligned to the first are
             left out.
         patient: whose they are; a name takes the dates of the time points.
-        events: of the clinical table.
-        known: what was found before.
         tick: called with the name of each step before it runs.
 
     Raises:

@@ -58,7 +58,6 @@ class GrowthFit:
     """The chosen curve.
 
     Attributes:
-        curve: parameters and residuals.
         first_day: day of the first visit, to which the curve's time refers.
         aicc: of every curve that was compared; empty where none were.
         refused: curves that were not fitted, and why.

@@ -217,7 +217,6 @@ def follow_visits(
         visits: at least one, in order of time where they have no dates; those that cannot be aligned to the first are
             left out.
         patient: whose they are; a name takes the dates of the time points.
-        events: of the clinical table.
 
     Raises:
         InputError: if there is no visit, or no region of the model is followed.

@@ -35,7 +35,6 @@ class Chance:
 
     Args:
         seed: gives the same numbers again.
-        device: where fields are drawn.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:

@@ -58,7 +58,6 @@ class Case:
     """What a model's stages say about one study, and the truth, on the network's grid.
 
     Attributes:
-        id: the study's id.
         outputs: of the stages; half precision will do.
         brain: ``(X, Y, Z)``.
         labels: uint8 ``(X, Y, Z)`` in the default schema.

@@ -99,7 +99,6 @@ class TrainConfig:
         learning_rate: peak, reached after ``warmup`` steps, then a cosine down to 1 % of it.
         warmup: steps of linear rise.
         weight_decay: decoupled from the gradient.
-        gradient_clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are what is kept.
         keep: share that the weights it started from have in what is kept; a network that goes on for one purpose then
             forgets less of the others (Wortsman et al. 2022, arXiv:2109.01903).
@@ -107,8 +106,6 @@ class TrainConfig:
         sequences: those the network gets; the others are blank, as if never scanned. All four make one model for
             every subset; fewer make one for just these, to compare with.
         coarse_views: altered copies of each study that the coarse stage is asked about, for a cascaded fine stage.
-        seed: of everything drawn.
-        checkpoint_s: seconds between checkpoints.
         validate_every: steps between validations on full volumes; 0 for none.
         validation: ids of studies kept out of training.
         prepare: preprocessing, which becomes part of the model.
@@ -218,7 +215,6 @@ def check_given(stages: Sequence[TrainConfig], **given: bool) -> None:
     """See that what is given besides studies is asked for, and what is asked for given.
 
     Args:
-        stages: all that are trained.
         given: whether there is any of each of :data:`WANTED`.
 
     Raises:

@@ -51,8 +51,6 @@ def open_split(
     """The split of a run folder, drawn and written where there is none.
 
     Args:
-        packs: every study.
-        config: what is cross-validated.
         start: where the folds' networks start from. Of another cross-validation the split is taken, so that they have
             not seen what they keep out; a single run may have seen none of the studies at all.
 
@@ -102,7 +100,6 @@ def fold_start(start: Path, packs: Sequence[PackedStudy], kept_out: Sequence[str
 
     Args:
         start: fold models, a run of cross-validation, or a run of ``brats-seg train``.
-        packs: every study.
         kept_out: those the fold keeps out.
 
     Raises:
@@ -182,10 +179,8 @@ class FoldModels:
     """The models of a cross-validation, each for the studies its fold keeps out.
 
     Attributes:
-        config: what is cross-validated.
         split: which studies each fold keeps out.
         mirror: average with the study mirrored left-right.
-        device: where the networks run.
     """
 
     config: Recipe

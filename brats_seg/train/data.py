@@ -41,7 +41,6 @@ class PackedStudy:
     """One prepared study with its expert label.
 
     Attributes:
-        id: the study's id.
         image: int8 ``(4, X, Y, Z)``: z-scores times :data:`LEVELS_PER_STD`.
         labels: uint8 ``(X, Y, Z)`` in the numbers of the default schema.
         made_of: ids of the studies whose scans or labels it was made of, for one that was made and not scanned; the
@@ -182,7 +181,6 @@ class TrainingCase:
     """A packed study at the spacing a network works at, on the training device.
 
     Attributes:
-        id: the study's id.
         image: int8 ``(4, X, Y, Z)``.
         regions: uint8 ``(3, X, Y, Z)``: share of each voxel that is WT, TC, ET, times 255, see :func:`blended`.
         tumour_voxels: per region, int16 ``(N, 3)`` voxels of it (about 4096, evenly taken), on the processor.

@@ -24,7 +24,6 @@ class TrainLog:
         step: where the run goes on; rows of later steps, which a killed run wrote after its last checkpoint, are
             dropped, because they will be made again.
         writes: whether this process writes; of several the first does.
-        progress: show a bar.
     """
 
     def __init__(self, run: Path, config: TrainConfig, *, step: int, writes: bool, progress: bool) -> None:

@@ -96,7 +96,6 @@ def train(
         resume: go on from ``checkpoint.pt`` where there is one.
         stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
         tell: gets a line for the user, how long a step takes.
-        progress: show a progress bar.
 
     Returns:
         The weights file, half precision; written at every checkpoint, whole or not at all.
@@ -157,7 +156,6 @@ class _Parts:
     """What stays the same while training.
 
     Attributes:
-        loss: what is made small.
         cases: studies to train on.
         auxiliary: studies to take in their place at times.
         cubes: parts of further patients to place into both.

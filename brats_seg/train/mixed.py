@@ -68,7 +68,6 @@ def open_phantoms(
         mix: how many, from which seed.
         cache: where their tissue maps are kept.
         factor: voxels of 1 mm that one voxel of the network spans along each axis.
-        progress: show a progress bar.
 
     Raises:
         InputError: if a file in ``cache`` is damaged.

@@ -41,7 +41,6 @@ class Muon(Optimizer):
     """Momentum whose update is orthogonalised, for weights seen as matrices ``(out, everything else)``.
 
     Args:
-        params: convolution weights.
         lr: learning rate, of the size AdamW wants.
         momentum: of the gradient, with Nesterov's look ahead.
         weight_decay: decoupled, times the learning rate.

@@ -42,7 +42,6 @@ def open_dataset(data: Path, cache: Path, config: PrepareConfig, *, progress: bo
         data: a folder of packs (``*.npz``), or of labelled studies.
         cache: where packs of studies are kept, in a folder for each preprocessing; those that are there are reused
             where they were made of the very same scans and label.
-        progress: show a progress bar.
 
     Raises:
         InputError: if a study is damaged or has no expert label; every one is named.

@@ -53,7 +53,6 @@ class ScannerConfig:
         texture: range of the factor on the variation inside tissues.
         bias: largest standard deviation of the logarithm of the coil's sensitivity.
         blur: largest standard deviation of the point-spread function, voxels.
-        thick: probability of thick slices.
         slices: range of their thickness, voxels.
         noise: range of the noise, in deviations of the brain.
     """
@@ -97,7 +96,6 @@ def draw_phantoms(
 
     Args:
         shares: ``(B, T, X, Y, Z)`` uint8 from :func:`pack_tissues`, on the device to work on.
-        config: how scanners differ.
 
     Returns:
         Images ``(B, 4, X, Y, Z)``, z-scores within the brain and 0 outside, in the order of ``SEQUENCES``; and the

@@ -89,7 +89,6 @@ def with_priors(
         coarse: the stage to ask.
         config: of the fine stage; its ``coarse_views`` copies are altered by its ``augment``.
         cache: file to keep the answers in, so that a resumed run takes the same and does not compute them again.
-        progress: show a progress bar.
 
     Raises:
         ModelError: if the cache is damaged or from another coarse stage.

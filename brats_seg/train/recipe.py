@@ -59,7 +59,6 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        path: YAML file.
         settings: values to replace, such as ``steps=300`` in every stage, ``fine.steps=300`` or
             ``coarse.augment.flip=0``; what follows the ``=`` is YAML.
 
@@ -117,7 +116,6 @@ def train_stages(
         world: where to train, and with which other processes.
         until: leave at this :func:`time.monotonic`, with a checkpoint.
         tell: gets a line for the user, how long a step takes.
-        progress: show progress bars.
 
     Returns:
         Whether all are finished.

@@ -33,11 +33,9 @@ def judge_folds(
     """Judge the models of folds, give them cards, and write the results beside them.
 
     Args:
-        packs: every study.
         models: of all folds.
         folds: numbers of those to judge, two at least: what is fitted for one comes from the others.
         subsets: also judge with every set of missing sequences.
-        progress: show progress bars.
 
     Returns:
         What was found, and the folder it was written to.

@@ -37,9 +37,7 @@ def subset_scores(
     """Dice of every study and set of sequences by the model that did not see the study.
 
     Args:
-        packs: every study.
         fits: how outputs of a fold's model become labels, by the number of the fold; fitted with all sequences.
-        progress: show a progress bar.
 
     Returns:
         Columns ``case``, ``sequences``, ``region``, ``dice``.

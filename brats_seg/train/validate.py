@@ -29,7 +29,6 @@ def predict_pack(
 
     Args:
         network: in evaluation mode.
-        config: what the network was trained with.
         coarse: for a cascaded fine stage.
     """
     image = torch.from_numpy(pack.image.astype(np.float32)).to(device) / LEVELS_PER_STD

@@ -90,7 +90,6 @@ def measure_change(
         second: the same sequence at the other visit, on any grid.
         matrix: 4x4, RAS+ mm of the first scan to RAS+ mm of the second, as ``register_rigid(second, first).matrix``
             of :mod:`brats_seg.imaging.register`.
-        config: widths and limits.
 
     Returns:
         The change with its interval. With the visits exchanged (and ``matrix`` inverted) the same with the other sign.

@@ -58,7 +58,6 @@ class Match:
     Attributes:
         depth: mean signed distance to both masks' borders, smoothed, mm, positive inside.
         rim: its surfaces, if the lesion has a core; None if it is solid.
-        mean: mean of both images.
         difference: second minus first, without the shift.
         usable: voxels of brain that are lesion or healthy.
         slopes: ``(3, X, Y, Z)`` gradient of the mean image, 1/mm.
