@@ -1,8 +1,8 @@
 """From scans of a head as they come, with skull and each on its own grid, to the brain alone on one grid.
 
 The brain is found in the sequences that are best for it and carried to the others by rigid registration. Every
-sequence is interpolated once, onto voxels of 1 mm along the reference's own axes: what comes out is a study like those
-of BraTS, but in the patient's own pose.
+sequence is interpolated once, onto voxels of 1 mm along the reference's own axes, or, where the head lies far turned,
+along those of an upright head: what comes out is a study like those of BraTS, mostly in the patient's own pose.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from brats_seg.imaging.brain import brain_mask, solid
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides
 from brats_seg.imaging.register import MIN_OVERLAP, RegistrationConfig, check_registration, register_rigid, resample
+from brats_seg.imaging.upright import find_turn
 from brats_seg.models.brain import BrainNetworks
 from brats_seg.models.hd_bet import HdBetNetworks
 from brats_seg.segment.brain import check_brain, find_brain
@@ -52,6 +53,9 @@ on one another, 0.04 to 0.06 where the search ended elsewhere."""
 MARGIN_MM = 12.0
 """Kept around the brain."""
 
+COARSE_MM = 4.0
+"""Voxels on which it is found how the head is turned."""
+
 MISPLACED = frozenset({"other", "mirrored", "shifted"})
 """What a registered sequence is refused for, of the kinds of :class:`~brats_seg.imaging.consistency.Inconsistency`."""
 
@@ -69,6 +73,7 @@ class StrippedStudy:
         registrations: by sequence; the reference's world to that of the sequence.
         consistency: of the sequences inside the brain.
         rim_ml: tumour beside the outline that was added to it.
+        turned_deg: by how much the head lay turned and was laid upright; 0 where it stays in its own axes.
         decisions: in words.
     """
 
@@ -80,6 +85,7 @@ class StrippedStudy:
     registrations: Mapping[MRSequence, RigidMotion]
     consistency: Consistency
     rim_ml: float
+    turned_deg: float
     decisions: tuple[str, ...]
 
     @property
@@ -99,6 +105,7 @@ class StrippedStudy:
             "networks": dict(self.networks),
             "brain_ml": round(self.brain_ml, 1),
             "rim_ml": round(self.rim_ml, 2),
+            "turned_deg": round(self.turned_deg, 1),
         }
 
 
@@ -138,7 +145,7 @@ def strip(
     decisions: list[str] = []
     outline = _outline(study, heads, networks, mask, decisions)
     registrations = _register(study, heads, outline, decisions)
-    grid = _fine_grid(reference.grid)
+    grid, turned_deg = _laid(reference, outline, registrations, decisions)
     brain = solid(_joined(outline, grid, registrations) > 0.5)
     grid, brain = _cropped(grid, brain)
     images = {
@@ -169,6 +176,7 @@ def strip(
         registrations=registrations,
         consistency=consistency,
         rim_ml=rim_ml,
+        turned_deg=turned_deg,
         decisions=tuple(decisions),
     )
 
@@ -298,16 +306,41 @@ def _grown(shares: Volume) -> Mask:
     return grown
 
 
-def _fine_grid(reference: Grid) -> Grid:
-    """Voxels of :data:`SPACING_MM` along the reference's axes, stored right, anterior, superior; same field of view."""
+def _laid(
+    reference: Volume, outline: _Outline, registrations: Mapping[MRSequence, RigidMotion], decisions: list[str]
+) -> tuple[Grid, float]:
+    """Voxels of :data:`SPACING_MM` along the reference's axes, or those of an upright head where it lies far turned;
+    and the degrees between them."""
+    own, coarse = (_grid_along(reference.grid, spacing_mm) for spacing_mm in (SPACING_MM, COARSE_MM))
+    brain = _joined(outline, coarse, registrations) > 0.5
+    if not brain.any():
+        return own, 0.0  # refused where the grid is cropped to the brain
+    values = np.maximum(resample(reference, coarse, fill=0.0).data, np.float32(1e-3))
+    turn = find_turn(Volume(np.where(brain, values, np.float32(0)), coarse))
+    if turn.doubt:
+        decisions.append(f"the head may lie turned by {turn.degrees:.0f} degrees, but {turn.doubt}: left as it lies")
+    if turn.doubt or not turn.is_far:
+        return own, 0.0
+    decisions.append(f"the head lies turned by {turn.degrees:.0f} degrees: laid upright by a template of the brain")
+    axes = coarse.affine[:3, :3] / coarse.spacing_mm @ turn.rotation.T
+    places = coarse.to_world(np.argwhere(brain)) @ axes
+    low, high = places.min(axis=0) - MARGIN_MM - COARSE_MM, places.max(axis=0) + MARGIN_MM + COARSE_MM
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes * SPACING_MM, axes @ low
+    x, y, z = np.ceil((high - low) / SPACING_MM).astype(int).tolist()
+    return Grid((x, y, z), affine), turn.degrees
+
+
+def _grid_along(reference: Grid, spacing_mm: float) -> Grid:
+    """Voxels of a size along the reference's axes, stored right, anterior, superior; same field of view."""
     ras = Volume(np.broadcast_to(np.zeros((), np.uint8), reference.shape), reference).to_ras().grid
     spacing = np.array(ras.spacing_mm)
-    if np.abs(spacing / SPACING_MM - 1).max() <= SPACING_TOLERANCE:
+    if np.abs(spacing / spacing_mm - 1).max() <= SPACING_TOLERANCE:
         return ras
-    step = SPACING_MM / spacing
+    step = spacing_mm / spacing
     scale = np.diag([*step, 1.0])
     scale[:3, 3] = (step - 1) / 2
-    x, y, z = np.maximum(np.ceil(np.array(ras.extent_mm) / SPACING_MM - SPACING_TOLERANCE), 1).astype(int).tolist()
+    x, y, z = np.maximum(np.ceil(np.array(ras.extent_mm) / spacing_mm - SPACING_TOLERANCE), 1).astype(int).tolist()
     return Grid((x, y, z), ras.affine @ scale)
 
 

@@ -12,11 +12,11 @@ nothing for up to 20 degrees about each axis, drawn with the study's name, or an
 
 ``+upright`` after ``scanner`` tells the extraction how the head is turned, so that the network sees it upright in
 the one interpolation there is: more than an alignment to an atlas could reach. ``+level`` tells it only where the plane
-between the halves of the brain lies, and leaves the head nodding.
+between the halves of the brain lies, and leaves the head nodding. ``+own`` leaves the head in its own axes.
 
 Each case is segmented as ``segment`` does. Written are Dice against the expert's label carried to the native grid, of
-the untouched study's probabilities carried there (``clean``) and of what was found; the volumes of both; and, with
-skull, Dice of the brain and the largest error of the registration in the brain.
+the untouched study's probabilities carried there (``clean``) and of what was found; the volumes of both; how far the
+networks saw the head turned; and, with skull, Dice of the brain and the largest error of the registration in the brain.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ from brats_seg.files.dicom_mr import write_exam
 from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_mask
 from brats_seg.files.load import load_study
+from brats_seg.imaging import upright
 from brats_seg.imaging.brain import brain_mask
 from brats_seg.imaging.register import resample
 from brats_seg.imaging.restore import move
+from brats_seg.imaging.upright import Turn
 from brats_seg.models.card import regions_of
-from brats_seg.phantom.grids import BRAIN_REACH_MM, grid_around, rotation_of, small_turn
+from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
 from brats_seg.phantom.resample import resample_box
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import open_predictor, segment_study
@@ -75,7 +77,7 @@ COLUMNS = (
     *("study", "case", "turned_deg", "shifted_mm"),
     *(f"{region}_{what}" for region in REGIONS for what in ("clean", "found", "difference")),
     *(f"{region}_ml_{what}" for region in REGIONS for what in ("expert", "clean", "found")),
-    *("brain", "laid_mm", "refused", "cpu_s"),
+    *("seen_deg", "brain", "laid_mm", "refused", "cpu_s"),
 )
 
 
@@ -87,7 +89,8 @@ class Case:
         name: as it was given.
         kind: one of :data:`KINDS`.
         angles_deg: about R, A and S; None where they are drawn.
-        told: what the extraction is told of how the head is turned: ``upright`` all, ``level`` the midplane; or empty.
+        told: what the extraction is told of how the head is turned: ``upright`` all, ``level`` the midplane,
+            ``own`` to leave it alone; empty where it finds out for itself.
     """
 
     name: str
@@ -100,7 +103,7 @@ class Case:
         """A case as it is written on the command line."""
         rest, _, told = text.partition("+")
         kind, _, turn = rest.partition(":")
-        if kind not in KINDS or told not in ("", "upright", "level") or (told and kind != "scanner"):
+        if kind not in KINDS or told not in ("", "upright", "level", "own") or (told and kind != "scanner"):
             raise argparse.ArgumentTypeError(f"{text} is no case")
         if not turn:
             return cls(text, kind, None, told)
@@ -235,29 +238,27 @@ def grid_over(
     return grid_around(middle, (high - low) / 2 + AROUND_MM, spacing_mm=spacing_mm, turn_deg=tilt)
 
 
-def levelled(pose: Affine, centre_mm: NDArray[np.float64]) -> Affine:
-    """Of a pose the smallest turn that lays the midplane of the head upright, about the centre of the brain."""
-    middle = inverse(pose)[:3] @ [*centre_mm, 1]
+def levelled(pose: Affine) -> Affine:
+    """Of a pose the smallest turn that lays the midplane of the head upright."""
     across = pose[0, :3]  # the normal of the midplane in the scanner
     axis = np.cross(across, [1.0, 0.0, 0.0])
     angle = np.arctan2(np.linalg.norm(axis), across[0])
     level = np.eye(4)
     level[:3, :3] = Rotation.from_rotvec(angle * axis / max(float(np.linalg.norm(axis)), 1e-9)).as_matrix()
-    level[:3, 3] = centre_mm - level[:3, :3] @ middle
     return level
 
 
 @contextmanager
-def known_pose(case: Case, pose: Affine, centre_mm: NDArray[np.float64]) -> Iterator[None]:
-    """The extraction lays the head upright, or level, where the case says so."""
-    if not case.told:
-        yield
-        return
-    if case.told == "level":
-        pose = levelled(pose, centre_mm)
-    reach = np.add(BRAIN_REACH_MM, AROUND_MM)
-    upright = placed(grid_around(centre_mm, reach, spacing_mm=FINE, orientation="RAS"), inverse(pose))
-    with mock.patch.object(stripping, "_fine_grid", lambda _: upright):
+def known_pose(case: Case, pose: Affine) -> Iterator[None]:
+    """The extraction lays the head upright, or level, or not, where the case says so."""
+
+    def told(brain: Volume) -> Turn:
+        known = levelled(pose) if case.told == "level" else pose
+        return Turn(known[:3, :3] @ brain.affine[:3, :3] / brain.grid.spacing_mm, "")
+
+    far_deg = {"": upright.FAR_DEG, "own": np.inf}.get(case.told, -np.inf)
+    find_turn = told if case.told in ("upright", "level") else upright.find_turn
+    with mock.patch.object(upright, "FAR_DEG", far_deg), mock.patch.object(stripping, "find_turn", find_turn):
         yield
 
 
@@ -293,8 +294,10 @@ def rows_of(files: Timepoint, cases: list[Case], options: SegmentOptions, predic
         shift = np.linalg.norm(inverse(pose)[:3] @ [*centre, 1])
         row: dict[str, Any] = {"study": files.id, "case": case.name, "turned_deg": angle, "shifted_mm": shift}
         try:
-            with known_pose(case, pose, centre):
+            with known_pose(case, pose):
                 found = segmented(case, posed, files.id, options, predictor)
+            seen = pose @ np.array(found.record.preparation["network"]["affine"])
+            row["seen_deg"] = np.degrees(Rotation.from_matrix(seen[:3, :3]).magnitude())
             row |= {**accuracy(expert, clean, found, posed, predictor), **geometry(found, posed, space, brain)}
         except InputError as error:
             row["refused"] = str(error).replace("\t", " ")

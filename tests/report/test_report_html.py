@@ -184,10 +184,11 @@ def test_the_model_its_accuracy_and_the_inputs_are_named(page):
 def test_the_outline_of_a_brain_that_was_extracted_is_shown_on_every_sequence(result):
     grid = result.segmentation.labels.grid
     brain = Volume(ellipsoid(grid, (0, 0, 0), (45, 60, 40)).astype(np.uint8), grid)
-    extraction = {"source": "T1CE by some network", "brain_ml": 452.4}
+    extraction = {"source": "T1CE by some network", "brain_ml": 452.4, "turned_deg": 21.6}
     record = replace(result.record, preparation={**result.record.preparation, "extraction": extraction})
     page = render_report(replace(result, brain=brain, record=record))
     assert "452 ml, was taken from T1CE by some network" in page
+    assert "turned by 22°" in page
     assert page.count("outline of the brain that was extracted") == len(result.images)
     assert "outline of the brain" not in render_report(result)
 

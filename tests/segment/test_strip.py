@@ -8,14 +8,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 from heads_with_skull import RADII_MM, TUMOUR_MM, brain_of, head, head_grid, moved, with_images
+from turned_heads import turned_head
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume, apply_affine
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
+from brats_seg.imaging import upright
 from brats_seg.imaging.brain import with_skull
+from brats_seg.imaging.register import rotation_deg
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
+from brats_seg.phantom.grids import rotation_of
 from brats_seg.segment import strip as strip_module
 from brats_seg.segment.brain import FoundBrain
 from brats_seg.segment.prepare import prepare_stripped
@@ -196,3 +200,35 @@ def test_another_persons_sequence_is_refused_after_registration(native: tuple[St
     scans = with_images(study, {FLAIR: _read(other)})
     with pytest.raises(InputError, match="FLAIR"):
         strip(scans, with_skull(scans), no_networks, mask=mask)
+
+
+def stripped_when_turned(angles_deg: tuple[float, float, float]) -> StrippedStudy:
+    """A brain in two sequences that count as heads with skull, with its mask given."""
+    scans = {T1: turned_head(angles_deg, contrast=1.0), T2: turned_head(angles_deg)}
+    mask = scans[T1].with_data((scans[T1].data > 0).astype(np.uint8))
+    return strip(Study("head", scans), dict.fromkeys(scans, "as told"), no_networks, mask=mask)
+
+
+def test_a_head_that_lies_far_turned_is_laid_upright() -> None:
+    angles_deg = (-18.0, 11.0, -16.0)
+    stripped = stripped_when_turned(angles_deg)
+    seen = rotation_of(angles_deg) @ stripped.grid.affine[:3, :3]
+    assert rotation_deg(seen) < 3
+    assert stripped.turned_deg == pytest.approx(26, abs=3)
+    assert any("laid upright" in decision for decision in stripped.decisions)
+    assert stripped.brain_ml == pytest.approx(np.count_nonzero(turned_head(angles_deg).data) * 0.064, rel=0.02)
+    assert min(stripped.brain.nonzero()[axis].min() for axis in range(3)) >= 12
+    prepared = prepare_stripped(stripped, config=LEVEL)
+    assert prepared.record.native.same_as(turned_head(angles_deg).grid)
+    assert prepared.record.extraction["turned_deg"] == pytest.approx(stripped.turned_deg, abs=0.05)
+
+
+@pytest.mark.parametrize(("angles_deg", "least", "said"), [((8.0, 5.0, -6.0), 0.9, False), ((25.0, 0, 0), 0.99, True)])
+def test_a_head_that_lies_about_straight_or_in_doubt_keeps_its_axes(
+    angles_deg: tuple[float, float, float], least: float, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upright, "MIN_COVERED", least)
+    stripped = stripped_when_turned(angles_deg)
+    np.testing.assert_array_equal(stripped.grid.affine[:3, :3], np.eye(3))
+    assert stripped.turned_deg == 0
+    assert any("may lie turned" in decision for decision in stripped.decisions) == said
