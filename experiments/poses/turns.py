@@ -1,8 +1,8 @@
 """How exactly turns of heads are found: ``python -m experiments.poses.turns STUDIES... [--count 4] [--most 40]``.
 
 STUDIES are folders of skull-stripped studies in atlas space. Each brain is turned by up to ``--most`` degrees about
-each axis, ``--count`` times, and what ``find_turn`` says of its reference is compared with what was drawn. That an atlas
-lays people's heads a few degrees apart counts as error.
+each axis, ``--count`` times, and what ``find_turn`` says of its reference is compared with what was drawn. That an
+atlas lays people's heads a few degrees apart counts as error.
 """
 
 from __future__ import annotations
