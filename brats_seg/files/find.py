@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
+from brats_seg.files.dicom_sources import holds_dicom
 from brats_seg.files.folders import (
     CHANNEL,
     MAX_DEPTH,
@@ -85,12 +86,23 @@ def find_study(folder: Path, *, study_id: str | None = None, asked: Asked | None
     if unclear:
         were = "file was left out: its name says" if unclear == 1 else "files were left out: their names say"
         notes.append(f"{unclear} {were} no sequence, or more than one")
+    if len(files) < len(SEQUENCES) and _holds_scans_in_dicom(place):
+        notes.append("DICOM scans beside the NIfTI files were not read; give each kind a folder of its own")
     if study_id is None:
         identity = check_study_id(_folder_id(place, images), source="the folder's name")
     else:
         identity = check_study_id(study_id)
     ignored = tuple(name for name in readings if name not in used)
     return Timepoint(identity, files, labels, ignored, tuple(notes))
+
+
+def _holds_scans_in_dicom(place: Path) -> bool:
+    """Whether DICOM files lie below a folder that may be scans, and not segmentations alone."""
+    if not holds_dicom(place):
+        return False
+    from brats_seg.files.dicom_series import holds_images  # noqa: PLC0415 - heavy
+
+    return holds_images(place)
 
 
 def study_from_files(files: Mapping[MRSequence, Path], *, study_id: str | None = None) -> Timepoint:

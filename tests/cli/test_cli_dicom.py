@@ -170,6 +170,15 @@ def test_an_archive_is_a_study(cli: Cli, exam: Path) -> None:
     assert cli("check", archive, "--json").json["studies"][0]["study"] == "exam"
 
 
+def test_dicom_beside_too_few_nifti_scans_is_not_passed_over(cli: Cli, exam: Path) -> None:
+    note = "DICOM scans beside the NIfTI files were not read"
+    for sequence in SEQUENCES:
+        drawn = scan(sequence)
+        write_nifti(drawn.data.astype(np.float32), drawn.affine, exam / f"exam_{sequence.value}.nii.gz")
+        told = cli("check", exam).out
+        assert (note in told) == (sequence is not SEQUENCES[-1])  # all four are what a conversion leaves there
+
+
 def test_an_archive_of_nifti_files_is_to_be_unpacked(cli: Cli, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "P1.zip", "w") as archive:
         archive.writestr("P1/P1_t1.nii.gz", b"")
