@@ -1,7 +1,7 @@
 """Tables and records: volumes, lesions, ``run.json``.
 
 Millilitres are written with 4 decimals, millimetres with 2, booleans as true and false, what is not known as an
-empty field (CSV) or null (JSON). Study ids are checked where studies are found, so no field needs quoting.
+empty field (CSV) or null (JSON). Study ids are checked where studies are found, so that none needs quoting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brats_seg.files.output import write_text
 
 VOLUME_COLUMNS = (
     *("study", "scan_date", "region", "volume_ml", "volume_pv_ml", "low_ml", "high_ml"),
-    *("level", "lesions", "touches_border"),
+    *("level", "lesions", "touches_border", "note"),
 )
 LESION_COLUMNS = (
     *("study", "scan_date", "region", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm", "side"),
@@ -47,12 +47,12 @@ def write_lesions_csv(measurements: Measurements, path: Path) -> None:
 
 
 def write_volumes_json(measurements: Measurements, path: Path) -> None:
-    """The volumes of one study with their notes.
+    """The volumes of one study.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    rows = [{**volume_row(measurements, volume), "note": volume.note or None} for volume in measurements.volumes]
+    rows = [volume_row(measurements, volume) for volume in measurements.volumes]
     write_json({**_head(measurements), "volumes": rows}, path)
 
 
@@ -109,6 +109,7 @@ def volume_row(measurements: Measurements, volume: RegionVolume) -> dict[str, An
         "level": volume.level,
         "lesions": int(volume.lesions) if is_told else None,
         "touches_border": bool(volume.touches_border) if is_told else None,
+        "note": volume.note or None,
     }
 
 

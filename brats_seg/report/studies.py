@@ -23,7 +23,7 @@ def render_studies(
         reports: by study, where its report lies from the page; a study without one has no link.
         warnings: by study, what to know before its numbers are used, the gravest first.
     """
-    volumes = {(row["study"], row["region"]): ml(float(row["volume_ml"])) for row in rows}
+    volumes = {(row["study"], row["region"]): _volume(row) for row in rows}
     dates = {row["study"]: row["scan_date"] for row in rows}
     regions = list(dict.fromkeys(row["region"] for row in rows))
     listed = [
@@ -38,6 +38,13 @@ def render_studies(
     head = ["Study", "Date of the scan", *(f"{region}, ml" for region in regions), "Before the numbers are used"]
     lead = f"Volumes with intervals and lesions are in volumes.csv and lesions.csv. {DISCLAIMER}"
     return sections_page(counted(len(listed), "study", "studies"), lead, [section("Volumes", table(head, listed))])
+
+
+def _volume(row: Mapping[str, str]) -> str:
+    """A volume in ml, and whether it is an estimate alone; empty where the labels do not tell it."""
+    if not row["volume_ml"]:
+        return ""
+    return ml(float(row["volume_ml"])) + (" estimate" if row["note"].startswith("estimate") else "")
 
 
 def _first(warnings: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ FILES = (
     "{0}_dseg.json {0}_dseg.nii.gz {0}_dseg.tsv {0}_lesions.csv {0}_overlay.png {0}_probseg.json {0}_probseg.nii.gz "
     "{0}_report.html {0}_volumes.csv {0}_volumes.json run.json visit.json"
 )
-VOLUMES = "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border"
+VOLUMES = "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border,note"
 LESIONS = (
     "study,scan_date,region,lesion,volume_ml,x_mm,y_mm,z_mm,side,long_mm,short_mm,plane,slice,measurable,touches_border"
 )

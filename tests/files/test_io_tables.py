@@ -39,9 +39,9 @@ MEASURED = Measurements(
 def test_volumes_table(tmp_path: Path) -> None:
     write_volumes_csv(MEASURED, tmp_path / "v.csv")
     assert (tmp_path / "v.csv").read_text() == (
-        "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border\n"
-        "case-1,2024-01-31,WT,57.305,56.9877,50.1,65.25,0.9,2,false\n"
-        "case-1,2024-01-31,ET,0.0,,,,,0,true\n"
+        "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border,note\n"
+        "case-1,2024-01-31,WT,57.305,56.9877,50.1,65.25,0.9,2,false,\n"
+        "case-1,2024-01-31,ET,0.0,,,,,0,true,estimate: not assessable without T1CE\n"
     )
 
 

@@ -7,7 +7,7 @@ from brats_seg.report.studies import render_studies
 
 def rows(study: str, day: str = "2024-01-31") -> list[dict[str, str]]:
     volumes = {"WT": "56.497", "TC": "0.254"}
-    return [{"study": study, "scan_date": day, "region": r, "volume_ml": ml} for r, ml in volumes.items()]
+    return [{"study": study, "scan_date": day, "region": r, "volume_ml": ml, "note": ""} for r, ml in volumes.items()]
 
 
 def test_every_study_has_a_row_and_those_with_a_report_a_link() -> None:
@@ -20,6 +20,13 @@ def test_every_study_has_a_row_and_those_with_a_report_a_link() -> None:
 def test_the_gravest_warning_of_a_study_is_beside_its_volumes() -> None:
     page = render_studies([*rows("one"), *rows("two")], {}, {"one": ("T1 and T1CE look exchanged", "y", "z")})
     assert page.count("look exchanged (and 2 more)") == 1
+
+
+def test_an_estimate_is_called_one() -> None:
+    whole, core = rows("one")
+    untold = {**core, "region": "RC", "volume_ml": ""}
+    page = render_studies([whole, {**core, "note": "estimate: not assessable without T1CE"}, untold], {}, {})
+    assert "0.25 estimate<" in page and "56.5<" in page and "RC, ml" in page
 
 
 def test_names_are_escaped() -> None:
