@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_package_alone_and_is_small(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"brats_seg"}
     kept = {path.relative_to(ROOT).as_posix() for path in (ROOT / "brats_seg").rglob("*.py")}
     assert kept <= set(names)
-    assert {"brats_seg/py.typed", "brats_seg/report/templates/base.html.j2"} <= set(names)
+    beside = {"py.typed", "report/templates/base.html.j2", "exchange/bundle/inference.json"}
+    assert {f"brats_seg/{name}" for name in beside} <= set(names)
     assert wheel.stat().st_size <= MAX_MB * 1e6
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
+from brats_seg.files.output import RUN_FILE
 
 _SHOWN = 12
 MAX_DEPTH = 3
 """Deepest study below a data set's folder: ``sub-X/ses-Y/anat``."""
 _NOT_STUDIES = frozenset({"derivatives", "sourcedata", "code", "stimuli", "phenotype"})
-_RESULT_MARK = "run.json"
-"""A folder with this file and without a scan is a result of this program and no study."""
 CHANNEL = re.compile(r"(.+)_(000[0-9])")
 _ORDERS = (
     "t1,t1ce,t2,flair (nnU-Net BraTS 2021, HD-GLIO); t1ce,t1,t2,flair (MONAI brats_mri_segmentation); "
@@ -95,7 +94,7 @@ def _walk(folder: Path, depth: int, root: Path, seen: set[Path], *, labels: bool
 
         names = possible_names(folder, [path.name for path in files])
     readings = read_names(names).values()
-    if any(path.name == _RESULT_MARK for path in files) and not any(r.role is Role.IMAGE for r in readings):
+    if any(path.name == RUN_FILE for path in files) and not any(r.role is Role.IMAGE for r in readings):
         return
     parts = {} if any(r.role is Role.IMAGE for r in readings) else _scans_in_folders(folder, folders)
     if names or parts:
@@ -182,7 +181,7 @@ def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputErr
     """Why a folder is no study, with what was seen."""
     files, folders = entries(folder)
     names = [path.name for path in files] + [f"{child.name}/" for child in folders]
-    if _RESULT_MARK in names:
+    if RUN_FILE in names:
         return InputError(f"{folder} holds results of this program and no scans. Pass the folder of the scans.")
     if not names:
         return _is_empty(folder)
