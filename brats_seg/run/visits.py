@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
@@ -42,7 +42,6 @@ class Model:
 
     bundle: ModelBundle
     open: Callable[[], Predictor]
-    _predictor: Predictor | None = None
 
     @classmethod
     def of(cls, options: SegmentOptions) -> Model:
@@ -53,12 +52,10 @@ class Model:
         """
         return cls(find_model(options.model), partial(open_predictor, options))
 
-    @property
+    @cached_property
     def predictor(self) -> Predictor:
         """Opened once."""
-        if self._predictor is None:
-            self._predictor = self.open()
-        return self._predictor
+        return self.open()
 
 
 def refuse_repeats(patient: str, visits: Sequence[Timepoint]) -> None:

@@ -107,19 +107,18 @@ def run_tasks(todo: deque[Task], workers: Workers) -> Iterator[Done]:
             continue
         if not broken:
             _fill(waiting, todo, suspects, workers)
-        for future in _finished(waiting, workers):
-            task = waiting.pop(future)
-            try:
-                result = future.result()
-            except workers.losses:
-                if workers.share_fate:
-                    broken.append(task)
-                else:
-                    yield Done(task, lost=True)
-                continue
-            except workers.gone as error:
-                raise _nobody_left(error) from error
-            yield Done(task, result)
+        try:
+            for future in workers.finished(list(waiting)):
+                task = waiting.pop(future)
+                try:
+                    yield Done(task, future.result())
+                except workers.losses:
+                    if workers.share_fate:
+                        broken.append(task)
+                    else:
+                        yield Done(task, lost=True)
+        except workers.gone as error:
+            raise _nobody_left(error) from error
 
 
 def _fill(waiting: dict[Any, Task], todo: deque[Task], suspects: deque[Task], workers: Workers) -> None:
@@ -132,13 +131,6 @@ def _fill(waiting: dict[Any, Task], todo: deque[Task], suspects: deque[Task], wo
     while todo and (workers.room is None or len(waiting) < workers.room):
         task = todo.popleft()
         waiting[workers.submit(task.function, *task.arguments)] = task
-
-
-def _finished(waiting: dict[Any, Task], workers: Workers) -> Sequence[Any]:
-    try:
-        return workers.finished(list(waiting))
-    except workers.gone as error:
-        raise _nobody_left(error) from error
 
 
 def _nobody_left(error: BaseException) -> DeviceError:
