@@ -54,8 +54,6 @@ class LesionState:
         lesion: name, for example ``L1``; a part that split off is named after its lesion, ``L1.1``.
         relation: what became of it since the visit before.
         component: number of its component in the visit's label array; 0 where it has none.
-        voxels: size of the component.
-        volume_ml: the same in millilitres of the common space; for display, native volumes are measured natively.
         partner: the lesion it merged into or split from; empty otherwise.
         part_of: the lesion whose sum it belongs to; empty for a lesion of its own.
     """
@@ -64,8 +62,6 @@ class LesionState:
     lesion: str
     relation: Relation
     component: int
-    voxels: int
-    volume_ml: float
     partner: str = ""
     part_of: str = ""
 
@@ -126,7 +122,6 @@ def match_lesions(masks: Sequence[Mask], spacing_mm: tuple[float, float, float])
             f"masks of shape {' and '.join(str(shape) for shape in sorted(shapes))} do not share one space. "
             "Align the visits first."
         )
-    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     known: dict[str, _Known] = {}
     states: list[LesionState] = []
     labels: list[Labels] = []
@@ -134,7 +129,10 @@ def match_lesions(masks: Sequence[Mask], spacing_mm: tuple[float, float, float])
         visit = _components(mask)
         _link(visit, known, spacing_mm)
         relations = _assign(visit, known, first=index == 0)
-        states += _states(index, known, relations, visit, voxel_ml)
+        for name, lesion in known.items():
+            relation, component = relations[name]
+            partner = lesion.partner if relation in (Relation.SPLIT, Relation.MERGED) else ""
+            states.append(LesionState(index, name, relation, component, partner, lesion.part_of))
         labels.append(visit.labels)
     return Matching(tuple(states), tuple(labels))
 
@@ -260,21 +258,3 @@ def _new_name(known: dict[str, _Known], parent: str) -> str:
     name = f"L{1 + sum(not lesion.part_of for lesion in known.values())}"
     known[name] = _Known(name, nothing)
     return name
-
-
-def _states(
-    index: int,
-    known: dict[str, _Known],
-    relations: dict[str, tuple[Relation, int]],
-    visit: _Components,
-    voxel_ml: float,
-) -> list[LesionState]:
-    rows = []
-    for name, lesion in known.items():
-        relation, component = relations[name]
-        voxels = int(visit.voxels[component].size) if component else 0
-        partner = lesion.partner if relation in (Relation.SPLIT, Relation.MERGED) else ""
-        rows.append(
-            LesionState(index, name, relation, component, voxels, voxels * voxel_ml, partner, part_of=lesion.part_of)
-        )
-    return rows
