@@ -73,11 +73,6 @@ class Change:
         """Now minus before."""
         return self.now_ml - self.before_ml
 
-    @property
-    def percent(self) -> float | None:
-        """Signed; None where there was nothing before."""
-        return self.of_before(self.change_ml)
-
     def of_before(self, value_ml: float | None) -> float | None:
         """A volume as a percentage of the one before; None where that is 0."""
         return 100.0 * value_ml / self.before_ml if self.before_ml > 0 and value_ml is not None else None

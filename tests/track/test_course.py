@@ -132,7 +132,7 @@ def test_without_dates_the_answer_shows_none() -> None:
 def test_changes_against_baseline_nadir_and_the_visit_before() -> None:
     rows = changes_of(visits(4.0, 1.0, 2.0), COURSES, [None, 0, 0])
     region = {(row.visit, row.against): row for row in rows if (row.region, row.lesion) == ("ET", "")}
-    assert {key: (row.reference, row.change.percent) for key, row in region.items()} == {
+    assert {key: (row.reference, row.change.of_before(row.change.change_ml)) for key, row in region.items()} == {
         (1, "baseline"): (0, -75.0), (1, "nadir"): (0, -75.0), (1, "last"): (0, -75.0),
         (2, "baseline"): (0, -50.0), (2, "nadir"): (1, 100.0), (2, "last"): (1, 100.0),
     }  # fmt: skip

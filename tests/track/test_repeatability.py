@@ -39,7 +39,7 @@ def test_beyond_the_entries_it_is_constant() -> None:
 def test_the_error_of_a_model_that_was_not_measured_is_not_known() -> None:
     assert volume_cv(10.0, 1.0, source="m 2", rows=ROWS) is None
     change = change_between(Measured(5.0, 1.0, "mine 1.0"), Measured(9.0, 1.0, "given"))
-    assert (change.change_ml, change.percent) == (4.0, 80.0)
+    assert (change.change_ml, change.of_before(change.change_ml)) == (4.0, 80.0)
     assert (change.low_ml, change.high_ml, change.larger_than_error) == (None, None, None)
     assert Measured(5.0, 1.0, "mine 1.0").interval == (None, None)
     assert error_words("mine 1.0") == "not known for mine 1.0"
@@ -73,7 +73,7 @@ def test_swapping_the_visits_changes_the_sign_and_nothing_else(before: float, no
 
 def test_nothing_before_has_no_percentage_but_a_verdict() -> None:
     change = change_between(Measured(0.0, 1.0, "given"), Measured(5.0, 1.0, "given"))
-    assert change.percent is None and change.larger_than_error
+    assert change.of_before(change.change_ml) is None and change.larger_than_error
     assert not change_between(Measured(0.0, 1.0, "given"), Measured(0.0, 1.0, "given")).larger_than_error
 
 
