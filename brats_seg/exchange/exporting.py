@@ -6,7 +6,6 @@ channels come and how probabilities become labels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +16,7 @@ import numpy as np
 from scipy.special import expit
 
 from brats_seg.core.errors import ModelError
+from brats_seg.files.tables import write_json
 from brats_seg.models.assemble import network_file
 from brats_seg.models.card import ModelBundle, file_sha256
 from brats_seg.models.engine import OpenVINOEngine
@@ -122,7 +122,7 @@ def _describe(
             "then postprocess.thresholds",
         ],
     }
-    (folder / DESCRIPTION).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    write_json(values, folder / DESCRIPTION)
 
 
 def _interface(stage: Stage, folder: Path, files: tuple[str, ...], check: Check) -> dict[str, Any]:

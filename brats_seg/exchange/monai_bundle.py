@@ -7,7 +7,6 @@ preparation exists that could drift from the first.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from brats_seg.core.errors import OutputError
+from brats_seg.files.tables import write_json
 from brats_seg.models.card import ModelBundle, file_sha256
 from brats_seg.models.record import installed
 from brats_seg.models.torch_engine import build_network
@@ -66,10 +66,10 @@ def export_monai(bundle: ModelBundle, folder: Path) -> None:
     shutil.copyfile(_licence_file(), folder / "LICENSE")
     _write_weights(bundle, folder / "models" / "model.pt")
     _write_code(folder / PACKAGE.name)
-    _write_json(bundle.card.to_dict(), folder / "configs" / OWN_CARD)
+    write_json(bundle.card.to_dict(), folder / "configs" / OWN_CARD)
     for name in ("inference.json", "inference_datalist.json", "logging.conf"):
         shutil.copyfile(PARTS / name, folder / "configs" / name)
-    _write_json(_metadata(bundle, file_sha256(folder / "models" / "model.pt")), folder / "configs" / "metadata.json")
+    write_json(_metadata(bundle, file_sha256(folder / "models" / "model.pt")), folder / "configs" / "metadata.json")
     (folder / "docs" / "README.md").write_text(_readme(bundle), encoding="utf-8")
 
 
@@ -178,7 +178,3 @@ def _licence_file() -> Path:
         if entry.name == "LICENSE":
             return Path(str(entry.locate()))
     raise OutputError("the licence file of brats_seg, which a bundle has to carry, is not there; install it again")
-
-
-def _write_json(values: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
