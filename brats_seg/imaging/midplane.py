@@ -40,7 +40,8 @@ def find_midplane(brain: NDArray[np.bool_], grid: Grid) -> Midplane | None:
     """
     if not brain.any():
         return None
-    density, size = _pooled(brain, grid)
+    x, y, z = (max(round(_STEP_MM / spacing), 1) for spacing in grid.spacing_mm)
+    density, size = block_means(brain.astype(np.float32), (x, y, z)), np.array([x, y, z])
     points = grid.to_world((np.argwhere(density > 0.5) + 0.5) * size - 0.5)
     if not len(points):
         return None
@@ -90,12 +91,6 @@ def _least(of: Callable[[Floats], float], corners: Floats) -> tuple[Floats, floa
             values[1:] = [of(corner) for corner in corners[1:]]
     best = int(np.argmin(values))
     return corners[best], float(values[best])
-
-
-def _pooled(brain: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Share of brain in blocks of about :data:`_STEP_MM`, and the voxels along each side of a block."""
-    x, y, z = (max(round(_STEP_MM / spacing), 1) for spacing in grid.spacing_mm)
-    return block_means(brain.astype(np.float32), (x, y, z)), np.array([x, y, z])
 
 
 def _plane(parameters: NDArray[np.float64], centre: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -6,10 +6,9 @@ the same files whatever the number of processes, and a longer data set begins wi
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.files import (
     VisitPlace,
     VisitRecipe,
+    read_truth,
     visit_is_whole,
     write_patient_files,
     write_top_files,
@@ -216,22 +216,13 @@ def _open(options: DatasetOptions, output: Path, *, resume: bool) -> None:
         return
     if not resume:
         refuse_filled(output)
-    before = _settings_in(path)
-    if before is None:
+    before = (read_truth(output, SETTINGS_FILE) or {}).get("settings")
+    if not isinstance(before, dict):
         raise OutputError(f"{output} holds no phantoms of this program ({SETTINGS_FILE}). Choose another -o.")
     changed = sorted(key for key in settings if before.get(key) != settings[key])
     if changed:
         words = ", ".join(f"{key} {before.get(key)!r} and not {settings[key]!r}" for key in changed)
         raise OutputError(f"the phantoms in {output} were made with {words}. Pass the same options, or another -o.")
-
-
-def _settings_in(path: Path) -> Mapping[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = content.get("settings") if isinstance(content, dict) else None
-    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)

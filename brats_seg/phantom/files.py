@@ -126,10 +126,10 @@ def visit_is_whole(place: VisitPlace) -> bool:
         return False
 
 
-def read_truth(folder: Path) -> dict[str, Any] | None:
-    """The truth file in a folder, or None where there is none that can be read."""
+def read_truth(folder: Path, name: str = TRUTH_FILE) -> dict[str, Any] | None:
+    """The truth file in a folder, or another record; None where there is none that can be read."""
     try:
-        content = json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -298,7 +298,9 @@ def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
 def _run_rows(result: Visit) -> tuple[tuple[str, str], ...]:
     """Versions, device and timings."""
     record = result.record
-    rows = [("Label numbers", _schema_text(result)), ("Versions", _versions_text(record))]
+    # as they are installed, so without turning underscores to spaces
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items()) or plain(None)
+    rows = [("Label numbers", _schema_text(result)), ("Versions", versions)]
     if record.device:
         rows.append(("Computed on", f"{record.device}{f' with {record.engine}' if record.engine else ''}"))
     if record.timings_s:
@@ -307,11 +309,6 @@ def _run_rows(result: Visit) -> tuple[tuple[str, str], ...]:
     if record.peak_memory_mib:
         rows.append(("Peak memory", f"{record.peak_memory_mib:.0f} MiB"))
     return tuple(rows)
-
-
-def _versions_text(record: RunRecord) -> str:
-    """Names as they are installed, so without turning underscores to spaces."""
-    return ", ".join(f"{name} {version}" for name, version in record.versions.items()) or plain(None)
 
 
 def _schema_text(result: Visit) -> str:

@@ -124,17 +124,10 @@ def _when(visit: CourseVisit) -> str:
     return "" if visit.when is None or visit.when in visit.visit else visit.when
 
 
-def _x(course: Course) -> dict[str, float]:
-    """Place of each visit on the axis: days since the first, or its number."""
-    return {
-        visit.visit: float(visit.days_since_first if visit.days_since_first is not None else number)
-        for number, visit in enumerate(course.visits)
-    }
-
-
 def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -> list[tuple[str, Markup]]:
     """The judged region with categories, treatments and its growth curve; below it the others."""
-    places = _x(course)
+    days = {visit.visit: visit.days_since_first for visit in course.visits}
+    places = {visit: float(number if day is None else day) for number, (visit, day) in enumerate(days.items())}
     ticks = [(places[v.visit], " · ".join(filter(None, (v.visit, _when(v))))) for v in course.visits]
     events = [
         Event(float(event.days_since_first), EVENT_WORDS[event.event])

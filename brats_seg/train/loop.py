@@ -132,7 +132,11 @@ def train(
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
     placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
-    bodies = _phantoms(config, world, sources.phantoms or run / "phantoms", progress=shown)
+    bodies: Sequence[PhantomCase] = ()
+    mix, kept = config.phantoms, sources.phantoms or run / "phantoms"
+    if mix.share > 0:
+        factor = config.factor
+        bodies = world.in_turn(lambda: open_phantoms(mix, kept, factor=factor, device=world.device, progress=shown))
     parts = _Parts(
         RegionLoss(cross_entropy=config.cross_entropy), cases, beside, placed, bodies, kept_out, stage, world
     )
@@ -334,15 +338,6 @@ def _cases(
     if stage is None:
         return cases
     return world.in_turn(lambda: with_priors(cases, packs, stage, config, cache, progress=progress))
-
-
-def _phantoms(config: TrainConfig, world: World, cache: Path, *, progress: bool) -> list[PhantomCase]:
-    """Bodies to scan where the configuration wants any."""
-    if config.phantoms.share == 0:
-        return []
-    return world.in_turn(
-        lambda: open_phantoms(config.phantoms, cache, factor=config.factor, device=world.device, progress=progress)
-    )
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
