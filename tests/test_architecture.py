@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -154,8 +155,16 @@ def _is_module(path: Path) -> bool:
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-IMPORTS = [entry for file in FILES for entry in imports_of(file)]
-OWN = [entry for entry in IMPORTS if entry.module.split(".")[0] == "brats_seg"]
+
+
+@cache
+def imports() -> list[Import]:
+    """Of every file; read by the process that runs these tests alone."""
+    return [entry for file in FILES for entry in imports_of(file)]
+
+
+def own_imports() -> list[Import]:
+    return [entry for entry in imports() if entry.module.split(".")[0] == "brats_seg"]
 
 
 def target_room(module: str) -> str:
@@ -172,7 +181,7 @@ def test_the_table_names_every_room_there_is() -> None:
 def test_the_road_imports_no_wing() -> None:
     assert [
         str(entry)
-        for entry in OWN
+        for entry in own_imports()
         if room_of(entry.file) in ROAD and target_room(entry.module) not in {*ROAD, "networks", "__init__"}
     ] == []
 
@@ -196,7 +205,7 @@ def test_the_reader_finds_imports_wherever_they_hide() -> None:
 
 def test_rooms_import_only_what_the_table_allows() -> None:
     wrong = []
-    for entry in OWN:
+    for entry in own_imports():
         room, target = room_of(entry.file), target_room(entry.module)
         is_version = target == "__init__" and room in NAME_THE_VERSION
         if target != room and target not in ALLOWED[room] and not is_version:
@@ -208,7 +217,7 @@ def test_core_goes_from_left_to_right() -> None:
     files = {file.stem for file in (PACKAGE / "core").glob("*.py")} - {"__init__"}
     assert files == set(CORE_ORDER)
     wrong = []
-    for entry in OWN:
+    for entry in own_imports():
         if room_of(entry.file) != "core":
             continue
         imported = entry.module.split(".")[2]
@@ -218,13 +227,13 @@ def test_core_goes_from_left_to_right() -> None:
 
 
 def test_core_needs_numpy_alone() -> None:
-    outside = {entry.module.split(".")[0] for entry in IMPORTS if room_of(entry.file) == "core"}
+    outside = {entry.module.split(".")[0] for entry in imports() if room_of(entry.file) == "core"}
     assert outside - set(sys.stdlib_module_names) == {"numpy", "brats_seg"}
 
 
 def test_heavy_libraries_stay_in_their_rooms() -> None:
     wrong = []
-    for entry in IMPORTS:
+    for entry in imports():
         library, room = entry.module.split(".")[0], room_of(entry.file)
         if library not in HEAVY or room in HEAVY[library]:
             continue
@@ -234,7 +243,7 @@ def test_heavy_libraries_stay_in_their_rooms() -> None:
 
 
 def test_rooms_do_not_import_each_other_in_a_circle() -> None:
-    edges = {(room_of(e.file), target_room(e.module)) for e in OWN}
+    edges = {(room_of(e.file), target_room(e.module)) for e in own_imports()}
     edges = {(a, b) for a, b in edges if a != b and "__init__" not in (a, b)}
     assert circle_in(edges) is None
 
@@ -242,7 +251,7 @@ def test_rooms_do_not_import_each_other_in_a_circle() -> None:
 def test_files_do_not_import_each_other_in_a_circle() -> None:
     names = {".".join(("brats_seg", *file.relative_to(PACKAGE).with_suffix("").parts)) for file in FILES}
     edges = set()
-    for entry in OWN:
+    for entry in own_imports():
         source = ".".join(("brats_seg", *entry.file.relative_to(PACKAGE).with_suffix("").parts))
         target = entry.module if entry.module in names else f"{entry.module}.__init__"
         if source not in (target, "brats_seg.__init__"):
@@ -282,7 +291,7 @@ def test_a_circle_would_be_found() -> None:
 
 
 def test_nobody_imports_the_command_line() -> None:
-    assert {room_of(e.file) for e in OWN if target_room(e.module) == "cli"} <= {"cli", "__main__"}
+    assert {room_of(e.file) for e in own_imports() if target_room(e.module) == "cli"} <= {"cli", "__main__"}
 
 
 def test_only_the_command_line_reads_the_environment_or_prints() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def text_of(node: ast.AST) -> str:
     return ""
 
 
+@cache
 def messages() -> list[tuple[Path, str]]:
     """What every error of the package is made of: the first argument of each exception that is raised or returned."""
     found = []
@@ -42,22 +44,19 @@ def messages() -> list[tuple[Path, str]]:
     return [(path, text) for path, text in found if options_in(text)]
 
 
-MESSAGES = messages()
-
-
 def test_messages_that_name_options_are_found() -> None:
-    assert len(MESSAGES) > 20
-    assert any("--overwrite" in text and path.name == "output.py" for path, text in MESSAGES)
+    assert len(messages()) > 20
+    assert any("--overwrite" in text and path.name == "output.py" for path, text in messages())
 
 
 def test_messages_name_options_that_exist() -> None:
-    assert {option for _, text in MESSAGES for option in options_in(text)} - EVERY - FOREIGN == set()
+    assert {option for _, text in messages() for option in options_in(text)} - EVERY - FOREIGN == set()
 
 
 @pytest.mark.parametrize("command", sorted(OPTIONS))
 def test_every_message_is_whole_without_the_options_a_command_lacks(command: str) -> None:
     lacking = EVERY - OPTIONS[command]
-    for path, text in MESSAGES:
+    for path, text in messages():
         if path.parent.name == "cli":
             continue
         left = without_options(text, lacking.__contains__)
@@ -74,7 +73,7 @@ def named_after_a_command(text: str, option: str) -> bool:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_commands_own_messages_name_its_own_options(name: str) -> None:
     own = frozenset().union(*(held for command, held in OPTIONS.items() if command.split()[1:2] == [name]))
-    for path, text in MESSAGES:
+    for path, text in messages():
         if path.parent.name == "cli" and path.stem == name:
             assert all(named_after_a_command(text, option) for option in options_in(text) - own), text
 
