@@ -30,7 +30,6 @@ class EvaluationSettings:
         lesionwise: the challenge task whose lesion-wise settings are used.
         policy: what empty masks count.
         level: coverage of every interval.
-        resamples: bootstrap samples.
         band_mm: how far around the tumour calibration is judged.
         tumour_from_ml: a study is called a tumour if more than this was predicted.
         large_enhancing_ml: means are given for all cases, and for those with at least this much enhancing tumour.

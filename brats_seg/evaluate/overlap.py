@@ -20,7 +20,6 @@ class EmptyMaskPolicy:
     """What a comparison yields where a mask is empty and the formula has no value.
 
     Attributes:
-        name: printed in reports.
         overlap_both_empty: Dice, surface Dice, sensitivity and precision where nothing is there and nothing was found.
         overlap_one_empty: Dice and surface Dice where exactly one mask is empty.
         distance_both_empty_mm: Hausdorff and average distance of two empty masks.

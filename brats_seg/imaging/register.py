@@ -116,7 +116,6 @@ def resample(
     """One interpolation of a volume onto a grid, through a transform.
 
     Args:
-        grid: where the result lies.
         matrix: 4x4, RAS+ mm of ``grid`` to RAS+ mm of ``volume``, as in :class:`RigidMotion`; None for identity.
         order: ``nearest`` for labels and masks; it keeps their type. The others give float32.
         fill: value outside the field of view of ``volume``; None for 0 with ``nearest`` and else for the

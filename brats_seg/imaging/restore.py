@@ -34,8 +34,6 @@ def move(array: Array, source: Grid, target: Grid, *, order: int = 1) -> Array:
 
     Args:
         array: ``(X, Y, Z)`` or ``(C, X, Y, Z)`` on ``source``.
-        source: grid of the array.
-        target: grid of the result.
         order: 1 for images and probabilities; 0 for labels, which are taken at the centre.
 
     Returns:

@@ -118,7 +118,6 @@ class DatasetSummary:
     """What was done.
 
     Attributes:
-        folder: the data set.
         written: visits that were made.
         kept: visits that were whole before.
     """

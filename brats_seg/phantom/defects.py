@@ -54,7 +54,6 @@ class Defect:
     """One defect of one visit, complete: doing it needs no chance.
 
     Attributes:
-        kind: what goes wrong.
         sequences: those it happens to; two for ``swapped``, else one.
         values: the numbers drawn for it; plain values.
     """

@@ -81,8 +81,6 @@ def run_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refuse", ti
     """Make a phantom patient, write its scans as files, segment the first visit and follow all of them.
 
     Args:
-        output: folder for everything.
-        seed: another patient for each.
         exists: what to do where an earlier demonstration lies; phantoms that are whole are never made again.
         tick: called with the name of each step before it runs.
 
@@ -116,8 +114,6 @@ def run_native_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refu
     """Make one visit of a phantom patient as a scanner would: with skull, thick slices, as DICOM; and segment it.
 
     Args:
-        output: folder for everything.
-        seed: another patient for each.
         exists: as in :func:`run_demo`.
         tick: called with the name of each step before it runs.
 

@@ -31,7 +31,6 @@ class LesionState:
     Attributes:
         core_ml: volume of the tumour core (TC); 0 where the lesion is absent.
         enhancing_share: part of the core that enhances, 0 to 1.
-        edema_ml: volume of the edema around it.
         cavity_ml: volume of a resection cavity in the lesion's place; not part of the tumour.
         event: what happened since the visit before, in one word.
     """

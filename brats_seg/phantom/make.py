@@ -85,8 +85,6 @@ class Patient:
 
     Attributes:
         body: tissue, tumour, texture.
-        truth: as in :class:`Phantom`.
-        description: as in :class:`Phantom`.
     """
 
     body: Body

@@ -223,12 +223,7 @@ class Box(Shape):
 
 @dataclass(frozen=True, eq=False)
 class Shell(Shape):
-    """What an outer solid has more than an inner one that lies wholly inside it.
-
-    Attributes:
-        outer: the outer solid.
-        inner: the hollow.
-    """
+    """What an outer solid has more than an inner one that lies wholly inside it."""
 
     outer: Shape
     inner: Shape

@@ -19,7 +19,6 @@ def resample_box(values: Field, source: Grid, target: Grid, *, matrix: Affine | 
     Args:
         values: on ``source``.
         source: grid of ``values``.
-        target: grid of the result.
         matrix: 4x4, from RAS+ mm of the target to RAS+ mm of the source; identity if None.
 
     Returns:

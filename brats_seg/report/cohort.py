@@ -28,7 +28,6 @@ def render_cohort(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) 
     """The whole page.
 
     Args:
-        courses: of the patients.
         failed: name of each patient that could not be followed, and why.
     """
     ordered = sorted(courses, key=lambda course: (-_length(course), course.patient))

@@ -221,7 +221,6 @@ class GrownLesion:
     """A lesion of the baseline outside the sum that is larger now, or was not measured before.
 
     Attributes:
-        words: name and sizes.
         listed: whether the baseline lists it.
     """
 

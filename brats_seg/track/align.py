@@ -73,7 +73,6 @@ class HeadScan:
 
     Attributes:
         name: of the visit, for messages.
-        sequence: what the scan shows.
         tumour: ``(X, Y, Z)`` of ``volume``, what may have changed (cavities too); None where nothing is known.
 
     Raises:

@@ -53,7 +53,6 @@ class ChangeRow:
         lesion: its name; empty for the whole region.
         against: ``baseline``, ``nadir`` or ``last``.
         reference: index of the visit compared with.
-        change: the difference and its interval.
     """
 
     visit: int

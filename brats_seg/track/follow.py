@@ -99,8 +99,6 @@ class Followed:
         changes: against baseline, nadir and the visit before.
         paired: the same from both images at once, by lesion, reference and visit, where that was possible.
         growth: by region and phase.
-        resections: of every surgery.
-        timings_s: seconds by step.
     """
 
     patient: Patient

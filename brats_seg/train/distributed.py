@@ -22,7 +22,6 @@ class World:
 
     Attributes:
         rank: of this process; 0 writes the run folder.
-        size: number of processes.
     """
 
     rank: int

@@ -65,7 +65,6 @@ def open_phantoms(
     """The bodies of a configuration, made where they are not there yet.
 
     Args:
-        mix: how many, from which seed.
         cache: where their tissue maps are kept.
         factor: voxels of 1 mm that one voxel of the network spans along each axis.
 

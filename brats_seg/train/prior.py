@@ -86,7 +86,6 @@ def with_priors(
     Args:
         cases: at the spacing of the fine stage.
         packs: the same studies, in the same order.
-        coarse: the stage to ask.
         config: of the fine stage; its ``coarse_views`` copies are altered by its ``augment``.
         cache: file to keep the answers in, so that a resumed run takes the same and does not compute them again.
 

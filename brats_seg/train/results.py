@@ -33,7 +33,6 @@ def judge_folds(
     """Judge the models of folds, give them cards, and write the results beside them.
 
     Args:
-        models: of all folds.
         folds: numbers of those to judge, two at least: what is fitted for one comes from the others.
         subsets: also judge with every set of missing sequences.
 

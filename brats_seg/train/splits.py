@@ -41,7 +41,6 @@ class Split:
     """Which studies are tested in which fold.
 
     Attributes:
-        seed: what the split was drawn from.
         folds: ids of the studies tested in each fold; every study is in one.
         strata: study id to what it was balanced by.
         kept_together: why studies with ids of different patients are in one fold, in words.

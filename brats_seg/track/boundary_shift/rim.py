@@ -57,7 +57,6 @@ class _Side:
 
     Attributes:
         matched: the images in the tissue nearer to this border, without the other border.
-        edge: the step across it.
         layer: slope of the edge where the rim is wide enough, 1/mm; summed it is the area.
     """
 
