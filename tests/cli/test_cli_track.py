@@ -265,6 +265,7 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert 'href="../cohort.html"' in (out / "sub-1" / "sub-1_timeline.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_visit_whose_scans_do_not_fit_together_is_followed_and_the_code_says_so(
     cli: Callable[..., Outcome], model: Path, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

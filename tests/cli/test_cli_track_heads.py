@@ -96,6 +96,7 @@ def test_masks_beside_heads_are_offered_for_the_visits_whose_brain_was_found(
     assert outcome.out.count("brainmask") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "word"),
     [

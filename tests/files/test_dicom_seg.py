@@ -100,6 +100,7 @@ def errors_of(path: Path) -> list[str]:
     return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_masks_read_back_identical_frame_by_frame(tmp_path: Path, name: str) -> None:
     volume = GEOMETRIES[name]

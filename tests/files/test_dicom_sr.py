@@ -54,6 +54,7 @@ def value_of(group: hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations, na
     return float(found[0].value) if found else None
 
 
+@pytest.mark.slow
 def test_volumes_and_diameters_of_every_region_and_lesion(tmp_path: Path, reference: Reference) -> None:
     visit = two_lesions(reference.grid)
     groups = write_report(visit, reference, tmp_path).get_volumetric_roi_measurement_groups()
@@ -75,6 +76,7 @@ def test_volumes_and_diameters_of_every_region_and_lesion(tmp_path: Path, refere
     assert value_of(by_name["ET"], codes.SCT.LongAxis) is None
 
 
+@pytest.mark.slow
 def test_each_measurement_refers_to_the_mask_it_was_made_on(tmp_path: Path, reference: Reference) -> None:
     groups = write_report(two_lesions(reference.grid), reference, tmp_path).get_volumetric_roi_measurement_groups()
     masks = hd.seg.segread(tmp_path / "lesions.dcm")

@@ -62,6 +62,7 @@ def test_what_is_known_or_cannot_be_is_left_out(study: dict[MRSequence, Volume])
     assert identify({"9": images["9"]}, {"9": T1}) == {}
 
 
+@pytest.mark.slow
 def test_heads_with_skull_on_their_own_grids_are_told_or_left_open(real_data: Path) -> None:
     folder = real_data / "native" / "TCGA-FG-6692"
     images = {s.value: read(folder / f"TCGA-FG-6692_{s.value}.nii.gz") for s in SEQUENCES}

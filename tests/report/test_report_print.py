@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from markupsafe import Markup
 from report_studies import CARD, make_result, plain_record
 from test_dicom_pdf import needed_module, pages_of
@@ -15,6 +16,7 @@ from brats_seg.report.pdf import pdf_of
 SMALL = [((x, y, z), (6.0, 6.0, 6.0)) for x, y, z in ((-30, -20, 10), (-30, 20, 10), (-20, 40, -14), (-15, -40, 20))]
 
 
+@pytest.mark.slow
 def test_lesions_stay_together_and_details_follow_their_heading() -> None:
     needed_module("weasyprint")
     result = make_result(lesions=[((22.0, 10.0, 6.0), (18.0, 15.0, 12.0)), *SMALL])

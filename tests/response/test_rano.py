@@ -343,6 +343,7 @@ def test_overall_status_takes_the_surest_progression_and_the_least_sure_response
 SIZES = st.sampled_from([0.0, 5.0, 9.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.tuples(SIZES, SIZES), min_size=3, max_size=7),

@@ -406,6 +406,7 @@ def test_a_response_is_complete_only_where_nothing_is_left_and_growth_has_a_reas
             assert any(word in reason for reason in row.reasons for word in named), row.reasons
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)), factor=st.sampled_from([2.0, 3.0]))
 def test_scaled_sizes_give_the_same_categories_where_measurability_is_the_same(
@@ -427,6 +428,7 @@ def test_scaled_sizes_give_the_same_categories_where_measurability_is_the_same(
     assert categories(sized(1.0), CRITERIA[name]) == categories(sized(factor), CRITERIA[name])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)), disease=st.sampled_from(list(Disease)))
 def test_a_further_visit_changes_no_earlier_category(history: PatientHistory, name: str, disease: Disease) -> None:

@@ -71,6 +71,7 @@ def test_a_rim_with_edema_and_necrosis_is_measured(course) -> None:
     assert found.rim_mm == pytest.approx((22.5 - INNER_MM) / 2, abs=0.7)
 
 
+@pytest.mark.slow
 def test_what_is_known_is_not_measured_again(course) -> None:
     first = measured(course)
     other = LesionChange(None, None, None, None, 0.0, 0.0, reasons=("kept",))
