@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brats_seg.core.grid import Floats, Grid
+from brats_seg.core.grid import Floats, Grid, Volume
+from brats_seg.files.nifti import read_volume
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.phantom.fields import Field, expand, lattice_points, smooth_noise
 
@@ -90,18 +93,15 @@ class Template:
 @lru_cache(maxsize=1)
 def load_template() -> Template:
     """The template from nilearn's own files; nothing is downloaded."""
-    from nilearn import datasets  # noqa: PLC0415  (imports scikit-learn, which takes a second)
-
-    image = datasets.load_mni152_template()
-    maps = (datasets.load_mni152_gm_template(), datasets.load_mni152_wm_template())
-    brain = np.asarray(image.dataobj) > 0
+    head, *maps = (_read_map(kind) for kind in ("t1", "gm", "wm"))
+    brain = head.data > 0
     filled = bounding_box(brain)
     assert filled is not None  # it is nilearn's own file
     low = np.array([max(span.start - 2, 0) for span in filled])
     box = tuple(slice(int(start), span.stop + 2) for start, span in zip(low, filled, strict=True))
     brain = brain[box]
-    grey, white = (np.where(brain, np.asarray(picture.dataobj, dtype=np.float32)[box], 0) for picture in maps)
-    affine = np.array(image.affine, dtype=np.float64)
+    grey, white = (np.where(brain, picture.data[box] / picture.data.max(), 0) for picture in maps)
+    affine = np.array(head.affine)
     affine[:3, 3] += affine[:3, :3] @ low
     csf = np.where(brain, np.clip(1 - grey - white, 0, 1), 0)
     total = np.maximum(csf + grey + white, 1e-6)
@@ -116,6 +116,13 @@ def load_template() -> Template:
         np.clip((ndimage.gaussian_filter(both, 5) - 0.16) / 0.14, 0, 1),
         np.array([0.0, -22.0, 9.5]),
     )
+
+
+def _read_map(kind: str) -> Volume:
+    """One of its maps, without loading nilearn itself: scikit-learn comes with it, which takes 2.5 CPU s."""
+    spec = find_spec("nilearn")
+    (folder,) = spec.submodule_search_locations if spec and spec.submodule_search_locations else ("",)
+    return read_volume(Path(folder, "datasets", "data", f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"))
 
 
 def depth_mm(brain: NDArray[np.bool_]) -> Field:
