@@ -21,7 +21,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.grid import Floats, Grid, Volume
-from brats_seg.files.nifti import read_volume
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.phantom.fields import Field, expand, lattice_points, smooth_noise
 
@@ -120,6 +119,8 @@ def load_template() -> Template:
 
 def _read_map(kind: str) -> Volume:
     """One of its maps, without loading nilearn itself: scikit-learn comes with it, which takes 2.5 CPU s."""
+    from brats_seg.files.nifti import read_volume  # noqa: PLC0415  (training on packs needs no nibabel)
+
     spec = find_spec("nilearn")
     (folder,) = spec.submodule_search_locations if spec and spec.submodule_search_locations else ("",)
     return read_volume(Path(folder, "datasets", "data", f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"))
