@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid, Mask, Singles, Volume
+from brats_seg.core.grid import Grid, Mask, Singles, Volume, grid_between
 from brats_seg.core.scans import RigidMotion, Study
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
@@ -325,10 +325,9 @@ def _laid(
     axes = coarse.affine[:3, :3] / coarse.spacing_mm @ turn.rotation.T
     places = coarse.to_world(np.argwhere(brain)) @ axes
     low, high = places.min(axis=0) - MARGIN_MM - COARSE_MM, places.max(axis=0) + MARGIN_MM + COARSE_MM
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = axes * SPACING_MM, axes @ low
-    x, y, z = np.ceil((high - low) / SPACING_MM).astype(int).tolist()
-    return Grid((x, y, z), affine), turn.degrees
+    level, upright = grid_between(low, high, SPACING_MM), np.eye(4)
+    upright[:3, :3] = axes
+    return Grid(level.shape, upright @ level.affine), turn.degrees
 
 
 def _grid_along(reference: Grid, spacing_mm: float) -> Grid:
