@@ -344,6 +344,14 @@ COMMANDS = {
 }
 
 
+def run_alone(script: str, *arguments: str, folder: Path = PACKAGE.parent) -> None:
+    """Run a script that asserts what it is about, in a Python of its own."""
+    command = [sys.executable, "-c", script, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_light_commands_load_no_heavy_library(name: str) -> None:
     script = (
@@ -352,10 +360,7 @@ def test_light_commands_load_no_heavy_library(name: str) -> None:
         "loaded = sorted(heavy & set(sys.modules))\n"
         "assert not loaded, loaded\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(script)
 
 
 REFUSED = (
@@ -371,10 +376,7 @@ def test_what_is_not_there_is_refused_before_numpy_is_loaded(line: str) -> None:
         "import sys\nfrom brats_seg.cli import main\ncode = main(sys.argv[1:])\n"
         "assert code in (2, 3), code\nassert not {'numpy', 'torch'} & set(sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *line.split()], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(script, *line.split())
 
 
 def test_results_that_exist_are_refused_before_numpy_is_loaded(tmp_path: Path) -> None:
@@ -386,11 +388,7 @@ def test_results_that_exist_are_refused_before_numpy_is_loaded(tmp_path: Path) -
         "import sys\nfrom brats_seg.cli import main\nassert main(['segment', 'case', '-o', 'out']) == 6\n"
         "assert 'numpy' not in sys.modules\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(script, folder=tmp_path)
 
 
 def test_a_refusal_loads_no_other_command() -> None:
@@ -400,10 +398,7 @@ def test_a_refusal_loads_no_other_command() -> None:
         "loaded = [name for name in COMMANDS if f'brats_seg.cli.{name}' in sys.modules]\n"
         "assert loaded == ['segment'], loaded\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(script)
 
 
 @pytest.mark.parametrize(
@@ -413,7 +408,4 @@ def test_reading_files_and_cards_loads_no_torch(module: str) -> None:
     script = (
         f"import sys, {module}\nassert not {{'torch', 'monai', 'openvino', 'highdicom', 'nrrd'}} & set(sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=PACKAGE.parent
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(script)
