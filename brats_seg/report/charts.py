@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,16 +34,8 @@ Place = Callable[[float], float]
 INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
 
 
-@dataclass(frozen=True)
-class Point:
-    """A measured volume.
-
-    Attributes:
-        x: days since the first visit, or the number of the visit.
-        value: millilitres.
-        low: lower end of its interval; None where not known.
-        high: upper end.
-    """
+class Point(NamedTuple):
+    """A volume in ml at so many days since the first visit, or at a visit's number; ends of its interval, if known."""
 
     x: float
     value: float
@@ -53,12 +45,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """One region over time; ``curve`` holds ``(x, value, low, high)``, with ends where it is a prediction."""
+    """One region over time as it was measured, and its curve, with ends where that is a prediction."""
 
     name: str
     colour: str
     points: tuple[Point, ...]
-    curve: tuple[tuple[float, float, float | None, float | None], ...] = ()
+    curve: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,20 +63,12 @@ class Mark:
     words: str
 
 
-@dataclass(frozen=True)
-class Event:
-    """A treatment or another event at a day."""
-
-    x: float
-    words: str
-
-
 def volume_chart(
     series: Sequence[Series],
     *,
     ticks: Sequence[tuple[float, str]],
     marks: Sequence[Mark] = (),
-    events: Sequence[Event] = (),
+    events: Sequence[tuple[float, str]] = (),
     across: Sequence[float] = (),
     height: int = 300,
 ) -> str:
@@ -94,23 +78,20 @@ def volume_chart(
         series: at least one, each with a point.
         ticks: place and name of each visit.
         marks: categories, in a row above the chart.
-        events: treatments; each begins a band.
+        events: place and name of each treatment; each begins a band.
         across: places the axis has to hold besides, so that charts of other series line up.
         height: of the drawing, in pixels.
     """
-    xs = (
-        [*across, *(p.x for s in series for p in s.points)]
-        + [c[0] for s in series for c in s.curve]
-        + [e.x for e in events]
-    )
+    points = [point for entry in series for point in (*entry.points, *entry.curve)]
+    xs = [*across, *(point.x for point in points), *(x for x, _ in events)]
     low_x, high_x = min(xs), max(xs)
     span = (high_x - low_x) or 1.0
-    tops = [p.high if p.high is not None else p.value for s in series for p in s.points]
-    tops += [c[1] if c[3] is None else c[3] for s in series for c in s.curve]
+    tops = [point.value if point.high is None else point.high for point in points]
     # An interval that is open far upwards must not flatten everything else.
     most = max(p.value for s in series for p in s.points)
-    step = nice_step(max(min(max(tops), 2.2 * most), 0.1))
-    top_value = step * math.ceil(max(min(max(tops), 2.2 * most), 0.1) / step)
+    top = max(min(max(tops), 2.2 * most), 0.1)
+    step = nice_step(top)
+    top_value = step * math.ceil(top / step)
     bottom = height - 34
 
     def px(x: float) -> float:
@@ -186,31 +167,31 @@ def _alt(series: Sequence[Series]) -> str:
     )
 
 
-def _bands(events: Sequence[Event], px: Place, bottom: float) -> tuple[list[str], list[str]]:
+def _bands(events: Sequence[tuple[float, str]], px: Place, bottom: float) -> tuple[list[str], list[str]]:
     """A band from each event to the next, alternating in shade, and its name at the top, which nothing may cover."""
     parts, names = [], []
-    inside = sorted(events, key=lambda event: event.x)
-    for number, event in enumerate(inside):
-        left = px(event.x)
-        right = px(inside[number + 1].x) if number + 1 < len(inside) else WIDTH - RIGHT
+    inside = sorted(events, key=lambda event: event[0])
+    for number, (x, words) in enumerate(inside):
+        left = px(x)
+        right = px(inside[number + 1][0]) if number + 1 < len(inside) else WIDTH - RIGHT
         shade = "#eef4fa" if number % 2 == 0 else "#f6f1e8"
         parts.append(
             f'<rect x="{left:.1f}" y="{TOP - 8}" width="{max(right - left, 0):.1f}" height="{bottom - TOP + 8:.1f}" '
             f'fill="{shade}"/><line x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 8}" y2="{bottom:.1f}" stroke="{SOFT}" '
             'stroke-dasharray="4 3"/>'
         )
-        cut = left + 5 + breadth(event.words, 12) > WIDTH
+        cut = left + 5 + breadth(words, 12) > WIDTH
         place, anchor = (left - 5, "end") if cut else (left + 5, "start")
-        names.append(text(place, TOP + 14 + 14 * (number % 3), event.words, anchor=anchor, colour=SOFT, size=12))
+        names.append(text(place, TOP + 14 + 14 * (number % 3), words, anchor=anchor, colour=SOFT, size=12))
     return parts, names
 
 
 def _series(entry: Series, across: Place, up: Place, top_value: float) -> list[str]:
     parts = []
-    band = [c for c in entry.curve if c[2] is not None and c[3] is not None]
+    band = [(x, low, high) for x, _, low, high in entry.curve if low is not None and high is not None]
     if band:
-        outline = [f"{across(x):.1f},{up(high):.1f}" for x, _, _, high in band if high is not None]
-        outline += [f"{across(x):.1f},{up(low):.1f}" for x, _, low, _ in reversed(band) if low is not None]
+        outline = [f"{across(x):.1f},{up(high):.1f}" for x, _, high in band]
+        outline += [f"{across(x):.1f},{up(low):.1f}" for x, low, _ in reversed(band)]
         parts.append(f'<polygon points="{" ".join(outline)}" fill="{entry.colour}" fill-opacity=".22"/>')
     if entry.curve:
         path = " ".join(f"{across(x):.1f},{up(value):.1f}" for x, value, _, _ in entry.curve)

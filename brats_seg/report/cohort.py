@@ -13,9 +13,9 @@ from brats_seg.core.words import counted, visit_named
 from brats_seg.report.charts import CATEGORY_COLOURS, INK, LINE, SOFT, WIDTH, nice_step, svg, text
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
+from brats_seg.report.tables import change
 from brats_seg.report.timeline_words import CATEGORY_WORDS, EVENT_WORDS
 
-TEMPLATE = "cohort.html.j2"
 _ROW = 26
 _NARROW = 30
 """Bars of fewer pixels carry no words."""
@@ -40,7 +40,7 @@ def render_cohort(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) 
         ("Spider", f"Change of the judged volume against baseline over time.{left_out}", spider(courses)),
     ]  # fmt: skip
     return page(
-        TEMPLATE,
+        "cohort.html.j2",
         disclaimer=DISCLAIMER,
         headline=_headline(courses, failed),
         drawings=[(title, words, Markup(drawing)) for title, words, drawing in drawings if drawing],
@@ -118,7 +118,7 @@ def waterfall(courses: Sequence[Course]) -> str:
         )
         if width >= _NARROW:
             above = min(y, base) - 5 if best >= 0 else max(y, base) + 15
-            parts.append(text(x + width / 2, above, _signed(best), size=12))
+            parts.append(text(x + width / 2, above, change(best), size=12))
             parts.append(text(x + width / 2, bottom + 26, _short(course.patient), anchor="end", size=12, slant=-30))
     alt = "; ".join(f"{course.patient} {best:+.0f} %" for best, course in found)
     return svg(parts, height, f"Waterfall plot: {alt}")
@@ -183,7 +183,7 @@ def _row(course: Course) -> dict[str, Any]:
         "disease": course.disease.replace("_", "-"),
         "best": _of_episodes(course, "best", "2d"),
         "best_volume": _of_episodes(course, "best", "volume"),
-        "change": "" if best_change is None else _signed(best_change),
+        "change": "" if best_change is None else change(best_change),
         "progression": _of_episodes(course, "progression", "volume") or _of_episodes(course, "progression", "2d"),
     }
 
@@ -197,13 +197,7 @@ def _of_episodes(course: Course, what: str, measure: str) -> list[dict[str, str]
 def _answer(answer: Answer, *, with_visit: bool) -> dict[str, str]:
     words = [answer.visit] if with_visit else []
     words += [answer.status] if answer.status else []
-    ink = "#fff" if answer.category in ("PD", "CR", "baseline") else INK
-    return {
-        "category": answer.category,
-        "note": ", ".join(words),
-        "colour": CATEGORY_COLOURS[answer.category],
-        "ink": ink,
-    }
+    return {"category": answer.category, "note": ", ".join(words)}
 
 
 def _best_category(course: Course) -> str:
@@ -268,7 +262,3 @@ def _axis(longest: float, scale: float, bottom: float) -> list[str]:
 
 def _short(name: str) -> str:
     return name if len(name) <= 22 else f"{name[:21]}…"
-
-
-def _signed(percent: float) -> str:
-    return f"{percent:+.0f} %".replace("-", "\u2212")

@@ -1,4 +1,5 @@
-"""The pictures of one study: three planes by four sequences, a strip of slices, and the measured diameters."""
+"""The pictures of one study: three planes by four sequences, a strip of slices, and the measured diameters; and one
+slice alone, as the pages of a course show it."""
 
 from __future__ import annotations
 
@@ -32,6 +33,9 @@ _FOOTER_PX = 92
 _DIAMETER_MARGIN_MM = 22.0
 _DIAMETER_SIDE_PX = 640
 _EMPTY_GREY = 26
+_SMALL_LETTER_PX = 19
+_SMALL_LINE_SHARE = 0.6
+"""Lines of a slice alone are thinner than in the report of one study, whose panels are larger."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class ReportPictures:
         strip: axial slices from the lowest to the highest.
         strip_sequence: the sequence the strip shows; empty without images.
         diameters: the slice the leading lesion was measured on, or None where there is none.
-        overlay: sheet ``(rows, columns, 3)`` of the planes of every sequence beside each other, with legend and scale.
+        overlay: PNG of the planes of every sequence beside each other, with legend and scale.
         outlines: one for each sequence with the outline of the brain that was extracted; none where it was not.
     """
 
@@ -73,7 +77,7 @@ class ReportPictures:
     strip: tuple[Picture, ...]
     strip_sequence: str
     diameters: Picture | None
-    overlay: NDArray[np.uint8]
+    overlay: bytes
     outlines: tuple[Picture, ...] = ()
 
 
@@ -85,11 +89,6 @@ class _Shot:
     plane: Plane
     index: int
     sequence: MRSequence | None
-
-
-def overlay_png(pictures: ReportPictures) -> bytes:
-    """Three planes through the largest lesion by the four sequences, as one PNG."""
-    return png_bytes(pictures.overlay)
 
 
 def report_pictures(result: Visit) -> ReportPictures:
@@ -107,7 +106,7 @@ def report_pictures(result: Visit) -> ReportPictures:
         strip=_strip_pictures(scene, sequence),
         strip_sequence=sequence.title if sequence else "",
         diameters=_diameter_picture(result, scene, lesion) if lesion else None,
-        overlay=overlay,
+        overlay=png_bytes(overlay),
         outlines=_outline_pictures(scene, result.brain.to_ras()) if result.brain is not None else (),
     )
 
@@ -133,7 +132,29 @@ def _draw_column(canvas: Canvas, scene: Scene, sequence: MRSequence | None, left
         top += height + _GAP_PX
 
 
-def _draw_slice(canvas: Canvas, scene: Scene, shot: _Shot, corner: tuple[int, int]) -> None:
+def slice_picture(scene: Scene, sequence: MRSequence | None, title: str) -> Picture:
+    """The first axial slice of a scene, with the outlines of what was found.
+
+    Args:
+        sequence: that is shown; None draws outlines alone.
+        title: of the visit it is from.
+    """
+    width, height = scene.view.size_px(AXIAL)
+    canvas = Canvas(width, height)
+    _draw_slice(canvas, scene, _Shot(scene.view, AXIAL, 0, sequence), (0, 0), line_share=_SMALL_LINE_SHARE)
+    _draw_sides(canvas, width, _SMALL_LETTER_PX)
+    shown = sequence.title if sequence else "label map"
+    alt = f"Visit {title}, {shown}: axial slice with the outlines of the regions found."
+    return _cut_picture(canvas.render(), (0, 0, width, height), title, alt)
+
+
+def _draw_sides(canvas: Canvas, width: int, size_px: float) -> None:
+    """R and L at the edges of an axial picture of that width."""
+    canvas.text("R", 5, canvas.height / 2, size_px=size_px, align="lc", outlined=True)
+    canvas.text("L", width - 5, canvas.height / 2, size_px=size_px, align="rc", outlined=True)
+
+
+def _draw_slice(canvas: Canvas, scene: Scene, shot: _Shot, corner: tuple[int, int], *, line_share: float = 1.0) -> None:
     """One picture with the lines of its regions, upper left corner at ``corner``."""
     view, plane = shot.view, shot.plane
     if shot.sequence is not None:
@@ -144,7 +165,7 @@ def _draw_slice(canvas: Canvas, scene: Scene, shot: _Shot, corner: tuple[int, in
         return
     for name in scene.drawn:
         lines = [view.pixels_of(line, plane) + corner for line in outlines(scene.mask(name, labels))]
-        width = scene.line_px(name) * min(1.0, 0.35 + 0.65 * view.px_per_mm / scene.view.px_per_mm)
+        width = scene.line_px(name) * line_share * min(1.0, 0.35 + 0.65 * view.px_per_mm / scene.view.px_per_mm)
         canvas.lines(lines, scene.regions.colours[name], width_px=width, dashed=name in scene.doubtful)
 
 
@@ -240,8 +261,7 @@ def _strip_pictures(scene: Scene, sequence: MRSequence | None) -> tuple[Picture,
         _draw_slice(canvas, scene, _Shot(view, AXIAL, index, sequence), (number * width, 0))
         position = _position_text(scene.grid, AXIAL, index)
         canvas.text(position, number * width + 6, 5, size_px=_NOTE_PX, outlined=True)
-    canvas.text("R", 5, height / 2, size_px=_NOTE_PX, align="lc", outlined=True)
-    canvas.text("L", width - 5, height / 2, size_px=_NOTE_PX, align="rc", outlined=True)
+    _draw_sides(canvas, width, _NOTE_PX)
     _draw_scale(canvas, 10, height - 10, width, view.px_per_mm)
     sheet = canvas.render()
     title = sequence.title if sequence else "Label map"

@@ -32,20 +32,13 @@ from brats_seg.report.tables import (
     without_specks,
 )
 
-TEMPLATE = "report.html.j2"
 DISCLAIMER = "Research software, not a medical device: do not base decisions about a patient on this page."
 
-_CARD_ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Model", ("name",)),
-    ("Version", ("version",)),
-    ("Checksum", ("sha256", "checksum")),
-    ("Trained on", ("trained_on", "training_data", "data")),
-    ("Accuracy", ("accuracy", "scores", "performance")),
-    ("Limits", ("limits", "limitations")),
-    ("Licence", ("licence", "license")),
-    ("Cite", ("citation", "citations")),
-)
-"""What the page says of a model, and the keys a card may hold it under."""
+_CARD_ROWS = {
+    **{"Model": "name", "Version": "version", "Checksum": "sha256", "Trained on": "trained_on"},
+    **{"Accuracy": "accuracy", "Limits": "limits", "Licence": "licence", "Cite": "citations"},
+}
+"""What the page says of a model, and the key of its card or of the run record that has it."""
 _TITLES = "|".join(sequence.title for sequence in MRSequence)
 _SAYS_MISSING = re.compile(rf"({_TITLES})((, | and )({_TITLES}))* (is |are )?missing\b")
 """Notes of earlier steps that a sequence is missing; the page has its own sentence for each."""
@@ -65,14 +58,12 @@ class Verdict:
     details: tuple[str, ...]
 
 
-def render_report(
-    result: Visit, *, model_card: Mapping[str, Any] | None = None, pictures: ReportPictures | None = None
-) -> str:
-    """The whole page for one study.
+def render_report(result: Visit, *, model_card: Mapping[str, Any], pictures: ReportPictures | None = None) -> str:
+    """The whole page for one study that a model segmented.
 
     Args:
         result: the study's result; images, if any, on the grid of the label map.
-        model_card: card of the model that made the label map; without it the run record's own entry is shown.
+        model_card: card of the model that made the label map.
         pictures: of :func:`~brats_seg.report.figures.report_pictures`, where they were drawn before.
 
     Returns:
@@ -81,60 +72,57 @@ def render_report(
     Raises:
         ValueError: if an image lies on another grid than the label map.
     """
-    return page(TEMPLATE, **_context(result, pictures or report_pictures(result), model_card))
-
-
-def _context(result: Visit, pictures: ReportPictures, card: Mapping[str, Any] | None) -> dict[str, Any]:
     segmentation, record = result.segmentation, result.record
     measurements = result.measurements
     doubtful, regions = doubtful_regions(result), segmentation.regions
-    return {
-        "study_id": segmentation.study_id,
-        "disclaimer": DISCLAIMER,
-        "made": made_of(record),
-        "made_with": _made_with(record),
-        "verdict": verdict_of(result),
-        "warnings": warnings_of(result),
-        "volumes": volume_rows(measurements, regions, segmentation.schema),
-        "level": " or ".join(
-            map(percent, sorted({row.level for row in measurements.volumes if row.level is not None}))
-        ),
-        "lesion_groups": lesion_groups(measurements, regions, segmentation.labels.grid.shape),
-        "planes": pictures.planes,
-        "strip": pictures.strip,
-        "strip_sequence": pictures.strip_sequence,
-        "outlines": pictures.outlines,
-        "extraction": record.preparation.get("extraction", {}),
-        "diameters": pictures.diameters,
-        "diameter_caption": _diameter_caption(result),
-        "legend": [(name, regions.title(name), name in doubtful) for name in _legend_names(result)],
-        "colours": regions.colours,
-        "decisions": unique(record.decisions),
-        "model_rows": model_rows(record, card),
-        "inputs": _input_rows(record),
-        "registrations": _registration_rows(record),
-        "run_rows": _run_rows(result),
-        "spacing": " × ".join(f"{size:.3g}" for size in measurements.spacing_mm),
-    }
+    return page(
+        "report.html.j2",
+        study_id=segmentation.study_id,
+        disclaimer=DISCLAIMER,
+        made=_made_of(result),
+        made_with=_made_with(result),
+        verdict=verdict_of(result),
+        warnings=warnings_of(result),
+        volumes=volume_rows(measurements, regions, segmentation.schema),
+        level=" or ".join(map(percent, sorted({row.level for row in measurements.volumes if row.level is not None}))),
+        lesion_groups=lesion_groups(measurements, regions, segmentation.labels.grid.shape),
+        pictures=pictures or report_pictures(result),
+        extraction=record.preparation.get("extraction", {}),
+        diameter_caption=_diameter_caption(result),
+        legend=[(name, regions.title(name), name in doubtful) for name in _legend_names(result)],
+        colours=regions.colours,
+        decisions=unique(record.decisions),
+        model_rows=model_rows(record, model_card),
+        inputs=_input_rows(record),
+        registrations=_registration_rows(record),
+        run_rows=_run_rows(result),
+        spacing=" × ".join(f"{size:.3g}" for size in measurements.spacing_mm),
+    )
 
 
-def made_of(record: RunRecord) -> str:
+def _made_of(result: Visit) -> str:
     """When the scans and the page were made, and by what: ``scan of 2024-01-31; page of 2024-02-01 by brats_seg …``."""
+    record = result.record
     scan = f"Scan of {record.scan_date}" if record.scan_date else "Date of the scan not known"
     made = record.made.replace("T", " ")[:16]
-    return f"{scan}; page made{f' on {made}' if made else ''} by {_made_with(record)}."
+    return f"{scan}; page made{f' on {made}' if made else ''} by {_made_with(result)}."
 
 
-def _made_with(record: RunRecord) -> str:
+def _made_with(result: Visit) -> str:
     """``brats_seg 0.2.0 with model glioma 1.0.0``."""
-    program = f"brats_seg {record.versions.get('brats_seg', NOT_KNOWN)}"
-    model = record.model
-    return f"{program} with model {model['name']} {model.get('version', '')}".rstrip() if model.get("name") else program
+    return f"brats_seg {result.record.versions.get('brats_seg', NOT_KNOWN)} with model {result.model}"
 
 
 def verdict_of(result: Visit) -> Verdict:
-    """What was found, in one sentence and a few more; first, where that is so, that the scans do not fit together."""
-    return _put_in_doubt(_found(result), result.record)
+    """What was found, in one sentence and a few more; first, where that is so, that the scans are in doubt."""
+    found, record = _found(result), result.record
+    if not record.fits:
+        headline = "The scans do not fit together: check them before any number is used."
+    elif not record.preparation.get("consistency", {}).get("is_usual_size", True):
+        headline = "The size of the brain is unusual: is it whole, and are the voxel sizes right?"
+    else:
+        return found
+    return Verdict(found.is_found, headline, (found.headline, *found.details))
 
 
 def _found(result: Visit) -> Verdict:
@@ -142,34 +130,19 @@ def _found(result: Visit) -> Verdict:
     rows = {row.region: row for row in measurements.volumes}
     cavity = rows.get(CAVITY.name)
     extra = [f"Resection cavity {ml(cavity.volume_ml)} ml."] if cavity and cavity.volume_ml > 0 else []
-    by_model = bool(result.record.model)
     outer = (rows[region.name] for region in regions.outermost if region.name in rows)
     whole = [row for row in outer if row.volume_ml > 0]
     if not whole:
-        headline = "No tumour found" if by_model else "No tumour in this label map"
-        return Verdict(False, headline + ".", tuple(extra))
+        return Verdict(False, "No tumour found.", tuple(extra))
     details = [_part_sentence(rows[r.name], result) for r in regions if r.inside and r.name in rows]
     details += [_count_sentence(row, measurements.lesions_of(row.region)) for row in whole]
     if lesion := measured_lesion(result):
         details.append(_lesion_sentence(lesion, regions[lesion.region]))
-    if by_model:
-        details.append("This visit alone: nothing earlier was compared (brats-seg track compares visits).")
-    opening = "Tumour found" if by_model else "Tumour in this label map"
+    details.append("This visit alone: nothing earlier was compared (brats-seg track compares visits).")
     place = place_words(result)
-    where = f"{opening}, {place}" if place else opening
+    where = f"Tumour found, {place}" if place else "Tumour found"
     found = ", ".join(f"{regions.title(row.region)} {_volume_text(row)}" for row in whole)
     return Verdict(True, f"{where}: {found}.", (*details, *extra))
-
-
-def _put_in_doubt(verdict: Verdict, record: RunRecord) -> Verdict:
-    """What was found, after what comes first: why the scans are in doubt."""
-    if not record.fits:
-        headline = "The scans do not fit together: check them before any number is used."
-    elif not record.preparation.get("consistency", {}).get("is_usual_size", True):
-        headline = "The size of the brain is unusual: is it whole, and are the voxel sizes right?"
-    else:
-        return verdict
-    return Verdict(verdict.is_found, headline, (verdict.headline, *verdict.details))
 
 
 def _lesion_sentence(lesion: Lesion, region: Region) -> str:
@@ -248,39 +221,19 @@ def _diameter_caption(result: Visit) -> str:
     return f"{name}, lesion {lesion.number}: {size}, {slice_words(found, result.segmentation.labels.grid.shape)}"
 
 
-def model_rows(record: RunRecord, card: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
-    """What is known of the model, as rows of title and words; empty where no model ran."""
-    known = {**record.model, **(card or {})}
-    if not known:
-        return ()
-    rows = []
-    for heading, keys in _CARD_ROWS:
-        value = next((known[key] for key in keys if key in known), None)
-        rows.append((heading, short_hash(str(value or "")) if heading == "Checksum" else plain(value)))
-    return tuple(rows)
+def model_rows(record: RunRecord, card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of the model, as rows of title and words."""
+    known = {**record.model, **card}
+    known["sha256"] = short_hash(known.get("sha256", ""))
+    return [(heading, plain(known.get(key))) for heading, key in _CARD_ROWS.items()]
 
 
-def _input_rows(record: RunRecord) -> tuple[tuple[str, str, str], ...]:
+def _input_rows(record: RunRecord) -> list[tuple[str, str, str]]:
     """Sequence, grid and short checksum of each input."""
-    rows = []
-    for name, facts in record.inputs.items():
-        grid = facts.get("grid")
-        rows.append((name.upper(), _grid_text(grid), short_hash(str(facts.get("sha256") or ""))))
-    return tuple(rows)
-
-
-def _grid_text(grid: Any) -> str:
-    """A grid as ``240 × 240 × 155, 1 × 1 × 1 mm, LPS``, from words or from plain values."""
-    if not isinstance(grid, Mapping):
-        return plain(grid)
-    parts = []
-    if "shape" in grid:
-        parts.append(" × ".join(str(size) for size in grid["shape"]))
-    if "spacing_mm" in grid:
-        parts.append(" × ".join(f"{size:.3g}" for size in grid["spacing_mm"]) + " mm")
-    if "orientation" in grid:
-        parts.append(str(grid["orientation"]))
-    return ", ".join(parts) or plain(None)
+    return [
+        (name.upper(), plain(facts.get("grid")), short_hash(facts.get("sha256", "")))
+        for name, facts in record.inputs.items()
+    ]
 
 
 def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -295,23 +248,16 @@ def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _run_rows(result: Visit) -> tuple[tuple[str, str], ...]:
+def _run_rows(result: Visit) -> list[tuple[str, str]]:
     """Versions, device and timings."""
-    record = result.record
+    record, schema = result.record, result.segmentation.schema
     # as they are installed, so without turning underscores to spaces
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items()) or plain(None)
-    rows = [("Label numbers", _schema_text(result)), ("Versions", versions)]
-    if record.device:
-        rows.append(("Computed on", f"{record.device}{f' with {record.engine}' if record.engine else ''}"))
-    if record.timings_s:
-        steps = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in record.timings_s.items())
-        rows.append(("Time", steps))
-    if record.peak_memory_mib:
-        rows.append(("Peak memory", f"{record.peak_memory_mib:.0f} MiB"))
-    return tuple(rows)
-
-
-def _schema_text(result: Visit) -> str:
-    schema = result.segmentation.schema
-    numbers = ", ".join(f"{number} {schema.values[number].name}" for number in sorted(schema.values))
-    return f"{schema.name} ({numbers})"
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    steps = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in record.timings_s.items())
+    return [
+        ("Label numbers", f"{schema.name} ({schema.numbers})"),
+        ("Versions", versions),
+        ("Computed on", f"{record.device} with {record.engine}"),
+        ("Time", steps),
+        ("Peak memory", f"{record.peak_memory_mib:.0f} MiB"),
+    ]

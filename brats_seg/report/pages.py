@@ -17,6 +17,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from brats_seg.report.charts import CATEGORY_COLOURS
+
 DISCLAIMER = "Research software, not a medical device."
 NO_NUMBER = "–"
 _NUMBER = re.compile(r"[-+]?[\d,.]+( \(.+\))?( of \d+)?|–|")
@@ -25,13 +27,15 @@ _NUMBER = re.compile(r"[-+]?[\d,.]+( \(.+\))?( of \d+)?|–|")
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["category_colours"] = CATEGORY_COLOURS
+    return environment
 
 
 def page(template: str, **context: Any) -> str:

@@ -32,8 +32,8 @@ class Scene:
         schema: the meaning of its numbers.
         images: those there are, on the grid of the label map.
         windows: grey levels of each.
+        view: the part that is drawn, at the scale of the panels.
         columns: sequences in the order shown; empty where there is no image at all.
-        view: the head at the scale of the panels.
         focus: voxel the three planes meet in.
         doubtful: regions drawn dashed, because a sequence they need was missing.
     """
@@ -43,10 +43,10 @@ class Scene:
     regions: RegionSet
     images: dict[MRSequence, Volume]
     windows: dict[MRSequence, Window]
-    columns: tuple[MRSequence, ...]
     view: View
-    focus: tuple[int, int, int]
-    doubtful: frozenset[str]
+    columns: tuple[MRSequence, ...] = ()
+    focus: tuple[int, int, int] = (0, 0, 0)
+    doubtful: frozenset[str] = frozenset()
 
     @property
     def grid(self) -> Grid:
@@ -60,11 +60,17 @@ class Scene:
 
     def mask(self, name: str, labels: Array) -> NDArray[np.bool_]:
         """Mask of a drawn region in a cut of the label map."""
-        return drawn_mask(name, labels, self.regions, self.schema)
+        if name in self.regions.names:
+            return self.schema.region_mask(labels, self.regions[name])
+        return self.schema.structure_mask(labels, CAVITY)
 
     def line_px(self, name: str) -> float:
-        """Width of the line of a drawn region."""
-        return line_px(name, self.regions)
+        """Width of the line of a drawn region; one between two others shows on both sides of the inner one's where they
+        share a border."""
+        region = self.regions[name] if name in self.regions.names else None
+        if region is None or not region.inside:
+            return 2.4
+        return 4.6 if self.regions.within(region) else 2.2
 
     def best(self, *preferred: MRSequence) -> MRSequence | None:
         """The first of these that there is an image of, then of the usual order; None without images."""
@@ -74,22 +80,6 @@ class Scene:
 def drawn_names(regions: RegionSet, schema: LabelSchema) -> tuple[str, ...]:
     """Regions and cavities that pictures have lines for, outermost first."""
     return regions.names + ((CAVITY.name,) if CAVITY in schema.structures else ())
-
-
-def drawn_mask(name: str, labels: Array, regions: RegionSet, schema: LabelSchema) -> NDArray[np.bool_]:
-    """Mask of one of :func:`drawn_names` in labels of any shape."""
-    if name in regions.names:
-        return schema.region_mask(labels, regions[name])
-    return schema.structure_mask(labels, CAVITY)
-
-
-def line_px(name: str, regions: RegionSet) -> float:
-    """Width of the line of one of :func:`drawn_names`; a region between two others shows on both sides of the inner
-    one's where they share a border."""
-    region = regions[name] if name in regions.names else None
-    if region is None or not region.inside:
-        return 2.4
-    return 4.6 if regions.within(region) else 2.2
 
 
 def scene_of(result: Visit) -> Scene:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from brats_seg.core.labels import CAVITY, LabelSchema
@@ -56,6 +55,16 @@ def is_uncertain(row: RegionVolume) -> bool:
 def percent(level: float) -> str:
     """A share as a whole percentage where it is one: ``90 %``."""
     return f"{round(level * 100, 1):g} %"
+
+
+def change(percent: float) -> str:
+    """A change in percent with its sign: ``+12 %``."""
+    return f"{percent:+.0f} %".replace("-", "\u2212")
+
+
+def signed(volume_ml: float) -> str:
+    """A change of a volume with its sign, without its unit."""
+    return f"{'+' if volume_ml >= 0 else chr(0x2212)}{ml(abs(volume_ml))}"
 
 
 def mm(length_mm: float) -> str:
@@ -118,22 +127,8 @@ def meaning(name: str, regions: RegionSet, schema: LabelSchema) -> str:
     return " + ".join(members) if len(members) > 1 else ""
 
 
-@dataclass(frozen=True)
-class VolumeRow:
-    """One row of the volumes table, every cell in words."""
-
-    name: str
-    title: str
-    meaning: str
-    is_part: bool
-    volume: str
-    interval: str
-    lesions: str
-    note: str
-
-
-def volume_rows(measurements: Measurements, regions: RegionSet, schema: LabelSchema) -> tuple[VolumeRow, ...]:
-    """Rows of the volumes table: regions first, then the tissues they are made of, as measured."""
+def volume_rows(measurements: Measurements, regions: RegionSet, schema: LabelSchema) -> list[dict[str, Any]]:
+    """Rows of the volumes table, cells in words: regions first, then the tissues they are made of, as measured."""
     rows = []
     for row in measurements.volumes:
         notes = [row.note] if row.note else []
@@ -142,55 +137,26 @@ def volume_rows(measurements: Measurements, regions: RegionSet, schema: LabelSch
         if is_uncertain(row):
             notes.append(VERY_UNCERTAIN)
         rows.append(
-            VolumeRow(
-                name=row.region,
-                title=regions.title(row.region),
-                meaning=meaning(row.region, regions, schema),
-                is_part=row.region not in regions.names,
-                volume=ml(row.volume_ml),
-                interval=interval(row),
-                lesions=str(row.lesions) if row.region in (*regions.names, CAVITY.name) else "",
-                note="; ".join(notes),
-            )
+            {
+                "name": row.region,
+                "title": regions.title(row.region),
+                "meaning": meaning(row.region, regions, schema),
+                "is_part": row.region not in regions.names,
+                "volume": ml(row.volume_ml),
+                "interval": interval(row),
+                "lesions": str(row.lesions) if row.region in (*regions.names, CAVITY.name) else "",
+                "note": "; ".join(notes),
+            }
         )
-    return tuple(rows)
+    return rows
 
 
-@dataclass(frozen=True)
-class LesionRow:
-    """One row of the lesion table, every cell in words."""
-
-    region: str
-    number: str
-    volume: str
-    diameters: str
-    measurable: str
-    side: str
-    slice: str
-    note: str
-
-
-@dataclass(frozen=True)
-class LesionGroup:
-    """The lesions of one region.
-
-    Attributes:
-        name: abbreviation of the region.
-        title: its full name.
-        left_out: how many smaller ones are not shown, with their volume, in words; empty if none.
-    """
-
-    name: str
-    title: str
-    rows: tuple[LesionRow, ...]
-    left_out: str
-
-
-def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequence[int]) -> tuple[LesionGroup, ...]:
+def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequence[int]) -> list[dict[str, Any]]:
     """The largest lesions by region, at most :data:`LESION_ROWS` in all, shared out evenly, specks left out.
 
-    Those of the regions that criteria follow, and of cavities; the others' are in the CSV file only. A region that has
-    nothing but specks shows its largest one. ``shape`` is that of the label map.
+    Each with its name, title, rows with cells in words, and in words how many smaller ones are left out. Those of the
+    regions that criteria follow, and of cavities; the others' are in the CSV file only. A region that has nothing but
+    specks shows its largest one. ``shape`` is that of the label map.
     """
     names = [region.name for region in regions.followed or regions.outermost]
     found = {name: measurements.lesions_of(name) for name in (*names, CAVITY.name)}
@@ -202,9 +168,9 @@ def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequenc
         left_out = (
             f"and {len(rest)} smaller, {ml(sum(lesion.volume_ml for lesion in rest))} ml together" if rest else ""
         )
-        rows = tuple(_lesion_row(lesion, shape) for lesion in lesions[: shares[name]])
-        groups.append(LesionGroup(name, regions.title(name), rows, left_out))
-    return tuple(groups)
+        rows = [_lesion_row(lesion, shape) for lesion in lesions[: shares[name]]]
+        groups.append({"name": name, "title": regions.title(name), "rows": rows, "left_out": left_out})
+    return groups
 
 
 def without_specks(lesions: Sequence[Lesion]) -> tuple[Lesion, ...]:
@@ -222,16 +188,15 @@ def _share_out(counts: Mapping[str, int], total: int) -> dict[str, int]:
     return shares
 
 
-def _lesion_row(lesion: Lesion, shape: Sequence[int]) -> LesionRow:
+def _lesion_row(lesion: Lesion, shape: Sequence[int]) -> dict[str, str]:
     diameters = lesion.diameters
     has_both = diameters.long_mm > 0
-    return LesionRow(
-        region=lesion.region,
-        number=str(lesion.number),
-        volume=ml(lesion.volume_ml),
-        diameters=f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
-        measurable="yes" if lesion.measurable else "no",
-        side=side_words(lesion.side) or NOT_KNOWN,
-        slice=slice_words(diameters, shape) if has_both else NOT_KNOWN,
-        note="at the edge of the image" if lesion.touches_border else "",
-    )
+    return {
+        "number": str(lesion.number),
+        "volume": ml(lesion.volume_ml),
+        "diameters": f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
+        "measurable": "yes" if lesion.measurable else "no",
+        "side": side_words(lesion.side) or NOT_KNOWN,
+        "slice": slice_words(diameters, shape) if has_both else NOT_KNOWN,
+        "note": "at the edge of the image" if lesion.touches_border else "",
+    }

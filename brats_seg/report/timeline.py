@@ -14,25 +14,24 @@ from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseResponse, CourseVisit, CourseVolume
+from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseVisit, CourseVolume
 from brats_seg.core.labels import CAVITY, Region
-from brats_seg.report.charts import CATEGORY_COLOURS, Event, Mark, Point, Series, volume_chart
+from brats_seg.report.charts import Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
-from brats_seg.report.tables import ml, mm
-from brats_seg.report.timeline_growth import growth_refusal, growth_rows
+from brats_seg.report.tables import change, ml, mm, signed
 from brats_seg.report.timeline_words import (
-    CATEGORY_WORDS,
     EVENT_WORDS,
     answers,
     details,
+    growth_refusal,
+    growth_rows,
     headline,
     paired_rows,
     warnings,
 )
 
-TEMPLATE = "timeline.html.j2"
 LINE_LUMINANCE = 0.3
 """Most a line on white may have: contrast 3 to 1, as WCAG 2.1 (1.4.11) wants of graphics."""
 MOST_LESIONS = 12
@@ -74,8 +73,8 @@ def render_timeline(
     regions, leading = course.regions, course.leading
     order = regions.names[::-1]
     return page(
-        TEMPLATE,
-        patient=course.patient,
+        "timeline.html.j2",
+        course=course,
         cohort=cohort,
         disclaimer=DISCLAIMER,
         headline=headline(course, leading),
@@ -87,23 +86,16 @@ def render_timeline(
         has_cavity=any(row.region == CAVITY.name and row.volume_ml > 0 for row in course.volumes),
         visits=_visit_rows(course, leading),
         followed=[(region.name, region.title) for region in regions.followed],
-        bright=course.bright,
         lesions=_lesion_table(course),
         paired=paired_rows(course),
         error_from="; ".join(dict.fromkeys(row.error_from for row in course.changes)) or "not known",
         labels=[visit.visit for visit in course.visits],
         growth=growth_rows(growth, order),
         growth_refusal=growth_refusal(growth),
-        resections=course.resections,
-        picture_rows=pictures.rows,
-        slider=pictures.slider,
-        place=pictures.place,
+        pictures=pictures,
         reasons=_reasons(course),
         alignments=_alignments(course),
         colours=regions.colours,
-        criteria=course.criteria,
-        disease=course.disease,
-        disease_reason=course.disease_reason,
         script=Markup(SLIDER_SCRIPT),
         digest=digest,
         ml=ml,
@@ -130,7 +122,7 @@ def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -
     places = {visit: float(number if day is None else day) for number, (visit, day) in enumerate(days.items())}
     ticks = [(places[v.visit], " · ".join(filter(None, (v.visit, _when(v))))) for v in course.visits]
     events = [
-        Event(float(event.days_since_first), EVENT_WORDS[event.event])
+        (float(event.days_since_first), EVENT_WORDS[event.event])
         for event in course.events
         if event.event in EVENT_WORDS and event.event != "baseline" and event.days_since_first is not None
     ]
@@ -139,7 +131,7 @@ def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -
     series = {region.name: _series(course, growth, region, places) for region in reversed(regions.regions)}
     # What the label maps do not tell has no points.
     others = [name for name in series if name != leading and series[name].points]
-    across = [*places.values(), *(c[0] for s in series.values() for c in s.curve)]
+    across = [*places.values(), *(point.x for s in series.values() for point in s.curve)]
     charts = []
     if series[leading].points:
         drawing = volume_chart([series[leading]], ticks=ticks, marks=marks, events=events, across=across, height=330)
@@ -156,7 +148,7 @@ def _series(course: Course, growth: Sequence[Mapping[str, Any]], region: Region,
         if row.region != region.name or math.isnan(row.volume_ml):
             continue
         points.append(Point(places[row.visit], row.volume_ml, row.low_ml, row.high_ml))
-    curve = [tuple(point) for entry in growth if entry["region"] == region.name for point in entry["curve"]]
+    curve = [Point(*point) for entry in growth if entry["region"] == region.name for point in entry["curve"]]
     return Series(region.name, line_colour(region.colour), tuple(points), tuple(curve))
 
 
@@ -173,9 +165,9 @@ def _visit_rows(course: Course, leading: str) -> list[dict[str, Any]]:
                 "visit": label,
                 "when": _when(visit),
                 "volumes": [_volume_cell(volumes[label, region]) for region in order],
-                "planar": _chip(categories[label, "2d"]),
-                "volume": _chip(categories[label, "volume"]),
+                "answers": (categories[label, "2d"], categories[label, "volume"]),
                 "change": "" if since_nadir is None else _change_cell(since_nadir),
+                "verdict": "" if since_nadir is None else since_nadir.larger_than_error,
             }
         )
     return rows
@@ -188,20 +180,8 @@ def _volume_cell(row: CourseVolume) -> tuple[str, str]:
     return ml(row.volume_ml), f"{ml(row.low_ml)} to {ml(row.high_ml)}"
 
 
-def _change_cell(row: CourseChange) -> tuple[str, str]:
-    percent = "" if row.percent is None else f"{row.percent:+.0f} %".replace("-", "\u2212")
-    sign = "+" if row.change_ml >= 0 else "\u2212"
-    return percent or f"{sign}{ml(abs(row.change_ml))} ml", row.larger_than_error
-
-
-def _chip(row: CourseResponse) -> dict[str, str]:
-    return {
-        "category": row.category,
-        "status": row.status,
-        "colour": CATEGORY_COLOURS[row.category],
-        "ink": "#fff" if row.category in ("PD", "CR", "baseline") else "#1b1f24",
-        "words": CATEGORY_WORDS[row.category],
-    }
+def _change_cell(row: CourseChange) -> str:
+    return f"{signed(row.change_ml)} ml" if row.percent is None else change(row.percent)
 
 
 def _lesion_table(course: Course) -> dict[str, Any]:
@@ -247,7 +227,7 @@ def _reasons(course: Course) -> list[dict[str, Any]]:
         entries = []
         for measure, words in (("2d", "by diameters"), ("volume", "by volume")):
             row = next(row for row in course.overall(measure) if row.visit == visit.visit)
-            entries.append({"chip": _chip(row), "by": words, "reasons": row.reasons, "missing": row.missing})
+            entries.append((words, row))
         rows.append({"visit": visit.visit, "when": _when(visit), "entries": entries})
     return rows
 

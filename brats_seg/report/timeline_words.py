@@ -1,10 +1,13 @@
-"""The sentences of the timeline page: the answer, what changed, what to know before it is used."""
+"""The sentences of the timeline page: the answer, what changed, what to know before it is used, and how it grows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from brats_seg.core.course import Course, CourseChange, CourseResponse
 from brats_seg.core.words import listed, side_words
-from brats_seg.report.tables import ml, mm
+from brats_seg.report.tables import change, ml, mm, sentence, signed
 
 CATEGORY_WORDS = {
     "CR": "complete response",
@@ -135,9 +138,9 @@ def _compared(course: Course, visit: str, region: str, lesion: str = "") -> list
 
 
 def _change_words(row: CourseChange) -> str:
-    size = f"{_signed(row.change_ml)} ml"
+    size = f"{signed(row.change_ml)} ml"
     if row.percent is not None:
-        size = f"{row.percent:+.0f} % ({size})".replace("-", "\u2212")
+        size = f"{change(row.percent)} ({size})"
     return f"{size}, {VERDICT_WORDS[row.larger_than_error]},"
 
 
@@ -167,17 +170,13 @@ def paired_rows(course: Course) -> list[dict[str, str | None]]:
 
 def _with_interval(value: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return f"{_signed(value)} ml"
-    return f"{_signed(value)} ml ({_signed(low)} to {_signed(high)})"
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else chr(0x2212)}{ml(abs(value))}"
+        return f"{signed(value)} ml"
+    return f"{signed(value)} ml ({signed(low)} to {signed(high)})"
 
 
 def warnings(course: Course, leading: str) -> list[str]:
     """What to know before the numbers are used."""
-    lines = [_sentence(words) for words in course.warnings]
+    lines = [sentence(words) for words in course.warnings]
     lines += [f"Visit {entry.visit} was left out: {entry.reason}" for entry in course.stopped]
     if course.dating == "no dates":
         lines.append("No dates are known: rates, confirmation and windows of time are not given.")
@@ -199,10 +198,6 @@ def warnings(course: Course, leading: str) -> list[str]:
     return lines
 
 
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:].rstrip('.')}."
-
-
 def _doubt(course: Course, leading: str) -> list[str]:
     """That an answer rests on a change which may be measurement error."""
     last = answers(course)[-1]
@@ -214,3 +209,59 @@ def _doubt(course: Course, leading: str) -> list[str]:
         f"{last.visit} is called {last.category} for a change of {leading} that is not larger than measurement "
         "error. Look at the outlines, or confirm it by the next scan."
     ]
+
+
+def growth_rows(growth: Sequence[Mapping[str, Any]], order: Sequence[str]) -> list[dict[str, str]]:
+    """One row for each region and phase of several visits between treatments, regions in the order of the page."""
+    rows = []
+    for entry in growth:
+        if len(entry["visits"]) < 2:
+            continue
+        rows.append(
+            {
+                "region": entry["region"],
+                "visits": f"{entry['visits'][0]} to {entry['visits'][-1]}" + _after(entry["begins_after"]),
+                "rate": _estimate(entry["specific_growth_rate"], "% a day", 100),
+                "doubling": _estimate(entry["doubling_time"], "days", 1),
+                "velocity": _estimate(entry["velocity_of_diametric_expansion"], "mm a year", 1),
+                "fit": entry["fit"]["model"] or f"not given: {entry['fit']['refused']}",
+                "prediction": _estimate(entry["prediction"], "ml", 1)
+                + (
+                    f" on day {entry['prediction']['day_since_first_visit']:.0f}"
+                    if entry["prediction"]["value"] is not None
+                    else ""
+                ),
+            }
+        )
+    return sorted(rows, key=lambda row: order.index(row["region"]))
+
+
+def _after(event: str | None) -> str:
+    """The treatment a phase begins after, in the words of the page."""
+    if not event:
+        return ""
+    kind, _, when = event.partition(" ")
+    return f", after {EVENT_WORDS.get(kind, kind)} {when}"
+
+
+def _estimate(value: Mapping[str, Any], unit: str, factor: float) -> str:
+    if value["value"] is None:
+        return f"not given: {value['refused']}"
+    words = f"{_short(factor * value['value'])} {unit}"
+    if value["low"] is not None:
+        words += f" ({_short(factor * value['low'])} to {_short(factor * value['high'])})"
+    return words.replace("-", "\u2212")
+
+
+def _short(value: float) -> str:
+    """Three figures, and never an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
+
+
+def growth_refusal(growth: Sequence[Mapping[str, Any]]) -> str:
+    """The reason why nothing at all can be said about growth; empty where something can."""
+    parts = ("specific_growth_rate", "doubling_time", "velocity_of_diametric_expansion", "prediction", "fit")
+    reasons: set[str] = {entry[part].get("refused", "") for entry in growth for part in parts}
+    if len(reasons) == 1:
+        return str(reasons.pop())
+    return "" if any(len(entry["visits"]) > 1 for entry in growth) else "no phase between treatments has two visits"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Visit
 from brats_seg.files.output import write_text
 from brats_seg.imaging.register import resample
-from brats_seg.report.figures import Picture
-from brats_seg.report.slices import head_box, spread, window_of
+from brats_seg.report.figures import Picture, slice_picture
+from brats_seg.report.scene import Scene
+from brats_seg.report.slices import View, head_box, spread, window_of
 from brats_seg.report.timeline import TimelinePictures, render_timeline
-from brats_seg.report.timeline_pictures import Slice, picture_of
 from brats_seg.track.follow import Followed
 from brats_seg.track.lesions import LesionRow
 from brats_seg.track.match import Relation
@@ -58,20 +58,16 @@ def pictures_of(course: Followed) -> TimelinePictures:
     places = _places(course)
     rows = []
     for number, (height, words) in enumerate(places):
-        frame = _frame(course, height, sequences)
+        grid, view = _frame(course, height, sequences)
         for sequence in sequences if number == 0 else sequences[:1]:
             name = sequence.title if sequence else "label map"
-            rows.append(
-                (
-                    f"{name}, {words}",
-                    tuple(_picture(course, index, sequence, frame, VIEW_PX_PER_MM) for index in chosen),
-                )
-            )
+            rows.append((f"{name}, {words}", tuple(_picture(course, index, sequence, grid, view) for index in chosen)))
     slider: tuple[Picture, ...] = ()
     if len(course.visits) > 1:
         ends = (course.baseline if course.baseline < len(course.visits) - 1 else 0, len(course.visits) - 1)
-        frame = _frame(course, places[0][0], sequences)
-        slider = tuple(_picture(course, index, sequences[0], frame, SLIDER_PX_PER_MM) for index in ends)
+        grid, view = _frame(course, places[0][0], sequences)
+        large = replace(view, px_per_mm=SLIDER_PX_PER_MM)
+        slider = tuple(_picture(course, index, sequences[0], grid, large) for index in ends)
     return TimelinePictures(tuple(rows), slider, f"axial, heights z in the space of {course.visits[0].label}")
 
 
@@ -101,15 +97,6 @@ def _middle(course: Followed, row: LesionRow) -> int:
     """Height of a lesion in the common space."""
     world = apply_affine(np.linalg.inv(course.motions[row.visit].matrix), np.array([row.centroid_mm]))
     return int(np.clip(np.rint(course.common.to_voxel(world)[0, 2]), 0, course.common.shape[2] - 1))
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """The slice that is shown, and the part of it."""
-
-    grid: Grid
-    start: tuple[int, int]
-    stop: tuple[int, int]
 
 
 def _slice_index(course: Followed, region: str, visits: Iterable[int]) -> int:
@@ -146,7 +133,8 @@ def _sequences(course: Followed) -> tuple[MRSequence | None, ...]:
     return tuple(shown) or (None,)
 
 
-def _frame(course: Followed, height: int, sequences: tuple[MRSequence | None, ...]) -> _Frame:
+def _frame(course: Followed, height: int, sequences: tuple[MRSequence | None, ...]) -> tuple[Grid, View]:
+    """The slice that is shown, and the part of it."""
     affine = np.array(course.common.affine)
     affine[:3, 3] = course.common.to_world((0, 0, height))
     x, y, _ = course.common.shape
@@ -162,22 +150,21 @@ def _frame(course: Followed, height: int, sequences: tuple[MRSequence | None, ..
         image = _image(course, 0, own, grid)
         above = window_of(first.images[own].data).head_above
         start, stop = head_box(image.data, above, margin_mm=MARGIN_MM, spacing_mm=grid.spacing_mm)
-    return _Frame(grid, start[:2], stop[:2])
+    return grid, View(start, stop, grid.spacing_mm, VIEW_PX_PER_MM)
 
 
-def _picture(course: Followed, index: int, sequence: MRSequence | None, frame: _Frame, px_per_mm: float) -> Picture:
+def _picture(course: Followed, index: int, sequence: MRSequence | None, grid: Grid, view: View) -> Picture:
     visit = course.visits[index]
-    there = sequence is not None and sequence in visit.sequences
-    shown = Slice(
-        visit=visit.label,
-        sequence=sequence.title if there and sequence is not None else "",
-        image=_image(course, index, sequence, frame.grid) if there and sequence is not None else None,
-        window=window_of(visit.images[sequence].data) if there and sequence is not None else None,
-        labels=_labels(course, index, frame.grid),
+    shown = [] if sequence is None or sequence not in visit.sequences else [sequence]
+    scene = Scene(
+        labels=_labels(course, index, grid),
         schema=visit.segmentation.schema,
         regions=visit.segmentation.regions,
+        images={sequence: _image(course, index, sequence, grid) for sequence in shown},
+        windows={sequence: window_of(visit.images[sequence].data) for sequence in shown},
+        view=view,
     )
-    return picture_of(shown, start=frame.start, stop=frame.stop, px_per_mm=px_per_mm)
+    return slice_picture(scene, shown[0] if shown else None, visit.label)
 
 
 def _labels(course: Followed, index: int, grid: Grid) -> Volume:

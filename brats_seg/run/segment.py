@@ -306,13 +306,13 @@ def _write_results(result: Visit, options: SegmentOptions, folder: Path, forms: 
 
 
 def _write_report(result: Visit, bundle: ModelBundle, options: SegmentOptions, folder: Path) -> None:
-    from brats_seg.report.figures import overlay_png, report_pictures  # noqa: PLC0415 - not needed with --no-report
+    from brats_seg.report.figures import report_pictures  # noqa: PLC0415 - not needed with --no-report
     from brats_seg.report.html import render_report  # noqa: PLC0415
 
     name, pictures = result.segmentation.study_id, report_pictures(result)
     page = render_report(result, model_card=bundle.card.to_dict(), pictures=pictures)
     write_text(folder / f"{name}_report.html", page)
-    (folder / f"{name}_overlay.png").write_bytes(overlay_png(pictures))
+    (folder / f"{name}_overlay.png").write_bytes(pictures.overlay)
     if "pdf" in options.also and isinstance(result.timepoint, DicomTimepoint):
         from brats_seg.run.dicom_exports import write_pdf  # noqa: PLC0415 - heavy
 

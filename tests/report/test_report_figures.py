@@ -13,7 +13,7 @@ from report_studies import grid_volume, make_result, stored_as
 
 from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
-from brats_seg.report.figures import STRIP_SLICES, overlay_png, report_pictures
+from brats_seg.report.figures import STRIP_SLICES, report_pictures
 from brats_seg.report.scene import main_lesion, measured_lesion, scene_of
 from brats_seg.report.slices import AXIAL, CORONAL
 
@@ -46,7 +46,7 @@ def pictures(result):
 
 @pytest.mark.slow
 def test_overlay_is_a_png_with_every_regions_colour(full_panels, result):
-    data = overlay_png(report_pictures(result))
+    data = report_pictures(result).overlay
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     pixels = decode(data, "png")
     assert pixels.shape[1] > 2000
@@ -90,7 +90,7 @@ def test_storage_order_does_not_change_a_single_pixel(result, pictures, axes, fl
     assert [p.data for p in others.strip] == [p.data for p in pictures.strip]
     assert others.diameters.data == pictures.diameters.data
     if axes == (0, 1, 2) and flips == (0, 1):
-        assert overlay_png(report_pictures(twin)) == overlay_png(report_pictures(result))
+        assert report_pictures(twin).overlay == report_pictures(result).overlay
 
 
 def test_thick_slices_keep_the_heads_proportions():
@@ -130,7 +130,7 @@ def test_no_tumour_shows_the_middle_of_the_head_without_lines():
     assert len(pictures.strip) > 8
     for picture in (*pictures.planes, *pictures.strip):
         assert not any(len(where_colour(decode(picture.data), name, 40)) for name in ("WT", "TC", "ET"))
-    assert overlay_png(report_pictures(result)).startswith(b"\x89PNG")
+    assert report_pictures(result).overlay.startswith(b"\x89PNG")
 
 
 def test_a_label_map_without_images_is_drawn_alone(result):
@@ -139,7 +139,7 @@ def test_a_label_map_without_images_is_drawn_alone(result):
     assert [picture.title for picture in pictures.planes] == ["Label map"]
     assert len(where_colour(decode(pictures.planes[0].data), "WT")) > 100
     assert pictures.strip_sequence == ""
-    assert overlay_png(report_pictures(alone)).startswith(b"\x89PNG")
+    assert report_pictures(alone).overlay.startswith(b"\x89PNG")
 
 
 def test_a_cavity_has_its_own_lines(result):
@@ -187,5 +187,5 @@ def test_a_lesion_outside_the_head_box_is_still_shown(result):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 1), (40, 3, 300)])
 def test_odd_shapes_do_not_fail(shape):
     result = make_result(base=grid_volume(shape, (1.0, 1.0, 1.0)), lesions=(((0.0, 0.0, 0.0), (3.0, 3.0, 3.0)),))
-    assert overlay_png(report_pictures(result)).startswith(b"\x89PNG")
+    assert report_pictures(result).overlay.startswith(b"\x89PNG")
     assert report_pictures(result).planes

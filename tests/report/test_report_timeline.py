@@ -16,10 +16,10 @@ from glioma import REGIONS
 from brats_seg.core.course import Course
 from brats_seg.core.grid import Volume
 from brats_seg.core.labels import SCHEMAS
+from brats_seg.core.study import MRSequence
 from brats_seg.report.charts import (
     LINE,
     WIDTH,
-    Event,
     Mark,
     Point,
     Series,
@@ -30,11 +30,11 @@ from brats_seg.report.charts import (
     volume_chart,
 )
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
-from brats_seg.report.slices import window_of
+from brats_seg.report.figures import Picture, slice_picture
+from brats_seg.report.scene import Scene
+from brats_seg.report.slices import View, window_of
 from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, render_timeline
-from brats_seg.report.timeline_growth import growth_refusal, growth_rows
-from brats_seg.report.timeline_pictures import Slice, picture_of
-from brats_seg.report.timeline_words import details, headline, warnings
+from brats_seg.report.timeline_words import details, growth_refusal, growth_rows, headline, warnings
 
 VISITS = (("v1", 0), ("v2", 60), ("v3", 120))
 VOLUMES = {"ET": (4.0, 1.0, 3.0), "TC": (5.0, 1.5, 4.0), "WT": (40.0, 20.0, 30.0)}
@@ -155,19 +155,22 @@ def growth() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def slice_of(visit: str, *, image: bool = True) -> Slice:
+def picture_of(visit: str, start: tuple[int, int] = (0, 0), *, image: bool = True) -> Picture:
     shown = np.zeros((40, 50, 1), np.float32)
     shown[8:32, 8:42, 0] = np.linspace(50, 150, 34)
     labels = np.zeros((40, 50, 1), np.uint8)
     labels[15:22, 20:30] = 3
-    volume = Volume.from_affine(shown, np.eye(4))
-    return Slice(visit, "T1CE" if image else "", volume if image else None, window_of(shown) if image else None,
-                 Volume.from_affine(labels, np.eye(4)), SCHEMAS["brats2024"], REGIONS)  # fmt: skip
+    images = {MRSequence.T1CE: Volume.from_affine(shown, np.eye(4))} if image else {}
+    windows = {sequence: window_of(shown) for sequence in images}
+    view = View((*start, 0), (40, 50, 1), (1.0, 1.0, 1.0), 2.0)
+    labelled = Volume.from_affine(labels, np.eye(4))
+    scene = Scene(labelled, SCHEMAS["brats2024"], REGIONS, images, windows, view)
+    return slice_picture(scene, next(iter(images), None), visit)
 
 
 @pytest.fixture(scope="module")
 def pictures() -> TimelinePictures:
-    drawn = tuple(picture_of(slice_of(v), start=(0, 0), stop=(40, 50), px_per_mm=2.0) for v, _ in VISITS)
+    drawn = tuple(picture_of(v) for v, _ in VISITS)
     return TimelinePictures((("T1CE", drawn), ("FLAIR", drawn)), (drawn[0], drawn[2]), "axial, z 3 mm")
 
 
@@ -235,17 +238,15 @@ def test_names_are_escaped(pictures: TimelinePictures) -> None:
 
 
 def test_a_slice_without_image_shows_outlines() -> None:
-    with_image, without = (
-        picture_of(slice_of("v1", image=image), start=(5, 5), stop=(40, 50), px_per_mm=2.0) for image in (True, False)
-    )
+    with_image, without = (picture_of("v1", (5, 5), image=image) for image in (True, False))
     assert (with_image.width, with_image.height) == (70, 90) == (without.width, without.height)
     assert with_image.data != without.data and "label map" in without.alt
 
 
 def test_the_chart_marks_everything() -> None:
-    series = Series("ET", "#D55E00", (Point(0, 1.0, 0.5, 1.5), Point(30, 2.0)), ((30, 2.0, 1.0, 3.0),))
+    series = Series("ET", "#D55E00", (Point(0, 1.0, 0.5, 1.5), Point(30, 2.0)), (Point(30, 2.0, 1.0, 3.0),))
     drawing = volume_chart([series], ticks=[(0, "a"), (30, "b & c")], marks=[Mark(30, "PD", "preliminary", "why")],
-                           events=[Event(10, "surgery")])  # fmt: skip
+                           events=[(10, "surgery")])  # fmt: skip
     for words in ("PD", "surgery", "b &amp; c", "stroke-dasharray", "<polygon", "PD preliminary: why"):
         assert words in drawing
     assert "nan" not in drawing
@@ -300,7 +301,7 @@ def test_words_of_a_chart_lie_inside_it_and_apart() -> None:
     dates = [f"ses-{n} · 2024-0{n}-01" for n in range(1, 5)]
     drawing = volume_chart(
         [series], ticks=list(zip(days, dates, strict=True)), marks=[Mark(day, "SD", "", "") for day in days],
-        events=[Event(2, "surgery"), Event(297, "end of radiotherapy")],
+        events=[(2, "surgery"), (297, "end of radiotherapy")],
     )  # fmt: skip
     spans = words_of(drawing)
     assert {"end of radiotherapy", dates[-1]} < {words for _, _, words in spans}
