@@ -178,8 +178,13 @@ class Person:
     def box_mm(self) -> tuple[Floats, Floats]:
         """Lower and upper corner, RAS+ mm, of a box around the brain."""
         axis = np.arange(-LATTICE_REACH_MM, LATTICE_REACH_MM + 1, 3.0)
-        points = self.centre_mm + np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)
         template = load_template()
+        # nothing deformed lies farther from where the template's corners go than the largest deformation
+        corners = (template.grid.to_world(template.grid.corners()) - template.centre_mm) @ np.linalg.inv(self.matrix.T)
+        reach = np.abs(self.deformation).max((1, 2, 3))
+        bounds = zip(corners.min(0) - reach, corners.max(0) + reach, strict=True)
+        axes = [axis[(axis >= low) & (axis <= high)] for low, high in bounds]
+        points = self.centre_mm + np.stack(np.meshgrid(*axes, indexing="ij"), -1)
         voxels = np.moveaxis(template.grid.to_voxel(self.to_template(points)), -1, 0)
         inside = points[ndimage.map_coordinates(template.depth_mm, voxels, order=1, mode="constant") > 0]
         return inside.min(0) - 4, inside.max(0) + 4

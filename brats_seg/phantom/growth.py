@@ -15,8 +15,6 @@ makes every new value a weighted mean of old ones with weights from 0 to 1, so d
 condition for a discrete maximum principle; Hundsdorfer and Verwer, Numerical Solution of Time-Dependent
 Advection-Diffusion-Reaction Equations, 2003, section I.7). In a homogeneous medium it is the well-known
 ``h^2 / (2 d D)`` in ``d`` dimensions.
-
-The step uses arithmetic and slices alone, in any number of dimensions, so arrays may be numpy's or torch's.
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.phantom.fields import Field
@@ -39,6 +36,8 @@ EDGE_DENSITY = 0.16
 """Density at which T2 and FLAIR begin to show something (the same source)."""
 SAFETY = 0.9
 """Share of the longest stable step that is taken."""
+FAINT = 1e-30
+"""Of a lower density nothing is left: processors are slow with numbers near the smallest there are."""
 _TINY = 1e-30
 
 
@@ -72,11 +71,11 @@ class Rates:
 class Reactor:
     """Steps of the equation on one array of diffusion coefficients."""
 
-    def __init__(self, diffusion: Any, spacing_mm: Sequence[float], per_day: float) -> None:
+    def __init__(self, diffusion: Field, spacing_mm: Sequence[float], per_day: float) -> None:
         """Prepare faces and the step.
 
         Args:
-            diffusion: mm^2 per day, numpy array or torch tensor of any dimension; 0 where there is no tissue.
+            diffusion: mm^2 per day, of any dimension; 0 where there is no tissue.
             spacing_mm: one value per dimension.
 
         Raises:
@@ -85,23 +84,24 @@ class Reactor:
         if len(spacing_mm) != diffusion.ndim:
             raise ValueError(f"{diffusion.ndim} dimensions need as many spacings, not {tuple(spacing_mm)}")
         self.per_day = per_day
-        self._faces = []
         self._days, self._shares = 0.0, [diffusion[:0]]
-        outflow = diffusion * 0
+        self._faces, self._strides = [], [math.prod(diffusion.shape[axis + 1 :]) for axis in range(diffusion.ndim)]
+        outflow = np.zeros(diffusion.shape, diffusion.dtype)
         for axis, spacing in enumerate(spacing_mm):
-            low, high = _ends(diffusion.ndim, axis)
-            first, second = diffusion[low], diffusion[high]
-            face = 2 * first * second / (first + second + _TINY) / spacing**2
-            self._faces.append(face)
-            outflow[low] += face
-            outflow[high] += face
+            face = np.zeros(diffusion.shape, diffusion.dtype)  # nothing flows from the last voxel to the next line
+            values, inner, out = (np.moveaxis(array, axis, 0) for array in (diffusion, face, outflow))
+            first, second = values[:-1], values[1:]
+            inner[:-1] = 2 * first * second / (first + second + _TINY) / spacing**2
+            self._faces.append(face.ravel())
+            out += inner
+            out[1:] += inner[:-1]
         fastest = float(outflow.max())
         if fastest <= 0:
             raise ValueError("nothing diffuses anywhere: the diffusion array is 0")
         self.stable_days = 1 / fastest
         """The longest step that keeps densities within 0 to 1."""
 
-    def step(self, density: Any, days: float) -> Any:
+    def step(self, density: Field, days: float) -> Field:
         """The density ``days`` later, in one step; the input is left alone.
 
         Raises:
@@ -110,18 +110,17 @@ class Reactor:
         if not 0 < days <= self.stable_days:
             raise ValueError(f"a step of {days:g} days is unstable; {self.stable_days:g} is the longest")
         half = math.exp(self.per_day * days / 2)
-        return logistic(self._diffuse(logistic(density, half), days), half)
-
-    def _diffuse(self, density: Any, days: float) -> Any:
+        before = logistic(density.ravel(), half)
+        after = before.copy()
         if days != self._days:
             self._days, self._shares = days, [face * days for face in self._faces]
-        result = density + 0
-        for axis, share in enumerate(self._shares):
-            low, high = _ends(density.ndim, axis)
-            flow = density[high] - density[low]
-            flow *= share
-            result[low] += flow
-            result[high] -= flow
+        for stride, share in zip(self._strides, self._shares, strict=True):
+            flow = before[stride:] - before[:-stride]
+            flow *= share[:-stride]
+            after[:-stride] += flow
+            after[stride:] -= flow
+        after[after < FAINT] = 0
+        result: Field = logistic(after, half).reshape(density.shape)
         return result
 
 
@@ -130,27 +129,6 @@ def logistic(density: Any, factor: float) -> Any:
     below = density * (factor - 1)
     below += 1
     return density * factor / below
-
-
-def _ends(dimensions: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """All but the last, and all but the first along an axis."""
-    low, high = [slice(None)] * dimensions, [slice(None)] * dimensions
-    low[axis], high[axis] = slice(None, -1), slice(1, None)
-    return tuple(low), tuple(high)
-
-
-@dataclass(frozen=True, eq=False)
-class Arrivals:
-    """When the density passed each threshold.
-
-    Attributes:
-        days: per threshold a float32 array; where the front did not come, or cannot, the nearest voxel's time and
-            what the way from there would take, so that values rise outwards everywhere.
-        reached: per threshold, where the front truly came.
-    """
-
-    days: tuple[Field, ...]
-    reached: tuple[NDArray[np.bool_], ...]
 
 
 MOST_STEPS = 600
@@ -164,28 +142,32 @@ def arrival_days(
     *,
     thresholds: Sequence[float],
     until: Sequence[int],
-) -> Arrivals:
+) -> list[Field]:
     """Let a seed grow and note when the density passes each threshold in each voxel.
 
     Args:
         seed: density at the start, 0 outside tissue.
         until: stop when so many voxels have passed each threshold, or after :data:`MOST_STEPS`.
+
+    Returns:
+        Days, per threshold a float32 array; where the front did not come, or cannot, the nearest voxel's time and what
+        the way from there would take, so that values rise outwards everywhere.
     """
     days = SAFETY * reactor.stable_days
     times = [np.where(seed >= level, 0, np.inf).astype(np.float32) for level in thresholds]
+    waiting = [(seed < level).ravel() for level in thresholds]
     density, now = seed, 0.0
     for _ in range(MOST_STEPS):
-        if all(np.isfinite(time).sum() >= count for time, count in zip(times, until, strict=True)):
+        if all(seed.size - np.count_nonzero(left) >= count for left, count in zip(waiting, until, strict=True)):
             break
         after = reactor.step(density, days)
-        for time, level in zip(times, thresholds, strict=True):
-            passed = (after >= level) & np.isinf(time)
-            share = (level - density[passed]) / np.maximum(after[passed] - density[passed], 1e-12)
-            time[passed] = now + days * np.clip(share, 0, 1)
+        for time, left, level in zip(times, waiting, thresholds, strict=True):
+            passed = np.flatnonzero(left & (after.ravel() >= level))
+            old, new = density.ravel()[passed], after.ravel()[passed]
+            time.ravel()[passed] = now + days * np.clip((level - old) / np.maximum(new - old, 1e-12), 0, 1)
+            left[passed] = False
         density, now = after, now + days
-    reached = tuple(np.isfinite(time) for time in times)
-    extended = tuple(_extended(time, seed, spacing_mm, level) for time, level in zip(times, thresholds, strict=True))
-    return Arrivals(extended, reached)
+    return [_extended(time, seed, spacing_mm, level) for time, level in zip(times, thresholds, strict=True)]
 
 
 def _extended(times: Field, seed: Field, spacing_mm: Sequence[float], level: float) -> Field:

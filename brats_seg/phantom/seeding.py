@@ -105,9 +105,9 @@ def _front(
     seed = np.where(seed > 0.05, seed, 0).astype(np.float32)
     until = [round(min(1.1 * count, 0.8 * float(tissue.sum()))) for count in counts]
     reactor = Reactor(diffusion, spacing, rates.per_day)
-    found = arrival_days(reactor, seed, spacing, thresholds=tuple(thresholds), until=until)
     result = []
-    for days, count in zip(found.days, counts, strict=True):
+    arrivals = arrival_days(reactor, seed, spacing, thresholds=tuple(thresholds), until=until)
+    for days, count in zip(arrivals, counts, strict=True):
         smooth = ndimage.gaussian_filter(days, 0.6)
         rank = min(max(round(count), 1), smooth.size) - 1
         border, start = float(np.partition(smooth.ravel(), rank)[rank]), float(smooth.min())

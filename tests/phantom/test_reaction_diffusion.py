@@ -109,10 +109,10 @@ def test_fronts_run_along_white_matter() -> None:
     reactor = Reactor(rates.diffusion(white, 1 - white), (2.0,) * 3, rates.per_day)
     seed = np.zeros(white.shape, np.float32)
     seed[20, 20, 4] = 0.9
-    found = arrival_days(reactor, seed, (2.0,) * 3, thresholds=(0.16, 0.8), until=(1500, 500))
-    times, came = found.days, found.reached[0] & found.reached[1] & (seed == 0)
-    assert times[0][34, 20, 4] < times[0][20, 34, 4]
-    assert came.sum() >= 500 and (times[0] <= times[1] + 1e-3)[came].all()  # a low density comes before a high one
+    low, high = arrival_days(reactor, seed, (2.0,) * 3, thresholds=(0.16, 0.8), until=(1500, 500))
+    assert low[34, 20, 4] < low[20, 34, 4]
+    came = np.argsort(high, axis=None)[1:500]  # all but the seed
+    assert (low.ravel()[came] <= high.ravel()[came] + 1e-3).all()  # a low density comes before a high one
 
 
 def test_arrival_rises_outwards_and_stops_at_what_is_no_tissue() -> None:
@@ -122,12 +122,13 @@ def test_arrival_rises_outwards_and_stops_at_what_is_no_tissue() -> None:
     reactor = Reactor(rates.diffusion(white, 0 * white), (2.0,) * 3, rates.per_day)
     seed = np.zeros(white.shape, np.float32)
     seed[8, 15, 15] = 0.9
-    found = arrival_days(reactor, seed, (2.0,) * 3, thresholds=(0.5,), until=(3000,))
-    assert not found.reached[0][15:].any()
-    assert np.isfinite(found.days[0]).all()
-    line = found.days[0][8, 15, 15:]
-    assert (np.diff(line) > 0).all()
-    assert (np.diff(found.days[0][8:25, 15, 15]) > 0).all()
+    (days,) = arrival_days(reactor, seed, (2.0,) * 3, thresholds=(0.5,), until=(3000,))
+    assert np.isfinite(days).all()
+    assert (np.diff(days[8, 15, 15:]) > 0).all()
+    assert (np.diff(days[8:25, 15, 15]) > 0).all()
+    beyond = np.diff(days[14:25, 15, 15])  # where the front did not come, time is what the way would take
+    np.testing.assert_allclose(beyond, beyond[0], rtol=1e-3)
+    assert beyond[0] > 1.5 * (days[14, 15, 15] - days[13, 15, 15])
 
 
 def test_steps_that_would_be_unstable_are_refused() -> None:
@@ -141,15 +142,3 @@ def test_steps_that_would_be_unstable_are_refused() -> None:
         Reactor(np.ones((5, 5)), (1.0,), 0.01)
     with pytest.raises(ValueError, match="positive"):
         Rates(0.1, 0.0, 0.01)
-
-
-@pytest.mark.slow
-def test_the_step_runs_on_tensors_too() -> None:
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(3)
-    diffusion, density = rng.uniform(0, 0.5, (6, 7, 8)), rng.uniform(0, 1, (6, 7, 8))
-    reactor = Reactor(diffusion, (2.0,) * 3, 0.02)
-    twin = Reactor(torch.from_numpy(diffusion), (2.0,) * 3, 0.02)
-    days = 0.9 * reactor.stable_days
-    assert twin.stable_days == pytest.approx(reactor.stable_days)
-    np.testing.assert_allclose(twin.step(torch.from_numpy(density), days).numpy(), reactor.step(density, days))
