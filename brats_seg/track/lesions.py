@@ -219,8 +219,10 @@ def _pieces(numbers: NDArray[np.int32], labels: NDArray[np.int32], mask: Mask) -
     inside = mask & (numbers > 0)
     result: dict[int, set[int]] = {}
     if inside.any():
-        pairs = np.unique(np.stack([labels[inside], numbers[inside]], axis=1), axis=0)
-        for component, number in pairs.tolist():
+        width = int(numbers.max()) + 1
+        # Each pair as one number: rows take a hundred times as long to sort.
+        pairs = np.unique(labels[inside].astype(np.int64) * width + numbers[inside])
+        for component, number in zip(*(part.tolist() for part in np.divmod(pairs, width)), strict=True):
             if component:
                 result.setdefault(component, set()).add(number)
     return result
