@@ -220,7 +220,7 @@ def _pieces(numbers: NDArray[np.int32], labels: NDArray[np.int32], mask: Mask) -
     result: dict[int, set[int]] = {}
     if inside.any():
         width = int(numbers.max()) + 1
-        # Each pair as one number: rows take a hundred times as long to sort.
+        # Each pair as one number: rows take thirty times as long to sort.
         pairs = np.unique(labels[inside].astype(np.int64) * width + numbers[inside])
         for component, number in zip(*(part.tolist() for part in np.divmod(pairs, width)), strict=True):
             if component:
