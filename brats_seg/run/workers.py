@@ -10,13 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
@@ -52,32 +52,41 @@ class Done(NamedTuple):
     lost: bool = False
 
 
-class Workers(ABC):
-    """Where tasks run: what processes and clusters have in common.
+class Workers:
+    """Where tasks run: an executor, which is opened anew where a killed process broke it.
 
-    Attributes:
+    Args:
+        executor: opens it.
         room: how many tasks may be under way; None for any number.
-        share_fate: whether every task under way is lost with one.
-        losses: errors that mean that a task's process was killed.
+        losses: errors that mean that a task's process was killed again and again, and no other task suffered.
         gone: errors that mean that there is nobody left to work.
     """
 
-    room: int | None = None
-    share_fate = False
-    losses: tuple[type[BaseException], ...] = ()
-    gone: tuple[type[BaseException], ...] = ()
+    def __init__(
+        self,
+        executor: Callable[[], Executor],
+        room: int | None = None,
+        *,
+        losses: tuple[type[BaseException], ...] = (),
+        gone: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self.room, self.losses, self.gone = room, losses, gone
+        self._open = executor
+        self.executor = executor()
 
-    @abstractmethod
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start a task; returns a future."""
+    def submit(self, task: Task) -> Future[Any]:
+        """Start a task; an executor that broke since the last one is opened anew first."""
+        with interrupts_blocked():
+            try:
+                return self.executor.submit(task.function, *task.arguments)
+            except BrokenProcessPool:
+                self.renew()
+                return self.executor.submit(task.function, *task.arguments)
 
-    @abstractmethod
-    def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
-        """Wait until some are done, and say which."""
-
-    @abstractmethod
     def renew(self) -> None:
-        """Replace what broke."""
+        """Open another executor."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.executor = self._open()
 
 
 def run_tasks(todo: deque[Task], workers: Workers) -> Iterator[Done]:
@@ -92,7 +101,7 @@ def run_tasks(todo: deque[Task], workers: Workers) -> Iterator[Done]:
     Raises:
         DeviceError: if the workers are gone for good.
     """
-    waiting: dict[Any, Task] = {}
+    waiting: dict[Future[Any], Task] = {}
     broken: list[Task] = []
     suspects: deque[Task] = deque()
     losses: Counter[Task] = Counter()
@@ -105,32 +114,21 @@ def run_tasks(todo: deque[Task], workers: Workers) -> Iterator[Done]:
             suspects.extend(broken)
             broken.clear()
             continue
-        if not broken:
-            _fill(waiting, todo, suspects, workers)
-        try:
-            for future in workers.finished(list(waiting)):
-                task = waiting.pop(future)
-                try:
-                    yield Done(task, future.result())
-                except workers.losses:
-                    if workers.share_fate:
-                        broken.append(task)
-                    else:
-                        yield Done(task, lost=True)
-        except workers.gone as error:
-            raise _nobody_left(error) from error
-
-
-def _fill(waiting: dict[Any, Task], todo: deque[Task], suspects: deque[Task], workers: Workers) -> None:
-    """Start what there is room for; tasks that were lost with others run alone."""
-    if suspects:
-        if not waiting:
-            task = suspects.popleft()
-            waiting[workers.submit(task.function, *task.arguments)] = task
-        return
-    while todo and (workers.room is None or len(waiting) < workers.room):
-        task = todo.popleft()
-        waiting[workers.submit(task.function, *task.arguments)] = task
+        # Tasks that were lost with others run alone.
+        source, room = (suspects, 1) if suspects else (todo, workers.room)
+        while source and not broken and (room is None or len(waiting) < room):
+            task = source.popleft()
+            waiting[workers.submit(task)] = task
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            task = waiting.pop(future)
+            try:
+                yield Done(task, future.result())
+            except BrokenProcessPool:
+                broken.append(task)
+            except workers.losses:
+                yield Done(task, lost=True)
+            except workers.gone as error:
+                raise _nobody_left(error) from error
 
 
 def _nobody_left(error: BaseException) -> DeviceError:
@@ -140,84 +138,11 @@ def _nobody_left(error: BaseException) -> DeviceError:
     )
 
 
-class Processes(Workers):
-    """Processes of this computer; at the end of a ``with`` block they finish what was begun.
-
-    Where the block ends with an error or an interruption, they are ended, and remove what they have half-written.
-    """
-
-    share_fate = True
-    losses = (BrokenProcessPool,)
-
-    def __init__(self, count: int) -> None:
-        """Start ``count`` processes."""
-        self.room = count
-        self._count = count
-        self._pool = self._open()
-
-    def _open(self) -> ProcessPoolExecutor:
-        # spawn: torch and OpenMP do not survive a fork
-        context = multiprocessing.get_context("spawn")
-        start = (self._count, lacking())
-        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_join, initargs=start)
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start a task; a pool that broke since the last one is replaced first."""
-        with interrupts_blocked():
-            try:
-                return self._pool.submit(function, *arguments)
-            except BrokenProcessPool:
-                self.renew()
-                return self._pool.submit(function, *arguments)
-
-    def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
-        """Wait until some are done, and say which."""
-        return list(wait(futures, return_when=FIRST_COMPLETED).done)
-
-    def renew(self) -> None:
-        """Open another pool."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._open()
-
-    def __enter__(self) -> Processes:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            for process in multiprocessing.active_children():
-                process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
-
-
-class Cluster(Workers):
-    """Workers of a Dask scheduler; a task whose worker dies is started again elsewhere."""
-
-    def __init__(self, client: Any) -> None:
-        """Use a client that is connected."""
-        from distributed import KilledWorker  # noqa: PLC0415 - an extra
-        from distributed import wait as wait_on_cluster  # noqa: PLC0415
-        from distributed.comm import CommClosedError  # noqa: PLC0415
-
-        self._client, self._wait = client, wait_on_cluster
-        self.losses = (KilledWorker,)  # as often as the scheduler allows
-        self.gone = (CancelledError, CommClosedError)
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start a task."""
-        # Not pure: what a task does lies in files, so that it may not be skipped for its arguments alone.
-        return self._client.submit(function, *arguments, pure=False)
-
-    def finished(self, futures: Sequence[Any]) -> Sequence[Any]:
-        """Wait until some are done, and say which."""
-        return list(self._wait(list(futures), return_when="FIRST_COMPLETED").done)
-
-    def renew(self) -> None:
-        """The scheduler does that."""
-
-
 @contextmanager
 def open_workers(processes: int, cluster: str | None) -> Iterator[Workers]:
-    """Processes of this computer, or a cluster.
+    """Processes of this computer, or a cluster; at the end of the block, processes finish what was begun.
+
+    Where the block ends with an error or an interruption, they are ended, and remove what they have half-written.
 
     Args:
         processes: how many work at once on this computer.
@@ -228,10 +153,28 @@ def open_workers(processes: int, cluster: str | None) -> Iterator[Workers]:
     """
     if cluster is not None:
         with _client(cluster) as client:
-            yield Cluster(client)
+            from distributed import KilledWorker  # noqa: PLC0415 - an extra
+            from distributed.comm import CommClosedError  # noqa: PLC0415
+
+            # Not pure: what a task does lies in files, so that it may not be skipped for its arguments alone.
+            executor = partial(client.get_executor, pure=False)
+            # The scheduler starts the task of a worker that died elsewhere, as often as it allows.
+            yield Workers(executor, losses=(KilledWorker,), gone=(CancelledError, CommClosedError))
         return
-    with Processes(processes) as pool:
-        yield pool
+    workers, ended_well = Workers(partial(_pool, processes), processes), False
+    try:
+        yield workers
+        ended_well = True
+    finally:
+        for process in [] if ended_well else multiprocessing.active_children():
+            process.terminate()
+        workers.executor.shutdown(wait=True, cancel_futures=not ended_well)
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    # spawn: torch and OpenMP do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_join, initargs=(processes, lacking()))
 
 
 @contextmanager

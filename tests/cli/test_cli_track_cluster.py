@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_studies import write_case
+from cli_studies import change, write_case
 
 distributed = pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
 
@@ -20,8 +20,9 @@ TABLES = ("responses.csv", "lesions.csv", "volumes.csv", "change.csv", "growth.j
 def patients(tmp_path: Path) -> Path:
     root = tmp_path / "cohort"
     for name in ("A", "B"):
-        for visit in ("visit1", "visit2"):
-            write_case(root / name / visit)
+        for number, visit in enumerate(("visit1", "visit2")):
+            for scan in write_case(root / name / visit).iterdir():
+                change(scan, lambda data, share=1 + number / 100: (share * data).astype("float32"))
     return root
 
 

@@ -2,93 +2,103 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from dying import die_always, die_once
 
 from brats_seg.core.errors import DeviceError, ModelError
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar
 from brats_seg.run import cohort as follow_cohort
+from brats_seg.run import workers
 from brats_seg.run.track import TrackRun
-from brats_seg.run.workers import Done, Processes, Task, run_tasks
+from brats_seg.run.workers import Done, Task, Workers, open_workers, run_tasks
 
 
 class LostError(Exception):
-    """Stands for the error of a killed process."""
+    """Stands for the error of a task whose worker was killed again and again."""
 
 
 class GoneError(Exception):
     """Stands for the error of a lost scheduler."""
 
 
-class Fake:
+class Fake(Executor):
     """Runs tasks at once; the functions raise what a pool or a cluster would."""
 
-    losses = (LostError,)
-    gone = (GoneError,)
+    opened = 0
 
-    def __init__(self, *, room: int | None, share_fate: bool) -> None:
-        self.room, self.share_fate, self.renewed = room, share_fate, 0
-        self.most = 0
+    def open(self) -> Fake:
+        self.opened += 1
+        return self
 
-    def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+    def submit(self, function: Any, *arguments: Any) -> Future[Any]:  # type: ignore[override]
         future: Future[Any] = Future()
         try:
             future.set_result(function(*arguments))
-        except (LostError, GoneError) as error:
+        except (BrokenProcessPool, LostError, GoneError) as error:
             future.set_exception(error)
         return future
 
-    def finished(self, futures: Sequence[Future[Any]]) -> Sequence[Future[Any]]:
-        self.most = max(self.most, len(futures))
-        broken = any(isinstance(future.exception(), LostError) for future in futures)
-        if broken and self.share_fate:  # a pool takes every task under way with it
-            for future in futures:
-                future._exception = LostError()
-        return list(futures)
 
-    def renew(self) -> None:
-        self.renewed += 1
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks were under way at each look; a pool that breaks takes all of them with it."""
+    found: list[int] = []
+
+    def look(futures: Sequence[Future[Any]], **how: Any) -> Any:
+        found.append(len(futures))
+        if any(isinstance(f.exception(), BrokenProcessPool) for f in futures if f.done()):
+            for future in futures:
+                future._exception = BrokenProcessPool()
+        return wait(futures, **how)
+
+    monkeypatch.setattr(workers, "wait", look)
+    return found
 
 
 def task(name: str, function: Any, *arguments: Any) -> Task:
     return Task(name, "", function, arguments)
 
 
-def die(message: str = "") -> None:
-    raise LostError(message)
+def break_pool() -> None:
+    raise BrokenProcessPool
+
+
+def lose() -> None:
+    raise LostError
 
 
 def names(found: Sequence[Done]) -> dict[str, bool]:
     return {done.task.patient: done.lost for done in found}
 
 
-def test_one_task_that_kills_its_process_is_given_up_alone() -> None:
-    workers = Fake(room=3, share_fate=True)
-    todo = deque([task("a", str), task("b", die), task("c", str), task("d", str), task("e", str)])
-    found = list(run_tasks(todo, workers))
+def test_one_task_that_kills_its_process_is_given_up_alone(looks: list[int]) -> None:
+    fake = Fake()
+    todo = deque([task("a", str), task("b", break_pool), task("c", str), task("d", str), task("e", str)])
+    found = list(run_tasks(todo, Workers(fake.open, 3)))
     assert names(found) == {"a": False, "b": True, "c": False, "d": False, "e": False}
-    assert len(found) == 5 and workers.most == 3 and workers.renewed == 3
+    assert len(found) == 5 and max(looks) == 3 and fake.opened == 4
 
 
 def test_on_a_cluster_the_scheduler_has_tried_again_already() -> None:
-    workers = Fake(room=None, share_fate=False)
-    found = list(run_tasks(deque([task("a", str), task("b", die), task("c", str)]), workers))
-    assert names(found) == {"a": False, "b": True, "c": False} and workers.renewed == 0
+    fake = Fake()
+    todo = deque([task("a", str), task("b", lose), task("c", str)])
+    found = list(run_tasks(todo, Workers(fake.open, losses=(LostError,))))
+    assert names(found) == {"a": False, "b": True, "c": False} and fake.opened == 1
 
 
 def test_tasks_can_be_added_on_the_way() -> None:
-    workers = Fake(room=1, share_fate=True)
     todo = deque([task("a", str)])
     found = []
-    for done in run_tasks(todo, workers):
+    for done in run_tasks(todo, Workers(Fake, 1)):
         found.append(done.task.patient)
         if len(found) < 3:
             todo.append(task(f"{done.task.patient}+", str))
@@ -100,24 +110,7 @@ def test_a_lost_scheduler_is_one_error_that_says_how_to_go_on() -> None:
         raise GoneError("connection closed")
 
     with pytest.raises(DeviceError, match=r"connection closed.*--resume"):
-        list(run_tasks(deque([task("a", gone)]), Fake(room=None, share_fate=False)))
-
-
-def kill_myself(mark: str, *, always: bool) -> str:
-    """Dies the first time, or every time; in a process of the pool."""
-    path = Path(mark)
-    if always or not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "done"
-
-
-def die_once(mark: str) -> str:
-    return kill_myself(mark, always=False)
-
-
-def die_always(mark: str) -> str:
-    return kill_myself(mark, always=True)
+        list(run_tasks(deque([task("a", gone)]), Workers(Fake, gone=(GoneError,))))
 
 
 @pytest.mark.slow
@@ -131,8 +124,8 @@ def test_processes_that_are_really_killed(tmp_path: Path) -> None:
             task("last", str, "fine"),
         ]
     )
-    with Processes(2) as workers:
-        found = list(run_tasks(todo, workers))
+    with open_workers(2, None) as pool:
+        found = list(run_tasks(todo, pool))
     assert names(found) == {"once": False, "never": False, "always": True, "last": False}
     assert {done.task.patient: done.result for done in found}["once"] == "done"
 
