@@ -208,18 +208,25 @@ def check_extraction(arguments: argparse.Namespace) -> None:
         require_hd_bet()
 
 
-def report_failures(failures: Failures, *, finished: int) -> int:
+def report_failures(
+    failures: Failures, *, finished: int, what: str = "studies", doubts: Sequence[tuple[str, BratsSegError]] = ()
+) -> int:
     """List what failed on standard error.
+
+    Args:
+        finished: how many did not fail.
+        what: was done, in the plural.
+        doubts: about what is finished; the exit code tells of them, too.
 
     Returns:
         The exit code: 0 without failures, the common one of all failures, else 1.
     """
-    for name, error in failures:
+    for name, error in (*failures, *doubts):
         complain(f"{name}: {error}")
     failed = len({name for name, _ in failures})
     if failed and failed + finished > 1:
-        complain(f"{failed} of {failed + finished} studies failed")
-    codes = {error.exit_code for _, error in failures}
+        complain(f"{failed} of {failed + finished} {what} failed")
+    codes = {error.exit_code for _, error in (*failures, *doubts)}
     return 0 if not codes else codes.pop() if len(codes) == 1 else 1
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.models.names import ENGINES
+from brats_seg.models.names import DEFAULT_MODEL, ENGINES
 from brats_seg.run.options import ALSO, EXTRACTORS
 
 CRITERIA_NAMES = ("rano2", "rano-hgg", "rano-lgg", "mrano")
@@ -146,7 +146,9 @@ _DECLARED = (
     ),
     _option("--clinical", type=Path, metavar="CLINICAL.csv", help="radiotherapy, surgery, steroids, status"),
     # how
-    _option("--model", metavar="NAME|PATH", help="installed model or model folder (default: glioma)"),
+    _option(
+        "--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or model folder (default: glioma)"
+    ),
     _option(
         "--device",
         default="auto",

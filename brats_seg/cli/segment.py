@@ -38,6 +38,7 @@ from brats_seg.core.errors import (
     explained,
 )
 from brats_seg.core.study import MRSequence
+from brats_seg.models.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from brats_seg.core.regions import RegionSet
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_report(_options(arguments))
     check_extraction(arguments)
-    if arguments.model is not None or arguments.labels is not None:  # said before a study is read
+    if arguments.model != DEFAULT_MODEL or arguments.labels is not None:  # said before a study is read
         from brats_seg.models.card import find_model
 
         find_model(_options(arguments).model).card.schema(arguments.labels)
@@ -164,7 +165,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
     from brats_seg.run.options import SegmentOptions
 
     return SegmentOptions(
-        **({"model": arguments.model} if arguments.model is not None else {}),
+        model=arguments.model,
         engine=arguments.engine,
         cache=arguments.cache,
         device=arguments.device,

@@ -17,11 +17,13 @@ from brats_seg.cli.common import (
     offered_masks,
     open_page,
     progress,
+    report_failures,
     say,
 )
 from brats_seg.cli.options import add, add_console, add_existing, add_schema, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
 from brats_seg.core.words import counted, visit_named
+from brats_seg.run.options import COHORT_PAGE
 
 if TYPE_CHECKING:
     from brats_seg.core.course import Answer, Course, CourseEpisode
@@ -96,33 +98,26 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--open shows the page that --no-report leaves out; pass one of them")
     failures: Failures = []
     patients = _patients(arguments, failures)
-    outcomes: list[Outcome] = []
+    jobs: tuple[Job, ...] = ()
     if patients:
         with progress("starting", 2, hidden=arguments.quiet) as tick:
             tick("reading tables")
             jobs = _jobs(arguments, patients, failures)
             tick("loading libraries")
-            whole = _run_of(arguments, several=len(jobs) + len(failures) > 1)
-        outcomes = _follow(arguments, jobs, whole) if jobs else []
-    if outcomes and len(outcomes) + len(failures) > 1 and not arguments.no_report:
-        _cohort(arguments, outcomes, failures)
+            has_cohort = len(jobs) + len(failures) > 1 or (arguments.output / COHORT_PAGE).is_file()
+            whole = _run_of(arguments, has_cohort=has_cohort)
+    outcomes = _follow(arguments, jobs, whole) if jobs else []
+    failed = [*failures, *((outcome.patient, outcome.error) for outcome in outcomes if outcome.error)]
+    followed = [outcome.course for outcome in outcomes if outcome.course is not None]
+    if outcomes and not arguments.no_report:
+        _write_cohort(arguments, followed, failed)
     if arguments.json:
         say(json.dumps({"patients": [_plain(outcome) for outcome in outcomes],
                         "not_found": [{"patient": n, "error": str(e)} for n, e in failures]}, indent=1))  # fmt: skip
-    if arguments.open and any(not outcome.error for outcome in outcomes):
-        _open(arguments, outcomes)
-    return _report(failures, outcomes)
-
-
-def _open(arguments: argparse.Namespace, outcomes: list[Outcome]) -> None:
-    """Show the page of the cohort, or of the only patient."""
-    from brats_seg.run.track import COHORT_PAGE
-
-    page = arguments.output / COHORT_PAGE
-    if len(outcomes) == 1:
-        patient = outcomes[0].patient
-        page = arguments.output / patient / f"{patient}_timeline.html"
-    open_page(page)
+    if arguments.open and followed:
+        one = outcomes[0].patient
+        open_page(arguments.output / (COHORT_PAGE if len(outcomes) > 1 else f"{one}/{one}_timeline.html"))
+    return report_failures(failed, finished=len(followed), what="patients", doubts=_doubts(followed))
 
 
 def _check_output(arguments: argparse.Namespace) -> None:
@@ -217,31 +212,28 @@ def _of_others(rows: Sequence[TableRow]) -> str:
     return f"{counted(len(rows), 'row')} not used, of patients who are not here ({shown})"
 
 
-def _run_of(arguments: argparse.Namespace, *, several: bool) -> TrackRun:
+def _run_of(arguments: argparse.Namespace, *, has_cohort: bool) -> TrackRun:
     from brats_seg.run.options import SegmentOptions
-    from brats_seg.run.track import FollowOptions, TrackRun
+    from brats_seg.run.track import TrackRun
     from brats_seg.track.follow import CourseOptions
 
     segment = SegmentOptions(
-        **({"model": arguments.model} if arguments.model is not None else {}),
+        model=arguments.model,
         engine=arguments.engine,
         device=arguments.device,
         brain_extraction=arguments.brain_extraction,
         dicom=arguments.dicom,
         report=False,
     )
-    options = FollowOptions(
-        segment=segment,
+    return TrackRun(
+        arguments.output,
+        segment,
         schema=arguments.schema,
         course=CourseOptions(arguments.criteria, arguments.disease, force=arguments.force),
         report=not arguments.no_report,
-    )
-    return TrackRun(
-        arguments.output,
-        options,
         exists=exists_policy(arguments),
         resume=arguments.resume,
-        has_cohort=several,
+        has_cohort=has_cohort,
     )
 
 
@@ -312,45 +304,36 @@ def _verdict(episode: CourseEpisode, measure: str) -> str:
     return f"{opening}, progression at {words(progression)}: {progression.decided_by}"
 
 
-def _cohort(arguments: argparse.Namespace, outcomes: list[Outcome], failures: Failures) -> None:
+def _write_cohort(arguments: argparse.Namespace, courses: list[Course], failed: Failures) -> None:
+    """The page of every patient whose results lie in the folder, where there are several."""
     from brats_seg.files.output import write_text
     from brats_seg.report.cohort import render_cohort
-    from brats_seg.run.track import COHORT_PAGE
+    from brats_seg.run.cohort import courses_in
 
-    failed = [(name, str(error)) for name, error in failures]
-    failed += [(outcome.patient, outcome.error) for outcome in outcomes if outcome.error]
-    courses = [outcome.course for outcome in outcomes if outcome.course is not None]
-    write_text(arguments.output / COHORT_PAGE, render_cohort(courses, failed))
+    earlier, unread = courses_in(arguments.output, {course.patient for course in courses})
+    if len(courses) + len(failed) + len(earlier) + len(unread) < 2:
+        return
+    page = render_cohort([*courses, *earlier], [(name, str(error)) for name, error in (*failed, *unread)])
+    write_text(arguments.output / COHORT_PAGE, page)
     say(f"cohort: {arguments.output / COHORT_PAGE}", quiet=arguments.quiet or arguments.json)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    if outcome.course is None:
-        return {"patient": outcome.patient, "error": outcome.error, "exit_code": outcome.exit_code}
+    if outcome.error is not None:
+        return {"patient": outcome.patient, "error": str(outcome.error), "exit_code": outcome.error.exit_code}
+    assert outcome.course is not None
     told = outcome.course.to_dict()
     kept = ("criteria", "disease", "best", "progression", "visits", "stopped")
     return {"patient": outcome.patient, "kept": outcome.kept, **{name: told[name] for name in kept}}
 
 
-def _report(failures: Failures, outcomes: list[Outcome]) -> int:
-    """List what failed; returns the exit code."""
-    codes = set()
-    for name, error in failures:
-        complain(f"{name}: {error}")
-        codes.add(error.exit_code)
-    for outcome in outcomes:
-        if outcome.error:
-            complain(f"{outcome.patient}: {outcome.error}")
-            codes.add(outcome.exit_code)
-        course = outcome.course
-        for entry in course.stopped if course is not None else ():
-            complain(f"{outcome.patient}: {visit_named(entry.visit)} was left out: {entry.reason}")
-            codes.add(InputError.exit_code)
-        for visit in course.visits if course is not None else ():
+def _doubts(courses: list[Course]) -> Failures:
+    """Visits that were left out, and those whose scans do not fit together."""
+    found: Failures = []
+    for course in courses:
+        for entry in course.stopped:
+            found.append((course.patient, InputError(f"{visit_named(entry.visit)} was left out: {entry.reason}")))
+        for visit in course.visits:
             if not visit.fits:
-                complain(f"{outcome.patient}: the scans of {visit_named(visit.visit)} {_MISFIT}")
-                codes.add(InputError.exit_code)
-    failed, total = len(failures) + sum(bool(o.error) for o in outcomes), len(failures) + len(outcomes)
-    if failed and total > 1:
-        complain(f"{failed} of {total} patients failed")
-    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+                found.append((course.patient, InputError(f"the scans of {visit_named(visit.visit)} {_MISFIT}")))
+    return found

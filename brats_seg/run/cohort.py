@@ -7,10 +7,12 @@ whole or not at all, and find what is there already, so that one that was killed
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 
-from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, OutputError, explained
+from brats_seg.core.course import COURSE_FILE, Course
+from brats_seg.core.errors import UNFORESEEN, BratsSegError, DeviceError, InputError, OutputError, explained
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.words import Tick
 from brats_seg.response.history import ClinicalEvent
@@ -45,7 +47,7 @@ def follow_all(
         InputError: if the cluster cannot be reached.
         DeviceError: if the cluster is lost on the way; what is finished stays.
     """
-    model = Model.of(run.options.segment)
+    model = Model.of(run.segment)
     run = run.by(model.bundle.card)
     if cluster is None and processes == 1:
         for job in jobs:
@@ -61,8 +63,7 @@ def _follow_one(job: Job, run: TrackRun, model: Model, tick: Tick | None = None)
     try:
         return track_patient(patient, run, model=model, events=events, tick=told)
     except (BratsSegError, *UNFORESEEN) as error:
-        explanation = explained(error)
-        return Outcome(patient.id, error=str(explanation), exit_code=explanation.exit_code)
+        return Outcome(patient.id, error=explained(error))
 
 
 @cache
@@ -73,19 +74,14 @@ def _shared_model(options: SegmentOptions) -> Model:
 
 def patient_task(job: Job, run: TrackRun) -> Outcome:
     """One patient, in a process of its own."""
-    return _follow_one(job, run, _shared_model(run.options.segment))
+    return _follow_one(job, run, _shared_model(run.segment))
 
 
 def visit_task(visit: Timepoint, run: TrackRun) -> str:
     """The segmentation of one visit, in a process of its own; what goes wrong is said again by its patient's task."""
     try:
-        load_visit(
-            visit,
-            run.output,
-            options=run.options.segment,
-            schema=run.options.schema,
-            model=_shared_model(run.options.segment),
-        )
+        model = _shared_model(run.segment)
+        load_visit(visit, run.output, options=run.segment, schema=run.schema, model=model)
     except (BratsSegError, *UNFORESEEN) as error:
         return str(explained(error))
     return ""
@@ -135,7 +131,7 @@ def _refused(patient: Patient, run: TrackRun) -> Outcome | None:
     try:
         run.folder_of(patient).check()
     except OutputError as error:
-        return Outcome(patient.id, error=str(error), exit_code=error.exit_code)
+        return Outcome(patient.id, error=error)
     return None
 
 
@@ -143,4 +139,21 @@ def _killed(task: Task) -> Outcome:
     what = f"visit {task.visit}" if task.visit else "the last step"
     words = f"{what}: its process was killed again and again, most likely for want of memory"
     advice = "Give it more (fewer --jobs), and pass --resume."
-    return Outcome(task.patient, error=f"{words}. {advice}", exit_code=DeviceError.exit_code)
+    return Outcome(task.patient, error=DeviceError(f"{words}. {advice}"))
+
+
+def courses_in(output: Path, besides: Container[str]) -> tuple[list[Course], list[tuple[str, BratsSegError]]]:
+    """Every course that lies in a folder of results from earlier runs, and those that cannot be read, with the reason.
+
+    Args:
+        besides: patients that are known already.
+    """
+    found: list[Course] = []
+    wrong: list[tuple[str, BratsSegError]] = []
+    for path in sorted(output.glob(f"[!.]*/{COURSE_FILE}")):
+        if path.parent.name not in besides:
+            try:
+                found.append(Course.load(path.parent))
+            except InputError as error:
+                wrong.append((path.parent.name, error))
+    return found, wrong

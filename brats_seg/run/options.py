@@ -20,6 +20,7 @@ ALSO = ("labelmap", "pdf", "rtstruct", "seg.nrrd")
 """Formats that are written on request."""
 EXTRACTORS = ("deepbet", "hd-bet")
 """Whose networks find the brain in a head; the first comes with the package, the other with the extra ``hdbet``."""
+COHORT_PAGE = "cohort.html"
 _DECIDE_NOTHING = frozenset({"model", "exists", "named", "cache"})
 """Options that no result shows; a model does by its checksum."""
 

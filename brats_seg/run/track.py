@@ -21,7 +21,7 @@ from brats_seg.core.course import (
     Excluded,
     row_columns,
 )
-from brats_seg.core.errors import DeviceError, InputError
+from brats_seg.core.errors import BratsSegError, DeviceError, InputError
 from brats_seg.core.plain import plain
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar, csv_text
@@ -37,7 +37,7 @@ from brats_seg.models.card import ModelCard
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measurement_records
-from brats_seg.run.options import SegmentOptions
+from brats_seg.run.options import COHORT_PAGE, SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid
 from brats_seg.track.follow import CourseOptions, Followed, follow, motion_key
@@ -47,29 +47,38 @@ RESPONSES, MEASUREMENTS, LESIONS, VOLUMES, CHANGES = (
     f"{name}.csv" for name in ("responses", "measurements", "lesions", "volumes", "change")
 )
 GROWTH = "growth.json"
-COHORT_PAGE = "cohort.html"
 EVENTS = "clinical events"
 """Their name among the inputs in ``run.json``."""
 
 
 @dataclass(frozen=True)
-class FollowOptions:
-    """How to follow a patient.
+class TrackRun:
+    """How patients are followed, and where to: the same for every patient of a run.
 
     Attributes:
+        output: gets a folder for each patient.
         segment: how visits without a label map are segmented.
         schema: label schema of existing label maps, or ``auto``.
         course: how visits are compared and judged.
         report: write the timeline page.
+        exists: what to do where results of a patient exist.
+        resume: let an earlier result stand if nothing changed, else replace it, reusing what is still true of it.
+        token: of this run; a patient that is started again although it was finished in this run is not done twice.
+        has_cohort: whether a page of all patients will lie in ``output``, for their pages to link to.
     """
 
+    output: Path
     segment: SegmentOptions = field(default_factory=lambda: SegmentOptions(report=False))
     schema: str = "auto"
     course: CourseOptions = field(default_factory=CourseOptions)
     report: bool = True
+    exists: ExistsPolicy = "refuse"
+    resume: bool = False
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    has_cohort: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``run.json``."""
+        """The options in force for ``run.json``, without paths."""
         return {
             **self.segment.to_dict(),
             "schema": self.schema,
@@ -78,33 +87,13 @@ class FollowOptions:
             "timeline": self.report,
         }
 
-
-@dataclass(frozen=True)
-class TrackRun:
-    """What is the same for every patient of a run.
-
-    Attributes:
-        exists: what to do where results of a patient exist.
-        resume: let an earlier result stand if nothing changed, else replace it, reusing what is still true of it.
-        token: of this run; a patient that is started again although it was finished in this run is not done twice.
-        has_cohort: whether a page of all patients will lie in ``output``, for their pages to link to.
-    """
-
-    output: Path
-    options: FollowOptions = field(default_factory=FollowOptions)
-    exists: ExistsPolicy = "refuse"
-    resume: bool = False
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    has_cohort: bool = False
-
     def by(self, card: ModelCard) -> TrackRun:
         """The same run with the response criteria that a model offers.
 
         Raises:
             UsageError: if others were asked for.
         """
-        course = replace(self.options.course, criteria=card.offered(self.options.course.criteria))
-        return replace(self, options=replace(self.options, course=course))
+        return replace(self, course=replace(self.course, criteria=card.offered(self.course.criteria)))
 
     def folder_of(self, patient: Patient) -> OutputFolder:
         """Where its results go."""
@@ -118,14 +107,13 @@ class Outcome:
     Attributes:
         course: what was found; None with an error.
         kept: whether an earlier result stands.
-        error: what went wrong; empty if it was followed.
+        error: what went wrong; None if it was followed.
     """
 
     patient: str
     course: Course | None = None
     kept: bool = False
-    error: str = ""
-    exit_code: int = 0
+    error: BratsSegError | None = None
 
 
 def track_patient(
@@ -162,33 +150,37 @@ def track_patient(
         raise InputError(
             f"a patient cannot be called {SEGMENTATIONS}, as the folder of all segmentations is. Rename it."
         )
-    model = model or Model.of(run.options.segment)
+    model = model or Model.of(run.segment)
     run = run.by(model.bundle.card)
-    options, final = run.options, run.output / patient.id
-    inputs = _inputs(patient, events)
+    final, inputs = run.output / patient.id, _inputs(patient, events)
     ran = any(visit.mask is None for visit in patient.visits)
     same_run = (read_run(final) or {}).get("settings", {}).get(TOKEN) == run.token
-    wanted = options.to_dict(), model.bundle.sha256 if ran else "", inputs
+    wanted = run.to_dict(), model.bundle.sha256 if ran else "", inputs
     if (run.resume or same_run) and not reason_to_redo(final, *wanted):
         return Outcome(patient.id, Course.load(final), kept=not same_run)
     with run.folder_of(patient) as folder:
         found = _followed(patient, run, model=model, events=events, tick=tick)
         course = write_course(found, folder.path)
-        if options.segment.dicom is not False and any(isinstance(v.timepoint, DicomTimepoint) for v in found.visits):
-            from brats_seg.run.dicom_exports import write_followed  # noqa: PLC0415 - heavy
-
-            write_followed(found, options.segment, folder.path)
-        if options.report:
-            if tick is not None:
-                tick("report")
-            from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - draws
-
-            path = folder.path / f"{patient.id}_timeline.html"
-            write_timeline(found, course, path, cohort=f"../{COHORT_PAGE}" if run.has_cohort else "")
+        _write_documents(found, course, run, folder.path, tick)
         used = model_summary(model.bundle) if ran else {}
-        record = _record(found, course, {**options.to_dict(), TOKEN: run.token}, inputs, used)
+        record = _record(found, course, {**run.to_dict(), TOKEN: run.token}, inputs, used)
         write_run(replace(record, outputs=file_hashes(folder.path)), folder.path / "run.json")
     return Outcome(patient.id, course)
+
+
+def _write_documents(found: Followed, course: Course, run: TrackRun, folder: Path, tick: Tick | None) -> None:
+    """What readers and archives take, as far as it is wanted: DICOM reports and the timeline page."""
+    if run.segment.dicom is not False and any(isinstance(v.timepoint, DicomTimepoint) for v in found.visits):
+        from brats_seg.run.dicom_exports import write_followed  # noqa: PLC0415 - heavy
+
+        write_followed(found, run.segment, folder)
+    if run.report:
+        if tick is not None:
+            tick("report")
+        from brats_seg.run.pictures import write_timeline  # noqa: PLC0415 - draws
+
+        path = folder / f"{course.patient}_timeline.html"
+        write_timeline(found, course, path, cohort=f"../{COHORT_PAGE}" if run.has_cohort else "")
 
 
 def _followed(
@@ -202,9 +194,8 @@ def _followed(
         )
     refuse_repeats(patient.id, patient.visits)
     masks = {visit.label: visit.mask for visit in patient.visits if visit.mask is not None}
-    schema = schema_of_visits(masks, run.options.schema, lambda: model.bundle.card.regions)
+    schema = schema_of_visits(masks, run.schema, lambda: model.bundle.card.regions)
     grid = shared_grid(patient.visits, schema, model)
-    segment = run.options.segment
     visits: list[Visit] = []
     excluded: list[Excluded] = []
     began = time.perf_counter()
@@ -212,7 +203,7 @@ def _followed(
         if tick is not None:
             tick(f"visit {timepoint.label}")
         try:
-            visits.append(load_visit(timepoint, run.output, options=segment, schema=schema, model=model, grid=grid))
+            visits.append(load_visit(timepoint, run.output, options=run.segment, schema=schema, model=model, grid=grid))
         except InputError as error:
             excluded.append(Excluded(timepoint.label, str(error)))
         except DeviceError as error:
@@ -222,7 +213,7 @@ def _followed(
         raise InputError(f"no visit of {patient.id} can be used; the first, {first.visit}: {first.reason}")
     timings = {"visits": time.perf_counter() - began}
     known = known_of(run.output / patient.id)
-    found = follow(visits, patient, options=run.options.course, events=events, known=known, tick=tick)
+    found = follow(visits, patient, options=run.course, events=events, known=known, tick=tick)
     return replace(found, excluded=(*excluded, *found.excluded), timings_s={**timings, **found.timings_s})
 
 

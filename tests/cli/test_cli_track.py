@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -23,7 +24,7 @@ from brats_seg.imaging.identify import IdentityWarning
 from brats_seg.run import cohort
 from brats_seg.run.cohort import patient_task
 from brats_seg.run.options import SegmentOptions
-from brats_seg.run.track import FollowOptions, TrackRun
+from brats_seg.run.track import TrackRun
 
 SEQUENCES = (MRSequence.T1CE, MRSequence.FLAIR)
 SPACING_MM = (3.0, 3.0, 3.0)
@@ -234,13 +235,12 @@ def test_a_patient_started_twice_in_one_run_is_done_once(
     track: Callable[..., Outcome], patient: Path, out: Path, model: Path
 ) -> None:
     (found,) = find_patients(patient, segmentations=patient)
-    options = FollowOptions(SegmentOptions(model=str(model), report=False), "brats2023", report=False)
-    run = TrackRun(out, options)
+    run = TrackRun(out, SegmentOptions(model=str(model), report=False), "brats2023", report=False)
     first, again = (patient_task((found, ()), run) for _ in range(2))
-    assert (first.error, again.error, again.kept) == ("", "", False)
+    assert (first.error, again.error, again.kept) == (None, None, False)
     held = json.loads((out / "sub-1" / "course.json").read_text())
     assert again.course is not None and again.course.to_dict() == Course.load(out / "sub-1").to_dict() == held
-    assert "already holds" in patient_task((found, ()), TrackRun(out, options)).error  # another run
+    assert "already holds" in str(patient_task((found, ()), replace(run, token="another")).error)
 
 
 @pytest.mark.slow
@@ -263,6 +263,10 @@ def test_a_cohort_with_a_damaged_patient_and_a_damaged_visit(
     assert "Swimmer" in page and "sub-3, visit ses-2" in page and "sub-1/sub-1_timeline.html" in page
     assert "2 patients followed" in page and "1 failed." in page and "<li>sub-2: patient sub-2 has one visit" in page
     assert 'href="../cohort.html"' in (out / "sub-1" / "sub-1_timeline.html").read_text()
+    again = track(patient, "--segmentations", patient, "--resume")  # one of those whose results lie there
+    assert again.code == 0 and "sub-1: 3 visits, kept" in again.out and "sub-3: " not in again.out
+    page = (out / "cohort.html").read_text()
+    assert "2 patients followed" in page and 'href="sub-3/sub-3_timeline.html"' in page
 
 
 @pytest.mark.slow

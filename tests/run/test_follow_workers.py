@@ -150,6 +150,6 @@ def test_whatever_breaks_in_one_patient_is_its_outcome(
     files = Patient("P1", (), Calendar.ORDER)
     run = TrackRun(tmp_path)
     outcome = follow_cohort.patient_task((files, ()), run)
-    assert (outcome.patient, outcome.exit_code) == ("P1", code)
-    assert words in outcome.error and "\n" not in outcome.error
+    assert outcome.patient == "P1" and outcome.error is not None and outcome.error.exit_code == code
+    assert words in str(outcome.error) and "\n" not in str(outcome.error)
     assert words in follow_cohort.visit_task(cast(Timepoint, None), run)
