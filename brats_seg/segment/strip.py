@@ -148,15 +148,7 @@ def strip(
     grid, turned_deg = _laid(reference, outline, registrations, decisions)
     brain = solid(_joined(outline, grid, registrations) > 0.5)
     grid, brain = _cropped(grid, brain)
-    images = {
-        sequence: resample(
-            study.images[sequence],
-            grid,
-            matrix=registrations[sequence].matrix if sequence in registrations else None,
-            fill=0.0,
-        )
-        for sequence in study.present
-    }
+    images = {sequence: _onto(grid, sequence, study.images[sequence], registrations) for sequence in study.present}
     added = tumour_at_rim(brain, images)
     rim_ml = float(added.sum()) * grid.voxel_ml
     if rim_ml > 0:
@@ -227,11 +219,18 @@ def _joined(outline: _Outline, grid: Grid, registrations: Mapping[MRSequence, Ri
     """The mean of the outlines on one grid, each where its scan reaches."""
     total, seen = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     for sequence, shares in outline.shares.items():
-        through = registrations[sequence].matrix if sequence in registrations else None
-        total += resample(shares, grid, matrix=through, fill=0.0).data
-        seen += resample(shares.with_data(np.ones(shares.grid.shape, np.float32)), grid, matrix=through, fill=0.0).data
+        total += _onto(grid, sequence, shares, registrations).data
+        if len(outline.shares) > 1:
+            everywhere = shares.with_data(np.ones(shares.grid.shape, np.float32))
+            seen += _onto(grid, sequence, everywhere, registrations).data
     total /= np.maximum(seen, 1)
     return total
+
+
+def _onto(grid: Grid, sequence: MRSequence, volume: Volume, registrations: Mapping[MRSequence, RigidMotion]) -> Volume:
+    """What lies in the space of a sequence, on a grid in that of the reference; 0 beyond its field of view."""
+    matrix = registrations[sequence].matrix if sequence in registrations else None
+    return resample(volume, grid, matrix=matrix, fill=0.0)
 
 
 def _by_fitness(study: Study) -> list[list[MRSequence]]:
@@ -273,8 +272,7 @@ def _register(
                 f"{found.mutual_information:.2f} nats"
             )
         if sequence is outline.space:
-            through = registrations[sequence].matrix if sequence in registrations else None
-            near = _grown(resample(outline.shares[sequence], reference.grid, matrix=through, fill=0.0))
+            near = _grown(_onto(reference.grid, sequence, outline.shares[sequence], registrations))
     return registrations
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,11 +13,11 @@ from turned_heads import turned_head
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume, apply_affine
-from brats_seg.core.scans import Study
+from brats_seg.core.scans import RigidMotion, Study
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging import upright
 from brats_seg.imaging.brain import with_skull
-from brats_seg.imaging.register import rotation_deg
+from brats_seg.imaging.register import RegistrationConfig, rotation_deg
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
 from brats_seg.phantom.grids import rotation_of
@@ -25,6 +26,7 @@ from brats_seg.segment.brain import FoundBrain
 from brats_seg.segment.prepare import prepare_stripped
 from brats_seg.segment.rim import tumour_at_rim
 from brats_seg.segment.strip import StrippedStudy, strip
+from brats_seg.track.align import NO_MOTION
 
 pytestmark = pytest.mark.slow  # networks run, and heads are registered
 
@@ -39,6 +41,13 @@ def motion(degrees: float, shift_mm: tuple[float, float, float]) -> np.ndarray:
     matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     matrix[:3, 3] = shift_mm
     return matrix
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Voxels of 3 mm, as the made head has, instead of 1 mm, and no search for how an upright head is turned."""
+    monkeypatch.setattr(strip_module, "SPACING_MM", 3.0)
+    monkeypatch.setattr(strip_module, "find_turn", lambda _: upright.Turn(np.eye(3), ""))
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +67,9 @@ def no_networks() -> BrainNetworks:
 
 def test_a_moved_sequence_comes_back_and_the_result_lies_on_the_head(study: Study) -> None:
     to_flair = motion(15, (8, -12, 20))
-    images = {T1CE: study.images[T1CE], T2: study.images[T2], FLAIR: moved(study.images[FLAIR], to_flair)}
-    scans = Study("head", images)
+    scans = Study("head", {T1CE: study.images[T1CE], FLAIR: moved(study.images[FLAIR], to_flair)})
     heads = with_skull(scans)
-    assert set(heads) == {T1CE, T2, FLAIR}
+    assert set(heads) == {T1CE, FLAIR}
     stripped = strip(scans, heads, open_brain_networks)
     assert "T1CE" in stripped.source
     assert stripped.grid.spacing_mm == pytest.approx((1, 1, 1))
@@ -77,7 +85,7 @@ def test_a_moved_sequence_comes_back_and_the_result_lies_on_the_head(study: Stud
     prepared = prepare_stripped(stripped, config=LEVEL)
     assert prepared.record.native.same_as(study.reference_volume.grid)
     assert prepared.record.extraction["source"] == stripped.source
-    assert set(prepared.record.registrations) == {T2, FLAIR}
+    assert set(prepared.record.registrations) == {FLAIR}
 
 
 def shares_without_top(scan: Volume, networks: object, *, top: float) -> FoundBrain:
@@ -92,6 +100,7 @@ def highest_mm(stripped: StrippedStudy) -> float:
     return float(stripped.grid.to_world(np.argwhere(stripped.brain))[:, 2].max())
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_one_sequence_hardly_shows_another_adds(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     def found(scan: Volume, networks: object) -> FoundBrain:
         return shares_without_top(scan, networks, top=0.3 if scan is study.images[T1CE] else 0.9)
@@ -108,6 +117,7 @@ def test_what_one_sequence_hardly_shows_another_adds(study: Study, monkeypatch: 
     assert highest_mm(stripped) < 35 and "and" not in stripped.source
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_mask_of_ones_own_is_taken_as_it_is(study: Study, mask: Volume) -> None:
     scans = Study("head", {s: study.images[s] for s in (T1CE, T2)})
     stripped = strip(scans, with_skull(scans), no_networks, mask=mask)
@@ -115,12 +125,14 @@ def test_a_mask_of_ones_own_is_taken_as_it_is(study: Study, mask: Volume) -> Non
     assert stripped.networks == {}
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_mask_that_lies_elsewhere_is_refused(study: Study, mask: Volume) -> None:
     elsewhere = moved(mask, motion(0, (600, 0, 0)))
     with pytest.raises(InputError, match="outside"):
         strip(study, with_skull(study), no_networks, mask=elsewhere)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_stripped_sequence_lends_its_brain_to_those_with_skull(study: Study, mask: Volume) -> None:
     bare = study.images[T1CE].with_data(study.images[T1CE].data * mask.data)
     scans = Study("head", {T1CE: bare, FLAIR: study.images[FLAIR]})
@@ -131,6 +143,7 @@ def test_a_stripped_sequence_lends_its_brain_to_those_with_skull(study: Study, m
     assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_is_stripped_and_aligned_stays_as_it_is(study: Study, mask: Volume) -> None:
     bare = Study("head", {s: v.with_data(v.data * mask.data) for s, v in study.images.items()})
     stripped = strip(bare, with_skull(bare), no_networks)
@@ -138,7 +151,20 @@ def test_what_is_stripped_and_aligned_stays_as_it_is(study: Study, mask: Volume)
     assert stripped.brain_ml == pytest.approx(mask.data.sum() * mask.grid.voxel_ml, rel=0.02)
 
 
-def test_another_head_is_not_laid_on_this_one(study: Study, mask: Volume) -> None:
+@pytest.mark.parametrize(("first", "second", "taken"), [(0.2, 0.3, 0.2), (0.1, 0.3, 0.3), (0.1, 0.05, 0.1)])
+def test_where_in_doubt_more_starts_are_tried_and_the_better_answer_stays(
+    study: Study, first: float, second: float, taken: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def register(*_: Volume, config: RegistrationConfig | None = None, **__: object) -> RigidMotion:
+        return replace(NO_MOTION, mutual_information=second if config is not None and config.is_thorough else first)
+
+    monkeypatch.setattr(strip_module, "register_rigid", register)
+    assert strip_module.lay_on(study.images[FLAIR], study.images[T1CE], None).mutual_information == taken
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_head_is_not_laid_on_this_one(study: Study, mask: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strip_module, "DOUBTFUL_INFORMATION", 0.0)  # no second search, which finds nothing either
     rng = np.random.default_rng(5)
     noise = study.images[FLAIR].with_data(rng.permuted(study.images[FLAIR].data, axis=0))
     scans = Study("head", {T1CE: study.images[T1CE], FLAIR: noise})
@@ -183,6 +209,7 @@ def native(real_data: Path) -> tuple[Study, Volume]:
     return Study("native", images), _read(folder / "TCGA-FG-6692_t1ce_brainmask.nii.gz")
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_head_that_lay_far_away_is_found(native: tuple[Study, Volume]) -> None:
     study, mask = native
     points = mask.grid.to_world(np.argwhere(mask.data > 0)[::97])
@@ -194,6 +221,7 @@ def test_a_head_that_lay_far_away_is_found(native: tuple[Study, Volume]) -> None
     assert np.linalg.norm(apply_affine(found, points) - apply_affine(turn @ straight, points), axis=-1).mean() < 0.5
 
 
+@pytest.mark.usefixtures("quick")
 def test_another_persons_sequence_is_refused_after_registration(native: tuple[Study, Volume], real_data: Path) -> None:
     study, mask = native
     other = real_data / "longitudinal" / "MS-patient01" / "study2" / "MS-patient01_study2_flair.nii.gz"
@@ -202,23 +230,24 @@ def test_another_persons_sequence_is_refused_after_registration(native: tuple[St
         strip(scans, with_skull(scans), no_networks, mask=mask)
 
 
-def stripped_when_turned(angles_deg: tuple[float, float, float]) -> StrippedStudy:
-    """A brain in two sequences that count as heads with skull, with its mask given."""
+def stripped_when_turned(angles_deg: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch) -> StrippedStudy:
+    """A brain in two sequences that count as heads with skull, with its mask given; on voxels of 2 mm, not 1."""
+    monkeypatch.setattr(strip_module, "SPACING_MM", 2.0)
     scans = {T1: turned_head(angles_deg, contrast=1.0), T2: turned_head(angles_deg)}
     mask = scans[T1].with_data((scans[T1].data > 0).astype(np.uint8))
     return strip(Study("head", scans), dict.fromkeys(scans, "as told"), no_networks, mask=mask)
 
 
-def test_a_head_that_lies_far_turned_is_laid_upright() -> None:
+def test_a_head_that_lies_far_turned_is_laid_upright(monkeypatch: pytest.MonkeyPatch) -> None:
     angles_deg = (-18.0, 11.0, -16.0)
-    stripped = stripped_when_turned(angles_deg)
-    seen = rotation_of(angles_deg) @ stripped.grid.affine[:3, :3]
+    stripped = stripped_when_turned(angles_deg, monkeypatch)
+    seen = rotation_of(angles_deg) @ stripped.grid.affine[:3, :3] / 2
     assert rotation_deg(seen) < 3
     assert stripped.turned_deg == pytest.approx(26, abs=3)
     assert any("laid upright" in decision for decision in stripped.decisions)
     assert stripped.brain_ml == pytest.approx(np.count_nonzero(turned_head(angles_deg).data) * 0.064, rel=0.02)
-    assert min(stripped.brain.nonzero()[axis].min() for axis in range(3)) >= 12
-    prepared = prepare_stripped(stripped, config=LEVEL)
+    assert min(axis.min() for axis in stripped.brain.nonzero()) >= 12 / 2
+    prepared = prepare_stripped(stripped, config=replace(LEVEL, spacing_mm=2.0))
     assert prepared.record.native.same_as(turned_head(angles_deg).grid)
     assert prepared.record.extraction["turned_deg"] == pytest.approx(stripped.turned_deg, abs=0.05)
 
@@ -228,7 +257,7 @@ def test_a_head_that_lies_about_straight_or_in_doubt_keeps_its_axes(
     angles_deg: tuple[float, float, float], least: float, said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upright, "MIN_COVERED", least)
-    stripped = stripped_when_turned(angles_deg)
-    np.testing.assert_array_equal(stripped.grid.affine[:3, :3], np.eye(3))
+    stripped = stripped_when_turned(angles_deg, monkeypatch)
+    np.testing.assert_array_equal(stripped.grid.affine[:3, :3], 2 * np.eye(3))
     assert stripped.turned_deg == 0
     assert any("may lie turned" in decision for decision in stripped.decisions) == said
