@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from brats_seg.response.criteria import Compartment, Criteria, NewLesionRule
 from brats_seg.response.history import LesionMeasurement, VisitMeasurements
@@ -74,7 +75,7 @@ class CompartmentHistory:
     watch_enhancing: bool = False
     watch_flair: bool = False
 
-    @property
+    @cached_property
     def targets(self) -> tuple[str, ...]:
         """Target lesions, chosen at baseline."""
         return choose_targets(self.visits[0].of(self.compartment), self.criteria)

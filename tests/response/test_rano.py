@@ -344,7 +344,7 @@ SIZES = st.sampled_from([0.0, 5.0, 9.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0])
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.tuples(SIZES, SIZES), min_size=3, max_size=7),
     gap=st.sampled_from([14, 27, 28, 60]),
@@ -362,7 +362,7 @@ def test_a_further_visit_settles_but_never_changes_earlier_categories(
             assert before.status is after.status
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(first=SIZES, second=SIZES, scale=st.sampled_from([0.1, 2.0, 7.0]))
 def test_percentages_do_not_depend_on_scale_or_on_the_order_of_rows(first: float, second: float, scale: float) -> None:
     def rows(factor: float) -> list[float | None]:

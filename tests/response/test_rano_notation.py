@@ -361,7 +361,7 @@ def categories(history: PatientHistory, criteria: Criteria, disease: Disease | N
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)), seed=st.randoms(use_true_random=False))
 def test_neither_the_order_of_rows_nor_names_decide(history: PatientHistory, name: str, seed: Any) -> None:
     expected = categories(history, CRITERIA[name])
@@ -376,7 +376,7 @@ def test_neither_the_order_of_rows_nor_names_decide(history: PatientHistory, nam
     assert categories(PatientHistory("Q", tuple(renamed), history.events), CRITERIA[name]) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)))
 def test_a_response_is_complete_only_where_nothing_is_left_and_growth_has_a_reason(
     history: PatientHistory, name: str
@@ -407,7 +407,7 @@ def test_a_response_is_complete_only_where_nothing_is_left_and_growth_has_a_reas
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)), factor=st.sampled_from([2.0, 3.0]))
 def test_scaled_sizes_give_the_same_categories_where_measurability_is_the_same(
     history: PatientHistory, name: str, factor: float
@@ -429,7 +429,7 @@ def test_scaled_sizes_give_the_same_categories_where_measurability_is_the_same(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(history=histories(), name=st.sampled_from(sorted(CRITERIA)), disease=st.sampled_from(list(Disease)))
 def test_a_further_visit_changes_no_earlier_category(history: PatientHistory, name: str, disease: Disease) -> None:
     last = history.visits[-1].day
@@ -475,7 +475,7 @@ def by_the_text(sizes: list[dict[str, int]]) -> list[str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sizes=st.lists(st.fixed_dictionaries(dict.fromkeys(("E1", "E2", "E3", "E4"), SIZE)), min_size=2, max_size=6))
 def test_categories_are_those_of_the_text(sizes: list[dict[str, int]]) -> None:
     visits = " / ".join(

@@ -378,7 +378,7 @@ def any_histories(draw: st.DrawFn) -> PatientHistory:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(history=any_histories(), name=st.sampled_from(sorted(CRITERIA)))
 def test_a_table_that_was_written_gives_the_same_answers(history: PatientHistory, name: str) -> None:
     stream = io.StringIO()

@@ -10,7 +10,7 @@ from heads_with_skull import brain_of, head, head_grid
 from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError, ModelError
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.models.hd_bet import HdBetNetworks, open_hd_bet
 from brats_seg.segment.brain import find_brain
@@ -58,9 +58,8 @@ def test_what_the_networks_say_lies_where_they_said_it() -> None:
 
 def test_a_scan_of_one_value_is_refused() -> None:
     networks = HdBetNetworks(Brighter(), ({"than": 0.0},), "none", {})
-    grid = head_grid()
     with pytest.raises(InputError, match="single value"):
-        find_brain(Volume(np.full(grid.shape, 7, np.float32), grid), networks)
+        find_brain(Volume(np.full((8, 8, 8), 7, np.float32), Grid((8, 8, 8), head_grid().affine)), networks)
 
 
 @pytest.mark.usefixtures("package")

@@ -35,6 +35,11 @@ def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_BRAIN_ML", 1.0)
 
 
+@cache
+def whole() -> Study:
+    return head_study(head_grid())
+
+
 def half_grid(orientation: str = "RAS", spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Grid:
     return head_grid(orientation, spacing_mm=spacing_mm, field_mm=(52.0, 56.0, 50.0))
 
@@ -58,7 +63,7 @@ def there_and_back(labels: Volume, prepared: PreparedStudy) -> tuple[np.ndarray,
 
 @pytest.fixture(scope="module")
 def plain() -> PreparedStudy:
-    return prepare(head_study(head_grid()), config=TWO_MM)
+    return prepare(whole(), config=TWO_MM)
 
 
 def assert_same_array(a: PreparedStudy, b: PreparedStudy, *, tolerance: float = 0.0) -> None:
@@ -67,7 +72,7 @@ def assert_same_array(a: PreparedStudy, b: PreparedStudy, *, tolerance: float = 
     np.testing.assert_array_equal(a.brain, b.brain)
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS[::5])
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::9])
 def test_every_orientation_gives_the_same_array_and_the_label_comes_back(orientation: str, any_size: None) -> None:
     straight = straight_half()
     grid = half_grid(orientation)
@@ -81,7 +86,7 @@ def test_every_orientation_gives_the_same_array_and_the_label_comes_back(orienta
     np.testing.assert_array_equal(regions[2] >= 0.5, labels.data == 3)
 
 
-@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SLA", "IAR", "ASL"])
+@pytest.mark.parametrize("orientation", ["LPS", "PIR", "SLA"])
 def test_labels_come_back_from_thick_slices(orientation: str, any_size: None) -> None:
     grid = half_grid(orientation, (1.0, 1.0, 5.0))
     prepared = prepare(half_study(orientation, (1.0, 1.0, 5.0)), config=SMALL)
@@ -152,7 +157,7 @@ def test_the_brain_is_the_ellipsoid_it_was_made_of(plain: PreparedStudy) -> None
     assert plain.brain.sum() * plain.grid.voxel_ml == pytest.approx(expected_ml, rel=0.01)
 
 
-@pytest.mark.parametrize("present", [(T2, FLAIR), (T1CE,), (T1, T1CE, T2)])
+@pytest.mark.parametrize("present", [(T2, FLAIR), (T1CE,)])
 def test_missing_sequences_are_zero_and_named(present: tuple[MRSequence, ...], plain: PreparedStudy) -> None:
     prepared = prepare(head_study(head_grid(), sequences=present), config=TWO_MM)
     for channel, sequence in enumerate(SEQUENCES):
@@ -165,13 +170,12 @@ def test_missing_sequences_are_zero_and_named(present: tuple[MRSequence, ...], p
 
 
 def test_scaling_the_intensities_changes_nothing(plain: PreparedStudy) -> None:
-    study = head_study(head_grid())
+    study = whole()
     scaled = replace(study, images={s: v.with_data(v.data * np.float32(0.004)) for s, v in study.images.items()})
     assert_same_array(prepare(scaled, config=TWO_MM), plain, tolerance=2e-4)
 
 
-@pytest.mark.parametrize("background", [-3.7, 31.0])
-@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (2.0, 2.0, 5.0)])
+@pytest.mark.parametrize(("background", "spacing_mm"), [(-3.7, (2.0, 2.0, 2.0)), (31.0, (2.0, 2.0, 5.0))])
 def test_a_background_other_than_zero_changes_nothing(
     background: float, spacing_mm: tuple[float, float, float]
 ) -> None:
@@ -188,7 +192,7 @@ def test_a_background_other_than_zero_changes_nothing(
 
 def test_a_study_whose_z_score_made_air_negative_is_read_like_the_raw_one(plain: PreparedStudy) -> None:
     """Brain values on both sides of zero, background at the bottom: zero is then a tissue like any other."""
-    study = head_study(head_grid())
+    study = whole()
     images = {}
     for sequence, volume in study.images.items():
         inside = volume.data[volume.data != 0]
@@ -197,7 +201,7 @@ def test_a_study_whose_z_score_made_air_negative_is_read_like_the_raw_one(plain:
 
 
 def test_one_sequence_with_another_background_does_not_disturb_the_others(plain: PreparedStudy) -> None:
-    study = head_study(head_grid())
+    study = whole()
     images = dict(study.images) | {FLAIR: head_image(head_grid(), FLAIR, background=-1.0)}
     assert_same_array(prepare(replace(study, images=images), config=TWO_MM), plain, tolerance=1e-3)
 
@@ -207,7 +211,7 @@ def test_grids_apart_by_rounding_are_not_registered(plain: PreparedStudy, monkey
         raise AssertionError("registered")
 
     monkeypatch.setattr(module, "register_rigid", never)
-    study = head_study(head_grid())
+    study = whole()
     shifted = study.images[T2].affine.copy()
     shifted[:3, 3] += 0.004
     images = dict(study.images) | {T2: Volume(study.images[T2].data, Grid(head_grid().shape, shifted))}
@@ -218,9 +222,9 @@ def test_grids_apart_by_rounding_are_not_registered(plain: PreparedStudy, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("background", [-1.0])
-def test_a_sequence_on_another_grid_is_registered_and_interpolated_once(background: float) -> None:
+def test_a_sequence_on_another_grid_is_registered_and_interpolated_once() -> None:
     """FLAIR was acquired with other slices and its header is 6 mm off; its lesion must land on the T1CE lesion."""
+    background = -1.0
     grid = head_grid("RAS")
     other = head_grid("LPS", spacing_mm=(2.0, 2.0, 3.0))
     lying = other.affine.copy()
@@ -288,7 +292,7 @@ def test_a_head_too_small_is_refused() -> None:
 
 def test_a_slab_counts_only_where_it_covers(plain: PreparedStudy) -> None:
     """A sequence that covers two thirds of the brain is normalised by what it shows and 0 elsewhere."""
-    study = head_study(head_grid())
+    study = whole()
     data = study.images[T2].data.copy()
     data[..., :20] = 0
     prepared = prepare(

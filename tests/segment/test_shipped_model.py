@@ -14,17 +14,19 @@ import pytest
 from glioma import REGIONS
 from real_scans import read, scan_of
 
+from brats_seg.core.grid import Grid
 from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import find_model
 from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.make import PhantomConfig
 from brats_seg.run.segment import prepare_config
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
 from brats_seg.segment.prepare import prepare
-from experiments.volumetry.nested import make_phantom
+from experiments.volumetry.nested import NestedConfig, make_phantom
 
 pytestmark = pytest.mark.slow  # the shipped networks run
 
@@ -69,12 +71,18 @@ def exchanged(study: Study, one: MRSequence, other: MRSequence) -> Study:
 
 @pytest.fixture(scope="module")
 def phantom() -> tuple[Study, np.ndarray]:
-    """A phantom patient with a tumour of 83 ml, in a coil whose sensitivity varies a lot."""
-    made = make_phantom(PhantomConfig(acquisition=AcquisitionConfig(bias=0.2)), np.random.default_rng(8))
+    """A phantom patient with a tumour of 40 ml in a brain of a third of the usual volume, which halves what the tests
+    cost, in a coil whose sensitivity varies a lot."""
+    config = PhantomConfig(
+        grid=Grid((136, 160, 132), np.eye(4)),
+        anatomy=AnatomyConfig(scale=0.65),
+        acquisition=AcquisitionConfig(bias=0.2),
+    )
+    made = make_phantom(config, np.random.default_rng(8), tumour=NestedConfig(core_volume_ml=(10.0, 10.001)))
     return made.study, np.asarray(made.labels.data)
 
 
-PHANTOM = Found((0.8892, 0.9417, 0.8582), (83.733, 28.202, 14.564))
+PHANTOM = Found((0.8809, 0.7536, 0.7292), (45.555, 16.503, 9.231))
 REAL = Found((0.8837, 0.8878, 0.8274), (45.639, 4.512, 3.519))
 BAND = {"dice": 0.004, "volume": 0.01}
 """Engines and processors differ by a hundredth of that."""

@@ -154,7 +154,7 @@ def test_a_lesion_outside_the_first_field_of_view_is_a_lesion() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     centre=st.tuples(*(st.floats(-40, 90),) * 3),
     radius=st.floats(1.0, 6.0),

@@ -135,7 +135,7 @@ def test_ellipsoid_and_box_within_one_voxel(name: str, angle_deg: float) -> None
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.4, 2.5), st.floats(0.4, 2.5), st.sampled_from([0.15, 0.5, 0.9]))
 def test_against_all_pairs_and_walked_lines(seed: int, row_mm: float, column_mm: float, share: float) -> None:
     rng = np.random.default_rng(seed)
@@ -164,7 +164,7 @@ def test_perpendicular_of_smooth_shapes_is_what_walking_lines_finds(angle_deg: f
     assert found.short_mm == pytest.approx(slow, abs=0.25)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(grids(min_side=4, max_side=9), st.integers(0, 2**32 - 1), st.booleans())
 def test_answer_does_not_depend_on_storage(grid: Grid, seed: int, with_cavity: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -219,14 +219,13 @@ def test_the_slice_of_the_largest_product_is_measured() -> None:
     assert found.long_mm == pytest.approx(np.hypot(28, 20), abs=1)
 
 
-@pytest.mark.parametrize("stored", ["RAS", "PSR", "LIA"])
-def test_a_thin_rim_measures_the_same_on_twenty_grids(stored: str) -> None:
+def test_a_thin_rim_measures_the_same_on_twenty_grids() -> None:
     """Its narrow upper half is as long as the wide lower one, so that the voxels decide which slice is longest."""
     rng = np.random.default_rng(5)
     products, are_measurable = [], set()
     for voxel_mm in np.geomspace(0.7, 1.4, 20):
         sides = voxel_mm * rng.uniform(0.95, 1.05, 3)
-        grid = grid_of(stored, (sides[0], sides[1], sides[2]), extent_mm=34)
+        grid = grid_of("PSR", (sides[0], sides[1], sides[2]), extent_mm=34)
         points = world_points(grid) - shifts(grid, 1, seed=int(rng.integers(1000)))
 
         def within(inset_mm: float, points: np.ndarray = points) -> np.ndarray:
