@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -48,8 +49,17 @@ def test_both_engines_find_the_same_brain(networks: BrainNetworks, found: FoundB
 
 
 def test_the_engine_is_the_one_asked_for_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def open_file(_path: Path, engine: str, *, threads: int | None) -> SimpleNamespace:
+        opened.append(engine)
+        return SimpleNamespace(logits=None)
+
+    monkeypatch.setattr(models_brain, "open_file", open_file)
     for asked, chosen in (("onnxruntime", "onnxruntime"), ("auto", "openvino"), ("torch", "openvino")):
         assert open_brain_networks(asked, threads=1).to_dict()["engine"] == chosen
+        assert opened == [chosen] * 2
+        opened.clear()
     monkeypatch.setattr("brats_seg.models.brain.find_spec", lambda _: None)  # as where OpenVINO is not installed
     assert open_brain_networks().engine == "onnxruntime"
 

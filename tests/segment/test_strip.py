@@ -25,7 +25,7 @@ from brats_seg.segment import strip as strip_module
 from brats_seg.segment.brain import FoundBrain
 from brats_seg.segment.prepare import prepare_stripped
 from brats_seg.segment.rim import tumour_at_rim
-from brats_seg.segment.strip import StrippedStudy, strip
+from brats_seg.segment.strip import StrippedStudy, lay_on, strip
 from brats_seg.track.align import NO_MOTION
 
 pytestmark = pytest.mark.slow  # networks run, and heads are registered
@@ -159,7 +159,7 @@ def test_where_in_doubt_more_starts_are_tried_and_the_better_answer_stays(
         return replace(NO_MOTION, mutual_information=second if config is not None and config.is_thorough else first)
 
     monkeypatch.setattr(strip_module, "register_rigid", register)
-    assert strip_module.lay_on(study.images[FLAIR], study.images[T1CE], None).mutual_information == taken
+    assert lay_on(study.images[FLAIR], study.images[T1CE], None).mutual_information == taken
 
 
 @pytest.mark.usefixtures("quick")
@@ -209,15 +209,14 @@ def native(real_data: Path) -> tuple[Study, Volume]:
     return Study("native", images), _read(folder / "TCGA-FG-6692_t1ce_brainmask.nii.gz")
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_head_that_lay_far_away_is_found(native: tuple[Study, Volume]) -> None:
     study, mask = native
-    points = mask.grid.to_world(np.argwhere(mask.data > 0)[::97])
-    straight = strip(study, with_skull(study), no_networks, mask=mask).registrations[FLAIR].matrix
+    flair, reference, near = study.images[FLAIR], study.images[T1CE], mask.data > 0
+    points = mask.grid.to_world(np.argwhere(near)[::97])
+    straight = lay_on(flair, reference, near).matrix
     turn = motion(30, (25, -5, 15)) @ np.array([[1, 0, 0, 0], [0, 0.94, -0.342, 0], [0, 0.342, 0.94, 0], [0, 0, 0, 1]])
     turn[:3, :3] = np.linalg.svd(turn[:3, :3])[0] @ np.linalg.svd(turn[:3, :3])[2]
-    scans = with_images(study, {FLAIR: moved(study.images[FLAIR], turn)})
-    found = strip(scans, with_skull(scans), no_networks, mask=mask).registrations[FLAIR].matrix
+    found = lay_on(moved(flair, turn), reference, near).matrix
     assert np.linalg.norm(apply_affine(found, points) - apply_affine(turn @ straight, points), axis=-1).mean() < 0.5
 
 
@@ -231,9 +230,9 @@ def test_another_persons_sequence_is_refused_after_registration(native: tuple[St
 
 
 def stripped_when_turned(angles_deg: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch) -> StrippedStudy:
-    """A brain in two sequences that count as heads with skull, with its mask given; on voxels of 2 mm, not 1."""
+    """A brain that counts as a head with skull, with its mask given; on voxels of 2 mm, not 1."""
     monkeypatch.setattr(strip_module, "SPACING_MM", 2.0)
-    scans = {T1: turned_head(angles_deg, contrast=1.0), T2: turned_head(angles_deg)}
+    scans = {T1: turned_head(angles_deg, contrast=1.0)}
     mask = scans[T1].with_data((scans[T1].data > 0).astype(np.uint8))
     return strip(Study("head", scans), dict.fromkeys(scans, "as told"), no_networks, mask=mask)
 

@@ -193,7 +193,7 @@ def test_a_poor_registration_is_said(pair):
 
 
 def test_too_little_contrast_is_said():
-    faint = visit(Look(20.0, contrast=1.0), 1), visit(Look(21.0, contrast=1.0), 2)
+    faint = visit(Look(20.0, contrast=1.0, noise=12.0), 1), visit(Look(21.0, contrast=1.0, noise=12.0), 2)
     assert "contrast" in reasons(*faint, matrix=np.eye(4))
 
 
