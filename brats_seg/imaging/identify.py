@@ -254,6 +254,9 @@ class _Look:
         return float(np.corrcoef(self._ranks[a[0]], self._ranks[b[0]])[0, 1])
 
     def _excess(self, low: _Image, high: _Image) -> tuple[float, float]:
+        if low[0].value > high[0].value:  # the same the other way round
+            brighter, darker = self.excess(high, low)
+            return darker, brighter
         a, b = (-self._scaled[name] if is_turned else self._scaled[name] for name, is_turned in (low, high))
         return strong_shares(a, b)
 

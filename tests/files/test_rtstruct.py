@@ -20,23 +20,24 @@ from brats_seg.files.rtstruct import rtstruct_of
 from brats_seg.models.card import regions_of
 
 TURNED = nib.eulerangles.euler2mat(0.3, -0.1, 0.2)
+SMALL, LARGE = (42, 46, 40), (66, 70, 62)
 GEOMETRIES = {
-    "axial": ("LPS", (1.0, 1.0, 1.0), np.eye(3)),
-    "axial, reversed, thick": ("LPI", (0.9, 0.9, 5.5), np.eye(3)),
-    "sagittal": ("PIL", (1.0, 1.0, 1.0), np.eye(3)),
-    "oblique, anisotropic": ("LPS", (0.9, 1.1, 3.5), TURNED),
-    "oblique sagittal": ("PSR", (1.0, 1.0, 1.0), TURNED),
+    "axial": ("LPS", SMALL, (1.0, 1.0, 1.0), np.eye(3)),
+    "axial, reversed, thick": ("LPI", LARGE, (0.9, 0.9, 5.5), np.eye(3)),
+    "sagittal": ("PIL", LARGE, (1.0, 1.0, 1.0), np.eye(3)),  # plastimatch rounds a few voxels of its surface away
+    "oblique, anisotropic": ("LPS", SMALL, (0.9, 1.1, 3.5), TURNED),
+    "oblique sagittal": ("PSR", SMALL, (1.0, 1.0, 1.0), TURNED),
 }
 
 
 def grid_of(name: str) -> Grid:
-    orientation, spacing, turn = GEOMETRIES[name]
+    orientation, sides_mm, spacing, turn = GEOMETRIES[name]
     affine = np.eye(4)
     for axis, (code, step) in enumerate(zip(orientation, spacing, strict=True)):
         world = next(i for i, pair in enumerate(("RL", "AP", "SI")) if code in pair)
         affine[:3, axis] = turn[:, world] * (step if code in "RAS" else -step)
     affine[:3, 3] = (31.5, -70.25, 12.0)
-    shape = tuple(round(side / step) for side, step in zip((66, 70, 62), spacing, strict=True))
+    shape = tuple(round(side / step) for side, step in zip(sides_mm, spacing, strict=True))
     return Grid(shape, affine)
 
 
@@ -45,8 +46,8 @@ def rings(grid: Grid) -> Segmentation:
     places = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1)
     distance = np.linalg.norm(grid.to_world(places) - grid.to_world((np.array(grid.shape) - 1) / 2), axis=-1)
     labels = np.zeros(grid.shape, np.uint8)
-    for radius, number in ((26, 2), (15, 3), (9, 1)):
-        labels[distance < radius] = number
+    for share, number in ((0.42, 2), (0.24, 3), (0.14, 1)):
+        labels[distance < share * min(grid.extent_mm)] = number
     labels[3:6, 4:6, 2:4] = 3
     return Segmentation("case", Volume(labels, grid), SCHEMAS["brats2023"], regions_of("glioma"))
 

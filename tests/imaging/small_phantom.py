@@ -10,18 +10,21 @@ import numpy as np
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.anatomy import AnatomyConfig
-from brats_seg.phantom.make import BRATS_CENTRE_MM, PhantomConfig
+from brats_seg.phantom.make import PhantomConfig
 from experiments.volumetry.nested import NestedConfig, make_phantom
+
+STRETCH = 1.8
+"""A brain of half the size is made, and its voxels are then said to be so much longer."""
 
 
 @cache
 def phantom(seed: int) -> Mapping[MRSequence, Volume]:
-    """A small brain, whole, on voxels of 2 mm."""
-    affine = np.diag([-2.0, -2.0, 2.0, 1.0])
-    affine[1, 3] = 239.0
+    """A small brain, whole, on voxels of 1.8 mm."""
     config = PhantomConfig(
-        grid=Grid((120, 120, 78), affine),
-        brain_centre_mm=BRATS_CENTRE_MM,
-        anatomy=AnatomyConfig(scale=0.8),
+        grid=Grid((90, 106, 88), np.diag([-1.0, -1.0, 1.0, 1.0])),
+        anatomy=AnatomyConfig(scale=0.5, deform_mm=1.4, fold_mm=0.7),
     )
-    return dict(make_phantom(config, np.random.default_rng(seed), tumour=NestedConfig()).study.images)
+    tumour = NestedConfig(core_volume_ml=(2.0, 2.0), edema_mm=(3.0, 3.0))
+    made = make_phantom(config, np.random.default_rng(seed), tumour=tumour).study.images
+    stretch = np.diag([STRETCH, STRETCH, STRETCH, 1.0])
+    return {s: Volume.from_affine(v.data, stretch @ v.affine) for s, v in made.items()}

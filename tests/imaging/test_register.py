@@ -31,6 +31,8 @@ pytestmark = pytest.mark.slow  # registrations take a second each
 
 T1, T1CE, T2, FLAIR = SEQUENCES
 THICK = (2.0, 2.0, 5.0)
+QUICK = RegistrationConfig(samples=(5_000, 8_000, 20_000), iterations=(50, 30, 20))
+"""Enough for small heads; those of real ones are registered as users' are."""
 
 
 def motion(rotation_deg: tuple[float, float, float], shift_mm: tuple[float, float, float]) -> NDArray[np.float64]:
@@ -191,7 +193,7 @@ def test_a_known_motion_of_a_made_head_is_found(
     moving = with_noise(
         moved(head_image(head_grid(field_mm=field), FLAIR), true, head_grid(spacing_mm=spacing, field_mm=field)), 0.02
     )
-    found = register_rigid(moving, fixed)
+    found = register_rigid(moving, fixed, config=QUICK)
     assert error_mm(found.matrix, true, fixed) <= 1.0
     assert found.rotation_deg == pytest.approx(
         np.degrees(Rotation.from_euler("xyz", rotation, degrees=True).magnitude()), abs=1.5
@@ -211,15 +213,16 @@ def folds(grid: Grid) -> dict[MRSequence, Volume]:
 
 
 def test_thick_slices_are_laid_alike_whichever_scan_is_moved() -> None:
-    """Values between thick slices, were they interpolated, would pull the answer across the slices (0.16 mm here)."""
+    """Values between thick slices, were they interpolated, would pull the answer across the slices (0.06 mm here)."""
     grid = head_grid(spacing_mm=(1.5, 1.5, 1.5))
     folded = folds(grid)
     fixed, image = (with_noise(folded[sequence], 0.02, seed) for seed, sequence in enumerate((T1CE, T2)))
     step = np.diag([1.0, 1.0, 4.0, 1.0])
     step[2, 3] = 1.5
     thick = Volume.from_affine(block_means(image.data, (1, 1, 4)), image.affine @ step)
-    there, back = register_rigid(thick, fixed).matrix, register_rigid(fixed, thick).matrix
-    assert error_mm(there, np.eye(4), fixed) < 0.12
+    config = RegistrationConfig(samples=(5_000, 8_000, 100_000), iterations=(50, 30, 25))
+    there, back = (register_rigid(*pair, config=config).matrix for pair in ((thick, fixed), (fixed, thick)))
+    assert error_mm(there, np.eye(4), fixed) < 0.05
     np.testing.assert_allclose(there @ back, np.eye(4), atol=1e-6)
 
 
@@ -235,7 +238,7 @@ def test_two_scans_of_thick_slices_with_skull_meet_at_the_brain() -> None:
     fixed = Volume(resample_box(head[T1CE].data, grid, one), one)
     moving = Volume(resample_box(head[T2].data, grid, other, matrix=np.linalg.inv(true)), other)
     near = resample_box(brain, grid, one) > 0.5
-    found = register_rigid(moving, fixed, fixed_mask=ndimage.binary_dilation(near))
+    found = register_rigid(moving, fixed, fixed_mask=ndimage.binary_dilation(near), config=QUICK)
     assert error_mm(found.matrix, true, fixed.with_data(near.astype(np.float32))) < 0.2
 
 
@@ -253,7 +256,7 @@ def test_a_slab_is_laid_where_it_belongs() -> None:
     true = motion((4, -3, 6), (5, -4, 3))
     whole = moved(head_image(head_grid(), FLAIR), true)
     slab = whole.crop((0, 0, 18), (*whole.grid.shape[:2], 36))
-    found = register_rigid(slab, fixed)
+    found = register_rigid(slab, fixed, config=QUICK)
     assert error_mm(found.matrix, true, fixed) <= 2.0
     assert found.overlap > 0.9
 
@@ -265,8 +268,8 @@ def test_a_mask_leaves_out_what_changed() -> None:
     still, other = moved(fixed, true), moved(fixed, motion((0, 0, -6), (-9, 9, 8)))
     right = points_of(fixed.grid)[..., 0] > -2
     moving = still.with_data(np.where(right, still.data, other.data))
-    masked = register_rigid(moving, fixed, fixed_mask=right, moving_mask=right)
-    plain = register_rigid(moving, fixed)
+    masked = register_rigid(moving, fixed, fixed_mask=right, moving_mask=right, config=QUICK)
+    plain = register_rigid(moving, fixed, config=QUICK)
     assert error_mm(masked.matrix, true, fixed) < 0.6 < error_mm(plain.matrix, true, fixed)
 
 
@@ -276,7 +279,7 @@ def test_a_mask_leaves_out_what_changed() -> None:
 def test_noise_is_refused_with_names_and_advice() -> None:
     fixed = head_image(head_grid(), T1CE)
     noise = fixed.with_data(np.random.default_rng(1).gamma(2, 50, fixed.data.shape).astype(np.float32))
-    found = register_rigid(noise, fixed)
+    found = register_rigid(noise, fixed, config=QUICK)
     with pytest.raises(InputError, match=r"FLAIR and T1CE .*52x56x50.*--flair FILE") as caught:
         check_registration(found, FLAIR, T1CE, noise.grid, fixed.grid)
     assert caught.value.exit_code == 3
@@ -287,7 +290,7 @@ def test_a_head_whose_inside_is_scrambled_is_refused() -> None:
     data = np.array(fixed.data)
     inside = data > 0
     data[inside] = np.random.default_rng(2).permutation(data[inside])
-    found = register_rigid(fixed.with_data(data), fixed)
+    found = register_rigid(fixed.with_data(data), fixed, config=QUICK)
     assert found.overlap > 0.9, "the outlines agree, so only the inside can tell"
     with pytest.raises(InputError, match="nothing in common"):
         check_registration(found, FLAIR, T1CE, fixed.grid, fixed.grid)
@@ -339,15 +342,13 @@ def test_a_known_motion_of_a_real_flair_is_found_from_thick_slices(real_study: P
     check_registration(found, FLAIR, T1CE, moving.grid, fixed.grid)
 
 
-@pytest.mark.parametrize("sequence", [T2, FLAIR])
-def test_scans_with_skull_and_thick_slices_meet(real_data: Path, sequence: object) -> None:
-    """Brain masks made for each sequence alone meet: Dice 0.81 and 0.82 before, 0.98 or more after."""
-    assert sequence in SEQUENCES
+def test_scans_with_skull_and_thick_slices_meet(real_data: Path) -> None:
+    """Brain masks made for each sequence alone meet: Dice 0.82 before, 0.98 or more after."""
     prefix = real_data / "native" / "TCGA-FG-6692" / "TCGA-FG-6692_"
-    fixed, moving = read(Path(f"{prefix}t1ce.nii.gz")), read(Path(f"{prefix}{sequence.value}.nii.gz"))
+    fixed, moving = (read(Path(f"{prefix}{name}.nii.gz")) for name in ("t1ce", "flair"))
     found = register_rigid(moving, fixed)
-    check_registration(found, sequence, T1CE, moving.grid, fixed.grid)
-    masks = [read(Path(f"{prefix}{name}_brainmask.nii.gz")) for name in ("t1ce", sequence.value)]
+    check_registration(found, FLAIR, T1CE, moving.grid, fixed.grid)
+    masks = [read(Path(f"{prefix}{name}_brainmask.nii.gz")) for name in ("t1ce", "flair")]
     brain = resample(masks[1], fixed.grid, matrix=found.matrix, order="nearest")
     assert dice(brain.data > 0, masks[0].data > 0) > 0.96
     assert found.overlap > 0.93

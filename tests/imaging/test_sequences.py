@@ -21,6 +21,11 @@ def study(real_study: Path) -> dict[MRSequence, Volume]:
     return study_of(real_study)
 
 
+@pytest.fixture(scope="module")
+def plain(study: dict[MRSequence, Volume]) -> dict[str, Guess]:
+    return identify(named(study))
+
+
 def named(study: dict[MRSequence, Volume]) -> dict[str, Volume]:
     return {f"{9 - place}": study[sequence] for place, sequence in enumerate(SEQUENCES)}
 
@@ -30,16 +35,14 @@ def sequences(found: dict[str, Guess]) -> list[MRSequence]:
 
 
 @pytest.mark.slow
-def test_four_images_of_a_real_study_are_surely_told(study: dict[MRSequence, Volume]) -> None:
-    found = identify(named(study))
-    assert sequences(found) == list(SEQUENCES)
-    assert all(guess.is_sure for guess in found.values())
-    assert "looks like T1 (" in found["9"].evidence
+def test_four_images_of_a_real_study_are_surely_told(plain: dict[str, Guess]) -> None:
+    assert sequences(plain) == list(SEQUENCES)
+    assert all(guess.is_sure for guess in plain.values())
+    assert "looks like T1 (" in plain["9"].evidence
 
 
 @pytest.mark.slow
-def test_neither_units_nor_storage_nor_order_matter(study: dict[MRSequence, Volume]) -> None:
-    plain = identify(named(study))
+def test_neither_units_nor_storage_nor_order_matter(study: dict[MRSequence, Volume], plain: dict[str, Guess]) -> None:
     changed = {
         key: Volume.from_affine(3 * volume.data[::-1], volume.affine @ np.array(
             [[-1, 0, 0, volume.data.shape[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]
