@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from brats_seg.core.errors import InputError, ModelError, OutputError, UsageErro
 from brats_seg.models.torch_engine import build_network
 from brats_seg.train import loop
 from brats_seg.train.config import TrainConfig, check_given
-from brats_seg.train.data import PackedStudy, with_teacher, write_pack, write_taught
+from brats_seg.train.data import PackedStudy, with_teacher, write_taught
 from brats_seg.train.export import assemble_runs
 from brats_seg.train.log import LOG_COLUMNS
 from brats_seg.train.loop import Sources, learning_rate, step_seed, train
@@ -453,30 +451,6 @@ def test_both_stages_of_a_recipe_are_trained_and_resumed_bit_for_bit(tmp_path: P
     assert log_of(again / "fine")[0]["loss"] != log_of(tmp_path / "whole" / "fine")[0]["loss"]
     with pytest.raises(InputError, match="to start from"):
         train_stages(toy_packs(), recipe.stages, tmp_path / "none", start=tmp_path, progress=False)
-
-
-WITHOUT_IMAGING = """
-import sys
-from importlib.machinery import PathFinder
-
-ABSENT = {"SimpleITK", "nibabel", "pandas", "cc3d", "openvino", "matplotlib", "jinja2", "nilearn", "sklearn", "PIL"}
-find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in ABSENT else find(name, *more)
-from brats_seg.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_training_on_packs_needs_no_library_that_reads_or_shows_images(tmp_path: Path) -> None:
-    """A machine with a GPU that is lent for minutes has PyTorch, NumPy, SciPy and MONAI, and little else."""
-    for pack in toy_packs():
-        write_pack(pack, tmp_path / "packs")
-    given = [CONFIGS / "smoke.yaml", "--data", tmp_path / "packs", "-o", tmp_path / "run", "--set", "steps=6"]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_IMAGING, "train", *map(str, given)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "fine" / "weights.safetensors").is_file()
 
 
 def test_a_run_does_not_go_on_with_other_labels_than_it_was_begun_with(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from toy_packs import toy_packs
 
 from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.grid import grid_between
 from brats_seg.phantom.contrast import Tissue
 from brats_seg.phantom.script import PatientKind
 from brats_seg.train.augment import Chance
@@ -39,22 +40,26 @@ def ball_case(side: int = 40) -> PhantomCase:
 
 
 def test_a_body_is_made_once_and_cut_to_its_brain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mix = PhantomMixConfig(share=0.5, count=1, seed=3)
+    mix = PhantomMixConfig(share=0.5, count=1, seed=87)
+    coarse = lambda _, person: grid_between(*person.box_mm, 2.0)  # noqa: E731 - an eighth of the voxels
+    monkeypatch.setattr("brats_seg.phantom.course.body_grid", coarse)
+    monkeypatch.setattr("brats_seg.phantom.seeding.COARSE_MM", 4.0)
+    monkeypatch.setattr("brats_seg.train.mixed.KINDS", (PatientKind.METASTASES,))  # small ones, that soon have grown
     make = Mock(side_effect=make_shares)
     monkeypatch.setattr("brats_seg.train.mixed.make_shares", make)
-    (first,) = open_phantoms(mix, tmp_path, factor=2, device=CPU, progress=False)
+    (first,) = open_phantoms(mix, tmp_path, factor=1, device=CPU, progress=False)
     (path,) = tmp_path.rglob("*.npz")
-    (second,) = open_phantoms(mix, tmp_path, factor=2, device=CPU, progress=False)
-    make.assert_called_once_with(PatientKind.HIGH_GRADE, [3, 0])  # by the seed and the number alone
+    (second,) = open_phantoms(mix, tmp_path, factor=1, device=CPU, progress=False)
+    make.assert_called_once_with(PatientKind.METASTASES, [87, 0])  # by the seed and the number alone
     assert torch.equal(first.shares, second.shares)
     inside = first.shares.float().sum(0) > 200
     litres = float(inside.sum()) * 8e-6
     assert 0.8 < litres < 2.0
     enhancing = first.shares[TISSUES.index(Tissue.ENHANCING)].float().sum() / 255 * 0.008
-    assert float(enhancing) > 0.1  # the first kind is a high-grade tumour
+    assert float(enhancing) > 0.1  # of the metastases
     path.write_bytes(b"PK")
     with pytest.raises(InputError, match="remove it"):
-        open_phantoms(mix, tmp_path, factor=2, device=CPU, progress=False)
+        open_phantoms(mix, tmp_path, factor=1, device=CPU, progress=False)
 
 
 def test_a_sample_keeps_the_truth_of_its_body() -> None:
