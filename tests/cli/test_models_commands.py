@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -74,6 +75,23 @@ def monai_bundle(exported: Exported) -> Path:
     return exported.bundle
 
 
+@contextmanager
+def code_of(bundle: Path) -> Iterator[None]:
+    """No module of the package is loaded, and those that will be are the bundle's."""
+
+    def unload() -> dict[str, ModuleType]:
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "brats_seg"}
+
+    ours = unload()
+    sys.path.insert(0, str(bundle))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(bundle))
+        unload()
+        sys.modules.update(ours)
+
+
 def labels_and_probabilities(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     dseg = nib.load(folder / name / f"{name}_dseg.nii.gz")
     probseg = nib.load(folder / name / f"{name}_probseg.nii.gz")
@@ -90,29 +108,25 @@ def assert_same_results(ours: Path, theirs: Path, name: str) -> None:
     np.testing.assert_allclose(their_affine, affine, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a bundle is a program, says MONAI
 def test_monai_runs_the_exported_bundle_with_the_same_results(
-    cli: Callable[..., Outcome], exported: Exported, case: Path, out: Path
+    cli: Callable[..., Outcome], exported: Exported, case: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """By the function behind ``python -m monai.bundle run``."""
     pytest.importorskip("fire"), pytest.importorskip("ignite")
-    tmp_path, two_stages, monai_bundle = out.parent, exported.model, exported.bundle
+    import monai.bundle
+
+    tmp_path, two_stages = out.parent, exported.model
     flair_only = write_case(tmp_path / "in" / "second", sequences=(MRSequence.T1CE, MRSequence.FLAIR))
     assert cli("segment", case.parent, "-o", out, "--model", two_stages, "--engine", "torch", "--no-report").code == 0
-    parts = monai_bundle / "brats_seg" / "transforms.py"
-    before = parts.read_text()
-    parts.write_text(f"{before}\nprint('the code of the bundle')\n")
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
-    command += ["--config_file", str(monai_bundle / "configs" / "inference.json")]
-    command += ["--bundle_root", str(monai_bundle), "--dataset_dir", str(case.parent)]
-    command += ["--output_dir", str(tmp_path / "theirs")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=600
-        )
-    finally:
-        parts.write_text(before)
-    assert done.returncode == 0, done.stderr
-    assert "the code of the bundle" in done.stdout  # not that of an installed package
+    bundle = shutil.copytree(exported.bundle, tmp_path / "bundle")
+    with (bundle / "brats_seg" / "transforms.py").open("a") as parts:
+        parts.write("\nprint('the code of the bundle')\n")
+    places = {"bundle_root": bundle, "dataset_dir": case.parent, "output_dir": tmp_path / "theirs"}
+    with code_of(bundle):
+        config = str(bundle / "configs" / "inference.json")
+        monai.bundle.run(config_file=config, **{key: str(place) for key, place in places.items()})
+    assert "the code of the bundle" in capsys.readouterr().out  # not that of an installed package
     for name in (case.name, flair_only.name):
         assert_same_results(out, tmp_path / "theirs", name)
 
