@@ -50,24 +50,6 @@ class CalibrationCounts:
         )
 
 
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """One point of a reliability curve.
-
-    Attributes:
-        low: lower edge of the bin.
-        high: upper edge.
-        mean_probability: what was predicted; NaN if the bin is empty.
-        observed: share that is in the reference; NaN if the bin is empty.
-    """
-
-    low: float
-    high: float
-    voxels: int
-    mean_probability: float
-    observed: float
-
-
 def count_calibration(probability: ArrayLike, truth: ArrayLike, *, bins: int = BINS) -> CalibrationCounts:
     """Sort voxels into bins of equal width.
 
@@ -111,15 +93,21 @@ def brier_score(counts: CalibrationCounts) -> float:
     return counts.squared_error_sum / total if total else math.nan
 
 
-def reliability_curve(counts: CalibrationCounts) -> list[ReliabilityBin]:
-    """Predicted probability against observed share, bin by bin."""
+def reliability_curve(counts: CalibrationCounts) -> list[dict[str, float]]:
+    """Predicted probability against observed share.
+
+    Returns:
+        Of each bin its edges ``low`` and ``high``, its ``voxels``, and of these ``mean_probability`` and ``observed``,
+        the share in the reference; both NaN where it has none.
+    """
     bins = len(counts.voxels)
     curve = []
     for i, (n, total, positives) in enumerate(
         zip(counts.voxels, counts.probability_sum, counts.positives, strict=True)
     ):
         mean, observed = (float(total / n), float(positives / n)) if n else (math.nan, math.nan)
-        curve.append(ReliabilityBin(i / bins, (i + 1) / bins, int(n), mean, observed))
+        point = {"low": i / bins, "high": (i + 1) / bins, "voxels": int(n)}
+        curve.append({**point, "mean_probability": mean, "observed": observed})
     return curve
 
 

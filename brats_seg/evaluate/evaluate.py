@@ -23,10 +23,16 @@ from brats_seg.evaluate.calibration import (
     reliability_curve,
 )
 from brats_seg.evaluate.cases import CasePair, EvaluationSettings, RegionScore, evaluate_case
-from brats_seg.evaluate.detection import Detection, DetectionCounts, count_decisions, detection
 from brats_seg.evaluate.lesionwise import LesionScore
+from brats_seg.evaluate.overlap import Counts, count_voxels
 from brats_seg.evaluate.snapshot import Snapshot
-from brats_seg.evaluate.statistics import MIN_FOR_INTERVAL, Interval, bootstrap_interval, compare_paired, holm
+from brats_seg.evaluate.statistics import (
+    MIN_FOR_INTERVAL,
+    bootstrap_interval,
+    compare_paired,
+    detection_rates,
+    holm,
+)
 from brats_seg.files.visit_names import patient_of
 
 CASE_COLUMNS = tuple(field.name for field in dataclasses.fields(RegionScore))
@@ -332,25 +338,22 @@ def _detection(cases: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFram
     rows = []
     for region in _regions(cases):
         part = cases[cases["region"] == region]
-        predicted = (part["predicted_ml"] > settings.tumour_from_ml).tolist()
-        studies = count_decisions(predicted, (part["reference_ml"] > 0).tolist())
-        lesions = DetectionCounts(
-            *(int(part[column].sum()) for column in ("lesions_found", "lesions_false", "lesions_missed"))
-        )
-        rows.append(_detection_row("study", region, detection(studies, level=settings.level)))
-        rows.append(_detection_row("lesion", region, detection(lesions, level=settings.level, has_negatives=False)))
+        predicted = (part["predicted_ml"] > settings.tumour_from_ml).to_numpy()
+        studies = count_voxels(predicted, (part["reference_ml"] > 0).to_numpy())  # a study counts as a voxel would
+        found, false, missed = (int(part[f"lesions_{what}"].sum()) for what in ("found", "false", "missed"))
+        rows.append(_detection_row("study", region, studies, settings.level))
+        rows.append(_detection_row("lesion", region, Counts(found, false, missed, 0), settings.level))
     table = _frame(rows, _DETECTION_COLUMNS)
     if len(set(_patients(cases["case"]))) < MIN_FOR_INTERVAL:
         table[[f"{rate}{end}" for rate in _RATES for end in ("_low", "_high")]] = math.nan
     return table
 
 
-def _detection_row(what: str, region: str, result: Detection) -> dict[str, Any]:
-    row: dict[str, Any] = {"what": what, "region": region, **dataclasses.asdict(result.counts)}
+def _detection_row(what: str, region: str, counts: Counts, level: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"what": what, "region": region, **dataclasses.asdict(counts)}
     if what == "lesion":
         row["true_negative"] = None
-    for name in _RATES:
-        rate: Interval = getattr(result, name)
+    for name, rate in detection_rates(counts, level=level, has_negatives=what == "study").items():
         row |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
     return row
 
@@ -369,11 +372,7 @@ def _calibration(counts: dict[str, CalibrationCounts]) -> pd.DataFrame:
 
 
 def _reliability(counts: dict[str, CalibrationCounts]) -> pd.DataFrame:
-    rows = [
-        {"region": region, **dataclasses.asdict(point)}
-        for region, values in counts.items()
-        for point in reliability_curve(values)
-    ]
+    rows = [{"region": region, **point} for region, values in counts.items() for point in reliability_curve(values)]
     return _frame(rows, _RELIABILITY_COLUMNS)
 
 

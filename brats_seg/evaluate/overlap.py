@@ -53,11 +53,11 @@ Earlier years used 373.12866 mm, the diagonal of the 240x240x155 grid, so means 
 
 
 @dataclass(frozen=True)
-class VoxelCounts:
-    """The four cells of a voxel-by-voxel comparison.
+class Counts:
+    """The four cells of a comparison: voxels of two masks, or decisions about studies or lesions.
 
     Attributes:
-        true_positive: voxels in both masks.
+        true_positive: in both.
         false_positive: in the prediction only.
         false_negative: in the reference only.
         true_negative: in neither.
@@ -89,7 +89,7 @@ class VoxelCounts:
         return (self.predicted == 0) != (self.reference == 0)
 
 
-def count_voxels(prediction: Mask, reference: Mask, *, outside: int = 0) -> VoxelCounts:
+def count_voxels(prediction: Mask, reference: Mask, *, outside: int = 0) -> Counts:
     """Compare two masks of equal shape voxel by voxel.
 
     Args:
@@ -103,7 +103,7 @@ def count_voxels(prediction: Mask, reference: Mask, *, outside: int = 0) -> Voxe
     predicted = int(np.count_nonzero(prediction))
     expected = int(np.count_nonzero(reference))
     neither = prediction.size + outside - predicted - expected + both
-    return VoxelCounts(both, predicted - both, expected - both, neither)
+    return Counts(both, predicted - both, expected - both, neither)
 
 
 def check_shapes(prediction: Mask, reference: Mask) -> None:
@@ -119,7 +119,7 @@ def check_shapes(prediction: Mask, reference: Mask) -> None:
         )
 
 
-def dice(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
+def dice(counts: Counts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
     """Dice coefficient 2 |A and B| / (|A| + |B|), 0 to 1 (Dice, Ecology 1945;26:297)."""
     if counts.both_empty:
         return policy.overlap_both_empty
@@ -128,17 +128,17 @@ def dice(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
     return 2.0 * counts.true_positive / (counts.predicted + counts.reference)
 
 
-def sensitivity(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
+def sensitivity(counts: Counts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
     """Share of the reference that was found: TP / (TP + FN)."""
     return _ratio(counts, counts.reference, policy)
 
 
-def precision(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
+def precision(counts: Counts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
     """Share of the prediction that is right: TP / (TP + FP)."""
     return _ratio(counts, counts.predicted, policy)
 
 
-def specificity(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
+def specificity(counts: Counts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
     """Share of the voxels outside the reference left alone: TN / (TN + FP).
 
     It is close to 1 in any image much larger than the tumour, and depends on the field of view.
@@ -147,12 +147,12 @@ def specificity(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) ->
     return counts.true_negative / outside if outside else policy.undefined
 
 
-def volume_error_ml(counts: VoxelCounts, voxel_ml: float) -> float:
+def volume_error_ml(counts: Counts, voxel_ml: float) -> float:
     """Predicted minus reference volume, in millilitres."""
     return (counts.predicted - counts.reference) * voxel_ml
 
 
-def volume_error_percent(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
+def volume_error_percent(counts: Counts, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:
     """Predicted minus reference volume in percent of the reference; 0 for two empty masks."""
     if counts.both_empty:
         return 0.0
@@ -161,7 +161,7 @@ def volume_error_percent(counts: VoxelCounts, *, policy: EmptyMaskPolicy = BRATS
     return 100.0 * (counts.predicted - counts.reference) / counts.reference
 
 
-def _ratio(counts: VoxelCounts, denominator: int, policy: EmptyMaskPolicy) -> float:
+def _ratio(counts: Counts, denominator: int, policy: EmptyMaskPolicy) -> float:
     if counts.both_empty:
         return policy.overlap_both_empty
     return counts.true_positive / denominator if denominator else policy.undefined

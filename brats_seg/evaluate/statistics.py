@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two models differ: bootstrap, Wilcoxon, effect size, Holm."""
+"""How sure a mean or a share is, and whether two models differ: bootstrap, Wilson, Wilcoxon, effect size, Holm."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brats_seg.core.errors import InputError
+from brats_seg.evaluate.overlap import Counts
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,46 @@ def compare_paired(
             p_value = float(stats.wilcoxon(changed).pvalue)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     return PairedComparison(a.size, interval.value, interval.low, interval.high, wins, losses, p_value, effect)
+
+
+def detection_rates(counts: Counts, *, level: float = 0.95, has_negatives: bool = True) -> dict[str, Interval]:
+    """Accuracy, precision, recall, specificity and F1 of yes-or-no decisions, with Wilson intervals.
+
+    F1 is no share of independent trials, but 2 J / (1 + J) of the share J = TP / (TP + FP + FN), and rises
+    with it: the ends of its interval are the ends of J's interval, converted.
+
+    Args:
+        counts: decisions against the truth, of studies or of lesions.
+        level: coverage the intervals aim at.
+        has_negatives: False for lesions, since nobody can count those that are not there: their accuracy is J, and
+            their specificity NaN.
+    """
+    tp, fp, fn, tn = counts.true_positive, counts.false_positive, counts.false_negative, counts.true_negative
+    share = wilson_interval(tp, tp + fp + fn, level=level)
+    return {
+        "accuracy": wilson_interval(tp + tn, tp + fp + fn + tn, level=level),
+        "precision": wilson_interval(tp, tp + fp, level=level),
+        "recall": wilson_interval(tp, tp + fn, level=level),
+        "specificity": wilson_interval(tn if has_negatives else 0, (tn + fp) if has_negatives else 0, level=level),
+        "f1": Interval(*(2 * j / (1 + j) for j in (share.value, share.low, share.high))),
+    }
+
+
+def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> Interval:
+    """Score interval of a share (Wilson, J Am Stat Assoc 1927;22:209); NaN for no trials.
+
+    Raises:
+        InputError: if the counts are impossible or the level is not between 0 and 1.
+    """
+    if not 0 <= successes <= trials:
+        raise InputError(f"{successes} successes in {trials} trials is impossible")
+    if not 0 < level < 1:
+        raise InputError(f"the level of an interval lies between 0 and 1, not {level:g}")
+    if trials == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    found = stats.binomtest(successes, trials)
+    ends = found.proportion_ci(level, method="wilson")
+    return Interval(successes / trials, float(ends.low), float(ends.high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,6 +10,8 @@ One expensive function for each idea of a surface, several cheap readers of its 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +20,14 @@ from scipy.spatial import cKDTree
 
 from brats_seg.core.grid import Floats, Mask
 from brats_seg.evaluate.overlap import BRATS_2023, EmptyMaskPolicy, check_shapes
-from brats_seg.evaluate.surfels import neighbour_codes, surfel_areas_mm2
 
 Spacing = tuple[float, float, float]
+
+CORNERS = tuple((x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1))
+"""Voxels of a 2x2x2 neighbourhood; voxel ``i`` is bit ``i`` of its code."""
+_TRIANGLES = Path(__file__).with_name("surfels.csv")
+"""By code, the area vectors in units of voxels of the triangles between the eight voxels (marching cubes: Lorensen and
+Cline, SIGGRAPH 1987), derived from geometry and held against it by a test."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +80,7 @@ def area_surface_distances(prediction: Mask, reference: Mask, spacing_mm: Spacin
     """Distances between the corners of the voxel grid that two surfaces pass, weighted with their area.
 
     A surface passes a corner where the 2x2x2 voxels around it are neither all inside nor all outside.
-    The weight is the area of the surface between those voxels (:mod:`brats_seg.evaluate.surfels`).
+    The weight is the area of the surface between those voxels (:func:`surfel_areas_mm2`).
 
     Args:
         prediction: ``(X, Y, Z)`` bool.
@@ -92,6 +99,38 @@ def area_surface_distances(prediction: Mask, reference: Mask, spacing_mm: Spacin
         points.append(found)
         weights.append(areas[codes[tuple(found.T)]])
     return _distances(points[0], points[1], weights[0], weights[1], spacing_mm)
+
+
+def neighbour_codes(mask: Mask) -> NDArray[np.uint8]:
+    """Which of the eight voxels around each corner are inside, as a code of eight bits.
+
+    Args:
+        mask: ``(X, Y, Z)`` bool. What lies outside the array counts as outside the mask.
+
+    Returns:
+        ``(X + 1, Y + 1, Z + 1)``; corner ``(i, j, k)`` lies at voxel coordinates ``(i, j, k) - 0.5``.
+    """
+    padded = np.pad(mask, 1).astype(np.uint8)
+    x, y, z = (n + 1 for n in mask.shape)
+    codes = np.zeros((x, y, z), np.uint8)
+    for bit, (i, j, k) in enumerate(CORNERS):
+        codes |= padded[i : i + x, j : j + y, k : k + z] << np.uint8(bit)
+    return codes
+
+
+@cache
+def surfel_areas_mm2(spacing_mm: Spacing) -> Floats:
+    """Area of the surface for each of the 256 codes of :func:`neighbour_codes`: ``(256,)`` mm2, read-only.
+
+    Args:
+        spacing_mm: distance of voxel centres along each array axis.
+    """
+    x, y, z = spacing_mm
+    codes, *vectors = np.loadtxt(_TRIANGLES, delimiter=",", skiprows=1, unpack=True)
+    sizes = np.linalg.norm(np.stack(vectors, axis=1) * (y * z, x * z, x * y), axis=1)
+    areas = np.bincount(codes.astype(np.int64), weights=sizes, minlength=256)
+    areas.setflags(write=False)
+    return areas.astype(np.float64, copy=False)
 
 
 def hd95_mm(distances: SurfaceDistances, *, policy: EmptyMaskPolicy = BRATS_2023) -> float:

@@ -27,10 +27,10 @@ def test_known_answers():
     assert brier_score(counts) == pytest.approx((0.76**2 + 2 * 0.25**2 + 0.26**2 + 0.16**2 + 0.86**2) / 6)
     curve = reliability_curve(counts)
     assert len(curve) == 10
-    assert (curve[2].voxels, curve[2].mean_probability, curve[2].observed) == (4, pytest.approx(0.25), 0.25)
-    assert (curve[8].low, curve[8].high, curve[8].observed) == (0.8, 0.9, 0.5)
-    assert curve[0].voxels == 0
-    assert math.isnan(curve[0].observed)
+    assert [curve[2][key] for key in ("voxels", "mean_probability", "observed")] == [4, pytest.approx(0.25), 0.25]
+    assert [curve[8][key] for key in ("low", "high", "observed")] == [0.8, 0.9, 0.5]
+    assert curve[0]["voxels"] == 0
+    assert math.isnan(curve[0]["observed"])
 
 
 def test_certain_and_right_is_perfect_and_certain_and_wrong_is_worst():

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError
-from brats_seg.evaluate.detection import DetectionCounts, count_decisions, detection, wilson_interval
+from brats_seg.evaluate.overlap import Counts
+from brats_seg.evaluate.statistics import detection_rates, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -49,38 +50,31 @@ def test_wilson_holds_its_estimate_and_mirrors(trials, data):
     assert wider.high >= rate.high
 
 
-def test_decisions_are_counted():
-    counts = count_decisions([True, True, False, False, True], [True, False, True, False, True])
-    assert counts == DetectionCounts(2, 1, 1, 1)
-    with pytest.raises(InputError, match="2 answers"):
-        count_decisions([True, False], [True])
-
-
 def test_rates_of_studies():
-    result = detection(DetectionCounts(36, 2, 4, 58))
-    assert result.accuracy.value == 94 / 100
-    assert result.precision.value == 36 / 38
-    assert result.recall.value == 36 / 40
-    assert result.specificity.value == 58 / 60
-    assert result.f1.value == pytest.approx(72 / 78)
+    result = detection_rates(Counts(36, 2, 4, 58))
+    assert result["accuracy"].value == 94 / 100
+    assert result["precision"].value == 36 / 38
+    assert result["recall"].value == 36 / 40
+    assert result["specificity"].value == 58 / 60
+    assert result["f1"].value == pytest.approx(72 / 78)
 
 
 def test_interval_of_f1_follows_the_share_it_depends_on():
-    result = detection(DetectionCounts(36, 2, 4, 58))
+    result = detection_rates(Counts(36, 2, 4, 58))
     share = wilson_interval(36, 42)
-    assert result.f1.low == pytest.approx(2 * share.low / (1 + share.low))
-    assert result.f1.high == pytest.approx(2 * share.high / (1 + share.high))
-    assert result.f1.low < result.f1.value < result.f1.high
+    assert result["f1"].low == pytest.approx(2 * share.low / (1 + share.low))
+    assert result["f1"].high == pytest.approx(2 * share.high / (1 + share.high))
+    assert result["f1"].low < result["f1"].value < result["f1"].high
 
 
 def test_lesions_have_no_true_negatives():
-    result = detection(DetectionCounts(6, 2, 2), has_negatives=False)
-    assert math.isnan(result.specificity.value)
-    assert result.accuracy.value == 0.6
-    assert result.f1.value == pytest.approx(12 / 16)
+    result = detection_rates(Counts(6, 2, 2, 0), has_negatives=False)
+    assert math.isnan(result["specificity"].value)
+    assert result["accuracy"].value == 0.6
+    assert result["f1"].value == pytest.approx(12 / 16)
 
 
 def test_nothing_there_and_nothing_found():
-    result = detection(DetectionCounts(0, 0, 0, 5))
-    assert (result.accuracy.value, result.specificity.value) == (1.0, 1.0)
-    assert all(math.isnan(rate.value) for rate in (result.precision, result.recall, result.f1))
+    result = detection_rates(Counts(0, 0, 0, 5))
+    assert (result["accuracy"].value, result["specificity"].value) == (1.0, 1.0)
+    assert all(math.isnan(rate.value) for rate in (result["precision"], result["recall"], result["f1"]))

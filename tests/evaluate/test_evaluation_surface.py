@@ -9,17 +9,20 @@ from evaluation_masks import box, mask_pairs, spacings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from surfel_geometry import area_vectors
 
 from brats_seg.core.errors import InputError
 from brats_seg.evaluate.surface import (
+    CORNERS,
     area_surface_distances,
     average_surface_distance_mm,
     hd95_brats2023_mm,
     hd95_mm,
+    neighbour_codes,
     normalised_surface_distance,
+    surfel_areas_mm2,
     voxel_surface_distances,
 )
-from brats_seg.evaluate.surfels import CORNERS, neighbour_codes, surfel_areas_mm2
 
 ONE = (1.0, 1.0, 1.0)
 EMPTY = box()
@@ -65,6 +68,14 @@ def test_area_of_bent_pieces_on_cubic_voxels():
     # A corner and its three neighbours: a regular hexagon with sides of sqrt(1/2).
     hexagon = 3 * math.sqrt(3) / 4
     assert areas[code_of((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))] == pytest.approx(hexagon)
+
+
+@pytest.mark.parametrize("spacing_mm", [ONE, (1.0, 2.0, 3.0)])
+def test_area_table_is_that_of_the_geometry(spacing_mm):
+    x, y, z = spacing_mm
+    codes, vectors = map(np.array, zip(*area_vectors(), strict=True))
+    sizes = np.linalg.norm(vectors * (y * z, x * z, x * y), axis=1)
+    assert np.array_equal(surfel_areas_mm2(spacing_mm), np.bincount(codes, weights=sizes, minlength=256))
 
 
 def test_area_table_is_complete():

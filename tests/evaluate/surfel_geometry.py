@@ -1,78 +1,31 @@
-"""Area of the surface that passes between eight neighbouring voxels.
+"""Area of the surface that passes between eight neighbouring voxels, derived from geometry alone.
 
-The 2x2x2 voxels around a corner are either inside or outside a mask: 256 cases, each with one piece of
-surface whose vertices lie halfway along the edges it cuts (marching cubes: Lorensen and Cline, SIGGRAPH
-1987). The HD95 of BraTS 2023 weighs the corners with that area. The table is derived here from the
-geometry, by three rules:
+Of the corners inside and outside, the fewer are the solid (of four and four, those inside), so a mask and its
+complement have the same surface. Where a face shows two solid corners diagonally, the surface separates them. A closed
+line of surface vertices that is not plane is triangulated the way that gives the largest area on cubic voxels; the same
+triangles are then measured at any spacing.
 
-* Of the corners inside and outside, the fewer are the solid (of four and four, those inside), so a mask
-  and its complement have the same surface.
-* Where a face shows two solid corners diagonally, the surface separates them.
-* A closed line of surface vertices that is not plane is triangulated the way that gives the largest area
-  on cubic voxels. The same triangles are then measured at any spacing.
-
-With these three, all 256 areas equal those of the surface-distance code that the challenge used, on cubic
-and on anisotropic voxels (compared once with release 0.1; neither its table nor its code is used here).
+With these three rules, all 256 areas equal those of the surface-distance code that the BraTS 2023 challenge used, on
+cubic and on anisotropic voxels (compared once with release 0.1; neither its table nor its code is used here).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from brats_seg.core.grid import Mask
+from brats_seg.evaluate.surface import CORNERS
 
 Corner = tuple[int, int, int]
 Point = tuple[float, float, float]
 Triangle = tuple[Point, Point, Point]
 
-CORNERS: tuple[Corner, ...] = tuple((x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1))
-"""Voxels of a 2x2x2 neighbourhood; voxel ``i`` is bit ``i`` of the code."""
 
-
-def neighbour_codes(mask: Mask) -> NDArray[np.uint8]:
-    """Which of the eight voxels around each corner are inside, as a code of eight bits.
-
-    Args:
-        mask: ``(X, Y, Z)`` bool. What lies outside the array counts as outside the mask.
-
-    Returns:
-        ``(X + 1, Y + 1, Z + 1)``; corner ``(i, j, k)`` lies at voxel coordinates ``(i, j, k) - 0.5``.
-    """
-    padded = np.pad(mask, 1).astype(np.uint8)
-    x, y, z = (n + 1 for n in mask.shape)
-    codes = np.zeros((x, y, z), np.uint8)
-    for bit, (i, j, k) in enumerate(CORNERS):
-        codes |= padded[i : i + x, j : j + y, k : k + z] << np.uint8(bit)
-    return codes
-
-
-@cache
-def surfel_areas_mm2(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Area of the surface for each of the 256 codes of :func:`neighbour_codes`, in mm2.
-
-    Args:
-        spacing_mm: distance of voxel centres along each array axis.
-
-    Returns:
-        ``(256,)``, read-only; 0 for the codes 0 and 255, which have no surface.
-    """
-    x, y, z = spacing_mm
-    codes, normals = _area_vectors()
-    areas = np.bincount(codes, weights=np.linalg.norm(normals * (y * z, x * z, x * y), axis=1), minlength=256)
-    areas.setflags(write=False)
-    return areas.astype(np.float64, copy=False)
-
-
-@cache
-def _area_vectors() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Code ``(T,)`` and area vector ``(T, 3)``, in units of voxels, of every triangle of every code."""
-    triangles = [(code, triangle) for code in range(256) for triangle in _triangles(code)]
-    return np.array([code for code, _ in triangles]), np.array([_area_vector(triangle) for _, triangle in triangles])
+def area_vectors() -> list[tuple[int, Point]]:
+    """Code and area vector, in units of voxels, of every triangle of every code."""
+    return [(code, _area_vector(triangle)) for code in range(256) for triangle in _triangles(code)]
 
 
 def _triangles(code: int) -> list[Triangle]:
