@@ -26,24 +26,19 @@ if TYPE_CHECKING:
     from brats_seg.core.scans import Study
     from brats_seg.core.study import Timepoint
 
-_EPILOG = """\
+HELP = "say what is in a study and what is wrong with it, without segmenting"
+DESCRIPTION = """\
+Reads each study and says which file was taken for which sequence, on which grid it lies,
+and everything that would stop or trouble a segmentation. Nothing is written."""
+EPILOG = """\
 exit codes: 0 every study can be segmented as it is, 3 something is wrong with one. Nothing is written.
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "check",
-        help="say what is in a study and what is wrong with it, without segmenting",
-        description="Reads each study and says which file was taken for which sequence, on which grid it lies,\n"
-        "and everything that would stop or trouble a segmentation. Nothing is written.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     add_studies(parser)
     add_console(parser, verbose="how the background and skull of each scan were judged")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "models": ("models", "train", "crossval"),
     "test": ("demo", "phantom", "info"),
 }
-"""Commands, by what they are for; each is the module of its name."""
+"""Commands, by what they are for; each is the module of its name, with ``HELP``, ``DESCRIPTION``, perhaps ``EPILOG``,
+``add_options`` and ``run``."""
 LIBRARIES_BYTES = 768 * 2**20
 """Least address space to load the libraries in: with 16 threads they take 680 MiB of it."""
 COMMANDS = tuple(name for group in GROUPS.values() for name in group)
@@ -86,21 +87,6 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {alike[0]}?)" if alike else ""
 
 
-class _Group:
-    """Adds the commands of one group, and keeps what the help says of each."""
-
-    def __init__(self, subparsers: Any) -> None:
-        self._subparsers = subparsers
-        self.lines: list[str] = []
-
-    # `help` is what argparse calls it
-    def add_parser(self, name: str, *, help: str, **settings: Any) -> argparse.ArgumentParser:  # noqa: A002
-        """As argparse's; a command without help is not listed a second time."""
-        self.lines.append(f"  {name:10}{help}")
-        parser: argparse.ArgumentParser = self._subparsers.add_parser(name, **settings)
-        return parser
-
-
 class _Version(argparse.Action):
     """``--version``: of the program, and of the model that is taken where none is named."""
 
@@ -122,11 +108,16 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     )
     listed = []
     for title, names in GROUPS.items():
-        group = _Group(subparsers)
-        for name in names:
-            if name in commands:
-                import_module(f"brats_seg.cli.{name}").add_parser(group)
-        listed.append("\n".join([f"{title}:", *group.lines]))
+        chosen = {name: import_module(f"brats_seg.cli.{name}") for name in names if name in commands}
+        for name, module in chosen.items():
+            epilog = getattr(module, "EPILOG", "")
+            is_laid_out = epilog or "\n" in module.DESCRIPTION
+            layout = argparse.RawDescriptionHelpFormatter if is_laid_out else argparse.HelpFormatter
+            # Without help, a command is not listed a second time.
+            command = subparsers.add_parser(name, description=module.DESCRIPTION, epilog=epilog, formatter_class=layout)
+            module.add_options(command)
+            command.set_defaults(run=module.run)
+        listed.append("\n".join([f"{title}:", *(f"  {name:10}{module.HELP}" for name, module in chosen.items())]))
     parser.description = "\n\n".join([DESCRIPTION, *listed])
     return parser
 

@@ -351,38 +351,6 @@ def _abandon_stdout() -> None:
         os.close(target)
 
 
-def given_besides(arguments: argparse.Namespace) -> dict[str, bool]:
-    """Which of the options of ``train`` and ``crossval`` that add to the studies were passed."""
-    return {name: bool(getattr(arguments, name)) for name in ("auxiliary", "teacher", "cubes")}
-
-
-@contextmanager
-def training_run(arguments: argparse.Namespace, *, mark: str) -> Iterator[None]:
-    """Refuse a folder that holds a run, or no data, and say what a run that breaks off leaves behind.
-
-    Raises:
-        OutputError: if there is a run already and ``--resume`` is not given, or the folder cannot be written.
-        InputError: if there is no data.
-        KeyboardInterrupt: passed on once it was said how to go on.
-    """
-    from brats_seg.files.folders import require_filled
-
-    folder: Path = arguments.output
-    if (folder / mark).exists() and not arguments.resume:
-        # Said before packing, which takes minutes.
-        raise OutputError(f"{folder} holds a run already. Pass --resume to go on with it, or another -o.")
-    require_filled(arguments.data)
-    try:
-        yield
-    except KeyboardInterrupt:
-        complain("stopped; the last checkpoint is whole, go on with --resume")
-        raise
-    except OSError as error:
-        from brats_seg.files.output import explain
-
-        raise explain(error, f"the run folder {folder}") from error
-
-
 def refuse_other_results(folder: Path, page: str) -> None:
     """Keep ``--overwrite`` from replacing what another command wrote, a segmentation for example.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brats_seg.cli.common import exists_policy, open_page, progress, say
 from brats_seg.cli.options import add, add_console
@@ -18,21 +18,20 @@ if TYPE_CHECKING:
 _CLOSE, _CLOSE_ML = 0.2, 0.1
 """Volumes that differ by less, as a share of the truth or in ml, are not pointed out."""
 
+HELP = "make a phantom patient, segment and follow it, and compare with the known truth"
+DESCRIPTION = (
+    "Writes three visits of a made-up patient whose tumour volumes are known, segments them like any "
+    "study, follows the tumour over the visits, and prints found and true volumes. Needs no data and no internet."
+)
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="make a phantom patient, segment and follow it, and compare with the known truth",
-        description="Writes three visits of a made-up patient whose tumour volumes are known, segments them like any "
-        "study, follows the tumour over the visits, and prints found and true volumes. Needs no data and no internet.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     add(parser, "output")
     words = "one visit as a scanner would give it: with skull, thick slices and no alignment, as DICOM"
     parser.add_argument("--native", action="store_true", help=words)
     add(parser, "seed", "overwrite", "open")
     add_console(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

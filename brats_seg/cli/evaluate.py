@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from brats_seg.evaluate.reading import Gathered
     from brats_seg.files.match_labels import LabelMatches
 
-_EPILOG = f"""\
+REPORT = "evaluation.html"
+TABLES = "evaluation.json"
+HELP = "compare predictions with an expert's label maps, or two models with each other"
+DESCRIPTION = (
+    "Dice, distances, lesion-wise scores, detection, agreement of volumes and calibration of every\n"
+    f"study; tables (CSV, {TABLES}) and {REPORT} go to OUT."
+)
+EPILOG = f"""\
 PREDICTIONS and REFERENCES are matched by study id, else by the scans that a prediction was made of. They are results
 of this program (ID/ID_dseg.nii.gz), BraTS study folders (ID_seg.nii.gz or ID-seg.nii.gz), a folder of ID.nii.gz, or
 either in Slicer's format (ID.seg.nrrd) or as DICOM segmentations (ID_seg.dcm, or any name in a folder called ID).
@@ -52,20 +59,10 @@ _SEED = 2023
 """Of the bootstrap, so that the same files give the same intervals."""
 _PRINTED = (("dice", "Dice", 3), ("hd95_mm", "HD95 mm", 2), ("lesionwise_dice", "lesion-wise Dice", 3))
 SIDES = ("predictions", "references")
-REPORT = "evaluation.html"
-TABLES = "evaluation.json"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="compare predictions with an expert's label maps, or two models with each other",
-        description="Dice, distances, lesion-wise scores, detection, agreement of volumes and calibration of every\n"
-        f"study; tables (CSV, {TABLES}) and {REPORT} go to OUT.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     words = {"predictions": "label maps to evaluate: a folder or one file", "references": "the expert's label maps"}
     for side in SIDES:
         parser.add_argument(side, nargs="?", type=Path, metavar=side.upper(), help=words[side])
@@ -89,7 +86,6 @@ def add_parser(subparsers: Any) -> None:
     )
     add(parser, "overwrite", "open")
     add_console(parser, verbose="the scores of every case")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,12 @@ from brats_seg.core.words import counted
 if TYPE_CHECKING:
     from brats_seg.explore.facts import Exploration
 
-_EPILOG = f"""\
+HELP = "what is in a data set, and what is wrong with it"
+DESCRIPTION = """\
+Reads every study of a folder (BraTS or BIDS) and writes a page with plots and tables:
+inventory, geometry, intensities, label values, tumour volumes and places, studies that look
+alike, damaged files."""
+EPILOG = f"""\
 exit codes: 0 nothing is broken (what deserves a look is listed all the same), 3 something is: a damaged file, a
 study without readable scans, a label map on another grid or of unclear meaning, one scan in two places.
 
@@ -27,23 +32,13 @@ _SHOWN = 12
 """Findings printed without -v; all are in the tables."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "explore",
-        help="what is in a data set, and what is wrong with it",
-        description="Reads every study of a folder (BraTS or BIDS) and writes a page with plots and tables:\n"
-        "inventory, geometry, intensities, label values, tumour volumes and places, studies that look\n"
-        "alike, damaged files.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of studies")
     add(parser, "output")
     add_schema(parser)
     add(parser, "jobs", "overwrite", "open")
     add_console(parser, verbose="every finding")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

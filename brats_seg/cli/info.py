@@ -18,18 +18,15 @@ CORE_SECONDS = 12.0
 _PARALLEL = 0.5
 """Share of it that several cores divide."""
 
+HELP = "cores, memory, GPU, model, and about how long a study takes here"
+DESCRIPTION = """\
+Says what of this computer the program may use, which model it takes, and about how long a
+study takes. Loads no model and computes nothing."""
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "info",
-        help="cores, memory, GPU, model, and about how long a study takes here",
-        description="Says what of this computer the program may use, which model it takes, and about how long a\n"
-        "study takes. Loads no model and computes nothing.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     add(parser, "json")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

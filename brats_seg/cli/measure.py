@@ -32,21 +32,18 @@ if TYPE_CHECKING:
 _SHOWN = 5
 """Lesions printed; all are in the tables."""
 
+HELP = "volumes, lesions and diameters of an existing label map"
+DESCRIPTION = """\
+Measures each label map in its own space; tables go to OUT/<study>/, and of several label maps
+together to OUT/volumes.csv and OUT/lesions.csv. What the numbers mean comes
+from --schema; auto goes by the file beside it (_dseg.json, _dseg.tsv, dataset.json), then by the values and
+where each label lies, and asks where that is not certain, because 4 is enhancing tumour in one year and a
+cavity in another. The name of a file decides only what these leave open."""
+EPILOG = "schemas:\n" + "\n".join(f"  {name:14}{schema.title}: {schema.numbers}" for name, schema in SCHEMAS.items())
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    schemas = "\n".join(f"  {name:14}{schema.title}: {schema.numbers}" for name, schema in SCHEMAS.items())
-    parser = subparsers.add_parser(
-        "measure",
-        help="volumes, lesions and diameters of an existing label map",
-        description="Measures each label map in its own space; tables go to OUT/<study>/, and of several label maps\n"
-        "together to OUT/volumes.csv and OUT/lesions.csv. What the numbers mean comes\n"
-        "from --schema; auto goes by the file beside it (_dseg.json, _dseg.tsv, dataset.json), then by the values and\n"
-        "where each label lies, and asks where that is not certain, because 4 is enhancing tumour in one year and a\n"
-        "cavity in another. The name of a file decides only what these leave open.",
-        epilog=f"schemas:\n{schemas}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     parser.add_argument(
         "masks", nargs="+", type=Path, metavar="MASK", help="label map: .nii, .nii.gz, .seg.nrrd, or a DICOM SEG"
     )
@@ -54,7 +51,6 @@ def add_parser(subparsers: Any) -> None:
     add_schema(parser, "what the label numbers mean: auto (default) or one of those below")
     add(parser, "id", "min-lesion-ml", "overwrite")
     add_console(parser, verbose="every lesion, of every region")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

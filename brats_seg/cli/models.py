@@ -15,18 +15,17 @@ from brats_seg.core.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from brats_seg.models.card import ModelBundle
 
+HELP = "what models are installed: version, checksum, trained on, accuracy, licence"
+DESCRIPTION = (
+    "Lists the installed models and checks their files. "
+    "With 'assemble', makes a model folder out of the run folders of trained stages; with 'import', out of foreign "
+    "weights; 'export' writes a model as ONNX, OpenVINO or MONAI bundle."
+)
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "models",
-        help="what models are installed: version, checksum, trained on, accuracy, licence",
-        description="Lists the installed models and checks their files. "
-        "With 'assemble', makes a model folder out of the run folders of trained stages; with 'import', out of foreign "
-        "weights; 'export' writes a model as ONNX, OpenVINO or MONAI bundle.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     add(parser, "json", help="print the cards as JSON")
-    parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     assemble = actions.add_parser("assemble", help="make a model folder out of trained stages")
     assemble.add_argument("--coarse", type=Path, metavar="RUN", help="run folder of the whole-brain stage")

@@ -32,7 +32,11 @@ _SHAPE_OPTIONS = {
 }
 """Of the options that give an object's shape, those each object has."""
 
-_EPILOG = """\
+HELP = "made-up patients and objects whose truth is known"
+DESCRIPTION = """\
+Without a word: phantom patients over several visits. sphere, ellipsoid, shell, box and pair: a
+digital reference object with its exact volume."""
+EPILOG = """\
 examples:
   brats-seg phantom -o phantoms --patients 20 --visits 4 --seed 7      a data set in BIDS names; then
   brats-seg segment phantoms -o results                                any command reads it as it is
@@ -43,16 +47,8 @@ The same seed gives the same files, whatever --jobs is. Nothing here is a real p
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "phantom",
-        help="made-up patients and objects whose truth is known",
-        description="Without a word: phantom patients over several visits. sphere, ellipsoid, shell, box and pair: a\n"
-        "digital reference object with its exact volume.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     parser.add_argument(
         "what", nargs="?", choices=("patients", *OBJECTS), default="patients", metavar="WHAT",
         help=f"patients (default), {', '.join(OBJECTS)}",
@@ -62,7 +58,6 @@ def add_parser(subparsers: Any) -> None:
     add_console(parser)
     _add_patient_options(parser.add_argument_group("patients"))
     _add_object_options(parser.add_argument_group("sphere, ellipsoid, shell, box, pair (lengths are whole extents)"))
-    parser.set_defaults(run=run)
 
 
 def _add_patient_options(group: Any) -> None:

@@ -26,9 +26,12 @@ from brats_seg.core.study import MRSequence
 
 if TYPE_CHECKING:
     from brats_seg.core.study import Timepoint
-    from brats_seg.run.prepare import PreparedFiles
 
-_EPILOG = """\
+HELP = "write scans with skull aligned, skull-stripped and at 1 mm, for any other tool"
+DESCRIPTION = """\
+Lays the sequences of each STUDY on the reference and takes everything but the brain away.
+OUT/<study>/ gets one NIfTI file a sequence at 1 mm, the brain mask, and the transforms there and back."""
+EPILOG = """\
 examples:
   brats-seg prepare patients/case_0042 -o prepared
   brats-seg prepare patients/case_0042 -o prepared --brain-mask my_mask.nii.gz
@@ -37,16 +40,8 @@ segment does all this by itself; prepare writes it for other tools.
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "prepare",
-        help="write scans with skull aligned, skull-stripped and at 1 mm, for any other tool",
-        description="Lays the sequences of each STUDY on the reference and takes everything but the brain away.\n"
-        "OUT/<study>/ gets one NIfTI file a sequence at 1 mm, the brain mask, and the transforms there and back.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     add_studies(parser)
     add(parser, "output")
     add_brain(parser)
@@ -54,7 +49,6 @@ def add_parser(subparsers: Any) -> None:
     add(parser, "engine", choices=("auto", "onnxruntime", "openvino"), help="what runs the networks (default: auto)")
     add(parser, "overwrite")
     add_console(parser, verbose="how each sequence was aligned")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,39 +70,34 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(study: Timepoint, arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Prepare a study; returns what ``--json`` prints of it, and what a person reads."""
+    from brats_seg.run.options import SegmentOptions
     from brats_seg.run.prepare import prepare_study, transforms
 
     began = time.perf_counter()
+    options = SegmentOptions(
+        reference=MRSequence(arguments.reference) if arguments.reference else None,
+        brain_mask=arguments.brain_mask,
+        brain_extraction=arguments.brain_extraction,
+        engine=arguments.engine,
+        exists=exists_policy(arguments),
+    )
     with progress(study.id, 3, hidden=arguments.quiet) as tick:
-        done = prepare_study(
-            study,
-            arguments.output,
-            reference=MRSequence(arguments.reference) if arguments.reference else None,
-            brain_mask=arguments.brain_mask,
-            extractor=arguments.brain_extraction,
-            engine=arguments.engine,
-            exists=exists_policy(arguments),
-            tick=tick,
-        )
+        stripped, record = prepare_study(study, arguments.output, options, tick=tick)
+    folder = arguments.output / study.id
     row = {
         "study": study.id,
-        "folder": str(done.folder),
-        "brain": done.stripped.to_dict(),
-        "transforms": transforms(done.stripped)["sequences"],
-        "warnings": list(done.record.warnings),
+        "folder": str(folder),
+        "brain": stripped.to_dict(),
+        "transforms": transforms(stripped)["sequences"],
+        "warnings": list(record.warnings),
     }
-    return row, _text(done, study.ignored, seconds=time.perf_counter() - began, verbose=arguments.verbose)
-
-
-def _text(done: PreparedFiles, ignored: tuple[str, ...], *, seconds: float, verbose: bool) -> str:
-    """A prepared study in a few lines."""
-    stripped = done.stripped
     lines = [
-        f"{stripped.study.id}: done in {seconds:.1f} s",
+        f"{study.id}: done in {time.perf_counter() - began:.1f} s",
         f"  brain from {stripped.source}: {stripped.brain_ml:.0f} ml, on {stripped.grid.describe()}",
-        *(offered_masks(ignored) if stripped.networks else []),
-        *(f"  warning: {warning}" for warning in done.record.warnings),
+        *(offered_masks(study.ignored) if stripped.networks else []),
+        *(f"  warning: {warning}" for warning in record.warnings),
+        *(f"  decided: {decision}" for decision in record.decisions if arguments.verbose),
+        f"  results: {folder}",
     ]
-    if verbose:
-        lines += [f"  decided: {decision}" for decision in done.record.decisions]
-    return "\n".join([*lines, f"  results: {done.folder}"])
+    return row, "\n".join(lines)

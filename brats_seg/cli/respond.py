@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 CSV_NAME = "responses.csv"
 JSON_NAME = "responses.json"
 
-_EPILOG = """\
+HELP = "response category of every visit from a table of measurements"
+DESCRIPTION = "Judge every visit of every patient by published response criteria, with reasons in words."
+EPILOG = """\
 MEASUREMENTS.csv: patient,visit,date,lesion,compartment,long_mm,short_mm,volume_ml
   one row per lesion and visit; compartment is enhancing or non_enhancing; dates as 2024-01-31, or a column
   days; a lesion that is gone has zeros, one without a row was not measured; a visit at which nothing is seen
@@ -29,21 +31,13 @@ CLINICAL.csv: patient,date,event,value
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``respond`` to the command line."""
-    parser = subparsers.add_parser(
-        "respond",
-        help="response category of every visit from a table of measurements",
-        description="Judge every visit of every patient by published response criteria, with reasons in words.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     parser.add_argument("measurements", type=Path, metavar="MEASUREMENTS.csv", help="lesions measured at each visit")
     add(parser, "output", "clinical")
     add(parser, "criteria", default="rano2", help="response criteria (default: %(default)s)")
     add(parser, "disease", "overwrite")
     add_console(parser, verbose="the response at every visit, with its reason")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

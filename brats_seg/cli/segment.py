@@ -6,7 +6,7 @@ import argparse
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from brats_seg.core.errors import (
     explained,
 )
 from brats_seg.core.study import MRSequence
+from brats_seg.core.words import Tick
 from brats_seg.models.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -48,7 +49,13 @@ if TYPE_CHECKING:
     from brats_seg.run.options import SegmentOptions
     from brats_seg.segment.predict import Predictor
 
-_EPILOG = """\
+HELP = "segment studies: label map, probabilities, volumes, report"
+DESCRIPTION = """\
+STUDY is a folder with the sequences of one visit, or a data set of such folders (BIDS too).
+NIfTI files are recognised by name, the series of a DICOM exam (a folder, .zip or DICOMDIR) by their
+headers; any subset of T1, T1CE, T2 and FLAIR works, with skull and on grids of its own or stripped and
+aligned. Results go to OUT/<study>/."""
+EPILOG = """\
 examples:
   brats-seg segment patients/case_0042 -o results
   brats-seg segment patients/* -o results --resume
@@ -62,18 +69,8 @@ _IN_DOUBT = (
 )
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "segment",
-        help="segment studies: label map, probabilities, volumes, report",
-        description="STUDY is a folder with the sequences of one visit, or a data set of such folders (BIDS too).\n"
-        "NIfTI files are recognised by name, the series of a DICOM exam (a folder, .zip or DICOMDIR) by their\n"
-        "headers; any subset of T1, T1CE, T2 and FLAIR works, with skull and on grids of its own or stripped and\n"
-        "aligned. Results go to OUT/<study>/.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     add_studies(parser)
     add(parser, "output")
     how = parser.add_argument_group("how")
@@ -90,15 +87,11 @@ def add_parser(subparsers: Any) -> None:
     add(what, "open", help="show the report in the browser when it is finished; of several, the first")
     add_existing(what)
     add_console(parser, verbose="every automatic decision and the time of each step")
-    parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True)
-class _Finished:
-    """What is kept of a study once it is written; the images are given up, for the next study needs the room."""
-
-    row: dict[str, Any]
-    text: str
+Told = tuple[dict[str, Any], str]
+"""Of a study that is written, what ``--json`` prints and what a person reads; the images are given up, for the next
+study needs the room."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -209,16 +202,17 @@ def _segment_all(
         if isinstance(done, BratsSegError):
             failures.append((study.id, done))
             continue
-        results.append(done.row)
-        if not done.row["fits"]:
+        row, text = done
+        results.append(row)
+        if not row["fits"]:
             failures.append((study.id, InputError(_IN_DOUBT)))
         if collected:
             attempt(study.id, partial(add_study, arguments.output, study.id), failures)
-        resumed = done.row["resumed"]
+        resumed = row["resumed"]
         worked += not resumed
         kept = number - worked
         rest = "" if resumed else time_left(worked, len(studies) - kept, time.perf_counter() - began)
-        head, *lines = done.text.split("\n")
+        head, *lines = text.split("\n")
         say(place + "\n".join([head + rest, *lines]), quiet=silent)
         if arguments.json and not arguments.quiet and several:
             log(place + head + rest)  # what is printed comes last, and a log has to grow
@@ -255,7 +249,7 @@ def _with_room(studies: list[Timepoint], arguments: argparse.Namespace, failures
 
 def _one_by_one(
     studies: list[Timepoint], arguments: argparse.Namespace, *, began: float
-) -> Iterator[tuple[Timepoint, _Finished | BratsSegError]]:
+) -> Iterator[tuple[Timepoint, Told | BratsSegError]]:
     """In this process, with one model; the seconds told of the first study count from ``began``."""
     with progress("starting", 2, hidden=arguments.quiet) as tick:
         tick("loading libraries")
@@ -269,26 +263,23 @@ def _one_by_one(
     for number, study in enumerate(studies, start=1):
         place = f"[{number}/{len(studies)}] " if len(studies) > 1 else ""
         with progress(place + study.id, steps, hidden=arguments.quiet) as tick:
-            work = _Work(arguments.output, options, arguments.resume, arguments.verbose)
-            done = work.finish(study, predictor, began=began, tick=tick)
+            done = _finish(study, arguments, lambda: predictor, began=began, tick=tick)
         yield study, done
         began = time.perf_counter()
 
 
 def _in_processes(
     studies: list[Timepoint], arguments: argparse.Namespace
-) -> Iterator[tuple[Timepoint, _Finished | BratsSegError]]:
+) -> Iterator[tuple[Timepoint, Told | BratsSegError]]:
     """In several processes, each with its share of cores and memory, and its own copy of the model."""
     with progress("starting", 1, hidden=arguments.quiet) as tick:
         tick("opening the model")
         from brats_seg.models.card import find_model
         from brats_seg.run.workers import Task, open_workers, run_tasks
 
-        options = _options(arguments)
-        find_model(options.model)  # said once, and before any process starts
-    work = _Work(arguments.output, options, arguments.resume, arguments.verbose)
+        find_model(arguments.model)  # said once, and before any process starts
     by_id = {study.id: study for study in studies}
-    todo = deque(Task(study.id, "", _task, (work, study)) for study in studies)
+    todo = deque(Task(study.id, "", _task, (study, arguments)) for study in studies)
     with (
         open_workers(min(arguments.jobs, len(studies)), None) as workers,
         progress("segment", len(studies), hidden=arguments.quiet, left=True) as tick,
@@ -300,45 +291,40 @@ def _in_processes(
             yield by_id[done.task.patient], DeviceError(words) if done.lost else done.result
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is done to every study of a call; it is sent to other processes."""
+def _finish(
+    study: Timepoint,
+    arguments: argparse.Namespace,
+    predictor: Callable[[], Predictor],
+    *,
+    began: float,
+    tick: Tick | None = None,
+) -> Told | BratsSegError:
+    """Segment a study, or keep its result with ``--resume``; the seconds told count from ``began``."""
+    from brats_seg.core.plain import from_plain
+    from brats_seg.core.visit import RunRecord
+    from brats_seg.files.load import input_hashes
+    from brats_seg.files.output import read_run
+    from brats_seg.run.resume import reason_to_redo
+    from brats_seg.run.segment import segment_study
 
-    output: Path
-    options: SegmentOptions
-    resume: bool
-    verbose: bool
-
-    def finish(
-        self, study: Timepoint, predictor: Predictor, *, began: float, tick: Callable[[str], None] | None = None
-    ) -> _Finished | BratsSegError:
-        """Segment a study, or keep its result with ``--resume``; the seconds told count from ``began``."""
-        from brats_seg.core.plain import from_plain
-        from brats_seg.core.visit import RunRecord
-        from brats_seg.files.load import input_hashes
-        from brats_seg.files.output import read_run
-        from brats_seg.run.resume import reason_to_redo
-        from brats_seg.run.segment import segment_study
-
-        folder = self.output / study.id
-        note = ""
-        try:
-            study = predictor.bundle.card.looked_at(study)
-            if self.resume and folder.exists():
-                wanted = self.options.to_dict(), predictor.bundle.sha256, input_hashes(study)
-                reason = reason_to_redo(folder, *wanted)
-                if not reason:
-                    fits = from_plain(RunRecord, read_run(folder)).fits
-                    row = {"study": study.id, "folder": str(folder), "fits": fits, "resumed": True}
-                    return _Finished(row, f"{study.id}: finished before, kept")
-                note = f"\n  done again, because {reason}"
-            result = segment_study(study, self.output, options=self.options, predictor=predictor, tick=tick)
-        except (BratsSegError, *UNFORESEEN) as error:
-            return explained(error)
-        result = replace(result, folder=folder)  # as the user wrote it, not resolved
-        seconds = time.perf_counter() - began
-        head, *lines = describe(result, seconds=seconds, ignored=study.ignored, verbose=self.verbose).split("\n")
-        return _Finished(summary(result, seconds=seconds), "\n".join([head + note, *lines]))
+    options, folder, note = _options(arguments), arguments.output / study.id, ""
+    try:
+        opened = predictor()
+        study = opened.bundle.card.looked_at(study)
+        if arguments.resume and folder.exists():
+            reason = reason_to_redo(folder, options.to_dict(), opened.bundle.sha256, input_hashes(study))
+            if not reason:
+                fits = from_plain(RunRecord, read_run(folder)).fits
+                row = {"study": study.id, "folder": str(folder), "fits": fits, "resumed": True}
+                return row, f"{study.id}: finished before, kept"
+            note = f"\n  done again, because {reason}"
+        result = segment_study(study, arguments.output, options=options, predictor=opened, tick=tick)
+    except (BratsSegError, *UNFORESEEN) as error:
+        return explained(error)
+    result = replace(result, folder=folder)  # as the user wrote it, not resolved
+    seconds = time.perf_counter() - began
+    head, *lines = describe(result, seconds=seconds, ignored=study.ignored, verbose=arguments.verbose).split("\n")
+    return summary(result, seconds=seconds), "\n".join([head + note, *lines])
 
 
 @cache
@@ -349,14 +335,9 @@ def _shared_predictor(options: SegmentOptions) -> Predictor:
     return open_predictor(options)
 
 
-def _task(work: _Work, study: Timepoint) -> _Finished | BratsSegError:
+def _task(study: Timepoint, arguments: argparse.Namespace) -> Told | BratsSegError:
     """One study, in a process of its own."""
-    began = time.perf_counter()
-    try:
-        predictor = _shared_predictor(work.options)
-    except (BratsSegError, *UNFORESEEN) as error:
-        return explained(error)
-    return work.finish(study, predictor, began=began)
+    return _finish(study, arguments, partial(_shared_predictor, _options(arguments)), began=time.perf_counter())
 
 
 def summary(result: Visit, *, seconds: float) -> dict[str, Any]:

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from brats_seg.run.cohort import Job
     from brats_seg.run.track import Outcome, TrackRun
 
-_EPILOG = """\
+HELP = "follow a tumour over several visits: aligned, matched, measured, judged"
+DESCRIPTION = "Segment every visit, align them, follow each lesion, and say what changed and by how much."
+EPILOG = """\
 PLACE is a folder of visits (one patient) or a folder of patients. Visits are DICOM exams, dated by their headers, or
 are found by name: BIDS ses-* with sessions.tsv, BraTS -000/-001, folders like visit1 or 2024-01-31, or by a table
 visits.csv:
@@ -48,15 +50,8 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "track",
-        help="follow a tumour over several visits: aligned, matched, measured, judged",
-        description="Segment every visit, align them, follow each lesion, and say what changed and by how much.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to the command."""
     parser.add_argument("place", type=Path, metavar="PLACE", help="folder of a patient's visits, or of patients")
     add(parser, "output")
     parser.add_argument("--table", type=Path, metavar="VISITS.csv", help="visits, dates and files")
@@ -78,7 +73,6 @@ def add_parser(subparsers: Any) -> None:
     add(how, "no-report", "open")
     add_existing(how)
     add_console(parser, verbose="what was decided about each visit")
-    parser.set_defaults(run=run)
 
 
 _MISFIT = "do not fit together, see the warnings: check them before any number is used"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,25 +21,16 @@ from brats_seg.core.words import Tick
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
-from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, result_folder
+from brats_seg.files.output import OutputFolder, file_hashes, result_folder
 from brats_seg.files.tables import write_json, write_run
 from brats_seg.files.write import write_mask, write_volume
 from brats_seg.imaging.brain import with_skull
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
 from brats_seg.models.hd_bet import HdBetNetworks, open_hd_bet
 from brats_seg.models.record import peak_memory_mib, versions
-from brats_seg.run.options import EXTRACTORS
+from brats_seg.run.options import SegmentOptions
 from brats_seg.segment.memory import own_threads
 from brats_seg.segment.strip import StrippedStudy, strip
-
-
-@dataclass(frozen=True)
-class PreparedFiles:
-    """What :func:`prepare_study` wrote."""
-
-    stripped: StrippedStudy
-    record: RunRecord
-    folder: Path
 
 
 def read_brain_mask(path: Path) -> Volume:
@@ -70,59 +60,37 @@ def series_chosen(files: Study | Timepoint) -> tuple[str, ...]:
     return files.exam.decisions if isinstance(files, DicomTimepoint) else ()
 
 
-def strip_study(
-    study: Study,
-    heads: Mapping[MRSequence, str],
-    *,
-    brain_mask: Path | None = None,
-    extractor: str = EXTRACTORS[0],
-    engine: str = "auto",
-) -> StrippedStudy | None:
-    """The study aligned and without skull; None where every scan is skull-stripped already.
+def strip_study(study: Study, heads: Mapping[MRSequence, str], options: SegmentOptions) -> StrippedStudy | None:
+    """The study aligned and without skull, by mask or networks; None where every scan is skull-stripped already.
 
     Args:
         heads: of :func:`~brats_seg.imaging.brain.with_skull`.
-        brain_mask: file with the brain, in the space of one of the scans.
-        extractor: whose networks find a brain, one of :data:`~brats_seg.run.options.EXTRACTORS`.
-        engine: that runs deepbet's; see :func:`~brats_seg.models.brain.choose_brain_engine`.
 
     Raises:
         InputError: if the mask is none or not needed, no brain is found, or the sequences cannot be aligned.
     """
     if heads:
-        mask = read_brain_mask(brain_mask) if brain_mask is not None else None
-        return strip(study, heads, _networks(extractor, engine), mask=mask)
-    if brain_mask is not None:
+        mask = None if options.brain_mask is None else read_brain_mask(options.brain_mask)
+        return strip(study, heads, _networks(options), mask=mask)
+    if options.brain_mask is not None:
         raise InputError(f"the scans of {study.id} are skull-stripped already; leave --brain-mask away")
     return None
 
 
-def _networks(extractor: str, engine: str) -> Callable[[], BrainNetworks | HdBetNetworks]:
-    if extractor == "hd-bet":
+def _networks(options: SegmentOptions) -> Callable[[], BrainNetworks | HdBetNetworks]:
+    if options.brain_extraction == "hd-bet":
         return partial(open_hd_bet, threads=own_threads())
-    return partial(open_brain_networks, engine, threads=own_threads())
+    return partial(open_brain_networks, options.engine, threads=own_threads())
 
 
 def prepare_study(
-    files: Timepoint,
-    output: Path,
-    *,
-    reference: MRSequence | None = None,
-    brain_mask: Path | None = None,
-    extractor: str = EXTRACTORS[0],
-    engine: str = "auto",
-    exists: ExistsPolicy = "refuse",
-    tick: Tick | None = None,
-) -> PreparedFiles:
+    files: Timepoint, output: Path, options: SegmentOptions, *, tick: Tick | None = None
+) -> tuple[StrippedStudy, RunRecord]:
     """Write a study's sequences on one grid of 1 mm, without skull, to ``output/<id>``.
 
     Args:
         output: folder that gets a folder ``<id>``.
-        reference: sequence in whose space the others are laid; None takes T1CE, FLAIR, T2, T1 in that order.
-        brain_mask: as in :func:`strip_study`.
-        extractor: as in :func:`strip_study`.
-        engine: as in :func:`strip_study`.
-        exists: what to do where there is a result already.
+        options: those that say how a brain is found, whose space it is laid in, and what to do with earlier results.
         tick: called with the name of each step before it runs.
 
     Raises:
@@ -130,25 +98,25 @@ def prepare_study(
     """
     tick = tick or (lambda _: None)
     began = time.perf_counter()
-    with OutputFolder(result_folder(output, files), exists=exists) as folder:
+    with OutputFolder(result_folder(output, files), exists=options.exists) as folder:
         tick("read")
-        study = load_study(files, reference=reference)
+        study = load_study(files, reference=options.reference)
         tick("extract")
-        stripped = strip_study(study, with_skull(study), brain_mask=brain_mask, extractor=extractor, engine=engine)
+        stripped = strip_study(study, with_skull(study), options)
         if stripped is None:  # aligned all the same
-            stripped = strip(study, {}, _networks(extractor, engine))
+            stripped = strip(study, {}, _networks(options))
         tick("write")
-        _write(stripped, folder.path)
+        for sequence, volume in stripped.study.images.items():
+            write_volume(volume, folder.path / f"{study.id}_{sequence.value}.nii.gz")
+        write_mask(Volume(stripped.brain, stripped.grid), folder.path / f"{study.id}_brainmask.nii.gz")
+        write_json(transforms(stripped), folder.path / f"{study.id}_transforms.json")
+        settings = options.to_dict()
         record = RunRecord(
             study_id=study.id,
             versions=versions(),
             inputs=inputs_of(study),
             preparation=stripped.to_dict(),
-            settings={
-                "reference": reference.value if reference else "auto",
-                "brain_extraction": extractor,
-                "engine": engine,
-            },
+            settings={name: settings[name] for name in ("reference", "brain_extraction", "engine")},
             timings_s={"all": round(time.perf_counter() - began, 3)},
             peak_memory_mib=peak_memory_mib(),
             decisions=(*series_chosen(files), *stripped.decisions),
@@ -157,15 +125,7 @@ def prepare_study(
             made=datetime.now().astimezone().isoformat(timespec="seconds"),
         )
         write_run(record, folder.path / "run.json")
-    return PreparedFiles(stripped, record, output / files.id)
-
-
-def _write(stripped: StrippedStudy, folder: Path) -> None:
-    name = stripped.study.id
-    for sequence, volume in stripped.study.images.items():
-        write_volume(volume, folder / f"{name}_{sequence.value}.nii.gz")
-    write_mask(Volume(stripped.brain, stripped.grid), folder / f"{name}_brainmask.nii.gz")
-    write_json(transforms(stripped), folder / f"{name}_transforms.json")
+    return stripped, record
 
 
 def transforms(stripped: StrippedStudy) -> dict[str, Any]:

@@ -205,8 +205,7 @@ def _stripped(study: Study, heads: Mapping[MRSequence, str], options: SegmentOpt
     """The study without skull; None where it has none, or is taken as it is."""
     if options.force and options.brain_mask is None:
         return None
-    extractor, engine = options.brain_extraction, options.engine
-    return strip_study(study, heads, brain_mask=options.brain_mask, extractor=extractor, engine=engine)
+    return strip_study(study, heads, options)
 
 
 def _on_native(stripped: StrippedStudy) -> Volume:

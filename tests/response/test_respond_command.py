@@ -31,9 +31,8 @@ P1,2024-01-01,radiotherapy_end,
 
 def run(*arguments: str | Path) -> int:
     parser = argparse.ArgumentParser()
-    respond.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["respond", *map(str, arguments)])
-    return int(args.run(args))
+    respond.add_options(parser)
+    return respond.run(parser.parse_args([*map(str, arguments)]))
 
 
 @pytest.fixture

@@ -242,7 +242,7 @@ def test_a_finished_stage_is_not_opened_again_but_one_whose_weights_lag_behind_i
     weights = run / "fold1" / "coarse" / "weights.safetensors"
     assert saved_step(weights.parent) == 40
     with monkeypatch.context() as patched:  # it is trained anew or not; what is found of it is judged in other tests
-        patched.setattr("brats_seg.cli.crossval._judge", lambda _: None)
+        patched.setattr("brats_seg.cli.crossval._judge", lambda *_: None)
         with patched.context() as untrained:
             untrained.setattr(recipe_module, "train", lambda *_, **__: pytest.fail("trained again"))
             assert command(place, run, "--only", "1", "--resume", "-q") == 0
