@@ -8,22 +8,14 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid
 from brats_seg.core.labels import Structure
-from brats_seg.core.study import MRSequence
-from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.anatomy import AnatomyConfig, draw_person, make_anatomy
-from brats_seg.phantom.make import Phantom, PhantomConfig, body_grid
+from brats_seg.phantom.anatomy import draw_person, make_anatomy
+from brats_seg.phantom.make import Phantom, body_grid
 from experiments.volumetry.nested import NestedConfig, draw_edema_field, draw_lesion, make_phantom, tumour_fractions
-from tests.strategies import affine_of
+from tests.phantom.small_phantoms import T1CE_ALONE as SMALL
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds
 
-SMALL = PhantomConfig(
-    grid=Grid((84, 100, 84), affine_of("LPS")),
-    anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
-    acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)),
-)
 TUMOUR = NestedConfig(core_volume_ml=(3, 4), edema_mm=(3, 5))
 
 

@@ -7,7 +7,8 @@ import pytest
 from nilearn import datasets
 from scipy import ndimage
 
-from brats_seg.phantom.anatomy import depth_mm, load_template
+from brats_seg.core.grid import grid_between
+from brats_seg.phantom.anatomy import AnatomyConfig, depth_mm, draw_person, load_template, make_anatomy
 
 
 @pytest.mark.slow
@@ -27,6 +28,13 @@ def test_the_template_holds_what_nilearn_loads() -> None:
     total = np.maximum(np.where(brain[box], np.clip(1 - grey - white, 0, 1), 0) + grey + white, 1e-6)
     np.testing.assert_array_equal(template.grey, grey / total)
     np.testing.assert_array_equal(template.white, white / total)
+
+
+@pytest.mark.slow
+def test_a_brain_is_as_large_as_an_adults() -> None:
+    person = draw_person(AnatomyConfig(), np.zeros(3), np.random.default_rng(1))
+    anatomy = make_anatomy(person, grid_between(*person.box_mm, 4.0))
+    assert 1000 < anatomy.brain.sum() * anatomy.grid.voxel_ml < 2000
 
 
 @pytest.mark.parametrize("sides", [(18, 12, 10), (17, 12, 10)])

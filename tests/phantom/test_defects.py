@@ -15,8 +15,6 @@ from brats_seg.core.study import SEQUENCES
 from brats_seg.files.find import find_study
 from brats_seg.files.load import load_study
 from brats_seg.files.write import write_volume
-from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.course import make_visit
 from brats_seg.phantom.defects import (
     ALL,
@@ -30,12 +28,12 @@ from brats_seg.phantom.defects import (
     kinds_named,
     slice_axis,
 )
-from brats_seg.phantom.make import PhantomConfig
 from brats_seg.phantom.script import draw_course
 from brats_seg.segment.prepare import prepare
+from tests.phantom.small_phantoms import SMALL
 from tests.strategies import affine_of
 
-pytestmark = pytest.mark.slow  # whole phantoms take seconds
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("coarse_brains")]  # whole phantoms take seconds
 
 T1, T1CE, T2, FLAIR = SEQUENCES
 
@@ -43,12 +41,7 @@ T1, T1CE, T2, FLAIR = SEQUENCES
 @pytest.fixture(scope="module")
 def study() -> Study:
     """A phantom of half a brain's size."""
-    config = PhantomConfig(
-        grid=Grid((84, 100, 84), affine_of("LPS")),
-        anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
-        acquisition=AcquisitionConfig(noise=0.05),
-    )
-    return make_visit(draw_course(1, "none", visits=1), 0, config).phantom.study
+    return make_visit(draw_course(1, "none", visits=1), 0, SMALL).phantom.study
 
 
 def ball(value: float = 100.0) -> Volume:

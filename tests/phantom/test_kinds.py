@@ -10,28 +10,20 @@ from glioma import TC
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Grid
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
-from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.anatomy import AnatomyConfig, draw_person, make_anatomy
+from brats_seg.phantom.anatomy import draw_person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
-from brats_seg.phantom.course import make_visit
+from brats_seg.phantom.course import GrownCourse, make_visit
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, GrownScene, GrownTumour, part_number
 from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, TumourKind, ball_radius_mm, edema_ml
-from brats_seg.phantom.make import PhantomConfig, body_grid
+from brats_seg.phantom.make import body_grid
 from brats_seg.phantom.script import Course, PatientKind, Story, VisitScript
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import diameters_mm
-from tests.strategies import affine_of
+from tests.phantom.small_phantoms import T1CE_ALONE as SMALL
 
-pytestmark = pytest.mark.slow  # whole phantoms take seconds
-
-SMALL = PhantomConfig(
-    grid=Grid((84, 100, 84), affine_of("LPS")),
-    anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
-    acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)),
-)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("coarse_brains")]  # whole phantoms take seconds
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +60,18 @@ def resected(person):
     return scene_of(person, LesionScript("L1", TumourKind.HIGH_GRADE, (LesionState(0.6, 0.95, 2.0, 4.0, "resection"),)))
 
 
-@pytest.fixture(scope="module", params=["high", "meningioma", "metastases", "resected"])
-def any_scene(request) -> GrownScene:
-    return request.getfixturevalue(request.param)[1]
+@pytest.fixture(scope="module")
+def low(person):
+    return scene_of(person, LesionScript("L1", TumourKind.LOW_GRADE, (LesionState(3.5, 0.0, 4.0),)))
 
 
-def test_tumour_fractions_are_shares_and_lie_in_the_brain(any_scene) -> None:
+@pytest.fixture(scope="module", params=["high", "low", "meningioma", "metastases", "resected"])
+def any_grown(request) -> tuple[GrownTumour, GrownScene]:
+    return request.getfixturevalue(request.param)
+
+
+def test_tumour_fractions_are_shares_and_lie_in_the_brain(any_grown) -> None:
+    _, any_scene = any_grown
     whole = any_scene.tumour.whole
     assert whole.min() >= 0 and whole.max() <= 1 + 1e-6
     assert not whole[~any_scene.anatomy.brain].any()
@@ -193,25 +191,22 @@ def test_what_does_not_fit_is_refused(person) -> None:
         scene_of(person, *many)
 
 
-@pytest.mark.parametrize(
-    ("kind", "lesion", "state"),
-    [
-        (PatientKind.METASTASES, TumourKind.METASTASES, LesionState(3.5, 0.6, 3.0)),
-        (PatientKind.MENINGIOMA, TumourKind.MENINGIOMA, LesionState(3.5, 1.0, 1.5)),
-        (PatientKind.RESECTED, TumourKind.HIGH_GRADE, LesionState(0.5, 0.95, 1.5, 3.5, "resection")),
-    ],
-)
-def test_phantoms_hold_their_truth(kind: PatientKind, lesion: TumourKind, state: LesionState) -> None:
-    visits = (VisitScript("01", date(2024, 1, 15)),)
-    course = Course("p", 3, kind, Story.STABLE, visits, (LesionScript("L1", lesion, (state,)),))
-    phantom = make_visit(course, 0, SMALL).phantom
+def test_phantoms_hold_their_truth(any_grown, person) -> None:
+    tumour, scene = any_grown
+    visits, kind = (VisitScript("01", date(2024, 1, 15)),), PatientKind(tumour.lesions[0].script.kind.value)
+    course = Course("p", 3, kind, Story.STABLE, visits, tuple(lesion.script for lesion in tumour.lesions))
+    phantom = make_visit(course, 0, SMALL, grown=GrownCourse(course, person, tumour)).phantom
     assert phantom.description["kind"] == kind.value
     assert set(phantom.truth) == {"WT", "TC", "ET", "NCR", "ED", "RC"}
-    assert (phantom.truth["RC"] > 0) is (Structure.RC in phantom.fractions) is (kind is PatientKind.RESECTED)
+    assert (phantom.truth["RC"] > 0) is (Structure.RC in phantom.fractions) is (scene.cavity is not None)
     for structure, volume in phantom.fractions.items():
         total = float(volume.data.sum(dtype=np.float64)) / 1000
         assert total == pytest.approx(phantom.truth[structure.name], rel=0.002, abs=0.002)
     measured = DEFAULT_SCHEMA.region_mask(phantom.labels.data, TC).sum() / 1000
     assert measured == pytest.approx(phantom.truth["TC"], rel=0.08)
     bright = phantom.study.images[MRSequence.T1CE].data
-    assert bright[phantom.labels.data == 3].mean() > 1.15 * bright[bright > 0].mean()
+    if kind is PatientKind.LOW_GRADE:
+        assert phantom.truth["ET"] == 0 and phantom.truth["NCR"] == phantom.truth["TC"] > 0
+        assert set(np.unique(phantom.labels.data)) == {0, 1, 2}
+    else:
+        assert bright[phantom.labels.data == 3].mean() > 1.15 * bright[bright > 0].mean()

@@ -15,22 +15,18 @@ from brats_seg.core.grid import Grid
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.anatomy import AnatomyConfig
 from brats_seg.phantom.contrast import Tissue
-from brats_seg.phantom.course import grow_course, make_visit, patient_at
+from brats_seg.phantom.course import grow_course, patient_at
 from brats_seg.phantom.kinds import LesionScript, LesionState, TumourKind
-from brats_seg.phantom.make import BRATS_GRID, Patient, Phantom, PhantomConfig, scan_patient
+from brats_seg.phantom.make import BRATS_GRID, Phantom, PhantomConfig, scan_patient
 from brats_seg.phantom.script import Course, PatientKind, Story, VisitScript
+from tests.phantom.small_phantoms import SMALL
 from tests.strategies import affine_of
 
-pytestmark = pytest.mark.slow  # whole phantoms take seconds
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("coarse_brains")]  # whole phantoms take seconds
 
-SMALL = PhantomConfig(
-    grid=Grid((84, 100, 84), affine_of("LPS")),
-    anatomy=AnatomyConfig(scale=0.5, deform_mm=1.5),
-    acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)),
-)
-"""A brain of half the size, which takes a fraction of the time; nothing else about it is different."""
+CONFIG = PhantomConfig(study_id="p1", anatomy=SMALL.anatomy)
+"""A small brain on the grid of BraTS."""
 
 _T = Tissue
 MEASURED_Z = {
@@ -41,17 +37,6 @@ MEASURED_Z = {
 }
 """Measured on 14 public BraTS studies (2018, 2021, 2023) by the expert labels: median over studies of each class's
 median z-score within the brain, values clipped at percentiles 0.1 and 99.9."""
-
-
-def course_of(state: LesionState | None, kind: TumourKind = TumourKind.HIGH_GRADE, seed: int = 1) -> Course:
-    """One visit with one lesion, or none."""
-    lesions = () if state is None else (LesionScript("L1", kind, (state,)),)
-    patient = PatientKind.NONE if state is None else PatientKind(kind.value)
-    return Course("p", seed, patient, Story.STABLE, (VisitScript("01", date(2024, 1, 15)),), lesions)
-
-
-def patient_of(course: Course, config: PhantomConfig) -> Patient:
-    return patient_at(grow_course(course, config), 0, config)[0]
 
 
 def centroid_mm(phantom: Phantom) -> np.ndarray:
@@ -68,12 +53,15 @@ def fraction_ml(phantom: Phantom, structure: Structure) -> float:
 
 @pytest.fixture(scope="module")
 def patient():
-    return patient_of(course_of(LesionState(20.0, 0.6, 40.0)), PhantomConfig())
+    visits, lesion = VisitScript("01", date(2024, 1, 15)), LesionState(3.5, 0.6, 4.0)
+    script = LesionScript("L1", TumourKind.HIGH_GRADE, (lesion,))
+    course = Course("p", 6, PatientKind.HIGH_GRADE, Story.STABLE, (visits,), (script,))
+    return patient_at(grow_course(course, CONFIG), 0, CONFIG)[0]
 
 
 @pytest.fixture(scope="module")
 def phantom(patient):
-    return scan_patient(patient, PhantomConfig(study_id="p1"), np.random.default_rng(2))
+    return scan_patient(patient, CONFIG, np.random.default_rng(2))
 
 
 def test_looks_like_a_brats_study(phantom):
@@ -87,7 +75,6 @@ def test_looks_like_a_brats_study(phantom):
         assert volume.data.dtype == np.float32
         assert (volume.data[~mask] == 0).all() and np.isfinite(volume.data).all()
         np.testing.assert_array_equal(mask, masks[0])
-    assert 1000 < masks[0].sum() / 1000 < 2000  # ml of an adult's brain mask
     assert not phantom.labels.data[~masks[0]].any()
 
 
@@ -95,7 +82,7 @@ def test_labels_agree_with_the_truth(phantom):
     DEFAULT_SCHEMA.check(phantom.labels.data)
     for region in REGIONS:
         measured = DEFAULT_SCHEMA.region_mask(phantom.labels.data, region).sum() / 1000
-        assert measured == pytest.approx(phantom.truth[region.name], rel=0.03)
+        assert measured == pytest.approx(phantom.truth[region.name], rel=0.06)
 
 
 def test_fractions_sum_to_one_in_the_brain(patient):
@@ -107,7 +94,7 @@ def test_fractions_sum_to_one_in_the_brain(patient):
 
 def test_tissues_are_ordered_as_in_patients(patient, phantom):
     fractions = {tissue: values > 0.95 for tissue, values in patient.body.tissues().items()}
-    noiseless = replace(PhantomConfig(), acquisition=AcquisitionConfig(noise=0.01, contrast_jitter=0))
+    noiseless = replace(CONFIG, acquisition=AcquisitionConfig(noise=0.01, contrast_jitter=0))
     scan = scan_patient(patient, noiseless, np.random.default_rng(3))
     grid = patient.body.grid
     offset = np.round(BRATS_GRID.to_voxel(grid.to_world((0, 0, 0)))).astype(int)
@@ -137,11 +124,6 @@ def test_z_scores_are_near_those_of_real_tumours(phantom):
             assert z == pytest.approx(MEASURED_Z[tissue][channel], abs=1.0), (sequence, tissue)
 
 
-@pytest.fixture(scope="module")
-def small_patient():
-    return patient_of(course_of(LesionState(3.5, 0.6, 4.0), seed=6), SMALL)
-
-
 def test_description_is_plain_json(phantom):
     again = json.loads(json.dumps(phantom.description))
     assert again["volume_ml"] == dict(phantom.truth)
@@ -149,7 +131,7 @@ def test_description_is_plain_json(phantom):
 
 
 def test_same_patient_scanned_twice_has_one_truth_and_other_noise(patient, phantom):
-    flair_alone = PhantomConfig(acquisition=AcquisitionConfig(sequences=(MRSequence.FLAIR,)))
+    flair_alone = replace(CONFIG, acquisition=AcquisitionConfig(sequences=(MRSequence.FLAIR,)))
     second = scan_patient(patient, flair_alone, np.random.default_rng(8))
     np.testing.assert_array_equal(second.labels.data, phantom.labels.data)
     flair, other = phantom.study.images[MRSequence.FLAIR].data, second.study.images[MRSequence.FLAIR].data
@@ -157,11 +139,11 @@ def test_same_patient_scanned_twice_has_one_truth_and_other_noise(patient, phant
     assert np.corrcoef(flair[flair > 0], other[flair > 0])[0, 1] > 0.8
 
 
-def test_two_scans_on_one_scanner_differ_by_noise_alone(small_patient):
+def test_two_scans_on_one_scanner_differ_by_noise_alone(patient):
     def scan(noise: float, seed: int) -> np.ndarray:
-        config = replace(SMALL, acquisition=AcquisitionConfig(noise=noise, sequences=(MRSequence.FLAIR,)))
+        config = replace(CONFIG, acquisition=AcquisitionConfig(noise=noise, sequences=(MRSequence.FLAIR,)))
         scanner, chance = (np.random.default_rng(n) for n in (5, seed))
-        image = scan_patient(small_patient, config, scanner, noise_rng=chance).study.images[MRSequence.FLAIR].data
+        image = scan_patient(patient, config, scanner, noise_rng=chance).study.images[MRSequence.FLAIR].data
         return image[image > 0].astype(np.float64)
 
     still, first, second = scan(0.0, 1), scan(0.08, 1), scan(0.08, 2)
@@ -202,29 +184,6 @@ def test_sequences_on_their_own_grids_and_moved(patient):
     assert np.linalg.norm(centres[0] - centres[1]) > 2
     masks = [study.images[MRSequence.T1CE].data > 0 for study in scans]
     np.testing.assert_array_equal(*masks)
-
-
-def test_no_tumour():
-    empty = make_visit(course_of(None), 0, SMALL).phantom
-    assert not empty.labels.data.any() and set(empty.truth.values()) == {0.0}
-    assert empty.description["lesions"] == []
-    assert empty.study.images[MRSequence.T1CE].data.any()
-
-
-def test_low_grade_does_not_enhance():
-    low = make_visit(course_of(LesionState(3.5, 0.0, 4.0), TumourKind.LOW_GRADE), 0, SMALL).phantom
-    assert low.truth["ET"] == 0 and low.truth["NCR"] == low.truth["TC"] > 0
-    assert set(np.unique(low.labels.data)) == {0, 1, 2}
-
-
-def test_the_same_seed_gives_the_same_phantom():
-    one, same, other = (
-        make_visit(course_of(LesionState(3.5, 0.6, 4.0), seed=seed), 0, SMALL).phantom for seed in (1, 1, 3)
-    )
-    np.testing.assert_array_equal(one.study.images[MRSequence.T1CE].data, same.study.images[MRSequence.T1CE].data)
-    np.testing.assert_array_equal(one.labels.data, same.labels.data)
-    assert one.truth == same.truth and one.description == same.description
-    assert not np.array_equal(one.labels.data, other.labels.data)
 
 
 @pytest.mark.parametrize(
