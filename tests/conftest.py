@@ -6,6 +6,7 @@ Real scans are used where they lie beside the project, and are never copied into
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in set(slow)]
+
+
+@pytest.fixture(scope="module")
+def coarse_brains() -> Iterator[None]:
+    """Phantoms from a template of 2 mm, for a module whose brains are half as large as brains are."""
+    from tests.phantom.small_phantoms import make_coarse  # nibabel and scipy, which not every test needs
+
+    with pytest.MonkeyPatch.context() as patch:
+        make_coarse(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def visit(look: Look, seed: int) -> LesionScan:
     seen = Grid(shape, shifted)  # the scanner's voxels in the patient
     outer, inner = sphere(look.centre_mm, look.outer_mm), sphere(look.core_centre_mm, look.inner_mm)
     whole, core = outer.sample_fractions(seen), inner.sample_fractions(seen)
-    edema = sphere(look.centre_mm, 40.0).sample_fractions(seen) - whole
+    edema = sphere(look.centre_mm, 40.0).sample_fractions(seen, supersampling=2) - whole
     moved = textures(look.place)
     signal = TISSUE + 4 * moved[0] + 6 * moved[1] + (EDEMA - TISSUE) * edema
     signal += (whole - core) * (look.rim - TISSUE + 5 * moved[2]) + core * (look.core - TISSUE)
@@ -102,8 +102,8 @@ def grown(before: LesionScan, after: LesionScan) -> LesionChange:
 
 @pytest.mark.parametrize(
     ("outer_mm", "inner_mm"),
-    [(24.0, 14.0), (24.0, 13.0), (23.0, 15.0), (25.0, 15.0)],
-    ids=["neither", "inner", "both thinner", "both outwards"],
+    [(24.0, 14.0), (24.0, 13.0), (23.0, 15.0)],
+    ids=["neither", "inner", "both thinner"],
 )
 def test_both_borders_make_the_change(before: LesionScan, outer_mm: float, inner_mm: float) -> None:
     look = replace(SECOND, outer_mm=outer_mm, inner_mm=inner_mm)

@@ -92,6 +92,7 @@ def test_every_category_is_drawn_often_enough() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("coarse_brains")
 def test_true_outlines_of_a_small_phantom_are_followed() -> None:
     course = draw_course(
         3, PatientKind.METASTASES, visits=2, patient_id="P", config=CourseConfig(story=Story.RESPONSE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nilearn import datasets
 from scipy import ndimage
 
 from brats_seg.core.grid import grid_between
@@ -14,6 +13,8 @@ from brats_seg.phantom.anatomy import AnatomyConfig, depth_mm, draw_person, load
 @pytest.mark.slow
 def test_the_template_holds_what_nilearn_loads() -> None:
     """Cut to a box around the brain, and CSF what neither map claims."""
+    from nilearn import datasets  # seconds, of every process that collects tests
+
     template = load_template()
     image = datasets.load_mni152_template()
     first = np.round(template.grid.affine[:3, 3] - image.affine[:3, 3]).astype(int)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.errors import InputError, UsageError
+from brats_seg.core.grid import grid_between
 from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.course import grow_course, make_visit
 from brats_seg.phantom.kinds import LesionScript, LesionState, TumourKind
-from brats_seg.phantom.make import body_grid
 from brats_seg.phantom.script import STORIES, Course, CourseConfig, PatientKind, Story, VisitScript, draw_course
 from brats_seg.phantom.truth import categorise
 from tests.phantom.small_phantoms import T1CE_ALONE as SMALL
@@ -245,7 +245,7 @@ def test_diameters_lie_between_those_of_a_ball_and_what_the_mask_shows(visits) -
 
 @pytest.mark.slow
 def test_the_brain_is_the_same_at_every_visit(grown, course) -> None:
-    grid = body_grid(SMALL, grown.person)
+    grid = grid_between(*grown.person.box_mm, 2.0)
     scenes = [grown.tumour.scene(course.states(index), grid) for index in (0, 2)]
     np.testing.assert_array_equal(scenes[0].anatomy.brain, scenes[1].anatomy.brain)
     brain = scenes[0].anatomy.brain

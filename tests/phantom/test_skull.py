@@ -16,14 +16,14 @@ from brats_seg.imaging.brain import check_skull_stripped
 from brats_seg.phantom.skull import Layer, Skull, add_skull, draw_skull, head_layers
 from brats_seg.segment.prepare import prepare
 
-SPACING_MM = 3.0
 RADII_MM = np.array([66.0, 84.0, 60.0])
 
 
-def brain_grid() -> Grid:
-    affine = np.diag([SPACING_MM] * 3 + [1.0])
+def brain_grid(spacing_mm: float = 4.0) -> Grid:
+    affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = [-105, -125, -125]
-    return Grid((71, 84, 79), affine)
+    x, y, z = (round(side / spacing_mm) for side in (213, 252, 237))
+    return Grid((x, y, z), affine)
 
 
 def brain_mask(grid: Grid) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_the_layers_lie_in_their_order_and_fill_what_they_should(skull: Skull) -
     heights = {layer: float(np.average(np.arange(len(c)), weights=c)) for layer, c in column.items() if c.sum() > 0}
     order = (Layer.FLUID, Layer.BONE, Layer.FAT, Layer.SKIN)
     assert [heights[layer] for layer in order] == sorted(heights[layer] for layer in order)
-    bone_mm = (column[Layer.BONE].sum() + column[Layer.MARROW].sum()) * SPACING_MM
+    bone_mm = (column[Layer.BONE].sum() + column[Layer.MARROW].sum()) * grid.spacing_mm[2]
     assert bone_mm == pytest.approx(skull.inner_mm + skull.marrow_mm + skull.outer_mm, rel=0.6)
     eyes_ml = float(shares[Layer.EYE].sum()) * grid.voxel_ml
     assert eyes_ml == pytest.approx(2 * np.pi / 6 * skull.eye_mm**3 / 1000, rel=0.15)
@@ -76,7 +76,7 @@ def test_the_furrow_between_the_halves_holds_fluid_and_no_bone(skull: Skull) -> 
 
 @pytest.mark.slow
 def test_no_fluid_lies_over_tumour_that_reaches_the_surface(skull: Skull) -> None:
-    grid = brain_grid()
+    grid = brain_grid(3.0)
     brain = brain_mask(grid)
     points = grid.to_world(np.argwhere(np.ones(grid.shape, bool))).reshape(*grid.shape, 3)
 
@@ -90,7 +90,7 @@ def test_no_fluid_lies_over_tumour_that_reaches_the_surface(skull: Skull) -> Non
     alone = fluid_over([0.0, 30.0, -20.0], beside)  # deep in the brain
     assert alone > 0.8
     assert fluid_over([60.0, 0.0, 0.0], beside) < 0.5 * alone
-    assert fluid_over([60.0, 0.0, 0.0], [-66.0 - 4 * SPACING_MM, 0.0, 0.0]) > 0.8
+    assert fluid_over([60.0, 0.0, 0.0], [-78.0, 0.0, 0.0]) > 0.8
 
 
 @pytest.mark.slow
