@@ -21,7 +21,6 @@ import pandas as pd
 from brats_seg.core.errors import InputError
 from brats_seg.imaging.register import register_rigid
 from brats_seg.track.boundary_shift.change import LesionChange, border_of, measure_change
-from brats_seg.track.boundary_shift.config import DEFAULT
 from brats_seg.track.boundary_shift.frame import LesionScan, make_frame
 from brats_seg.track.boundary_shift.match import match
 from brats_seg.track.growth import sphere_diameter_mm
@@ -213,7 +212,7 @@ def edge_volume_ml(scan: LesionScan) -> float:
     if not scan.mask.any():
         raise InputError("the mask is empty; there is no lesion to measure")
     frame = make_frame(scan, scan, np.eye(4))
-    return border_of(frame, match(frame), DEFAULT).volume_mm3 / 1000
+    return border_of(frame, match(frame)).volume_mm3 / 1000
 
 
 def _compare(found: LesionChange, scans: tuple[LesionScan, LesionScan], ends_ml: tuple[float, float]) -> dict[str, Any]:

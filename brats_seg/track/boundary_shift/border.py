@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from brats_seg.core.grid import Floats, Mask
-from brats_seg.track.boundary_shift.config import ChangeConfig
 from brats_seg.track.boundary_shift.frame import Frame, signed_depth
-from brats_seg.track.boundary_shift.match import Match, smooth_depth
+from brats_seg.track.boundary_shift.match import Match, half_moved_mm, smooth_depth
 
 LOCAL_ROUNDS = 1
 """How often the edge is fitted and the border moved to its half height, patch by patch."""
@@ -44,6 +43,15 @@ LEAST_CONTRAST = 0.1
 """Local contrast counts as no less than this share of the mean."""
 SHRINKAGE = 0.3
 """Weight of the mean displacement in every patch, as a share of the mean contrast."""
+BAND_MM, SEARCH_MM, FITTED_MM = 1.25, 2.0, 3.0
+"""Half widths of the band in which the change is measured, of that in which the border is looked for (masks may err so
+far) and of the tissue that the edge is fitted to, for voxels of 1 mm; thicker slices widen all, and large changes the
+first. These and the next two were chosen on phantom lesions of 10 to 30 mm, where the error hardly depends on them."""
+LEVEL_MM, PATCH_MM = 2.0, 3.0
+"""Widths (sigma) of the kernel in which the local contrast is found, and of the patches that share one displacement."""
+CONTRAST_ERROR = 0.25
+"""Standard deviation of the contrast as a share of it, over one patch of 4 pi :data:`LEVEL_MM` ^2 of border; chosen so
+that intervals of phantom lesions hold the truth as often as they should."""
 
 
 @dataclass(frozen=True)
@@ -103,27 +111,27 @@ class Edge:
         return result
 
 
-def find_border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
+def find_border(frame: Frame, matched: Match) -> Border:
     """Find the border in the mean image, then its displacement in the difference."""
-    thick_mm = 0.5 * max(frame.coarsest_mm - 1.0, 0.0)
-    search_mm, reach_mm = config.search_mm + thick_mm, config.reach_mm + thick_mm
+    search_mm, reach_mm = SEARCH_MM + frame.thick_mm, FITTED_MM + frame.thick_mm
     depth = matched.depth
     for _ in range(LOCAL_ROUNDS):
         edge = _fit_edge(matched, depth, search_mm, reach_mm)
         depth = move_border(depth, _local_excess_mm(matched, edge, frame.spacing_mm), search_mm, frame.spacing_mm)
-    band_mm = config.band_mm + thick_mm + max(_half_moved_mm(frame, depth) - SAME_MM, 0.0)
+    moved_mm = half_moved_mm((frame.depth_first, frame.depth_second), np.abs(depth) < 1.0)
+    band_mm = BAND_MM + frame.thick_mm + max(moved_mm - SAME_MM, 0.0)
     for _ in range(WHOLE_ROUNDS):
         edge = _fit_edge(matched, depth, band_mm, reach_mm)
         depth = depth + float(np.clip(excess_mm(matched, edge), -LARGEST_STEP_MM, LARGEST_STEP_MM))
     edge = _fit_edge(matched, depth, band_mm, reach_mm)
     voxel = frame.spacing_mm**3
     layer = np.where(matched.usable, edge.layer, 0.0)
-    weights = shift_weights(matched, edge, layer, reach_mm=reach_mm, spacing_mm=frame.spacing_mm, config=config)
+    weights = shift_weights(matched, edge, layer, reach_mm=reach_mm, spacing_mm=frame.spacing_mm)
     weights, level = _without_baseline(weights, matched, edge, band_mm + GAP_MM)
     change = float((weights * matched.difference).sum())
     area = area_mm2(edge.depth, layer, frame.spacing_mm)
-    patches = max(area / (4 * np.pi * config.level_mm**2), 1.0)
-    deviation = np.hypot(matched.deviation(weights), abs(change) * config.contrast_error / np.sqrt(patches))
+    patches = max(area / (4 * np.pi * LEVEL_MM**2), 1.0)
+    deviation = np.hypot(matched.deviation(weights), abs(change) * CONTRAST_ERROR / np.sqrt(patches))
     return Border(
         change_mm3=change,
         deviation_mm3=float(deviation),
@@ -134,12 +142,6 @@ def find_border(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
         seen=float(layer.sum()) / max(float(edge.layer.sum()), 1e-12),
         moved_mm=change / max(area, 1.0),
     )
-
-
-def _half_moved_mm(frame: Frame, depth: Floats) -> float:
-    """Half the mean displacement of the border from the first mask to the second, mm."""
-    near = np.abs(depth) < 1.0
-    return abs(float((frame.depth_second - frame.depth_first)[near].mean())) / 2 if near.any() else 0.0
 
 
 def _local_excess_mm(matched: Match, edge: Edge, spacing_mm: float) -> Floats:
@@ -209,17 +211,15 @@ def excess_mm(matched: Match, edge: Edge) -> float:
     return float(unexplained / height) if abs(height) > 1e-12 else 0.0
 
 
-def shift_weights(
-    matched: Match, edge: Edge, layer: Floats, *, reach_mm: float, spacing_mm: float, config: ChangeConfig
-) -> Floats:
+def shift_weights(matched: Match, edge: Edge, layer: Floats, *, reach_mm: float, spacing_mm: float) -> Floats:
     """``sum(weights * difference)`` is the volume in mm^3 by which the border moved outwards.
 
     In each patch the difference, summed across the band, over the contrast, summed over the surface, is the
     displacement; it is drawn towards the mean displacement where the contrast is weak. Summed over the surface it
     is the volume. All that is linear in the difference, and so is read as one weight for every voxel.
     """
-    contrast = local_contrast(matched, edge, reach_mm, config.level_mm / spacing_mm)
-    patch = config.patch_mm / spacing_mm
+    contrast = local_contrast(matched, edge, reach_mm, LEVEL_MM / spacing_mm)
+    patch = PATCH_MM / spacing_mm
     in_band = np.where(edge.band, layer, 0.0)
     mean_weight = SHRINKAGE * edge.contrast * blur(layer, patch)
     across = blur(contrast * in_band, patch) + mean_weight

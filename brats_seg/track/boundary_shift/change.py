@@ -29,11 +29,31 @@ import numpy as np
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine
 from brats_seg.track.boundary_shift.border import Border, find_border
-from brats_seg.track.boundary_shift.config import DEFAULT, ChangeConfig
 from brats_seg.track.boundary_shift.frame import Frame, LesionScan, make_frame
 from brats_seg.track.boundary_shift.match import Match, match
 from brats_seg.track.boundary_shift.rim import find_rim
 from brats_seg.track.growth import sphere_diameter_mm
+
+Z_SCORE = 1.96
+"""Half width of an interval in standard deviations."""
+LEAST_SURROUND = 500
+"""Voxels of brain around the lesion that are needed to match the two images."""
+MAX_SHIFT_MM = 1.0
+"""The largest shift that may remain after registration; the fit is linear in it."""
+MIN_CONTRAST = 1.5
+"""Of the border, over the noise of one voxel."""
+MAX_LEVEL = 0.5
+"""Change of the lesion's brightness, as a share of the contrast."""
+MIN_SEEN = 0.7
+"""Share of the border inside brain."""
+MIN_DICE = 0.5
+"""Overlap of the two masks after registration, and of the two cores of a rim."""
+MIN_RIM_MM = 2.5
+"""Mean thickness of a rim, for voxels of 1 mm; in thinner ones the borders are not told apart."""
+MAX_MOVE_MM = 2.0
+"""Mean displacement of the border that the band takes in."""
+MAX_DISAGREEMENT_MM = 2.5
+"""Between masks and images, of the change of diameter."""
 
 
 class Interval(NamedTuple):
@@ -80,9 +100,7 @@ class LesionChange:
         return not self.reasons
 
 
-def measure_change(
-    first: LesionScan, second: LesionScan, *, matrix: Affine, config: ChangeConfig = DEFAULT
-) -> LesionChange:
+def measure_change(first: LesionScan, second: LesionScan, *, matrix: Affine) -> LesionChange:
     """Measure the change of one lesion between two visits.
 
     Args:
@@ -103,22 +121,22 @@ def measure_change(
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=refused)
     _check_rigid(matrix)
     frame = make_frame(first, second, matrix)
-    if frame.surround.sum() < config.min_surround_voxels:
+    if frame.surround.sum() < LEAST_SURROUND:
         reason = (
             f"only {int(frame.surround.sum())} voxels of brain around the lesion are seen at both visits; "
-            f"{config.min_surround_voxels} are needed to match the images"
+            f"{LEAST_SURROUND} are needed to match the images"
         )
         return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=(reason,))
     matched = match(frame)
-    border = border_of(frame, matched, config)
-    return _result(frame, matched, border, (masks_ml, masks_mm), config)
+    border = border_of(frame, matched)
+    return _result(frame, matched, border, (masks_ml, masks_mm))
 
 
-def border_of(frame: Frame, matched: Match, config: ChangeConfig) -> Border:
+def border_of(frame: Frame, matched: Match) -> Border:
     """The border of a solid lesion, or both borders of a rim."""
     if matched.rim is None:
-        return find_border(frame, matched, config)
-    return find_rim(frame, matched, matched.rim, config)
+        return find_border(frame, matched)
+    return find_rim(frame, matched, matched.rim)
 
 
 def _unmatched(first: LesionScan, second: LesionScan) -> tuple[str, ...]:
@@ -144,12 +162,10 @@ def _check_rigid(matrix: Affine) -> None:
         )
 
 
-def _result(
-    frame: Frame, matched: Match, border: Border, masks: tuple[float, float], config: ChangeConfig
-) -> LesionChange:
+def _result(frame: Frame, matched: Match, border: Border, masks: tuple[float, float]) -> LesionChange:
     change, volume = border.change_mm3, border.volume_mm3
-    half = config.z_score * border.deviation_mm3
-    reasons = _doubts(frame, matched, border, masks, config)
+    half = Z_SCORE * border.deviation_mm3
+    reasons = _doubts(frame, matched, border, masks)
     if volume <= abs(change) / 2 + half:
         reasons = (*reasons, f"the change ({change / 1000:.2f} ml) is as large as the lesion ({volume / 1000:.2f} ml)")
         return LesionChange(None, None, None, None, *masks, border.area_mm2, matched.contrast_to_noise(border.contrast),
@@ -174,9 +190,7 @@ def _result(
     )
 
 
-def _doubts(
-    frame: Frame, matched: Match, border: Border, masks: tuple[float, float], config: ChangeConfig
-) -> tuple[str, ...]:
+def _doubts(frame: Frame, matched: Match, border: Border, masks: tuple[float, float]) -> tuple[str, ...]:
     """Everything that speaks against the result, in words."""
     ratio = matched.contrast_to_noise(border.contrast)
     uncertain = matched.shift_deviation_mm
@@ -188,31 +202,29 @@ def _doubts(
     core_dice = 1.0 if matched.rim is None else matched.rim.core_dice
     shift_mm = matched.shift_length_mm
     doubts = {
-        f"the registration is poor: {shift_mm:.1f} mm of shift remain, {config.max_shift_mm:g} at most": (
-            shift_mm > config.max_shift_mm
+        f"the registration is poor: {shift_mm:.1f} mm of shift remain, {MAX_SHIFT_MM:g} at most": (
+            shift_mm > MAX_SHIFT_MM
         ),
         f"the registration cannot be checked: the tissue around fixes it to {uncertain:.2f} mm only": (
-            uncertain > config.max_shift_mm / 2
+            uncertain > MAX_SHIFT_MM / 2
         ),
-        f"the contrast between lesion and surround is {ratio:.1f} times the noise, {config.min_contrast:g} at least": (
-            ratio < config.min_contrast
+        f"the contrast between lesion and surround is {ratio:.1f} times the noise, {MIN_CONTRAST:g} at least": (
+            ratio < MIN_CONTRAST
         ),
-        f"the lesion's brightness changed by {level:.0%} of its contrast, {config.max_level:.0%} at most": (
-            level > config.max_level
+        f"the lesion's brightness changed by {level:.0%} of its contrast, {MAX_LEVEL:.0%} at most": (level > MAX_LEVEL),
+        f"only {border.seen:.0%} of the border lies in brain seen at both visits, {MIN_SEEN:.0%} at least": (
+            border.seen < MIN_SEEN
         ),
-        f"only {border.seen:.0%} of the border lies in brain seen at both visits, {config.min_seen:.0%} at least": (
-            border.seen < config.min_seen
+        f"the lesion changed beyond recognition: the masks overlap {frame.dice:.0%}, {MIN_DICE:.0%} at least": (
+            frame.dice < MIN_DICE
         ),
-        f"the lesion changed beyond recognition: the masks overlap {frame.dice:.0%}, {config.min_dice:.0%} at least": (
-            frame.dice < config.min_dice
+        f"the core changed beyond recognition: its masks overlap {core_dice:.0%}, {MIN_DICE:.0%} at least": (
+            core_dice < MIN_DICE
         ),
-        f"the core changed beyond recognition: its masks overlap {core_dice:.0%}, {config.min_dice:.0%} at least": (
-            core_dice < config.min_dice
-        ),
-        f"the rim is {rim_mm:.1f} mm thick, {config.min_rim_mm:g} mm at least": rim_mm < config.min_rim_mm,
-        f"the border moved {abs(border.moved_mm):.1f} mm on average; beyond {config.max_move_mm:g} mm this method "
-        "misses a part": abs(border.moved_mm) > config.max_move_mm,
+        f"the rim is {rim_mm:.1f} mm thick, {MIN_RIM_MM:g} mm at least": rim_mm < MIN_RIM_MM,
+        f"the border moved {abs(border.moved_mm):.1f} mm on average; beyond {MAX_MOVE_MM:g} mm this method "
+        "misses a part": abs(border.moved_mm) > MAX_MOVE_MM,
         f"the masks say {masks_mm:+.1f} mm of diameter, the images {found_mm:+.1f} mm; more than "
-        f"{config.max_disagreement_mm:g} mm apart": abs(masks_mm - found_mm) > config.max_disagreement_mm,
+        f"{MAX_DISAGREEMENT_MM:g} mm apart": abs(masks_mm - found_mm) > MAX_DISAGREEMENT_MM,
     }
     return tuple(reason for reason, holds in doubts.items() if holds)

@@ -88,6 +88,11 @@ class Frame:
     dice: float
 
     @property
+    def thick_mm(self) -> float:
+        """Half of what the slices are thicker than 1 mm."""
+        return 0.5 * max(self.coarsest_mm - 1.0, 0.0)
+
+    @property
     def surround(self) -> Mask:
         """Healthy tissue clear of both masks."""
         return _surround(self.depth_first, self.depth_second, self.healthy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,12 +188,15 @@ def _rim(frame: Frame) -> Rim | None:
         return None
     inners = [signed_depth(~core, spacing) if core.any() else np.full(core.shape, 8.0) for core in cores]
     outer, inner = _half_way(outers[0], outers[1], spacing), _half_way(inners[0], inners[1], spacing)
-    moved = _half_moved_mm(outers, outer, inner), _half_moved_mm(inners, inner, outer)
+    moved = (
+        half_moved_mm(outers, (np.abs(outer) < 1.0) & (inner > 0)),
+        half_moved_mm(inners, (np.abs(inner) < 1.0) & (outer > 0)),
+    )
     return Rim(outer, inner, moved, 2 * float((cores[0] & cores[1]).sum()) / both)
 
 
-def _half_moved_mm(ends: list[Floats], surface: Floats, other: Floats) -> float:
-    near = (np.abs(surface) < 1.0) & (other > 0)
+def half_moved_mm(ends: Sequence[Floats], near: Mask) -> float:
+    """Half the mean displacement of a border, from its signed distances at both visits near to it, mm."""
     return abs(float((ends[1] - ends[0])[near].mean())) / 2 if near.any() else 0.0
 
 

@@ -17,13 +17,18 @@ from scipy import special
 
 from brats_seg.core.grid import Floats, Mask
 from brats_seg.track.boundary_shift.border import (
+    BAND_MM,
     BASE_MM,
+    CONTRAST_ERROR,
+    FITTED_MM,
     GAP_MM,
     LARGEST_STEP_MM,
     LEAST_BASE,
     LEAST_CONTRAST,
+    LEVEL_MM,
     LOCAL_ROUNDS,
     SAME_MM,
+    SEARCH_MM,
     WHOLE_ROUNDS,
     Border,
     Edge,
@@ -35,7 +40,6 @@ from brats_seg.track.boundary_shift.border import (
     move_border,
     shift_weights,
 )
-from brats_seg.track.boundary_shift.config import ChangeConfig
 from brats_seg.track.boundary_shift.frame import Frame
 from brats_seg.track.boundary_shift.match import Match, Rim
 
@@ -74,10 +78,9 @@ class _Limits:
     bands_mm: tuple[float, float]
 
 
-def find_rim(frame: Frame, matched: Match, rim: Rim, config: ChangeConfig) -> Border:
+def find_rim(frame: Frame, matched: Match, rim: Rim) -> Border:
     """Find both borders in the mean image, then their displacements in the difference."""
-    thick_mm = 0.5 * max(frame.coarsest_mm - 1.0, 0.0)
-    search_mm, reach_mm = config.search_mm + thick_mm, config.reach_mm + thick_mm
+    search_mm, reach_mm = SEARCH_MM + frame.thick_mm, FITTED_MM + frame.thick_mm
     outer, inner = rim.outer, rim.inner
     for _ in range(LOCAL_ROUNDS):
         sides = _sides(matched, (outer, inner), (search_mm, search_mm), reach_mm)
@@ -90,7 +93,7 @@ def find_rim(frame: Frame, matched: Match, rim: Rim, config: ChangeConfig) -> Bo
             )
             for side in sides
         )
-    first, second = (config.band_mm + thick_mm + max(half - SAME_MM, 0.0) for half in rim.half_moved_mm)
+    first, second = (BAND_MM + frame.thick_mm + max(half - SAME_MM, 0.0) for half in rim.half_moved_mm)
     limits = _Limits(frame.spacing_mm, reach_mm, (first, second))
     for _ in range(WHOLE_ROUNDS):
         sides = _sides(matched, (outer, inner), limits.bands_mm, reach_mm)
@@ -99,7 +102,7 @@ def find_rim(frame: Frame, matched: Match, rim: Rim, config: ChangeConfig) -> Bo
             for side in sides
         )
     sides = _sides(matched, (outer, inner), limits.bands_mm, reach_mm)
-    return _read(matched, sides, limits, config)
+    return _read(matched, sides, limits)
 
 
 def _sides(
@@ -160,14 +163,14 @@ def _local_shift_mm(side: _Side, spacing_mm: float) -> Floats:
     return result
 
 
-def _read(matched: Match, sides: tuple[_Side, _Side], limits: _Limits, config: ChangeConfig) -> Border:
+def _read(matched: Match, sides: tuple[_Side, _Side], limits: _Limits) -> Border:
     """Both displacements, from the difference of the images."""
     voxel = limits.spacing_mm**3
     layers = [np.where(matched.usable, side.layer, 0.0) for side in sides]
     around, core = (1 - side.edge.share for side in sides)
     lesion = np.clip(1 - around - core, 0, 1)
-    readings = _readings(matched, sides, layers, limits, config)
-    sigma = config.level_mm / limits.spacing_mm
+    readings = _readings(matched, sides, layers, limits)
+    sigma = LEVEL_MM / limits.spacing_mm
     steps = [local_contrast(side.matched, side.edge, limits.reach_mm, sigma) * side.layer for side in sides]
     seen = np.array([[float((way * effect).sum()) for effect in (*steps, lesion, around, core)] for way in readings])
     told = np.linalg.pinv(seen, rcond=1e-9)  # from readings to causes; a zone without voxels tells nothing
@@ -178,7 +181,7 @@ def _read(matched: Match, sides: tuple[_Side, _Side], limits: _Limits, config: C
     changes = [float((part * matched.difference).sum()) for part in weights]
     levels = told[2:] @ [float((way * matched.difference).sum()) for way in readings]
     areas = [area_mm2(side.edge.depth, layer, limits.spacing_mm) for side, layer in zip(sides, layers, strict=True)]
-    patch = 4 * np.pi * config.level_mm**2
+    patch = 4 * np.pi * LEVEL_MM**2
     doubts = [abs(change) / np.sqrt(max(area / patch, 1.0)) for change, area in zip(changes, areas, strict=True)]
     gap = 1 - float(layers[0].sum()) / max(float(np.where(matched.usable, sides[0].edge.layer, 0.0).sum()), 1e-12)
     missed = [excess_mm(side.matched, side.edge) for side in sides]
@@ -191,7 +194,7 @@ def _read(matched: Match, sides: tuple[_Side, _Side], limits: _Limits, config: C
             np.linalg.norm(
                 [
                     matched.deviation(weights[0] + weights[1]),
-                    config.contrast_error * float(np.linalg.norm(doubts)),
+                    CONTRAST_ERROR * float(np.linalg.norm(doubts)),
                     gap * float(np.linalg.norm(changes)),  # it may have grown or shrunk at the edges of gaps
                 ]
             )
@@ -206,14 +209,10 @@ def _read(matched: Match, sides: tuple[_Side, _Side], limits: _Limits, config: C
     )
 
 
-def _readings(
-    matched: Match, sides: tuple[_Side, _Side], layers: list[Floats], limits: _Limits, config: ChangeConfig
-) -> list[Floats]:
+def _readings(matched: Match, sides: tuple[_Side, _Side], layers: list[Floats], limits: _Limits) -> list[Floats]:
     """Weights of the five things that are read in the difference: both displacements, and three levels."""
     moves = [
-        shift_weights(
-            side.matched, side.edge, layer, reach_mm=limits.reach_mm, spacing_mm=limits.spacing_mm, config=config
-        )
+        shift_weights(side.matched, side.edge, layer, reach_mm=limits.reach_mm, spacing_mm=limits.spacing_mm)
         for side, layer in zip(sides, layers, strict=True)
     ]
     return [*moves, *(zone / max(float(zone.sum()), 1.0) for zone in _zones(matched, sides, limits.bands_mm))]
