@@ -2,8 +2,8 @@
 
 The two scans are registered both ways by mutual information, each time without the tumour of either visit, and the
 mean of the first transform and the inverse of the second is refined half-way between the visits
-(:mod:`.align_refine`). Swapping the visits therefore inverts the result, and neither visit is blurred alone. Volumes
-are never measured through an alignment: it matches lesions and lays pictures on each other.
+(:mod:`brats_seg.imaging.refine`). Swapping the visits therefore inverts the result, and neither visit is blurred alone.
+Volumes are never measured through an alignment: it matches lesions and lays pictures on each other.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from brats_seg.core.course import CourseResection
 from brats_seg.core.errors import UsageError
-from brats_seg.core.tables import DAY_ZERO, Calendar
+from brats_seg.core.tables import DAY_ZERO, Calendar, say
 from brats_seg.core.visit import Visit
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import Compartment, Criteria
@@ -18,16 +19,21 @@ from brats_seg.response.history import (
     PatientHistory,
     VisitMeasurements,
 )
-from brats_seg.response.responses import Category, Disease, Responses
+from brats_seg.response.responses import Category, Disease, Measure, Responses
+from brats_seg.track.growth import TREATMENTS
 from brats_seg.track.lesions import RegionCourse
 from brats_seg.track.repeatability import GIVEN, Change, Measured, change_between
 
 NOT_VALIDATED = "segmentation not validated after treatment"
 MOST_DAYS_TO_SURGERY = 56
 """A scan further away shows growth, too, and not surgery alone. The program's choice."""
-TREATED_BY = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END, EventKind.TREATMENT_START)
 ML_DECIMALS, MM_DECIMALS = 4, 2
 """As in tables, so that the response can be found again from the table of measurements."""
+
+
+def rounded(value: float, decimals: int = ML_DECIMALS) -> float:
+    """A number as the tables have it; never minus zero."""
+    return round(float(value), decimals) + 0.0
 
 
 def measured(visit: Visit, volume_ml: float) -> Measured:
@@ -61,29 +67,6 @@ class ChangeRow:
     against: str
     reference: int
     change: Change
-
-
-@dataclass(frozen=True)
-class Resection:
-    """What surgery removed, from the last visit before and the first after.
-
-    Attributes:
-        before: index of the visit before.
-        after: index of the visit after.
-        before_ml: volume before.
-        residual_ml: volume after.
-        extent_percent: removed share; None where there was nothing, or the scans do not tell it.
-        note: why they do not tell it.
-    """
-
-    day: date
-    before: int
-    after: int
-    region: str
-    before_ml: float
-    residual_ml: float
-    extent_percent: float | None
-    note: str = ""
 
 
 def history_of(
@@ -174,7 +157,7 @@ def judge(
 def treated_before(history: PatientHistory, day: date) -> str:
     """The treatment a visit comes after, in words; a visit on the day itself comes before it."""
     eve = day - timedelta(days=1)
-    events = [event for kind in TREATED_BY if (event := history.last_before(kind, eve)) is not None]
+    events = [event for kind in TREATMENTS if (event := history.last_before(kind, eve)) is not None]
     return ", ".join(f"{event.kind.value} {event.day}" for event in events)
 
 
@@ -255,7 +238,9 @@ def _references(index: int, volumes: Mapping[int, float], baseline: int | None) 
     return {"baseline": since[0], "nadir": min(since, key=lambda visit: (volumes[visit], visit)), "last": earlier[-1]}
 
 
-def resections_of(visits: Sequence[Visit], events: Sequence[ClinicalEvent]) -> list[Resection]:
+def resections_of(
+    visits: Sequence[Visit], events: Sequence[ClinicalEvent], dating: Calendar = Calendar.DATES
+) -> list[CourseResection]:
     """Residual volume and extent of resection of every surgery with a visit before and after.
 
     The extent is given only from scans within :data:`MOST_DAYS_TO_SURGERY` that no other surgery separates.
@@ -275,7 +260,9 @@ def resections_of(visits: Sequence[Visit], events: Sequence[ClinicalEvent]) -> l
             note = visits[first].unseen(region) or visits[second].unseen(region)
             note = note or _far_from_surgery(surgery, days[first], days[second], others)
             extent = 100 * (volume - residual) / volume if volume > 0 and not note else None
-            found.append(Resection(surgery, first, second, region.name, volume, residual, extent, note))
+            labels, amounts = (visits[first].label, visits[second].label), (rounded(volume), rounded(residual))
+            share = None if extent is None else rounded(extent, 2)
+            found.append(CourseResection(say(surgery, dating), region.name, *labels, *amounts, share, note))
     return found
 
 
@@ -288,21 +275,10 @@ def _far_from_surgery(surgery: date, before: date, after: date, others: Sequence
     return f"scanned {' and '.join(late)} the surgery, {MOST_DAYS_TO_SURGERY} at most" if late else ""
 
 
-def baseline_index(assessment: Responses, history: PatientHistory) -> int:
-    """Index of the last baseline; 0 where no visit qualifies."""
-    if not assessment.baselines:
-        return 0
-    day = assessment.baselines[-1][0]
-    return next(index for index, visit in enumerate(history.visits) if visit.day == day)
-
-
-def baselines_of(assessment: Responses, history: PatientHistory) -> list[int | None]:
+def baselines_of(assessment: Responses) -> list[int | None]:
     """Of each visit, the index of the baseline of its own episode; a visit that only begins one has none."""
-    days = [visit.day for visit in history.visits]
-    starts = [days.index(day) for day, _ in assessment.baselines]
-    opening = {row.visit for row in assessment.rows if row.category is Category.BASELINE}
-    found: list[int | None] = []
-    for index, visit in enumerate(history.visits):
-        earlier = [start for start in starts if start < index]
-        found.append(earlier[-1] if earlier and visit.visit not in opening else None)
-    return found
+    starts = [episode.baseline for episode in assessment.episodes]
+    return [
+        None if row.category is Category.BASELINE else max((start for start in starts if start < index), default=None)
+        for index, row in enumerate(assessment.overall(Measure.PLANAR))
+    ]

@@ -130,7 +130,7 @@ def _phase_growth(
 
 def _curve(fit: GrowthFit | Refusal, until: float | None) -> tuple[CurvePoint, ...]:
     """The fitted curve, and beyond the last visit its prediction with its interval."""
-    if isinstance(fit, Refusal) or not fit.check.passed:
+    if isinstance(fit, Refusal) or not fit.describes_the_visits:
         return ()
     points: list[CurvePoint] = []
     span = fit.last_day - fit.first_day
@@ -160,7 +160,7 @@ def _plain_fit(fit: GrowthFit | Refusal) -> dict[str, Any]:
         "parameters": fit.curve.parameters.tolist(),
         "aicc": {model.value: score if math.isfinite(score) else None for model, score in fit.aicc.items()},
         "not_fitted": {refusal.what: refusal.reason for refusal in fit.refused},
-        "check": fit.check.note,
-        "describes_the_visits": fit.check.passed,
+        "check": "; ".join(fit.doubts),
+        "describes_the_visits": fit.describes_the_visits,
         "note": fit.note,
     }

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from brats_seg.core.course import Excluded
+from brats_seg.core.course import CourseResection, Excluded
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.scans import RigidMotion
@@ -28,8 +28,6 @@ from brats_seg.track.align import NO_MOTION, PREFERRED, HeadScan, align_visits, 
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.course import (
     ChangeRow,
-    Resection,
-    baseline_index,
     baselines_of,
     changes_of,
     history_of,
@@ -115,13 +113,13 @@ class Followed:
     changes: tuple[ChangeRow, ...]
     paired: Mapping[tuple[str, int, int], PairedChange]
     growth: tuple[PhaseGrowth, ...]
-    resections: tuple[Resection, ...]
+    resections: tuple[CourseResection, ...]
     timings_s: dict[str, float]
 
     @property
     def baseline(self) -> int:
         """Index of the visit that counts as baseline."""
-        return baseline_index(self.assessment, self.history)
+        return self.assessment.episodes[-1].baseline
 
 
 def follow(
@@ -177,7 +175,7 @@ def follow(
         )
     with _timed(timings, "paired change"):
         told("comparing images")
-        changes = tuple(changes_of(visits, lesions, baselines_of(assessment, history)))
+        changes = tuple(changes_of(visits, lesions, baselines_of(assessment)))
         paired = paired_changes(visits, motions, lesions, changes, known=known.changes)
     alone = {v.label: v.segmentation.labels.with_data(v.tumour) for v in visits if not v.images}
     warnings = (
@@ -201,7 +199,7 @@ def follow(
         changes=changes,
         paired=paired,
         growth=tuple(_growth(visits, history)),
-        resections=tuple(resections_of(visits, events)),
+        resections=tuple(resections_of(visits, events, patient.dating)),
         timings_s=timings,
     )
 

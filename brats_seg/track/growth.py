@@ -31,7 +31,7 @@ VELOCITY_CLASSES_MM_PER_YEAR = (4.0, 8.0, 12.0)
 """Prognostic limits of Pallud 2013: below 4, 4 to 8, 8 to 12, 12 and more."""
 MIN_SPAN_DAYS = 14.0
 """No rate from visits that span less: place, slices and hydration then weigh more than growth. The program's choice."""
-TREATMENTS = (EventKind.SURGERY, EventKind.TREATMENT_START, EventKind.RADIOTHERAPY_END)
+TREATMENTS = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END, EventKind.TREATMENT_START)
 
 
 @dataclass(frozen=True)

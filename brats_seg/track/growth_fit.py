@@ -1,7 +1,13 @@
-"""Which growth curve describes a patient's visits, how well, and what the next visit would measure.
+"""Which curve of volume against time describes a patient's visits, how well, and what the next visit would measure.
 
-Curves are compared by AICc (Hurvich & Tsai, Biometrika 1989;76:297) from five visits, the Gompertz curve from six;
-below that the exponential is fitted without choice, and below three visits nothing is.
+A relative measurement error makes the logarithm of volume scatter evenly, so all curves are fitted there by weighted
+least squares and can be compared with each other by AICc (Hurvich & Tsai, Biometrika 1989;76:297) from five visits, the
+Gompertz curve from six; below that the exponential is fitted without choice, and below three visits nothing is.
+
+* exponential: ``ln V = a + b t``.
+* linear radius: the diameter grows evenly, ``ln V = 3 ln(d + g t) + const`` (Mandonnet, Ann Neurol 2003;53:524).
+* Gompertz: growth that slows towards a limit, ``ln V = A (1 - exp(-k t)) + B exp(-k t)`` with V from exp(B) to exp(A)
+  (Laird, Br J Cancer 1964;18:490).
 """
 
 from __future__ import annotations
@@ -9,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
-from scipy import special
+from numpy.typing import ArrayLike
+from scipy import optimize, special
 
 from brats_seg.core.grid import Floats
-from brats_seg.track.curves import PERFECT_LOG_SD, Curve, Model, fit_curve
 from brats_seg.track.growth import (
     LEVEL,
     Estimate,
@@ -34,23 +41,52 @@ CHOICE_FROM_VISITS = 5
 GOMPERTZ_FROM_VISITS = 6
 RUNS_FROM_VISITS = 6
 BAD_FIT_P = 0.05
+GOMPERTZ_RATES = (0.05, 20.0)
+"""Range of ``k`` times the observed time in which a curve can be told from a straight line and from a step."""
+GOMPERTZ_GRID = 40
+"""Rates tried before the search proper; steps of a factor 1.17."""
+PERFECT_LOG_SD = 1e-6
+"""Scatter below which a fit counts as perfect; smaller differences are rounding."""
 
 
-@dataclass(frozen=True)
-class ResidualCheck:
-    """Whether a curve describes the visits.
+class Model(StrEnum):
+    """Growth curve."""
+
+    EXPONENTIAL = "exponential"
+    LINEAR_RADIUS = "linear radius"
+    GOMPERTZ = "Gompertz"
+
+    @property
+    def parameters(self) -> int:
+        """Number of free parameters of the curve."""
+        return 3 if self is Model.GOMPERTZ else 2
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A fitted curve.
 
     Attributes:
-        chi_square_p: chance of so much scatter from measurement error alone; None where the error is not known.
-        runs_p: chance of so few changes of sign in a row of residuals; None below six visits.
-        passed: whether neither chance is below 5 %.
-        note: in words.
+        parameters: exponential ``(a, b)``; linear radius ``(d mm, g mm/day)``; Gompertz ``(A, B, ln k)``.
+        covariance: of the parameters, for residuals of weight 1.
+        residuals: observed minus fitted log volume, by visit.
+        weighted_square_sum: of the residuals, each divided by its expected scatter (1 where unknown).
     """
 
-    chi_square_p: float | None
-    runs_p: float | None
-    passed: bool
-    note: str
+    model: Model
+    parameters: Floats
+    covariance: Floats
+    residuals: Floats
+    weighted_square_sum: float
+
+    def log_volume(self, day: float) -> float:
+        """Logarithm of the volume in ml on a day (days since the first visit)."""
+        return float(predictions(self.model, self.parameters, np.array([day]))[0])
+
+    def leverage(self, day: float) -> float:
+        """Variance of the fitted log volume on a day, for residuals of weight 1."""
+        gradient = _gradient(self.model, self.parameters, day)
+        return float(gradient @ self.covariance @ gradient)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +100,7 @@ class GrowthFit:
         log_sd: scatter expected of one further measurement, in log volume.
         freedom: degrees of freedom of that scatter; None where the measurement error is known.
         note: how the curve was chosen, in words.
+        doubts: the scatter around the curve in words, and after it whatever speaks against the curve.
     """
 
     curve: Curve
@@ -71,10 +108,15 @@ class GrowthFit:
     last_day: float
     aicc: dict[Model, float]
     refused: tuple[Refusal, ...]
-    check: ResidualCheck
     log_sd: float
     freedom: int | None
     note: str
+    doubts: tuple[str, ...]
+
+    @property
+    def describes_the_visits(self) -> bool:
+        """Whether so much scatter, and so few changes of its sign, each have a chance of 5 % or more."""
+        return len(self.doubts) == 1
 
 
 def fit_growth(
@@ -93,27 +135,45 @@ def fit_growth(
     time, logs = days_since_first(days), np.log(np.asarray(volumes_ml, dtype=np.float64))
     count = len(time)
     sd = known_sd(count, cv)
-    weights = np.ones(count) if sd is None else sd
+    curves, refused = _curves(time, logs, np.ones(count) if sd is None else sd)
+    if not curves:
+        return Refusal(what, "; ".join(f"{item.what}: {item.reason}" for item in refused))
+    scores = {model: _aicc(curve, count, known=cv is not None) for model, curve in curves.items()}
+    curve = curves[min(curves, key=lambda model: (scores[model], model.parameters))]
+    choice = count >= CHOICE_FROM_VISITS
+    freedom = count - curve.model.parameters
+    scatter = math.sqrt(float(np.sum(curve.residuals**2)) / freedom)
+    first_day = float(np.asarray(days, dtype=np.float64)[0])
+    return GrowthFit(
+        curve=curve,
+        first_day=first_day,
+        last_day=first_day + float(time[-1]),
+        aicc=scores if choice else {},
+        refused=tuple(refused),
+        log_sd=log_sd_of(cv) if cv is not None else scatter,
+        freedom=None if cv is not None else freedom,
+        note=f"lowest AICc of {', '.join(curves)}"
+        if choice
+        else f"no choice of curve below {CHOICE_FROM_VISITS} visits",
+        doubts=_doubts(curve, scatter, freedom, known=cv is not None),
+    )
+
+
+def _curves(time: Floats, logs: Floats, weights: Floats) -> tuple[dict[Model, Curve], list[Refusal]]:
+    """The curves that can be fitted to so many visits, and why the others cannot."""
     curves: dict[Model, Curve] = {}
     refused: list[Refusal] = []
     for model in Model:
         needed = GOMPERTZ_FROM_VISITS if model is Model.GOMPERTZ else CHOICE_FROM_VISITS
-        if model is not Model.EXPONENTIAL and count < needed:
-            refused.append(Refusal(model.value, f"{count} visits, needs {needed}"))
+        if model is not Model.EXPONENTIAL and len(time) < needed:
+            refused.append(Refusal(model.value, f"{len(time)} visits, needs {needed}"))
             continue
         found = fit_curve(model, time, logs, weights)
         if isinstance(found, str):
             refused.append(Refusal(model.value, found))
         else:
             curves[model] = found
-    if not curves:
-        return Refusal(what, "; ".join(f"{item.what}: {item.reason}" for item in refused))
-    scores = {model: _aicc(curve, count, known=cv is not None) for model, curve in curves.items()}
-    chosen = min(curves, key=lambda model: (scores[model], model.parameters))
-    choice = count >= CHOICE_FROM_VISITS
-    note = f"lowest AICc of {', '.join(curves)}" if choice else f"no choice of curve below {CHOICE_FROM_VISITS} visits"
-    return _fit(curves[chosen], time, cv, aicc=scores if choice else {}, refused=tuple(refused), note=note,
-                first_day=float(np.asarray(days, dtype=np.float64)[0]))  # fmt: skip
+    return curves, refused
 
 
 def predict_volume(fit: GrowthFit | Refusal, day: float) -> Estimate | Refusal:
@@ -131,8 +191,8 @@ def predict_volume(fit: GrowthFit | Refusal, day: float) -> Estimate | Refusal:
         return Refusal(
             what, f"day {day:g} is not within {span:g} days after the last visit, as far as the visits reach back"
         )
-    if not fit.check.passed:
-        return Refusal(what, f"the {fit.curve.model} curve does not describe the visits: {fit.check.note}")
+    if not fit.describes_the_visits:
+        return Refusal(what, f"the {fit.curve.model} curve does not describe the visits: {'; '.join(fit.doubts)}")
     centre = fit.curve.log_volume(day - fit.first_day)
     if not math.isfinite(centre):
         return Refusal(what, "the curve reaches a volume of zero before that day")
@@ -157,42 +217,14 @@ def _aicc(curve: Curve, count: int, *, known: bool) -> float:
     return misfit + 2 * parameters + (2 * parameters * (parameters + 1) / room if room > 0 else math.inf)
 
 
-def _fit(
-    curve: Curve,
-    time: Floats,
-    cv: float | None,
-    *,
-    aicc: dict[Model, float],
-    refused: tuple[Refusal, ...],
-    note: str,
-    first_day: float,
-) -> GrowthFit:
-    freedom = len(time) - curve.model.parameters
-    scatter = math.sqrt(float(np.sum(curve.residuals**2)) / freedom)
-    log_sd = log_sd_of(cv) if cv is not None else scatter
-    return GrowthFit(
-        curve=curve,
-        first_day=first_day,
-        last_day=first_day + float(time[-1]),
-        aicc=aicc,
-        refused=refused,
-        check=_check(curve, scatter, freedom, known=cv is not None),
-        log_sd=log_sd,
-        freedom=None if cv is not None else freedom,
-        note=note,
-    )
-
-
-def _check(curve: Curve, scatter: float, freedom: int, *, known: bool) -> ResidualCheck:
-    chi_square_p = float(special.chdtrc(freedom, curve.weighted_square_sum)) if known else None
-    enough = len(curve.residuals) >= RUNS_FROM_VISITS and scatter > PERFECT_LOG_SD
-    runs_p = _runs_p(curve.residuals) if enough else None
+def _doubts(curve: Curve, scatter: float, freedom: int, *, known: bool) -> tuple[str, ...]:
     notes = [f"scatter {100 * scatter:.2g} % around the curve"]
-    if chi_square_p is not None and chi_square_p < BAD_FIT_P:
-        notes.append(f"more than the measurement error explains (p = {chi_square_p:.2g})")
-    if runs_p is not None and runs_p < BAD_FIT_P:
-        notes.append(f"residuals of one sign follow each other (p = {runs_p:.2g})")
-    return ResidualCheck(chi_square_p, runs_p, len(notes) == 1, "; ".join(notes))
+    if known and (chance := float(special.chdtrc(freedom, curve.weighted_square_sum))) < BAD_FIT_P:
+        notes.append(f"more than the measurement error explains (p = {chance:.2g})")
+    enough = len(curve.residuals) >= RUNS_FROM_VISITS and scatter > PERFECT_LOG_SD
+    if enough and (chance := _runs_p(curve.residuals)) < BAD_FIT_P:
+        notes.append(f"residuals of one sign follow each other (p = {chance:.2g})")
+    return tuple(notes)
 
 
 def _runs_p(residuals: Floats) -> float:
@@ -212,3 +244,109 @@ def _runs_p(residuals: Floats) -> float:
             ways += math.comb(ups - 1, half) * math.comb(downs - 1, half - 1)
             ways += math.comb(ups - 1, half - 1) * math.comb(downs - 1, half)
     return ways / total
+
+
+def predictions(model: Model, parameters: Floats, days: Floats) -> Floats:
+    """Log volume in ml at ``days`` since the first visit; ``-inf`` where a linear radius has shrunk to nothing."""
+    if model is Model.EXPONENTIAL:
+        return _floats(parameters[0] + parameters[1] * days)
+    if model is Model.LINEAR_RADIUS:
+        diameter = parameters[0] + parameters[1] * days
+        with np.errstate(divide="ignore"):
+            return _floats(3.0 * np.log(np.maximum(diameter, 0.0)) - math.log(2000.0))
+    fading = np.exp(-np.exp(parameters[2]) * days)
+    return _floats(parameters[0] * (1.0 - fading) + parameters[1] * fading)
+
+
+def fit_curve(model: Model, days: Floats, log_volumes: Floats, log_sd: Floats) -> Curve | str:
+    """Weighted least squares fit.
+
+    Args:
+        days: since the first visit, increasing.
+        log_volumes: logarithm of the volume in ml.
+        log_sd: expected scatter of each, or ones where unknown.
+
+    Returns:
+        The curve, or the reason why it cannot be fitted, in words.
+    """
+    if model is Model.EXPONENTIAL:
+        parameters = _line(days, log_volumes, log_sd)
+    elif model is Model.LINEAR_RADIUS:
+        parameters = _linear_radius(days, log_volumes, log_sd)
+        if parameters[0] <= 0 or parameters[0] + parameters[1] * days[-1] <= 0:
+            return "the diameter would reach zero within the visits"
+    else:
+        found = _gompertz(days, log_volumes, log_sd)
+        if found is None:
+            return "growth does not slow down measurably within the visits"
+        parameters = found
+    jacobian = np.array([_gradient(model, parameters, float(day)) for day in days]) / log_sd[:, None]
+    normal = jacobian.T @ jacobian
+    if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e14:
+        return "the visits do not determine the curve"
+    residuals = log_volumes - predictions(model, parameters, days)
+    return Curve(model, parameters, _floats(np.linalg.inv(normal)), residuals, float(np.sum((residuals / log_sd) ** 2)))
+
+
+def _floats(values: ArrayLike) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _line(days: Floats, values: Floats, sd: Floats) -> Floats:
+    design = np.stack([np.ones_like(days), days], axis=1) / sd[:, None]
+    return _floats(np.linalg.lstsq(design, values / sd, rcond=None)[0])
+
+
+def _linear_radius(days: Floats, log_volumes: Floats, sd: Floats) -> Floats:
+    diameters = _floats(np.exp((log_volumes + math.log(2000.0)) / 3.0))
+    start = _line(days, diameters, diameters * sd)
+    if start[0] <= 0 or start[0] + start[1] * days[-1] <= 0:
+        start = _floats([float(diameters.mean()), 0.0])
+
+    def misfit(parameters: Floats) -> Floats:
+        # A diameter is kept above a micrometre, so that the search can pass a bad step and come back.
+        safe = np.maximum(parameters[0] + parameters[1] * days, 1e-3)
+        return _floats((3.0 * np.log(safe) - math.log(2000.0) - log_volumes) / sd)
+
+    def derivative(parameters: Floats) -> Floats:
+        safe = np.maximum(parameters[0] + parameters[1] * days, 1e-3)
+        return _floats(np.stack([3.0 / safe, 3.0 * days / safe], axis=1) / sd[:, None])
+
+    scale = max(abs(float(start[0])), 1e-3)
+    found = optimize.least_squares(
+        misfit, start, derivative, x_scale=[scale, scale / max(days[-1], 1.0)], xtol=1e-12, ftol=1e-12, gtol=1e-12
+    )
+    return _floats(found.x)
+
+
+def _gompertz(days: Floats, log_volumes: Floats, sd: Floats) -> Floats | None:
+    """For each ``k`` the curve is linear in A and B, so only ``k`` is searched; None if it runs to its bounds."""
+    low, high = (math.log(bound / days[-1]) for bound in GOMPERTZ_RATES)
+
+    def solve(log_rate: float) -> tuple[float, Floats]:
+        fading = np.exp(-math.exp(log_rate) * days)
+        design = np.stack([1.0 - fading, fading], axis=1) / sd[:, None]
+        ends = _floats(np.linalg.solve(design.T @ design, design.T @ (log_volumes / sd)))
+        return float(np.sum((design @ ends - log_volumes / sd) ** 2)), ends
+
+    grid = np.linspace(low, high, GOMPERTZ_GRID)
+    best = int(np.argmin([solve(float(rate))[0] for rate in grid]))
+    if best in (0, len(grid) - 1):
+        return None
+    bracket = (float(grid[best - 1]), float(grid[best + 1]))
+    found = optimize.minimize_scalar(lambda rate: solve(rate)[0], bounds=bracket, method="bounded",
+                                     options={"xatol": 1e-8})  # fmt: skip
+    ends = solve(float(found.x))[1]
+    return _floats([ends[0], ends[1], float(found.x)])
+
+
+def _gradient(model: Model, parameters: Floats, day: float) -> Floats:
+    """Derivative of the log volume by each parameter."""
+    if model is Model.EXPONENTIAL:
+        return np.array([1.0, day])
+    if model is Model.LINEAR_RADIUS:
+        diameter = parameters[0] + parameters[1] * day
+        return np.array([3.0 / diameter, 3.0 * day / diameter])
+    rate = math.exp(parameters[2])
+    fading = math.exp(-rate * day)
+    return np.array([1.0 - fading, fading, (parameters[0] - parameters[1]) * rate * day * fading])

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -133,7 +132,7 @@ def error_words(source: str) -> str:
     return f"repeatability of {measured}, phantom-based"
 
 
-def volume_cv(volume_ml: float, slice_mm: float, *, source: str, rows: Sequence[Row] | None = None) -> float | None:
+def volume_cv(volume_ml: float, slice_mm: float, *, source: str) -> float | None:
     """Within-subject coefficient of variation of a volume.
 
     Linear in the logarithm of volume and in slice thickness between the table's entries, constant beyond them; None
@@ -143,10 +142,9 @@ def volume_cv(volume_ml: float, slice_mm: float, *, source: str, rows: Sequence[
         volume_ml: the volume, above 0.
         slice_mm: largest spacing of the grid it was measured on.
         source: see :class:`Row`.
-        rows: another table.
     """
     measured = ALSO_OF.get(source, source)
-    chosen = [row for row in (rows if rows is not None else table()) if row.source == measured]
+    chosen = [row for row in table() if row.source == measured]
     if not chosen:
         return None
     thicknesses = sorted({row.slice_mm for row in chosen})

@@ -13,7 +13,6 @@ from brats_seg.core.course import (
     CourseEpisode,
     CourseEvent,
     CourseLesion,
-    CourseResection,
     CourseResponse,
     CourseVisit,
     CourseVolume,
@@ -25,7 +24,7 @@ from brats_seg.core.visit import Visit
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.responses import Measure, Response
 from brats_seg.response.tables import episode_record, response_record
-from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow, Resection, measured
+from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow, measured, rounded
 from brats_seg.track.follow import CourseOptions, Followed, follow
 from brats_seg.track.repeatability import GIVEN, error_words
 
@@ -59,7 +58,7 @@ def course_of(found: Followed) -> Course:
         events=tuple(
             CourseEvent(say(event.day, dating), event.kind.value, _since(found, event.day)) for event in found.events
         ),
-        resections=tuple(_resection(found, entry) for entry in found.resections),
+        resections=found.resections,
         notes=found.patient.notes,
     )
 
@@ -86,7 +85,7 @@ def _volumes(found: Followed) -> Iterator[CourseVolume]:
             yield CourseVolume(
                 **_head(found, index),
                 region=row.region,
-                volume_ml=_rounded(row.volume_ml),
+                volume_ml=rounded(row.volume_ml),
                 low_ml=_ml(row.low_ml),
                 high_ml=_ml(row.high_ml),
                 level=row.level,
@@ -106,9 +105,9 @@ def _change(found: Followed, entry: ChangeRow) -> CourseChange:
         lesion=entry.lesion,
         against=entry.against,
         reference=found.visits[entry.reference].label,
-        reference_ml=_rounded(change.before_ml),
-        volume_ml=_rounded(change.now_ml),
-        change_ml=_rounded(change.change_ml),
+        reference_ml=rounded(change.before_ml),
+        volume_ml=rounded(change.now_ml),
+        change_ml=rounded(change.change_ml),
         low_ml=_ml(change.low_ml),
         high_ml=_ml(change.high_ml),
         percent=_ml(change.of_before(change.change_ml), 2),
@@ -137,19 +136,6 @@ def _paired(found: Followed, entry: ChangeRow) -> dict[str, Any]:
     return row
 
 
-def _resection(found: Followed, entry: Resection) -> CourseResection:
-    return CourseResection(
-        date=say(entry.day, found.patient.dating),
-        region=entry.region,
-        before=found.visits[entry.before].label,
-        after=found.visits[entry.after].label,
-        before_ml=_rounded(entry.before_ml),
-        residual_ml=_rounded(entry.residual_ml),
-        extent_percent=_ml(entry.extent_percent, 2),
-        note=entry.note,
-    )
-
-
 def _lesions(found: Followed) -> Iterator[CourseLesion]:
     """Every lesion known by a visit, by visit and region."""
     rows = [row for course in found.lesions.values() for row in course.rows]
@@ -163,11 +149,11 @@ def _lesions(found: Followed) -> Iterator[CourseLesion]:
             relation=row.relation.value,
             partner=row.partner,
             part_of=row.part_of,
-            volume_ml=_rounded(row.volume_ml),
+            volume_ml=rounded(row.volume_ml),
             error_low_ml=_ml(low) if row.pieces else None,
             error_high_ml=_ml(high) if row.pieces else None,
-            long_mm=_rounded(row.long_mm, MM_DECIMALS),
-            short_mm=_rounded(row.short_mm, MM_DECIMALS),
+            long_mm=rounded(row.long_mm, MM_DECIMALS),
+            short_mm=rounded(row.short_mm, MM_DECIMALS),
             measurable=row.measurable,
             pieces=row.pieces,
             x_mm=_ml(x, MM_DECIMALS),
@@ -197,11 +183,7 @@ def _answer(found: Followed, row: Response | None) -> Answer | None:
 
 
 def _ml(value: float | None, decimals: int = ML_DECIMALS) -> float | None:
-    return None if value is None else _rounded(value, decimals)
-
-
-def _rounded(value: float, decimals: int = ML_DECIMALS) -> float:
-    return round(float(value), decimals) + 0.0
+    return None if value is None else rounded(value, decimals)
 
 
 def follow_visits(

@@ -17,7 +17,6 @@ from brats_seg.response.history import ClinicalEvent, EventKind
 from brats_seg.response.responses import UNDATED, Category, Disease, Measure
 from brats_seg.track.course import (
     NOT_VALIDATED,
-    baseline_index,
     baselines_of,
     changes_of,
     history_of,
@@ -69,7 +68,7 @@ def test_the_engine_gets_every_lesion_and_answers() -> None:
     assessment = judge(history, measured, COURSES, RANO2)
     found = [row.category for row in assessment.overall(Measure.PLANAR)]
     assert found == [Category.BASELINE, Category.PR, Category.PD]
-    assert baseline_index(assessment, history) == 0
+    assert baselines_of(assessment) == [None, 0, 0]
     assert [REGIONS.leading(d).name for d in (assessment.disease, Disease.NON_ENHANCING)] == ["ET", "WT"]
 
 
@@ -118,7 +117,7 @@ def test_a_visit_on_the_day_of_surgery_comes_before_it() -> None:
     rows = judge(history, measured, COURSES, RANO2).rows
     after = {row.visit: any(NOT_VALIDATED in item for item in row.missing) for row in rows}
     assert after == {"v0": False, "v1": False, "v2": True}
-    assert {(found.before, found.after) for found in resections_of(measured, [event])} == {(1, 2)}
+    assert {(found.before, found.after) for found in resections_of(measured, [event])} == {("v1", "v2")}
 
 
 def test_without_dates_the_answer_shows_none() -> None:
@@ -150,7 +149,7 @@ def test_each_visit_is_compared_with_the_baseline_of_its_own_episode() -> None:
     courses = {"ET": course(20.0, 23.0, 25.0, 12.0, 16.0), "WT": RegionCourse((), (0.0,) * 5)}
     surgery = ClinicalEvent(START + timedelta(days=130), EventKind.SURGERY)
     history = history_of("P", measured, courses, (surgery,))
-    baselines = baselines_of(judge(history, measured, courses, RANO2), history)
+    baselines = baselines_of(judge(history, measured, courses, RANO2))
     assert baselines == [None, 0, 0, None, 3]
     found = {(row.visit, row.against): row.reference for row in changes_of(measured, courses, baselines)
              if (row.region, row.lesion) == ("ET", "")}  # fmt: skip
@@ -191,7 +190,7 @@ def test_extent_of_resection_needs_scans_near_the_surgery() -> None:
 def test_extent_of_resection() -> None:
     found = resections_of(visits(4.0, 0.5, 2.0), [SURGERY])
     whole = next(entry for entry in found if entry.region == "ET")
-    assert (whole.before, whole.after, whole.residual_ml) == (0, 1, 0.5)
+    assert (whole.before, whole.after, whole.residual_ml) == ("v0", "v1", 0.5)
     assert whole.extent_percent == pytest.approx(87.5)
     late = ClinicalEvent(START + timedelta(days=500), EventKind.SURGERY)
     assert resections_of(visits(4.0, 0.5), [late]) == []

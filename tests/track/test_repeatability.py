@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brats_seg.models.card import find_model
+from brats_seg.track import repeatability
 from brats_seg.track.repeatability import (
     QUANTILE,
     SMALLEST_ML,
@@ -23,21 +24,30 @@ from brats_seg.track.repeatability import (
 ROWS = tuple(
     Row("m 1", *values) for values in ((1, 1.0, 0.2, 9), (1, 100.0, 0.1, 9), (5, 1.0, 0.4, 9), (5, 100.0, 0.2, 9))
 )
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeatability, "table", lambda: ROWS)
+
+
 VOLUMES = st.floats(0.0, 400.0)
 
 
+@pytest.mark.usefixtures("rows")
 def test_between_the_entries_it_is_linear_in_log_volume_and_thickness() -> None:
-    assert volume_cv(10.0, 1.0, source="m 1", rows=ROWS) == pytest.approx(0.15)
-    assert volume_cv(10.0, 3.0, source="m 1", rows=ROWS) == pytest.approx((0.15 + 0.3) / 2)
+    assert volume_cv(10.0, 1.0, source="m 1") == pytest.approx(0.15)
+    assert volume_cv(10.0, 3.0, source="m 1") == pytest.approx((0.15 + 0.3) / 2)
 
 
+@pytest.mark.usefixtures("rows")
 def test_beyond_the_entries_it_is_constant() -> None:
-    found = [volume_cv(*where, source="m 1", rows=ROWS) for where in ((0.001, 0.5), (1.0, 1.0), (500.0, 9.0))]
+    found = [volume_cv(*where, source="m 1") for where in ((0.001, 0.5), (1.0, 1.0), (500.0, 9.0))]
     assert found == [0.2, 0.2, 0.2]
 
 
 def test_the_error_of_a_model_that_was_not_measured_is_not_known() -> None:
-    assert volume_cv(10.0, 1.0, source="m 2", rows=ROWS) is None
+    assert volume_cv(10.0, 1.0, source="m 2") is None
     change = change_between(Measured(5.0, 1.0, "mine 1.0"), Measured(9.0, 1.0, "given"))
     assert (change.change_ml, change.of_before(change.change_ml)) == (4.0, 80.0)
     assert (change.low_ml, change.high_ml, change.larger_than_error) == (None, None, None)

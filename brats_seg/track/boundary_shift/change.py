@@ -4,14 +4,14 @@ The difference of two volumes carries the errors of two borders. Here only the d
 where nothing changed it is noise, so that the errors of the masks, the lesion's texture and the anatomy around it
 drop out. The method, symmetric in the two visits throughout:
 
-1. Both images are resampled once into the space half-way between them (:mod:`.change_frame`).
-2. The shift that registration left is found in the tissue around the lesion, and removed (:mod:`.change_match`).
+1. Both images are resampled once into the space half-way between them (:mod:`.frame`).
+2. The shift that registration left is found in the tissue around the lesion, and removed (:mod:`.match`).
 3. The border, taken from both masks, is moved to half height of the mean image. The difference of the images,
    integrated across the border above its own level on either side, and divided by the contrast between lesion and
    surround, is the displacement of the border; displacement times area is the change of volume
-   (:mod:`.change_border`). Brightness of lesion and surround may differ between visits.
+   (:mod:`.border`). Brightness of lesion and surround may differ between visits.
 
-A lesion that enhances in a rim around a core has two borders, and both are measured (:mod:`.change_rim`): its change is
+A lesion that enhances in a rim around a core has two borders, and both are measured (:mod:`.rim`): its change is
 that of the volume that enhances, what the outer border gained and what the inner one gained.
 
 Step 3 is a boundary shift integral (Freeborough and Fox, IEEE Trans Med Imaging 1997;16:623,

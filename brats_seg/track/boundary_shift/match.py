@@ -109,7 +109,7 @@ def match(frame: Frame) -> Match:
 
     There the difference of the images is fitted by an offset, a gain that is linear in place, and a shift (the
     mean image's gradient). Every term is even in the two visits, so exchanging them changes the sign of the
-    difference and nothing else. In the lesion's own neighbourhood :mod:`.change_border` takes its own baseline.
+    difference and nothing else. In the lesion's own neighbourhood :mod:`.border` takes its own baseline.
     """
     sigma = SMOOTH_MM / frame.spacing_mm
     mean, difference = (frame.first + frame.second) / 2, frame.second - frame.first

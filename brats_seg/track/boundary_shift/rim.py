@@ -2,7 +2,7 @@
 
 A rim of enhancement has tissue outside and a core inside. Its volume changes by what the outer border gains and by
 what the inner one gains, each area times displacement. Both borders are found and read as that of a solid lesion is
-(:mod:`.change_border`), each in the tissue that lies nearer to it than to the other, with what the other's blur adds
+(:mod:`.border`), each in the tissue that lies nearer to it than to the other, with what the other's blur adds
 there taken away. Where a rim is thin, the zones that tell how its brightness changed see the feet of both edges;
 how much of each displacement they see follows from the fitted edges, and five equations are solved for the two
 displacements and the change of brightness of rim, surround and core.
