@@ -26,8 +26,8 @@ from brats_seg.core.study import MRSequence
 Kind = Callable[[Path], None]
 KINDS: dict[str, tuple[Kind, str]] = {}
 """By name, what spoils a sound exam, and a word of the refusal."""
-SHAPE = (14, 12, 10)
-SPACING_MM = (6.0, 6.5, 7.5)
+SHAPE = (14, 12, 9)
+SPACING_MM = (6.0, 6.5, 8.5)
 
 J2K, JPEG_LS, JPEG_LOSSLESS, RLE = (
     f"1.2.840.10008.1.2.{end}" for end in ("4.90", "4.80", "4.70", "5")
@@ -312,7 +312,7 @@ def deflate_bomb(folder: Path) -> None:
     image.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1.99")
     FileDataset("", Dataset(), file_meta=image.file_meta, preamble=bytes(128)).save_as(path)
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
-    bomb = b"".join(packer.compress(bytes(2**24)) for _ in range(32)) + packer.flush()
+    bomb = b"".join(packer.compress(bytes(2**24)) for _ in range(4)) + packer.flush()
     path.write_bytes(path.read_bytes() + bomb)
 
 
@@ -326,13 +326,12 @@ def _only_archive(folder: Path, write_entries: Callable[[zipfile.ZipFile], None]
 
 @kind("cannot be read")
 def zip_bomb(folder: Path) -> None:
-    """One entry that begins like DICOM and unpacks to 448 MiB."""
+    """One entry that begins like DICOM and unpacks to 32 MiB; the test asks for less."""
 
     def entries(archive: zipfile.ZipFile) -> None:
         with archive.open("IM1", "w", force_zip64=True) as stream:
             stream.write(bytes(128) + b"DICM")
-            for _ in range(28):
-                stream.write(bytes(2**24))
+            stream.write(bytes(2**25))
 
     _only_archive(folder, entries)
 

@@ -12,9 +12,7 @@ from brats_seg.imaging.upright import find_turn
 from brats_seg.phantom.grids import rotation_of
 
 
-@pytest.mark.parametrize(
-    "angles_deg", [(0.0, 0.0, 0.0), (26.0, 0.0, 0.0), (-18.0, 11.0, -16.0), (10.0, -25.0, 20.0), (8.0, 5.0, -6.0)]
-)
+@pytest.mark.parametrize("angles_deg", [(26.0, 0.0, 0.0), (10.0, -25.0, 20.0), (8.0, 5.0, -6.0)])
 def test_the_turn_of_a_head_is_found(angles_deg: tuple[float, float, float]) -> None:
     turn = find_turn(turned_head(angles_deg))
     drawn = Rotation.from_matrix(rotation_of(angles_deg))
