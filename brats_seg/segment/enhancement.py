@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from brats_seg.core.scans import PreparedStudy
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box
+from brats_seg.volumetrics.volumes import dilate_box
 
 NEAR_MM = (3.0, 12.0)
 """Tissue near the tumour: so far from it. All of it lies in the cut of a cross-validation's case."""
@@ -41,8 +41,8 @@ def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np
     box = bounding_box(whole, margin=far)
     if MRSequence.T1CE not in prepared.present or box is None:
         return None
-    inside, seen = whole[box].astype(np.uint8), prepared.channel(MRSequence.T1CE)[box]
-    tissue = _grown(inside, far) & ~_grown(inside, close) & prepared.brain[box] & (seen != 0)
+    inside, seen = whole[box], prepared.channel(MRSequence.T1CE)[box]
+    tissue = dilate_box(inside, (far,) * 3) & ~dilate_box(inside, (close,) * 3) & prepared.brain[box] & (seen != 0)
     with_t1 = MRSequence.T1 in prepared.present
     before = prepared.channel(MRSequence.T1)[box] if with_t1 else seen  # without T1 nothing of it is subtracted
     if with_t1:
@@ -75,13 +75,6 @@ def risen(enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[n
         return float("inf")
     around = rise[rest]
     return float(np.quantile(rise[enhancing], UPPER)) - (float(np.median(around)) if around.size else 0.0)
-
-
-def _grown(mask: NDArray[np.uint8], voxels: int) -> NDArray[np.bool_]:
-    """A mask and all within so many voxels along every axis."""
-    for axis in range(3):
-        mask = ndimage.maximum_filter1d(mask, 2 * voxels + 1, axis=axis)
-    return mask.astype(np.bool_)
 
 
 def _line(before: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[float, float]:

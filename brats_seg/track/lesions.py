@@ -20,11 +20,11 @@ from scipy import ndimage
 from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners
 from brats_seg.core.labels import Region
 from brats_seg.core.visit import Diameters, Lesion, Visit
-from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.register import resample
 from brats_seg.track.match import LesionState, Relation, match_lesions
 from brats_seg.volumetrics.lesions import box_of, component_numbers
 from brats_seg.volumetrics.measure import joined_measure
+from brats_seg.volumetrics.volumes import dilate_box
 
 SPECK_ML = 0.05
 """The size up to which the lesion-wise evaluation of BraTS 2023 leaves glioma lesions out (50 mm3)."""
@@ -175,7 +175,7 @@ def _carry(visit: _Side, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask
     """The region in the common space, widened by half of :data:`JOIN_MM`, and the components' numbers."""
     moved = resample(Volume(numbers, visit.grid), common, matrix=visit.matrix, order="nearest").data.astype(np.int32)
     moved = _whole_pieces(moved)
-    wide = _joined(moved > 0)
+    wide = dilate_box(moved > 0, (1, 1, 1))  # half of JOIN_MM is one voxel
     labels, count = ndimage.label(wide, structure=np.ones((3, 3, 3)))
     volumes = {lesion.number: lesion.volume_ml for lesion in visit.lesions}
     keep = np.zeros(count + 1, bool)
@@ -184,16 +184,6 @@ def _carry(visit: _Side, numbers: NDArray[np.int32], common: Grid) -> tuple[Mask
     keep[0] = False
     mask = keep[labels]
     return mask, np.where(mask, moved, 0).astype(np.int32)
-
-
-def _joined(mask: Mask) -> Mask:
-    """The mask widened by half of :data:`JOIN_MM`, which is one voxel."""
-    box = bounding_box(mask, margin=1)
-    if box is None:
-        return mask
-    wide = np.zeros(mask.shape, np.bool_)
-    wide[box] = ndimage.binary_dilation(mask[box], np.ones((3, 3, 3), bool))
-    return wide
 
 
 def _whole_pieces(moved: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -31,12 +31,6 @@ def box_touches_border(box: Box, shape: tuple[int, ...]) -> bool:
     return any(side.start == 0 or side.stop == n for side, n in zip(box, shape, strict=True))
 
 
-def touches_border(mask: Mask) -> bool:
-    """Whether a mask has a voxel on one of the six faces of the image; False for an empty mask."""
-    box = bounding_box(mask)
-    return box is not None and box_touches_border(box, mask.shape)
-
-
 def mask_volume_ml(mask: Mask, grid: Grid) -> float:
     """Voxels of ``mask`` (all of the grid or a part of it) times the voxel size, in millilitres."""
     return float(np.count_nonzero(mask)) * grid.voxel_ml

@@ -14,11 +14,11 @@ from scipy import ndimage
 from brats_seg.core.grid import Grid
 from brats_seg.imaging.boxes import bounding_box, widen_box
 from brats_seg.volumetrics.volumes import (
+    box_touches_border,
     dilate_box,
     mask_volume_ml,
     partial_volume_ml,
     reach_voxels,
-    touches_border,
 )
 from tests.volumetrics.objects import Inside, box, ellipsoid, grid_of, shifts, sphere, world_points
 
@@ -106,11 +106,10 @@ def test_helpers_against_slow_twins(
     where = np.argwhere(mask)
     if not len(where):
         assert found is None
-        assert not touches_border(mask)
         return
     low, high = where.min(0), where.max(0)
     assert found == tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
-    assert touches_border(mask) == bool((low == 0).any() or (high == np.array(shape) - 1).any())
+    assert box_touches_border(found, shape) == bool((low == 0).any() or (high == np.array(shape) - 1).any())
 
 
 def test_box_is_widened_up_to_the_edge() -> None:
@@ -123,8 +122,5 @@ def test_box_is_widened_up_to_the_edge() -> None:
 
 @pytest.mark.parametrize("voxel", [(0, 3, 3), (6, 3, 3), (3, 0, 3), (3, 6, 3), (3, 3, 0), (3, 3, 6)])
 def test_each_face_is_a_border(voxel: tuple[int, int, int]) -> None:
-    mask = np.zeros((7, 7, 7), bool)
-    mask[3, 3, 3] = True
-    assert not touches_border(mask)
-    mask[voxel] = True
-    assert touches_border(mask)
+    assert not box_touches_border((slice(3, 4),) * 3, (7, 7, 7))
+    assert box_touches_border(tuple(slice(n, n + 1) for n in voxel), (7, 7, 7))
