@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from brats_seg.files.output import atomic_write
     from brats_seg.response.assess import assess
     from brats_seg.response.criteria import criteria_named
-    from brats_seg.response.responses import Disease
-    from brats_seg.response.tables import doubts, responses_csv, responses_json
+    from brats_seg.response.responses import Disease, responses_csv, responses_json
+    from brats_seg.response.tables import doubts
     from brats_seg.run.respond import order_doubts, read_histories
 
     _check_output(args.output, overwrite=args.overwrite)

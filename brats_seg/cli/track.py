@@ -180,8 +180,7 @@ def _check_named(option: str, named: Sequence[str], visits: Sequence[str]) -> No
 
 def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures: Failures) -> tuple[Job, ...]:
     from brats_seg.files.text_table import read_table_file
-    from brats_seg.response.clinical_table import events_of, split_rows
-    from brats_seg.response.tables import CLINICAL_TABLE
+    from brats_seg.response.tables import CLINICAL_TABLE, events_of, split_rows
 
     clinical: tuple[TableRow, ...] = ()
     if arguments.clinical is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
-from brats_seg.core.tables import Calendar, say
+from brats_seg.core.tables import Calendar, csv_text, dated, say
 from brats_seg.response.criteria import Compartment, Criteria
 from brats_seg.response.history import ClinicalEvent, LesionMeasurement
 
@@ -14,6 +17,12 @@ OVERALL = "overall"
 """Name of the row that combines the compartments."""
 UNDATED = "dates of the visits"
 GUESS = "a guess"
+RESPONSE_COLUMNS = (
+    *("patient", "visit", "date", "days", "criteria", "compartment", "measure", "category", "status"),
+    *("percent_from_baseline", "percent_from_nadir", "reasons", "missing", "reader"),
+)
+SEPARATOR = "; "
+"""Between several reasons or missing facts in one cell."""
 
 
 class Category(StrEnum):
@@ -142,6 +151,40 @@ class Response:
         """The first rule that was met, without the category; empty where none is named."""
         found = [reason for reason in self.reasons if f"{self.category}: " in reason]
         return found[0].split(f"{self.category}: ", 1)[1] if found else ""
+
+    def to_row(self) -> dict[str, str]:
+        """Its row of the responses table as text, columns as :data:`RESPONSE_COLUMNS`."""
+        return {
+            "patient": self.patient,
+            "visit": self.visit,
+            **dated(self.day, self.calendar),
+            "criteria": self.criteria,
+            "compartment": self.compartment,
+            "measure": self.measure.value,
+            "category": self.category.value,
+            "status": self.status.value,
+            "percent_from_baseline": signed_percent(self.percent_from_baseline),
+            "percent_from_nadir": signed_percent(self.percent_from_nadir),
+            "reasons": SEPARATOR.join(self.reasons),
+            "missing": SEPARATOR.join(self.missing),
+            "reader": SEPARATOR.join(look.words for look in self.looks),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same with numbers and lists, for JSON."""
+        return {
+            **self.to_row(),
+            "percent_from_baseline": self.percent_from_baseline,
+            "percent_from_nadir": self.percent_from_nadir,
+            "reasons": list(self.reasons),
+            "missing": list(self.missing),
+            "reader": [look.words for look in self.looks],
+        }
+
+
+def signed_percent(value: float | None) -> str:
+    """``+25.00``, ``-50.00``, ``+0.00``, or empty where undefined."""
+    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"
 
 
 @dataclass(frozen=True)
@@ -278,6 +321,53 @@ class Responses:
                         if known is None or known[0].day < row.day:
                             latest[number, look.about] = (row, look)
         return tuple(latest.values())
+
+    def episode_to_dict(self, number: int) -> dict[str, Any]:
+        """One episode with its best response, its progression and what a reader has to look at, as plain values."""
+        episode = self.episodes[number]
+        return {
+            "baseline": episode.when,
+            "visit": episode.visit,
+            "why": episode.why,
+            "disease": episode.disease.value,
+            "disease_reason": episode.disease_reason,
+            "best": {measure.value: _answer(self.best(measure, number)) for measure in Measure},
+            "progression": {measure.value: _answer(self.progression(measure, number)) for measure in Measure},
+            "unjudged": {measure.value: self.why_unjudged(measure, number) for measure in Measure},
+            "reader_needed": [
+                {"visit": row.visit, "when": row.when, "words": look.words} for row, look in self.reader_needed(number)
+            ],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything about the patient as plain values, for JSON."""
+        return {
+            "patient": self.patient,
+            "criteria": self.criteria.label,
+            "notes": list(self.notes),
+            "episodes": [self.episode_to_dict(number) for number in range(len(self.episodes))],
+            "responses": [row.to_dict() for row in self.rows],
+        }
+
+
+def responses_csv(assessments: Iterable[Responses]) -> str:
+    """The responses table as comma-separated text."""
+    return csv_text(RESPONSE_COLUMNS, [row.to_row() for assessment in assessments for row in assessment.rows])
+
+
+def responses_json(assessments: Sequence[Responses], *, warnings: Sequence[str] = ()) -> str:
+    """The same as JSON, with the criteria tables in force, each episode, and warnings about the tables."""
+    tables = {assessment.criteria.label: assessment.criteria.table() for assessment in assessments}
+    patients = [assessment.to_dict() for assessment in assessments]
+    whole = {"warnings": list(warnings), "criteria": tables, "patients": patients}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _answer(row: Response | None) -> dict[str, str] | None:
+    if row is None:
+        return None
+    known = {"category": row.category.value, "status": row.status.value}
+    return {"visit": row.visit, "when": row.when, **known, "decided_by": row.decided_by}
 
 
 def _rank(row: Response) -> tuple[int, date]:

@@ -1,4 +1,4 @@
-"""Measurements and clinical events from tables; measurements and responses back to tables.
+"""Measurements and clinical events from tables, those of a whole cohort too; measurements back to tables.
 
 Tables come as rows with their line numbers, from :func:`brats_seg.files.text_table.read_table`; the command line reads
 the files. Formats:
@@ -16,16 +16,16 @@ the files. Formats:
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.tables import DAY_ZERO, Calendar, Columns, TableRow, csv_text, dated, number_in, when_in
+from brats_seg.core.study import Patient
+from brats_seg.core.tables import DAY_ZERO, Calendar, Columns, TableRow, dated, number_in, when_in
 from brats_seg.response.criteria import Compartment
 from brats_seg.response.history import (
     MAX_DIAMETER_MM,
@@ -40,7 +40,6 @@ from brats_seg.response.history import (
     refuse_lookalikes,
 )
 from brats_seg.response.lesion_sums import size_of
-from brats_seg.response.responses import Measure, Response, Responses
 
 SIZES = ("long_mm", "short_mm", "volume_ml")
 MEASUREMENT_COLUMNS = ("patient", "visit", "date", "days", "lesion", "compartment", *SIZES)
@@ -67,12 +66,6 @@ CLINICAL_TABLE = Columns(
     aliases=_PLACE_ALIASES,
     numbers={"value": MAX_STEROID_MG},
 )
-RESPONSE_COLUMNS = (
-    *("patient", "visit", "date", "days", "criteria", "compartment", "measure", "category", "status"),
-    *("percent_from_baseline", "percent_from_nadir", "reasons", "missing", "reader"),
-)
-SEPARATOR = "; "
-"""Between several reasons or missing facts in one cell."""
 E = TypeVar("E", bound=StrEnum)
 _YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False, "y": True, "n": False}
 _SYNONYMS = {
@@ -337,80 +330,48 @@ def measurement_records(history: PatientHistory) -> list[dict[str, Any]]:
     return rows
 
 
-def response_record(row: Response) -> dict[str, str]:
-    """One row of the responses table as text, columns as :data:`RESPONSE_COLUMNS`."""
-    return {
-        "patient": row.patient,
-        "visit": row.visit,
-        **dated(row.day, row.calendar),
-        "criteria": row.criteria,
-        "compartment": row.compartment,
-        "measure": row.measure.value,
-        "category": row.category.value,
-        "status": row.status.value,
-        "percent_from_baseline": signed_percent(row.percent_from_baseline),
-        "percent_from_nadir": signed_percent(row.percent_from_nadir),
-        "reasons": SEPARATOR.join(row.reasons),
-        "missing": SEPARATOR.join(row.missing),
-        "reader": SEPARATOR.join(look.words for look in row.looks),
-    }
+def split_rows(clinical: Sequence[TableRow], patients: Sequence[str]) -> tuple[list[TableRow], list[TableRow]]:
+    """Rows of these patients, and rows of others, as a table of a whole cohort has them.
+
+    Raises:
+        InputError: if no row is of these patients, or a name is one of theirs but for its spelling.
+    """
+    keys = {_spelt(patient): patient for patient in patients}
+    own = [row for row in clinical if row.cells["patient"] in patients]
+    others = [row for row in clinical if row.cells["patient"] not in patients]
+    for row in others:
+        name = row.cells["patient"]
+        alike = keys.get(_spelt(name))
+        if alike is not None:
+            raise row.fail(f"patient {name!r} is called {alike!r} among the scans. Spell both alike.")
+        if not own:
+            raise row.fail(
+                f"the clinical table names patient {name!r} and none of those who are here "
+                f"({', '.join(patients[:4])}). Correct the names."
+            )
+    return own, others
 
 
-def signed_percent(value: float | None) -> str:
-    """``+25.00``, ``-50.00``, ``+0.00``, or empty where undefined."""
-    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"
+def _spelt(name: str) -> str:
+    """A name without what is mistyped most: case, separators, and zeros before numbers."""
+    return re.sub(r"\d+", lambda number: str(int(number.group())), re.sub(r"[\W_]+", "", name.lower()))
 
 
-def responses_csv(assessments: Iterable[Responses]) -> str:
-    """The responses table as comma-separated text."""
-    return csv_text(RESPONSE_COLUMNS, [response_record(row) for assessment in assessments for row in assessment.rows])
+def events_of(patient: Patient, clinical: Sequence[TableRow]) -> tuple[ClinicalEvent, ...]:
+    """Events of one patient, checked against the dates of its visits; none where the table has no row of it.
 
+    Args:
+        clinical: rows of any patients; where its visits have day offsets, ``date`` is such an offset too.
 
-def responses_json(assessments: Sequence[Responses], *, warnings: Sequence[str] = ()) -> str:
-    """The same as JSON, with the criteria tables in force, each episode, and warnings about the tables."""
-    tables = {assessment.criteria.label: assessment.criteria.table() for assessment in assessments}
-    patients = [
-        {
-            "patient": assessment.patient,
-            "criteria": assessment.criteria.label,
-            "notes": list(assessment.notes),
-            "episodes": [episode_record(assessment, number) for number in range(len(assessment.episodes))],
-            "responses": [_json_row(row) for row in assessment.rows],
-        }
-        for assessment in assessments
+    Raises:
+        InputError: naming the line of a row that fits no visit.
+    """
+    own = [row for row in clinical if row.cells["patient"] == patient.id]
+    if not own:
+        return ()
+    visits = [
+        TableRow("visits", line, {"patient": patient.id, "visit": visit.label, **dated(visit.day, patient.dating)})
+        for line, visit in enumerate(patient.visits, start=2)
     ]
-    whole = {"warnings": list(warnings), "criteria": tables, "patients": patients}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-
-
-def episode_record(assessment: Responses, number: int) -> dict[str, Any]:
-    """One episode with its best response, its progression and what a reader has to look at, as plain values."""
-    episode = assessment.episodes[number]
-    looks = assessment.reader_needed(number)
-    return {
-        "baseline": episode.when,
-        "visit": episode.visit,
-        "why": episode.why,
-        "disease": episode.disease.value,
-        "disease_reason": episode.disease_reason,
-        "best": {measure.value: _answer(assessment.best(measure, number)) for measure in Measure},
-        "progression": {measure.value: _answer(assessment.progression(measure, number)) for measure in Measure},
-        "unjudged": {measure.value: assessment.why_unjudged(measure, number) for measure in Measure},
-        "reader_needed": [{"visit": row.visit, "when": row.when, "words": look.words} for row, look in looks],
-    }
-
-
-def _answer(row: Response | None) -> dict[str, str] | None:
-    if row is None:
-        return None
-    known = {"category": row.category.value, "status": row.status.value}
-    return {"visit": row.visit, "when": row.when, **known, "decided_by": row.decided_by}
-
-
-def _json_row(row: Response) -> dict[str, Any]:
-    record: dict[str, Any] = dict(response_record(row))
-    record["percent_from_baseline"] = row.percent_from_baseline
-    record["percent_from_nadir"] = row.percent_from_nadir
-    record["reasons"], record["missing"] = list(row.reasons), list(row.missing)
-    record["reader"] = [look.words for look in row.looks]
-    return record
+    (history,) = histories(visits, own)
+    return history.events

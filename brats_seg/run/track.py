@@ -36,7 +36,8 @@ from brats_seg.files.tables import write_json, write_run
 from brats_seg.models.card import ModelCard
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.response.history import ClinicalEvent
-from brats_seg.response.tables import MEASUREMENT_TABLE, RESPONSE_COLUMNS, measurement_records
+from brats_seg.response.responses import RESPONSE_COLUMNS
+from brats_seg.response.tables import MEASUREMENT_TABLE, measurement_records
 from brats_seg.run.options import COHORT_PAGE, SegmentOptions
 from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid

@@ -23,7 +23,6 @@ from brats_seg.core.tables import dated, say
 from brats_seg.core.visit import Visit
 from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.responses import Measure, Response
-from brats_seg.response.tables import episode_record, response_record
 from brats_seg.track.course import ML_DECIMALS, MM_DECIMALS, ChangeRow, measured, rounded
 from brats_seg.track.follow import CourseOptions, Followed, follow
 from brats_seg.track.repeatability import GIVEN, error_words
@@ -44,7 +43,7 @@ def course_of(found: Followed) -> Course:
         warnings=(*found.warnings, *found.patient.warnings),
         measuring_plane=found.plane,
         episodes=tuple(
-            from_plain(CourseEpisode, episode_record(assessment, n)) for n in range(len(assessment.episodes))
+            from_plain(CourseEpisode, assessment.episode_to_dict(n)) for n in range(len(assessment.episodes))
         ),
         response_notes=assessment.notes,
         visits=tuple(_visit(found, index) for index in range(len(found.visits))),
@@ -52,7 +51,7 @@ def course_of(found: Followed) -> Course:
         volumes=tuple(_volumes(found)),
         lesions=tuple(_lesions(found)),
         changes=tuple(_change(found, entry) for entry in found.changes),
-        responses=tuple(CourseResponse(**response_record(row), decided_by=row.decided_by) for row in assessment.rows),
+        responses=tuple(CourseResponse(**row.to_row(), decided_by=row.decided_by) for row in assessment.rows),
         best={measure.value: _answer(found, assessment.best(measure)) for measure in Measure},
         progression={measure.value: _answer(found, assessment.progression(measure)) for measure in Measure},
         events=tuple(

@@ -17,13 +17,13 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Mask
-from brats_seg.core.labels import CAVITY, FLUID, Region, Structure
-from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, Segmentation
+from brats_seg.core.labels import CAVITY, FLUID, LabelSchema, Region, Structure
+from brats_seg.core.regions import RegionSet
+from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionMaps, RegionVolume, Segmentation
 from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.volumetrics.diameters import measure_diameters
 from brats_seg.volumetrics.intervals import IntervalModel, ambiguous_volume_ml
 from brats_seg.volumetrics.lesions import count_lesions, find_lesions, is_measurable
-from brats_seg.volumetrics.targets import Target, targets_of
 from brats_seg.volumetrics.volumes import box_touches_border, mask_volume_ml, partial_volume_ml, reach_voxels
 
 _ROUNDING = 1e-6
@@ -65,6 +65,60 @@ class _Window:
             return False
         box = tuple(slice(i.start + s, i.stop + s) for i, s in zip(inner, self.start, strict=True))
         return box_touches_border(box, self.grid.shape)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One region or structure to be measured.
+
+    Attributes:
+        name: of the region, or abbreviation of the structure.
+        known: everything the label schema can say; nothing for a region it does not tell.
+        region: the region itself, or the innermost one that has the structure; None for what is no tumour.
+    """
+
+    name: str
+    structures: frozenset[Structure]
+    known: frozenset[Structure]
+    region: Region | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the label schema tells it; else an empty mask says nothing about the patient."""
+        return bool(self.structures & self.known)
+
+    def probability(self, probabilities: RegionMaps) -> NDArray[np.float32] | None:
+        """``(X, Y, Z)`` probability, or None where the regions' channels do not tell it.
+
+        They tell a structure that is alone between a region and the one region inside it, by their difference.
+        """
+        region = self.region
+        if not self.is_known or region is None:
+            return None
+        if self.name == region.name:
+            return probabilities.region(region)
+        inner = probabilities.regions.within(region)
+        between = frozenset(region.structures) - {s for other in inner for s in other.structures}
+        if len(inner) != 1 or self.structures != between & self.known:
+            return None
+        difference = probabilities.region(region) - probabilities.region(inner[0])
+        result: NDArray[np.float32] = np.maximum(difference, 0, out=difference)
+        return result
+
+
+def targets_of(schema: LabelSchema, regions: RegionSet) -> tuple[Target, ...]:
+    """The regions, then every structure of a schema that is not all of one, in the order of its numbers."""
+    known = frozenset(schema.structures)
+    told = regions.told_by(schema)
+    targets = [
+        Target(region.name, frozenset(region.structures), known if region in told else frozenset(), region)
+        for region in regions
+    ]
+    for structure in schema.structures:
+        if not any(region.structures == (structure,) for region in regions):
+            inmost = next((region for region in reversed(regions.regions) if structure in region.structures), None)
+            targets.append(Target(structure.name, frozenset({structure}), known, inmost))
+    return tuple(targets)
 
 
 def measure_segmentation(

@@ -19,17 +19,13 @@ from brats_seg.files.text_table import read_table
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import CRITERIA, RANO2, Compartment
 from brats_seg.response.history import LesionMeasurement, PatientHistory, VisitMeasurements
-from brats_seg.response.responses import Measure
+from brats_seg.response.responses import RESPONSE_COLUMNS, Measure, responses_csv, responses_json, signed_percent
 from brats_seg.response.tables import (
     CLINICAL_TABLE,
     MEASUREMENT_TABLE,
-    RESPONSE_COLUMNS,
     doubts,
     histories,
     measurement_records,
-    responses_csv,
-    responses_json,
-    signed_percent,
 )
 
 HEADER = MEASUREMENT_TABLE.expected

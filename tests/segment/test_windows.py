@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brats_seg.segment.windows import in_windows
+from brats_seg.segment.predict import in_windows
 
 
 def double(array: np.ndarray) -> np.ndarray:
