@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 import time
@@ -243,6 +244,12 @@ def attempt(name: str, work: Callable[[], Result], failures: Failures) -> Result
         return None
 
 
+def print_rows(arguments: argparse.Namespace, rows: list[dict[str, Any]], failures: Failures) -> None:
+    """With ``--json``, print what was found of several studies, and what failed."""
+    if arguments.json:
+        tell(arguments, {"results": rows, "failed": failures_as_json(failures)}, "")
+
+
 def failures_as_json(failures: Failures) -> list[dict[str, Any]]:
     """Failures as plain values."""
     return [{"study": name, "error": str(error), "exit_code": error.exit_code} for name, error in failures]
@@ -313,6 +320,12 @@ def say(text: str, *, quiet: bool = False) -> None:
     if not quiet:
         with _stdout_explained():
             print(text, flush=True)
+
+
+def tell(arguments: argparse.Namespace, made: Any, text: str) -> None:
+    """Print what was made: as JSON with ``--json``, else as text unless ``-q`` is given."""
+    is_quiet = getattr(arguments, "quiet", False) and not arguments.json
+    say(json.dumps(made, indent=1) if arguments.json else text, quiet=is_quiet)
 
 
 def complain(text: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from brats_seg.cli.common import exists_policy, open_page, progress, say
+from brats_seg.cli.common import exists_policy, open_page, progress, tell
 from brats_seg.cli.options import add, add_console
 
 if TYPE_CHECKING:
@@ -44,13 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     make, steps = (run_native_demo, NATIVE_STEPS) if arguments.native else (run_demo, STEPS)
     with progress("demo", steps, hidden=arguments.quiet) as tick:
         demo = make(arguments.output, seed=arguments.seed, exists=exists_policy(arguments), tick=tick)
-    if arguments.json:
-        say(json.dumps(demo.to_dict(), indent=1))
-        return 0
     lines = comparison(demo.visits, regions_of())
     lines += [f"scans:    {demo.scans}", f"results:  {demo.results}"]
     lines += [f"look at:  {demo.report}", *([f"          {demo.timeline}"] if demo.timeline else [])]
-    say("\n".join(lines), quiet=arguments.quiet)
+    tell(arguments, demo.to_dict(), "\n".join(lines))
     if arguments.open:
         open_page(demo.timeline or demo.report)
     return 0

@@ -22,7 +22,7 @@ from brats_seg.cli.common import (
     progress,
     refuse_other_results,
     report_failures,
-    say,
+    tell,
 )
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError, UsageError
@@ -109,11 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         comparison = _compare(first[0], second[0]) if second else None
         _write(arguments, folder.path, (first, second), comparison, failures)
     evaluation = first[0]
-    if arguments.json:
-        say(json.dumps(_summary(evaluation, comparison, failures, folder.final, first[1]), indent=1))
-    else:
-        text = _text(evaluation, comparison, folder.final, first[1], verbose=arguments.verbose)
-        say(text, quiet=arguments.quiet)
+    made = _summary(evaluation, comparison, failures, folder.final, first[1])
+    tell(arguments, made, _text(evaluation, comparison, folder.final, first[1], verbose=arguments.verbose))
     if arguments.open:
         open_page(folder.final / REPORT)
     return report_failures(failures, finished=len(evaluation.case_ids))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, say
+from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, tell
 from brats_seg.cli.options import add, add_console, add_schema
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import SCHEMAS
@@ -63,10 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = explore(arguments.dataset, schema=arguments.schema, jobs=arguments.jobs, tick=tick)
         tick("drawing the page")
         write_exploration(found, folder.path)
-    if arguments.json:
-        say(json.dumps(_summary(found, folder.final), indent=1))
-    else:
-        say(_text(found, folder.final, verbose=arguments.verbose), quiet=arguments.quiet)
+    tell(arguments, _summary(found, folder.final), _text(found, folder.final, verbose=arguments.verbose))
     if arguments.open:
         open_page(folder.final / "explore.html")
     return InputError.exit_code if found.broken else 0

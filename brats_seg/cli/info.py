@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shutil
 from typing import Any
 
 import brats_seg
-from brats_seg.cli.common import say
+from brats_seg.cli.common import tell
 from brats_seg.cli.options import add
 from brats_seg.core.errors import BratsSegError
 
@@ -32,9 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what is here."""
     found = information()
-    if arguments.json:
-        say(json.dumps(found, indent=1))
-        return 0
     seconds = found["expected_seconds"]
     rows = {
         "program": f"brats-seg {found['version']}, Python {found['python']}, {found['system']}",
@@ -44,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         "GPU": f"NVIDIA driver found ({found['gpu']})" if found["gpu"] else "no NVIDIA driver: the CPU is used",
         "a study": f"about {seconds:.0f} s with --jobs 1; an estimate from the number of cores alone",
     }
-    say("\n".join(f"{title:9}{words}" for title, words in rows.items()))
+    tell(arguments, found, "\n".join(f"{title:9}{words}" for title, words in rows.items()))
     return 0
 
 

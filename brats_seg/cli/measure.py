@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,11 @@ from brats_seg.cli.common import (
     Failures,
     attempt,
     exists_policy,
-    failures_as_json,
+    print_rows,
     progress,
     report_failures,
     say,
+    tell,
     time_left,
 )
 from brats_seg.cli.options import add, add_console, add_schema
@@ -81,9 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         say(place + text, quiet=arguments.quiet or arguments.json)
     if len(masks) == 1 and failures:
         raise failures[0][1]
-    if arguments.json:
-        many = {"results": rows, "failed": failures_as_json(failures)}
-        say(json.dumps(many if several else rows[0], indent=1))
+    if several:
+        print_rows(arguments, rows, failures)
+    elif arguments.json:
+        tell(arguments, rows[0], "")
     return report_failures(failures, finished=len(rows))
 
 

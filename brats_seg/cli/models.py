@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import complain, say
+from brats_seg.cli.common import complain, say, tell
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import ModelError, UsageError
 
@@ -168,12 +168,9 @@ def run_assemble(arguments: argparse.Namespace) -> int:
 
 def _tell(arguments: argparse.Namespace, bundle: ModelBundle, lines: Sequence[str] = (), how: str = "") -> int:
     """Say what was made and where; returns the exit code."""
-    if arguments.json:
-        made = {"name": bundle.card.name, "version": bundle.card.version, "sha256": bundle.sha256}
-        say(json.dumps({**made, "folder": str(arguments.output)}, indent=1))
-        return 0
+    made = {"name": bundle.card.name, "version": bundle.card.version, "sha256": bundle.sha256}
     head = f"{bundle.card.name} {bundle.card.version}{how}: {arguments.output} (sha256 {bundle.sha256})"
-    say("\n".join([head, *(f"  {line}" for line in lines)]), quiet=arguments.quiet)
+    tell(arguments, {**made, "folder": str(arguments.output)}, "\n".join([head, *(f"  {line}" for line in lines)]))
     return 0
 
 

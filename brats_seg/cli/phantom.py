@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, say
+from brats_seg.cli.common import exists_policy, open_page, progress, refuse_other_results, tell
 from brats_seg.cli.options import add, add_console, add_existing
 from brats_seg.core.errors import UsageError
 from brats_seg.core.words import counted
@@ -141,16 +140,13 @@ def _patients(arguments: argparse.Namespace) -> int:
     steps = options.patients * options.visits + 1
     with progress("phantoms", steps, hidden=arguments.quiet, lines=True, left=True) as tick:
         done = write_dataset(options, arguments.output, jobs=arguments.jobs, resume=arguments.resume, tick=tick)
-    if arguments.json:
-        counts = {"patients": options.patients, "written": done.written, "kept": done.kept}
-        say(json.dumps({**counts, "folder": str(arguments.output), "page": str(done.page)}, indent=1))
-        return 0
+    counts = {"patients": options.patients, "written": done.written, "kept": done.kept}
     kept = f", {done.kept} {'was' if done.kept == 1 else 'were'} there" if done.kept else ""
-    say(
+    words = (
         f"{counted(options.patients, 'patient')}: {counted(done.written, 'visit')} made{kept}\n"
-        f"  truth:   {arguments.output / 'phantoms.tsv'}\n  look at: {arguments.output / done.page.name}",
-        quiet=arguments.quiet,
+        f"  truth:   {arguments.output / 'phantoms.tsv'}\n  look at: {arguments.output / done.page.name}"
     )
+    tell(arguments, {**counts, "folder": str(arguments.output), "page": str(done.page)}, words)
     if arguments.open:
         open_page(done.page)
     return 0
@@ -176,15 +172,12 @@ def _object(arguments: argparse.Namespace) -> int:
     scan = ObjectScan(**_given(arguments, *names))
     refuse_other_results(arguments.output, "truth.json")
     folder, truth = write_object(options, scan, arguments.output, seed=arguments.seed, exists=exists_policy(arguments))
-    if arguments.json:
-        say(json.dumps({"folder": str(folder), "truth": truth}, indent=1))
-        return 0
     *_, enhancing = truth["regions"].values()  # the innermost
     mask = folder / f"{arguments.what}_dseg.nii.gz"
-    say(
+    words = (
         f"{arguments.what}: {truth['volume_ml']:.4f} ml exactly, {enhancing['mask_ml']:.4f} ml in the label map, "
         f"{enhancing['fractions_ml']:.4f} ml in shares of voxels\n  on {truth['grid']['text']}\n"
-        f"  truth:   {folder / 'truth.json'}\n  measure: brats-seg measure {mask} -o OUT",
-        quiet=arguments.quiet,
+        f"  truth:   {folder / 'truth.json'}\n  measure: brats-seg measure {mask} -o OUT"
     )
+    tell(arguments, {"folder": str(folder), "truth": truth}, words)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,8 @@ from brats_seg.cli.common import (
     check_brain_mask,
     check_extraction,
     exists_policy,
-    failures_as_json,
     offered_masks,
+    print_rows,
     progress,
     report_failures,
     say,
@@ -64,8 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             row, text = done
             rows.append(row)
             say(text, quiet=arguments.quiet or arguments.json)
-    if arguments.json:
-        say(json.dumps({"results": rows, "failed": failures_as_json(failures)}, indent=1))
+    print_rows(arguments, rows, failures)
     return report_failures(failures, finished=len(rows))
 
 

@@ -17,10 +17,10 @@ from brats_seg.cli.common import (
     check_brain_mask,
     check_extraction,
     complain,
-    failures_as_json,
     log,
     offered_masks,
     open_page,
+    print_rows,
     progress,
     report_failures,
     say,
@@ -121,10 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             if len(studies) > 1:
                 complain(f"{len(results)} of {len(studies)} studies are finished; go on with --resume")
             raise
-    if arguments.json:
-        import json
-
-        say(json.dumps({"results": results, "failed": failures_as_json(failures)}, indent=1))
+    print_rows(arguments, results, failures)
     if arguments.open and results:
         folder = Path(results[0]["folder"])
         open_page(folder / f"{results[0]['study']}_report.html")

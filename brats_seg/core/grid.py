@@ -188,17 +188,11 @@ class Volume:
         step = np.eye(4)
         step[axis, axis] = -1
         step[axis, 3] = self.grid.shape[axis] - 1
-        return Volume(np.flip(self.data, axis), Grid(self.grid.shape, self.affine @ step))
+        return Volume.from_affine(np.flip(self.data, axis), self.affine @ step)
 
     def permute(self, axes: tuple[int, int, int]) -> Volume:
         """The same volume with its array axes in another order; every voxel stays where it is."""
-        step = np.zeros((4, 4))
-        step[3, 3] = 1
-        for new, old in enumerate(axes):
-            step[old, new] = 1
-        data = np.transpose(self.data, axes)
-        x, y, z = data.shape
-        return Volume(data, Grid((x, y, z), self.affine @ step))
+        return Volume.from_affine(np.transpose(self.data, axes), self.affine @ np.eye(4)[:, [*axes, 3]])
 
     def to_ras(self) -> Volume:
         """The same voxels, stored so that array axes run closest to right, anterior and superior."""
@@ -218,9 +212,7 @@ class Volume:
                 raise ValueError(f"box {start} to {stop} does not lie inside {self.grid.shape}")
         step = np.eye(4)
         step[:3, 3] = start
-        data = self.data[box]
-        x, y, z = data.shape
-        return Volume(data, Grid((x, y, z), self.affine @ step))
+        return Volume.from_affine(self.data[box], self.affine @ step)
 
 
 def grid_between(low_mm: ArrayLike, high_mm: ArrayLike, spacing_mm: float) -> Grid:

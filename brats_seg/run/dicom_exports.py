@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import brats_seg
-from brats_seg.core.visit import Visit
+from brats_seg.core.labels import CAVITY
+from brats_seg.core.visit import Lesion, RegionVolume, Visit
+from brats_seg.files.dicom_codes import CODES, code_of
 from brats_seg.files.dicom_pdf import encapsulated_pdf
 from brats_seg.files.dicom_reference import Maker, Reference, reference_of, save
-from brats_seg.files.dicom_seg import seg_of_tissues
+from brats_seg.files.dicom_seg import Segment, seg_of_tissues
 from brats_seg.files.dicom_sr import Finding, report_of
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.rtstruct import rtstruct_of
 from brats_seg.report.pdf import pdf_of
-from brats_seg.run.findings import findings_of, followed_findings
 from brats_seg.run.options import SegmentOptions
 from brats_seg.track.follow import Followed
+from brats_seg.volumetrics.lesions import component_numbers
+
+LEAST_ML = 0.05
+"""Smaller ones of several lesions are in the tables alone."""
+MOST = 10
+"""Lesions of a region that are told, the largest: every one is a mask of the whole field of view."""
 
 
 def write_objects(visit: Visit, files: DicomTimepoint, wanted: Set[str], options: SegmentOptions, folder: Path) -> None:
@@ -57,7 +67,7 @@ def write_followed(course: Followed, options: SegmentOptions, folder: Path) -> N
         files = visit.timepoint
         if isinstance(files, DicomTimepoint) and visit.by_model:
             reference = _reference_of(files, options)
-            found = followed_findings(course, index, reference.patient(course.patient.id))
+            found = _followed_findings(course, index, reference.patient(course.patient.id))
             _write_report(found, reference, _maker_of(visit), folder / files.id)
 
 
@@ -75,3 +85,71 @@ def _reference_of(files: DicomTimepoint, options: SegmentOptions) -> Reference:
 def _maker_of(visit: Visit) -> Maker:
     model = visit.record.model
     return Maker(str(model.get("name", "")), str(model.get("version", "")), brats_seg.__version__)
+
+
+def findings_of(visit: Visit, patient: str, exam: str) -> tuple[Finding, ...]:
+    """What a report tells of a visit: its regions, and the lesions of each that is followed and has several.
+
+    Args:
+        patient: what its visits share; regions are tracked by it.
+        exam: what no other visit has; lesions have no name yet that would last longer.
+    """
+    followed = (*(region.name for region in visit.segmentation.regions.followed), CAVITY.name)
+    found = []
+    for row in _told(visit):
+        whole, lesions = _whole(visit, row, patient), visit.measurements.lesions_of(row.region)
+        if len(lesions) == 1:
+            (lesion,) = lesions
+            whole = replace(whole, diameters_mm=_diameters_mm(lesion), side=lesion.side)
+        found.append(whole)
+        if len(lesions) < 2 or row.region not in followed:
+            continue
+        numbers = component_numbers(whole.mask, lesions)
+        for lesion in [one for one in lesions if one.volume_ml >= LEAST_ML][:MOST]:
+            label, name = f"{whole.segment.label}, lesion {lesion.number}", f"{row.region} lesion {lesion.number}"
+            segment = replace(whole.segment, label=label, tracking=name, of=exam)
+            mask, diameters_mm = numbers == lesion.number, _diameters_mm(lesion)
+            found.append(Finding(segment, mask, lesion.volume_ml, diameters_mm=diameters_mm, side=lesion.side))
+    return tuple(found)
+
+
+def _followed_findings(course: Followed, index: int, patient: str) -> tuple[Finding, ...]:
+    """Every region of a visit of a course, and its lesions by the names they keep over all visits."""
+    visit = course.visits[index]
+    found = []
+    for row in _told(visit):
+        whole = _whole(visit, row, patient)
+        found.append(whole)
+        if row.region not in course.lesions:
+            continue
+        numbers = component_numbers(whole.mask, visit.measurements.lesions_of(row.region))
+        rows = [lesion for lesion in course.lesions[row.region].at(index) if lesion.components]
+        for lesion in sorted(rows, key=lambda one: -one.volume_ml)[:MOST]:
+            label = f"{whole.segment.label}, lesion {lesion.lesion}"
+            segment = replace(whole.segment, label=label, tracking=lesion.lesion)
+            mask, diameters_mm = np.isin(numbers, lesion.components), (lesion.long_mm, lesion.short_mm)
+            found.append(Finding(segment, mask, lesion.volume_ml, diameters_mm=diameters_mm, side=lesion.side))
+    return tuple(found)
+
+
+def _told(visit: Visit) -> list[RegionVolume]:
+    regions = (*visit.segmentation.regions.names, CAVITY.name)
+    return [row for row in visit.measurements.volumes if row.is_told and row.region in regions]
+
+
+def _whole(visit: Visit, row: RegionVolume, patient: str) -> Finding:
+    """A region, or the resection cavity."""
+    segmentation = visit.segmentation
+    if row.region in segmentation.regions.names:
+        region = segmentation.regions[row.region]
+        segment = Segment(region.title, code_of(region), region.colour, row.region, patient)
+        mask = segmentation.region_mask(region)
+    else:
+        segment = Segment(CAVITY.title, CODES[CAVITY], CAVITY.colour, row.region, patient)
+        mask = segmentation.schema.structure_mask(segmentation.labels.data, CAVITY)
+    interval_ml = None if row.low_ml is None or row.high_ml is None else (row.low_ml, row.high_ml)
+    return Finding(segment, mask, row.volume_ml, interval_ml=interval_ml)
+
+
+def _diameters_mm(lesion: Lesion) -> tuple[float, float]:
+    return lesion.diameters.long_mm, lesion.diameters.short_mm

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import brats_seg
-from brats_seg.core.errors import ModelError, explained, out_of_memory
+from brats_seg.core.errors import InputError, ModelError, explained, out_of_memory
 from brats_seg.core.grid import Volume
 from brats_seg.core.scans import PreparedStudy, Study
 from brats_seg.core.study import REFERENCE_PREFERENCE, SEQUENCES, MRSequence, Timepoint
@@ -38,10 +38,9 @@ from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
-from brats_seg.run.exports import check_exports, write_exports
 from brats_seg.run.identify import settled
 from brats_seg.run.masks import write_tables
-from brats_seg.run.options import SegmentOptions
+from brats_seg.run.options import SegmentOptions, check_report
 from brats_seg.run.prepare import inputs_of, series_chosen, strip_study
 from brats_seg.segment.memory import require_memory
 from brats_seg.segment.postprocess import segment
@@ -53,6 +52,8 @@ from brats_seg.volumetrics.measure import measure_segmentation
 
 Aligned = Callable[[], Mapping[MRSequence, Volume]]
 """Makes the scans on the grid of the label map, as pictures need them."""
+_FOR_ANY_SCAN = "seg.nrrd"
+"""The one further format that needs no DICOM."""
 _PREPARED_BYTES = 5.0
 """What preparation adds at least for each voxel that was read, and the networks find in use: one channel of float32 and
 a share of the brain mask."""
@@ -134,11 +135,23 @@ def segment_study(
         with _memory_explained():
             return _compute(files, options, predictor, run)[0]
     final = result_folder(Path(output), files)
-    check_exports(files, options)
+    _check_exports(files, options)
     with OutputFolder(final, exists=options.exists) as folder, _memory_explained():
         result = _write(files, folder.path, options, predictor, run)
         final = folder.final
     return replace(result, folder=final)
+
+
+def _check_exports(files: Study | Timepoint, options: SegmentOptions) -> None:
+    """See whether what is asked for can be written, before anything is computed."""
+    check_report(options)
+    asked = ["--dicom"] * bool(options.dicom)
+    asked += [f"--also {name}" for name in options.also if name != _FOR_ANY_SCAN]
+    if asked and not isinstance(files, DicomTimepoint):
+        raise InputError(
+            f"{asked[0]} writes for a DICOM series, and the scans of {files.id} are NIfTI. Pass the DICOM exam, or "
+            f"leave {asked[0]} away."
+        )
 
 
 @contextmanager
@@ -301,7 +314,23 @@ def _write_results(result: Visit, options: SegmentOptions, folder: Path, forms: 
     )
     write_tables(result.measurements, folder)
     write_visit(result, folder)
-    write_exports(result, options, folder)
+    _write_exports(result, options, folder)
+
+
+def _write_exports(visit: Visit, options: SegmentOptions, folder: Path) -> None:
+    """Write DICOM where the scans are DICOM, and what else was asked for."""
+    name = visit.segmentation.study_id
+    if _FOR_ANY_SCAN in options.also:
+        from brats_seg.files.seg_nrrd import write_seg_nrrd  # noqa: PLC0415
+
+        write_seg_nrrd(visit.segmentation, folder / f"{name}.seg.nrrd")
+    wanted = {"seg"} if options.dicom is not False else set()
+    wanted |= {"lesions"} if wanted and options.named else set()
+    wanted |= set(options.also) - {_FOR_ANY_SCAN, "pdf"}
+    if wanted and isinstance(visit.timepoint, DicomTimepoint):
+        from brats_seg.run.dicom_exports import write_objects  # noqa: PLC0415 - heavy
+
+        write_objects(visit, visit.timepoint, wanted, options, folder)
 
 
 def _write_report(result: Visit, bundle: ModelBundle, options: SegmentOptions, folder: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from brats_seg.core.course import (
     COURSE_FILE,
@@ -22,7 +22,8 @@ from brats_seg.core.course import (
     row_columns,
 )
 from brats_seg.core.errors import BratsSegError, DeviceError, InputError
-from brats_seg.core.plain import plain
+from brats_seg.core.plain import from_plain, plain
+from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import Calendar, csv_text
 from brats_seg.core.visit import RunRecord, Visit
@@ -39,15 +40,20 @@ from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.responses import RESPONSE_COLUMNS
 from brats_seg.response.tables import MEASUREMENT_TABLE, measurement_records
 from brats_seg.run.options import COHORT_PAGE, SegmentOptions
-from brats_seg.run.resume import MOTIONS, PAIRED, TOKEN, known_of, reason_to_redo
+from brats_seg.run.resume import TOKEN, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid
-from brats_seg.track.follow import CourseOptions, Followed, follow, motion_key
+from brats_seg.track.boundary_shift.change import LesionChange
+from brats_seg.track.follow import CourseOptions, Followed, Known, follow, motion_key
 from brats_seg.track.tables import course_of
 
 RESPONSES, MEASUREMENTS, LESIONS, VOLUMES, CHANGES = (
     f"{name}.csv" for name in ("responses", "measurements", "lesions", "volumes", "change")
 )
 GROWTH = "growth.json"
+MOTIONS, PAIRED = "alignments.json", "paired.json"
+"""Alignments, and changes measured in both images: named by checksums of all that they come from, so that a visit that
+is added repeats nothing."""
+T = TypeVar("T")
 EVENTS = "clinical events"
 """Their name among the inputs in ``run.json``."""
 
@@ -218,6 +224,21 @@ def _followed(
     return replace(found, excluded=(*excluded, *found.excluded), timings_s={**timings, **found.timings_s})
 
 
+def known_of(folder: Path) -> Known:
+    """What a patient's results hold of use: motions, and changes measured in both images."""
+    if read_run(folder) is None:
+        return Known()
+    return Known(_entries(folder / MOTIONS, RigidMotion), _entries(folder / PAIRED, LesionChange))
+
+
+def _entries(path: Path, kind: type[T]) -> dict[str, T]:
+    """By checksum; none where they cannot be read, or are of another version."""
+    try:
+        return {key: from_plain(kind, entry) for key, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def write_course(found: Followed, folder: Path) -> Course:
     """Every table and JSON file; returns what :data:`~brats_seg.core.course.COURSE_FILE` holds.
 
@@ -240,7 +261,7 @@ def write_course(found: Followed, folder: Path) -> Course:
 
 
 def _motion_table(course: Followed) -> dict[str, Any]:
-    """What :data:`~brats_seg.run.resume.MOTIONS` holds."""
+    """What :data:`MOTIONS` holds."""
     first = course.visits[0]
     return {
         motion_key(first, visit): {"visit": visit.label, "to": first.label, **plain(motion)}

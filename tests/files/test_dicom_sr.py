@@ -20,7 +20,7 @@ from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.files.dicom_reference import Reference, reference_of, save
 from brats_seg.files.dicom_sr import report_of
 from brats_seg.models.card import regions_of
-from brats_seg.run.findings import findings_of
+from brats_seg.run.dicom_exports import findings_of
 from brats_seg.volumetrics.measure import measure_segmentation
 
 

@@ -26,7 +26,7 @@ from brats_seg.files.dicom_sr import report_of
 from brats_seg.files.label_map import read_mask
 from brats_seg.files.seg_nrrd import write_seg_nrrd
 from brats_seg.models.card import regions_of
-from brats_seg.run.findings import findings_of
+from brats_seg.run.dicom_exports import findings_of
 
 
 def read(path: Path, schema: str = "auto") -> Segmentation:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brats_seg.core.plain import from_plain, plain
-from brats_seg.run.resume import PAIRED, known_of
+from brats_seg.run.track import PAIRED, known_of
 from brats_seg.track.boundary_shift.change import Interval, LesionChange
 from brats_seg.track.paired import change_key
 
