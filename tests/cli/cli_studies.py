@@ -48,16 +48,18 @@ class Outcome:
         return json.loads(self.out)
 
 
-def write_model(folder: Path, *, bias: float) -> Path:
+def write_model(folder: Path, *, bias: float, gain: float = 0.0) -> Path:
     """A model of one stage that works at the spacing of the small studies, in ONNX alone.
 
-    Its network weighs the four sequences of a voxel a little, and adds ``bias`` to the logit of each region.
+    Its network weighs the four sequences of a voxel a little, and adds ``bias`` to the logit of each region, and
+    ``gain`` for each deviation that T1CE lies above the brain's mean.
     """
     image, logits = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, "x", "y", "z"])
         for name, channels in (("image", 4), ("logits", 3))
     )
     weights = np.random.default_rng(0).normal(0.0, 0.3, (3, 4, 1, 1, 1)).astype(np.float32)
+    weights[:, SEQUENCES.index(MRSequence.T1CE)] += gain
     tensors = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.full(3, bias, np.float32), "b")]
     graph = helper.make_graph(
         [helper.make_node("Conv", ["image", "w", "b"], ["logits"])], "small", [image], [logits], tensors
@@ -66,7 +68,8 @@ def write_model(folder: Path, *, bias: float) -> Path:
     folder.mkdir(parents=True)
     onnx.save(network, folder / "coarse.onnx")
     card = small_card(("coarse",), PostprocessConfig(), prepared_mm=SPACING_MM)
-    stage = replace(card.stages[0], files={"coarse.onnx": file_sha256(folder / "coarse.onnx")})
+    files = {"coarse.onnx": file_sha256(folder / "coarse.onnx")}
+    stage = replace(card.stages[0], spacing_mm=SPACING_MM, files=files)
     write_card(replace(card, stages=(stage,)), folder)
     return folder
 

@@ -13,14 +13,22 @@ from cli_studies import LARGE_VOXELS, Outcome, write_case, write_model
 from brats_seg.cli import main
 from brats_seg.core.errors import InputError
 from brats_seg.core.scans import RigidMotion
+from brats_seg.models import card
 from brats_seg.track import follow
 from brats_seg.track.align import HeadScan, align_visits
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a model that calls the whole brain enhancing tumour."""
-    return write_model(tmp_path_factory.mktemp("models") / "small", bias=30.0)
+    """Folder of a model that calls what is bright in T1CE enhancing tumour: the lesion of the small heads."""
+    return write_model(tmp_path_factory.mktemp("models") / "small", bias=-30.0, gain=15.0)
+
+
+@pytest.fixture
+def model_of_the_package(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small model stands in the place of the one that comes with the package."""
+    shutil.copytree(model, tmp_path / "weights" / card.DEFAULT_MODEL)
+    monkeypatch.setattr(card, "BUILT_IN", tmp_path / "weights")
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +91,7 @@ def small_brains_are_whole() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def lesions_are_compared_on_large_voxels() -> Iterator[None]:
-    """The model calls the whole brain a lesion, whose comparison in both images would take most of every run."""
+    """The comparison of a lesion in both images, in voxels of a millimetre, would take most of every run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*LARGE_VOXELS)
         yield

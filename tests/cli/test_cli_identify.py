@@ -25,8 +25,8 @@ SILENT = {"ScanningSequence": "RM", "RepetitionTime": None, "EchoTime": None, "I
 
 @pytest.fixture(scope="module")
 def real(real_study: Path) -> dict[MRSequence, Volume]:
-    """Four sequences of a real study at 2 mm."""
-    return study_of(real_study)
+    """Four sequences of a real study at 4 mm."""
+    return study_of(real_study, step=4)
 
 
 @pytest.mark.slow

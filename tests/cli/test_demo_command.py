@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from glioma import REGIONS
 from test_cli_track import GROWTH, write_dates, write_visit
 
 from brats_seg.cli.demo import comparison
-from brats_seg.models import card as bundle
 from brats_seg.phantom import demo
 from brats_seg.phantom.dataset import DatasetOptions
 
@@ -36,11 +34,8 @@ def write_heads(options: DatasetOptions, output: Path, *, resume: bool, tick: Ca
 
 
 @pytest.mark.slow
-def test_demo_says_found_and_true_of_every_visit(
-    cli: Cli, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(model, tmp_path / "weights" / bundle.DEFAULT_MODEL)
-    monkeypatch.setattr(bundle, "BUILT_IN", tmp_path / "weights")
+@pytest.mark.usefixtures("model_of_the_package")
+def test_demo_says_found_and_true_of_every_visit(cli: Cli, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "write_dataset", write_heads)
     outcome = cli("demo", "-o", out, "--seed", "3")
     assert outcome.code == 0, outcome.err
@@ -59,17 +54,14 @@ def test_demo_says_found_and_true_of_every_visit(
 
 
 @pytest.mark.slow
-def test_native_demo_begins_with_dicom_and_tells_dice(
-    cli: Cli, model: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("model_of_the_package")
+def test_native_demo_begins_with_dicom_and_tells_dice(cli: Cli, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_one(options: DatasetOptions, output: Path, **_: object) -> None:
         assert (options.visits, options.space, options.skull) == (1, "native", True)
         write_visit(output / "sub-001", "ses-1", size=1.0)
         truth = {"truth_ml": dict(TRUTH_ML), "date": "2024-01-10"}
         (output / "sub-001" / "ses-1" / "phantom.json").write_text(json.dumps(truth))
 
-    shutil.copytree(model, tmp_path / "weights" / bundle.DEFAULT_MODEL)
-    monkeypatch.setattr(bundle, "BUILT_IN", tmp_path / "weights")
     monkeypatch.setattr(demo, "write_dataset", write_one)
     outcome = cli("demo", "--native", "-o", out, "--seed", "3")
     assert outcome.code == 0, outcome.err
@@ -79,7 +71,7 @@ def test_native_demo_begins_with_dicom_and_tells_dice(
     assert len(list((out / "scans" / "dicom-3").rglob("*.dcm"))) > 40
     written = cli("demo", "--native", "-o", out, "--seed", "3", "--overwrite", "--json")
     dice = written.json["visits"][0]["dice"]
-    assert 0 < dice["ET"] < dice["WT"] < 1  # the model calls the whole brain enhancing
+    assert 0 < dice["WT"] < dice["ET"] < dice["TC"] == 1  # the model finds the core, and calls all of it enhancing
     assert written.json["timeline"] is None
 
 

@@ -95,6 +95,7 @@ def test_commands_of_the_pages(cli, line: tuple[str, ...], desk: dict[str, str],
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("model_of_the_package")
 @pytest.mark.parametrize("code", [pytest.param(code, id=p.stem) for p in PAGES for code in blocks(p, "python")])
 def test_python_of_the_pages(code: str, desk: dict[str, str]) -> None:
     for word, path in desk.items():
