@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.rules import PostprocessConfig
@@ -16,7 +14,15 @@ NETWORK = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))
 SPACING_MM = {"coarse": 2.0, "fine": 1.0}
 
 
-def small_card(stages: tuple[str, ...], post: PostprocessConfig, *, prepared_mm: float = 1.0) -> ModelCard:
+def small_network(name: str, *, cascaded: bool) -> AttentionUNetConfig:
+    """The shape of a stage; where it is ``cascaded``, a fine one takes the probabilities of the coarse one."""
+    return replace(NETWORK, in_channels=7) if cascaded and name == "fine" else NETWORK
+
+
+def small_card(
+    stages: tuple[str, ...], post: PostprocessConfig, *, prepared_mm: float = 1.0, cascaded: bool = False
+) -> ModelCard:
+    networks = {name: asdict(small_network(name, cascaded=cascaded)) for name in stages}
     return replace(
         find_model("glioma").card,
         name="small",
@@ -34,7 +40,7 @@ def small_card(stages: tuple[str, ...], post: PostprocessConfig, *, prepared_mm:
         prepare={"divisor": 8} | ({} if prepared_mm == 1.0 else {"spacing_mm": prepared_mm}),
         postprocess=post,
         intervals=None,
-        stages=tuple(Stage(name, prepared_mm * SPACING_MM[name], asdict(NETWORK), {}) for name in stages),
+        stages=tuple(Stage(name, prepared_mm * SPACING_MM[name], networks[name], {}) for name in stages),
     )
 
 
@@ -48,28 +54,22 @@ def small_model(
     seed: int = 0,
     cascaded: bool = False,
 ) -> ModelBundle:
-    """A model of random networks in half precision, with the logits shifted by ``bias``.
-
-    Its fine stage takes the probabilities of the coarse one where ``cascaded`` says so.
-    """
+    """A model of random networks in half precision, with the logits shifted by ``bias``."""
     import torch
     from safetensors.torch import save_file
 
-    from brats_seg.models.assemble import assemble
+    from brats_seg.models.assemble import write_model
     from brats_seg.networks.attention_unet import AttentionUNet
 
     weights: dict[str, Path] = {}
-    plain: dict[str, Mapping[str, Any]] = {}
     for number, name in enumerate(stages):
         torch.manual_seed(number + 1000 * seed)
-        shape = replace(NETWORK, in_channels=7) if cascaded and name == "fine" else NETWORK
-        network = AttentionUNet(shape)
+        network = AttentionUNet(small_network(name, cascaded=cascaded))
         state = {key: value.half() for key, value in network.state_dict().items()}
         head = [key for key in state if key.startswith("head.") and key.endswith("bias")]
         for key in head:
             state[key] = state[key] + bias
         weights[name] = folder.parent / f"{folder.name}-{name}.safetensors"
         save_file(state, weights[name])
-        plain[name] = {"spacing_mm": SPACING_MM[name], "network": asdict(shape)}
-    card = small_card(stages, post or PostprocessConfig())
-    return assemble(weights, plain, card, folder, onnx=onnx)
+    card = small_card(stages, post or PostprocessConfig(), cascaded=cascaded)
+    return write_model(weights, card, folder, onnx=onnx)

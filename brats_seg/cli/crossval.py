@@ -109,7 +109,7 @@ def _judge(training: Training, split: Split, judged: Sequence[int]) -> None:
         training.packs,
         FoldModels(training.recipe, split, given.output, given.tta, device),
         judged,
-        subsets=given.subsets,
+        with_subsets=given.subsets,
         title=f"Cross-validation of {given.config.stem}, {given.folds} folds",
         progress=training.is_shown,
     )

@@ -15,56 +15,35 @@ from brats_seg.models.stage import Stage
 from brats_seg.models.torch_engine import build_network, read_weights, stage_network
 
 
-def assemble(
-    weights: Mapping[str, Path],
-    stages: Mapping[str, Mapping[str, Any]],
-    card: ModelCard,
-    folder: Path,
-    *,
-    onnx: bool = True,
+def write_model(
+    weights: Mapping[str, Path | Mapping[str, Any]], card: ModelCard, folder: Path, *, onnx: bool = True
 ) -> ModelBundle:
     """Write a model folder.
 
     Args:
-        weights: stage name to safetensors file.
-        stages: stage name to ``spacing_mm`` and ``network``.
-        card: everything but the stages, which are filled in.
-        folder: where to write; must not hold a model.
-        onnx: write each network whole, for OpenVINO and PyTorch; else the weights alone, for PyTorch.
+        weights: key of a stage to the file of its weights (``.safetensors`` or ``.onnx``), or to tensors by name.
+        card: with its stages; their files are filled in.
+        folder: made where it is not there.
+        onnx: write each network whole, for OpenVINO and PyTorch; else copy the files of weights, for PyTorch alone.
 
     Raises:
-        OutputError: if the folder exists.
+        OutputError: if the folder holds anything.
+        ModelError: if a file is damaged.
     """
-    if folder.exists():
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists; choose another folder for the model")
-    folder.mkdir(parents=True)
-    built: list[Stage] = []
-    for name in (n for n in ("coarse", "fine") if n in weights):
-        stage = Stage(name, float(stages[name]["spacing_mm"]), stages[name]["network"], files={})
-        if onnx:
-            target = folder / f"{name}.onnx"
-            _write_network(stage, read_weights(weights[name]), target)
-        else:
-            target = folder / f"{name}.safetensors"
-            copy_file(weights[name], target)
-        built.append(replace(stage, files={target.name: file_sha256(target)}))
-    finished = replace(card, stages=tuple(built))
-    write_card(finished, folder)
-    return ModelBundle(finished, folder)
-
-
-def write_model(states: Mapping[str, Mapping[str, Any]], card: ModelCard, folder: Path) -> ModelBundle:
-    """Write a model folder of networks whose tensors are in memory.
-
-    Args:
-        states: key of a stage to tensors by name.
-        card: with its stages; their checksums are filled in.
-        folder: an empty folder.
-    """
+    folder.mkdir(parents=True, exist_ok=True)
     built: list[Stage] = []
     for stage in card.stages:
-        target = folder / f"{stage.key}.onnx"
-        _write_network(stage, states[stage.key], target)
+        held = weights[stage.key]
+        if isinstance(held, Path) and not onnx:
+            target = folder / f"{stage.key}.safetensors"
+            copy_file(held, target)
+        else:
+            target = folder / f"{stage.key}.onnx"
+            network = stage_network(stage)
+            network.load_state_dict(read_weights(held) if isinstance(held, Path) else dict(held))
+            target.write_bytes(onnx_file(network.eval(), channels(stage)))
         built.append(replace(stage, files={target.name: file_sha256(target)}))
     finished = replace(card, stages=tuple(built))
     write_card(finished, folder)
@@ -76,12 +55,6 @@ def copy_file(source: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.copyfile(source, partial)
     partial.replace(target)
-
-
-def _write_network(stage: Stage, state: Mapping[str, Any], path: Path) -> None:
-    network = stage_network(stage)
-    network.load_state_dict(dict(state))
-    path.write_bytes(onnx_file(network.eval(), channels(stage)))
 
 
 def network_file(bundle: ModelBundle, stage: Stage) -> bytes:

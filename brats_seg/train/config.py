@@ -67,7 +67,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class PhantomMixConfig:
-    """Phantom patients among the studies (:mod:`brats_seg.train.mixed`).
+    """Phantom patients among the studies (:mod:`brats_seg.train.phantoms`).
 
     Attributes:
         share: of the samples that show a phantom; 0 for none.

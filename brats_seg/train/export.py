@@ -1,20 +1,26 @@
-"""From run folders to a model: what a card needs is read from the runs themselves."""
+"""From run folders to a model: what its card needs is read from the runs, and from a cross-validation of its recipe."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from brats_seg.core.errors import ModelError
-from brats_seg.models.assemble import assemble
-from brats_seg.models.card import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256
-from brats_seg.train.card import crossvalidated
+from brats_seg.models.assemble import write_model
+from brats_seg.models.card import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256, find_model, regions_of
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.prior import PRIORS, cascaded_on
 from brats_seg.train.runs import WEIGHTS, read_run_config, read_seen, read_yaml
+from brats_seg.train.splits import SPLIT
 from brats_seg.train.start import card_marks, known_before
+
+RESULTS = "results"
+"""Folder of a cross-validation with what was found."""
 
 
 def assemble_runs(
@@ -30,7 +36,7 @@ def assemble_runs(
     Args:
         runs: stage name to run folder.
         card_file: what the card says that no run knows.
-        folder: where to write; must not exist.
+        folder: where to write; must hold nothing.
         onnx: write each network whole, for OpenVINO and PyTorch; else the weights alone, for PyTorch.
         crossval: run folder of the cross-validation of the same recipe, for figures and for what is fitted on outputs.
 
@@ -54,8 +60,7 @@ def assemble_runs(
         own = {study: values["fingerprints"].get(study, {}) for study in seen}
         values |= card_marks(own, known_before(runs.values()))
     card = card_from_dict(values, where=card_file.name)
-    weights = {name: run / WEIGHTS for name, run in runs.items()}
-    return assemble(weights, {stage["name"]: stage for stage in values["stages"]}, card, folder, onnx=onnx)
+    return write_model({name: run / WEIGHTS for name, run in runs.items()}, card, folder, onnx=onnx)
 
 
 def card_values(stages: Mapping[str, TrainConfig], card_file: Path) -> dict[str, Any]:
@@ -76,3 +81,81 @@ def _check_cascade(runs: Mapping[str, Path], fine: TrainConfig) -> None:
         raise ModelError(f"{runs['fine']} takes the probabilities of a coarse stage; pass its run too")
     if cascaded_on(runs["fine"] / PRIORS) != file_sha256(runs["coarse"] / WEIGHTS):
         raise ModelError(f"{runs['fine']} was trained on what other weights than those of {runs['coarse']} say")
+
+
+def settings_key(values: Mapping[str, Any]) -> str:
+    """The same for settings in memory, which hold tuples, and those of a file, which hold lists.
+
+    A setting that lists nothing is left out, as it is from the card of a model made before there was such a setting.
+    """
+    listed = {key: value for key, value in values.items() if value not in ((), [])}
+    return json.dumps(listed, sort_keys=True, default=dict)
+
+
+def crossvalidated(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Card values with what a cross-validation fitted and measured.
+
+    The numbers are those of models trained on part of the studies; the model they are written for has seen all of
+    them, so they are the best that is known of it.
+
+    Args:
+        values: the card's other values, with its preparation and its stages.
+        run: finished run folder of ``brats-seg crossval``.
+
+    Raises:
+        ModelError: if the run is not finished, or cross-validated another network or preparation.
+    """
+    folder = run / RESULTS
+    try:
+        fitted = json.loads((folder / "fits.json").read_text(encoding="utf-8"))
+        fits, judged_folds = fitted["final"], [int(fold) for fold in fitted["folds"]]
+        split = json.loads((run / SPLIT).read_text(encoding="utf-8"))
+        summary = pd.read_csv(folder / "summary.csv")
+        covered = pd.read_csv(folder / "interval_summary.csv")
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{run} holds no finished cross-validation ({error}); go on with crossval --resume") from error
+    cards = [find_model(str(run / f"fold{fold}" / "model")).card for fold in judged_folds]
+    judged = cards[0]
+    if settings_key(judged.prepare) != settings_key(values["prepare"]):
+        raise ModelError(f"{run} cross-validated models that prepare studies differently from the one this card is for")
+    for stage in values["stages"]:
+        held = judged.stage(stage["name"])
+        wanted = (float(stage["spacing_mm"]), settings_key(stage["network"]))
+        if held is None or (held.spacing_mm, settings_key(held.network)) != wanted:
+            raise ModelError(f"{run} cross-validated another {stage['name']} stage than the one this card is for")
+    seen = sorted(study for ids in split["folds"] for study in ids)
+    made = {**values, **fits, "seen": seen, "held_out": []}
+    made["fingerprints"] = {
+        study: marks for card in cards for study, marks in card.fingerprints.items() if study in seen
+    }
+    subsets = folder / "subsets.csv"
+    if subsets.exists():
+        table = pd.read_csv(subsets).set_index("sequences")
+        made["subsets"] = {
+            str(k): {r: round(float(row[r]), 4) for r in regions_of().names} for k, row in table.iterrows()
+        }
+    count = len(split["folds"])
+    part = "" if len(judged_folds) == count else f"{len(judged_folds)} folds of a "
+    made["accuracy"] = {
+        **_accuracy(summary, f"{part}{count}-fold cross-validation"),
+        "volume intervals": "90 %; fitted on the other studies they cover "
+        + ", ".join(f"{row['region']} {row['covered']} of {row['studies']}" for row in covered.to_dict("records")),
+        **dict(values.get("accuracy", {})),
+    }
+    return made
+
+
+def _accuracy(summary: pd.DataFrame, folds: str) -> dict[str, str]:
+    """Means and medians by subset of studies, in words."""
+    rows: dict[str, str] = {}
+    for subset in dict.fromkeys(summary["subset"]):
+        part = summary[summary["subset"] == subset]
+        dice = part[part["metric"] == "dice"].set_index("region")
+        distance = part[part["metric"] == "hd95_mm"].set_index("region")
+        whom = f"{int(dice['cases'].max())} studies" + ("" if subset == "all" else f" with {subset}")
+        rows[f"mean Dice, {folds}, {whom}"] = ", ".join(
+            f"{r} {dice.loc[r, 'mean']:.3f} ({dice.loc[r, 'low']:.3f} to {dice.loc[r, 'high']:.3f})"
+            for r in regions_of().names
+        )
+        rows[f"median HD95, {whom}"] = ", ".join(f"{r} {distance.loc[r, 'median']:.1f} mm" for r in regions_of().names)
+    return rows

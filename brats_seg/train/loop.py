@@ -18,13 +18,12 @@ from brats_seg.train.augment import Chance, draw_sample
 from brats_seg.train.config import TrainConfig, check_wanted
 from brats_seg.train.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.train.distributed import ALONE, World
-from brats_seg.train.log import TrainLog
 from brats_seg.train.losses import RegionLoss
-from brats_seg.train.mixed import PhantomCase, draw_phantom_sample, open_phantoms
+from brats_seg.train.phantoms import draw_phantom_sample, open_phantoms
 from brats_seg.train.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, with_priors
 from brats_seg.train.runs import WEIGHTS, open_run, with_known_steps, write_seen
 from brats_seg.train.splits import find_patients
-from brats_seg.train.state import CHECKPOINT, TrainState, open_state, save_state, update_average
+from brats_seg.train.state import CHECKPOINT, TrainLog, TrainState, open_state, save_state, update_average
 from brats_seg.train.validate import validate
 
 LOG_EVERY = 20
@@ -132,7 +131,7 @@ def train(
     cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
     beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
     placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
-    bodies: Sequence[PhantomCase] = ()
+    bodies: Sequence[torch.Tensor] = ()
     mix, kept = config.phantoms, sources.phantoms or run / "phantoms"
     if mix.share > 0:
         factor = config.factor
@@ -173,7 +172,7 @@ class _Parts:
     cases: Sequence[TrainingCase]
     auxiliary: Sequence[TrainingCase]
     cubes: Sequence[TrainingCase]
-    phantoms: Sequence[PhantomCase]
+    phantoms: Sequence[torch.Tensor]
     kept_out: Sequence[PackedStudy]
     coarse: CoarseStage | None
     world: World

@@ -1,9 +1,9 @@
-"""Phantoms for training, drawn in torch on the device that trains: new contrast for tissue maps, a batch at a time.
+"""Phantom patients among the studies a network is trained on, scanned in torch on the device that trains.
 
-A tissue map is packed once (eight bits a share, :func:`pack_tissues`); each call of :func:`draw_phantoms` gives it
-another scanner: signal of each tissue, texture, coil, slices, blur, noise. Signals stay near those of
-:mod:`brats_seg.phantom.contrast`, or are wholly random for some sequences, which teaches a network not to lean on them
-(Billot et al., Med Image Anal 2023;86:102789, doi:10.1016/j.media.2023.102789).
+Bodies are made once, on the processor, and kept as tissue maps (eight bits a share, :func:`pack_tissues`); each call of
+:func:`draw_phantoms` gives them another scanner: signal of each tissue, texture, coil, slices, blur, noise. Signals
+stay near those of :mod:`brats_seg.phantom.contrast`, or are wholly random for some sequences, which teaches a network
+not to lean on them (Billot et al., Med Image Anal 2023;86:102789, doi:10.1016/j.media.2023.102789).
 
 Chance is a function of seed and position (a counter-based generator, Salmon et al., SC 2011,
 doi:10.1145/2063384.2063405, with the finalizer of SplitMix64, Steele et al., OOPSLA 2014,
@@ -16,18 +16,41 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+from tqdm import tqdm
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Grid
 from brats_seg.core.labels import Region, Structure
 from brats_seg.core.study import SEQUENCES
+from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue
+from brats_seg.phantom.course import grow_course, patient_at
+from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.script import PatientKind, draw_course
+from brats_seg.train.arrays import open_arrays, write_arrays
+from brats_seg.train.augment import Chance, alter, drop_sequences, read_at, sample_points
+from brats_seg.train.config import PhantomMixConfig, TrainConfig
+from brats_seg.train.data import coarser
 
+KINDS = (
+    PatientKind.HIGH_GRADE,
+    PatientKind.HIGH_GRADE,
+    PatientKind.LOW_GRADE,
+    PatientKind.HIGH_GRADE,
+    PatientKind.METASTASES,
+    PatientKind.NONE,
+)
+"""Taken in turn; mostly the high-grade tumour, as most studies show one."""
+SPACE = Grid((240, 240, 240), np.eye(4))
+"""Axes and voxel size of a body: RAS and 1 mm, as prepared studies have them."""
 TISSUES: tuple[Tissue, ...] = tuple(Tissue)
 """Order of the channels of packed tissue maps."""
 STRUCTURE_TISSUES: Mapping[Structure, frozenset[Tissue]] = {
@@ -66,13 +89,44 @@ class ScannerConfig:
     slices: tuple[int, int] = (2, 5)
     noise: tuple[float, float] = (0.02, 0.2)
 
-    def __post_init__(self) -> None:
-        if min(self.jitter, self.bias, self.blur, *self.texture, *self.noise) < 0:
-            raise ValueError("strengths of a scanner's faults must not be negative")
-        if not (0 <= self.free <= 1 and 0 <= self.thick <= 1):
-            raise ValueError("free and thick are probabilities and lie in 0..1")
-        if not 1 <= self.slices[0] <= self.slices[1]:
-            raise ValueError(f"slices {self.slices} must be a range of at least 1 voxel")
+
+def open_phantoms(
+    mix: PhantomMixConfig, cache: Path, *, factor: int, device: torch.device, progress: bool = True
+) -> list[torch.Tensor]:
+    """The bodies of a configuration, made where they are not there yet.
+
+    Args:
+        cache: where their tissue maps are kept.
+        factor: voxels of 1 mm that one voxel of the network spans along each axis.
+
+    Returns:
+        Of each, uint8 ``(T, X, Y, Z)`` of :func:`pack_tissues`, at the spacing of the network, on the device.
+
+    Raises:
+        InputError: if a file in ``cache`` is damaged.
+    """
+    place = cache / sha256(repr((mix.seed, [kind.value for kind in KINDS])).encode()).hexdigest()[:12]
+    place.mkdir(parents=True, exist_ok=True)
+    bodies = []
+    for number in tqdm(range(mix.count), desc="make phantoms", disable=not progress):
+        kind = KINDS[number % len(KINDS)]
+        path = place / f"{number:04d}_{kind.value}.npz"
+        if not path.exists():
+            write_arrays(path, {"shares": make_shares(kind, [mix.seed, number])})
+        with open_arrays(path) as held:
+            shares = coarser(torch.from_numpy(held["shares"]).float(), factor)
+        bodies.append(shares.round().to(torch.uint8).to(device))
+    return bodies
+
+
+def make_shares(kind: PatientKind, seed: Sequence[int]) -> NDArray[np.uint8]:
+    """Tissue map ``(T, X, Y, Z)`` of a patient of ``brats-seg phantom`` at 1 mm, RAS, cut to the brain."""
+    config = PhantomConfig(grid=SPACE)
+    course = draw_course(np.random.default_rng(seed), kind, visits=1)
+    patient, _ = patient_at(grow_course(course, config), 0, config)
+    shares = pack_tissues(patient.body.tissues())
+    box = bounding_box(shares.max(axis=0)) or ()
+    return np.ascontiguousarray(shares[(slice(None), *box)])
 
 
 def pack_tissues(tissues: Mapping[Tissue, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -87,6 +141,22 @@ def pack_tissues(tissues: Mapping[Tissue, NDArray[np.float32]]) -> NDArray[np.ui
         if tissue in tissues:
             packed[channel] = np.rint(np.clip(tissues[tissue], 0, 1) * 255)
     return packed
+
+
+def draw_phantom_sample(
+    bodies: Sequence[torch.Tensor], patch: tuple[int, int, int], config: TrainConfig, rng: Chance
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One newly scanned, augmented sample of a body: image ``(4, *patch)`` and target ``(3, *patch)``.
+
+    It is turned, scaled and bent like a real study.
+    """
+    body = bodies[rng.below(len(bodies))]
+    x, y, z = body.shape[1:]
+    points = sample_points((x, y, z), patch, config, rng).to(body.device)
+    shares = read_at(body.float(), points).round().to(torch.uint8)
+    image, target = draw_phantoms(shares[None], [rng.below(2**31)])
+    altered = alter(image[0], (image[0] != 0).any(dim=0), config.augment, rng)
+    return drop_sequences(altered, config.augment, rng), target[0]
 
 
 def draw_phantoms(

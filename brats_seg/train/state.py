@@ -1,25 +1,32 @@
-"""What changes while a network is trained, and the checkpoint that holds exactly this."""
+"""What changes while a network is trained, the checkpoint that holds exactly this, and the log of how it went."""
 
 from __future__ import annotations
 
 import copy
+import csv
+import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from tqdm import tqdm
 
 from brats_seg.core.errors import ModelError
+from brats_seg.files.output import atomic_write
 from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.train.config import TrainConfig
-from brats_seg.train.log import is_finished
 from brats_seg.train.optimiser import optimisers
 from brats_seg.train.runs import WEIGHTS, load_weights, with_known_steps
 
 CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+LOG_COLUMNS = ("step", "loss", "learning_rate", "seconds", "dice_wt", "dice_tc", "dice_et")
 
 
 @dataclass
@@ -122,9 +129,9 @@ def saved_step(run: Path) -> int:
 
 
 def is_complete(run: Path, config: TrainConfig) -> bool:
-    """Whether a run is done, weights and all: its log says so a moment before they are written."""
+    """Whether a run is done: its weights, which are written last, are those of its last step."""
     config = with_known_steps(config, run)
-    return config.steps > 0 and is_finished(run, config) and saved_step(run) == config.steps
+    return config.steps > 0 and saved_step(run) == config.steps
 
 
 def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
@@ -140,3 +147,68 @@ def _restore(state: TrainState, checkpoint: Path, device: torch.device) -> None:
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{checkpoint.name} is damaged ({reason}); remove it to start again") from error
+
+
+class TrainLog:
+    """The log of one run, to be used as a context manager.
+
+    Args:
+        step: where the run goes on; rows of later steps, which a killed run wrote after its last checkpoint, are
+            dropped, because they will be made again.
+        writes: whether this process writes; of several the first does.
+    """
+
+    def __init__(self, run: Path, config: TrainConfig, *, step: int, writes: bool, progress: bool) -> None:
+        self._path = run / LOG
+        self._writes = writes
+        if writes:
+            _drop_after(self._path, step)
+        self._bar = tqdm(total=config.steps, initial=step, desc=f"train {config.stage}", disable=not progress)
+
+    def __enter__(self) -> TrainLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self) -> None:
+        """One step is done."""
+        self._bar.update()
+
+    def add(self, step: int, loss: float, *, rate: float, seconds: float, scores: Sequence[float]) -> None:
+        """A row.
+
+        Args:
+            step: how many are done.
+            loss: mean since the last row.
+            rate: learning rate of this step.
+            seconds: spent training so far.
+            scores: Dice of WT, TC and ET; empty where nothing was validated.
+        """
+        self._bar.set_postfix({"loss": f"{loss:.3f}", **{n: f"{s:.3f}" for n, s in zip("WTE", scores, strict=False)}})
+        if not self._writes:
+            return
+        is_new = not self._path.exists()
+        row = [step, f"{loss:.5f}", f"{rate:.3e}", f"{seconds:.1f}", *(f"{s:.4f}" for s in scores)]
+        with self._path.open("a", newline="") as handle:
+            writer = csv.writer(handle)
+            if is_new:
+                writer.writerow(LOG_COLUMNS)
+            writer.writerow(row + [""] * (len(LOG_COLUMNS) - len(row)))
+            handle.flush()
+            os.fsync(handle.fileno())
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the whole rows up to a step; a table without a whole header is removed."""
+    if not path.exists():
+        return
+    whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    if not whole:
+        path.unlink()
+        return
+    header, *rows = whole
+    with atomic_write(path) as stream:
+        stream.write(header + b"".join(row for row in rows if int(row.partition(b",")[0]) <= step))

@@ -23,13 +23,12 @@ import numpy as np
 
 from brats_seg.evaluate.evaluate import compare_evaluations, frame_to_csv
 from brats_seg.files.output import write_text
-from brats_seg.models.assemble import assemble
+from brats_seg.models.assemble import write_model
 from brats_seg.models.card import card_from_dict, find_model
 from brats_seg.models.rules import PostprocessConfig
-from brats_seg.train.card import crossvalidated
 from brats_seg.train.crossval import FoldModels, fold_folder
 from brats_seg.train.data import load_packs
-from brats_seg.train.export import card_values
+from brats_seg.train.export import card_values, crossvalidated
 from brats_seg.train.judge import interval_summary, judge
 from brats_seg.train.recipe import Recipe, read_recipe
 from brats_seg.train.results import judge_folds
@@ -54,8 +53,7 @@ def judged_model(shipped: Path, recipe: Recipe, judged: Path, folder: Path) -> N
 
 
 def _assemble(weights: Mapping[str, Path], values: Mapping[str, Any], folder: Path, *, onnx: bool) -> None:
-    stages = {stage["name"]: stage for stage in values["stages"]}
-    assemble(weights, stages, card_from_dict(values, where="the recipe's card"), folder, onnx=onnx)
+    write_model(weights, card_from_dict(values, where="the recipe's card"), folder, onnx=onnx)
 
 
 def main() -> None:
@@ -80,7 +78,7 @@ def main() -> None:
             unpack_fold(fold_folder(place, fold), recipe, model)
     title = f"{given.recipe.stem}, {len(folds)} of {len(split.folds)} folds"
     judgement, folder = judge_folds(
-        packs, FoldModels(recipe, split, given.out), folds, subsets=given.subsets, title=title
+        packs, FoldModels(recipe, split, given.out), folds, with_subsets=given.subsets, title=title
     )
     summary = judgement.evaluation.summary
     print(summary[summary["metric"] == "dice"].to_string(index=False))

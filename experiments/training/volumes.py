@@ -28,8 +28,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import regions_of
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, load_packs, write_pack
-from brats_seg.train.mixed import KINDS, make_shares
-from brats_seg.train.phantoms import draw_phantoms
+from brats_seg.train.phantoms import KINDS, draw_phantoms, make_shares
 
 MAP_MM = (1.875, 1.875, 155 / 128)
 BRAIN_CENTRE_MM = (119.0, 127.5, 71.0)

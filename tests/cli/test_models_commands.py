@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,39 +18,30 @@ import torch
 from cli_studies import SPACING_MM, Outcome, entries, write_case
 from foreign_models import TINY, monai_network, zoo_bundle
 from safetensors.torch import save_file
-from small_models import NETWORK, small_card
+from small_models import small_card, small_network
 
 from brats_seg.core.study import MRSequence
-from brats_seg.models.assemble import assemble
+from brats_seg.models.assemble import write_model
 from brats_seg.models.rules import PostprocessConfig, RequireCore
 from brats_seg.models.torch_engine import read_weights
-from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
-
-CASCADED = replace(NETWORK, in_channels=7)
-"""A fine stage that sees the coarse probabilities beside the sequences."""
+from brats_seg.networks.attention_unet import AttentionUNet
 
 
 @pytest.fixture(scope="module")
 def two_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of both stages with random weights at the spacing of the small studies."""
     root = tmp_path_factory.mktemp("two")
-    weights, plain = {}, {}
-    networks: dict[str, tuple[float, AttentionUNetConfig]] = {
-        "coarse": (2 * SPACING_MM, NETWORK),
-        "fine": (SPACING_MM, CASCADED),
-    }
-    for number, (name, (spacing_mm, network)) in enumerate(networks.items()):
+    weights = {}
+    for number, name in enumerate(("coarse", "fine")):
         torch.manual_seed(number)
         weights[name] = root / f"{name}.safetensors"
-        save_file(AttentionUNet(network).state_dict(), weights[name])
-        plain[name] = {"spacing_mm": spacing_mm, "network": asdict(network)}
+        save_file(AttentionUNet(small_network(name, cascaded=True)).state_dict(), weights[name])
     post = PostprocessConfig(
         roi_threshold=0.3, roi_margin_mm=2.0, fine_weight=0.7, rules=(RequireCore("WT", "TC", min_ml=1.0),)
     )
-    card = small_card(("coarse", "fine"), post, prepared_mm=SPACING_MM)
+    card = small_card(("coarse", "fine"), post, prepared_mm=SPACING_MM, cascaded=True)
     card = replace(card, prepare={**card.prepare, "percentiles": (0.5, 99.5)})
-    assemble(weights, plain, card, root / "model", onnx=False)
-    return root / "model"
+    return write_model(weights, card, root / "model", onnx=False).folder
 
 
 @dataclass(frozen=True)

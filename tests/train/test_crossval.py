@@ -56,11 +56,11 @@ from brats_seg.train.data import PackedStudy, load_packs, write_pack
 from brats_seg.train.judge import Fit, interval_summary, left_out_intervals, segmentation_of, write_fold_cards
 from brats_seg.train.pack import open_auxiliary
 from brats_seg.train.recipe import read_recipe
+from brats_seg.train.results import subsets
 from brats_seg.train.runs import read_yaml
 from brats_seg.train.splits import read_split
 from brats_seg.train.start import record_start, start_weights
 from brats_seg.train.state import saved_step
-from brats_seg.train.subsets import subsets
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PLACES = [(11, 13, 10), (14, 10, 13), (9, 14, 9), (13, 14, 11), (10, 11, 13)]
@@ -95,7 +95,7 @@ def command(place: Path, run: Path, *more: str) -> int:
 def finished(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("brats_seg.train.subsets.subsets", lambda: [SEQUENCES, (MRSequence.T1,)])  # two of the 15
+        patched.setattr("brats_seg.train.results.subsets", lambda: [SEQUENCES, (MRSequence.T1,)])  # two of the 15
         patched.setattr("brats_seg.evaluate.figures.png_of", lambda _: b"a plot")
         assert command(place, run, "--subsets", "-q") == 0
     return run

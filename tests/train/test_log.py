@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brats_seg.train.config import TrainConfig
-from brats_seg.train.log import LOG, LOG_COLUMNS, TrainLog, is_finished
+from brats_seg.train.state import LOG, LOG_COLUMNS, TrainLog
 
 CONFIG = TrainConfig(steps=40, warmup=1)
 HEADER = ",".join(LOG_COLUMNS) + "\r\n"
@@ -21,14 +21,11 @@ def write_rows(run: Path, steps: tuple[int, ...], *, start: int = 0, writes: boo
     return (run / LOG).read_bytes() if (run / LOG).exists() else b""
 
 
-def test_rows_are_added_and_the_last_one_says_that_the_run_is_finished(tmp_path: Path) -> None:
-    assert not is_finished(tmp_path, CONFIG)
+def test_rows_are_added(tmp_path: Path) -> None:
     first = "20,0.50000,1.000e-03,2.0,,,\r\n"
     assert write_rows(tmp_path, (20,)).decode() == HEADER + first
-    assert not is_finished(tmp_path, CONFIG)
     last = "40,0.50000,1.000e-03,2.0,0.7500,0.5000,0.2500\r\n"
     assert write_rows(tmp_path, (40,), start=20).decode() == HEADER + first + last
-    assert is_finished(tmp_path, CONFIG)
 
 
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:

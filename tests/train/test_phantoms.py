@@ -112,8 +112,6 @@ def test_noise_and_blur_act_as_named() -> None:
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(InputError, match="seeds"):
         draw_phantoms(shares_of_numbers(numbers()), [1, 2])
-    with pytest.raises(ValueError, match="probabilities"):
-        ScannerConfig(free=2)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
