@@ -27,7 +27,7 @@ from brats_seg.cli.common import (
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.labels import SCHEMAS
-from brats_seg.core.words import Tick, counted
+from brats_seg.core.words import Tick, counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +177,7 @@ def _trained_on(evaluation: Evaluation) -> list[str]:
     known = list(dict.fromkeys(evaluation.cases.loc[evaluation.cases["trained_on"].isin([True]), "case"]))
     if not known:
         return []
-    shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+    shown = some(known, 5)
     rest = len(evaluation.case_ids) - len(known)
     means = f'means "not trained on" are of the other {rest}' if rest else "no case tells how accurate it is"
     return [f"the model was trained on {len(known)} of {len(evaluation.case_ids)} cases ({shown}); {means}"]

@@ -22,7 +22,7 @@ from brats_seg.cli.common import (
 )
 from brats_seg.cli.options import add, add_console, add_existing, add_schema, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.core.words import counted, visit_named
+from brats_seg.core.words import counted, some, visit_named
 from brats_seg.run.options import COHORT_PAGE
 
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures
 
 def _of_others(rows: Sequence[TableRow]) -> str:
     names = sorted({row.cells["patient"] for row in rows})
-    shown = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
-    return f"{counted(len(rows), 'row')} not used, of patients who are not here ({shown})"
+    return f"{counted(len(rows), 'row')} not used, of patients who are not here ({some(names, 6)})"
 
 
 def _run_of(arguments: argparse.Namespace, *, has_cohort: bool) -> TrackRun:

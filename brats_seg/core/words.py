@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 Tick = Callable[[str], None]
 """Called with the name of a step before it runs."""
@@ -31,6 +31,12 @@ def word_set(text: str) -> frozenset[str]:
 def listed(names: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def some(names: Iterable[str], most: int) -> str:
+    """``a, b and 3 more``: the first names, as many as are shown."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def visit_named(label: str) -> str:

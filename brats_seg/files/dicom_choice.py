@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, some
 from brats_seg.files.dicom import DicomSeries, stack_of
 from brats_seg.files.dicom_identify import SILENT, Confidence, SeriesReading, read_exam
 
@@ -65,10 +65,8 @@ def choose(
         read = tuple(map(_unknown, read))
     readings = tuple(_as_asked(_as_seen(reading, seen or {}), given) for reading in read)
     if not any(reading.sequence or reading.could_be for reading in readings):
-        listed = "; ".join(f"{r.series.title} {r.words.rstrip('.')}" for r in readings[:_SHOWN]) + "; …" * (
-            len(readings) > _SHOWN
-        )
-        raise InputError(f"no series is a T1, T1CE, T2 or FLAIR: {listed}. Choose with --sequence t1ce=SERIES.")
+        seen_as = some((f"{r.series.title} {r.words.rstrip('.')}" for r in readings), _SHOWN)
+        raise InputError(f"no series is a T1, T1CE, T2 or FLAIR: {seen_as}. Choose with --sequence t1ce=SERIES.")
     chosen: dict[MRSequence, SeriesReading] = {}
     decisions: list[str] = []
     warnings = [f"{r.series.title} {r.words}" for r in readings if not r.series.planes]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.words import some
 from brats_seg.files.dicom_sources import holds_dicom, is_dicom_file
 from brats_seg.files.names import NameReading, Role, is_nifti, read_name, read_names, stem
 from brats_seg.files.output import RUN_FILE
@@ -79,7 +80,7 @@ def study_place(folder: Path) -> tuple[Path, dict[str, NameReading]]:
         return study_place(sessions[0])
     inside = list(_walk(folder, 0, folder.resolve(), set()))
     if len(inside) > 1:
-        shown = ", ".join(str(place.relative_to(folder)) for place in inside[:4]) + (", …" if len(inside) > 4 else "")
+        shown = some((str(place.relative_to(folder)) for place in inside), 4)
         raise InputError(f"{folder} holds {len(inside)} studies ({shown}) and not the scans of one. Pass one of them.")
     if inside:
         return study_place(inside[0])
@@ -185,7 +186,7 @@ def nothing_found(folder: Path, readings: Mapping[str, NameReading]) -> InputErr
         return InputError(f"{folder} holds results of this program and no scans. Pass the folder of the scans.")
     if not names:
         return _is_empty(folder)
-    seen = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    seen = some(names, _SHOWN)
     others = sorted({path.suffix.lower() for path in files} & set(_OTHER_FORMATS))
     if not readings and others:
         return InputError(

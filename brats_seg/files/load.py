@@ -21,34 +21,15 @@ _READERS = 4
 
 
 def load_study(files: Timepoint, *, reference: MRSequence | None = None) -> Study:
-    """The scans of one visit, checked.
+    """The scans of one visit, read side by side and checked.
 
     Args:
         files: as found by :func:`~brats_seg.files.find.find_study`.
         reference: the sequence on whose grid results are written; see ``Study.reference_sequence``.
 
     Raises:
-        InputError: if a file is not one readable 3D scan, is a mask, or stands for two sequences.
-    """
-    results = load_files(files)
-    _refuse_repeats(files, results)
-    notes = [*files.notes]
-    for sequence, result in results.items():
-        notes += [f"{sequence.title}: {note}" for note in result.notes]
-    return Study(
-        id=files.id,
-        images={sequence: result.volume for sequence, result in results.items()},
-        sha256={sequence: result.sha256 for sequence, result in results.items()},
-        reference=reference,
-        notes=tuple(notes),
-    )
-
-
-def load_files(files: Timepoint) -> dict[MRSequence, ReadResult]:
-    """Each scan with its own notes and geometry statement, read side by side.
-
-    Raises:
-        InputError: naming the sequence of the first scan that is wrong; what a DICOM exam leaves open.
+        InputError: if a file is not one readable 3D scan, is a mask, or stands for two sequences; what a DICOM exam
+            leaves open.
     """
     if files.question:
         raise InputError(files.question)
@@ -61,7 +42,18 @@ def load_files(files: Timepoint) -> dict[MRSequence, ReadResult]:
 
     # Decompression releases the interpreter lock, so threads help where there is more than one core.
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
-        return dict(zip(files.files, pool.map(read, files.files), strict=True))
+        results = dict(zip(files.files, pool.map(read, files.files), strict=True))
+    _refuse_repeats(files, results)
+    notes = [*files.notes]
+    for sequence, result in results.items():
+        notes += [f"{sequence.title}: {note}" for note in result.notes]
+    return Study(
+        id=files.id,
+        images={sequence: result.volume for sequence, result in results.items()},
+        sha256={sequence: result.sha256 for sequence, result in results.items()},
+        reference=reference,
+        notes=tuple(notes),
+    )
 
 
 def read_scan(files: Timepoint, sequence: MRSequence) -> ReadResult:

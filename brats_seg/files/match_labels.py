@@ -16,7 +16,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import REFERENCE_PREFERENCE
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, some
 from brats_seg.files.dicom_codes import SEGMENTATIONS
 from brats_seg.files.dicom_sources import class_of
 from brats_seg.files.file_bytes import file_sha256
@@ -96,9 +96,10 @@ def match_places(predictions: Path, references: Path) -> LabelMatches:
         return LabelMatches((LabelPair(truth[0].id, found[0].path, truth[0].path),), (), ())
     matches = _match_scans(match_label_files(found, truth), found, truth)
     if not matches.pairs:
+        called = [some((file.id for file in files), _SHOWN) for files in (found, truth)]
         raise InputError(
-            f"no prediction belongs to a reference: predictions are called {_some(f.id for f in found)}, references "
-            f"{_some(f.id for f in truth)}. Name both by the same study ids, as ID_seg.nii.gz or ID/ID_dseg.nii.gz."
+            f"no prediction belongs to a reference: predictions are called {called[0]}, references {called[1]}. Name "
+            "both by the same study ids, as ID_seg.nii.gz or ID/ID_dseg.nii.gz."
         )
     if predictions.is_file():
         return replace(matches, only_references=())
@@ -306,8 +307,3 @@ def _unique(entries: Iterable[tuple[str, LabelFile]]) -> dict[str, LabelFile]:
     pairs = [(key, file) for key, file in entries if key]
     counts = Counter(key for key, _ in pairs)
     return {key: file for key, file in pairs if counts[key] == 1}
-
-
-def _some(ids: Iterable[str]) -> str:
-    listed = list(ids)
-    return ", ".join(listed[:_SHOWN]) + (f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else "")

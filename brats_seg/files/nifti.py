@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brats_seg.core.grid import Array, Singles, Volume
+from brats_seg.core.words import some
 from brats_seg.files.header import NiftiFile, SpatialForms, VolumesError, sizes_text
 
 MAX_LABEL_VALUES = 32
@@ -87,7 +88,7 @@ def read_image(path: Path, *, volume: int | None = None) -> ReadResult:
         raise file.refuse(f"{what}, so there is nothing to see. Export the scan again.")
     few = _few_whole_values(data)
     if few is not None:
-        shown = ", ".join(f"{value:g}" for value in few[:8]) + (", …" if len(few) > 8 else "")
+        shown = some((f"{value:g}" for value in few), 8)
         raise file.refuse(_MASK_HINT.format(what=f"it holds only the whole numbers {shown}"))
     sha256 = file.sha256 if volume is None else volume_sha256(file.sha256, volume)
     return ReadResult(Volume(data, grid), sha256, forms, tuple(file.notes))

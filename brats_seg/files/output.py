@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.study import Timepoint
-from brats_seg.core.words import counted
+from brats_seg.core.words import counted, some
 from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.study_id import check_study_id
 
@@ -262,10 +262,9 @@ class OutputFolder:
             )
         foreign = sorted(entries - set(outputs) - {RUN_FILE})
         if foreign:
-            shown = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
             raise OutputError(
-                f"{self.final} also holds what this program did not write ({shown}), so it is not overwritten. "
-                "Move that away, or choose another -o."
+                f"{self.final} also holds what this program did not write ({some(foreign, 3)}), so it is not "
+                "overwritten. Move that away, or choose another -o."
             )
 
     def _commit(self) -> None:

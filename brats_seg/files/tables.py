@@ -28,32 +28,18 @@ _ML_DECIMALS = 4
 _MM_DECIMALS = 2
 
 
-def write_volumes_csv(measurements: Measurements, path: Path) -> None:
-    """One row per region.
+def write_tables(measurements: Measurements, folder: Path) -> None:
+    """What every result folder holds: a row per region as CSV and JSON, and per lesion, in RAS+ scanner millimetres.
 
     Raises:
-        OutputError: if it cannot be written.
+        OutputError: if they cannot be written.
     """
-    write_text(path, csv_text(VOLUME_COLUMNS, [volume_row(measurements, volume) for volume in measurements.volumes]))
-
-
-def write_lesions_csv(measurements: Measurements, path: Path) -> None:
-    """One row per lesion; centroids in RAS+ scanner millimetres.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    write_text(path, csv_text(LESION_COLUMNS, [lesion_row(measurements, lesion) for lesion in measurements.lesions]))
-
-
-def write_volumes_json(measurements: Measurements, path: Path) -> None:
-    """The volumes of one study.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    rows = [volume_row(measurements, volume) for volume in measurements.volumes]
-    write_json({**_head(measurements), "volumes": rows}, path)
+    volumes = [volume_row(measurements, volume) for volume in measurements.volumes]
+    lesions = [lesion_row(measurements, lesion) for lesion in measurements.lesions]
+    name = measurements.study_id
+    write_text(folder / f"{name}_volumes.csv", csv_text(VOLUME_COLUMNS, volumes))
+    write_json({**_head(measurements), "volumes": volumes}, folder / f"{name}_volumes.json")
+    write_text(folder / f"{name}_lesions.csv", csv_text(LESION_COLUMNS, lesions))
 
 
 def write_lesions_json(measurements: Measurements, path: Path) -> None:

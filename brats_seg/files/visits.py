@@ -18,7 +18,7 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import Patient, Timepoint
 from brats_seg.core.tables import DAY_ZERO, Calendar, latest_day, say
-from brats_seg.core.words import visit_named
+from brats_seg.core.words import some, visit_named
 from brats_seg.files.dicom_study import Asked
 from brats_seg.files.match_labels import LabelFile, find_label_files
 from brats_seg.files.study_id import check_study_id
@@ -66,7 +66,7 @@ def find_patients(
     if not has_files and not any(row.patient for row in rows) and rows and len(found) > 1:
         raise InputError(
             f"{name} has no column patient, and there are {len(found)} patients "
-            f"({', '.join(list(found)[:3])}{', …' if len(found) > 3 else ''}). Add the column, or pass one patient."
+            f"({some(found, 3)}). Add the column, or pass one patient."
         )
     rows, strangers = _spelt(rows, list(found), name)
     unused += strangers
@@ -103,8 +103,7 @@ def _spelt(rows: Sequence[FoundVisit], patients: Sequence[str], table: str) -> t
             f"{table} names patients {', '.join(nobody)}, and there are no scans of them (patients found: "
             f"{', '.join(patients)}). Write them alike."
         )
-    shown = ", ".join(nobody[:4]) + (f" and {len(nobody) - 4} more" if len(nobody) > 4 else "")
-    note = [f"{table}: no scans of patient {shown}; those rows are not used"] if nobody else []
+    note = [f"{table}: no scans of patient {some(nobody, 4)}; those rows are not used"] if nobody else []
     return tuple(replace(row, patient=spelt.get(row.patient) or row.patient) for row in rows), note
 
 
@@ -295,7 +294,7 @@ def _with_unused(
     used = {visit.mask for patient in patients for visit in patient.visits}
     left = [mask for mask in masks if mask.path not in used]
     if masks and patients and len(left) == len(masks):
-        shown = ", ".join(mask.id for mask in masks[:4])
+        shown = some((mask.id for mask in masks), 4)
         raise InputError(f"no label map in {place} belongs to a visit (label maps found: {shown}). Name them alike.")
     result = []
     for patient in patients:

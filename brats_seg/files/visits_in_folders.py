@@ -9,6 +9,7 @@ from pathlib import Path
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Timepoint
+from brats_seg.core.words import some
 from brats_seg.files.dicom_series import DicomExam, holds_images
 from brats_seg.files.dicom_study import Asked, dicom_studies
 from brats_seg.files.find import find_study, longer_id
@@ -46,7 +47,7 @@ def visits_in_folders(place: Path, asked: Mapping[str, Asked]) -> dict[str, list
                 unclear.append(visit)
     unclear = _claimed(unclear, found)
     if len(unclear) > 1 and not found:
-        shown = ", ".join(visit.label for visit in unclear[:3]) + (", …" if len(unclear) > 3 else "")
+        shown = some((visit.label for visit in unclear), 3)
         raise InputError(
             f"{place} holds {len(unclear)} studies ({shown}), and nothing says which are visits of one patient. "
             f"{NAMED_ALIKE}"

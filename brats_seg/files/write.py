@@ -46,23 +46,15 @@ def write_label_map(segmentation: Segmentation, path: Path, *, forms: SpatialFor
 
 
 def write_volume(volume: Volume, path: Path) -> None:
-    """A scan as float32 NIfTI.
+    """A scan as float32 NIfTI, or a mask as uint8: 1 inside, 0 outside.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    header = _header(volume.grid, np.dtype("<f4"), volume.grid.shape, None)
-    _write_gzip(path, header, [np.ascontiguousarray(volume.data.astype("<f4", copy=False).T)])
-
-
-def write_mask(mask: Volume, path: Path) -> None:
-    """A mask as uint8 NIfTI: 1 inside, 0 outside.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    header = _header(mask.grid, np.dtype(np.uint8), mask.grid.shape, None)
-    _write_gzip(path, header, [np.ascontiguousarray(mask.data.astype(np.uint8).T)], strategy=zlib.Z_RLE)
+    is_mask = volume.data.dtype == np.bool_
+    kind, strategy = (np.dtype(np.uint8), zlib.Z_RLE) if is_mask else (np.dtype("<f4"), zlib.Z_DEFAULT_STRATEGY)
+    header = _header(volume.grid, kind, volume.grid.shape, None)
+    _write_gzip(path, header, [np.ascontiguousarray(volume.data.astype(kind, copy=False).T)], strategy=strategy)
 
 
 def write_probabilities(probabilities: RegionMaps, path: Path, *, forms: SpatialForms | None = None) -> None:

@@ -66,24 +66,6 @@ def signature(values: Array, head: NDArray[np.bool_]) -> NDArray[np.float32]:
     return result
 
 
-def study_signatures(
-    array: Array, head: NDArray[np.bool_], sequences: Sequence[MRSequence] = SEQUENCES
-) -> dict[MRSequence, NDArray[np.float32]]:
-    """The signature of each sequence of a prepared study.
-
-    Args:
-        array: ``(C, X, Y, Z)``; a sequence that is missing is 0 throughout.
-        head: ``(X, Y, Z)``, voxels of the brain.
-    """
-    thin = (slice(None, None, STRIDE),) * 3
-    mask = head[thin]
-    if not mask.any():
-        return {}
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    channels = {sequence: array[k][thin] for k, sequence in enumerate(sequences)}
-    return {sequence: signature(c[box], mask[box]) for sequence, c in channels.items() if c.any()}
-
-
 def fingerprint(vector: NDArray[np.float32]) -> str:
     """A signature's fingerprint: on which side of random planes it lies, in hexadecimal.
 
@@ -94,10 +76,19 @@ def fingerprint(vector: NDArray[np.float32]) -> str:
 
 
 def fingerprints(array: Array, head: NDArray[np.bool_], sequences: Sequence[MRSequence] = SEQUENCES) -> dict[str, str]:
-    """The fingerprint of each sequence of a prepared study, by its name; arguments as :func:`study_signatures`."""
-    return {
-        sequence.value: fingerprint(vector) for sequence, vector in study_signatures(array, head, sequences).items()
-    }
+    """The fingerprint of each sequence of a prepared study, by its name.
+
+    Args:
+        array: ``(C, X, Y, Z)``; a sequence that is missing is 0 throughout.
+        head: ``(X, Y, Z)``, voxels of the brain.
+    """
+    thin = (slice(None, None, STRIDE),) * 3
+    mask = head[thin]
+    if not mask.any():
+        return {}
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    channels = {sequence.value: array[k][thin] for k, sequence in enumerate(sequences)}
+    return {name: fingerprint(signature(c[box], mask[box])) for name, c in channels.items() if c.any()}
 
 
 def likeness(first: Mapping[str, str], second: Mapping[str, str]) -> float:

@@ -22,13 +22,7 @@ from brats_seg.core.errors import OutputError
 from brats_seg.core.visit import Measurements, RunRecord, Segmentation
 from brats_seg.files.label_map import MaskReading, read_mask
 from brats_seg.files.output import ExistsPolicy, OutputFolder, file_hashes, read_run
-from brats_seg.files.tables import (
-    write_lesions_csv,
-    write_lesions_json,
-    write_run,
-    write_volumes_csv,
-    write_volumes_json,
-)
+from brats_seg.files.tables import write_lesions_json, write_run, write_tables
 from brats_seg.models.card import regions_of
 from brats_seg.models.names import DEFAULT_MODEL
 from brats_seg.models.record import peak_memory_mib, versions
@@ -96,11 +90,3 @@ def write_measurements(measurements: Measurements, mask: MaskReading, output: Pa
         )
         write_run(record, folder.path / "run.json")
     return folder.final
-
-
-def write_tables(measurements: Measurements, folder: Path) -> None:
-    """Volumes and lesions of a study, in the form every result folder holds them."""
-    name = measurements.study_id
-    write_volumes_csv(measurements, folder / f"{name}_volumes.csv")
-    write_volumes_json(measurements, folder / f"{name}_volumes.json")
-    write_lesions_csv(measurements, folder / f"{name}_lesions.csv")

@@ -23,7 +23,7 @@ from brats_seg.files.load import load_study
 from brats_seg.files.nifti import read_label_map
 from brats_seg.files.output import OutputFolder, file_hashes, result_folder
 from brats_seg.files.tables import write_json, write_run
-from brats_seg.files.write import write_mask, write_volume
+from brats_seg.files.write import write_volume
 from brats_seg.imaging.brain import with_skull
 from brats_seg.models.brain import BrainNetworks, open_brain_networks
 from brats_seg.models.hd_bet import HdBetNetworks, open_hd_bet
@@ -108,7 +108,7 @@ def prepare_study(
         tick("write")
         for sequence, volume in stripped.study.images.items():
             write_volume(volume, folder.path / f"{study.id}_{sequence.value}.nii.gz")
-        write_mask(Volume(stripped.brain, stripped.grid), folder.path / f"{study.id}_brainmask.nii.gz")
+        write_volume(Volume(stripped.brain, stripped.grid), folder.path / f"{study.id}_brainmask.nii.gz")
         write_json(transforms(stripped), folder.path / f"{study.id}_transforms.json")
         settings = options.to_dict()
         record = RunRecord(

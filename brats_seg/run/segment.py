@@ -28,7 +28,7 @@ from brats_seg.files.load import load_study, scan_forms
 from brats_seg.files.output import OutputFolder, file_hashes, result_folder, write_text
 from brats_seg.files.scan_date import scan_date
 from brats_seg.files.sidecar import write_dseg_sidecars
-from brats_seg.files.tables import write_run
+from brats_seg.files.tables import write_run, write_tables
 from brats_seg.files.visit_folder import write_visit
 from brats_seg.files.write import write_label_map, write_probabilities
 from brats_seg.imaging.brain import with_skull
@@ -39,7 +39,6 @@ from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
 from brats_seg.models.record import model_summary, peak_memory_mib, versions
 from brats_seg.run.identify import settled
-from brats_seg.run.masks import write_tables
 from brats_seg.run.options import SegmentOptions, check_report
 from brats_seg.run.prepare import inputs_of, series_chosen, strip_study
 from brats_seg.segment.memory import require_memory

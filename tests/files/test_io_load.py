@@ -15,7 +15,7 @@ from brats_seg.cli.options import channel_order
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.files.find import find_study, studies_by_channel, study_from_files
-from brats_seg.files.load import load_files, load_study, scan_sha256, scan_title
+from brats_seg.files.load import load_study, scan_forms, scan_sha256, scan_title
 
 
 def test_images_checksums_and_reference(tmp_path: Path) -> None:
@@ -91,8 +91,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_grids_may_differ_and_forms_are_kept(tmp_path: Path) -> None:
     folder = study(tmp_path / "c")
     save(folder / "c_t2.nii.gz", scan(5, (5, 6, 7)), codes=(0, 4))
-    results = load_files(find_study(folder))
-    assert results[MRSequence.T2].forms.sform_code == 4
+    assert scan_forms(find_study(folder), MRSequence.T2).sform_code == 4
     assert not load_study(find_study(folder)).is_aligned
 
 

@@ -11,14 +11,7 @@ import pytest
 
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord
-from brats_seg.files.tables import (
-    write_json,
-    write_lesions_csv,
-    write_lesions_json,
-    write_run,
-    write_volumes_csv,
-    write_volumes_json,
-)
+from brats_seg.files.tables import write_json, write_lesions_json, write_run, write_tables
 
 POINT = (0.0, 0.0, 0.0)
 DIAMETERS = Diameters(22.236, 11.0, "axial", 2, 77, (POINT, (22.236, 0.0, 0.0)), (POINT, (0.0, 11.0, 0.0)), 14)
@@ -36,18 +29,14 @@ MEASURED = Measurements(
 )
 
 
-def test_volumes_table(tmp_path: Path) -> None:
-    write_volumes_csv(MEASURED, tmp_path / "v.csv")
-    assert (tmp_path / "v.csv").read_text() == (
+def test_tables_of_volumes_and_lesions(tmp_path: Path) -> None:
+    write_tables(MEASURED, tmp_path)
+    assert (tmp_path / "case-1_volumes.csv").read_text() == (
         "study,scan_date,region,volume_ml,volume_pv_ml,low_ml,high_ml,level,lesions,touches_border,note\n"
         "case-1,2024-01-31,WT,57.305,56.9877,50.1,65.25,0.9,2,false,\n"
         "case-1,2024-01-31,ET,0.0,,,,,0,true,estimate: not assessable without T1CE\n"
     )
-
-
-def test_lesions_table(tmp_path: Path) -> None:
-    write_lesions_csv(MEASURED, tmp_path / "l.csv")
-    assert (tmp_path / "l.csv").read_text() == (
+    assert (tmp_path / "case-1_lesions.csv").read_text() == (
         "study,scan_date,region,lesion,volume_ml,x_mm,y_mm,z_mm,side,long_mm,short_mm,plane,slice,measurable,"
         "touches_border\n"
         "case-1,2024-01-31,ET,1,3.1416,-12.35,40.0,0.0,left,22.24,11.0,axial,77,true,false\n"
@@ -55,13 +44,13 @@ def test_lesions_table(tmp_path: Path) -> None:
 
 
 def test_no_lesion_is_a_table_with_its_head_only(tmp_path: Path) -> None:
-    write_lesions_csv(replace(MEASURED, lesions=()), tmp_path / "l.csv")
-    assert len((tmp_path / "l.csv").read_text().splitlines()) == 1
+    write_tables(replace(MEASURED, lesions=()), tmp_path)
+    assert len((tmp_path / "case-1_lesions.csv").read_text().splitlines()) == 1
 
 
 def test_json_says_the_same_and_has_the_notes(tmp_path: Path) -> None:
-    write_volumes_json(MEASURED, tmp_path / "v.json")
-    content = json.loads((tmp_path / "v.json").read_text())
+    write_tables(MEASURED, tmp_path)
+    content = json.loads((tmp_path / "case-1_volumes.json").read_text())
     assert content["study"] == "case-1" and content["notes"] == ["a note, with a comma"]
     assert content["spacing_mm"] == [0.898, 0.898, 5.5]
     assert content["volumes"][0]["volume_pv_ml"] == 56.9877 and content["volumes"][0]["note"] is None
@@ -76,7 +65,7 @@ def test_json_says_the_same_and_has_the_notes(tmp_path: Path) -> None:
 def test_a_measurement_that_is_no_number_is_a_defect(tmp_path: Path, value: float) -> None:
     broken = replace(MEASURED, volumes=(replace(MEASURED.volumes[0], volume_ml=value),))
     with pytest.raises(ValueError, match="no table can hold"):
-        write_volumes_csv(broken, tmp_path / "v.csv")
+        write_tables(broken, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
