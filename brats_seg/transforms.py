@@ -121,7 +121,7 @@ class CropToBraind(_Move):
 
     def _step(self, image: MetaTensor, data: Mapping[Hashable, Any], *, is_labels: bool) -> list[Volume]:
         brain = np.asarray(data[self.brain])[0] != 0
-        array, _, grid = crop_and_pad(np.asarray(image), brain, _grid(image), self.config)
+        array, grid = crop_and_pad(np.asarray(image), brain, _grid(image), self.config)
         return [Volume(channel, grid) for channel in array]
 
 

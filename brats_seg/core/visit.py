@@ -120,12 +120,12 @@ class RegionVolume:
 
     region: str
     volume_ml: float
-    volume_pv_ml: float | None
-    low_ml: float | None
-    high_ml: float | None
-    level: float | None
-    lesions: int
-    touches_border: bool
+    volume_pv_ml: float | None = None
+    low_ml: float | None = None
+    high_ml: float | None = None
+    level: float | None = None
+    lesions: int = 0
+    touches_border: bool = False
     note: str = ""
     is_told: bool = True
 

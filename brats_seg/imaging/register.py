@@ -418,8 +418,8 @@ def check_registration(
 
     Args:
         record: what :func:`register_rigid` found.
-        moving: name of the moving image, for the message.
-        fixed: name of the fixed image.
+        moving: the moving image of a visit, or one of another visit by name.
+        fixed: the fixed image, likewise.
         min_overlap: 0 for a brain and a head with skull, whose outlines say nothing.
 
     Raises:
@@ -427,17 +427,20 @@ def check_registration(
     """
     names = [name.title if isinstance(name, MRSequence) else name for name in (moving, fixed)]
     sizes = " and ".join("x".join(str(n) for n in grid.shape) for grid in (moving_grid, fixed_grid))
-    advice = f"Are both from the same visit, and whole? Look at them, or give another file for {names[0]}"
+    advice = "Are both of the same patient, and whole?"
     if isinstance(moving, MRSequence):
-        advice += f" with --{moving.value} FILE"
+        advice = (
+            f"Are both from the same visit, and whole? Look at them, or give another file for {names[0]} with "
+            f"--{moving.value} FILE."
+        )
     if record.overlap < min_overlap:
         raise InputError(
             f"{names[0]} and {names[1]} overlap only {max(record.overlap, 0):.0%} of the head after registration; "
-            f"{min_overlap:.0%} is the least (grids {sizes}). {advice}."
+            f"{min_overlap:.0%} is the least (grids {sizes}). {advice}"
         )
     if record.mutual_information < MIN_MUTUAL_INFORMATION:
         raise InputError(
             f"{names[0]} and {names[1]} show nothing in common inside the head after registration: mutual information "
             f"{max(record.mutual_information, 0):.3f} nats, {MIN_MUTUAL_INFORMATION:g} is the least (grids {sizes}). "
-            f"{advice}."
+            f"{advice}"
         )

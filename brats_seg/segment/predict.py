@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -35,15 +36,6 @@ LEAST_WEIGHT = 1e-3
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class _Log:
-    """What a prediction keeps of its own course, and whom it tells."""
-
-    tick: Tick | None
-    decisions: list[str] = field(default_factory=list)
-    timings_s: dict[str, float] = field(default_factory=dict)
-
-
 @dataclass
 class Prediction:
     """Probabilities on the network's grid, and how they came about.
@@ -59,19 +51,23 @@ class Prediction:
     timings_s: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class StageOutputs:
-    """Probabilities of each stage of a model, before they are combined.
+    """Probabilities of each stage of a model, before they are combined, and how they came about.
 
     Attributes:
         whole: ``(R, X, Y, Z)`` of the whole brain, or None for a model without that stage.
         close: ``(R, x, y, z)`` inside ``box``, or None where the fine stage did not run.
         box: where ``close`` lies.
+        decisions: in words.
+        timings_s: seconds by stage.
     """
 
-    whole: NDArray[np.float32] | None
-    close: NDArray[np.float32] | None
-    box: Box | None
+    whole: NDArray[np.float32] | None = None
+    close: NDArray[np.float32] | None = None
+    box: Box | None = None
+    decisions: list[str] = field(default_factory=list)
+    timings_s: dict[str, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -121,39 +117,36 @@ class Predictor:
         Raises:
             DeviceError: if memory does not suffice for the smallest window.
         """
-        log = _Log(tick)
-        outputs = self._stages(prepared, log)
+        outputs = self.stages(prepared, tick=tick)
         post, regions = self.bundle.card.postprocess, self.bundle.card.regions
         mixed = combine(outputs, prepared.brain, post.fine_weight, regions)
         nested = calibrated(mixed, post.temperatures(regions), regions)
-        return Prediction(RegionMaps(nested, prepared.grid, regions), log.decisions, log.timings_s)
+        return Prediction(RegionMaps(nested, prepared.grid, regions), outputs.decisions, outputs.timings_s)
 
-    def stages(self, prepared: PreparedStudy) -> StageOutputs:
+    def stages(self, prepared: PreparedStudy, *, tick: Tick | None = None) -> StageOutputs:
         """What each stage says on its own, for fitting how they are combined; see :meth:`predict`."""
-        return self._stages(prepared, _Log(None))
-
-    def _stages(self, prepared: PreparedStudy, log: _Log) -> StageOutputs:
         members, post = self.bundle.card.members, self.bundle.card.postprocess
+        found = StageOutputs()
         if len(members) > 1:
-            log.decisions.append(f"mean of {len(members)} networks for each stage")
+            found.decisions.append(f"mean of {len(members)} networks for each stage")
         coarse = [member.coarse for member in members if member.coarse is not None]
         fine = [member.fine for member in members if member.fine is not None]
-        wholes = self._timed("coarse", coarse, [prepared.array] * len(coarse), prepared, log)
-        whole = _mean(wholes)
+        run = partial(self._timed, prepared=prepared, found=found, tick=tick)
+        wholes = run("coarse", coarse, [prepared.array] * len(coarse))
+        found.whole = _mean(wholes)
         if not fine:
-            return StageOutputs(whole, None, None)
+            return found
         x, y, z = prepared.grid.shape
         box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
-        if whole is not None:
+        if found.whole is not None:
             divisor = max(stage.divisor for stage in fine)
-            box = tumour_box(
-                outermost(whole, self.bundle.card.regions), post.roi_threshold, post.roi_margin_mm, divisor
-            )
+            anywhere = outermost(found.whole, self.bundle.card.regions)
+            box = tumour_box(anywhere, post.roi_threshold, post.roi_margin_mm, divisor)
         if box is None:
-            log.decisions.append("the coarse stage found no sign of a tumour, so the fine stage did not run")
-            return StageOutputs(whole, None, None)
+            found.decisions.append("the coarse stage found no sign of a tumour, so the fine stage did not run")
+            return found
         size = "x".join(str(side.stop - side.start) for side in box)
-        log.decisions.append(f"the fine stage ran on {size} voxels around what the coarse stage found")
+        found.decisions.append(f"the fine stage ran on {size} voxels around what the coarse stage found")
         inside = (slice(None), *box)
         part = prepared.array[inside]
         seen = [part] * len(fine)
@@ -161,21 +154,24 @@ class Predictor:
             if stage.is_cascaded and wholes:
                 seen[n] = np.concatenate([part, wholes[n][inside]])
         wholes.clear()  # the networks need the room
-        return StageOutputs(whole, _mean(self._timed("fine", fine, seen, prepared, log)), box)
+        found.close, found.box = _mean(run("fine", fine, seen)), box
+        return found
 
     def _timed(
         self,
         name: str,
         stages: Sequence[Stage],
         arrays: Sequence[NDArray[np.float32]],
+        *,
         prepared: PreparedStudy,
-        log: _Log,
+        found: StageOutputs,
+        tick: Tick | None,
     ) -> list[NDArray[np.float32]]:
         """What the stages of one name say, each about its own array."""
         if not stages:
             return []
-        if log.tick is not None:
-            log.tick(name)
+        if tick is not None:
+            tick(name)
         began = time.perf_counter()
         results = []
         pooled: dict[tuple[int, int], NDArray[np.float32]] = {}  # members mostly look at one and the same array
@@ -184,12 +180,12 @@ class Predictor:
             key = id(array), factor
             if key not in pooled:
                 pooled[key] = block_means(array, (factor,) * 3)
-            result = self._run(stage, pooled[key], factor, log.decisions)
+            result = self._run(stage, pooled[key], factor, found.decisions)
             if self.mirror:
                 flipped = self._run(stage, pooled[key][:, ::-1], factor, [])
                 result = (result + flipped[:, ::-1]) / np.float32(2)
             results.append(result)
-        log.timings_s[name] = time.perf_counter() - began
+        found.timings_s[name] = time.perf_counter() - began
         return results
 
     def _run(self, stage: Stage, array: NDArray[np.float32], factor: int, decisions: list[str]) -> NDArray[np.float32]:
@@ -247,15 +243,11 @@ def combine(
         fine_weight: share of the close look inside its box; all of it where there is no other.
         regions: of the channels.
     """
-    if outputs.whole is None:
-        array = np.zeros((len(regions), *brain.shape), np.float32)
-        if outputs.close is not None and outputs.box is not None:
-            array[(slice(None), *outputs.box)] = outputs.close
-    else:
-        array = outputs.whole.copy()
-        if outputs.close is not None and outputs.box is not None:
-            inside = (slice(None), *outputs.box)
-            array[inside] = blend(array[inside], outputs.close, fine_weight)
+    whole, close = outputs.whole, outputs.close
+    array = np.zeros((len(regions), *brain.shape), np.float32) if whole is None else whole.copy()
+    if close is not None and outputs.box is not None:
+        inside = (slice(None), *outputs.box)
+        array[inside] = close if whole is None else blend(array[inside], close, fine_weight)
     array *= brain
     return regions.nest(array, out=array)
 

@@ -348,10 +348,9 @@ class _Frame:
 
     def filled(self, array: Array) -> Array:
         """``(..., X, Y, Z)`` of the image in the frame, 0 around."""
-        framed = np.zeros((*array.shape[:-3], *self.grid.shape), array.dtype)
-        for into, part in zip(framed.reshape(-1, *self.grid.shape), array.reshape(-1, *array.shape[-3:]), strict=True):
-            into[self.place] = part[self.box]
-        return framed
+        channels = array.ndim - 3
+        around = [(side.start, n - side.stop) for side, n in zip(self.place, self.grid.shape, strict=True)]
+        return np.pad(array[(*[slice(None)] * channels, *self.box)], [*[(0, 0)] * channels, *around])
 
 
 def _frame(brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig) -> _Frame:
@@ -367,7 +366,7 @@ def _frame(brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig) -> _Fram
 
 def crop_and_pad(
     array: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid, config: PrepareConfig
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
-    """Cut to the brain's box and pad with 0 to the divisor, on both sides alike."""
+) -> tuple[NDArray[np.float32], Grid]:
+    """Cut ``(..., X, Y, Z)`` to the brain's box and pad it with 0 to the divisor, on both sides alike."""
     frame = _frame(brain, grid, config)
-    return frame.filled(array), frame.filled(brain), frame.grid
+    return frame.filled(array), frame.grid

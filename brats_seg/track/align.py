@@ -25,7 +25,7 @@ from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence
 from brats_seg.imaging.boxes import bounding_box, box_or_all
 from brats_seg.imaging.brain import brain_mask, check_skull_stripped, head_mask
-from brats_seg.imaging.refine import Side, prepare_side, refine, rigid_power
+from brats_seg.imaging.refine import prepare_side, refine, rigid_power
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample, rotation_deg
 from brats_seg.imaging.similarity import local_correlation, mutual_information
 
@@ -129,7 +129,7 @@ def align_visits(moving: HeadScan, fixed: HeadScan) -> RigidMotion:
     uncertainty = apart_mm / 2
     if same:
         with ThreadPoolExecutor(len(scans)) as pool:
-            one, other = pool.map(_side, scans, masks)
+            one, other = pool.map(prepare_side, [scan.volume for scan in scans], masks)
         refined = refine(one, other, matrix)
         if refined is None:
             raise InputError(
@@ -156,12 +156,9 @@ def align_visits(moving: HeadScan, fixed: HeadScan) -> RigidMotion:
         likeness_needed=SAME_PERSON_FROM if same else SAME_PERSON_ACROSS,
         by="brain" if stripped else "head",
     )
-    _check(found, moving, fixed)
+    names = [f"{scan.sequence.title} of visit {scan.name}" for scan in scans]
+    check_registration(found, names[0], names[1], moving.volume.grid, fixed.volume.grid)
     return found
-
-
-def _side(scan: HeadScan, mask: Mask) -> Side:
-    return prepare_side(scan.volume, mask)
 
 
 def _inverse(matrix: Affine) -> Affine:
@@ -230,22 +227,6 @@ def rigid_mean(one: Affine, other: Affine) -> Affine:
 def mean_displacement_mm(one: Affine, other: Affine, points_mm: NDArray[np.float64]) -> float:
     """Mean distance of the images of points under two transforms."""
     return float(np.linalg.norm(apply_affine(one - other, points_mm), axis=1).mean())
-
-
-def _check(record: RigidMotion, moving: HeadScan, fixed: HeadScan) -> None:
-    try:
-        check_registration(
-            record,
-            f"{moving.sequence.title} of visit {moving.name}",
-            f"{fixed.sequence.title} of visit {fixed.name}",
-            moving.volume.grid,
-            fixed.volume.grid,
-        )
-    except InputError as error:
-        words = str(error).replace(
-            "Are both from the same visit, and whole?", "Are both of the same patient, and whole?"
-        )
-        raise InputError(words.split(" Look at them")[0]) from None
 
 
 def _start(there: RigidMotion, back: RigidMotion, points: NDArray[np.float64]) -> tuple[Affine, float]:

@@ -149,7 +149,8 @@ def measure_segmentation(
     lesions: list[Lesion] = []
     for target in targets_of(segmentation.schema, segmentation.regions):
         if not target.is_known:
-            rows.append(_unknown_row(segmentation, target))
+            note = f"not part of the label schema {segmentation.schema.name}"
+            rows.append(RegionVolume(target.name, float("nan"), note=note, is_told=False))
             continue
         mask = window.mask_of(target.structures)
         if target.name in (*segmentation.regions.names, CAVITY.name):
@@ -282,21 +283,6 @@ def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals
         lesions=lesions,
         touches_border=window.touches_border(mask),
         note=_row_note(segmentation, target),
-    )
-
-
-def _unknown_row(segmentation: Segmentation, target: Target) -> RegionVolume:
-    return RegionVolume(
-        region=target.name,
-        volume_ml=float("nan"),
-        volume_pv_ml=None,
-        low_ml=None,
-        high_ml=None,
-        level=None,
-        lesions=0,
-        touches_border=False,
-        note=f"not part of the label schema {segmentation.schema.name}",
-        is_told=False,
     )
 
 
