@@ -13,7 +13,8 @@ from brats_seg.core.labels import Region
 from brats_seg.core.regions import RegionSet
 from brats_seg.evaluate.snapshot import Snapshot
 from brats_seg.report.canvas import Canvas, outlines, png_bytes
-from brats_seg.report.charts import INK, SOFT, png_of, tidy
+from brats_seg.report.charts import png_of, tidy
+from brats_seg.report.pages import INK, SOFT
 from brats_seg.report.slices import AXIAL, View, cut, head_box
 
 _BOX_LEGEND = "box: quartiles; whiskers: 1.5 times the quartile range; every case is a dot"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from brats_seg.core.labels import VERMILLION
 from brats_seg.core.study import SEQUENCES
 from brats_seg.explore.facts import PLACE_SHAPE, StudyFacts, enhancing_share
-from brats_seg.report.charts import INK, SOFT, png_of, tidy
+from brats_seg.report.charts import png_of, tidy
+from brats_seg.report.pages import INK, SOFT
 
 _LEAST_ML = 0.01
 """Where regions without volume are drawn on the logarithmic axis."""

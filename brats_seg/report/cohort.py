@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.course import Answer, Course, CourseResponse
+from brats_seg.core.course import Answer, Course
 from brats_seg.core.words import counted, visit_named
-from brats_seg.report.charts import CATEGORY_COLOURS, INK, LINE, SOFT, WIDTH, nice_step, svg, text
+from brats_seg.report.charts import nice_step
 from brats_seg.report.html import DISCLAIMER
-from brats_seg.report.pages import page
+from brats_seg.report.pages import CATEGORY_COLOURS, SOFT, WIDTH, drawing, page
 from brats_seg.report.tables import change
 from brats_seg.report.timeline_words import CATEGORY_WORDS, EVENT_WORDS
 
@@ -43,7 +42,7 @@ def render_cohort(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) 
         "cohort.html.j2",
         disclaimer=DISCLAIMER,
         headline=_headline(courses, failed),
-        drawings=[(title, words, Markup(drawing)) for title, words, drawing in drawings if drawing],
+        drawings=[entry for entry in drawings if entry[2]],
         legend=[(name, CATEGORY_WORDS[name], colour) for name, colour in CATEGORY_COLOURS.items()],
         rows=[_row(course) for course in sorted(courses, key=lambda course: course.patient)],
         failed=[
@@ -54,115 +53,76 @@ def render_cohort(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) 
     )  # fmt: skip
 
 
-def swimmer(courses: Sequence[Course]) -> str:
+def swimmer(courses: Sequence[Course]) -> Markup:
     """Bars of time with the category of every visit; empty where no patient has dates."""
     dated = [course for course in courses if _length(course) > 0]
     if not dated:
-        return ""
+        return Markup("")
     longest = max(_length(course) for course in dated)
-    scale = (WIDTH - _LEFT - _RIGHT) / longest
-    parts = []
+    bars = []
     for number, course in enumerate(dated):
-        y = 12 + number * _ROW
-        parts.append(text(_LEFT - 12, y + 13, _short(course.patient), anchor="end"))
-        parts.append(
-            f'<rect x="{_LEFT}" y="{y + 4}" width="{_length(course) * scale:.1f}" height="10" rx="3" fill="#e3e8ee"/>'
-        )
-        for event in course.events:
-            if event.event in EVENT_WORDS and event.days_since_first is not None:
-                x = _LEFT + min(max(event.days_since_first, 0), longest) * scale
-                parts.append(
-                    f'<path d="M{x:.1f} {y - 2}v22" stroke="{INK}" stroke-width="1.5" stroke-dasharray="3 2">'
-                    f"<title>{escape(EVENT_WORDS[event.event])} {escape(event.date)}</title></path>"
-                )
-        days = {visit.visit: visit.days_since_first for visit in course.visits}
-        for row in course.overall("volume"):
-            x = _LEFT + (days[row.visit] or 0) * scale
-            parts.append(_dot(x, y + 9, row))
+        events = [
+            (min(max(event.days_since_first, 0), longest), f"{EVENT_WORDS[event.event]} {event.date}")
+            for event in course.events
+            if event.event in EVENT_WORDS and event.days_since_first is not None
+        ]
+        days = {visit.visit: visit.days_since_first or 0 for visit in course.visits}
+        visits = [(days[row.visit], row) for row in course.overall("volume")]
+        bars.append((_short(course.patient), 12 + number * _ROW, _length(course), events, visits))
     bottom = 12 + len(dated) * _ROW
-    parts += _axis(longest, scale, bottom)
-    return svg(parts, bottom + 40, "Swimmer plot: " + "; ".join(_alt(course) for course in dated))
+    told = (f"{c.patient} " + ", ".join(row.category for row in c.overall("volume")) for c in dated)
+    alt = "Swimmer plot: " + "; ".join(told)
+    return drawing("swimmer.svg.j2", bottom + 40, alt, bars=bars, axis=_axis(longest, bottom))
 
 
-def waterfall(courses: Sequence[Course]) -> str:
+def waterfall(courses: Sequence[Course]) -> Markup:
     """A bar for each patient's best change; empty where there is none."""
     found = [(best, course) for course in courses if (best := _best_change(course)) is not None]
     if not found:
-        return ""
+        return Markup("")
     found.sort(key=lambda entry: -entry[0])
-    height, top, bottom = 360, 26, 270
+    top, bottom = 26, 270
     bests = [best for best, _ in found]
     high, low = max(25.0, *(min(best, 200.0) for best in bests)), min(-70.0, *bests)
-    width = (WIDTH - _LEFT - _RIGHT) / len(found)
-
-    def py(value: float) -> float:
-        return top + (high - min(value, high)) / (high - low) * (bottom - top)
-
-    parts = []
     # Progression is judged against the smallest volume and not against baseline, so that it has no line here.
     partial = sorted({float(course.partial_volume_percent) for _, course in found})
-    for limit, words in ((0.0, "0 %"), *((value, f"PR from {value:+.0f} %") for value in partial)):
-        if low <= limit <= high:
-            parts.append(
-                f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(limit):.1f}" y2="{py(limit):.1f}" stroke="{SOFT}" '
-                f'stroke-dasharray="{"0" if limit == 0 else "4 3"}"/>'
-            )
-            parts.append(text(_LEFT - 12, py(limit) + 4, words, anchor="end", colour=SOFT))
-    for number, (best, course) in enumerate(found):
-        x = _LEFT + number * width
-        y, base = py(best), py(0)
-        parts.append(
-            f'<rect x="{x + width * 0.12:.1f}" y="{min(y, base):.1f}" width="{width * 0.76:.1f}" '
-            f'height="{max(abs(y - base), 1):.1f}" fill="{CATEGORY_COLOURS[_best_category(course)]}" stroke="{INK}" '
-            f'stroke-width=".5"><title>{escape(course.patient)} {best:+.0f} %</title></rect>'
-        )
-        if width >= _NARROW:
-            above = min(y, base) - 5 if best >= 0 else max(y, base) + 15
-            parts.append(text(x + width / 2, above, change(best), size=12))
-            parts.append(text(x + width / 2, bottom + 26, _short(course.patient), anchor="end", size=12, slant=-30))
-    alt = "; ".join(f"{course.patient} {best:+.0f} %" for best, course in found)
-    return svg(parts, height, f"Waterfall plot: {alt}")
+    limits = [(0.0, "0 %"), *((value, f"PR from {value:+.0f} %") for value in partial)]
+    return drawing(
+        "waterfall.svg.j2",
+        360,
+        "Waterfall plot: " + "; ".join(f"{course.patient} {best:+.0f} %" for best, course in found),
+        left=_LEFT,
+        right=WIDTH - _RIGHT,
+        bottom=bottom,
+        wide=(WIDTH - _LEFT - _RIGHT) / len(found),
+        narrow=_NARROW,
+        py=lambda value: top + (high - min(value, high)) / (high - low) * (bottom - top),
+        limits=[(limit, words) for limit, words in limits if low <= limit <= high],
+        bars=[(best, course.patient, _best_category(course)) for best, course in found],
+        change=change,
+        short=_short,
+    )
 
 
-def spider(courses: Sequence[Course]) -> str:
+def spider(courses: Sequence[Course]) -> Markup:
     """A line for each patient; empty where no patient has dates."""
-    lines = [(course, points) for course in courses if len(points := _percents(course)) > 1 and _length(course) > 0]
-    if not lines:
-        return ""
-    longest = max(day for _, points in lines for day, _ in points) or 1
-    scale = (WIDTH - _LEFT - _RIGHT) / longest
+    found = [(course, points) for course in courses if len(points := _percents(course)) > 1 and _length(course) > 0]
+    if not found:
+        return Markup("")
+    longest = max(day for _, points in found for day, _ in points) or 1
     top, bottom, low, high = 16, 270, -100.0, 200.0
-
-    def py(value: float) -> float:
-        return top + (high - min(value, high)) / (high - low) * (bottom - top)
-
-    parts = []
-    for value in (-100, -50, 0, 50, 100, 200):
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(value):.1f}" y2="{py(value):.1f}" stroke="{LINE}"/>'
-        )
-        words = "+200 % and more" if value == high else f"{value:+d} %" if value else "0 %"
-        parts.append(text(_LEFT - 12, py(value) + 4, words, anchor="end", colour=SOFT))
-    for course, points in lines:
-        colour = CATEGORY_COLOURS[_best_category(course)]
-        colour = SOFT if colour in ("#FFFFFF", "#C8CCD1") else colour
-        path = " ".join(f"{_LEFT + day * scale:.1f},{py(percent):.1f}" for day, percent in points)
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"><title>'
-            f"{escape(course.patient)}</title></polyline>"
-        )
-        parts += [
-            f'<circle cx="{_LEFT + day * scale:.1f}" cy="{py(percent):.1f}" r="3.5" fill="{colour}"/>'
-            for day, percent in points
-        ]
-        if len(lines) <= _MOST_NAMED:
-            day, percent = points[-1]
-            inside = day < 0.85 * longest
-            x = _LEFT + day * scale + (8 if inside else -8)
-            parts.append(text(x, py(percent) - 7, _short(course.patient), anchor="start" if inside else "end",
-                               size=12))  # fmt: skip
-    parts += _axis(longest, scale, bottom)
-    return svg(parts, bottom + 40, "Spider plot: " + "; ".join(course.patient for course, _ in lines))
+    colours = {**CATEGORY_COLOURS, "NE": SOFT, "SD": SOFT}
+    return drawing(
+        "spider.svg.j2",
+        bottom + 40,
+        "Spider plot: " + "; ".join(course.patient for course, _ in found),
+        py=lambda value: top + (high - min(value, high)) / (high - low) * (bottom - top),
+        lines=[(course.patient, colours[_best_category(course)], points) for course, points in found],
+        most_named=_MOST_NAMED,
+        longest=longest,
+        axis=_axis(longest, bottom),
+        short=_short,
+    )
 
 
 def _headline(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) -> str:
@@ -239,25 +199,11 @@ def _length(course: Course) -> float:
     return float(course.visits[-1].days_since_first or 0)
 
 
-def _alt(course: Course) -> str:
-    return f"{course.patient} " + ", ".join(row.category for row in course.overall("volume"))
-
-
-def _dot(x: float, y: float, row: CourseResponse) -> str:
-    colour = CATEGORY_COLOURS[row.category]
-    words = escape(f"{row.visit}: {row.category} {row.status}".strip())
-    dashed = ' stroke-dasharray="2 2"' if row.status == "preliminary" else ""
-    place = f'cx="{x:.1f}" cy="{y:.1f}" r="8"'
-    return f'<circle {place} fill="{colour}" stroke="{INK}"{dashed}><title>{words}</title></circle>'
-
-
-def _axis(longest: float, scale: float, bottom: float) -> list[str]:
+def _axis(longest: float, bottom: float) -> dict[str, float]:
     step = nice_step(longest, count=6)
-    parts = [f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom + 4}" y2="{bottom + 4}" stroke="{SOFT}"/>']
-    for number in range(int(longest / step) + 1):
-        parts.append(text(_LEFT + number * step * scale, bottom + 22, f"{number * step:g}", colour=SOFT))
-    parts.append(text(WIDTH - _RIGHT, bottom + 36, "days since the first visit", anchor="end", colour=SOFT))
-    return parts
+    scale = (WIDTH - _LEFT - _RIGHT) / longest
+    count = int(longest / step) + 1
+    return {"left": _LEFT, "right": WIDTH - _RIGHT, "bottom": bottom, "step": step, "scale": scale, "count": count}
 
 
 def _short(name: str) -> str:

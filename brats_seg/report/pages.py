@@ -7,6 +7,7 @@ escaped as it is put in.
 from __future__ import annotations
 
 import base64
+import html
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +18,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from brats_seg.report.charts import CATEGORY_COLOURS
+CATEGORY_COLOURS = {
+    "CR": "#009E73",
+    "PR": "#56B4E9",
+    "MR": "#A6D5F0",
+    "SD": "#C8CCD1",
+    "PD": "#D55E00",
+    "NE": "#FFFFFF",
+    "baseline": "#1B1F24",
+}
+"""Okabe and Ito's colours; every mark also holds its letters."""
 
+INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
+WIDTH = 1100
+"""Of a drawing, in pixels."""
 DISCLAIMER = "Research software, not a medical device."
 NO_NUMBER = "–"
 _NUMBER = re.compile(r"[-+]?[\d,.]+( \(.+\))?( of \d+)?|–|")
@@ -34,13 +47,26 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["category_colours"] = CATEGORY_COLOURS
+    environment.globals |= {
+        "category_colours": CATEGORY_COLOURS,
+        "ink": INK,
+        "soft": SOFT,
+        "line": LINE,
+        "width": WIDTH,
+    }
+    environment.filters |= {"f1": lambda value: f"{value:.1f}", "esc": lambda words: Markup(html.escape(words))}
     return environment
 
 
 def page(template: str, **context: Any) -> str:
     """A template filled in; all text is escaped, and a value that is not there is an error."""
     return _environment().get_template(template).render(**context) + "\n"
+
+
+def drawing(template: str, height: float, alt: str, **context: Any) -> Markup:
+    """A drawing as wide as the page, of a template; ``alt`` is for those who cannot see it."""
+    lines = page(template, height=f"{height:.0f}", alt=alt, **context).splitlines()
+    return Markup("".join(line.strip() for line in lines))
 
 
 def sections_page(title: str, lead: str, parts: Iterable[Markup]) -> str:

@@ -139,7 +139,7 @@ def _charts(course: Course, growth: Sequence[Mapping[str, Any]], leading: str) -
     if others:
         drawing = volume_chart([series[name] for name in others], ticks=ticks, events=events, across=across, height=230)
         charts.append((" and ".join(f"{name}, {regions.title(name)}" for name in others), drawing))
-    return [(title, Markup(drawing)) for title, drawing in charts]
+    return charts
 
 
 def _series(course: Course, growth: Sequence[Mapping[str, Any]], region: Region, places: Mapping[str, float]) -> Series:

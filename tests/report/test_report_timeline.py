@@ -18,8 +18,6 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.study import MRSequence
 from brats_seg.report.charts import (
-    LINE,
-    WIDTH,
     Mark,
     Point,
     Series,
@@ -31,6 +29,7 @@ from brats_seg.report.charts import (
 )
 from brats_seg.report.cohort import render_cohort, spider, swimmer, waterfall
 from brats_seg.report.figures import Picture, slice_picture
+from brats_seg.report.pages import LINE, WIDTH
 from brats_seg.report.scene import Scene
 from brats_seg.report.slices import View, window_of
 from brats_seg.report.timeline import SLIDER_SCRIPT, TimelinePictures, render_timeline
