@@ -23,7 +23,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
 from brats_seg.imaging.brain import foreground, solid
-from brats_seg.imaging.consistency import CELL_MM, FINE_CELL_MM, MIN_AGREEMENT, MIN_PROMINENCE
+from brats_seg.imaging.joining import CELL_MM, FINE_CELL_MM, MIN_AGREEMENT, MIN_PROMINENCE
 from brats_seg.imaging.pooling import block_means
 from brats_seg.imaging.structure import Borders, compare, directions
 

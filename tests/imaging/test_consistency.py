@@ -17,7 +17,8 @@ from brats_seg.core.grid import Array, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.brain import brain_mask
-from brats_seg.imaging.consistency import MIN_AGREEMENT, Consistency, check_consistency
+from brats_seg.imaging.consistency import Consistency, check_consistency
+from brats_seg.imaging.joining import MIN_AGREEMENT
 from brats_seg.imaging.placing import coincides, place_by_header
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.segment.prepare import prepare
