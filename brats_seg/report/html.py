@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from brats_seg.core.labels import CAVITY, Region
@@ -21,6 +22,7 @@ from brats_seg.report.tables import (
     interval,
     is_uncertain,
     lesion_groups,
+    meaning,
     ml,
     mm,
     percent,
@@ -28,7 +30,6 @@ from brats_seg.report.tables import (
     short_hash,
     slice_words,
     unique,
-    volume_rows,
     without_specks,
 )
 
@@ -72,9 +73,8 @@ def render_report(result: Visit, *, model_card: Mapping[str, Any], pictures: Rep
     Raises:
         ValueError: if an image lies on another grid than the label map.
     """
-    segmentation, record = result.segmentation, result.record
-    measurements = result.measurements
-    doubtful, regions = doubtful_regions(result), segmentation.regions
+    segmentation, measurements, regions = result.segmentation, result.measurements, result.segmentation.regions
+    levels = sorted({row.level for row in measurements.volumes if row.level is not None})
     return page(
         "report.html.j2",
         study_id=segmentation.study_id,
@@ -83,20 +83,21 @@ def render_report(result: Visit, *, model_card: Mapping[str, Any], pictures: Rep
         made_with=_made_with(result),
         verdict=verdict_of(result),
         warnings=warnings_of(result),
-        volumes=volume_rows(measurements, regions, segmentation.schema),
-        level=" or ".join(map(percent, sorted({row.level for row in measurements.volumes if row.level is not None}))),
-        lesion_groups=lesion_groups(measurements, regions, segmentation.labels.grid.shape),
+        measurements=measurements,
+        regions=regions,
+        meaning=partial(meaning, regions=regions, schema=segmentation.schema),
+        counted=(*regions.names, CAVITY.name),
+        level=" or ".join(map(percent, levels)),
+        lesion_groups=lesion_groups(measurements, regions),
+        slice_words=partial(slice_words, shape=segmentation.labels.grid.shape),
         pictures=pictures or report_pictures(result),
-        extraction=record.preparation.get("extraction", {}),
         diameter_caption=_diameter_caption(result),
-        legend=[(name, regions.title(name), name in doubtful) for name in _legend_names(result)],
-        colours=regions.colours,
-        decisions=unique(record.decisions),
-        model_rows=model_rows(record, model_card),
-        inputs=_input_rows(record),
-        registrations=_registration_rows(record),
-        run_rows=_run_rows(result),
-        spacing=" × ".join(f"{size:.3g}" for size in measurements.spacing_mm),
+        drawn=drawn_names(regions, segmentation.schema) if segmentation.labels.data.any() else (),
+        doubtful=doubtful_regions(result),
+        decisions=unique(result.record.decisions),
+        model_rows=model_rows(result.record, model_card),
+        record=result.record,
+        schema=segmentation.schema,
     )
 
 
@@ -204,13 +205,6 @@ def _loss_of(sequence: MRSequence, result: Visit) -> str:
     return f"{sequence.title} is missing: the result rests on the other sequences."
 
 
-def _legend_names(result: Visit) -> tuple[str, ...]:
-    """Regions that may have lines in the pictures; none where nothing was found."""
-    if not result.segmentation.labels.data.any():
-        return ()
-    return drawn_names(result.segmentation.regions, result.segmentation.schema)
-
-
 def _diameter_caption(result: Visit) -> str:
     lesion = measured_lesion(result)
     if lesion is None:
@@ -226,38 +220,3 @@ def model_rows(record: RunRecord, card: Mapping[str, Any]) -> list[tuple[str, st
     known = {**record.model, **card}
     known["sha256"] = short_hash(known.get("sha256", ""))
     return [(heading, plain(known.get(key))) for heading, key in _CARD_ROWS.items()]
-
-
-def _input_rows(record: RunRecord) -> list[tuple[str, str, str]]:
-    """Sequence, grid and short checksum of each input."""
-    return [
-        (name.upper(), plain(facts.get("grid")), short_hash(facts.get("sha256", "")))
-        for name, facts in record.inputs.items()
-    ]
-
-
-def _registration_rows(record: RunRecord) -> tuple[tuple[str, str], ...]:
-    """How each sequence that had to be aligned was moved, and how well it fits."""
-    rows = []
-    for name, facts in (record.preparation.get("registrations") or {}).items():
-        words = (
-            f"moved {facts['translation_mm']:.1f} mm, turned {facts['rotation_deg']:.1f}°, "
-            f"head overlap {facts['overlap']:.2f}, mutual information {facts['mutual_information']:.2f}"
-        )
-        rows.append((name.upper(), words))
-    return tuple(rows)
-
-
-def _run_rows(result: Visit) -> list[tuple[str, str]]:
-    """Versions, device and timings."""
-    record, schema = result.record, result.segmentation.schema
-    # as they are installed, so without turning underscores to spaces
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    steps = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in record.timings_s.items())
-    return [
-        ("Label numbers", f"{schema.name} ({schema.numbers})"),
-        ("Versions", versions),
-        ("Computed on", f"{record.device} with {record.engine}"),
-        ("Time", steps),
-        ("Peak memory", f"{record.peak_memory_mib:.0f} MiB"),
-    ]

@@ -18,6 +18,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from brats_seg.core.words import side_words
+from brats_seg.report.tables import change, interval, ml, mm, plain, reservations, short_hash, signed
+
 CATEGORY_COLOURS = {
     "CR": "#009E73",
     "PR": "#56B4E9",
@@ -54,6 +57,8 @@ def _environment() -> Environment:
         "line": LINE,
         "width": WIDTH,
     }
+    environment.filters |= {"ml": ml, "mm": mm, "change": change, "signed": signed, "side": side_words, "plain": plain}
+    environment.filters |= {"interval": interval, "reservations": reservations, "short_hash": short_hash}
     environment.filters |= {"f1": lambda value: f"{value:.1f}", "esc": lambda words: Markup(html.escape(words))}
     return environment
 

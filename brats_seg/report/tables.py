@@ -9,7 +9,6 @@ from typing import Any
 from brats_seg.core.labels import CAVITY, LabelSchema
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume
-from brats_seg.core.words import side_words
 
 NOT_KNOWN = "not known"
 VERY_UNCERTAIN = "very uncertain"
@@ -127,36 +126,18 @@ def meaning(name: str, regions: RegionSet, schema: LabelSchema) -> str:
     return " + ".join(members) if len(members) > 1 else ""
 
 
-def volume_rows(measurements: Measurements, regions: RegionSet, schema: LabelSchema) -> list[dict[str, Any]]:
-    """Rows of the volumes table, cells in words: regions first, then the tissues they are made of, as measured."""
-    rows = []
-    for row in measurements.volumes:
-        notes = [row.note] if row.note else []
-        if row.touches_border and row.volume_ml > 0:
-            notes.append("reaches the edge of the image, may be cut off")
-        if is_uncertain(row):
-            notes.append(VERY_UNCERTAIN)
-        rows.append(
-            {
-                "name": row.region,
-                "title": regions.title(row.region),
-                "meaning": meaning(row.region, regions, schema),
-                "is_part": row.region not in regions.names,
-                "volume": ml(row.volume_ml),
-                "interval": interval(row),
-                "lesions": str(row.lesions) if row.region in (*regions.names, CAVITY.name) else "",
-                "note": "; ".join(notes),
-            }
-        )
-    return rows
+def reservations(row: RegionVolume) -> str:
+    """What to know of a volume, in words."""
+    at_edge = "reaches the edge of the image, may be cut off" if row.touches_border and row.volume_ml > 0 else ""
+    return "; ".join(filter(None, (row.note, at_edge, VERY_UNCERTAIN if is_uncertain(row) else "")))
 
 
-def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequence[int]) -> list[dict[str, Any]]:
+def lesion_groups(measurements: Measurements, regions: RegionSet) -> list[tuple[str, tuple[Lesion, ...], str]]:
     """The largest lesions by region, at most :data:`LESION_ROWS` in all, shared out evenly, specks left out.
 
-    Each with its name, title, rows with cells in words, and in words how many smaller ones are left out. Those of the
-    regions that criteria follow, and of cavities; the others' are in the CSV file only. A region that has nothing but
-    specks shows its largest one. ``shape`` is that of the label map.
+    Each with the name of the region, and in words how many smaller ones are left out. Those of the regions that
+    criteria follow, and of cavities; the others' are in the CSV file only. A region that has nothing but specks shows
+    its largest one.
     """
     names = [region.name for region in regions.followed or regions.outermost]
     found = {name: measurements.lesions_of(name) for name in (*names, CAVITY.name)}
@@ -165,11 +146,8 @@ def lesion_groups(measurements: Measurements, regions: RegionSet, shape: Sequenc
     groups = []
     for name, lesions in found.items():
         rest = lesions[shares[name] :]
-        left_out = (
-            f"and {len(rest)} smaller, {ml(sum(lesion.volume_ml for lesion in rest))} ml together" if rest else ""
-        )
-        rows = [_lesion_row(lesion, shape) for lesion in lesions[: shares[name]]]
-        groups.append({"name": name, "title": regions.title(name), "rows": rows, "left_out": left_out})
+        together = f"and {len(rest)} smaller, {ml(sum(lesion.volume_ml for lesion in rest))} ml together"
+        groups.append((name, lesions[: shares[name]], together if rest else ""))
     return groups
 
 
@@ -186,17 +164,3 @@ def _share_out(counts: Mapping[str, int], total: int) -> dict[str, int]:
             if shares[name] < counts[name] and sum(shares.values()) < total:
                 shares[name] += 1
     return shares
-
-
-def _lesion_row(lesion: Lesion, shape: Sequence[int]) -> dict[str, str]:
-    diameters = lesion.diameters
-    has_both = diameters.long_mm > 0
-    return {
-        "number": str(lesion.number),
-        "volume": ml(lesion.volume_ml),
-        "diameters": f"{mm(diameters.long_mm)} × {mm(diameters.short_mm)}" if has_both else NOT_KNOWN,
-        "measurable": "yes" if lesion.measurable else "no",
-        "side": side_words(lesion.side) or NOT_KNOWN,
-        "slice": slice_words(diameters, shape) if has_both else NOT_KNOWN,
-        "note": "at the edge of the image" if lesion.touches_border else "",
-    }

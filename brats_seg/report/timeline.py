@@ -14,13 +14,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.course import Course, CourseChange, CourseLesion, CourseVisit, CourseVolume
+from brats_seg.core.course import Course, CourseLesion, CourseVisit
 from brats_seg.core.labels import CAVITY, Region
 from brats_seg.report.charts import Mark, Point, Series, volume_chart
 from brats_seg.report.figures import Picture
 from brats_seg.report.html import DISCLAIMER
 from brats_seg.report.pages import page
-from brats_seg.report.tables import change, ml, mm, signed
+from brats_seg.report.tables import ml, mm
 from brats_seg.report.timeline_words import (
     EVENT_WORDS,
     answers,
@@ -84,21 +84,19 @@ def render_timeline(
         leading=leading,
         regions=[(name, regions.title(name), line_colour(regions[name].colour)) for name in order],
         has_cavity=any(row.region == CAVITY.name and row.volume_ml > 0 for row in course.volumes),
-        visits=_visit_rows(course, leading),
+        volumes={(row.visit, row.region): row for row in course.volumes},
+        answers={(row.visit, row.measure): row for row in course.overall()},
+        when=_when,
         followed=[(region.name, region.title) for region in regions.followed],
         lesions=_lesion_table(course),
         paired=paired_rows(course),
         error_from="; ".join(dict.fromkeys(row.error_from for row in course.changes)) or "not known",
-        labels=[visit.visit for visit in course.visits],
         growth=growth_rows(growth, order),
         growth_refusal=growth_refusal(growth),
         pictures=pictures,
-        reasons=_reasons(course),
-        alignments=_alignments(course),
         colours=regions.colours,
         script=Markup(SLIDER_SCRIPT),
         digest=digest,
-        ml=ml,
     )
 
 
@@ -152,38 +150,6 @@ def _series(course: Course, growth: Sequence[Mapping[str, Any]], region: Region,
     return Series(region.name, line_colour(region.colour), tuple(points), tuple(curve))
 
 
-def _visit_rows(course: Course, leading: str) -> list[dict[str, Any]]:
-    volumes = {(row.visit, row.region): row for row in course.volumes}
-    categories = {(row.visit, row.measure): row for row in course.overall()}
-    rows = []
-    order = course.regions.names[::-1]
-    for visit in course.visits:
-        label = visit.visit
-        since_nadir = course.change(label, leading, "nadir")
-        rows.append(
-            {
-                "visit": label,
-                "when": _when(visit),
-                "volumes": [_volume_cell(volumes[label, region]) for region in order],
-                "answers": (categories[label, "2d"], categories[label, "volume"]),
-                "change": "" if since_nadir is None else _change_cell(since_nadir),
-                "verdict": "" if since_nadir is None else since_nadir.larger_than_error,
-            }
-        )
-    return rows
-
-
-def _volume_cell(row: CourseVolume) -> tuple[str, str]:
-    """Volume and the model's interval; where there is none, whether the volume is an estimate."""
-    if row.low_ml is None:
-        return ml(row.volume_ml), "estimate" if row.note.startswith("estimate") else ""
-    return ml(row.volume_ml), f"{ml(row.low_ml)} to {ml(row.high_ml)}"
-
-
-def _change_cell(row: CourseChange) -> str:
-    return f"{signed(row.change_ml)} ml" if row.percent is None else change(row.percent)
-
-
 def _lesion_table(course: Course) -> dict[str, Any]:
     """Each lesion's row through time, the largest first."""
     cells: dict[tuple[str, str], dict[str, CourseLesion]] = {}
@@ -218,33 +184,3 @@ def _lesion_cell(row: CourseLesion | None) -> dict[str, str]:
         note = f"split from {row.partner}"
     size = f"{mm(row.long_mm)} × {mm(row.short_mm)} mm"
     return {"main": f"{ml(row.volume_ml)} ml", "note": f"{size}{', ' + note if note else ''}"}
-
-
-def _reasons(course: Course) -> list[dict[str, Any]]:
-    """Why each visit got its answer: the deciding rule and numbers, by measure."""
-    rows = []
-    for visit in course.visits:
-        entries = []
-        for measure, words in (("2d", "by diameters"), ("volume", "by volume")):
-            row = next(row for row in course.overall(measure) if row.visit == visit.visit)
-            entries.append((words, row))
-        rows.append({"visit": visit.visit, "when": _when(visit), "entries": entries})
-    return rows
-
-
-def _alignments(course: Course) -> list[tuple[str, str]]:
-    rows = []
-    for visit in course.visits[1:]:
-        found = visit.alignment_to_first
-        if found is None or found.by == "nothing":
-            rows.append((visit.visit, "label maps were taken to lie in one space"))
-            continue
-        rows.append(
-            (
-                visit.visit,
-                f"by the {found.by}: moved {found.translation_mm:.1f} mm, turned {found.rotation_deg:.1f}°, "
-                f"uncertain by {found.uncertainty_mm:.2f} mm, overlap {found.overlap:.3f}, mutual information "
-                f"{found.mutual_information:.2f}",
-            )
-        )
-    return rows

@@ -90,14 +90,11 @@ def test_meaning_follows_the_schema():
     assert tables.meaning("ET", REGIONS, DEFAULT_SCHEMA) == tables.meaning("NCR", REGIONS, DEFAULT_SCHEMA) == ""
 
 
-def test_volume_rows_hold_the_measurements():
-    result = make_result(touches_border=True)
-    rows = tables.volume_rows(result.measurements, REGIONS, DEFAULT_SCHEMA)
-    assert [r["name"] for r in rows] == ["WT", "TC", "ET", "NCR", "ED"]
-    assert [r["is_part"] for r in rows] == [False, False, False, True, True]
-    assert rows[0]["volume"] == tables.ml(result.measurements.volume("WT").volume_ml)
-    assert "edge of the image" in rows[0]["note"]
-    assert [r["lesions"] for r in rows[3:]] == ["", ""]
+def test_reservations_of_a_volume():
+    at_edge = row(touches_border=True, note="estimate")
+    assert tables.reservations(at_edge) == "estimate; reaches the edge of the image, may be cut off"
+    assert tables.reservations(replace(at_edge, volume_ml=0.0, note="")) == ""
+    assert tables.reservations(row(low_ml=0.0, high_ml=170.0)) == "very uncertain"
 
 
 @given(st.dictionaries(st.sampled_from(["ET", "WT", "RC"]), st.integers(1, 40), min_size=1), st.integers(3, 12))
@@ -115,10 +112,10 @@ def test_many_lesions_are_cut_to_ten_rows_and_the_rest_is_counted():
     lesion = result.measurements.lesions_of("WT")[0]
     many = tuple(replace(lesion, number=n + 1, volume_ml=5.0) for n in range(300))
     specks = tuple(replace(lesion, number=n + 301, volume_ml=0.01) for n in range(50))
-    groups = tables.lesion_groups(replace(result.measurements, lesions=many + specks), REGIONS, (9, 9, 99))
-    assert [group["name"] for group in groups] == ["WT"]
-    assert len(groups[0]["rows"]) == tables.LESION_ROWS
-    assert groups[0]["left_out"] == "and 340 smaller, 1450 ml together"
+    groups = tables.lesion_groups(replace(result.measurements, lesions=many + specks), REGIONS)
+    assert [name for name, _, _ in groups] == ["WT"]
+    assert len(groups[0][1]) == tables.LESION_ROWS
+    assert groups[0][2] == "and 340 smaller, 1450 ml together"
 
 
 def test_specks_are_not_listed_unless_there_is_nothing_else():
@@ -126,12 +123,12 @@ def test_specks_are_not_listed_unless_there_is_nothing_else():
     lesion = result.measurements.lesions_of("ET")[0]
     real = replace(lesion, volume_ml=1.0)
     speck = replace(lesion, number=2, volume_ml=tables.SPECK_ML)
-    both = tables.lesion_groups(replace(result.measurements, lesions=(real, speck)), REGIONS, (9, 9, 99))
-    alone = tables.lesion_groups(replace(result.measurements, lesions=(speck,)), REGIONS, (9, 9, 99))
-    assert [r["number"] for r in both[0]["rows"]] == ["1"]
-    assert both[0]["left_out"] == "and 1 smaller, 0.05 ml together"
-    assert len(alone[0]["rows"]) == 1
-    assert alone[0]["left_out"] == ""
+    both = tables.lesion_groups(replace(result.measurements, lesions=(real, speck)), REGIONS)
+    alone = tables.lesion_groups(replace(result.measurements, lesions=(speck,)), REGIONS)
+    assert [lesion.number for lesion in both[0][1]] == [1]
+    assert both[0][2] == "and 1 smaller, 0.05 ml together"
+    assert len(alone[0][1]) == 1
+    assert alone[0][2] == ""
 
 
 def test_structures_of_one_label_map_have_colours_of_their_own():
