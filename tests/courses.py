@@ -6,10 +6,11 @@ A visit is ``(day, lesions)``; a lesion's name begins with E (enhancing) or N (n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from brats_seg.response.criteria import Compartment
+from brats_seg.response.criteria import Compartment, Criteria
 from brats_seg.response.history import (
     ClinicalEvent,
     ClinicalStatus,
@@ -20,6 +21,11 @@ from brats_seg.response.history import (
 )
 
 START = date(2024, 1, 1)
+
+
+def with_value(criteria: Criteria, row: str, value: object) -> Criteria:
+    """The criteria with one row's value replaced."""
+    return replace(criteria, **{row: replace(getattr(criteria, row), value=value)})
 
 
 def on(day: int) -> date:

@@ -10,13 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from scipy.optimize import minimize_scalar
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Mask
-from brats_seg.evaluate.surface import Spacing
-from brats_seg.imaging.boxes import bounding_box
 
 BINS = 15
 """Bins of equal width between 0 and 1 (Guo et al., ICML 2017, use 15)."""
@@ -109,26 +105,6 @@ def reliability_curve(counts: CalibrationCounts) -> list[dict[str, float]]:
         point = {"low": i / bins, "high": (i + 1) / bins, "voxels": int(n)}
         curve.append({**point, "mean_probability": mean, "observed": observed})
     return curve
-
-
-def tumour_band(reference: Mask, spacing_mm: Spacing, *, width_mm: float = 10.0) -> Mask:
-    """The tumour and everything up to ``width_mm`` around it, measured between voxel centres.
-
-    Over a whole head nearly all voxels are trivially right, and any network looks calibrated.
-
-    Args:
-        reference: ``(X, Y, Z)`` bool.
-        spacing_mm: distance of voxel centres along each array axis.
-        width_mm: how far the band reaches.
-
-    Returns:
-        ``(X, Y, Z)`` bool; empty for an empty reference.
-    """
-    band = np.zeros(reference.shape, np.bool_)
-    box = bounding_box(reference, margin=math.ceil(width_mm / min(spacing_mm)))
-    if box is not None:
-        band[box] = ndimage.distance_transform_edt(~reference[box], sampling=spacing_mm) <= width_mm
-    return band
 
 
 def fit_temperature(logits: ArrayLike, truth: ArrayLike) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
-from brats_seg.core.grid import Array
+from brats_seg.core.grid import Array, Mask
 
 Box = tuple[slice, ...]
 
@@ -25,6 +27,15 @@ def bounding_box(mask: Array, *, margin: int | Sequence[int] = 0) -> Box | None:
             return None
         box = (*box, slice(int(hit[0]), int(hit[-1]) + 1))
     return widen_box(box, mask.shape, margin)
+
+
+def widened(mask: Mask, spacing_mm: Sequence[float], margin_mm: float) -> Mask:
+    """The mask and everything within a margin of it, ``(X, Y, Z)``; an empty one stays empty."""
+    wide = np.zeros(mask.shape, np.bool_)
+    box = bounding_box(mask, margin=[math.ceil(margin_mm / spacing) + 1 for spacing in spacing_mm])
+    if box is not None:
+        wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing_mm) <= margin_mm
+    return wide
 
 
 def box_or_all(mask: Array, *, margin: int | Sequence[int] = 0) -> Box:

@@ -1,11 +1,11 @@
 """Response criteria as data: every threshold is one row with its source, and nothing else in the project holds one.
 
 The state machine in :mod:`brats_seg.response.assess` reads these rows and has no numbers of its own. To see what
-another threshold would change, replace one row::
+another threshold would change, replace one row by :func:`dataclasses.replace`::
 
-    stricter = RANO2.with_value("progression_2d_percent", 40.0)
+    stricter = replace(RANO2, progression_2d_percent=replace(RANO2.progression_2d_percent, value=40.0))
 
-The title and label of changed criteria mark them as changed, however they were made.
+The title, the label and the source of the row mark changed criteria as changed.
 
 Marks of rows: ``read`` in a source that quotes the criteria, ``unchecked`` (common knowledge, not yet held against the
 paper's full text), ``program`` (the criteria leave it open, and this program decides).
@@ -171,7 +171,8 @@ class Criteria:
             row = getattr(self, name)
             if row.value != old.value:
                 _check_value(name, row.value, old.value)
-                object.__setattr__(self, name, dataclasses.replace(row, mark=Mark.PROGRAM))
+                source = f"changed; was {old.value}: {old.source}"
+                object.__setattr__(self, name, dataclasses.replace(row, source=source, mark=Mark.PROGRAM))
         mark = _CHANGED if self.changed else ""
         object.__setattr__(self, "title", self.title.removesuffix(_CHANGED) + mark)
 
@@ -186,18 +187,6 @@ class Criteria:
     def label(self) -> str:
         """The name for tables; changed criteria are not cited as the published ones."""
         return self.name + (_CHANGED if self.changed else "")
-
-    def with_value(self, row: str, value: object) -> Criteria:
-        """The same criteria with one row's value replaced, marked as this program's (or protocol's) own.
-
-        Raises:
-            UsageError: if there is no such row, or the value is of another kind than the row's.
-        """
-        old = getattr(self, row, None)
-        if not isinstance(old, Row):
-            raise UsageError(f"{self.name} has no row {row!r}; it has: {', '.join(self.rows())}")
-        changed: Any = {row: dataclasses.replace(old, value=value, source=f"changed; was {old.value}: {old.source}")}
-        return dataclasses.replace(self, **changed)
 
     def rows(self) -> dict[str, Row[Any]]:
         """Every row by name, in the order of the table."""

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Mask, Singles, Volume, grid_between
 from brats_seg.core.scans import RigidMotion, Study
 from brats_seg.core.study import MRSequence
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import bounding_box, widened
 from brats_seg.imaging.brain import brain_mask, solid
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides
@@ -297,11 +296,10 @@ def lay_on(volume: Volume, reference: Volume, near: Mask | None) -> RigidMotion:
 
 def _grown(shares: Volume) -> Mask:
     """What is brain or lies within :data:`NEAR_BRAIN_MM` of it."""
-    outside: Mask = shares.data <= 0.5
-    if outside.all():
+    brain: Mask = shares.data > 0.5
+    if not brain.any():
         raise InputError("the brain mask lies outside the scans. Is it of this visit?")
-    grown: Mask = ndimage.distance_transform_edt(outside, sampling=shares.grid.spacing_mm) <= NEAR_BRAIN_MM
-    return grown
+    return widened(brain, shares.grid.spacing_mm, NEAR_BRAIN_MM)
 
 
 def _laid(

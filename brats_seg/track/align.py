@@ -23,7 +23,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Mask, Volume, apply_affine, box_corners, grid_between
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence
-from brats_seg.imaging.boxes import bounding_box, box_or_all
+from brats_seg.imaging.boxes import bounding_box, box_or_all, widened
 from brats_seg.imaging.brain import brain_mask, check_skull_stripped, head_mask
 from brats_seg.imaging.refine import prepare_side, refine, rigid_power
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample, rotation_deg
@@ -247,7 +247,7 @@ def _spared(scan: HeadScan) -> Mask | None:
     """Everything but the tumour and what lies near it; None without tumour."""
     if scan.tumour is None or not scan.tumour.any():
         return None
-    return ~_widened(scan.tumour, scan.volume.grid, TUMOUR_MARGIN_MM)
+    return ~widened(scan.tumour, scan.volume.grid.spacing_mm, TUMOUR_MARGIN_MM)
 
 
 def _compared(scan: HeadScan, spared: Mask | None, *, stripped: bool) -> Mask:
@@ -277,16 +277,6 @@ def _deep(scan: HeadScan, mask: Mask | None) -> Mask:
     low_ones = voxels[heights < top - BRAIN_HEIGHT_MM]
     deep[tuple(low_ones.T)] = False
     return deep if mask is None else deep & mask
-
-
-def _widened(mask: Mask, grid: Grid, margin_mm: float) -> Mask:
-    """The mask and everything within a margin."""
-    box = bounding_box(mask, margin=[math.ceil(margin_mm / spacing) + 1 for spacing in grid.spacing_mm])
-    if box is None:
-        return mask
-    wide = np.zeros(mask.shape, np.bool_)
-    wide[box] = ndimage.distance_transform_edt(~mask[box], sampling=grid.spacing_mm) <= margin_mm
-    return wide
 
 
 def _head_points(scan: HeadScan) -> NDArray[np.float64]:

@@ -22,8 +22,9 @@ from brats_seg.core.grid import Grid
 from brats_seg.core.labels import DEFAULT_SCHEMA, Region, Structure
 from brats_seg.core.regions import RegionSet
 from brats_seg.core.visit import RegionMaps
-from brats_seg.evaluate.calibration import fit_temperature, tumour_band
+from brats_seg.evaluate.calibration import fit_temperature
 from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.imaging.boxes import widened
 from brats_seg.models.card import regions_of
 from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement, Rule
 from brats_seg.segment.enhancement import risen
@@ -252,7 +253,7 @@ def fit_temperatures(cases: Sequence[Case], config: PostprocessConfig) -> Mappin
     truths: list[list[NDArray[np.bool_]]] = [[] for _ in regions]
     for case in cases:
         array = case.probabilities(config).array
-        near = np.flatnonzero(tumour_band(case.whole(), (1.0, 1.0, 1.0), width_mm=BAND_MM) & case.brain)
+        near = np.flatnonzero(widened(case.whole(), (1.0, 1.0, 1.0), BAND_MM) & case.brain)
         chosen = rng.choice(near, min(len(near), TEMPERATURE_SAMPLES), replace=False) if len(near) else near
         for r, region in enumerate(regions):
             values = np.clip(array[r].ravel()[chosen].astype(np.float64), 1e-6, 1 - 1e-6)

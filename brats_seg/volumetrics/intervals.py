@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError, ModelError
 from brats_seg.core.grid import Grid
+from brats_seg.core.plain import from_plain
 
 AMBIGUOUS_RANGE = (0.05, 0.95)
 """Probabilities strictly between count as doubt."""
@@ -103,21 +104,11 @@ class IntervalModel:
         Raises:
             ModelError: if a key is missing or unknown, or a value is not what it has to be.
         """
-        if not isinstance(values, Mapping):
-            raise ModelError(f"interval model: {values!r} is none. Write it with IntervalModel.to_dict.")
         known = {"scales", "floor_ml", "level", "studies"}
-        wrong = sorted((set(values) - known) | (known - set(values) - {"studies"}))
-        if wrong:
-            raise ModelError(
-                f"interval model: missing or unknown {', '.join(wrong)}; it has {', '.join(sorted(known))}"
-            )
+        if not isinstance(values, Mapping) or {*values, "studies"} != known:
+            raise ModelError(f"interval model: {values!r:.80} has not the keys {', '.join(sorted(known))}")
         try:
-            return cls(
-                {str(region): float(scale) for region, scale in values["scales"].items()},
-                float(values["floor_ml"]),
-                float(values["level"]),
-                {str(region): int(count) for region, count in values.get("studies", {}).items()},
-            )
+            return from_plain(cls, values)
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"interval model: {error}. Write it with IntervalModel.to_dict.") from error
 

@@ -8,7 +8,7 @@ post-processing, which records it, and not silently by a measurement. An empty m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import cc3d
@@ -19,7 +19,6 @@ from brats_seg.core.grid import Grid, Mask
 from brats_seg.core.visit import Diameters, Lesion, Midplane
 from brats_seg.imaging.boxes import Box, bounding_box, widen_box
 from brats_seg.volumetrics.diameters import measure_diameters
-from brats_seg.volumetrics.volumes import box_touches_border
 
 Ends = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -57,30 +56,22 @@ def is_measurable(diameters: Diameters, slice_thickness_mm: float) -> bool:
     return reached and diameters.slices >= MEASURABLE_SLICES
 
 
-@dataclass(frozen=True, eq=False)
-class _Crumbs:
-    """Diameters of the smallest pieces, by shape.
+_Shape = tuple[tuple[int, ...], bytes]
 
-    Attributes:
-        known: as measured at the grid's first voxel.
-    """
 
-    grid: Grid
-    known: dict[tuple[tuple[int, ...], bytes], Diameters] = field(default_factory=dict)
-
-    def measure(self, mask: Mask, start: tuple[int, int, int]) -> Diameters:
-        """As :func:`~brats_seg.volumetrics.diameters.measure_diameters` without tissue around."""
-        key = (mask.shape, mask.tobytes())
-        if key not in self.known:
-            self.known[key] = measure_diameters(mask, self.grid)
-        found = self.known[key]
-        step = self.grid.to_world(start) - self.grid.to_world((0, 0, 0))
-        return replace(
-            found,
-            slice_index=found.slice_index + start[found.axis],
-            long_ends_mm=_moved(found.long_ends_mm, step),
-            short_ends_mm=_moved(found.short_ends_mm, step),
-        )
+def _crumb(mask: Mask, grid: Grid, start: tuple[int, int, int], known: dict[_Shape, Diameters]) -> Diameters:
+    """Diameters of one of the smallest pieces; ``known`` holds every shape as measured at the grid's first voxel."""
+    key = (mask.shape, mask.tobytes())
+    if key not in known:
+        known[key] = measure_diameters(mask, grid)
+    found = known[key]
+    step = grid.to_world(start) - grid.to_world((0, 0, 0))
+    return replace(
+        found,
+        slice_index=found.slice_index + start[found.axis],
+        long_ends_mm=_moved(found.long_ends_mm, step),
+        short_ends_mm=_moved(found.short_ends_mm, step),
+    )
 
 
 def _moved(ends: Ends, step: NDArray[np.float64]) -> Ends:
@@ -133,24 +124,19 @@ def find_lesions(
         (k for k in range(1, len(counts)) if counts[k] >= least_voxels),
         key=lambda k: (-int(counts[k]), *(-centroids[k]).round(3)),
     )
-    crumbs = _Crumbs(grid)
+    shapes: dict[_Shape, Diameters] = {}
     rows: list[Lesion] = []
     for number, k in enumerate(order, start=1):
         part: Box = statistics["bounding_boxes"][k]
-        low, high = _corners(part, first)
         around = widen_box(part, labels.shape, 1)
-        own = labels[around] == k
+        own, corner = labels[around] == k, _corners(around, first)[0]
         if counts[k] <= CRUMB_VOXELS:
-            diameters = crumbs.measure(own, _corners(around, first)[0])
+            diameters = _crumb(own, grid, corner, shapes)
         else:
-            diameters = measure_diameters(
-                own,
-                grid,
-                start=_corners(around, first)[0],
-                bridge=None if bridge is None else bridge[around],
-                cavity=None if cavity is None else cavity[around],
-            )
+            inner, hollow = (None if tissue is None else tissue[around] for tissue in (bridge, cavity))
+            diameters = measure_diameters(own, grid, start=corner, bridge=inner, cavity=hollow)
         x, y, z = centroids[k].tolist()
+        low, high = _corners(part, first)
         rows.append(
             Lesion(
                 region=region,
@@ -160,10 +146,8 @@ def find_lesions(
                 box=(low, high),
                 diameters=diameters,
                 measurable=is_measurable(diameters, grid.spacing_mm[diameters.axis]),
-                touches_border=box_touches_border(
-                    (slice(low[0], high[0] + 1), slice(low[1], high[1] + 1), slice(low[2], high[2] + 1)), grid.shape
-                ),
-                side=side_of(own, grid, midplane, start=_corners(around, first)[0]),
+                touches_border=min(low) == 0 or any(a == n - 1 for a, n in zip(high, grid.shape, strict=True)),
+                side=side_of(own, grid, midplane, start=corner),
             )
         )
     return tuple(rows)

@@ -273,6 +273,7 @@ def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals
         volume_pv_ml = partial_volume_ml(probability[window.box], mask, window.grid)
         if intervals is not None and target.name in intervals.scales:
             ends = intervals.interval(target.name, volume_ml, ambiguous_volume_ml(probability, window.grid))
+    lacking = target.region.lacks(segmentation.missing) if target.region is not None else ""
     return RegionVolume(
         region=target.name,
         volume_ml=volume_ml,
@@ -282,13 +283,8 @@ def _row(window: _Window, target: Target, mask: Mask, *, lesions: int, intervals
         level=None if ends is None or intervals is None else intervals.level,
         lesions=lesions,
         touches_border=window.touches_border(mask),
-        note=_row_note(segmentation, target),
+        note=f"estimate: not assessable without {lacking}" if lacking else "",
     )
-
-
-def _row_note(segmentation: Segmentation, target: Target) -> str:
-    lacking = target.region.lacks(segmentation.missing) if target.region is not None else ""
-    return f"estimate: not assessable without {lacking}" if lacking else ""
 
 
 def _left_out_note(left_out: dict[str, int], min_lesion_ml: float) -> list[str]:

@@ -14,8 +14,8 @@ from brats_seg.evaluate.calibration import (
     expected_calibration_error,
     fit_temperature,
     reliability_curve,
-    tumour_band,
 )
+from brats_seg.imaging.boxes import widened
 
 
 def test_known_answers():
@@ -107,9 +107,9 @@ def test_temperature_that_cannot_be_found_is_refused(logits, truth, message):
 
 
 def test_band_reaches_equally_far_in_millimetres():
-    band = tumour_band(box(((20, 10, 10), (1, 1, 1))), (1.0, 1.0, 4.0), width_mm=9.0)
+    band = widened(box(((20, 10, 10), (1, 1, 1))), (1.0, 1.0, 4.0), 9.0)
     reach = [np.flatnonzero(band.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     assert [(int(r[0]), int(r[-1])) for r in reach] == [(11, 29), (1, 19), (8, 12)]
     assert band[20, 10, 10]
     assert not band[11, 9, 10]
-    assert not tumour_band(box(), (1.0, 1.0, 1.0)).any()
+    assert not widened(box(), (1.0, 1.0, 1.0), 10.0).any()
