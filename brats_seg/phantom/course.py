@@ -104,7 +104,7 @@ def make_visit(
             f"{config.centre_mm().tolist()} mm; pass the same brain_centre_mm to every visit"
         )
     scan_rng = _chance(course, _SCAN, index)
-    acquisition = draw_scanner(config.acquisition, scan_rng) if course.vary_scanner else config.acquisition
+    acquisition = draw_scanner(config.acquisition, scan_rng)
     name = study_id if study_id is not None else f"{course.patient_id}_{course.visits[index].label}"
     config = replace(config, acquisition=acquisition, study_id=name)
     patient, truth = patient_at(grown, index, config)

@@ -37,7 +37,7 @@ from brats_seg.phantom.files import (
 )
 from brats_seg.phantom.grids import BRAIN_REACH_MM, HEAD_REACH_MM, native_grids
 from brats_seg.phantom.make import BRATS_CENTRE_MM, BRATS_GRID, PhantomConfig
-from brats_seg.phantom.script import Course, CourseConfig, PatientKind, draw_course
+from brats_seg.phantom.script import Course, PatientKind, draw_course
 from brats_seg.phantom.truth import VisitTruth
 from brats_seg.run.workers import interrupts_blocked
 
@@ -136,8 +136,8 @@ def patient_name(number: int) -> str:
 def draw_patient(options: DatasetOptions, number: int) -> Course:
     """The course of one patient; cheap."""
     seed = int(options.rng(number, _COURSE).integers(2**62))
-    config = CourseConfig(at_dura=options.at_dura)
-    return draw_course(seed, options.kind, visits=options.visits, patient_id=patient_name(number), config=config)
+    name = patient_name(number)
+    return draw_course(seed, options.kind, visits=options.visits, patient_id=name, at_dura=options.at_dura)
 
 
 def visit_config(options: DatasetOptions, number: int, index: int) -> PhantomConfig:

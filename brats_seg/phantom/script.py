@@ -66,7 +66,6 @@ class Course:
         kind: never ``GLIOMA`` or ``MIXED``, which have been decided.
         visits: in order of time, at least one.
         lesions: may be empty; each with one state per visit.
-        vary_scanner: whether noise, coil, blur and texture differ between visits.
     """
 
     patient_id: str
@@ -75,7 +74,6 @@ class Course:
     story: Story
     visits: tuple[VisitScript, ...]
     lesions: tuple[LesionScript, ...]
-    vary_scanner: bool = True
 
     def __post_init__(self) -> None:
         if not self.visits:
@@ -109,27 +107,8 @@ class Course:
         return {**plain(self), "visits": visits}
 
 
-@dataclass(frozen=True)
-class CourseConfig:
-    """What is drawn, besides the kind.
-
-    Attributes:
-        interval_days: range of the days between visits; None for what is usual for the kind.
-        story: None draws one that fits the kind.
-        vary_scanner: whether noise, coil, blur and texture differ between visits.
-        at_dura: whether the cores of all lesions reach the surface of the brain.
-    """
-
-    first_day: date = date(2024, 1, 15)
-    interval_days: tuple[int, int] | None = None
-    story: Story | None = None
-    vary_scanner: bool = True
-    at_dura: bool = False
-
-    def __post_init__(self) -> None:
-        if self.interval_days is not None and not 0 < self.interval_days[0] <= self.interval_days[1]:
-            raise InputError(f"interval_days {self.interval_days} must be a positive range that does not fall")
-
+FIRST_DAY = date(2024, 1, 15)
+"""Of every course that is drawn."""
 
 _S, _P = Story, PatientKind
 STORIES: Mapping[PatientKind, Mapping[Story, float]] = {
@@ -179,46 +158,40 @@ _LARGEST_ML: Mapping[TumourKind, float] = {
 
 def draw_course(
     rng: np.random.Generator | int,
-    kind: PatientKind | str = PatientKind.GLIOMA,
+    kind: PatientKind = PatientKind.GLIOMA,
     *,
     visits: int = 4,
     patient_id: str = "phantom",
-    config: CourseConfig | None = None,
+    story: Story | None = None,
+    at_dura: bool = False,
 ) -> Course:
-    """Draw a patient's course; cheap. The same seed, kind, visits and configuration give the same course.
+    """Draw a patient's course; cheap. The same seed and arguments give the same course.
+
+    Args:
+        story: None draws one that fits the kind.
+        at_dura: whether the cores of all lesions reach the surface of the brain.
 
     Raises:
-        UsageError: for a kind, a story or a number of visits that does not exist.
+        UsageError: for a story or a number of visits that does not exist.
     """
-    config = config or CourseConfig()
     generator = np.random.default_rng(rng) if isinstance(rng, int) else rng
     if not 1 <= visits <= 99:
         raise UsageError(f"{visits} visits are no course; 1 to 99 are")
-    decided = _decided(_kind_named(kind), generator)
-    story = _story(decided, config.story, generator)
-    low, high = config.interval_days or _INTERVALS[decided]
+    decided = _decided(kind, generator)
+    told = _story(decided, story, generator)
+    low, high = _INTERVALS[decided]
     gaps = [0, *generator.integers(low, high + 1, visits - 1).tolist()]
     elapsed = [int(day) for day in np.cumsum(gaps)]
-    plan = _Plan(decided, story, elapsed, generator)
+    plan = _Plan(decided, told, elapsed, generator)
     lesions = () if decided is PatientKind.NONE else plan.lesions()
-    if config.at_dura:
+    if at_dura:
         lesions = tuple(replace(lesion, at_dura=True) for lesion in lesions)
     timetable = tuple(
-        VisitScript(f"{number + 1:02d}", config.first_day + timedelta(days=days), treatment)
+        VisitScript(f"{number + 1:02d}", FIRST_DAY + timedelta(days=days), treatment)
         for number, (days, treatment) in enumerate(zip(elapsed, plan.treatments(), strict=True))
     )
     seed = int(generator.integers(2**62))
-    return Course(patient_id, seed, decided, story, timetable, lesions, config.vary_scanner)
-
-
-def _kind_named(kind: PatientKind | str) -> PatientKind:
-    if isinstance(kind, PatientKind):
-        return kind
-    try:
-        return PatientKind(kind)
-    except ValueError:
-        names = ", ".join(member.value for member in PatientKind)
-        raise UsageError(f"there is no kind of phantom {kind!r}; choose one of: {names}") from None
+    return Course(patient_id, seed, decided, told, timetable, lesions)
 
 
 def _decided(kind: PatientKind, rng: np.random.Generator) -> PatientKind:

@@ -37,7 +37,7 @@ from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.course import make_visit
 from brats_seg.phantom.grids import HEAD_REACH_MM, grid_around
 from brats_seg.phantom.make import PhantomConfig
-from brats_seg.phantom.script import CourseConfig, PatientKind, draw_course
+from brats_seg.phantom.script import PatientKind, draw_course
 from brats_seg.phantom.skull import add_skull, draw_skull
 from brats_seg.segment import strip as stripping
 from experiments.brain.masks import missing_ml, on_scan
@@ -78,7 +78,7 @@ def phantom(number: int) -> Head:
     """The phantom of a number, from 1."""
     rng = np.random.default_rng([SEED, number])
     kind = KINDS[(number - 1) % len(KINDS)]
-    course = draw_course(rng, kind, visits=1, config=CourseConfig(at_dura=True))
+    course = draw_course(rng, kind, visits=1, at_dura=True)
     config = PhantomConfig(
         grid=grid_around(np.zeros(3), HEAD_REACH_MM, spacing_mm=(PHANTOM_MM,) * 3, orientation="RAS"),
         brain_centre_mm=(0.0, 0.0, 0.0),

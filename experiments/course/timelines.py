@@ -29,7 +29,7 @@ from brats_seg.phantom.grown import GrownScene
 from brats_seg.phantom.kinds import TumourKind, ball_radius_mm
 from brats_seg.phantom.make import PhantomConfig, label_map
 from brats_seg.phantom.resample import resample_box
-from brats_seg.phantom.script import Course, CourseConfig, PatientKind, Story, draw_course
+from brats_seg.phantom.script import Course, PatientKind, Story, draw_course
 from brats_seg.phantom.truth import VisitTruth, visit_truth
 from brats_seg.response.assess import assess
 from brats_seg.response.criteria import RANO2, Compartment
@@ -140,7 +140,7 @@ def draw_timelines(rng: np.random.Generator, config: TimelineConfig) -> list[Cou
 def _drawn(
     rng: np.random.Generator, kind: PatientKind, story: Story, config: TimelineConfig, name: str
 ) -> Course | None:
-    course = draw_course(rng, kind, visits=config.per_patient, patient_id=name, config=CourseConfig(story=story))
+    course = draw_course(rng, kind, visits=config.per_patient, patient_id=name, story=story)
     return course if len(course.lesions) <= MOST_LESIONS else None
 
 

@@ -14,7 +14,7 @@ import pytest
 from brats_seg.core.errors import InputError
 from brats_seg.phantom.dataset import DatasetOptions, PatientDone
 from brats_seg.phantom.kinds import TumourKind
-from brats_seg.phantom.script import Course, CourseConfig, PatientKind, Story, draw_course
+from brats_seg.phantom.script import Course, PatientKind, Story, draw_course
 from brats_seg.response.history import EventKind
 from experiments.course import scans as course_scans
 from experiments.course.align_study import _smooth_field
@@ -94,9 +94,7 @@ def test_every_category_is_drawn_often_enough() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("coarse_brains")
 def test_true_outlines_of_a_small_phantom_are_followed() -> None:
-    course = draw_course(
-        3, PatientKind.METASTASES, visits=2, patient_id="P", config=CourseConfig(story=Story.RESPONSE)
-    )  # fmt: skip
+    course = draw_course(3, PatientKind.METASTASES, visits=2, patient_id="P", story=Story.RESPONSE)
     found: list[tuple[list[Compared], list[VolumeRow]]] = []
     run_timelines([course], 1, TimelineConfig(slices_mm=(1.0,)), on_patient=lambda _, a, v: found.append((a, v)))
     ((answers, volumes),) = found

@@ -28,7 +28,7 @@ from brats_seg.phantom.defects import (
     kinds_named,
     slice_axis,
 )
-from brats_seg.phantom.script import draw_course
+from brats_seg.phantom.script import PatientKind, draw_course
 from brats_seg.segment.prepare import prepare
 from tests.phantom.small_phantoms import SMALL
 from tests.strategies import affine_of
@@ -41,7 +41,7 @@ T1, T1CE, T2, FLAIR = SEQUENCES
 @pytest.fixture(scope="module")
 def study() -> Study:
     """A phantom of half a brain's size."""
-    return make_visit(draw_course(1, "none", visits=1), 0, SMALL).phantom.study
+    return make_visit(draw_course(1, PatientKind.NONE, visits=1), 0, SMALL).phantom.study
 
 
 def ball(value: float = 100.0) -> Volume:
