@@ -94,14 +94,16 @@ class Columns:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """A comma-separated table; what is not known is empty, booleans are true and false."""
+def csv_text(
+    columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, delimiter: str = ",", unknown: str = ""
+) -> str:
+    """A table as text, commas between its cells if nothing else is asked for; booleans are true and false."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         cells = (row.get(column) for column in columns)
-        writer.writerow(["" if c is None else str(c).lower() if isinstance(c, bool) else str(c) for c in cells])
+        writer.writerow([unknown if c is None else str(c).lower() if isinstance(c, bool) else str(c) for c in cells])
     return stream.getvalue()
 
 

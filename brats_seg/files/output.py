@@ -96,10 +96,10 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in files}
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """The run record of a result folder, or None where there is none that can be read."""
+def read_run(folder: Path, name: str = RUN_FILE) -> dict[str, Any] | None:
+    """The run record of a result folder, or another record; None where there is none that can be read."""
     try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        record = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None

@@ -21,15 +21,13 @@ from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import Tick
-from brats_seg.files.output import explain, refuse_filled
+from brats_seg.files.output import explain, read_run, refuse_filled
 from brats_seg.files.tables import write_json
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.course import grow_course, make_visit
 from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.files import (
     VisitPlace,
-    VisitRecipe,
-    read_truth,
     visit_is_whole,
     write_patient_files,
     write_top_files,
@@ -38,6 +36,7 @@ from brats_seg.phantom.files import (
 from brats_seg.phantom.grids import BRAIN_REACH_MM, HEAD_REACH_MM, native_grids
 from brats_seg.phantom.make import BRATS_CENTRE_MM, BRATS_GRID, PhantomConfig
 from brats_seg.phantom.script import Course, PatientKind, draw_course
+from brats_seg.phantom.skull import draw_skull
 from brats_seg.phantom.truth import VisitTruth
 from brats_seg.run.workers import interrupts_blocked
 
@@ -215,7 +214,7 @@ def _open(options: DatasetOptions, output: Path, *, resume: bool) -> None:
         return
     if not resume:
         refuse_filled(output)
-    before = (read_truth(output, SETTINGS_FILE) or {}).get("settings")
+    before = (read_run(output, SETTINGS_FILE) or {}).get("settings")
     if not isinstance(before, dict):
         raise OutputError(f"{output} holds no phantoms of this program ({SETTINGS_FILE}). Choose another -o.")
     changed = sorted(key for key in settings if before.get(key) != settings[key])
@@ -279,15 +278,12 @@ def write_course(
         write_visit(
             place,
             visit,
-            VisitRecipe(
-                kind=course.kind.value,
-                settings=options.settings(),
-                defect=defect_of(options, number, index),
-                skull=options.skull,
-                defect_rng=options.rng(number, _DEFECT, index, 1),
-                patient_rng=options.rng(number, _SKULL),
-                visit_rng=options.rng(number, _SKULL, index),
-            ),
+            kind=course.kind,
+            settings=options.settings(),
+            skull=draw_skull(options.rng(number, _SKULL)) if options.skull else None,
+            defect_kind=defect_of(options, number, index),
+            skull_rng=options.rng(number, _SKULL, index),
+            defect_rng=options.rng(number, _DEFECT, index, 1),
         )
     write_patient_files(folder, course, places)
     return PatientDone(number, tuple(place.study_id for place in places), len(truths))

@@ -6,9 +6,6 @@ of BraTS) looks for an expert's; ``.bidsignore`` says so to BIDS validators.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +21,10 @@ from brats_seg.core.grid import Volume
 from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, Structure
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
+from brats_seg.core.tables import csv_text
 from brats_seg.core.visit import Segmentation
 from brats_seg.files.file_bytes import file_sha256
-from brats_seg.files.output import OutputFolder, atomic_write, write_text
+from brats_seg.files.output import OutputFolder, atomic_write, read_run, write_text
 from brats_seg.files.sidecar import write_dseg_sidecars
 from brats_seg.files.tables import write_json
 from brats_seg.files.write import write_label_map, write_volume
@@ -37,8 +35,8 @@ from brats_seg.phantom.defects import Defect, DefectKind, apply_defect, damage_b
 from brats_seg.phantom.make import label_map
 from brats_seg.phantom.page import dataset_html
 from brats_seg.phantom.resample import resample_box
-from brats_seg.phantom.script import Course
-from brats_seg.phantom.skull import add_skull, draw_skull
+from brats_seg.phantom.script import Course, PatientKind
+from brats_seg.phantom.skull import Skull, add_skull
 
 TRUTH_FILE = "phantom.json"
 PAGE = "phantoms.html"
@@ -93,28 +91,6 @@ class VisitPlace:
         return self.patient_folder / self.session
 
 
-@dataclass(frozen=True, eq=False)
-class VisitRecipe:
-    """What is done to a visit beside scanning it.
-
-    Attributes:
-        kind: of the patient, for the truth file.
-        settings: of the data set, for the truth file.
-        defect: None for a clean visit.
-        skull: whether scalp, fat, skull and eyes are added.
-        patient_rng: chance that belongs to the patient: shape of the head.
-        visit_rng: chance that belongs to the visit: contrast and noise outside the brain.
-    """
-
-    kind: str
-    settings: Mapping[str, Any]
-    defect: DefectKind | None
-    skull: bool
-    defect_rng: np.random.Generator
-    patient_rng: np.random.Generator
-    visit_rng: np.random.Generator
-
-
 def visit_is_whole(place: VisitPlace) -> bool:
     """Whether a visit is there and every file is as it was written."""
     outputs = (read_truth(place.folder) or {}).get("outputs")
@@ -126,29 +102,41 @@ def visit_is_whole(place: VisitPlace) -> bool:
         return False
 
 
-def read_truth(folder: Path, name: str = TRUTH_FILE) -> dict[str, Any] | None:
-    """The truth file in a folder, or another record; None where there is none that can be read."""
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+def read_truth(folder: Path) -> dict[str, Any] | None:
+    """The truth file in a folder; None where there is none that can be read."""
+    return read_run(folder, TRUTH_FILE)
 
 
-def write_visit(place: VisitPlace, visit: VisitPhantom, recipe: VisitRecipe) -> None:
+def write_visit(
+    place: VisitPlace,
+    visit: VisitPhantom,
+    *,
+    kind: PatientKind,
+    settings: Mapping[str, Any],
+    skull: Skull | None,
+    defect_kind: DefectKind | None,
+    skull_rng: np.random.Generator,
+    defect_rng: np.random.Generator,
+) -> None:
     """Write one visit.
+
+    Args:
+        kind: of the patient, for the truth file.
+        settings: of the data set, for the truth file.
+        skull: scalp, fat, skull and eyes that are added; None for none.
+        defect_kind: None for a clean visit.
+        skull_rng: chance of this scan outside the brain: contrast and noise.
+        defect_rng: chance of the defect.
 
     Raises:
         OutputError: if it cannot be written, or its folder holds foreign files.
     """
     _make_room(place)
-    study, skull_record, brain = visit.phantom.study, None, None
-    if recipe.skull:
-        skull = draw_skull(recipe.patient_rng)
+    study, brain = visit.phantom.study, None
+    if skull is not None:
         brain = study.reference_volume.with_data((study.reference_volume.data > 0).astype(np.uint8))
-        study = add_skull(study, skull, recipe.visit_rng, tumour=visit.phantom.labels)
-        skull_record = skull.to_dict()
-    defect = None if recipe.defect is None else draw_defect(recipe.defect, study, recipe.defect_rng)
+        study = add_skull(study, skull, skull_rng, tumour=visit.phantom.labels)
+    defect = None if defect_kind is None else draw_defect(defect_kind, study, defect_rng)
     study = study if defect is None else apply_defect(study, defect)
     labels = labels_on(study, visit)
     with OutputFolder(place.folder) as folder:
@@ -164,16 +152,16 @@ def write_visit(place: VisitPlace, visit: VisitPhantom, recipe: VisitRecipe) -> 
             "patient": place.patient,
             "visit": place.label,
             "date": visit.truth.day.isoformat(),
-            "kind": recipe.kind,
-            "truth_ml": dict(visit.truth.volume_ml),
+            "kind": kind,
+            "truth_ml": visit.truth.volume_ml,
             "defects": [] if defect is None else [defect.to_dict()],
-            "skull": skull_record,
+            "skull": None if skull is None else skull.to_dict(),
             "truth": visit.truth.to_dict(),
             "rows": visit.truth.rows(),
             "phantom": visit.phantom.description,
             "grids": {s.value: volume.grid.describe() for s, volume in study.images.items()},
             "labels": {"schema": schema_for(labels).name, "grid": labels.grid.describe()},
-            "settings": dict(recipe.settings),
+            "settings": settings,
             "versions": {"brats_seg": brats_seg.__version__, "numpy": np.__version__},
             "outputs": {f"anat/{path.name}": file_sha256(path) for path in sorted(anat.iterdir())},
         }
@@ -278,29 +266,23 @@ def write_top_files(output: Path, settings: Mapping[str, Any]) -> Path:
     }
     write_json(description, output / "dataset_description.json")
     kinds = {truth["patient"]: truth["kind"] for truth in truths}
-    write_text(output / "participants.tsv", _tsv(["participant_id", "kind"], [list(row) for row in kinds.items()]))
-    regions = [region.name for region in regions_of()]
-    head = ["study", "patient", "visit", "date", "kind", *(f"{region}_ml" for region in regions), "defects"]
-    write_text(output / TABLE, _tsv(head, [_table_row(truth, regions) for truth in truths]))
+    _write_tsv(output / "participants.tsv", [{"participant_id": name, "kind": kind} for name, kind in kinds.items()])
+    _write_tsv(output / TABLE, [_table_row(truth) for truth in truths])
     lesions = [
         {"study": truth["study"], "patient": truth["patient"], **row} for truth in truths for row in truth["rows"]
     ]
     if lesions:
-        columns = list(lesions[0])
-        write_text(output / LESION_TABLE, _tsv(columns, [[row.get(c) for c in columns] for row in lesions]))
+        _write_tsv(output / LESION_TABLE, lesions)
     write_text(output / PAGE, dataset_html(output, truths, settings))
     return output / PAGE
 
 
-def _table_row(truth: Mapping[str, Any], regions: Sequence[str]) -> list[Any]:
-    volumes = [round(float(truth["truth_ml"].get(region, 0.0)), 4) for region in regions]
-    defects = ",".join(defect["defect"] for defect in truth["defects"]) or "n/a"
-    return [truth["study"], truth["patient"], truth["visit"], truth["date"], truth["kind"], *volumes, defects]
+def _table_row(truth: Mapping[str, Any]) -> dict[str, Any]:
+    volumes = {f"{r.name}_ml": round(float(truth["truth_ml"].get(r.name, 0.0)), 4) for r in regions_of()}
+    head = {name: truth[name] for name in ("study", "patient", "visit", "date", "kind")}
+    return {**head, **volumes, "defects": ",".join(defect["defect"] for defect in truth["defects"]) or None}
 
 
-def _tsv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([["n/a" if cell is None else cell for cell in row] for row in rows])
-    return stream.getvalue()
+def _write_tsv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows under the names of the first one's cells."""
+    write_text(path, csv_text(list(rows[0]), rows, delimiter="\t", unknown="n/a"))

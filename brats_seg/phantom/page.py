@@ -8,21 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Volume
-from brats_seg.core.labels import DEFAULT_SCHEMA
+from brats_seg.core.grid import Floats, Volume
+from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema
+from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.files.find import find_study
 from brats_seg.files.nifti import read_label_map, read_volume
 from brats_seg.files.sidecar import read_schema_sidecar
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
-from brats_seg.phantom.picture import visit_picture
+from brats_seg.report.canvas import Canvas, outlines, png_bytes
 from brats_seg.report.pages import DISCLAIMER, figure, number, numbers, section, sections_page, soft, table
+from brats_seg.report.slices import AXIAL, View, cut, nearest_voxel, window_of
 
 PICTURES = 8
 """Visits shown on the page."""
+_PANEL_PX, _TITLE_PX = 320, 32
+_AIR_SHARE, _HEAD_SHARE = 0.08, 0.02
+"""Brighter than this share of the grey levels is head, in rows that hold so much of it; noise in the air is not."""
+_MARGIN = 6
+"""Voxels around the head."""
 
 
 def dataset_html(output: Path, truths: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
@@ -79,7 +87,7 @@ def _figure(output: Path, truth: Mapping[str, Any]) -> Markup:
     if study.labels is None:
         raise InputError(f"{truth['study']} has lost its label map; remove its folder and pass --resume")
     schema = read_schema_sidecar(study.labels) or DEFAULT_SCHEMA
-    png = visit_picture(images, read_label_map(study.labels), schema)
+    png = _visit_picture(images, read_label_map(study.labels), schema)
     volumes = ", ".join(f"{r.name} {float(truth['truth_ml'].get(r.name, 0)):.2f} ml" for r in regions_of())
     words = [f"{truth['study']}, {truth['date']}, {truth['kind']}: {volumes}"]
     words += [f"{defect['defect']} ({', '.join(defect['sequences'])})" for defect in truth["defects"]]
@@ -110,3 +118,47 @@ def _visits(truths: Sequence[Mapping[str, Any]]) -> Markup:
         for truth in truths
     ]
     return table(["study", "date", "kind", *(f"{region} ml" for region in regions), "defect"], rows)
+
+
+def _visit_picture(images: Mapping[MRSequence, Volume], labels: Volume, schema: LabelSchema) -> bytes:
+    """The sequences of a visit beside each other, on the axial slice that shows most tumour; radiological sides.
+
+    Contours are drawn on sequences that lie on the label map's grid; a sequence that is not there is left black.
+    """
+    marked = labels.to_ras()
+    counts = (marked.data > 0).sum(axis=(0, 1))
+    x, y, z = ((n - 1) / 2 for n in marked.grid.shape)
+    place_mm = marked.grid.to_world([x, y, float(np.argmax(counts)) if counts.any() else z])
+    canvas = Canvas(len(SEQUENCES) * _PANEL_PX, _TITLE_PX + _PANEL_PX)
+    for place, sequence in enumerate(SEQUENCES):
+        left = place * _PANEL_PX
+        canvas.text(sequence.title, left + _PANEL_PX / 2, _TITLE_PX / 2, size_px=18, align="cc")
+        if sequence in images:
+            _draw(canvas, images[sequence].to_ras(), marked, schema, place_mm=place_mm, left=left)
+        else:
+            canvas.text("not there", left + _PANEL_PX / 2, _TITLE_PX + _PANEL_PX / 2, size_px=18, align="cc")
+    return png_bytes(canvas.render())
+
+
+def _draw(canvas: Canvas, volume: Volume, marked: Volume, schema: LabelSchema, *, place_mm: Floats, left: int) -> None:
+    """The slice of a sequence through a place, cut to the head."""
+    grid, window = volume.grid, window_of(volume.data)
+    index = nearest_voxel(grid.to_voxel(place_mm), grid.shape)[2]
+    head = volume.data[:, :, index] > window.low + _AIR_SHARE * (window.high - window.low)
+    start, stop = [0, 0, 0], list(grid.shape)
+    for axis in (0, 1):
+        filled = np.flatnonzero(head.mean(axis=1 - axis) > _HEAD_SHARE)
+        if filled.size:
+            start[axis] = max(int(filled[0]) - _MARGIN, 0)
+            stop[axis] = min(int(filled[-1]) + 1 + _MARGIN, stop[axis])
+    longest_mm = max((stop[axis] - start[axis]) * grid.spacing_mm[axis] for axis in (0, 1))
+    view = View((start[0], start[1], 0), (stop[0], stop[1], stop[2]), grid.spacing_mm, _PANEL_PX / longest_mm)
+    width, height = view.size_px(AXIAL)
+    corner = left + (_PANEL_PX - width) // 2, _TITLE_PX + (_PANEL_PX - height) // 2
+    picture = view.crop(cut(volume.data, AXIAL, index), AXIAL)
+    canvas.image(window.grey(view.stretch(picture, AXIAL)), *corner)
+    if grid.same_as(marked.grid):
+        found = view.crop(cut(marked.data, AXIAL, index), AXIAL)
+        for region in regions_of():
+            lines = [view.pixels_of(line, AXIAL) + corner for line in outlines(schema.region_mask(found, region))]
+            canvas.lines(lines, region.colour, width_px=1.5)
