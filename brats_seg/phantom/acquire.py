@@ -185,26 +185,25 @@ def acquire(
     """
     config = config or AcquisitionConfig()
     texture = body.texture
-    seen = _Seen(
+    scanner = _Scanner(
+        body,
+        config,
         [(tissue, bounding_box(values), values) for tissue, values in body.tissues().items()],
         0.25 * texture.fine + 0.35 * texture.middle,
         0.5 * texture.middle + 0.85 * texture.lesion,
     )
 
-    def scan(sequence: MRSequence, child: np.random.Generator, noise: np.random.Generator) -> Volume:
-        return _scan(body, seen, sequence, grid=grids[sequence], rng=child, noise_rng=noise, config=config)
-
     # each sequence has its own chance, so the order in which threads finish changes nothing
     children = rng.spawn(len(config.sequences))
     noises = children if noise_rng is None else noise_rng.spawn(len(config.sequences))
     with ThreadPoolExecutor(THREADS) as pool:
-        volumes = pool.map(scan, config.sequences, children, noises)
+        volumes = pool.map(scanner.scan, config.sequences, map(grids.__getitem__, config.sequences), children, noises)
         return Study(study_id, dict(zip(config.sequences, volumes, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """What all sequences share.
+class _Scanner:
+    """What all sequences of a scan share.
 
     Attributes:
         tissues: each with the box outside which there is none of it (None: there is none), and its fraction.
@@ -212,68 +211,70 @@ class _Seen:
         lesion_pattern: texture of tumour tissue.
     """
 
+    body: Body
+    config: AcquisitionConfig
     tissues: Sequence[tuple[Tissue, Box | None, Field]]
     brain_pattern: Field
     lesion_pattern: Field
 
-
-def _scan(
-    body: Body,
-    seen: _Seen,
-    sequence: MRSequence,
-    *,
-    grid: Grid,
-    rng: np.random.Generator,
-    noise_rng: np.random.Generator,
-    config: AcquisitionConfig,
-) -> Volume:
-    signal = _signal(body, seen, sequence, rng, config)
-    signal *= _sensitivity(body.grid, config.bias, rng)
-    thickness = float(rng.uniform(*config.slice_mm[sequence]))
-    signal = _point_spread(signal, body.grid, grid, thickness, config.blur_mm)
-    matrix = _movement(body, sequence, rng, config)
-    result = np.zeros(grid.shape, np.float32)
-    box = reached_box(body.grid, grid, matrix=matrix)
-    if box is None:
-        return Volume(result, grid)
-    near = cropped(grid, box)
-    brain = resample_box(body.anatomy.brain.astype(np.float32), body.grid, near, matrix=matrix) >= 0.5
-    values = resample_box(signal, body.grid, near, matrix=matrix)[brain]
-    real = values + config.noise * noise_rng.standard_normal(values.shape, dtype=np.float32)
-    imaginary = config.noise * noise_rng.standard_normal(values.shape, dtype=np.float32)
-    gain = float(np.exp(rng.uniform(np.log(60), np.log(300))))  # units of an MRI file are arbitrary
-    result[box][brain] = np.maximum(np.hypot(real, imaginary) * gain, 1e-3)
-    return Volume(result, grid)
-
-
-def _signal(
-    body: Body,
-    seen: _Seen,
-    sequence: MRSequence,
-    rng: np.random.Generator,
-    config: AcquisitionConfig,
-) -> Field:
-    """Noise-free signal above the level of no signal, on the body's grid, in standard deviations of the brain."""
-    brain_pattern = seen.brain_pattern + WIDE[sequence] * body.texture.wide
-    healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
-    signal = np.zeros(body.grid.shape, np.float32)
-    depth, grey = body.tumour.depth, body.anatomy.grey
-    for tissue, box, whole_fraction in seen.tissues:
-        jitter = float(config.contrast_jitter * rng.standard_normal())
+    def scan(
+        self, sequence: MRSequence, grid: Grid, rng: np.random.Generator, noise_rng: np.random.Generator
+    ) -> Volume:
+        """One sequence on its grid."""
+        body, config = self.body, self.config
+        signal = self._signal(sequence, rng)
+        signal *= _sensitivity(body.grid, config.bias, rng)
+        thickness = float(rng.uniform(*config.slice_mm[sequence]))
+        signal = _point_spread(signal, body.grid, grid, thickness, config.blur_mm)
+        matrix = self._movement(sequence, rng)
+        result = np.zeros(grid.shape, np.float32)
+        box = reached_box(body.grid, grid, matrix=matrix)
         if box is None:
-            continue
-        fraction = whole_fraction[box]
-        level = ZERO_LEVEL[sequence] + SIGNAL[sequence][tissue] + jitter
-        variation = VARIATION[sequence][tissue] * config.texture
-        pattern = brain_pattern if tissue in healthy else seen.lesion_pattern
-        value = level + variation * pattern[box]
-        if tissue is Tissue.EDEMA:
-            # infiltrated white matter fades outwards and keeps some of the tissue below it
-            swing = SIGNAL[sequence][Tissue.EDEMA] - SIGNAL[sequence][Tissue.WHITE]
-            value += swing * np.clip(1.2 * depth[box] - 0.3, -0.3, 0.3)
-            value += 0.3 * grey[box] * (SIGNAL[sequence][Tissue.GREY] - SIGNAL[sequence][Tissue.WHITE])
-        signal[box] += fraction * np.maximum(value, 0)
-    return signal
+            return Volume(result, grid)
+        near = cropped(grid, box)
+        brain = resample_box(body.anatomy.brain.astype(np.float32), body.grid, near, matrix=matrix) >= 0.5
+        values = resample_box(signal, body.grid, near, matrix=matrix)[brain]
+        real = values + config.noise * noise_rng.standard_normal(values.shape, dtype=np.float32)
+        imaginary = config.noise * noise_rng.standard_normal(values.shape, dtype=np.float32)
+        gain = float(np.exp(rng.uniform(np.log(60), np.log(300))))  # units of an MRI file are arbitrary
+        result[box][brain] = np.maximum(np.hypot(real, imaginary) * gain, 1e-3)
+        return Volume(result, grid)
+
+    def _signal(self, sequence: MRSequence, rng: np.random.Generator) -> Field:
+        """Noise-free signal above the level of no signal, on the body's grid, in standard deviations of the brain."""
+        body = self.body
+        brain_pattern = self.brain_pattern + WIDE[sequence] * body.texture.wide
+        healthy = (Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.VESSEL)
+        signal = np.zeros(body.grid.shape, np.float32)
+        depth, grey = body.tumour.depth, body.anatomy.grey
+        for tissue, box, whole_fraction in self.tissues:
+            jitter = float(self.config.contrast_jitter * rng.standard_normal())
+            if box is None:
+                continue
+            fraction = whole_fraction[box]
+            level = ZERO_LEVEL[sequence] + SIGNAL[sequence][tissue] + jitter
+            variation = VARIATION[sequence][tissue] * self.config.texture
+            pattern = brain_pattern if tissue in healthy else self.lesion_pattern
+            value = level + variation * pattern[box]
+            if tissue is Tissue.EDEMA:
+                # infiltrated white matter fades outwards and keeps some of the tissue below it
+                swing = SIGNAL[sequence][Tissue.EDEMA] - SIGNAL[sequence][Tissue.WHITE]
+                value += swing * np.clip(1.2 * depth[box] - 0.3, -0.3, 0.3)
+                value += 0.3 * grey[box] * (SIGNAL[sequence][Tissue.GREY] - SIGNAL[sequence][Tissue.WHITE])
+            signal[box] += fraction * np.maximum(value, 0)
+        return signal
+
+    def _movement(self, sequence: MRSequence, rng: np.random.Generator) -> Affine:
+        """4x4: where the tissue seen at a place of the scanner lies in the unmoved body, RAS+ mm."""
+        shift = self.config.movement_mm * rng.standard_normal(3)
+        turn = Rotation.from_rotvec(np.deg2rad(self.config.movement_deg) * rng.standard_normal(3)).as_matrix()
+        matrix = np.eye(4)
+        if sequence is MRSequence.T1CE:
+            return matrix
+        centre = self.body.grid.to_world((np.array(self.body.grid.shape) - 1) / 2)
+        matrix[:3, :3] = turn
+        matrix[:3, 3] = centre - turn @ centre + shift
+        return matrix
 
 
 def _sensitivity(grid: Grid, strength: float, rng: np.random.Generator) -> Field:
@@ -308,16 +309,3 @@ def _point_spread(signal: Field, source: Grid, target: Grid, thickness_mm: float
         kernel = np.array([side, 1.0, side]) / (1 + 2 * side)
         blurred = ndimage.correlate1d(blurred, kernel, axis=slice_axis)
     return blurred
-
-
-def _movement(body: Body, sequence: MRSequence, rng: np.random.Generator, config: AcquisitionConfig) -> Affine:
-    """4x4: where the tissue seen at a place of the scanner lies in the unmoved body, RAS+ mm."""
-    shift = config.movement_mm * rng.standard_normal(3)
-    turn = Rotation.from_rotvec(np.deg2rad(config.movement_deg) * rng.standard_normal(3)).as_matrix()
-    matrix = np.eye(4)
-    if sequence is MRSequence.T1CE:
-        return matrix
-    centre = body.grid.to_world((np.array(body.grid.shape) - 1) / 2)
-    matrix[:3, :3] = turn
-    matrix[:3, 3] = centre - turn @ centre + shift
-    return matrix

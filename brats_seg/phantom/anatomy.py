@@ -9,11 +9,12 @@ Template: Fonov et al., NeuroImage 2011;54:313 (doi:10.1016/j.neuroimage.2010.07
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,14 +138,6 @@ def depth_mm(brain: NDArray[np.bool_]) -> Field:
     return np.concatenate([depth, depth[: len(brain) - half][::-1]])
 
 
-class Push(Protocol):
-    """A mass that shoves tissue outwards."""
-
-    def origin_mm(self, points_mm: Floats) -> Floats:
-        """Where the tissue now at ``points_mm`` ``(..., 3)`` came from."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Person:
     """What chance decided about one brain; :func:`make_anatomy` does the rest without chance.
@@ -254,12 +247,13 @@ def _individual_tissue(config: AnatomyConfig, atrophy: float, rng: np.random.Gen
     return csf, grey
 
 
-def make_anatomy(person: Person, grid: Grid, *, push: Push | None = None) -> Anatomy:
+def make_anatomy(person: Person, grid: Grid, *, origin_mm: Callable[[Floats], Floats] | None = None) -> Anatomy:
     """Tissue fractions of a person on a grid of about 1 mm.
 
     Args:
         grid: where to compute; should contain the brain.
-        push: of what displaces tissue; the skull, and so the brain mask, does not give way.
+        origin_mm: where tissue now at ``(..., 3)`` RAS+ mm came from, if something pushes; the skull, and so the brain
+            mask, does not give way.
     """
     template = load_template()
     points = lattice_points(grid, MAP_STEP)
@@ -268,8 +262,8 @@ def make_anatomy(person: Person, grid: Grid, *, push: Push | None = None) -> Ana
     places = _places(still, near, grid)
     depth = _sample(template.depth_mm, places)
     brain = _spread(depth > 1.0, near)
-    if push is not None:
-        places = _places(_template_lattice(person, push.origin_mm(points)), brain, grid)
+    if origin_mm is not None:
+        places = _places(_template_lattice(person, origin_mm(points)), brain, grid)
         depth = _sample(template.depth_mm, places)
     else:
         kept = depth > 1.0

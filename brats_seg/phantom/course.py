@@ -43,14 +43,9 @@ class VisitPhantom:
 
 @dataclass(frozen=True, eq=False)
 class GrownCourse:
-    """Anatomy and grown lesions of one patient; from :func:`grow_course`, reused for every visit.
-
-    Attributes:
-        tumour: its lesions, grown to their largest.
-    """
+    """A patient's lesions, grown to their largest, and the brain; from :func:`grow_course`, reused for every visit."""
 
     course: Course
-    person: Person
     tumour: GrownTumour
 
 
@@ -69,7 +64,7 @@ def grow_course(course: Course, config: PhantomConfig | None = None) -> GrownCou
     """
     config = config or PhantomConfig()
     person = draw_person(config.anatomy, config.centre_mm(), _chance(course, _BRAIN))
-    return GrownCourse(course, person, grow(person, course.lesions, _chance(course, _GROWTH)))
+    return GrownCourse(course, grow(person, course.lesions, _chance(course, _GROWTH)))
 
 
 def make_visit(
@@ -98,9 +93,9 @@ def make_visit(
     grown = grown or grow_course(course, config)
     if grown.course != course:
         raise InputError(f"grown lesions of {grown.course.patient_id} were passed for another course")
-    if np.abs(grown.person.centre_mm - config.centre_mm()).max() > 1e-6:
+    if np.abs(grown.tumour.person.centre_mm - config.centre_mm()).max() > 1e-6:
         raise InputError(
-            f"the brain was made at {grown.person.centre_mm.tolist()} mm and is asked for at "
+            f"the brain was made at {grown.tumour.person.centre_mm.tolist()} mm and is asked for at "
             f"{config.centre_mm().tolist()} mm; pass the same brain_centre_mm to every visit"
         )
     scan_rng = _chance(course, _SCAN, index)
@@ -125,7 +120,7 @@ def draw_scanner(base: AcquisitionConfig, rng: np.random.Generator) -> Acquisiti
 def patient_at(grown: GrownCourse, index: int, config: PhantomConfig) -> tuple[Patient, VisitTruth]:
     """The patient as at a visit, who can be scanned any number of times, and the truth by lesion."""
     course = grown.course
-    grid = _steady_grid(config, grown.person)
+    grid = _steady_grid(config, grown.tumour.person)
     scene = grown.tumour.scene(course.states(index), grid)
     truth = visit_truth(course, index, scene)
     body = scene.body(draw_texture(scene.anatomy, _chance(course, _TEXTURE)))
@@ -140,7 +135,7 @@ def patient_at(grown: GrownCourse, index: int, config: PhantomConfig) -> tuple[P
         "treatment": visit.treatment,
         "brain_ml": float(scene.anatomy.brain.sum()) * grid.voxel_ml,
         "brain_centre_mm": config.centre_mm().tolist(),
-        "atrophy": grown.person.atrophy,
+        "atrophy": grown.tumour.person.atrophy,
         "least_determinant_of_push": None if scene.flow is None else scene.flow.least_determinant,
         "volume_ml": dict(truth.volume_ml),
         "volume_known_by": dict.fromkeys(truth.volume_ml, "fractions"),

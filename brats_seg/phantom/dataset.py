@@ -19,6 +19,7 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import OutputError, UsageError
 from brats_seg.core.grid import Grid
+from brats_seg.core.plain import plain
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import Tick
 from brats_seg.files.output import explain, read_run, refuse_filled
@@ -92,16 +93,7 @@ class DatasetOptions:
 
     def settings(self) -> dict[str, Any]:
         """What has to agree for a data set to be resumed: all but the number of patients."""
-        return {
-            "visits": self.visits,
-            "seed": self.seed,
-            "kind": self.kind.value,
-            "space": self.space,
-            "skull": self.skull,
-            "at_dura": self.at_dura,
-            "defects": [kind.value for kind in self.defects],
-            "defects_at_random": self.defects_at_random,
-        }
+        return {name: value for name, value in plain(self).items() if name != "patients"}
 
     def rng(self, patient: int, *key: int) -> np.random.Generator:
         """Chance that belongs to a patient (from 1), and to whatever the further numbers mean."""

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from brats_seg.core.errors import InputError, UsageError
-from brats_seg.core.grid import Grid, Volume
+from brats_seg.core.grid import Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
+from brats_seg.phantom.grids import slice_axis
 
 
 class DefectKind(Enum):
@@ -213,14 +214,6 @@ def dropped_out(volume: Volume, *, axis: int, slices: Sequence[int], kept: Seque
     for index, share in zip(slices, kept, strict=True):
         view[index] *= np.float32(share)
     return volume.with_data(data)
-
-
-def slice_axis(grid: Grid) -> int:
-    """The array axis across the slices: of the largest voxel side, else of the axial direction."""
-    spacing = grid.spacing_mm
-    if max(spacing) > 1.05 * min(spacing):
-        return int(np.argmax(spacing))
-    return next(axis for axis, (world, _) in enumerate(grid.axis_order) if world == 2)
 
 
 def damage_bytes(content: bytes, defect: Defect) -> bytes:

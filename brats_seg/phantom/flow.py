@@ -14,6 +14,7 @@ By the divergence theorem the source's strength is the volume that is pushed asi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ class Mass:
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """A displacement on a lattice; a :class:`~brats_seg.phantom.anatomy.Push`.
+    """A displacement on a lattice.
 
     Attributes:
         lattice: RAS grid of ``backward``.
@@ -189,14 +190,7 @@ def least_determinant(displacement: Floats) -> float:
     places = identity + displacement
     edges = [np.moveaxis(np.diff(places, axis=axis + 1), 0, -1) for axis in range(3)]
     least = np.inf
-    for i in (0, 1):
-        for j in (0, 1):
-            for k in (0, 1):
-                first, second, third = edges[0][:, _side(j)][:, :, _side(k)], edges[1][_side(i)], edges[2][_side(i)]
-                jacobian = np.stack([first, second[:, :, _side(k)], third[:, _side(j)]], -1)
-                least = min(least, float(np.linalg.det(jacobian).min()))
+    for i, j, k in itertools.product((slice(None, -1), slice(1, None)), repeat=3):
+        jacobian = np.stack([edges[0][:, j][:, :, k], edges[1][i][:, :, k], edges[2][i][:, j]], -1)
+        least = min(least, float(np.linalg.det(jacobian).min()))
     return least
-
-
-def _side(which: int) -> slice:
-    return slice(1, None) if which else slice(None, -1)

@@ -48,6 +48,19 @@ def rotation_of(angles_deg: Triple) -> NDArray[np.float64]:
     return matrix
 
 
+def axial_axis(grid: Grid) -> int:
+    """The array axis nearest to superior."""
+    return next(axis for axis, (world, _) in enumerate(grid.axis_order) if world == 2)
+
+
+def slice_axis(grid: Grid) -> int:
+    """The array axis across the slices: of the largest voxel side, else of the axial direction."""
+    spacing = grid.spacing_mm
+    if max(spacing) > 1.05 * min(spacing):
+        return int(np.argmax(spacing))
+    return axial_axis(grid)
+
+
 def grid_around(
     centre_mm: ArrayLike,
     reach_mm: ArrayLike,

@@ -142,7 +142,7 @@ class GrownTumour:
         masses = [lesion.mass(state) for lesion, state in zip(self.lesions, states, strict=True)]
         pushing = [mass for mass in masses if mass is not None]
         flow = self.space.push(pushing) if pushing else None
-        anatomy = make_anatomy(self.person, grid, push=flow)
+        anatomy = make_anatomy(self.person, grid, origin_mm=None if flow is None else flow.origin_mm)
         partition = Partition(grid, anatomy.brain)
         depth = np.zeros(grid.shape, np.float32)
         cutters = [

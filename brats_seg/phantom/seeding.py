@@ -120,14 +120,7 @@ def _inwards(anatomy: Anatomy, centre: Floats) -> Floats:
     sigma = 5.0 / np.array(anatomy.grid.spacing_mm)
     smooth = ndimage.gaussian_filter(anatomy.brain.astype(np.float32), sigma, mode="nearest")
     voxel = np.clip(np.round(anatomy.grid.to_voxel(centre)).astype(int), 1, np.array(smooth.shape) - 2)
-    x, y, z = (int(v) for v in voxel)
-    slope = np.array(
-        [
-            smooth[x + 1, y, z] - smooth[x - 1, y, z],
-            smooth[x, y + 1, z] - smooth[x, y - 1, z],
-            smooth[x, y, z + 1] - smooth[x, y, z - 1],
-        ]
-    )
+    slope = np.array([smooth[tuple(voxel + step)] - smooth[tuple(voxel - step)] for step in np.eye(3, dtype=int)])
     world = slope @ np.linalg.inv(anatomy.grid.affine[:3, :3])
     length = float(np.linalg.norm(world))
     return world / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])

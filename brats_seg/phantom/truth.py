@@ -23,6 +23,7 @@ from scipy.spatial import ConvexHull, QhullError, distance
 
 from brats_seg.core.grid import Floats
 from brats_seg.core.plain import plain
+from brats_seg.phantom.grids import axial_axis
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, ENHANCING, VOLUME_NAMES, GrownScene, part_number, volumes_ml
 from brats_seg.phantom.kinds import LesionState, TumourKind
 from brats_seg.phantom.partition import SIDE
@@ -117,17 +118,9 @@ def _volume_cells(volume_ml: Mapping[str, float]) -> dict[str, Cell]:
 def _lesion_cells(lesion: LesionTruth) -> dict[str, Cell]:
     x, y, z = lesion.centre_mm or (None, None, None)
     return {
-        "lesion": lesion.lesion,
-        "event": lesion.event,
-        "component": lesion.component,
-        "x_mm": x,
-        "y_mm": y,
-        "z_mm": z,
+        **{column: getattr(lesion, column) for column in COLUMNS if hasattr(lesion, column)},
         **_volume_cells(lesion.volume_ml),
-        "long_mm": lesion.long_mm,
-        "short_mm": lesion.short_mm,
-        "growth_per_day": lesion.growth_per_day,
-        "doubling_days": lesion.doubling_days,
+        **{"x_mm": x, "y_mm": y, "z_mm": z},
     }
 
 
@@ -217,7 +210,7 @@ def diameters_mm(scene: GrownScene, parts: list[int]) -> tuple[float, float]:
     the parts enclose or bend around, as RANO's do (Wen et al. 2010, doi:10.1200/JCO.2009.26.3541).
     """
     grid = scene.partition.grid
-    axis = next(axis for axis, (world, _) in enumerate(grid.axis_order) if world == 2)
+    axis = axial_axis(grid)
     spacing = np.delete(np.array(grid.spacing_mm), axis)
     cell = float(spacing.mean()) / SIDE
     best, chosen = -1.0, None

@@ -259,7 +259,7 @@ def run_timelines(
 
 def _box(grown: GrownCourse) -> Grid:
     """The part of the brain that holds every lesion at every visit."""
-    brain = grid_between(*grown.person.box_mm, 1.0)
+    brain = grid_between(*grown.tumour.person.box_mm, 1.0)
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for lesion in grown.tumour.lesions:
         reach = ball_radius_mm(lesion.script.whole_ml) + MARGIN_MM

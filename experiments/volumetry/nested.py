@@ -132,7 +132,7 @@ def make_patient(config: PhantomConfig, rng: np.random.Generator, *, tumour: Nes
     person = draw_person(config.anatomy, config.centre_mm(), person_rng)
     lesion = draw_lesion(tumour, make_anatomy(person, grid_between(*person.box_mm, PLACING_MM)), tumour_rng)
     grid = body_grid(config, person)
-    anatomy = make_anatomy(person, grid, push=lesion)
+    anatomy = make_anatomy(person, grid, origin_mm=lesion.origin_mm)
     shares = tumour_fractions(lesion, anatomy, draw_edema_field(lesion, anatomy, edema_rng))
     dark = Tissue.NECROSIS if tumour.enhances else Tissue.CORE
     tissues = {dark: shares.necrosis, Tissue.EDEMA: shares.edema, Tissue.ENHANCING: shares.enhancing}

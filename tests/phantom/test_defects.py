@@ -26,8 +26,8 @@ from brats_seg.phantom.defects import (
     draw_defect,
     ghosted,
     kinds_named,
-    slice_axis,
 )
+from brats_seg.phantom.grids import slice_axis
 from brats_seg.phantom.script import PatientKind, draw_course
 from brats_seg.segment.prepare import prepare
 from tests.phantom.small_phantoms import SMALL

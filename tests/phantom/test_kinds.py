@@ -191,11 +191,11 @@ def test_what_does_not_fit_is_refused(person) -> None:
         scene_of(person, *many)
 
 
-def test_phantoms_hold_their_truth(any_grown, person) -> None:
+def test_phantoms_hold_their_truth(any_grown) -> None:
     tumour, scene = any_grown
     visits, kind = (VisitScript("01", date(2024, 1, 15)),), PatientKind(tumour.lesions[0].script.kind.value)
     course = Course("p", 3, kind, Story.STABLE, visits, tuple(lesion.script for lesion in tumour.lesions))
-    phantom = make_visit(course, 0, SMALL, grown=GrownCourse(course, person, tumour)).phantom
+    phantom = make_visit(course, 0, SMALL, grown=GrownCourse(course, tumour)).phantom
     assert phantom.description["kind"] == kind.value
     assert set(phantom.truth) == {"WT", "TC", "ET", "NCR", "ED", "RC"}
     assert (phantom.truth["RC"] > 0) is (Structure.RC in phantom.fractions) is (scene.cavity is not None)

@@ -243,7 +243,7 @@ def test_diameters_lie_between_those_of_a_ball_and_what_the_mask_shows(visits) -
 
 @pytest.mark.slow
 def test_the_brain_is_the_same_at_every_visit(grown, course) -> None:
-    grid = grid_between(*grown.person.box_mm, 2.0)
+    grid = grid_between(*grown.tumour.person.box_mm, 2.0)
     scenes = [grown.tumour.scene(course.states(index), grid) for index in (0, 2)]
     np.testing.assert_array_equal(scenes[0].anatomy.brain, scenes[1].anatomy.brain)
     brain = scenes[0].anatomy.brain
