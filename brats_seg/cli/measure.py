@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--id names one study, and {len(masks)} label maps were passed. Pass them one at a time.")
     if not several:
         file_bytes(masks[0], 0)  # refused before anything is loaded
-    from brats_seg.files.collect import add_study, check_tables
+    from brats_seg.files.tables import add_study, check_tables
 
     collected = check_tables(arguments.output) or several
     rows: list[dict[str, Any]] = []

@@ -186,7 +186,7 @@ def _segment_all(
         studies = _with_room(studies, arguments, failures)
     if not studies:
         return
-    from brats_seg.files.collect import add_study, check_tables
+    from brats_seg.files.tables import add_study, check_tables
 
     collected = check_tables(arguments.output) or several
     if arguments.jobs > 1 and several:
@@ -218,8 +218,8 @@ def _segment_all(
 
 
 def _write_page(output: Path) -> None:
-    from brats_seg.files.collect import volume_rows
     from brats_seg.files.output import read_run, write_text
+    from brats_seg.files.tables import volume_rows
     from brats_seg.report.studies import STUDIES_PAGE, render_studies
 
     rows = volume_rows(output)

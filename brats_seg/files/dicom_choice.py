@@ -24,6 +24,7 @@ class Choice:
     Attributes:
         chosen: by sequence; the best where several could be it.
         readings: of every series.
+        left: series that could be a sequence which no other series is.
         question: what stays open and has to be asked, in words; empty where nothing does.
         decisions: what was chosen and why, in words.
         warnings: what the user should know, in words.
@@ -31,6 +32,7 @@ class Choice:
 
     chosen: Mapping[MRSequence, SeriesReading]
     readings: tuple[SeriesReading, ...]
+    left: tuple[SeriesReading, ...] = ()
     question: str = ""
     decisions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -81,7 +83,8 @@ def choose(
         if candidates:
             chosen[sequence] = candidates[0]
             decisions.append(_decision(sequence, candidates, readings))
-    return Choice(chosen, readings, _question(readings, chosen, asked), tuple(decisions), tuple(warnings))
+    left = tuple(reading for reading in readings if set(reading.could_be) - {*chosen, *asked})
+    return Choice(chosen, readings, left, _question(left), tuple(decisions), tuple(warnings))
 
 
 def _unknown(reading: SeriesReading) -> SeriesReading:
@@ -142,11 +145,8 @@ def _seconds(acquired: str) -> float:
     return float(re.sub(r"[^\d.]", "", acquired)[:18] or 0)
 
 
-def _question(
-    readings: Sequence[SeriesReading], chosen: Mapping[MRSequence, SeriesReading], asked: Mapping[MRSequence, str]
-) -> str:
-    """What has to be asked: series that could be a sequence which no other series is."""
-    left = pending(readings, chosen, asked)
+def _question(left: Sequence[SeriesReading]) -> str:
+    """What has to be asked of series that stay open."""
     if not left:
         return ""
     said = "; ".join(f"{r.series.title} could be {' or '.join(s.title for s in r.could_be)}: {r.words}" for r in left)
@@ -155,14 +155,6 @@ def _question(
         f"{said}. Say which with --sequence, as in --sequence {first.could_be[-1].value}={first.series.key}, or "
         f"--sequence {first.could_be[-1].value}=none to do without."
     )
-
-
-def pending(
-    readings: Sequence[SeriesReading], chosen: Mapping[MRSequence, SeriesReading], asked: Mapping[MRSequence, str]
-) -> tuple[SeriesReading, ...]:
-    """Series that could be a sequence which no other series is."""
-    settled = {*chosen, *asked}
-    return tuple(reading for reading in readings if set(reading.could_be) - settled)
 
 
 def fault_of(series: DicomSeries) -> str:

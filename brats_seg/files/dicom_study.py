@@ -11,8 +11,7 @@ from pathlib import Path
 from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.dicom import DicomSeries
-from brats_seg.files.dicom_choice import Choice, choose, pending
-from brats_seg.files.dicom_identify import SeriesReading
+from brats_seg.files.dicom_choice import Choice, choose
 from brats_seg.files.dicom_series import DicomExam, find_exams
 from brats_seg.files.study_id import check_study_id
 
@@ -38,11 +37,6 @@ class DicomTimepoint(Timepoint):
     def question(self) -> str:
         """Which series is which sequence, where that stays open."""
         return self.exam.question
-
-    @property
-    def open_series(self) -> tuple[SeriesReading, ...]:
-        """Series that could be a sequence which no other series is."""
-        return pending(self.exam.readings, self.exam.chosen, self.asked)
 
     def series(self, sequence: MRSequence) -> DicomSeries:
         """The series of a sequence."""

@@ -1,9 +1,14 @@
-"""Reading a visit's files into a :class:`~brats_seg.core.scans.Study`."""
+"""Reading a visit's files into a :class:`~brats_seg.core.scans.Study`, and what they say of it besides."""
 
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +21,11 @@ from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.file_bytes import file_sha256
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.nifti import ReadResult, read_forms, read_image, volume_sha256
+from brats_seg.files.sidecar import sidecar_path
+from brats_seg.files.visit_table import parse_when, read_sessions
 
 _READERS = 4
+_SIDECAR_KEYS = ("AcquisitionDateTime", "AcquisitionDate", "StudyDate", "SeriesDate")
 
 
 def load_study(files: Timepoint, *, reference: MRSequence | None = None) -> Study:
@@ -105,6 +113,35 @@ def input_hashes(timepoint: Timepoint) -> dict[str, str]:
     """
     found = {sequence.value: scan_sha256(timepoint, sequence) for sequence in timepoint.files}
     return found if timepoint.mask is None else {**found, "mask": file_sha256(timepoint.mask)}
+
+
+def scan_date(files: Timepoint) -> str:
+    """When a study was scanned: ``2024-01-31``, ``day 35`` where only an offset is known, or nothing.
+
+    Looked for in the ``.json`` beside the scans (as dcm2niix writes it), the sessions table of BIDS and the name of the
+    folder; of DICOM it is the Study Date. A table or sidecar that cannot be read says nothing here: no result hangs on
+    it.
+    """
+    if isinstance(files, DicomTimepoint):
+        return files.day.isoformat() if files.day else ""
+    return next((words for path in files.files.values() for words in _dates(path)), "")
+
+
+def _dates(path: Path) -> Iterator[str]:
+    with suppress(OSError, ValueError):
+        content = json.loads(sidecar_path(path).read_text(encoding="utf-8-sig"))
+        held = content if isinstance(content, dict) else {}
+        for key in _SIDECAR_KEYS:
+            if day := parse_when(str(held.get(key, "")).split("T")[0]):
+                yield day.isoformat()
+    for folder in list(path.resolve().parents)[:2]:  # the folder of the scans, or the one above anat
+        table = folder.parent / f"{folder.parent.name}_sessions.tsv"
+        with suppress(InputError):
+            when = read_sessions(table).get(folder.name) if table.is_file() else None
+            if when is not None:
+                yield when.isoformat() if isinstance(when, date) else f"day {when}"
+        if day := parse_when(folder.name):
+            yield day.isoformat()
 
 
 def _refuse_repeats(files: Timepoint, results: dict[MRSequence, ReadResult]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,8 @@ class SegmentFile:
     sha256: str
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentLabels:
-    """Segments as one label map.
-
-    Attributes:
-        why: how that was found, in words.
-        notes: what was noticed, in words.
-    """
+class SegmentLabels(NamedTuple):
+    """Segments as one label map, how that was found, and what was noticed, in words."""
 
     volume: Volume
     schema: LabelSchema

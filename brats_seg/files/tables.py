@@ -1,4 +1,4 @@
-"""Tables and records: volumes, lesions, ``run.json``.
+"""Tables and records: volumes and lesions of a study and of all in a folder, ``run.json``.
 
 Millilitres are written with 4 decimals, millimetres with 2, booleans as true and false, what is not known as an
 empty field (CSV) or null (JSON). Study ids are checked where studies are found, so that none needs quoting.
@@ -6,15 +6,17 @@ empty field (CSV) or null (JSON). Study ids are checked where studies are found,
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+from brats_seg.core.errors import OutputError
 from brats_seg.core.plain import plain
 from brats_seg.core.tables import csv_text
 from brats_seg.core.visit import Lesion, Measurements, RegionVolume, RunRecord
-from brats_seg.files.output import write_text
+from brats_seg.files.output import explain, write_text
 
 VOLUME_COLUMNS = (
     *("study", "scan_date", "region", "volume_ml", "volume_pv_ml", "low_ml", "high_ml"),
@@ -24,6 +26,8 @@ LESION_COLUMNS = (
     *("study", "scan_date", "region", "lesion", "volume_ml", "x_mm", "y_mm", "z_mm", "side"),
     *("long_mm", "short_mm", "plane", "slice", "measurable", "touches_border"),
 )
+_COLLECTED = {"volumes": VOLUME_COLUMNS, "lesions": LESION_COLUMNS}
+"""Tables of all studies whose results lie in one folder: ``OUT/volumes.csv`` and ``OUT/lesions.csv``."""
 _ML_DECIMALS = 4
 _MM_DECIMALS = 2
 
@@ -79,6 +83,56 @@ def write_run(record: RunRecord, path: Path) -> None:
         TypeError: if it holds a path.
     """
     write_json(record, path)
+
+
+def check_tables(output: Path) -> bool:
+    """Whether tables of several studies lie in ``output``.
+
+    Raises:
+        OutputError: if a file of that name is something else, which must not be replaced.
+    """
+    found = [_lines(output / f"{kind}.csv", columns) for kind, columns in _COLLECTED.items()]
+    return any(found)
+
+
+def add_study(output: Path, study: str) -> None:
+    """Put a finished study of ``output`` into both tables, in the place of its earlier rows.
+
+    Rows of studies whose results are not there any more are left out.
+
+    Raises:
+        OutputError: if a table cannot be read or written.
+    """
+    for kind, columns in _COLLECTED.items():
+        header, *rows = _lines(output / study / f"{study}_{kind}.csv", columns)
+        table = output / f"{kind}.csv"
+        others = [line for line in _lines(table, columns)[1:] if line.partition(",")[0] != study]
+        there = [line for line in others if (output / line.partition(",")[0]).is_dir()]
+        write_text(table, "\n".join([header, *there, *rows]) + "\n")
+
+
+def volume_rows(output: Path) -> list[dict[str, str]]:
+    """The rows of the table of volumes.
+
+    Raises:
+        OutputError: if it cannot be read.
+    """
+    return list(csv.DictReader(_lines(output / "volumes.csv", VOLUME_COLUMNS)))
+
+
+def _lines(table: Path, columns: tuple[str, ...]) -> list[str]:
+    """Lines of a table with its header first; none where there is no file."""
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        failed = error if isinstance(error, OSError) else OSError(0, "it is no text")
+        raise explain(failed, f"the table {table}") from error
+    if lines and lines[0] != ",".join(columns):
+        raise OutputError(
+            f"{table} is not a table of this version of the program, and would be replaced. Move it, or choose "
+            "another folder with -o."
+        )
+    return lines
 
 
 def volume_row(measurements: Measurements, volume: RegionVolume) -> dict[str, Any]:

@@ -38,9 +38,9 @@ def settled(study: Timepoint) -> Timepoint:
 
 def _of_series(study: DicomTimepoint) -> Mapping[DicomSeries, Guess]:
     """What the open series of an exam look like beside those that are known; nothing where there are too many."""
-    left = [reading.series for reading in study.open_series]
+    left = [reading.series for reading in study.exam.left]
     known = {sequence: reading.series for sequence, reading in study.exam.chosen.items()}
-    could_be = [s for s in SEQUENCES if any(s in reading.could_be for reading in study.open_series) and s not in known]
+    could_be = [s for s in SEQUENCES if any(s in reading.could_be for reading in study.exam.left) and s not in known]
     if len(left) > len(could_be):
         return {}
     try:

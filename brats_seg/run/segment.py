@@ -24,9 +24,8 @@ from brats_seg.core.words import Tick
 from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
 from brats_seg.files.header import SpatialForms
-from brats_seg.files.load import load_study, scan_forms
+from brats_seg.files.load import load_study, scan_date, scan_forms
 from brats_seg.files.output import OutputFolder, file_hashes, result_folder, write_text
-from brats_seg.files.scan_date import scan_date
 from brats_seg.files.sidecar import write_dseg_sidecars
 from brats_seg.files.tables import write_run, write_tables
 from brats_seg.files.visit_folder import write_visit

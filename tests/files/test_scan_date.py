@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brats_seg.core.study import MRSequence, Timepoint
-from brats_seg.files.scan_date import scan_date
+from brats_seg.files.load import scan_date
 
 BIDS, SESSIONS = "sub-1/ses-1/anat/t1.nii.gz", "sub-1/sub-1_sessions.tsv"
 
