@@ -165,8 +165,8 @@ def _refuse_repeats(found: Sequence[Timepoint]) -> None:
 
 
 def exists_policy(arguments: argparse.Namespace) -> ExistsPolicy:
-    """What ``--overwrite`` says of results that are there already."""
-    return "overwrite" if arguments.overwrite else "refuse"
+    """What to do with results that are there already; with ``--resume`` those are replaced that do not stand."""
+    return "overwrite" if arguments.overwrite or getattr(arguments, "resume", False) else "refuse"
 
 
 def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]) -> None:

@@ -3,10 +3,50 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 
-from brats_seg.cli.signals import Interruptible
+TYPE_CHECKING = False  # not from typing, which takes long to load
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_GRACE_S = 5.0
+"""For so long after a signal the next ones are passed over: they would stop the removal of what is half-written."""
+
+
+class _Interruptible:
+    """Turns Ctrl-C, a request to end and a closed terminal into :class:`KeyboardInterrupt`, so that half-written
+    outputs are removed; signals that were ignored (nohup) stay so."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._last = -_GRACE_S
+
+    def install(self) -> None:
+        """Set the handlers; outside the main thread, where none may be set, this does nothing."""
+        for number in _ENDING:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            try:
+                self._before[number] = signal.signal(number, self._interrupt)
+            except ValueError:
+                return
+
+    def restore(self, *, ends: bool) -> None:
+        """Put the handlers back; where the process ends now, a further signal just ends it."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if ends or handler is None else handler)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._last < _GRACE_S:
+            return
+        self._last = now
+        raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with code 0, after ``--help`` and ``--version``.
     """
-    signals = Interruptible()
+    signals = _Interruptible()
     try:
         signals.install()
         _open_streams()

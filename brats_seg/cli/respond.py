@@ -46,20 +46,18 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; everything that goes wrong is raised as an error of the program's family.
     """
-    from brats_seg.files.output import atomic_write
-    from brats_seg.response.assess import assess
-    from brats_seg.response.criteria import criteria_named
-    from brats_seg.response.responses import Disease, responses_csv, responses_json
-    from brats_seg.response.tables import doubts
-    from brats_seg.run.respond import order_doubts, read_histories
+    from brats_seg.files.output import atomic_write, explain
+    from brats_seg.response.responses import responses_csv, responses_json
+    from brats_seg.run.respond import judge_tables
 
     _check_output(args.output, overwrite=args.overwrite)
-    measured, tables = read_histories(args.measurements, args.clinical)
-    criteria = criteria_named(args.criteria)
-    disease = Disease(args.disease) if args.disease is not None else None
-    warnings = [*doubts(measured), *order_doubts(measured)]
-    assessments = [assess(history, criteria, disease=disease) for history in measured]
-    _make(args.output)
+    assessments, warnings, tables = judge_tables(
+        args.measurements, args.clinical, criteria=args.criteria, disease=args.disease
+    )
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, f"the output folder {args.output}") from error
     as_json = responses_json(assessments, warnings=warnings)
     # Both are on the disk before either appears: of a full one, neither replaces what is there.
     with atomic_write(args.output / JSON_NAME) as whole, atomic_write(args.output / CSV_NAME) as table:
@@ -112,10 +110,3 @@ def _check_output(folder: Path, *, overwrite: bool) -> None:
     there = [name for name in (CSV_NAME, JSON_NAME) if (folder / name).exists()]
     if there and not overwrite:
         raise OutputError(f"{folder} already holds {', '.join(there)}. Pass --overwrite, or another folder with -o.")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror or error}. Choose another with -o.") from error

@@ -17,6 +17,7 @@ from brats_seg.cli.common import (
     check_brain_mask,
     check_extraction,
     complain,
+    exists_policy,
     log,
     offered_masks,
     open_page,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from brats_seg.core.regions import RegionSet
     from brats_seg.core.study import Timepoint
     from brats_seg.core.visit import RegionVolume, Visit
-    from brats_seg.files.output import ExistsPolicy
     from brats_seg.run.options import SegmentOptions
     from brats_seg.segment.predict import Predictor
 
@@ -147,10 +147,6 @@ def _is_silent(arguments: argparse.Namespace) -> bool:
     return bool(arguments.quiet or arguments.json)
 
 
-def _exists(arguments: argparse.Namespace) -> ExistsPolicy:
-    return "overwrite" if arguments.overwrite or arguments.resume else "refuse"
-
-
 def _options(arguments: argparse.Namespace) -> SegmentOptions:
     from brats_seg.run.options import SegmentOptions
 
@@ -169,7 +165,7 @@ def _options(arguments: argparse.Namespace) -> SegmentOptions:
         min_lesion_ml=arguments.min_lesion_ml,
         dicom=arguments.dicom,
         also=tuple(arguments.also),
-        exists=_exists(arguments),
+        exists=exists_policy(arguments),
     )
 
 
@@ -233,15 +229,11 @@ def _with_room(studies: list[Timepoint], arguments: argparse.Namespace, failures
     """The studies whose results can be written, asked before anything is loaded; the others go to ``failures``."""
     from brats_seg.files.output import OutputFolder, result_folder
 
-    free = []
-    for study in studies:
-        try:
-            OutputFolder(result_folder(arguments.output, study), exists=_exists(arguments)).check_existing()
-        except BratsSegError as error:
-            failures.append((study.id, error))
-        else:
-            free.append(study)
-    return free
+    def check(study: Timepoint) -> Timepoint:
+        OutputFolder(result_folder(arguments.output, study), exists=exists_policy(arguments)).check_existing()
+        return study
+
+    return [free for study in studies if (free := attempt(study.id, partial(check, study), failures))]
 
 
 def _one_by_one(

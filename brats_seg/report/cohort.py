@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
-from brats_seg.core.course import Answer, Course
+from brats_seg.core.course import Course
 from brats_seg.core.words import counted, visit_named
 from brats_seg.report.charts import nice_step
 from brats_seg.report.html import DISCLAIMER
@@ -44,7 +43,9 @@ def render_cohort(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) 
         headline=_headline(courses, failed),
         drawings=[entry for entry in drawings if entry[2]],
         legend=[(name, CATEGORY_WORDS[name], colour) for name, colour in CATEGORY_COLOURS.items()],
-        rows=[_row(course) for course in sorted(courses, key=lambda course: course.patient)],
+        courses=sorted(courses, key=lambda course: course.patient),
+        of_episodes=_of_episodes,
+        best_change=_best_change,
         failed=[
             *(f"{patient}: {why}" for patient, why in failed),
             *(f"{course.patient}, {visit_named(entry.visit)}: {entry.reason}"
@@ -133,31 +134,14 @@ def _headline(courses: Sequence[Course], failed: Sequence[tuple[str, str]]) -> s
     return words + (f", {len(failed)} failed." if failed else ".")
 
 
-def _row(course: Course) -> dict[str, Any]:
-    best_change = _best_change(course)
-    return {
-        "patient": course.patient,
-        "page": f"{course.patient}/{course.patient}_timeline.html",
-        "visits": len(course.visits),
-        "days": "" if course.visits[-1].days_since_first is None else course.visits[-1].days_since_first,
-        "disease": course.disease.replace("_", "-"),
-        "best": _of_episodes(course, "best", "2d"),
-        "best_volume": _of_episodes(course, "best", "volume"),
-        "change": "" if best_change is None else change(best_change),
-        "progression": _of_episodes(course, "progression", "volume") or _of_episodes(course, "progression", "2d"),
-    }
-
-
 def _of_episodes(course: Course, what: str, measure: str) -> list[dict[str, str]]:
     """An answer of each treatment episode that has one, with its visit where there are several or it is a date."""
     found = [answer for episode in course.episodes if (answer := getattr(episode, what)[measure])]
-    return [_answer(answer, with_visit=what == "progression" or len(found) > 1) for answer in found]
-
-
-def _answer(answer: Answer, *, with_visit: bool) -> dict[str, str]:
-    words = [answer.visit] if with_visit else []
-    words += [answer.status] if answer.status else []
-    return {"category": answer.category, "note": ", ".join(words)}
+    has_visit = what == "progression" or len(found) > 1
+    return [
+        {"category": a.category, "note": ", ".join(filter(None, (a.visit if has_visit else "", a.status)))}
+        for a in found
+    ]
 
 
 def _best_category(course: Course) -> str:

@@ -14,7 +14,7 @@ from brats_seg.response.assess import assess
 from brats_seg.response.criteria import DEFAULT_CRITERIA, criteria_named
 from brats_seg.response.history import PatientHistory
 from brats_seg.response.responses import Disease, Responses
-from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, histories
+from brats_seg.response.tables import CLINICAL_TABLE, MEASUREMENT_TABLE, doubts, histories
 
 
 def respond(
@@ -36,17 +36,16 @@ def respond(
         InputError: naming the line of whatever does not make sense.
         UsageError: if there are no such criteria.
     """
-    found, _ = read_histories(Path(measurements), None if clinical is None else Path(clinical))
-    chosen = None if disease is None else Disease(disease)
-    return tuple(assess(history, criteria_named(criteria), disease=chosen) for history in found)
+    judged, _, _ = judge_tables(
+        Path(measurements), None if clinical is None else Path(clinical), criteria=criteria, disease=disease
+    )
+    return judged
 
 
-def read_histories(measurements: Path, clinical: Path | None = None) -> tuple[list[PatientHistory], list[Table]]:
-    """Histories of all patients of a table, and the tables they come from.
-
-    Raises:
-        InputError: naming the line of whatever does not make sense.
-    """
+def judge_tables(
+    measurements: Path, clinical: Path | None, *, criteria: str, disease: str | None
+) -> tuple[tuple[Responses, ...], list[str], list[Table]]:
+    """What :func:`respond` returns; what to know of the tables before it is used, in words; and the tables."""
     text = read_table_text(measurements)
     _refuse_study_table(text, measurements.name)
     tables = [read_table(text, MEASUREMENT_TABLE, name=measurements.name)]
@@ -60,10 +59,12 @@ def read_histories(measurements: Path, clinical: Path | None = None) -> tuple[li
                 f"{measurements.name}: patient {history.patient}: without dates the rows are in the order {rows}, and "
                 f"the names of the visits say {names}. Give dates, or order the rows."
             )
-    return found, tables
+    chosen, by = None if disease is None else Disease(disease), criteria_named(criteria)
+    warnings = [*doubts(found), *_order_doubts(found)]
+    return tuple(assess(history, by, disease=chosen) for history in found), warnings, tables
 
 
-def order_doubts(measured: Sequence[PatientHistory]) -> list[str]:
+def _order_doubts(measured: Sequence[PatientHistory]) -> list[str]:
     """Patients whose visits are in another order by their dates than by their names, in words."""
     return [
         f"patient {history.patient}: by their dates the visits were {', '.join(v.visit for v in history.visits)}, by "
