@@ -118,12 +118,6 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-@cache
-def parsed(file: Path) -> ast.Module:
-    """A file of the package, read once by the process that runs these tests alone."""
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
 def imports_of(file: Path, tree: ast.Module) -> list[Import]:
     """Every import of a file; those for type checkers alone count as inside a function, for they do not run."""
     found: list[Import] = []
@@ -162,10 +156,54 @@ def _is_module(path: Path) -> bool:
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a file says that the tests ask about; its tree is given up, for the collector goes through all that is held.
+
+    Attributes:
+        spoken: its texts but docstrings.
+        made: which of Region and RegionSet it makes.
+        reached: where it prints or reads the environment.
+    """
+
+    imports: tuple[Import, ...]
+    spoken: tuple[str, ...]
+    made: frozenset[str]
+    reached: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: Path) -> Source:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        nodes = list(ast.walk(tree))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        called = [(node.func.id, node.lineno) for node in calls if isinstance(node.func, ast.Name)]
+        attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+        return cls(
+            tuple(imports_of(file, tree)),
+            tuple(node.value for node in constants if isinstance(node.value, str)),
+            frozenset(name for name, _ in called) & {"Region", "RegionSet"},
+            (
+                *(f"{file.name}:{line} prints" for name, line in called if name == "print"),
+                *(
+                    f"{file.name}:{node.lineno} reads the environment"
+                    for node in attributes
+                    if node.attr in {"environ", "getenv"}
+                ),
+            ),
+        )
+
+
 @cache
+def sources() -> dict[Path, Source]:
+    """Every file of the package; read once by the process that runs these tests alone."""
+    return {file: Source.of(file) for file in FILES}
+
+
 def imports() -> list[Import]:
     """Of every file."""
-    return [entry for file in FILES for entry in imports_of(file, parsed(file))]
+    return [entry for source in sources().values() for entry in source.imports]
 
 
 def own_imports() -> list[Import]:
@@ -300,16 +338,8 @@ def test_nobody_imports_the_command_line() -> None:
 
 
 def test_only_the_command_line_reads_the_environment_or_prints() -> None:
-    wrong = []
-    for file in FILES:
-        if room_of(file) in {"cli", "__main__"}:
-            continue
-        for node in ast.walk(parsed(file)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                wrong.append(f"{file.name}:{node.lineno} prints")
-            if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}:
-                wrong.append(f"{file.name}:{node.lineno} reads the environment")
-    assert wrong == []
+    outside = [source for file, source in sources().items() if room_of(file) not in {"cli", "__main__"}]
+    assert [words for source in outside for words in source.reached] == []
 
 
 REGION = re.compile(r"\b(WT|TC|ET)\b")
@@ -323,19 +353,11 @@ def test_only_cards_name_regions() -> None:
         room = file.relative_to(PACKAGE).parts[0]
         if room in NAME_REGIONS:
             continue
-        texts, made = spoken_and_made(file) if file.suffix == ".py" else ([file.read_text(encoding="utf-8")], set())
+        texts = sources()[file].spoken if file in sources() else [file.read_text(encoding="utf-8")]
         wrong += [f"{file.relative_to(PACKAGE)} says {name}" for text in texts for name in REGION.findall(text)]
-        wrong += [f"{file.relative_to(PACKAGE)} makes a {name}" for name in made if room != "core"]
+        if file in sources() and room != "core":
+            wrong += [f"{file.relative_to(PACKAGE)} makes a {name}" for name in sources()[file].made]
     assert wrong == []
-
-
-def spoken_and_made(file: Path) -> tuple[list[str], set[str]]:
-    """The texts of a file but its docstrings, and which of Region and RegionSet it makes."""
-    nodes = list(ast.walk(parsed(file)))
-    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-    constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
-    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    return [node.value for node in constants if isinstance(node.value, str)], called & {"Region", "RegionSet"}
 
 
 def run_alone(script: str, *arguments: str, folder: Path = PACKAGE.parent) -> None:
