@@ -434,17 +434,15 @@ def test_too_little_brain(segment, tmp_path: Path, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_skull_around_no_brain_is_refused_unless_forced(
-    segment, cli, case: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("brats_seg.imaging.consistency.check_identity", lambda *_: ())  # heads too crude for it
+def test_a_skull_around_no_brain_is_refused_unless_forced(segment, cli, case: Path, out: Path) -> None:
     points = GRID.to_world(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
     radius = np.linalg.norm(points / (50, 55, 48), axis=-1)
     scalp = 300.0 * ((radius < 1) & (radius > 0.9))  # bone between it and the brain gives no signal
     rng = np.random.default_rng(3)
-    for sequence in SEQUENCES:
-        around = scalp * rng.uniform(0.3, 1.0, GRID.shape) + rng.uniform(0, 10, GRID.shape)
-        change(case / f"case_{sequence.value}.nii.gz", lambda d, around=around: (d + around).astype(np.float32))
+    for sequence in SEQUENCES[1:]:
+        (case / f"case_{sequence.value}.nii.gz").unlink()
+    around = scalp * rng.uniform(0.3, 1.0, GRID.shape) + rng.uniform(0, 10, GRID.shape)
+    change(case / "case_t1.nii.gz", lambda d: (d + around).astype(np.float32))
     refused(segment(case), 3, "no brain", "--brain-mask")
     assert entries(out) == []
     for name in ("case_t1_brainmask.nii.gz", "case_mask_notes.nii.gz", "notes.nii.gz"):
