@@ -71,7 +71,7 @@ def test_native_demo_begins_with_dicom_and_tells_dice(cli: Cli, out: Path, monke
     assert len(list((out / "scans" / "dicom-3").rglob("*.dcm"))) > 40
     written = cli("demo", "--native", "-o", out, "--seed", "3", "--overwrite", "--json")
     dice = written.json["visits"][0]["dice"]
-    assert 0 < dice["WT"] < dice["ET"] < dice["TC"] == 1  # the model finds the core, and calls all of it enhancing
+    assert 0 < dice["WT"] < dice["TC"] <= 1  # the model finds the core alone
     assert written.json["timeline"] is None
 
 
