@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from glioma import ET, REGIONS, WT
 from scipy import ndimage
 
-from brats_seg.core.grid import Volume
+from brats_seg.core.grid import Volume, apply_affine
 from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema
 from brats_seg.core.study import SEQUENCES, MRSequence, Timepoint
 from brats_seg.core.visit import Diameters, Lesion, Measurements, RegionVolume, RunRecord, Segmentation, Visit
@@ -23,10 +24,19 @@ CARD = {
 }
 
 
+@cache
+def world_of(shape, affine):
+    """Places of a grid's voxels in mm ``(X, Y, Z, 3)``."""
+    return apply_affine(np.array(affine), np.stack(np.indices(shape), axis=-1))
+
+
+def places(grid):
+    return world_of(grid.shape, tuple(map(tuple, grid.affine)))
+
+
 def ellipsoid(grid, centre_mm, radii_mm):
     """Mask of an ellipsoid with axes along the world's."""
-    points = grid.to_world(np.stack(np.indices(grid.shape), axis=-1))
-    return (((points - centre_mm) / radii_mm) ** 2).sum(axis=-1) <= 1
+    return (((places(grid) - centre_mm) / radii_mm) ** 2).sum(axis=-1) <= 1
 
 
 def grid_volume(shape=(64, 80, 56), spacing_mm=(2.0, 2.0, 2.0)):
@@ -70,7 +80,7 @@ def make_result(
 
 def _images(head, masks, base, missing):
     """Contrasts with a gradient from left to right and bright lesions, so that a flip shows."""
-    x = base.grid.to_world(np.stack(np.indices(base.grid.shape), axis=-1))[..., 0]
+    x = places(base.grid)[..., 0]
     images = {}
     for number, sequence in enumerate(SEQUENCES):
         if sequence in missing:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import matplotlib.image
 import numpy as np
 import pytest
 from glioma import REGIONS
+from PIL import Image
 from report_studies import grid_volume, make_result, stored_as
 
 from brats_seg.core.labels import SCHEMAS
@@ -18,10 +18,9 @@ from brats_seg.report.scene import main_lesion, measured_lesion, scene_of
 from brats_seg.report.slices import AXIAL, CORONAL
 
 
-def decode(data, kind="jpg"):
+def decode(data):
     """Pixels 0 to 255 of an encoded picture."""
-    pixels = matplotlib.image.imread(io.BytesIO(data), format=kind)
-    return np.rint(pixels * 255).astype(int) if pixels.dtype.kind == "f" else pixels.astype(int)
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(np.int16)
 
 
 def where_colour(pixels, name, tolerance=70):
@@ -48,10 +47,10 @@ def pictures(result):
 def test_overlay_is_a_png_with_every_regions_colour(full_panels, result):
     data = report_pictures(result).overlay
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    pixels = decode(data, "png")
+    pixels = decode(data)
     assert pixels.shape[1] > 2000
     for name in ("WT", "TC", "ET"):
-        assert len(where_colour(pixels, name, 20)) > 200
+        assert len(where_colour(pixels[::2, ::2], name, 20)) > 50
 
 
 def test_pictures_decode_and_have_the_size_they_say(pictures):
@@ -89,8 +88,7 @@ def test_storage_order_does_not_change_a_single_pixel(result, pictures, axes, fl
     assert [p.data for p in others.planes] == [p.data for p in pictures.planes]
     assert [p.data for p in others.strip] == [p.data for p in pictures.strip]
     assert others.diameters.data == pictures.diameters.data
-    if axes == (0, 1, 2) and flips == (0, 1):
-        assert report_pictures(twin).overlay == report_pictures(result).overlay
+    assert others.overlay == pictures.overlay
 
 
 def test_thick_slices_keep_the_heads_proportions():

@@ -12,7 +12,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.study import MRSequence, Patient, Timepoint
 from brats_seg.core.tables import Calendar, TableRow
 from brats_seg.models.card import find_model
-from brats_seg.response.clinical_table import split_rows
+from brats_seg.response.tables import split_rows
 from brats_seg.run.track import TrackRun, track_patient
 from brats_seg.run.visits import SEGMENTATIONS, Model, refuse_repeats
 
