@@ -40,9 +40,7 @@ def assess(
     """Judge every visit of one patient.
 
     Args:
-        history: measurements and clinical events.
         disease: which compartments are judged; None lets the criteria choose for each episode.
-        reason: why that disease, in words.
     """
 
     def progressed(episode: Episode) -> bool:

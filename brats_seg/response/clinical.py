@@ -130,8 +130,6 @@ def rebased_without_reason(
     Rows for the cycles of one treatment do that, and slow growth is then never seen.
 
     Args:
-        history: for the events before.
-        episodes: in order of time.
         progressed: by episode, whether progression was found in it.
     """
     found = []
@@ -155,7 +153,6 @@ class Facts:
         baseline_steroid_mg: the same at the baseline visit.
         declined_on: day of the record that says the status is worse than at baseline; None where none does.
         days_since_radiotherapy: since the latest end of radiotherapy; None where none is recorded before the visit.
-        missing: names of the facts that are not known.
     """
 
     steroid_mg: float | None
@@ -178,7 +175,6 @@ def facts_at(history: PatientHistory, *, day: date, baseline: date, since: date,
     named under ``missing``. A clinical status recorded up to ``since`` does not count.
 
     Args:
-        baseline: day of the baseline scan.
         since: day after which a change of the clinical status belongs to this episode.
         until: last day of it for this scan; None for the day of the scan. The last scan of an episode takes what was
             recorded until the next treatment.

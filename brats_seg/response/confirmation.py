@@ -34,8 +34,6 @@ def settle(
 
     Args:
         readings: by visit, clinical facts included.
-        visits: the same visits, for their dates.
-        criteria: windows and rules of confirmation.
         days_since_radiotherapy: by visit; None where no end of radiotherapy is known before it.
     """
     answers = list(readings)

@@ -86,10 +86,8 @@ class Row(Generic[T]):
     """One row of a criteria table.
 
     Attributes:
-        value: the threshold or rule.
         unit: for example ``%``, ``mm``, ``days``; empty for a rule.
         source: paper, and section or table where known.
-        mark: how far it was checked.
     """
 
     value: T
@@ -103,24 +101,16 @@ class Criteria:
     """One set of criteria. Comparisons include the threshold itself; a complete response has none: nothing is seen.
 
     Attributes:
-        name: as typed on the command line.
         measurable_diameter_mm: both perpendicular diameters must reach it.
         measurable_volume_ml: for lesions measured by volume alone.
         disease: what is judged where nobody says.
         targets: at most so many per compartment, the largest at baseline.
         targets_multifocal: the same where so many lesions are measurable at baseline.
-        partial_2d_percent: change of the sum of products against baseline.
-        partial_volume_percent: change of the total volume against baseline.
         minor_2d_percent: the same for a minor response; None where the criteria have none.
-        minor_volume_percent: see ``minor_2d_percent``.
-        minor_compartments: where a minor response exists.
-        progression_2d_percent: change of the sum of products against nadir.
-        progression_volume_percent: change of the total volume against nadir.
         volume_published: whether the volume rows are part of the published criteria.
         new_lesion: meaning of a lesion that was not there at baseline.
         enhancement_increase: meaning of enhancement that grows while T2/FLAIR disease is judged.
         confirm_progression: which progressions need a later scan.
-        confirm_progression_against: what that scan is compared with.
         early_days: progression up to so many days after radiotherapy counts as early.
         confirm_progression_days: smallest distance of the scan that confirms or refutes progression.
         confirm_response_days: smallest distance of the scan that confirms a complete or partial response.

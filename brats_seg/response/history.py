@@ -49,10 +49,8 @@ class LesionMeasurement:
 
     Attributes:
         lesion: the identity it keeps through all visits.
-        compartment: enhancing or non-enhancing.
         long_mm: longest diameter; None where not measured.
         short_mm: longest perpendicular diameter; None where not measured.
-        volume_ml: None where not measured.
         measurable: what measuring the image said (it knows slices); None to decide by the sizes here.
         part_of: the lesion it split from, whose sum it still belongs to; empty otherwise.
         ancestors: that lesion, and what it split from in turn; filled in by :class:`PatientHistory`.
@@ -111,7 +109,6 @@ class VisitMeasurements:
     A lesion that is known from earlier visits and has no row here was not measured; one with zeros is gone.
 
     Attributes:
-        lesions: in any order.
         specks_ml: by compartment, what is seen in pieces too small to be lesions; none where left out.
         not_assessable: compartments that the visit's scans do not show, and why.
         nothing_seen: compartments that were looked at and hold no lesion.
@@ -196,7 +193,6 @@ class PatientHistory:
 
     Attributes:
         visits: at least one.
-        events: clinical events; may be empty.
         calendar: whether days are dates, or stand for offsets or for the mere order, counted from
             :data:`~brats_seg.core.tables.DAY_ZERO`.
 

@@ -58,7 +58,6 @@ class CompartmentHistory:
     """One compartment in one measure through one episode; ``visits[0]`` is the baseline.
 
     Attributes:
-        visits: of the episode, in order.
         earlier: visits before the episode, whose lesions are known too.
         set_aside: indices of visits that give no nadir, because they cannot be evaluated.
         watch_enhancing: whether enhancing lesions count although enhancement is not measured (non-enhancing disease:

@@ -110,14 +110,12 @@ class Response:
         percent_from_baseline: signed change of the sum; None where undefined and in overall rows.
         percent_from_nadir: the same against the smallest sum of the visits before.
         reasons: which rule and which numbers, in words.
-        missing: facts that were not known.
         absent: whether the compartment holds nothing, now and at every visit since baseline.
         size: the sum; None where it was not measured.
         nadir: index, within its episode, of the visit with the smallest sum before.
         grown: whether growth of the sum, and nothing else, makes it progression.
         by_decline: whether a clinical decline, and no image, makes it progression.
         compartment: ``enhancing``, ``non_enhancing`` or ``overall``.
-        measure: two-dimensional or volume.
     """
 
     category: Category
@@ -199,9 +197,6 @@ class Episode:
         cause: the event that set it; None where the first visit was taken for want of an event.
         judged_before: whether the baseline visit is also the last visit of the episode before (the scan before a
             new treatment), whose category it keeps.
-        visit: name of the baseline visit.
-        day: of the baseline.
-        when: the same in words.
         disease_reason: given, or how it was chosen, in words.
     """
 

@@ -80,7 +80,6 @@ def find_brain(scan: Volume, networks: BrainNetworks | HdBetNetworks) -> FoundBr
 
     Args:
         scan: T1 with or without contrast by preference; the whole head, in any orientation.
-        networks: opened.
 
     Raises:
         InputError: if there is nothing like a brain in it.

@@ -30,10 +30,6 @@ def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np
     What T1 makes expect is a straight line through that tissue, so that neither the scans' own scales nor what else is
     in the file matters. Without T1, the tissue's median takes its place. 0 beyond tissue near the tumour.
 
-    Args:
-        prepared: the study.
-        whole: ``(X, Y, Z)`` mask of the whole tumour.
-
     Returns:
         None without T1CE, without a tumour, or where hardly any tissue is near it.
     """
@@ -63,7 +59,6 @@ def risen(enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[n
     The brightest, and not all of it: a mask of true enhancement holds much that hardly enhances beside what does.
 
     Args:
-        enhancing: ``(X, Y, Z)`` mask of what enhances.
         rest: ``(X, Y, Z)`` mask of the tumour around it.
         rise: ``(X, Y, Z)`` of :func:`enhancement`.
 

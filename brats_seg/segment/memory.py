@@ -27,7 +27,6 @@ def pass_bytes(shape: tuple[int, int, int], engine: str, *, scale: float = 1.0) 
     """Estimated peak memory of one pass over ``shape`` voxels, in bytes.
 
     Args:
-        shape: of the input.
         engine: ``torch``, ``openvino`` or ``onnxruntime``.
         scale: what the network needs per voxel, as a multiple of the shipped one.
     """

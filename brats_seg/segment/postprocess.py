@@ -72,7 +72,6 @@ def segment(
 
     Args:
         probabilities: on the network's grid.
-        prepared: the study.
         schema: numbers to write.
         config: thresholds and rules, from the model card.
     """
@@ -137,7 +136,6 @@ def settle(
 
     Args:
         probabilities: nested.
-        config: thresholds and rules.
         rise: ``(X, Y, Z)`` of :func:`enhancement` on the same grid; None where nothing is known of it.
         beside: what the rise was measured against, for the words.
     """
@@ -173,7 +171,6 @@ def require_core(
 
     Args:
         probabilities: nested.
-        config: thresholds.
         rule: which region, which core, how large.
     """
     array, regions = probabilities.array, probabilities.regions
@@ -208,11 +205,8 @@ class Enhancing(NamedTuple):
     """Probabilities after the doubt of a region, and how it came about.
 
     Attributes:
-        array: ``(R, X, Y, Z)``.
         factor: on the region.
         height: of :func:`risen`; None where it is not known or not asked for.
-        before_ml: the region without the doubt.
-        after_ml: the region with it.
     """
 
     array: NDArray[np.float32]

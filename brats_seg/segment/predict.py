@@ -42,8 +42,6 @@ class Prediction:
 
     Attributes:
         probabilities: of the model's regions; nested.
-        decisions: in words.
-        timings_s: seconds by stage.
     """
 
     probabilities: RegionMaps
@@ -59,8 +57,6 @@ class StageOutputs:
         whole: ``(R, X, Y, Z)`` of the whole brain, or None for a model without that stage.
         close: ``(R, x, y, z)`` inside ``box``, or None where the fine stage did not run.
         box: where ``close`` lies.
-        decisions: in words.
-        timings_s: seconds by stage.
     """
 
     whole: NDArray[np.float32] | None = None
@@ -74,7 +70,6 @@ class Predictor:
     """A model opened on an engine; made once, used for any number of studies.
 
     Args:
-        bundle: the model.
         engine: ``auto``, ``onnxruntime``, ``openvino`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         mirror: also predict the study mirrored left-right and average (``--tta``).
@@ -238,10 +233,8 @@ def combine(
     """Nested probabilities ``(R, X, Y, Z)``: the weighted mean of both stages, 0 outside the brain.
 
     Args:
-        outputs: of :meth:`Predictor.stages`.
         brain: ``(X, Y, Z)``.
         fine_weight: share of the close look inside its box; all of it where there is no other.
-        regions: of the channels.
     """
     whole, close = outputs.whole, outputs.close
     array = np.zeros((len(regions), *brain.shape), np.float32) if whole is None else whole.copy()
@@ -258,7 +251,6 @@ def calibrated(array: NDArray[np.float32], temperature: Sequence[float], regions
     Args:
         array: ``(R, X, Y, Z)``; what is exactly 0, such as everything outside the brain, stays 0.
         temperature: of each region; above 1 makes less sure.
-        regions: of the channels.
     """
     if all(value == 1.0 for value in temperature):
         return array
@@ -275,8 +267,6 @@ def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, d
 
     Args:
         whole: ``(X, Y, Z)`` coarse probability of tumour at 1 mm.
-        threshold: probability from which a voxel counts.
-        margin_mm: added on every side.
         divisor: of the network that will look at the box.
 
     Returns:

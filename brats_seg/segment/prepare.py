@@ -60,7 +60,6 @@ def prepare(
     """Turn a study into network input, with a record that leads back.
 
     Args:
-        study: one sequence or more.
         config: settings of the model that will see the result.
         sequences: of the channels, as the model's card lists them.
         force: accept scans that do not look skull-stripped, with a warning.

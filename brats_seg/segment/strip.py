@@ -70,10 +70,8 @@ class StrippedStudy:
         source: how the brain was found, in words.
         networks: which ones found it, as plain values; empty where the mask was there already.
         registrations: by sequence; the reference's world to that of the sequence.
-        consistency: of the sequences inside the brain.
         rim_ml: tumour beside the outline that was added to it.
         turned_deg: by how much the head lay turned and was laid upright; 0 where it stays in its own axes.
-        decisions: in words.
     """
 
     study: Study
@@ -133,7 +131,6 @@ def strip(
 
     Args:
         study: one to four sequences, with skull, each on its own grid.
-        heads: of :func:`~brats_seg.imaging.brain.with_skull`.
         networks: opens what finds a brain; called only where no mask is there.
         mask: of the brain, in the space of one of the sequences.
 
@@ -279,8 +276,6 @@ def lay_on(volume: Volume, reference: Volume, near: Mask | None) -> RigidMotion:
     """The rigid motion that lays one scan on another of the same head; searched for from more starts where in doubt.
 
     Args:
-        volume: to be moved.
-        reference: stays.
         near: ``(X, Y, Z)`` of the reference; what is compared, None for all.
 
     Raises:

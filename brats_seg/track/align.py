@@ -72,7 +72,6 @@ class HeadScan:
     """The scan of a head, as alignment needs it.
 
     Attributes:
-        name: of the visit, for messages.
         tumour: ``(X, Y, Z)`` of ``volume``, what may have changed (cavities too); None where nothing is known.
 
     Raises:
@@ -171,7 +170,6 @@ def alignment_quality(
     """Mutual information in nats and likeness of what is compared, and Dice of the heads in view of both, half-way.
 
     Args:
-        moving: a later visit.
         fixed: the visit whose space is kept.
         matrix: 4x4, RAS+ mm of the fixed visit to RAS+ mm of the moving one.
         masks: of the moving and the fixed scan, what is compared; None for the whole head.

@@ -54,7 +54,6 @@ class ChangeRow:
     """One change; one row of the table of changes.
 
     Attributes:
-        visit: index of the visit.
         region: region, or the region of the lesion.
         lesion: its name; empty for the whole region.
         against: ``baseline``, ``nadir`` or ``last``.
@@ -132,8 +131,6 @@ def judge(
     """Response of every visit, with what the images themselves leave open added to ``missing``.
 
     Args:
-        visits: in order of time.
-        courses: lesions of the followed regions.
         disease: which compartments; None lets the criteria choose for each episode, where both are followed.
 
     Raises:
@@ -200,8 +197,6 @@ def changes_of(
     What the scans of a visit do not show is compared with nothing.
 
     Args:
-        visits: in order of time.
-        courses: lesions of the followed regions.
         baselines: of each visit, the index of the visit that counts as its baseline; None before any.
     """
     regions = visits[0].segmentation.regions

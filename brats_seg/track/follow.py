@@ -85,18 +85,15 @@ class Followed:
     """The visits of one patient as they were followed, voxels and all; :func:`course_of` has what they come to.
 
     Attributes:
-        patient: the files it came from.
         visits: those that could be used, in order of time.
         excluded: those that could not, with the reason.
         motions: of each visit, from the first to it.
         warnings: what to know about the whole course before any of its numbers is used.
         plane: diameters are measured on, at every visit.
         common: the space lesions are matched in.
-        lesions: by followed region.
         assessment: the response of every visit.
         changes: against baseline, nadir and the visit before.
         paired: the same from both images at once, by lesion, reference and visit, where that was possible.
-        growth: by region and phase.
     """
 
     patient: Patient

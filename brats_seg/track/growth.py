@@ -36,11 +36,7 @@ TREATMENTS = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END, EventKind.TREATMENT
 
 @dataclass(frozen=True)
 class Refusal:
-    """A number that is not given.
-
-    Attributes:
-        reason: why it cannot be given, in words.
-    """
+    """A number that is not given."""
 
     what: str
     reason: str
@@ -51,12 +47,9 @@ class Estimate:
     """A number with its interval.
 
     Attributes:
-        value: in ``unit``.
         unit: for example ``1/day``.
         low: lower end; None where nothing is known about the error.
-        high: upper end.
         level: nominal coverage of the interval.
-        note: how it was found, in words.
     """
 
     value: float
@@ -72,8 +65,6 @@ class Phase:
     """Visits between two treatments.
 
     Attributes:
-        first: index of the first visit.
-        last: index of the last visit.
         why: what ended the phase before, in words; empty for the first phase.
     """
 
@@ -176,7 +167,6 @@ def phases(days: Sequence[date], treatments: Sequence[tuple[date, str]]) -> tupl
     """Runs of visits with no treatment between them.
 
     Args:
-        days: of the visits, increasing.
         treatments: day and name of each treatment, in any order.
     """
     found: list[Phase] = []

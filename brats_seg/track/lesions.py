@@ -41,7 +41,6 @@ class LesionRow:
     """One lesion at one visit.
 
     Attributes:
-        visit: index of the visit.
         region: name of the region it is a lesion of.
         lesion: name, kept over all visits; its letter is the first of the region's.
         relation: what became of it since the visit before.
@@ -49,7 +48,6 @@ class LesionRow:
         part_of: the lesion whose sum it belongs to.
         volume_ml: on the visit's own grid; 0 where it is gone or merged into another.
         long_mm: longest diameter of all its pieces together.
-        short_mm: the longest perpendicular one.
         measurable: whether RANO calls it measurable.
         pieces: number of components on the visit's own grid.
         centroid_mm: RAS+ mm of its largest piece in the visit's scanner; None where there is none.
@@ -81,8 +79,6 @@ class _Side:
 
     Attributes:
         mask: ``(X, Y, Z)`` on ``grid``.
-        grid: the visit's own.
-        lesions: its components as measured.
         matrix: 4x4, RAS+ mm of the common space to RAS+ mm of the visit.
         measure: diameters of pieces that are one lesion, a mask like ``mask``, and whether they are measurable.
     """

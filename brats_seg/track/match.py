@@ -50,7 +50,6 @@ class LesionState:
     """One lesion at one visit; one row of the lesion table through time.
 
     Attributes:
-        visit: index of the visit.
         lesion: name, for example ``L1``; a part that split off is named after its lesion, ``L1.1``.
         relation: what became of it since the visit before.
         component: number of its component in the visit's label array; 0 where it has none.
@@ -109,7 +108,6 @@ def match_lesions(masks: Sequence[Mask], spacing_mm: tuple[float, float, float])
 
     Args:
         masks: one ``(X, Y, Z)`` mask per visit, in order of time, all on one grid.
-        spacing_mm: voxel size of that grid.
 
     Raises:
         InputError: if there is no mask, or the shapes differ.

@@ -38,11 +38,7 @@ METHOD = 2
 
 @dataclass(frozen=True)
 class PairedChange:
-    """A change, and the name of everything it comes from.
-
-    Attributes:
-        key: see :func:`change_key`.
-    """
+    """A change, and the name of everything it comes from."""
 
     key: str
     change: LesionChange
@@ -59,11 +55,9 @@ def paired_changes(
     """Measure every change of an enhancing lesion that both images can show.
 
     Args:
-        visits: in order of time.
         motions: of each visit to the first.
         courses: lesions by region; those of the one that enhances are compared, if there is one.
         changes: what was compared; gives lesion, reference and visit.
-        known: measured before, by key.
 
     Returns:
         By lesion, index of the reference visit and of the visit. Pairs without T1CE on the grid of both label maps,

@@ -57,7 +57,6 @@ class Change:
     Attributes:
         before_ml: the volume compared with.
         low_ml: lower end of the change's 95 % interval; None where the error is not known.
-        high_ml: upper end.
         larger_than_error: whether 0 lies outside the interval; None where the error is not known.
     """
 
@@ -99,7 +98,6 @@ class Measured:
 
     Attributes:
         slice_mm: largest spacing of the grid it was measured on.
-        source: see :class:`Row`.
     """
 
     volume_ml: float
@@ -139,9 +137,7 @@ def volume_cv(volume_ml: float, slice_mm: float, *, source: str) -> float | None
     where the table has no entry for the source.
 
     Args:
-        volume_ml: the volume, above 0.
         slice_mm: largest spacing of the grid it was measured on.
-        source: see :class:`Row`.
     """
     measured = ALSO_OF.get(source, source)
     chosen = [row for row in table() if row.source == measured]

@@ -90,8 +90,6 @@ class _Stack:
     Attributes:
         lesion: ``(S, H, W)``.
         parts: the same shape, numbers of the parts that are measured together; unique over all slices.
-        cavity: the same shape, or None.
-        axis: array axis the slices were along.
         start: index of the first voxel in the full grid, slices first.
         to_mm: 2x2, in-plane voxel steps to millimetres.
     """

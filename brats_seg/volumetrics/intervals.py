@@ -54,7 +54,6 @@ class IntervalModel:
     Attributes:
         scales: by region or structure (``WT``, ``NCR``), the ``q`` of the module's description.
         floor_ml: the constant ``f``.
-        level: coverage aimed at.
         studies: by region, how many studies ``q`` was fitted on.
 
     Raises:
@@ -80,10 +79,6 @@ class IntervalModel:
         """Lower and upper end in millilitres, or None for a region that was not fitted.
 
         ``0 <= low <= volume_ml <= high``, and ``high > 0``.
-
-        Args:
-            region: abbreviation, such as ``WT``.
-            ambiguous_ml: see :func:`ambiguous_volume_ml`.
         """
         scale = self.scales.get(region)
         if scale is None:
@@ -118,7 +113,6 @@ def ambiguous_volume_ml(probability: NDArray[np.floating[Any]], grid: Grid) -> f
 
     Args:
         probability: ``(X, Y, Z)`` in 0..1 of the whole image.
-        grid: gives the voxel size.
     """
     low, high = AMBIGUOUS_RANGE
     # Most of an image is near 0, so picking by the lower limit alone leaves few voxels for the rest.

@@ -103,12 +103,10 @@ def find_lesions(
 
     Args:
         mask: the region, ``(X, Y, Z)`` bool: the whole grid or a part of it.
-        region: its name in the rows.
         start: index in the grid of the first voxel of ``mask``.
         bridge: same shape; see :func:`~brats_seg.volumetrics.diameters.measure_diameters`.
         cavity: same shape; what diameters must not cross.
         midplane: of the brain, for the side each lesion lies on.
-        least_voxels: smaller components are left out.
     """
     box = bounding_box(mask, margin=1)
     if box is None:
@@ -157,7 +155,6 @@ def component_numbers(mask: Mask, lesions: Sequence[Lesion]) -> NDArray[np.int32
     """Each voxel's lesion number, as in the measured table; 0 outside.
 
     Args:
-        mask: ``(X, Y, Z)``.
         lesions: every component (26-neighbourhood) of the mask.
     """
     result = np.zeros(mask.shape, np.int32)

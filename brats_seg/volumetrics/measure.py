@@ -231,7 +231,6 @@ def joined_measure(
 
     Args:
         segmentation: that the pieces are part of; what is returned takes their ``(X, Y, Z)`` mask on its grid.
-        gap_mm: as wide a gap is closed.
         plane: to measure on; None for the one the grid suggests.
     """
     window = _window(segmentation)

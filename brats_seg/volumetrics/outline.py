@@ -101,7 +101,6 @@ def farthest_pairs(points: Points, to_mm: Points) -> list[Chord]:
 
     Args:
         points: ``(N, 2)`` in voxels, at least one full voxel outline.
-        to_mm: 2x2, voxel steps to millimetres.
     """
     hull = points if len(points) <= 16 else _hull(points)
     first, second = np.triu_indices(len(hull), 1)
@@ -143,9 +142,6 @@ def longest_free_pairs(points: Points, to_mm: Points, cavity: Mask, *, at_least_
     from long to short until one is free.
 
     Args:
-        points: ``(N, 2)`` in voxels.
-        to_mm: 2x2, voxel steps to millimetres.
-        cavity: 2D mask of the slice.
         at_least_mm: shorter chords are not looked for.
 
     Returns:
@@ -237,9 +233,6 @@ def longest_perpendicular(segments: Points, chord: Chord, to_mm: Points, cavity:
 
     Args:
         segments: pieces of the outline, ``(N, 2, 2)`` in voxels.
-        chord: the direction to be perpendicular to.
-        to_mm: 2x2, voxel steps to millimetres.
-        cavity: 2D mask of the slice, or None.
     """
     ends_mm = chord.ends @ to_mm.T
     along = (ends_mm[1] - ends_mm[0]) / np.linalg.norm(ends_mm[1] - ends_mm[0])

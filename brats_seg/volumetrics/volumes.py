@@ -61,7 +61,6 @@ def partial_volume_ml(probability: NDArray[np.floating[Any]], mask: Mask, grid: 
     Args:
         probability: ``(X, Y, Z)`` in 0..1, the share of each voxel that belongs to the region.
         mask: bool of the same shape; the grid's or a part of it with :data:`REACH_MM` of margin.
-        grid: gives spacing and voxel size.
 
     Raises:
         ValueError: if the shapes differ.

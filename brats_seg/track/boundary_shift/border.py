@@ -60,7 +60,6 @@ class Border:
 
     Attributes:
         change_mm3: volume gained from the first visit to the second.
-        volume_mm3: mean volume of both visits.
         area_mm2: of the border within brain.
         contrast: mean step of brightness from surround to lesion; the weaker one of a rim.
         level: change of the lesion's brightness against the surround's.
@@ -87,7 +86,6 @@ class Edge:
     Attributes:
         depth: signed distance from its half height, mm, positive inside.
         outside: brightness of the surround at the border.
-        contrast: height of the step.
         band: voxels that may hold part of it.
     """
 

@@ -75,7 +75,6 @@ class LesionChange:
         second_ml: the same at the second visit.
         masks_ml: difference of the two masks' volumes, each on its own grid, for comparison.
         masks_mm: the same as a change of diameter.
-        area_mm2: border that was compared.
         contrast_to_noise: mean contrast across the border over the noise of one voxel of one image.
         shift_mm: length of the shift that remained after registration, and was removed.
         reasons: why the result cannot be trusted, in words; empty if it can.

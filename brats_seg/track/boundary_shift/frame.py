@@ -66,14 +66,12 @@ class Frame:
     """Both visits on one grid half-way between them, cut to the lesion and its surround.
 
     Attributes:
-        spacing_mm: side of the cubic voxels.
         coarsest_mm: largest voxel side of the two scans.
         first, second: float64 images, each divided by the median of the surround.
         depth_first, depth_second: signed distance to each mask's border in mm, positive inside.
         brain: seen and brain at both visits, without its outermost voxels.
         cores: of each visit, cut to the same field.
         healthy: ``brain`` without other lesions and without the cores, which may change as they like.
-        dice: overlap of the two masks.
     """
 
     spacing_mm: float
@@ -103,7 +101,6 @@ def make_frame(first: LesionScan, second: LesionScan, matrix: Affine) -> Frame:
 
     Args:
         first: with a mask that is not empty.
-        second: the same.
         matrix: RAS+ mm of the first scan to those of the second.
     """
     forth = rigid_power(matrix, 0.5)

@@ -43,7 +43,6 @@ class Rim:
         outer: mean signed distance to the tissue around, smoothed, mm; positive in lesion and core.
         inner: mean signed distance to the core, smoothed, mm; positive in the lesion and around it.
         half_moved_mm: half the displacement of each surface from the first mask to the second, on average.
-        core_dice: overlap of the two cores.
     """
 
     outer: Floats
