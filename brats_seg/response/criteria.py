@@ -106,7 +106,9 @@ class Criteria:
         disease: what is judged where nobody says.
         targets: at most so many per compartment, the largest at baseline.
         targets_multifocal: the same where so many lesions are measurable at baseline.
+        partial_2d_percent: change of the sum of products against baseline.
         minor_2d_percent: the same for a minor response; None where the criteria have none.
+        progression_2d_percent: change of the sum of products against nadir.
         volume_published: whether the volume rows are part of the published criteria.
         new_lesion: meaning of a lesion that was not there at baseline.
         enhancement_increase: meaning of enhancement that grows while T2/FLAIR disease is judged.

@@ -239,11 +239,6 @@ class Responses:
         """How that was chosen, in words."""
         return self.episodes[-1].disease_reason
 
-    @property
-    def baselines(self) -> tuple[tuple[date, str], ...]:
-        """Date of each baseline, and how it was chosen."""
-        return tuple((episode.day, episode.why) for episode in self.episodes)
-
     def overall(self, measure: Measure, episode: int | None = None) -> tuple[Response, ...]:
         """Overall rows of one measure, in order of time; of one episode those after its baseline."""
         rows = tuple(row for row in self.rows if row.compartment == OVERALL and row.measure is measure)

@@ -5,8 +5,6 @@ What no threshold of the criteria decides, growth beside what is judged, is left
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from brats_seg.response.criteria import Compartment, EnhancementRule, NewLesionRule
 from brats_seg.response.history import LesionMeasurement
 from brats_seg.response.lesion_sums import (
@@ -189,13 +187,14 @@ def _new_disease(course: CompartmentHistory, index: int) -> tuple[list[str], lis
             else:
                 follow.append(f"new enhancing lesion {describe(lesion)}: not measurable, follow")
         if criteria.enhancement_increase.value is EnhancementRule.PROGRESSION:
-            reasons += [f"PD: enhancing {lesion.words}; {criteria.title}: all but PD ask for no more enhancement"
-                        for lesion in grown_lesions(course, index, Compartment.ENHANCING)]  # fmt: skip
+            reasons += [f"PD: enhancing {words}; {criteria.title}: all but PD ask for no more enhancement"
+                        for _, words in grown_lesions(course, index, Compartment.ENHANCING)]  # fmt: skip
     if not course.targets:
         became = grown_lesions(course, index, course.compartment)
-        reasons += [f"PD: {lesion.words}, and was not measurable at baseline" for lesion in became]
+        reasons += [f"PD: {words}, and was not measurable at baseline" for _, words in became]
+        listed = {lesion.lesion for lesion in course.visits[0].of(course.compartment)}
         unmeasured = unmeasured_before(course, index, course.compartment)
-        reasons += [f"PD: {lesion.words}, where no lesion was measurable" for lesion in unmeasured if lesion.listed]
+        reasons += [f"PD: {words}, where no lesion was measurable" for name, words in unmeasured if name in listed]
     return reasons, follow
 
 
@@ -216,19 +215,6 @@ def _numbers(course: CompartmentHistory, value: float, reference: float, *, at: 
     return f"{course.measure.words} {value:g} {unit} is {change} against {name} {reference:g} {unit} of {day}"
 
 
-@dataclass(frozen=True)
-class GrownLesion:
-    """A lesion of the baseline outside the sum that is larger now, or was not measured before.
-
-    Attributes:
-        listed: whether the baseline lists it.
-    """
-
-    lesion: LesionMeasurement
-    words: str
-    listed: bool = True
-
-
 def looks_at(course: CompartmentHistory, index: int) -> tuple[Look, ...]:
     """What the reader of a visit has to look at, in the order of its weight.
 
@@ -243,8 +229,8 @@ def looks_at(course: CompartmentHistory, index: int) -> tuple[Look, ...]:
         name = "lesion" if compartment is course.compartment else "enhancing lesion"
         any_size = course.criteria.new_lesion.value is NewLesionRule.ANY_SIZE
         grown = grown_lesions(course, index, compartment, any_size=any_size)
-        for entry in (*grown, *unmeasured_before(course, index, compartment)):
-            found.append(Look(f"{name} {entry.lesion.lesion}", entry.words.replace("lesion", name, 1)))
+        for lesion_name, words in (*grown, *unmeasured_before(course, index, compartment)):
+            found.append(Look(f"{name} {lesion_name}", words.replace("lesion", name, 1)))
         for lesion in course.new_lesions(index, compartment):
             if _is_large(course, lesion) and not is_measurable(lesion, course.criteria):
                 words = f"new {name} {describe(lesion)} is not measurable by both diameters"
@@ -257,8 +243,8 @@ def looks_at(course: CompartmentHistory, index: int) -> tuple[Look, ...]:
 
 def grown_lesions(
     course: CompartmentHistory, index: int, compartment: Compartment, *, any_size: bool = False
-) -> list[GrownLesion]:
-    """Lesions of the baseline outside the sum that are measurable now and have grown by the PD percentage.
+) -> list[tuple[str, str]]:
+    """Lesions of the baseline outside the sum that are measurable now and have grown by the PD percentage: name, words.
 
     Growth is asked too, so that 9.9 mm read as 10.0 is not progression.
 
@@ -272,12 +258,12 @@ def grown_lesions(
             continue
         if any_size or is_measurable(lesion, course.criteria):
             words = f"lesion {lesion.lesion} grew from {size_of(grown[0])} to {size_of(lesion)}"
-            found.append(GrownLesion(lesion, words))
+            found.append((lesion.lesion, words))
     return found
 
 
-def unmeasured_before(course: CompartmentHistory, index: int, compartment: Compartment) -> list[GrownLesion]:
-    """Lesions that were there at baseline without any number, or without a row, and are measurable now."""
+def unmeasured_before(course: CompartmentHistory, index: int, compartment: Compartment) -> list[tuple[str, str]]:
+    """Lesions that were there at baseline without any number, or without a row, and are measurable now; the same."""
     found = []
     for lesion in _beside_the_sum(course, index, compartment):
         before = [
@@ -288,9 +274,7 @@ def unmeasured_before(course: CompartmentHistory, index: int, compartment: Compa
         ]
         if before or lesion.part_of or not is_measurable(lesion, course.criteria):
             continue
-        listed = any(other.lesion == lesion.lesion for other in course.visits[0].of(compartment))
-        words = f"lesion {lesion.lesion} is {size_of(lesion)} now, not measured at the baseline"
-        found.append(GrownLesion(lesion, words, listed))
+        found.append((lesion.lesion, f"lesion {lesion.lesion} is {size_of(lesion)} now, not measured at the baseline"))
     return found
 
 

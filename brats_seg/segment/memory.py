@@ -39,12 +39,11 @@ def available_bytes(device: str) -> float:
         from brats_seg.models.torch_engine import free_bytes  # noqa: PLC0415 - only with a GPU
 
         return free_bytes(device)
-    machine = psutil.virtual_memory()
+    machine, own = psutil.virtual_memory(), psutil.Process().memory_info()
     total, free = _group_memory()
-    free = min(free, float(machine.available), _address_space_left())
+    free = min(free, float(machine.available), address_space_bytes() - float(own.vms))  # what ulimit -v leaves
     if _processes > 1:
-        share = min(total, float(machine.total)) / _processes
-        free = min(free, share - float(psutil.Process().memory_info().rss))
+        free = min(free, min(total, float(machine.total)) / _processes - float(own.rss))
     return max(free, 0.0)
 
 
@@ -132,11 +131,6 @@ def _group_folders(controller: str, process: Path, groups: Path) -> Iterator[Pat
             continue
         folder = root / path.lstrip("/")
         yield from (place for place in (folder, *folder.parents) if place.is_relative_to(root) and place.is_dir())
-
-
-def _address_space_left() -> float:
-    """What ``ulimit -v`` leaves, in bytes; infinite without it."""
-    return address_space_bytes() - float(psutil.Process().memory_info().vms)
 
 
 def _text(path: Path) -> str:

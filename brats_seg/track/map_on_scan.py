@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,10 +91,10 @@ def check_map_on_scan(tumour: Volume, scan: Volume, sequence: MRSequence, *, nam
     rule = RULES.get(sequence)
     if rule is None or total_ml < SMALLEST_ML:
         return tuple(warnings)
-    rank = _Ranks(upright.data, head)
-    found = rank.mean_of(mask)
+    rank = partial(_mean_rank, data=upright.data, head=head, ranked=np.sort(upright.data[head][::_EVERY]))
+    found = rank(mask)
     for words, turned in _turned(mask, head):
-        other = rank.mean_of(turned)
+        other = rank(turned)
         if found <= rule.most and other >= max(rule.least, found + rule.gain):
             raise InputError(
                 f"{name} fits the {sequence.title} better {words}: its tumour is brighter than {other:.0%} of the "
@@ -131,20 +132,12 @@ def _dice(one: Mask, other: Mask) -> float:
     return 2 * float(np.count_nonzero(one & other)) / max(int(one.sum()) + int(other.sum()), 1)
 
 
-class _Ranks:
-    """Brightness of voxels as shares of the head that are darker."""
-
-    def __init__(self, data: NDArray[np.float32], head: Mask) -> None:
-        self.data = data
-        self.head = head
-        self.sorted = np.sort(np.asarray(data[head][::_EVERY]))
-
-    def mean_of(self, mask: Mask) -> float:
-        """Mean rank inside a mask and the head; 0 where they do not meet."""
-        values = self.data[mask & self.head]
-        if not values.size or not self.sorted.size:
-            return 0.0
-        return float(np.searchsorted(self.sorted, values).mean()) / self.sorted.size
+def _mean_rank(mask: Mask, data: NDArray[np.float32], head: Mask, ranked: NDArray[np.float32]) -> float:
+    """Mean share of the head, whose values are ``ranked``, that is darker than a mask in it; 0 where they do not meet."""
+    values = data[mask & head]
+    if not values.size or not ranked.size:
+        return 0.0
+    return float(np.searchsorted(ranked, values).mean()) / ranked.size
 
 
 def _turned(mask: Mask, head: Mask) -> Iterator[tuple[str, Mask]]:

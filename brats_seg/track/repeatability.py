@@ -40,14 +40,12 @@ class Row:
     Attributes:
         source: name and version of the model that made the label maps, or :data:`GIVEN`.
         cv: within-subject coefficient of variation.
-        pairs: pairs of scans it comes from.
     """
 
     source: str
     slice_mm: float
     volume_ml: float
     cv: float
-    pairs: int
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,8 @@ class Change:
 def table() -> tuple[Row, ...]:
     """The rows of the data file."""
     lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    return tuple(
-        Row(
-            cells["source"],
-            float(cells["slice_mm"]),
-            float(cells["volume_ml"]),
-            float(cells["cv"]),
-            int(cells["pairs"]),
-        )
-        for cells in csv.DictReader(lines)
-    )
+    numbers = ("slice_mm", "volume_ml", "cv")
+    return tuple(Row(cells["source"], *(float(cells[name]) for name in numbers)) for cells in csv.DictReader(lines))
 
 
 @dataclass(frozen=True)

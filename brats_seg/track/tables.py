@@ -39,7 +39,7 @@ def course_of(found: Followed) -> Course:
         partial_volume_percent=assessment.criteria.partial_volume_percent.value,
         disease=assessment.disease.value,
         disease_reason=assessment.disease_reason,
-        baselines=tuple(why for _, why in assessment.baselines),
+        baselines=tuple(episode.why for episode in assessment.episodes),
         warnings=(*found.warnings, *found.patient.warnings),
         measuring_plane=found.plane,
         episodes=tuple(

@@ -202,7 +202,7 @@ def _near_measurable(truth: PatientHistory, judged: Responses, index: int) -> fl
     limit = RANO2.measurable_diameter_mm.value
     day = truth.visits[index].day
     starts = [
-        number for number, visit in enumerate(truth.visits) for begun, _ in judged.baselines if visit.day == begun
+        number for number, visit in enumerate(truth.visits) for episode in judged.episodes if visit.day == episode.day
     ]
     baseline = max((number for number in starts if truth.visits[number].day <= day), default=0)
     compartments = judged.disease.compartments

@@ -100,7 +100,7 @@ def test_every_row_that_decides_is_tried_above() -> None:
 def test_rows_that_only_speak_change_only_words() -> None:
     case = history([(10, V20), (70, {"E1": (20, 19)})], RT)
     plain = assess(case, RANO2)
-    assert "outside the usual 21 to 35 days" in plain.baselines[0][1]
+    assert "outside the usual 21 to 35 days" in plain.episodes[0].why
     for row, value in (("baseline_from_days", 7), ("volume_published", False), ("reader_facts", ("reading",))):
         other = assess(case, with_value(RANO2, row, value))
         assert [r.category for r in other.rows] == [r.category for r in plain.rows]
@@ -109,8 +109,8 @@ def test_rows_that_only_speak_change_only_words() -> None:
 
 def test_of_two_radiotherapies_before_the_baseline_the_later_is_named() -> None:
     twice = history([(210, V20), (270, {"E1": (20, 19)})], [(0, "radiotherapy_end"), (185, "radiotherapy_end")])
-    ((_, why),) = assess(twice, RANO2).baselines
-    assert "25 days after its end" in why and "outside" not in why
+    (episode,) = assess(twice, RANO2).episodes
+    assert "25 days after its end" in episode.why and "outside" not in episode.why
 
 
 def test_a_changed_row_is_said_in_the_answer() -> None:
@@ -251,7 +251,7 @@ def test_disease_is_chosen_by_the_criteria_or_the_course_and_recorded() -> None:
 def test_radiotherapy_after_the_last_scan_sets_no_baseline() -> None:
     case = history([(-50, V20), (-20, {"E1": (25, 20)})], RT)
     assert answers(case) == ["baseline", "PD"]
-    assert "radiotherapy_end of 2024-01-01 comes after the last scan" in assess(case, RANO2).baselines[0][1]
+    assert "radiotherapy_end of 2024-01-01 comes after the last scan" in assess(case, RANO2).episodes[0].why
 
 
 def test_parts_of_a_split_target_are_summed_and_not_new() -> None:
