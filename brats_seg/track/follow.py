@@ -39,7 +39,7 @@ from brats_seg.track.course_growth import PhaseGrowth, growth_of
 from brats_seg.track.lesions import RegionCourse, follow_region
 from brats_seg.track.map_on_scan import mirrored_among
 from brats_seg.track.paired import PairedChange, paired_changes
-from brats_seg.track.person import on_identity, one_person, strangers_among
+from brats_seg.track.person import Aligned, on_identity, one_person, strangers_among
 from brats_seg.volumetrics.diameters import AXIAL, measuring_plane
 
 
@@ -145,20 +145,11 @@ def follow(
     if all(visit.timepoint.day is not None for visit in visits):
         visits = sorted(visits, key=lambda visit: visit.timepoint.day or date.min)
     if isinstance(patient, str):
-        timepoints = tuple(visit.timepoint for visit in visits)
-        is_dated = all(timepoint.day is not None for timepoint in timepoints)
-        patient = Patient(patient, timepoints, Calendar.DATES if is_dated else Calendar.ORDER)
+        patient = _patient_of(visits, patient)
     timings: dict[str, float] = {}
-    excluded: list[Excluded] = []
     told = tick or (lambda _: None)
     with _timed(timings, "align"):
-        align = partial(_align, known=known.motions, excluded=excluded, told=told)
-        visits, motions = align(visits)
-        strangers = strangers_among(visits, motions)
-        if strangers and not options.force:
-            visits, motions, left_out = one_person(visits, motions, strangers, align=align)
-            excluded += [Excluded(visit, reason) for visit, reason in left_out.items()]
-            strangers = {}
+        (visits, motions), excluded, strangers = _of_one_person(visits, known.motions, told, force=options.force)
     with _timed(timings, "match and judge"):
         told("matching lesions")
         common = _common(visits[0])
@@ -201,6 +192,27 @@ def follow(
     )
 
 
+def _patient_of(visits: Sequence[Visit], name: str) -> Patient:
+    timepoints = tuple(visit.timepoint for visit in visits)
+    is_dated = all(timepoint.day is not None for timepoint in timepoints)
+    return Patient(name, timepoints, Calendar.DATES if is_dated else Calendar.ORDER)
+
+
+def _of_one_person(
+    given: Sequence[Visit], known: Mapping[str, RigidMotion], told: Tick, *, force: bool
+) -> tuple[Aligned, list[Excluded], dict[int, str]]:
+    """Visits aligned to the first, those that are left out, and those of another person that are kept all the same."""
+    excluded: list[Excluded] = []
+    align = partial(_align, known=known, excluded=excluded, told=told)
+    visits, motions = align(given)
+    strangers = strangers_among(visits, motions)
+    if strangers and not force:
+        visits, motions, left_out = one_person(visits, motions, strangers, align=align)
+        excluded += [Excluded(visit, reason) for visit, reason in left_out.items()]
+        strangers = {}
+    return (visits, motions), excluded, strangers
+
+
 def _lesions(
     visits: Sequence[Visit], motions: Sequence[RigidMotion], common: Grid, plane: str
 ) -> dict[str, RegionCourse]:
@@ -226,9 +238,7 @@ def motion_key(fixed: Visit, moving: Visit) -> str:
     return f"{fixed.key} {moving.key}"
 
 
-def _align(
-    given: Sequence[Visit], known: Mapping[str, RigidMotion], excluded: list[Excluded], told: Tick
-) -> tuple[list[Visit], list[RigidMotion]]:
+def _align(given: Sequence[Visit], known: Mapping[str, RigidMotion], excluded: list[Excluded], told: Tick) -> Aligned:
     """Every visit to the first; one that cannot be aligned is left out, and the others go on."""
     first = given[0]
     visits, motions = [first], [NO_MOTION]

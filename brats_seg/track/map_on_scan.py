@@ -133,7 +133,7 @@ def _dice(one: Mask, other: Mask) -> float:
 
 
 def _mean_rank(mask: Mask, data: NDArray[np.float32], head: Mask, ranked: NDArray[np.float32]) -> float:
-    """Mean share of the head, whose values are ``ranked``, that is darker than a mask in it; 0 where they do not meet."""
+    """Mean share of the head, its values ``ranked``, that is darker than a mask in it; 0 where they do not meet."""
     values = data[mask & head]
     if not values.size or not ranked.size:
         return 0.0
