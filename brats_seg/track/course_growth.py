@@ -108,11 +108,12 @@ def _phase_growth(
     rate = specific_growth_rate(days, volumes, cv=cv)
     fit = fit_growth(days, volumes, cv=cv)
     next_day = None if days is None or len(days) < 2 else days[-1] + (days[-1] - days[-2])
-    prediction: Estimate | Refusal = Refusal("prediction", "no visit to go on from")
-    if next_day is not None:
+    prediction: Estimate | Refusal
+    if isinstance(fit, Refusal):
+        prediction = fit
+    else:
+        assert next_day is not None  # no curve is fitted to less than three visits with dates
         prediction = predict_volume(fit, next_day)
-    elif isinstance(fit, Refusal):
-        prediction = Refusal("prediction", fit.reason)
     return PhaseGrowth(
         region=region,
         phase=phase,
@@ -159,7 +160,7 @@ def _plain_fit(fit: GrowthFit | Refusal) -> dict[str, Any]:
         "model": fit.curve.model.value,
         "parameters": fit.curve.parameters.tolist(),
         "aicc": {model.value: score if math.isfinite(score) else None for model, score in fit.aicc.items()},
-        "not_fitted": {refusal.what: refusal.reason for refusal in fit.refused},
+        "not_fitted": fit.refused,
         "check": "; ".join(fit.doubts),
         "describes_the_visits": fit.describes_the_visits,
         "note": fit.note,

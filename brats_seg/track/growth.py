@@ -38,7 +38,6 @@ TREATMENTS = (EventKind.SURGERY, EventKind.RADIOTHERAPY_END, EventKind.TREATMENT
 class Refusal:
     """A number that is not given."""
 
-    what: str
     reason: str
 
 
@@ -101,8 +100,7 @@ def specific_growth_rate(
         volumes_ml: of the same visits.
         cv: known coefficient of variation of one volume; None takes the scatter from three visits or more.
     """
-    what = "specific growth rate"
-    if refusal := unusable(what, days, volumes_ml, at_least=2):
+    if refusal := unusable(days, volumes_ml, at_least=2):
         return refusal
     time, logs = days_since_first(days), np.log(np.asarray(volumes_ml, dtype=np.float64))
     slope, half = _slope(time, logs, known_sd(len(time), cv))
@@ -115,16 +113,15 @@ def specific_growth_rate(
 
 def doubling_time(rate: Estimate | Refusal) -> Estimate | Refusal:
     """``ln 2 / SGR`` in days, refused unless the tumour certainly grows."""
-    what = "doubling time"
     if isinstance(rate, Refusal):
-        return Refusal(what, rate.reason)
+        return rate
     if rate.value <= 0:
-        return Refusal(what, f"the tumour does not grow ({100 * rate.value:+.3g} % a day)")
+        return Refusal(f"the tumour does not grow ({100 * rate.value:+.3g} % a day)")
     if rate.low is None or rate.high is None:
-        return Refusal(what, "growth is not certain: the measurement error is not known")
+        return Refusal("growth is not certain: the measurement error is not known")
     if rate.low <= 0:
         interval = f"{100 * rate.low:+.3g} to {100 * rate.high:+.3g} % a day"
-        return Refusal(what, f"growth is not certain: the interval of the rate, {interval}, includes 0")
+        return Refusal(f"growth is not certain: the interval of the rate, {interval}, includes 0")
     ends = math.log(2) / rate.high, math.log(2) / rate.low
     return Estimate(math.log(2) / rate.value, "days", *ends, rate.level, f"ln 2 / SGR; {rate.note}")
 
@@ -139,8 +136,7 @@ def diametric_velocity(
 
     Volumes of zero are allowed here unless ``cv`` is given (a relative error of nothing means nothing).
     """
-    what = "velocity of diametric expansion"
-    if refusal := unusable(what, days, volumes_ml, at_least=2, positive=cv is not None):
+    if refusal := unusable(days, volumes_ml, at_least=2, positive=cv is not None):
         return refusal
     years = days_since_first(days) / DAYS_PER_YEAR
     diameters = np.array([mean_tumour_diameter_mm(volume) for volume in volumes_ml])
@@ -180,7 +176,6 @@ def phases(days: Sequence[date], treatments: Sequence[tuple[date, str]]) -> tupl
 
 
 def unusable(
-    what: str,
     days: Sequence[float] | None,
     volumes_ml: Sequence[float],
     *,
@@ -193,21 +188,19 @@ def unusable(
         ValueError: if the visits are out of order or a volume is negative, which is a defect of the caller.
     """
     if days is None:
-        return Refusal(what, "the dates of the visits are not known")
+        return Refusal("the dates of the visits are not known")
     if len(days) != len(volumes_ml):
         raise ValueError(f"{len(days)} days and {len(volumes_ml)} volumes")
     if any(later <= earlier for earlier, later in zip(days, days[1:], strict=False)):
         raise ValueError(f"days must increase: {list(days)}")
     if len(days) < at_least:
-        return Refusal(what, f"{len(days)} visit{'s' * (len(days) != 1)}, needs {at_least}")
+        return Refusal(f"{len(days)} visit{'s' * (len(days) != 1)}, needs {at_least}")
     if not all(math.isfinite(volume) and volume >= 0 for volume in volumes_ml):
         raise ValueError(f"volumes are 0 or more: {list(volumes_ml)}")
     if (span := days[-1] - days[0]) < MIN_SPAN_DAYS:
-        return Refusal(what, f"the visits span {span:g} day{'s' * (span != 1)}, needs {MIN_SPAN_DAYS:g}")
+        return Refusal(f"the visits span {span:g} day{'s' * (span != 1)}, needs {MIN_SPAN_DAYS:g}")
     if positive and min(volumes_ml) <= 0:
-        return Refusal(
-            what, f"the volume is 0 ml at visit {list(volumes_ml).index(0) + 1}; a rate needs more than that"
-        )
+        return Refusal(f"the volume is 0 ml at visit {list(volumes_ml).index(0) + 1}; a rate needs more than that")
     return None
 
 

@@ -107,7 +107,7 @@ class GrowthFit:
     first_day: float
     last_day: float
     aicc: dict[Model, float]
-    refused: tuple[Refusal, ...]
+    refused: dict[str, str]
     log_sd: float
     freedom: int | None
     note: str
@@ -129,15 +129,14 @@ def fit_growth(
         volumes_ml: of the same visits, of one phase (see :func:`~brats_seg.track.growth.phases`).
         cv: known coefficient of variation of one volume; None takes the scatter from the data.
     """
-    what = "growth curve"
-    if refusal := unusable(what, days, volumes_ml, at_least=FIT_FROM_VISITS):
+    if refusal := unusable(days, volumes_ml, at_least=FIT_FROM_VISITS):
         return refusal
     time, logs = days_since_first(days), np.log(np.asarray(volumes_ml, dtype=np.float64))
     count = len(time)
     sd = known_sd(count, cv)
     curves, refused = _curves(time, logs, np.ones(count) if sd is None else sd)
     if not curves:
-        return Refusal(what, "; ".join(f"{item.what}: {item.reason}" for item in refused))
+        return Refusal("; ".join(f"{model}: {reason}" for model, reason in refused.items()))
     scores = {model: _aicc(curve, count, known=cv is not None) for model, curve in curves.items()}
     curve = curves[min(curves, key=lambda model: (scores[model], model.parameters))]
     choice = count >= CHOICE_FROM_VISITS
@@ -149,7 +148,7 @@ def fit_growth(
         first_day=first_day,
         last_day=first_day + float(time[-1]),
         aicc=scores if choice else {},
-        refused=tuple(refused),
+        refused=refused,
         log_sd=log_sd_of(cv) if cv is not None else scatter,
         freedom=None if cv is not None else freedom,
         note=f"lowest AICc of {', '.join(curves)}"
@@ -159,18 +158,18 @@ def fit_growth(
     )
 
 
-def _curves(time: Floats, logs: Floats, weights: Floats) -> tuple[dict[Model, Curve], list[Refusal]]:
+def _curves(time: Floats, logs: Floats, weights: Floats) -> tuple[dict[Model, Curve], dict[str, str]]:
     """The curves that can be fitted to so many visits, and why the others cannot."""
     curves: dict[Model, Curve] = {}
-    refused: list[Refusal] = []
+    refused: dict[str, str] = {}
     for model in Model:
         needed = GOMPERTZ_FROM_VISITS if model is Model.GOMPERTZ else CHOICE_FROM_VISITS
         if model is not Model.EXPONENTIAL and len(time) < needed:
-            refused.append(Refusal(model.value, f"{len(time)} visits, needs {needed}"))
+            refused[model.value] = f"{len(time)} visits, needs {needed}"
             continue
         found = fit_curve(model, time, logs, weights)
         if isinstance(found, str):
-            refused.append(Refusal(model.value, found))
+            refused[model.value] = found
         else:
             curves[model] = found
     return curves, refused
@@ -183,25 +182,22 @@ def predict_volume(fit: GrowthFit | Refusal, day: float) -> Estimate | Refusal:
     happen, where the residuals show that the curve does not describe the visits, and where the interval reaches beyond
     :data:`MAX_PREDICTED_ML`.
     """
-    what = "prediction"
     if isinstance(fit, Refusal):
-        return Refusal(what, fit.reason)
+        return fit
     span = fit.last_day - fit.first_day
     if not fit.last_day < day <= fit.last_day + span:
-        return Refusal(
-            what, f"day {day:g} is not within {span:g} days after the last visit, as far as the visits reach back"
-        )
+        return Refusal(f"day {day:g} is not within {span:g} days after the last visit, as far as the visits reach back")
     if not fit.describes_the_visits:
-        return Refusal(what, f"the {fit.curve.model} curve does not describe the visits: {'; '.join(fit.doubts)}")
+        return Refusal(f"the {fit.curve.model} curve does not describe the visits: {'; '.join(fit.doubts)}")
     centre = fit.curve.log_volume(day - fit.first_day)
     if not math.isfinite(centre):
-        return Refusal(what, "the curve reaches a volume of zero before that day")
+        return Refusal("the curve reaches a volume of zero before that day")
     variance = fit.curve.leverage(day - fit.first_day)
     # The covariance of a curve fitted with weight 1 is in units of the scatter; with known errors it is absolute.
     spread = math.sqrt(fit.log_sd**2 * (1 + variance) if fit.freedom is not None else fit.log_sd**2 + variance)
     width = quantile(fit.freedom)
     if centre + width * spread > math.log(MAX_PREDICTED_ML):
-        return Refusal(what, f"the upper end of its interval is more than a brain holds ({MAX_PREDICTED_ML:g} ml)")
+        return Refusal(f"the upper end of its interval is more than a brain holds ({MAX_PREDICTED_ML:g} ml)")
     low, high = math.exp(centre - width * spread), math.exp(centre + width * spread)
     return Estimate(math.exp(centre), "ml", low, high, LEVEL, f"{fit.curve.model} curve, {fit.note}")
 
