@@ -20,6 +20,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.words import Tick
 
 if TYPE_CHECKING:
+    from brats_seg.core.course import CourseEpisode
     from brats_seg.core.study import Timepoint
     from brats_seg.files.find import UnnamedScansError
     from brats_seg.files.output import ExistsPolicy
@@ -207,6 +208,33 @@ def check_extraction(arguments: argparse.Namespace) -> None:
         from brats_seg.models.hd_bet import require_hd_bet
 
         require_hd_bet()
+
+
+def episode_lines(episode: CourseEpisode, by: str, rows: Mapping[str, Sequence[str]] | None = None) -> Iterator[str]:
+    """What a person reads of an episode of treatment: what was judged, the verdicts, and what a reader must see.
+
+    Args:
+        by: ``visit`` or ``when``, what visits are called by.
+        rows: further lines by measure.
+    """
+    yield f"    disease {episode.disease} ({episode.disease_reason})"
+    for measure in episode.best:
+        yield f"    {measure}: {_verdict(episode, measure, by)}"
+        yield from (rows or {}).get(measure, ())
+    yield from (f"    reader needed: {look.words} ({getattr(look, by)})" for look in episode.reader_needed)
+
+
+def _verdict(episode: CourseEpisode, measure: str, by: str) -> str:
+    """Best response and progression in words, with what decided it."""
+    best, progression = episode.best[measure], episode.progression[measure]
+    if best is None:
+        return episode.unjudged[measure] or "no visit after the baseline"
+    at = "at" if by == "visit" else "on"
+    opening = f"best response {best.category}{f' ({best.status})' if best.status else ''} {at} {getattr(best, by)}"
+    if progression is None:
+        return f"{opening}, no progression"
+    doubt = f" ({progression.status})" if progression.status else ""
+    return f"{opening}, progression {at} {getattr(progression, by)}{doubt}: {progression.decided_by}"
 
 
 def report_failures(

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brats_seg.cli.common import say
+from brats_seg.cli.common import episode_lines, say
 from brats_seg.cli.options import add, add_console
 from brats_seg.core.errors import OutputError
 
 if TYPE_CHECKING:
-    from brats_seg.response.responses import Measure, Responses
+    from brats_seg.response.responses import Responses
 
 CSV_NAME = "responses.csv"
 JSON_NAME = "responses.json"
@@ -75,33 +75,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(assessment: Responses, *, verbose: bool) -> Iterator[str]:
     """What a person reads of a patient: each baseline, what was judged, the verdicts, and what a reader must see."""
+    from brats_seg.core.course import CourseEpisode
+    from brats_seg.core.plain import from_plain
     from brats_seg.response.responses import Measure
 
     yield f"{assessment.patient}: {assessment.criteria.title}"
     yield from (f"  note: {note}" for note in assessment.notes)
     for number, episode in enumerate(assessment.episodes):
         yield f"  baseline {episode.when}: {episode.why}"
-        yield f"    disease {episode.disease} ({episode.disease_reason})"
-        for measure in Measure:
-            yield f"    {measure.value}: {_summary(assessment, measure, number)}"
-            if verbose:
-                for row in assessment.overall(measure, number):
-                    yield f"      {row.when}: {row.category} ({row.decided_by})"
-        for row, look in assessment.reader_needed(number):
-            yield f"    reader needed: {look.words} ({row.when})"
-
-
-def _summary(assessment: Responses, measure: Measure, episode: int) -> str:
-    """Best response and date of progression in words, with what decided it."""
-    best, progression = assessment.best(measure, episode), assessment.progression(measure, episode)
-    if best is None:
-        return assessment.why_unjudged(measure, episode) or "no visit after the baseline"
-    status = f" ({best.status})" if best.status else ""
-    words = f"best response {best.category}{status} on {best.when}"
-    if progression is None:
-        return f"{words}, no progression"
-    uncertain = f" ({progression.status})" if progression.status else ""
-    return f"{words}, progression on {progression.when}{uncertain}: {progression.decided_by}"
+        rows = {
+            measure.value: [f"      {row.when}: {row.category} ({row.decided_by})" for row in found]
+            for measure in Measure
+            if (found := assessment.overall(measure, number)) and verbose
+        }
+        yield from episode_lines(from_plain(CourseEpisode, assessment.episode_to_dict(number)), "when", rows)
 
 
 def _check_output(folder: Path, *, overwrite: bool) -> None:

@@ -293,8 +293,7 @@ def _finish(
     from brats_seg.core.visit import RunRecord
     from brats_seg.files.load import input_hashes
     from brats_seg.files.output import read_run
-    from brats_seg.run.resume import reason_to_redo
-    from brats_seg.run.segment import segment_study
+    from brats_seg.run.segment import reason_to_redo, segment_study
 
     options, folder, note = _options(arguments), arguments.output / study.id, ""
     try:

@@ -13,6 +13,7 @@ from brats_seg.cli.common import (
     Failures,
     check_extraction,
     complain,
+    episode_lines,
     exists_policy,
     offered_masks,
     open_page,
@@ -26,7 +27,7 @@ from brats_seg.core.words import counted, some, visit_named
 from brats_seg.run.options import COHORT_PAGE
 
 if TYPE_CHECKING:
-    from brats_seg.core.course import Answer, Course, CourseEpisode
+    from brats_seg.core.course import Course
     from brats_seg.core.study import MRSequence, Patient, Timepoint
     from brats_seg.core.tables import TableRow
     from brats_seg.run.cohort import Job
@@ -258,9 +259,7 @@ def _describe(outcome: Outcome, course: Course, patient: Patient, arguments: arg
     lines += [f"  note: {note}" for note in course.response_notes]
     for episode in course.episodes:
         lines.append(f"  {course.criteria}, baseline {episode.visit}: {episode.why}")
-        lines.append(f"    disease {episode.disease} ({episode.disease_reason})")
-        lines += [f"    {measure}: {_verdict(episode, measure)}" for measure in episode.best]
-        lines += [f"    reader needed: {look.words} ({look.visit})" for look in episode.reader_needed]
+        lines += episode_lines(episode, "visit")
     lines += [f"  {visit_named(entry.visit)} was left out: {entry.reason}" for entry in course.stopped]
     if arguments.verbose:
         lines += [f"  {entry.visit}: {entry.label_map}" for entry in course.visits]
@@ -280,20 +279,6 @@ def _found_brain(output: Path, visit: Timepoint) -> bool:
         return False
     preparation = (read_run(output / SEGMENTATIONS / visit.id) or {}).get("preparation", {})
     return bool(preparation.get("extraction", {}).get("networks"))
-
-
-def _verdict(episode: CourseEpisode, measure: str) -> str:
-    best, progression = episode.best[measure], episode.progression[measure]
-    if best is None:
-        return episode.unjudged[measure] or "no visit after the baseline"
-
-    def words(answer: Answer) -> str:
-        return f"{answer.visit} ({answer.status})" if answer.status else answer.visit
-
-    opening = f"best response {best.category} at {words(best)}"
-    if not progression:
-        return f"{opening}, no progression"
-    return f"{opening}, progression at {words(progression)}: {progression.decided_by}"
 
 
 def _write_cohort(arguments: argparse.Namespace, courses: list[Course], failed: Failures) -> None:

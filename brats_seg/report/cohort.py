@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from brats_seg.core.course import Course
+from brats_seg.core.course import Course, CourseResponse
 from brats_seg.core.words import counted, visit_named
 from brats_seg.report.charts import nice_step
 from brats_seg.report.html import DISCLAIMER
@@ -149,34 +149,25 @@ def _best_category(course: Course) -> str:
     return best.category if best else "NE"
 
 
-def _judged(course: Course) -> str:
-    return "non_enhancing" if course.disease == "non_enhancing" else "enhancing"
+def _judged(course: Course) -> list[CourseResponse]:
+    """Answers by volume for the compartment that is judged."""
+    compartment = "non_enhancing" if course.disease == "non_enhancing" else "enhancing"
+    return [row for row in course.responses if row.compartment == compartment and row.measure == "volume"]
 
 
 def _percents(course: Course) -> list[tuple[float, float]]:
     """Days since the first visit and change against baseline of the judged compartment, by volume."""
     days = {visit.visit: visit.days_since_first for visit in course.visits}
     points = []
-    for row in course.responses:
-        if row.compartment != _judged(course) or row.measure != "volume":
-            continue
-        day = days[row.visit]
-        if day is None:
-            continue
-        if row.category == "baseline":
-            points.append((float(day), 0.0))
-        elif row.percent_from_baseline:
-            points.append((float(day), float(row.percent_from_baseline)))
+    for row in _judged(course):
+        day, change = days[row.visit], "0" if row.category == "baseline" else row.percent_from_baseline
+        if day is not None and change:
+            points.append((float(day), float(change)))
     return points
 
 
 def _best_change(course: Course) -> float | None:
-    found = [
-        float(row.percent_from_baseline)
-        for row in course.responses
-        if row.compartment == _judged(course) and row.measure == "volume" and row.percent_from_baseline
-    ]
-    return min(found) if found else None
+    return min((float(row.percent_from_baseline) for row in _judged(course) if row.percent_from_baseline), default=None)
 
 
 def _length(course: Course) -> float:

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brats_seg.core.course import Course
-from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, box_corners
+from brats_seg.core.grid import Grid, Volume, apply_affine, box_corners
 from brats_seg.core.study import MRSequence
-from brats_seg.core.visit import Visit
 from brats_seg.files.output import write_text
 from brats_seg.imaging.register import resample
 from brats_seg.report.figures import Picture, slice_picture
@@ -173,11 +172,7 @@ def _labels(course: Followed, index: int, grid: Grid) -> Volume:
 
 
 def _image(course: Followed, index: int, sequence: MRSequence, grid: Grid) -> Volume:
-    visit = course.visits[index]
-    return resample(visit.images[sequence], grid, matrix=_to_scan(visit, sequence) @ course.motions[index].matrix)
-
-
-def _to_scan(visit: Visit, sequence: MRSequence) -> Affine:
-    """RAS+ mm of the label map to RAS+ mm of a scan, which a registration within the visit may have moved."""
-    moved = visit.motions.get(sequence)
-    return np.eye(4) if moved is None else moved.matrix
+    visit, matrix = course.visits[index], course.motions[index].matrix
+    if sequence in visit.motions:  # a registration within the visit moved it
+        matrix = visit.motions[sequence].matrix @ matrix
+    return resample(visit.images[sequence], grid, matrix=matrix)

@@ -25,7 +25,7 @@ from brats_seg.files.dicom_study import DicomTimepoint
 from brats_seg.files.find import find_study
 from brats_seg.files.header import SpatialForms
 from brats_seg.files.load import load_study, scan_date, scan_forms
-from brats_seg.files.output import OutputFolder, file_hashes, result_folder, write_text
+from brats_seg.files.output import OutputFolder, file_hashes, finished, read_run, result_folder, write_text
 from brats_seg.files.sidecar import write_dseg_sidecars
 from brats_seg.files.tables import write_run, write_tables
 from brats_seg.files.visit_folder import write_visit
@@ -36,7 +36,7 @@ from brats_seg.imaging.midplane import find_midplane
 from brats_seg.imaging.register import resample
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import ModelBundle, ModelCard, find_model
-from brats_seg.models.record import model_summary, peak_memory_mib, versions
+from brats_seg.models.record import code_fingerprint, model_summary, peak_memory_mib, versions
 from brats_seg.run.identify import settled
 from brats_seg.run.options import SegmentOptions, check_report
 from brats_seg.run.prepare import inputs_of, series_chosen, strip_study
@@ -50,6 +50,8 @@ from brats_seg.volumetrics.measure import measure_segmentation
 
 Aligned = Callable[[], Mapping[MRSequence, Volume]]
 """Makes the scans on the grid of the label map, as pictures need them."""
+TOKEN = "run"
+"""Among the settings in ``run.json``, what tells one run from another and decides nothing."""
 _FOR_ANY_SCAN = "seg.nrrd"
 """The one further format that needs no DICOM."""
 _PREPARED_BYTES = 5.0
@@ -343,6 +345,30 @@ def _write_report(result: Visit, bundle: ModelBundle, options: SegmentOptions, f
         from brats_seg.run.dicom_exports import write_pdf  # noqa: PLC0415 - heavy
 
         write_pdf(result, result.timepoint, page, options, folder)
+
+
+def reason_to_redo(folder: Path, settings: Mapping[str, Any], model_sha256: str, inputs: Mapping[str, str]) -> str:
+    """Why an earlier result cannot stand for what would be computed now; empty if it can.
+
+    Args:
+        settings: options in force now.
+        model_sha256: of the model now; empty where none runs.
+        inputs: checksum of everything that goes in now, by name.
+    """
+    if not finished(folder):
+        return "its results are not whole"
+    record = read_run(folder) or {}
+    before = {name: value for name, value in record.get("settings", {}).items() if name != TOKEN}
+    if before != dict(settings):
+        return "it was made with other options"
+    if record.get("model", {}).get("sha256", "") != model_sha256:
+        return "it was made with another model"
+    made_by = record.get("versions", {})
+    if (made_by.get("brats_seg"), made_by.get("brats_seg_code")) != (brats_seg.__version__, code_fingerprint()):
+        return "it was made by another version of the program"
+    if {name: entry.get("sha256") for name, entry in record.get("inputs", {}).items()} != dict(inputs):
+        return "its scans have changed"
+    return ""
 
 
 def prepare_config(values: Mapping[str, Any]) -> PrepareConfig:

@@ -40,7 +40,7 @@ from brats_seg.response.history import ClinicalEvent
 from brats_seg.response.responses import RESPONSE_COLUMNS
 from brats_seg.response.tables import MEASUREMENT_TABLE, measurement_records
 from brats_seg.run.options import COHORT_PAGE, SegmentOptions
-from brats_seg.run.resume import TOKEN, reason_to_redo
+from brats_seg.run.segment import TOKEN, reason_to_redo
 from brats_seg.run.visits import SEGMENTATIONS, Model, load_visit, refuse_repeats, shared_grid
 from brats_seg.track.boundary_shift.change import LesionChange
 from brats_seg.track.follow import CourseOptions, Followed, Known, follow, motion_key

@@ -26,8 +26,7 @@ from brats_seg.imaging.register import resample
 from brats_seg.models.card import ModelBundle, find_model
 from brats_seg.run.identify import settled
 from brats_seg.run.options import SegmentOptions
-from brats_seg.run.resume import reason_to_redo
-from brats_seg.run.segment import open_predictor, segment_study
+from brats_seg.run.segment import open_predictor, reason_to_redo, segment_study
 from brats_seg.segment.predict import Predictor
 from brats_seg.track.map_on_scan import RULES, check_map_on_scan
 from brats_seg.volumetrics.measure import measure_segmentation
