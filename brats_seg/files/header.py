@@ -35,7 +35,7 @@ _SLACK_BYTES = 2**26
 _GZIP = b"\x1f\x8b"
 _HEADER_BYTES = 544
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (128, b"DICM", "it is a DICOM file; pass the folder of its exam and not single files"),
+    (128, b"DICM", "it is a DICOM file; pass the folder of the exam for a scan, and a .nii.gz for a mask"),
     (0, b"NRRD", "it is an NRRD file; save it as .nii.gz, for example with 3D Slicer"),
     (0, b"ObjectType", "it is a MetaImage (.mha); save it as .nii.gz, for example with 3D Slicer"),
     (0, b"\x89HDF", "it is an HDF5 or MINC file; convert it with mnc2nii or save it as .nii.gz"),
@@ -43,20 +43,6 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs", "it is a Git LFS pointer and not the scan itself; run git lfs pull"),
     (0, b"<", "it is a web page or XML, often what a failed download leaves; download it again"),
 )
-_DICOM_HEAD_BYTES = 4096
-_DICOM_OBJECTS = (
-    (
-        b"1.2.840.10008.5.1.4.1.1.66.4",
-        "it is a DICOM segmentation (SEG), which dcm2niix does not convert; write it as .nii.gz with segimage2itkimage "
-        "of dcmqi, or with 3D Slicer",
-    ),
-    (
-        b"1.2.840.10008.5.1.4.1.1.481.3",
-        "it holds DICOM contours (RTSTRUCT), which dcm2niix does not convert; write them as a .nii.gz mask with "
-        "dcmrtstruct2nii, or with 3D Slicer",
-    ),
-)
-"""DICOM objects that are no series of images, by their class, which stands in the first bytes."""
 _SILENT = logging.getLogger("brats_seg.files.nifti.header")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
@@ -145,22 +131,12 @@ class NiftiFile:
         return InputError(f"{self.name}: {reason}")
 
     def _parse(self, raw: bytes) -> Nifti1Header:
-        kinds: tuple[tuple[type[Nifti1Header], int, bytes], ...] = (
-            (Nifti1Header, 348, b"n+1\0"),
-            (Nifti2Header, 540, b"n+2\0"),
-        )
-        for kind, size, magic in kinds:
-            start = 344 if size == 348 else 4
-            if raw[start : start + 4] == magic:
-                if len(raw) < size:
-                    break
+        for kind, start, magic in ((Nifti1Header, 344, b"n+1\0"), (Nifti2Header, 4, b"n+2\0")):
+            size = kind.sizeof_hdr
+            if raw[start : start + 4] == magic and len(raw) >= size:
                 return self._checked(kind, raw[:size])
         if raw[344:348] == b"ni1\0":
             raise self.refuse("it is the header of a .hdr/.img pair. Convert the pair to one .nii.gz file.")
-        if raw[128:132] == b"DICM":
-            for uid, reason in _DICOM_OBJECTS:
-                if uid in raw[:_DICOM_HEAD_BYTES]:
-                    raise self.refuse(f"this is not a NIfTI file: {reason}.")
         for start, magic, reason in _FOREIGN:
             if raw[start : start + len(magic)] == magic:
                 raise self.refuse(f"this is not a NIfTI file: {reason}.")
