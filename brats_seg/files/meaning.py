@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array
@@ -321,28 +320,28 @@ def _cropped(labels: Array) -> Array:
 
 def _around(box: Array, values: Sequence[int]) -> dict[tuple[int, int], float]:
     """By pair of labels, the mean share of the six axis directions from voxels of the first that meet the second."""
-    met: dict[int, NDArray[np.uint8]] = {}
-    for value in values:
-        mask = box == value
-        met[value] = np.zeros(box.shape, np.uint8)
-        for axis in range(3):
-            met[value] += np.logical_or.accumulate(mask, axis=axis)
-            met[value] += np.flip(np.logical_or.accumulate(np.flip(mask, axis), axis=axis), axis)
-    return {(a, b): float(met[b][box == a].mean()) / 6 for a in values for b in values if a != b}
+    masks = {value: box == value for value in values}
+    met = {value: np.zeros(box.shape, np.uint8) for value in values}
+    for value, mask in masks.items():
+        for axis, length in enumerate(box.shape):
+            there, place = mask.any(axis, keepdims=True), np.arange(length).reshape(-1, *[1] * (2 - axis))
+            last = length - 1 - np.flip(mask, axis).argmax(axis, keepdims=True)
+            met[value] += place >= np.where(there, mask.argmax(axis, keepdims=True), length)
+            met[value] += place <= np.where(there, last, -1)
+    return {(a, b): float(met[b][masks[a]].mean()) / 6 for a in values for b in values if a != b}
 
 
 def _surface(box: Array, values: Sequence[int]) -> dict[int, float]:
     """Share of each label in the voxel faces between the labels and the background."""
     padded = np.pad(box, 1)
-    counts = dict.fromkeys(values, 0)
+    edges = []
     for axis in range(3):
         layers = np.moveaxis(padded, axis, 0)
         for near, far in ((layers[:-1], layers[1:]), (layers[1:], layers[:-1])):
-            edge = near[far == 0]
-            for value in values:
-                counts[value] += int(np.count_nonzero(edge == value))
-    total = max(sum(counts.values()), 1)
-    return {value: count / total for value, count in counts.items()}
+            edges.append(near[(far == 0) & (near != 0)])
+    counts = np.bincount(np.concatenate(edges), minlength=max(values, default=0) + 1)
+    total = max(int(counts[list(values)].sum()), 1)
+    return {value: int(counts[value]) / total for value in values}
 
 
 _BESIDE = 'Say it beside the file, in ID_dseg.json: {"LabelSchema": "NAME"}.'

@@ -207,9 +207,9 @@ def test_an_empty_image_is_not_stripped() -> None:
 
 @pytest.mark.slow
 def test_real_stripped_studies_are_found_stripped(real_data: Path) -> None:
-    """One sequence of each study in turn; FLAIR, with its dark fluid, is the hardest and comes most often."""
-    turns = (FLAIR, T1, FLAIR, T2, FLAIR, T1CE, FLAIR, T1)
-    for sequence, folder in zip(turns, sorted((real_data / "studies").iterdir()), strict=True):
+    """One sequence of every other study in turn; FLAIR, with its dark fluid, is the hardest and comes twice."""
+    turns = (FLAIR, T1, FLAIR, T2)
+    for sequence, folder in zip(turns, sorted((real_data / "studies").iterdir())[::2], strict=True):
         check = check_skull_stripped(scan_of(folder, sequence), sequence)
         assert check.is_stripped, f"{folder.name}: {check.evidence}"
 

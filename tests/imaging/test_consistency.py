@@ -35,12 +35,14 @@ def kinds(images: Images) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_phantom_is_consistent_and_every_mix_up_of_it_is_named() -> None:
+def test_a_phantom_is_consistent_and_mixed_up_ones_are_named() -> None:
+    """Those kinds of which :func:`test_what_is_wrong_is_said` has none."""
     images, donor = phantom(1), phantom(2)
     consistency = judged(images)
     assert not consistency.found and consistency.fits
     for mixed in mix_ups(images, donor, np.random.default_rng(3), voxel_mm=2):
-        assert judged(mixed.make()).found, mixed.name
+        if mixed.kind in {"other patient", "turned", "partial"}:
+            assert judged(mixed.make()).found, mixed.name
 
 
 @pytest.mark.parametrize(
