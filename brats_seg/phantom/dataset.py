@@ -6,10 +6,8 @@ the same files whatever the number of processes, and a longer data set begins wi
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 import brats_seg
-from brats_seg.core.errors import OutputError, UsageError
+from brats_seg.core.errors import DeviceError, OutputError, UsageError
 from brats_seg.core.grid import Grid
 from brats_seg.core.plain import plain
 from brats_seg.core.study import MRSequence
@@ -39,7 +37,7 @@ from brats_seg.phantom.make import BRATS_CENTRE_MM, BRATS_GRID, PhantomConfig
 from brats_seg.phantom.script import Course, PatientKind, draw_course
 from brats_seg.phantom.skull import draw_skull
 from brats_seg.phantom.truth import VisitTruth
-from brats_seg.run.workers import interrupts_blocked
+from brats_seg.run.workers import Task, open_workers, run_tasks
 
 SETTINGS_FILE = "phantoms.json"
 MAX_PATIENTS = 9999
@@ -169,27 +167,27 @@ def write_dataset(
         UsageError: if ``jobs`` is not positive.
         OutputError: if ``output`` holds something else, or cannot be written.
         InputError: if the lesions of a patient fit nowhere.
+        DeviceError: if the process that makes a patient is killed again and again.
     """
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} is none; 1 or more processes can work")
     output = output.resolve()
     _open(options, output, resume=resume)
-    numbers = range(1, options.patients + 1)
-    done: dict[int, PatientDone] = {}
+    work = [(draw_patient(options, number), options, number, output) for number in range(1, options.patients + 1)]
+    done: list[PatientDone] = []
     if jobs == 1 or options.patients == 1:
-        for number in numbers:
-            done[number] = write_course(draw_patient(options, number), options, number, output, tick=tick)
+        done += (write_course(*arguments, tick=tick) for arguments in work)
     else:
-        for patient in _in_processes(options, output, jobs):
-            done[patient.number] = patient
+        for patient in _in_processes(work, jobs):
+            done.append(patient)
             if tick is not None:
                 for name in patient.visits:
                     tick(name)
     if tick is not None:
         tick("drawing the page")
     page = write_top_files(output, options.settings())
-    written = sum(patient.written for patient in done.values())
-    return DatasetSummary(output, written, sum(len(p.visits) for p in done.values()) - written, page)
+    written = sum(patient.written for patient in done)
+    return DatasetSummary(output, written, sum(len(patient.visits) for patient in done) - written, page)
 
 
 def _open(options: DatasetOptions, output: Path, *, resume: bool) -> None:
@@ -220,11 +218,9 @@ class PatientDone:
     """A patient that is there.
 
     Attributes:
-        number: from 1.
-        written: how many of them were made now.
+        written: how many of the visits were made now.
     """
 
-    number: int
     visits: tuple[str, ...]
     written: int
 
@@ -236,7 +232,6 @@ def write_course(
     output: Path,
     *,
     tick: Tick | None = None,
-    stopped: Callable[[], bool] = lambda: False,
 ) -> PatientDone:
     """Scan and write every visit of a course that is not there yet.
 
@@ -246,12 +241,10 @@ def write_course(
         number: of the patient, for the chance of all these.
         output: folder of the data set.
         tick: called with a visit's name before it is made.
-        stopped: asked before every visit whether to end.
 
     Raises:
         OutputError: if something cannot be written.
         InputError: if the lesions fit nowhere.
-        KeyboardInterrupt: if ``stopped`` says so.
     """
     folder = output / course.patient_id
     places = [VisitPlace(folder, course.patient_id, visit.label) for visit in course.visits]
@@ -259,8 +252,6 @@ def write_course(
     grown = grow_course(course, visit_config(options, number, 0)) if todo else None
     truths: dict[int, VisitTruth] = {}
     for index, place in enumerate(places):
-        if stopped():
-            raise KeyboardInterrupt
         if tick is not None:
             tick(place.study_id)
         if place not in todo:
@@ -278,51 +269,17 @@ def write_course(
             defect_rng=options.rng(number, _DEFECT, index, 1),
         )
     write_patient_files(folder, course, places)
-    return PatientDone(number, tuple(place.study_id for place in places), len(truths))
+    return PatientDone(tuple(place.study_id for place in places), len(truths))
 
 
-_stop: Any = None
-"""In a process of the pool: set when all should end."""
-
-
-def _join_pool(stop: Any) -> None:
-    """The parent says when to stop; a request to end that goes to every process is left to it."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    global _stop  # noqa: PLW0603 - the only way a pool hands an event to its processes
-    _stop = stop
-
-
-def _pool_patient(options: DatasetOptions, number: int, output: Path) -> PatientDone | None:
-    """One patient in a process of the pool; None where it was told to stop."""
-    try:
-        return write_course(draw_patient(options, number), options, number, output, stopped=_stop.is_set)
-    except KeyboardInterrupt:
-        return None
-
-
-def _in_processes(options: DatasetOptions, output: Path, jobs: int) -> Iterator[PatientDone]:
-    """Patients as they are finished. Stopped early, it lets every process finish its visit and no more."""
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    numbers = iter(range(1, options.patients + 1))
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_join_pool, initargs=(stop,)) as pool:
-        waiting: set[Future[PatientDone | None]] = set()
-        try:
-            while True:
-                for number in numbers:
-                    with interrupts_blocked():
-                        waiting.add(pool.submit(_pool_patient, options, number, output))
-                    if len(waiting) >= 2 * jobs:
-                        break
-                if not waiting:
-                    return
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    patient = future.result()
-                    if patient is None:
-                        raise KeyboardInterrupt
-                    yield patient
-        finally:
-            stop.set()
-            for future in waiting:
-                future.cancel()
+def _in_processes(work: Sequence[tuple[Course, DatasetOptions, int, Path]], jobs: int) -> Iterator[PatientDone]:
+    """Patients as they are finished. Stopped early, processes remove what they have half-written."""
+    tasks = deque(Task(arguments[0].patient_id, "", write_course, arguments) for arguments in work)
+    with open_workers(jobs, None) as workers:
+        for task, patient, is_lost in run_tasks(tasks, workers):
+            if is_lost:
+                raise DeviceError(
+                    f"the process that makes {task.patient} was killed twice, maybe for lack of memory. "
+                    "Pass --resume and fewer --jobs to go on."
+                )
+            yield patient

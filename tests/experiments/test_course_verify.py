@@ -177,7 +177,7 @@ def test_timelines_are_scanned_under_bids_names_and_those_that_fit_nowhere_are_t
         if number == 2:
             raise InputError("no room")
         written.append((course.patient_id, course.seed, options.visits))
-        return PatientDone(number, (), 3)
+        return PatientDone((), 3)
 
     monkeypatch.setattr(course_scans, "write_course", write)
     told: list[tuple[str, int]] = []

@@ -23,7 +23,7 @@ SMALL = PhantomConfig(
     acquisition=AcquisitionConfig(noise=0.05),
 )
 T1CE_ALONE = replace(SMALL, acquisition=AcquisitionConfig(sequences=(MRSequence.T1CE,)))
-_pool_patient = dataset._pool_patient
+_write_course = dataset.write_course
 
 
 @cache
@@ -48,8 +48,8 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dataset, "visit_config", lambda *_: SMALL)
 
 
-def small_pool_patient(*arguments: Any) -> Any:
-    """A patient in a process of the pool, which knows nothing of what is patched in that of the test."""
+def write_small_course(*arguments: Any) -> Any:
+    """A course in a process of a pool, which knows nothing of what is patched in that of the test."""
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        return _pool_patient(*arguments)
+        return _write_course(*arguments)

@@ -31,7 +31,7 @@ from brats_seg.phantom.defects import ALL, DefectKind
 from brats_seg.phantom.files import schema_for
 from brats_seg.phantom.make import BRATS_GRID
 from brats_seg.phantom.script import PatientKind
-from tests.phantom.small_phantoms import make_small, small_pool_patient
+from tests.phantom.small_phantoms import make_small, write_small_course
 
 pytestmark = pytest.mark.slow  # whole phantoms take seconds
 
@@ -105,7 +105,7 @@ def test_two_processes_write_what_one_does(
 ) -> None:
     folder = Path(shutil.copytree(dataset.folder, tmp_path / "set"))
     shutil.rmtree(folder / "sub-002" / "ses-02")
-    monkeypatch.setattr(phantom_dataset, "_pool_patient", small_pool_patient)
+    monkeypatch.setattr(phantom_dataset, "write_course", write_small_course)
     done = write_dataset(TWO, folder, jobs=2, resume=True)
     assert (done.written, done.kept) == (1, 3)
     assert hashes(folder) == hashes(dataset.folder)
