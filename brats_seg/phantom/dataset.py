@@ -23,7 +23,7 @@ from brats_seg.core.words import Tick
 from brats_seg.files.output import explain, read_run, refuse_filled
 from brats_seg.files.tables import write_json
 from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.course import grow_course, make_visit
+from brats_seg.phantom.course import BRATS_CENTRE_MM, BRATS_GRID, PhantomConfig, grow_course, make_visit
 from brats_seg.phantom.defects import DefectKind
 from brats_seg.phantom.files import (
     VisitPlace,
@@ -33,7 +33,6 @@ from brats_seg.phantom.files import (
     write_visit,
 )
 from brats_seg.phantom.grids import BRAIN_REACH_MM, HEAD_REACH_MM, native_grids
-from brats_seg.phantom.make import BRATS_CENTRE_MM, BRATS_GRID, PhantomConfig
 from brats_seg.phantom.script import Course, PatientKind, draw_course
 from brats_seg.phantom.skull import draw_skull
 from brats_seg.phantom.truth import VisitTruth

@@ -138,10 +138,7 @@ def run_native_demo(output: Path, *, seed: int = 1, exists: ExistsPolicy = "refu
     found = segment_study(exam, results, options=SegmentOptions(exists=exists), tick=tick)
     assert found.folder is not None  # an output folder was passed
     volumes = {row.region: row.volume_ml for row in found.measurements.volumes}
-    truth_ml = {region.name: float(truth["truth_ml"].get(region.name, 0.0)) for region in regions_of()}
-    visit = DemoVisit(
-        phantom.id, truth["date"], truth_ml, {name: volumes[name] for name in truth_ml}, _dice(found, phantom.labels)
-    )
+    visit = _visit(phantom.id, truth_folder, volumes, _dice(found, phantom.labels))
     report = results / found.folder.name / f"{found.folder.name}_report.html"
     return Demo(exam, results, report, None, (visit,))
 
@@ -157,15 +154,19 @@ def _dice(found: Visit, labels: Path) -> dict[str, float]:
 
 
 def _visits(patient: Path, course: Course) -> tuple[DemoVisit, ...]:
-    """What was found at each visit that could be followed, beside the truth file of that visit."""
+    """What was found at each visit that could be followed."""
     found: dict[str, dict[str, float]] = {}
     for row in course.volumes:
         found.setdefault(row.visit, {})[row.region] = row.volume_ml
+    return tuple(
+        _visit(label, patient / f"ses-{label.removeprefix('ses-')}", volumes, {}) for label, volumes in found.items()
+    )
+
+
+def _visit(label: str, folder: Path, volumes: Mapping[str, float], scores: Mapping[str, float]) -> DemoVisit:
+    """What was found beside the truth file of the visit."""
+    truth = read_truth(folder)
+    assert truth is not None  # it was written a minute ago
     names = [region.name for region in regions_of()]
-    visits = []
-    for label, volumes in found.items():
-        truth = read_truth(patient / f"ses-{label.removeprefix('ses-')}")
-        assert truth is not None  # it was written a minute ago
-        truth_ml = {name: float(truth["truth_ml"].get(name, 0.0)) for name in names}
-        visits.append(DemoVisit(label, truth["date"], truth_ml, {name: volumes[name] for name in names}))
-    return tuple(visits)
+    truth_ml = {name: float(truth["truth_ml"].get(name, 0.0)) for name in names}
+    return DemoVisit(label, truth["date"], truth_ml, {name: volumes[name] for name in names}, scores)

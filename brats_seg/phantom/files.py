@@ -30,9 +30,8 @@ from brats_seg.files.tables import write_json
 from brats_seg.files.write import write_label_map, write_volume
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
-from brats_seg.phantom.course import VisitPhantom
+from brats_seg.phantom.course import VisitPhantom, label_map
 from brats_seg.phantom.defects import Defect, DefectKind, apply_defect, damage_bytes, draw_defect
-from brats_seg.phantom.make import label_map
 from brats_seg.phantom.page import dataset_html
 from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.script import Course, PatientKind

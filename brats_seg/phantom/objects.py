@@ -250,20 +250,10 @@ class Shell(Shape):
 
 @dataclass(frozen=True, eq=False)
 class Pair(Shape):
-    """Two solids that do not touch.
-
-    Raises:
-        ValueError: if the centre of one lies in the other; that they do not touch is the caller's to see to.
-    """
+    """Two solids that do not touch, which is the caller's to see to."""
 
     first: Shape
     second: Shape
-
-    def __post_init__(self) -> None:
-        for one, other in ((self.first, self.second), (self.second, self.first)):
-            low, high = one.bounds_mm()
-            if float(other.level_mm((low + high) / 2)) <= 0:
-                raise ValueError("the two solids of a pair overlap; move their centres apart")
 
     @property
     def volume_ml(self) -> float:

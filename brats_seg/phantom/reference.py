@@ -23,7 +23,7 @@ from brats_seg.files.write import write_label_map, write_probabilities, write_vo
 from brats_seg.models.card import regions_of
 from brats_seg.models.record import versions
 from brats_seg.phantom.grids import Triple, directions_of, grid_around, rotation_of
-from brats_seg.phantom.objects import Box, Ellipsoid, Pair, Shape, Shell, pair_of_spheres, sphere
+from brats_seg.phantom.objects import Box, Ellipsoid, Shape, Shell, pair_of_spheres, sphere
 
 KINDS = ("sphere", "ellipsoid", "shell", "box", "pair")
 BACKGROUND_LEVEL = 100.0
@@ -80,21 +80,26 @@ class ObjectOptions:
         if self.kind == "box":
             return Box(_ORIGIN, (a, b, c), turn)
         if self.kind == "shell":
-            hollow = self.diameter_mm / 2 if self.hollow_mm is None else self.hollow_mm
+            hollow = self._hollow_mm
             if hollow >= self.diameter_mm:
                 raise UsageError(f"a hollow of {hollow:g} mm does not fit into a ball of {self.diameter_mm:g} mm")
             return Shell(sphere(_ORIGIN, self.diameter_mm), sphere(_ORIGIN, hollow))
         if self.kind == "pair":
-            return self._pair()
+            second, distance = self._second_and_distance_mm
+            try:
+                return pair_of_spheres(_ORIGIN, (self.diameter_mm, second), distance)
+            except ValueError as error:
+                raise UsageError(f"{error}. Pass a larger --distance-mm.") from error
         return sphere(_ORIGIN, self.diameter_mm)
 
-    def _pair(self) -> Pair:
+    @property
+    def _hollow_mm(self) -> float:
+        return self.diameter_mm / 2 if self.hollow_mm is None else self.hollow_mm
+
+    @property
+    def _second_and_distance_mm(self) -> tuple[float, float]:
         second = self.diameter_mm if self.second_mm is None else self.second_mm
-        distance = 1.5 * max(self.diameter_mm, second) if self.distance_mm is None else self.distance_mm
-        try:
-            return pair_of_spheres(_ORIGIN, (self.diameter_mm, second), distance)
-        except ValueError as error:
-            raise UsageError(f"{error}. Pass a larger --distance-mm.") from error
+        return second, 1.5 * max(self.diameter_mm, second) if self.distance_mm is None else self.distance_mm
 
     def longest_mm(self) -> float:
         """Longest straight line within one connected piece, hollow included."""
@@ -110,12 +115,9 @@ class ObjectOptions:
             return {"kind": self.kind, "sides_mm": list(self.sides_mm)}
         values: dict[str, Any] = {"kind": self.kind, "diameter_mm": self.diameter_mm}
         if self.kind == "shell":
-            values["hollow_mm"] = self.diameter_mm / 2 if self.hollow_mm is None else self.hollow_mm
+            values["hollow_mm"] = self._hollow_mm
         if self.kind == "pair":
-            pair = self._pair()
-            (low, high), (other_low, other_high) = pair.first.bounds_mm(), pair.second.bounds_mm()
-            values["second_mm"] = float(other_high[0] - other_low[0])
-            values["distance_mm"] = float((other_low + other_high - low - high)[0] / 2)
+            values["second_mm"], values["distance_mm"] = self._second_and_distance_mm
         return values
 
 
@@ -198,8 +200,12 @@ class ReferenceObject:
     @property
     def segmentation(self) -> Segmentation:
         """Label map and exact shares as probabilities, as a perfect method would find them."""
-        probabilities = RegionMaps(self.fractions, self.labels.grid, regions_of())
-        return Segmentation(self.options.kind, self.labels, DEFAULT_SCHEMA, regions_of(), probabilities)
+        return Segmentation(self.options.kind, self.labels, DEFAULT_SCHEMA, regions_of(), self.shares)
+
+    @property
+    def shares(self) -> RegionMaps:
+        """Exact shares of voxels by region."""
+        return RegionMaps(self.fractions, self.labels.grid, regions_of())
 
 
 def make_object(options: ObjectOptions, scan: ObjectScan, rng: np.random.Generator) -> ReferenceObject:
@@ -257,16 +263,13 @@ def write_object(
             )
         name = options.kind
         write_volume(made.image, folder.path / f"{name}_t1ce.nii.gz")
-        labels = folder.path / f"{name}_dseg.nii.gz"
+        labels, version = folder.path / f"{name}_dseg.nii.gz", versions()["brats_seg"]
         write_label_map(made.segmentation, labels)
-        write_dseg_sidecars(
-            made.segmentation, labels, algorithm={"name": "reference object"}, version=versions()["brats_seg"]
-        )
-        found = RegionMaps(made.fractions, made.labels.grid, regions_of())
-        write_probabilities(found, folder.path / f"{name}_probseg.nii.gz")
+        write_dseg_sidecars(made.segmentation, labels, algorithm={"name": "reference object"}, version=version)
+        write_probabilities(made.shares, folder.path / f"{name}_probseg.nii.gz")
         truth = truth_of(made, seed)
         write_json(truth, folder.path / "truth.json")
-        run = {"versions": {"brats_seg": versions()["brats_seg"]}, "truth": truth, "outputs": file_hashes(folder.path)}
+        run = {"versions": {"brats_seg": version}, "truth": truth, "outputs": file_hashes(folder.path)}
         write_json(run, folder.path / "run.json")
     return folder.final, truth
 

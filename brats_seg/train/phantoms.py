@@ -32,8 +32,7 @@ from brats_seg.core.study import SEQUENCES
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue
-from brats_seg.phantom.course import grow_course, patient_at
-from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.course import PhantomConfig, grow_course, patient_at
 from brats_seg.phantom.script import PatientKind, draw_course
 from brats_seg.train.arrays import open_arrays, write_arrays
 from brats_seg.train.augment import Chance, alter, drop_sequences, read_at, sample_points

@@ -34,9 +34,8 @@ from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.brain import brain_mask
 from brats_seg.models.brain import open_brain_networks
 from brats_seg.phantom.acquire import AcquisitionConfig
-from brats_seg.phantom.course import make_visit
+from brats_seg.phantom.course import PhantomConfig, make_visit
 from brats_seg.phantom.grids import HEAD_REACH_MM, grid_around
-from brats_seg.phantom.make import PhantomConfig
 from brats_seg.phantom.script import PatientKind, draw_course
 from brats_seg.phantom.skull import add_skull, draw_skull
 from brats_seg.segment import strip as stripping

@@ -23,11 +23,10 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of
-from brats_seg.phantom.course import GrownCourse, grow_course
+from brats_seg.phantom.course import GrownCourse, PhantomConfig, grow_course, label_map
 from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
 from brats_seg.phantom.grown import GrownScene
 from brats_seg.phantom.kinds import TumourKind, ball_radius_mm
-from brats_seg.phantom.make import PhantomConfig, label_map
 from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.script import Course, PatientKind, Story, draw_course
 from brats_seg.phantom.truth import VisitTruth, visit_truth

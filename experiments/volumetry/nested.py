@@ -21,8 +21,8 @@ from brats_seg.core.grid import Floats, Grid, box_corners, grid_between
 from brats_seg.phantom.acquire import Body, TumourFractions, draw_texture
 from brats_seg.phantom.anatomy import Anatomy, draw_person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
+from brats_seg.phantom.course import Patient, Phantom, PhantomConfig, body_grid, scan_patient
 from brats_seg.phantom.fields import Field, smooth_noise
-from brats_seg.phantom.make import Patient, Phantom, PhantomConfig, body_grid, scan_patient
 from brats_seg.phantom.objects import Blob, Ellipsoid, Waves, draw_waves, inside_shares, points_of
 
 SPARE_MM = 3.0

@@ -15,8 +15,8 @@ from brats_seg.core.visit import Visit
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import AcquisitionConfig
+from brats_seg.phantom.course import BRATS_GRID, Patient, Phantom, PhantomConfig, scan_patient
 from brats_seg.phantom.grids import BRAIN_REACH_MM, grid_around, small_turn
-from brats_seg.phantom.make import BRATS_GRID, Patient, Phantom, PhantomConfig, scan_patient
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import segment_study
 from brats_seg.segment.predict import Predictor

@@ -10,7 +10,7 @@ import pytest
 from brats_seg.core.errors import InputError
 from brats_seg.core.labels import Structure
 from brats_seg.phantom.anatomy import draw_person, make_anatomy
-from brats_seg.phantom.make import Phantom, body_grid
+from brats_seg.phantom.course import Phantom, body_grid
 from experiments.volumetry.nested import NestedConfig, draw_edema_field, draw_lesion, make_phantom, tumour_fractions
 from tests.phantom.small_phantoms import T1CE_ALONE as SMALL
 

@@ -11,7 +11,7 @@ import pytest
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.anatomy import AnatomyConfig
-from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.course import PhantomConfig
 from experiments.volumetry.nested import NestedConfig, make_phantom
 from tests.phantom.small_phantoms import make_coarse
 

@@ -14,7 +14,7 @@ from brats_seg.core.study import MRSequence
 from brats_seg.phantom import anatomy, dataset
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.anatomy import AnatomyConfig, Template, load_template
-from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.course import PhantomConfig
 from tests.strategies import affine_of
 
 SMALL = PhantomConfig(

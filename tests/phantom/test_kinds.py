@@ -14,10 +14,9 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import MRSequence
 from brats_seg.phantom.anatomy import draw_person, make_anatomy
 from brats_seg.phantom.contrast import Tissue
-from brats_seg.phantom.course import GrownCourse, make_visit
+from brats_seg.phantom.course import GrownCourse, body_grid, make_visit
 from brats_seg.phantom.grown import CORE_PARTS, EDEMA, GrownScene, GrownTumour, part_number
 from brats_seg.phantom.kinds import PROFILES, LesionScript, LesionState, TumourKind, ball_radius_mm, edema_ml
-from brats_seg.phantom.make import body_grid
 from brats_seg.phantom.script import Course, PatientKind, Story, VisitScript
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import diameters_mm

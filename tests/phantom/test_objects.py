@@ -14,7 +14,6 @@ from brats_seg.phantom.objects import (
     Blob,
     Box,
     Ellipsoid,
-    Pair,
     Shape,
     Shell,
     Waves,
@@ -133,11 +132,10 @@ def test_waves_change_the_surface_but_not_the_volume():
         lambda: Box((0, 0, 0), (1, -1, 1)),
         lambda: Shell(sphere((0, 0, 0), 10), sphere((0, 0, 0), 11)),
         lambda: pair_of_spheres((0, 0, 0), (10, 12), 11),
-        lambda: Pair(sphere((0, 0, 0), 10), sphere((1, 0, 0), 10)),
         lambda: Waves(np.zeros((1, 3)), np.array([0.7]), np.zeros(1)),
         lambda: sphere((0, 0, 0), 10).sample_fractions(grid_around("RAS", (1, 1, 1)), supersampling=0),
     ],
-    ids=["sphere", "box", "shell", "touching", "overlapping", "waves", "supersampling"],
+    ids=["sphere", "box", "shell", "touching", "waves", "supersampling"],
 )
 def test_impossible_objects_are_refused(make):
     with pytest.raises(ValueError, match=r"must|touch|overlap|amplitudes"):

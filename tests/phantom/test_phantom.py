@@ -16,9 +16,8 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.contrast import Tissue
-from brats_seg.phantom.course import grow_course, patient_at
+from brats_seg.phantom.course import BRATS_GRID, Phantom, PhantomConfig, grow_course, patient_at, scan_patient
 from brats_seg.phantom.kinds import LesionScript, LesionState, TumourKind
-from brats_seg.phantom.make import BRATS_GRID, Phantom, PhantomConfig, scan_patient
 from brats_seg.phantom.script import Course, PatientKind, Story, VisitScript
 from tests.phantom.small_phantoms import SMALL
 from tests.strategies import affine_of

@@ -20,6 +20,7 @@ from brats_seg.files.match_labels import find_label_files
 from brats_seg.files.nifti import read_label_map, read_volume
 from brats_seg.files.sidecar import read_schema_sidecar
 from brats_seg.phantom import dataset as phantom_dataset
+from brats_seg.phantom.course import BRATS_GRID
 from brats_seg.phantom.dataset import (
     DatasetOptions,
     DatasetSummary,
@@ -29,7 +30,6 @@ from brats_seg.phantom.dataset import (
 )
 from brats_seg.phantom.defects import ALL, DefectKind
 from brats_seg.phantom.files import schema_for
-from brats_seg.phantom.make import BRATS_GRID
 from brats_seg.phantom.script import PatientKind
 from tests.phantom.small_phantoms import make_small, write_small_course
 

@@ -21,7 +21,7 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.models.card import find_model
 from brats_seg.phantom.acquire import AcquisitionConfig
 from brats_seg.phantom.anatomy import AnatomyConfig
-from brats_seg.phantom.make import PhantomConfig
+from brats_seg.phantom.course import PhantomConfig
 from brats_seg.run.segment import prepare_config
 from brats_seg.segment.postprocess import segment
 from brats_seg.segment.predict import Predictor
