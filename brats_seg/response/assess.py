@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 
 from brats_seg.core.tables import Calendar
-from brats_seg.response.clinical import Facts, episodes_of, facts_at, rebased_without_reason, with_facts
+from brats_seg.response.clinical import Facts, episodes_of, facts_at, with_facts
 from brats_seg.response.confirmation import settle
 from brats_seg.response.criteria import Compartment, Criteria, DiseaseRule
 from brats_seg.response.history import ClinicalStatus, EventKind, PatientHistory
@@ -239,12 +240,19 @@ def _unjudged_decline(history: PatientHistory, episodes: Sequence[Episode]) -> l
 
 
 def _rebased(history: PatientHistory, responses: Responses) -> list[str]:
-    """Baselines that a repeated treatment set without progression or surgery before, and the growth in all."""
-    progressed = [
-        any(responses.progression(measure, number) is not None for measure in Measure)
-        for number in range(len(responses.episodes))
-    ]
-    found = rebased_without_reason(history, responses.episodes, progressed)
+    """Baselines that a further treatment set without progression or surgery before, and the growth in all.
+
+    Rows for the cycles of one treatment do that, and slow growth is then never seen.
+    """
+    found = []
+    for number, (before, now) in enumerate(pairwise(responses.episodes)):
+        if now.cause is None or now.cause.kind is not EventKind.TREATMENT_START:
+            continue
+        earlier = [event for event in history.events if event.day < now.cause.day]
+        operated = any(event.kind is EventKind.SURGERY and event.day >= before.since for event in earlier)
+        explained = operated or any(responses.progression(measure, number) for measure in Measure)
+        if not explained and any(event.kind is EventKind.TREATMENT_START for event in earlier):
+            found.append((before, now))
     if not found:
         return []
     names = ", ".join(history.visits[now.baseline].visit for _, now in found)

@@ -122,28 +122,6 @@ def _also_set_by(current: Episode, following: Episode) -> Episode:
     return replace(current, why=why, since=max(current.since, following.since))
 
 
-def rebased_without_reason(
-    history: PatientHistory, episodes: Sequence[Episode], progressed: Sequence[bool]
-) -> tuple[tuple[Episode, Episode], ...]:
-    """Neighbouring episodes of which a further treatment opened the second, without progression or surgery before it.
-
-    Rows for the cycles of one treatment do that, and slow growth is then never seen.
-
-    Args:
-        progressed: by episode, whether progression was found in it.
-    """
-    found = []
-    for number in range(1, len(episodes)):
-        before, now = episodes[number - 1], episodes[number]
-        if now.cause is None or now.cause.kind is not EventKind.TREATMENT_START or progressed[number - 1]:
-            continue
-        since = [event for event in history.events if event.day < now.cause.day]
-        operated = any(event.kind is EventKind.SURGERY and event.day >= before.since for event in since)
-        if not operated and any(event.kind is EventKind.TREATMENT_START for event in since):
-            found.append((before, now))
-    return tuple(found)
-
-
 @dataclass(frozen=True)
 class Facts:
     """Clinical facts at one visit.

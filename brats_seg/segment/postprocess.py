@@ -75,20 +75,17 @@ def segment(
         schema: numbers to write.
         config: thresholds and rules, from the model card.
     """
+    asks = any(isinstance(rule, RequireEnhancement) and rule.rise is not None for rule in config.rules)
     settled = settle(
         probabilities,
         config,
-        rise=enhancement(prepared, whole_tumour(probabilities, config)) if _asks_for_rise(config) else None,
+        rise=enhancement(prepared, whole_tumour(probabilities, config)) if asks else None,
         beside="T1" if MRSequence.T1 in prepared.present else "the tissue around the tumour",
     )
     native = to_native(replace(probabilities, array=settled.array), prepared)
     labels = Volume(_labels(native, schema, config), native.grid)
     found = Segmentation(prepared.id, labels, schema, native.regions, native, prepared.missing)
     return Outcome(found, native, settled.decisions, settled.warnings)
-
-
-def _asks_for_rise(config: PostprocessConfig) -> bool:
-    return any(isinstance(rule, RequireEnhancement) and rule.rise is not None for rule in config.rules)
 
 
 def to_native(probabilities: RegionMaps, prepared: PreparedStudy) -> RegionMaps:

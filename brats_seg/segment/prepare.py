@@ -72,7 +72,13 @@ def prepare(
         InputError: if a scan is not skull-stripped, a registration failed, or no brain is found.
     """
     warnings: list[str] = list(study.notes)
-    _refuse_skull(study, with_skull(study) if heads is None else heads, force=force, warnings=warnings)
+    for sequence, evidence in (with_skull(study) if heads is None else heads).items():
+        if not force:
+            raise InputError(
+                f"{sequence.title} of {study.id} does not look skull-stripped ({evidence}). The network knows brains "
+                "only. Take the skull away first with brats-seg prepare, or pass --force."
+            )
+        warnings.append(f"{sequence.title} does not look skull-stripped ({evidence}); --force was given")
     return _prepared(study, config or PrepareConfig(), sequences, warnings)
 
 
@@ -151,16 +157,6 @@ def images_on_reference(study: Study, record: PreparationRecord) -> dict[MRSeque
             matrix = record.registrations[sequence].matrix
             images[sequence] = resample(volume, reference.grid, matrix=matrix, fill=background_value(volume))
     return images
-
-
-def _refuse_skull(study: Study, heads: Mapping[MRSequence, str], *, force: bool, warnings: list[str]) -> None:
-    for sequence, evidence in heads.items():
-        if not force:
-            raise InputError(
-                f"{sequence.title} of {study.id} does not look skull-stripped ({evidence}). The network knows brains "
-                "only. Take the skull away first with brats-seg prepare, or pass --force."
-            )
-        warnings.append(f"{sequence.title} does not look skull-stripped ({evidence}); --force was given")
 
 
 def _shift_background(study: Study, decisions: list[str]) -> tuple[Study, dict[MRSequence, float]]:
