@@ -14,10 +14,14 @@ from cli_studies import Outcome, write_nifti
 sys.path += [str(Path(__file__).resolve().parents[1] / room) for room in ("files", "segment")]
 
 from dicom_files import Exam, write_study
-from heads_with_skull import brain_of, head, head_grid
+from heads_with_skull import SPACING_MM, brain_of, head, head_grid
 
 from brats_seg.core.grid import Grid, Volume
 from brats_seg.core.study import MRSequence
+from brats_seg.imaging import upright
+from brats_seg.segment import strip
+from brats_seg.track import follow
+from brats_seg.track.align import NO_MOTION
 
 Cli = Callable[..., Outcome]
 USED = (MRSequence.T1, MRSequence.T1CE)
@@ -49,6 +53,14 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask = thin(Volume(brain_of(head_grid()).astype(np.uint8), head_grid()))
     return write_nifti(mask.data, mask.affine, tmp_path_factory.mktemp("masks") / "brain.nii.gz")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brains in the voxels of the heads, which are upright and do not move."""
+    monkeypatch.setattr(strip, "SPACING_MM", STEP * SPACING_MM)
+    monkeypatch.setattr(strip, "find_turn", lambda _: upright.Turn(np.eye(3), ""))
+    monkeypatch.setattr(follow, "align_visits", lambda *_: NO_MOTION)
 
 
 @pytest.fixture
