@@ -7,10 +7,11 @@ import pickle
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -30,6 +31,7 @@ from test_dicom_seg import errors_of
 from brats_seg.cli import main
 from brats_seg.core.grid import Volume
 from brats_seg.core.study import SEQUENCES, MRSequence
+from brats_seg.run.workers import Workers
 
 Cli = Callable[..., Outcome]
 SECRETS = (b"Mustermann", b"Jane", b"PAT-170017")
@@ -246,25 +248,20 @@ def test_track_dates_visits_by_their_exams(tracked: Path) -> None:
     assert not (places[DAYS[0]] / "P7_2024-01-15_sr.dcm").exists()
 
 
-class SentToOthers:
-    """A pool in the place of that of processes: everything is sent, and done here."""
+class SentToOthers(Executor):
+    """In the place of processes: everything is sent, and done here."""
 
-    room, share_fate, losses, gone = 2, True, (), ()
-
-    def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         function, arguments = pickle.loads(pickle.dumps((function, arguments)))
-        future: Future[object] = Future()
+        future: Future[Any] = Future()
         future.set_result(pickle.loads(pickle.dumps(function(*arguments))))
         return future
-
-    def finished(self, futures: Sequence[Future[object]]) -> Sequence[Future[object]]:
-        return futures
 
 
 @pytest.fixture
 def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("workers", "cohort"):
-        monkeypatch.setattr(f"brats_seg.run.{module}.open_workers", lambda *_: nullcontext(SentToOthers()))
+        monkeypatch.setattr(f"brats_seg.run.{module}.open_workers", lambda *_: nullcontext(Workers(SentToOthers)))
 
 
 @pytest.mark.slow
