@@ -48,9 +48,17 @@ def studies_of(arguments: argparse.Namespace, failures: Failures) -> list[Timepo
     """The studies a command line names; folders that are wrong go to ``failures``.
 
     Raises:
-        UsageError: if none is named, folders and single files are mixed, or one study is named twice.
+        UsageError: if none is named, folders and single files are mixed, one study is named twice, or a mask of the
+            brain is for several.
         InputError: if a study named by its files or with ``--id`` is wrong.
     """
+    found = _studies_named(arguments, failures)
+    if getattr(arguments, "brain_mask", None) is not None and len(found) > 1:
+        raise UsageError(f"--brain-mask is for one study, and {len(found)} were found. Pass them one at a time.")
+    return found
+
+
+def _studies_named(arguments: argparse.Namespace, failures: Failures) -> list[Timepoint]:
     from brats_seg.files.find import UnnamedScansError, find_studies, find_study
 
     named = {s: getattr(arguments, s.value) for s in SEQUENCES if getattr(arguments, s.value) is not None}
@@ -168,16 +176,6 @@ def _refuse_repeats(found: Sequence[Timepoint]) -> None:
 def exists_policy(arguments: argparse.Namespace) -> ExistsPolicy:
     """What to do with results that are there already; with ``--resume`` those are replaced that do not stand."""
     return "overwrite" if arguments.overwrite or getattr(arguments, "resume", False) else "refuse"
-
-
-def check_brain_mask(arguments: argparse.Namespace, studies: Sequence[Timepoint]) -> None:
-    """Refuse a mask for several studies.
-
-    Raises:
-        UsageError: if there are.
-    """
-    if arguments.brain_mask is not None and len(studies) > 1:
-        raise UsageError(f"--brain-mask is for one study, and {len(studies)} were found. Pass them one at a time.")
 
 
 def brain_masks(ignored: Sequence[str]) -> list[str]:

@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     with run_folder(arguments, mark="split.json") as folder:
         recipe = open_recipe(arguments, arguments.config)
         recipe.named_card  # noqa: B018 - said before hours of training
-        _check_only(arguments)
+        for fold in arguments.only or ():
+            if not 0 <= fold < arguments.folds:
+                raise UsageError(f"--only {fold}: folds are numbered from 0 to {arguments.folds - 1}")
         from brats_seg.train.crossval import check_models, open_split
 
         chosen = sorted(set(arguments.only or ()))
@@ -69,12 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
         check_models(recipe, split, folder, judged)
         _judge(training, split, judged)
     return 0
-
-
-def _check_only(arguments: argparse.Namespace) -> None:
-    wrong = [k for k in arguments.only or () if not 0 <= k < arguments.folds]
-    if wrong:
-        raise UsageError(f"--only {wrong[0]}: folds are numbered from 0 to {arguments.folds - 1}")
 
 
 def _train(training: Training, split: Split, folds: Sequence[int], judged: Sequence[int]) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import (
     Failures,
     attempt,
-    check_brain_mask,
     check_extraction,
     exists_policy,
     offered_masks,
@@ -55,7 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_extraction(arguments)
     failures: Failures = []
     studies = studies_of(arguments, failures)
-    check_brain_mask(arguments, studies)
     rows: list[dict[str, Any]] = []
     for study in studies:
         done = attempt(study.id, partial(_prepare, study, arguments), failures)

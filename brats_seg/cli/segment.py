@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from brats_seg.cli.common import (
     Failures,
     attempt,
-    check_brain_mask,
     check_extraction,
     complain,
     exists_policy,
@@ -113,7 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
     studies = studies_of(arguments, failures)
     results: list[dict[str, Any]] = []
     _check_place(arguments, studies)
-    check_brain_mask(arguments, studies)
     if studies:
         try:
             _segment_all(studies, arguments, began, results, failures)

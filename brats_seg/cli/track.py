@@ -23,7 +23,7 @@ from brats_seg.cli.common import (
 )
 from brats_seg.cli.options import add, add_console, add_existing, add_schema, visit_file, visit_series
 from brats_seg.core.errors import InputError, OutputError, UsageError
-from brats_seg.core.words import counted, some, visit_named
+from brats_seg.core.words import counted, visit_named
 from brats_seg.run.options import COHORT_PAGE
 
 if TYPE_CHECKING:
@@ -190,7 +190,10 @@ def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures
     rows = [row for row in clinical if row.cells["patient"] not in failed]
     own, others = split_rows(rows, [patient.id for patient in patients])
     if others:
-        complain(f"{others[0].table}: {_of_others(others)}")
+        names = sorted({row.cells["patient"] for row in others})
+        shown = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+        words = f"{counted(len(others), 'row')} not used, of patients who are not here ({shown})"
+        complain(f"{others[0].table}: {words}")
     jobs = []
     for patient in patients:
         try:
@@ -198,11 +201,6 @@ def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures
         except InputError as error:
             failures.append((patient.id, error))
     return tuple(jobs)
-
-
-def _of_others(rows: Sequence[TableRow]) -> str:
-    names = sorted({row.cells["patient"] for row in rows})
-    return f"{counted(len(rows), 'row')} not used, of patients who are not here ({some(names, 6)})"
 
 
 def _run_of(arguments: argparse.Namespace, *, has_cohort: bool) -> TrackRun:
