@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from brats_seg.core.grid import Array, Mask
+from brats_seg.core.grid import Array, Mask, Volume
 
 Box = tuple[slice, ...]
 
@@ -38,6 +38,14 @@ def widened(mask: Mask, spacing_mm: Sequence[float], margin_mm: float) -> Mask:
     return wide
 
 
+def inner(mask: Mask, spacing_mm: Sequence[float], depth_mm: float) -> Mask:
+    """The mask without so much of its rim, at least one voxel along each axis; the edge of the array is a rim too."""
+    for axis, spacing in enumerate(spacing_mm):
+        width = 2 * max(round(depth_mm / spacing), 1) + 1
+        mask = ndimage.minimum_filter1d(mask, width, axis=axis, mode="constant", cval=0)
+    return mask
+
+
 def box_or_all(mask: Array, *, margin: int | Sequence[int] = 0) -> Box:
     """As :func:`bounding_box`, and all of the array where everything is 0."""
     return bounding_box(mask, margin=margin) or tuple(slice(0, length) for length in mask.shape)
@@ -50,6 +58,12 @@ def widen_box(box: Box, shape: tuple[int, ...], margin: int | Sequence[int]) -> 
         slice(max(side.start - more, 0), min(side.stop + more, length))
         for side, more, length in zip(box, margins, shape, strict=True)
     )
+
+
+def cropped(volume: Volume, box: Box) -> Volume:
+    """The part of a volume within a box."""
+    x, y, z = box
+    return volume.crop((x.start, y.start, z.start), (x.stop, y.stop, z.stop))
 
 
 def enclosing_box(boxes: list[Box], shape: tuple[int, ...], *, margin: int = 0) -> Box:

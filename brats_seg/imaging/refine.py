@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
 from brats_seg.core.grid import Affine, Floats, Grid, Mask, Volume, apply_affine
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import box_or_all, cropped
 from brats_seg.imaging.register import resample
 
 SPACING_MM = 2.0
@@ -56,20 +56,18 @@ def prepare_side(volume: Volume, compared: Mask) -> Side:
     Args:
         compared: ``(X, Y, Z)``, where it is looked at: a brain without its tumour.
     """
-    box = bounding_box(compared)
-    assert box is not None  # a brain without a voxel is refused before
-    (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
-    cropped = volume.crop((a, c, e), (b, d, f))
-    data = np.asarray(cropped.data, dtype=np.float32)
+    box = box_or_all(compared)
+    near = cropped(volume, box)
+    data = np.asarray(near.data, dtype=np.float32)
     part = np.asarray(compared[box], dtype=np.float32)
     # A voxel of width d has averaged over d already, which spreads like a normal curve of d / sqrt(12).
-    own = np.array(cropped.grid.spacing_mm) / np.sqrt(12.0)
-    sigmas = np.sqrt(np.maximum(BLUR_MM**2 - own**2, 0.0)) / cropped.grid.spacing_mm
+    own = np.array(near.grid.spacing_mm) / np.sqrt(12.0)
+    sigmas = np.sqrt(np.maximum(BLUR_MM**2 - own**2, 0.0)) / near.grid.spacing_mm
     weight = ndimage.gaussian_filter(part, sigmas)
     smooth = ndimage.gaussian_filter(data * part, sigmas) / np.maximum(weight, 1e-6)
-    grid = _grid_around(cropped.grid.to_world(cropped.grid.corners()))
-    inside = resample(cropped.with_data(part), grid, fill=0.0).data
-    values = resample(cropped.with_data(smooth.astype(np.float32)), grid, fill=0.0).data
+    grid = _grid_around(near.grid.to_world(near.grid.corners()))
+    inside = resample(near.with_data(part), grid, fill=0.0).data
+    values = resample(near.with_data(smooth.astype(np.float32)), grid, fill=0.0).data
     return Side(Volume(_normalised(values, inside), grid), Volume(inside, grid))
 
 

@@ -22,7 +22,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
 from brats_seg.core.scans import RigidMotion
 from brats_seg.core.study import MRSequence
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import box_or_all, cropped, inner
 from brats_seg.imaging.brain import background_value, head_mask
 from brats_seg.imaging.itk import FLIP, from_itk, place, to_itk
 from brats_seg.imaging.similarity import mutual_information
@@ -229,10 +229,7 @@ class _Side:
     def crop(self, margin_mm: float) -> Volume:
         """The part around the head."""
         margin = [math.ceil(margin_mm / spacing) for spacing in self.volume.grid.spacing_mm]
-        box = bounding_box(self.head, margin=margin)
-        assert box is not None  # a head that is empty is refused before
-        (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
-        return self.volume.crop((a, c, e), (b, d, f))
+        return cropped(self.volume, box_or_all(self.head, margin=margin))
 
 
 def _side(volume: Volume, mask: NDArray[np.bool_] | None, spacing_mm: float) -> _Side:
@@ -356,7 +353,7 @@ def _record(pair: _Pair, matrix: Affine) -> RigidMotion:
     moved = matrix[:3, :3] @ fixed.centre_mm + matrix[:3, 3]
     head = resample(moving.volume.with_data(moving.head), grid, matrix=matrix, order="nearest").data
     image = resample(moving.volume, grid, matrix=matrix, fill=moving.background).data
-    compared = _inner(head & fixed.head, grid)
+    compared = inner(head & fixed.head, grid.spacing_mm, INNER_MM)
     for mask, through in ((fixed.mask, np.eye(4)), (moving.mask, matrix)):
         if mask is not None:
             compared &= resample(from_itk(mask), grid, matrix=through, order="nearest").data > 0
@@ -373,14 +370,6 @@ def _record(pair: _Pair, matrix: Affine) -> RigidMotion:
 def rotation_deg(matrix: Affine) -> float:
     """Angle of a rigid matrix's rotation."""
     return float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1))))
-
-
-def _inner(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
-    """The mask without its outer :data:`INNER_MM`, at least one voxel along each axis."""
-    for axis, spacing in enumerate(grid.spacing_mm):
-        width = 2 * max(round(INNER_MM / spacing), 1) + 1
-        mask = ndimage.minimum_filter1d(mask, width, axis=axis, mode="constant", cval=0)
-    return mask
 
 
 def _overlap(pair: _Pair, matrix: Affine, moved_head: NDArray[np.bool_]) -> float:

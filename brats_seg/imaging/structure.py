@@ -15,9 +15,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from brats_seg.core.grid import Mask, Singles
+from brats_seg.imaging.boxes import inner
 
 RIM_MM = 8.0
 """Depth of the rim that is left out: the outline of a brain is much the same in everybody."""
@@ -71,16 +72,13 @@ def directions(values: Singles, inside: Mask, cell_mm: tuple[float, float, float
         values: ``(X, Y, Z)`` means over cells.
         inside: cells of the brain that the scan covers.
     """
-    inner = inside
-    for axis, size in enumerate(cell_mm):
-        width = 2 * max(round(RIM_MM / size), 1) + 1
-        inner = ndimage.minimum_filter1d(inner, width, axis=axis, mode="constant", cval=0)
-    if not inner.any():
+    deep = inner(inside, cell_mm, RIM_MM)
+    if not deep.any():
         return np.zeros((len(_TERMS) + 1, *values.shape), np.float32)
     gradients: Singles = np.array(np.gradient(values, *cell_mm), np.float32)
     squared = (gradients**2).sum(axis=0)
     # Slopes below the usual one count less: they are noise.
-    slopes = np.where(inner, gradients / np.sqrt(squared + max(float(np.median(squared[inner])), 1e-12)), 0)
+    slopes = np.where(deep, gradients / np.sqrt(squared + max(float(np.median(squared[deep])), 1e-12)), 0)
     products = [slopes[i] * slopes[j] for i, j, _ in _TERMS]
     return np.stack([*products, (slopes**2).sum(axis=0)]).astype(np.float32)
 

@@ -17,7 +17,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Grid, Mask, Singles, Volume, grid_between
 from brats_seg.core.scans import RigidMotion, Study
 from brats_seg.core.study import MRSequence
-from brats_seg.imaging.boxes import bounding_box, widened
+from brats_seg.imaging.boxes import bounding_box, cropped, widened
 from brats_seg.imaging.brain import brain_mask, solid
 from brats_seg.imaging.consistency import Consistency, check_consistency
 from brats_seg.imaging.placing import coincides
@@ -339,6 +339,5 @@ def _cropped(grid: Grid, brain: Mask) -> tuple[Grid, Mask]:
     box = bounding_box(brain, margin=round(MARGIN_MM / SPACING_MM))
     if box is None:
         raise InputError("nothing of the brain is left on the reference. Do the scans show the same part of the head?")
-    (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
-    part = Volume(brain, grid).crop((a, c, e), (b, d, f))
+    part = cropped(Volume(brain, grid), box)
     return part.grid, part.data

@@ -22,7 +22,7 @@ from brats_seg.core.grid import Affine, Volume
 from brats_seg.core.study import MRSequence
 from brats_seg.files.find import find_studies
 from brats_seg.files.load import load_study
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import bounding_box, cropped
 from brats_seg.imaging.brain import brain_mask
 from brats_seg.imaging.register import register_rigid, resample
 from brats_seg.segment.strip import NEAR_BRAIN_MM
@@ -65,8 +65,7 @@ def best_share(moving: Volume, fixed: Volume, matrix: Affine, inside: Mask, cent
     """At which share of a motion borders agree best, by a parabola."""
     box = bounding_box(inside, margin=round(INNER_MM))
     assert box is not None  # a brain is deeper than that
-    (a, b), (c, d), (e, f) = ((side.start, side.stop) for side in box)
-    fixed, inside = fixed.crop((a, c, e), (b, d, f)), inside[box]
+    fixed, inside = cropped(fixed, box), inside[box]
     wanted = gradients(fixed, inside)
     values = []
     for share in SHARES:
