@@ -119,12 +119,15 @@ def run(arguments: argparse.Namespace) -> int:
             if len(studies) > 1:
                 complain(f"{len(results)} of {len(studies)} studies are finished; go on with --resume")
             raise
+    doubts: Failures = []
+    if results and not arguments.no_report:
+        attempt("the page of all studies", partial(_write_page, arguments.output), doubts)
     print_rows(arguments, results, failures)
     if arguments.open and results:
         folder = Path(results[0]["folder"])
         open_page(folder / f"{results[0]['study']}_report.html")
     failed = {study for study, _ in failures}
-    return report_failures(failures, finished=sum(row["study"] not in failed for row in results))
+    return report_failures(failures, finished=sum(row["study"] not in failed for row in results), doubts=doubts)
 
 
 def _check_place(arguments: argparse.Namespace, studies: list[Timepoint]) -> None:
@@ -207,15 +210,16 @@ def _segment_all(
         say(place + "\n".join([head + rest, *lines]), quiet=silent)
         if arguments.json and not arguments.quiet and several:
             log(place + head + rest)  # what is printed comes last, and a log has to grow
-    if collected and not arguments.no_report:
-        attempt("the page of all studies", partial(_write_page, arguments.output), failures)
 
 
 def _write_page(output: Path) -> None:
+    """The page of all studies, where their tables lie."""
     from brats_seg.files.output import read_run, write_text
-    from brats_seg.files.tables import volume_rows
+    from brats_seg.files.tables import check_tables, volume_rows
     from brats_seg.report.studies import STUDIES_PAGE, render_studies
 
+    if not check_tables(output):
+        return
     rows = volume_rows(output)
     pages = {study: f"{study}/{study}_report.html" for study in {row["study"] for row in rows}}
     there = {study: page for study, page in pages.items() if (output / page).is_file()}

@@ -516,6 +516,21 @@ def test_the_page_of_several_studies_leads_to_their_reports(segment, two: Path, 
     assert all((out / link).is_file() for link in links)
 
 
+def test_of_studies_that_all_fail_no_page_is_missed(segment, two: Path, out: Path) -> None:
+    done = segment(two, "--also", "rtstruct", report=True)
+    assert done.code == 3 and done.err.count("rtstruct writes for a DICOM series") == 2
+    assert "2 of 2 studies failed" in done.err and "studies.html" not in done.err
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_page_of_all_studies_that_cannot_be_written_is_no_failed_study(segment, two: Path, out: Path) -> None:
+    (out / "studies.html").mkdir(parents=True)
+    done = segment(two, report=True)
+    assert done.code == 6 and "studies.html" in done.err and "studies failed" not in done.err
+    assert {row["study"] for row in rows_of(out / "volumes.csv")} == {"one", "two"}
+
+
 def test_a_table_of_somebody_else_is_not_replaced(segment, two: Path, out: Path) -> None:
     out.mkdir()
     (out / "lesions.csv").write_text("mine\n")
