@@ -57,7 +57,7 @@ class RequireEnhancement:
     Attributes:
         min_ml: size that is half believed, twice as much altogether; 0 doubts none.
         rise: up to where and from where on it is doubted altogether and not at all, by how much more it rises from T1
-            to T1CE than the rest of the tumour (:func:`~brats_seg.segment.enhancement.risen`); None doubts none.
+            to T1CE than the rest of the tumour (:func:`~brats_seg.segment.postprocess.risen`); None doubts none.
 
     Raises:
         ModelError: if a value makes no sense, naming it.

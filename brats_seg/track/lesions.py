@@ -139,7 +139,7 @@ def follow_region(
         used = {number for found in pieces.values() for number in found}
         specks.append(sum(lesion.volume_ml for lesion in visit.lesions if lesion.number not in used))
         by_number = {lesion.number: lesion for lesion in visit.lesions}
-        for state in matching.at(index):
+        for state in matching.states[index]:
             found = [by_number[number] for number in sorted(pieces.get(state.component, ()))]
             together = _together(visit, numbered[index], found) if found else None
             rows.append(_row(index, region.name, state, found, together))

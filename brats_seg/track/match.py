@@ -57,7 +57,6 @@ class LesionState:
         part_of: the lesion whose sum it belongs to; empty for a lesion of its own.
     """
 
-    visit: int
     lesion: str
     relation: Relation
     component: int
@@ -70,16 +69,12 @@ class Matching:
     """Lesion identities of all visits.
 
     Attributes:
-        states: by visit, then in the order in which lesions were first seen; every lesion known by then has a row.
+        states: by visit every lesion known by then, in the order in which they were first seen.
         labels: per visit an int32 array with the component numbers of ``states``.
     """
 
-    states: tuple[LesionState, ...]
+    states: tuple[tuple[LesionState, ...], ...]
     labels: tuple[Labels, ...]
-
-    def at(self, visit: int) -> tuple[LesionState, ...]:
-        """Rows of one visit."""
-        return tuple(state for state in self.states if state.visit == visit)
 
 
 @dataclass
@@ -121,18 +116,20 @@ def match_lesions(masks: Sequence[Mask], spacing_mm: tuple[float, float, float])
             "Align the visits first."
         )
     known: dict[str, _Known] = {}
-    states: list[LesionState] = []
+    states: list[tuple[LesionState, ...]] = []
     labels: list[Labels] = []
     for index, mask in enumerate(masks):
         visit = _components(mask)
         _link(visit, known, spacing_mm)
         relations = _assign(visit, known, first=index == 0)
-        for name, lesion in known.items():
-            relation, component = relations[name]
-            partner = lesion.partner if relation in (Relation.SPLIT, Relation.MERGED) else ""
-            states.append(LesionState(index, name, relation, component, partner, lesion.part_of))
+        states.append(tuple(_state(lesion, *relations[name]) for name, lesion in known.items()))
         labels.append(visit.labels)
     return Matching(tuple(states), tuple(labels))
+
+
+def _state(lesion: _Known, relation: Relation, component: int) -> LesionState:
+    partner = lesion.partner if relation in (Relation.SPLIT, Relation.MERGED) else ""
+    return LesionState(lesion.name, relation, component, partner, lesion.part_of)
 
 
 def _components(mask: Mask) -> _Components:

@@ -27,8 +27,7 @@ from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.imaging.boxes import widened
 from brats_seg.models.card import regions_of
 from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement, Rule
-from brats_seg.segment.enhancement import risen
-from brats_seg.segment.postprocess import region_masks, settle
+from brats_seg.segment.postprocess import region_masks, risen, settle
 from brats_seg.segment.predict import StageOutputs, calibrated, combine
 
 WEIGHTS = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
@@ -62,7 +61,7 @@ class Case:
         outputs: of the stages; half precision will do.
         brain: ``(X, Y, Z)``.
         labels: uint8 ``(X, Y, Z)`` in the default schema.
-        rise: ``(X, Y, Z)`` of :func:`~brats_seg.segment.enhancement.enhancement`; half precision will do.
+        rise: ``(X, Y, Z)`` of :func:`~brats_seg.segment.postprocess.enhancement`; half precision will do.
     """
 
     id: str

@@ -22,7 +22,7 @@ from brats_seg.core.scans import PreparationRecord, PreparedStudy
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import CARD, ModelBundle, find_model
-from brats_seg.segment.enhancement import enhancement
+from brats_seg.segment.postprocess import enhancement
 from brats_seg.segment.predict import Predictor, StageOutputs, combine, outermost
 from brats_seg.train.arrays import has_key, open_arrays, write_arrays
 from brats_seg.train.calibrate import Case

@@ -19,13 +19,14 @@ from brats_seg.core.scans import PreparationRecord, PreparedStudy
 from brats_seg.core.study import MRSequence
 from brats_seg.core.visit import RegionMaps
 from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement
-from brats_seg.segment.enhancement import enhancement, risen
 from brats_seg.segment.postprocess import (
     LEAST_ENHANCING,
     LEAST_WHOLE,
+    enhancement,
     evidence,
     require_core,
     require_enhancement,
+    risen,
     segment,
     settle,
     to_native,

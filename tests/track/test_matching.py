@@ -24,8 +24,7 @@ def mask(*boxes: Box) -> np.ndarray:
 
 def told(matching: Matching) -> list[list[str]]:
     """Per visit ``lesion relation [partner]``."""
-    visits = range(len(matching.labels))
-    return [[f"{s.lesion} {s.relation} {s.partner}".strip() for s in matching.at(visit)] for visit in visits]
+    return [[f"{s.lesion} {s.relation} {s.partner}".strip() for s in states] for states in matching.states]
 
 
 def match(*visits: np.ndarray) -> list[list[str]]:
@@ -130,10 +129,10 @@ def test_on_random_masks_every_component_has_one_name_and_earlier_rows_stay(seed
         visits.append(np.kron(coarse, np.ones((3, 3, 3), bool)))
     matching = match_lesions(visits, (1.0, 1.0, 2.0))
     for index, labels in enumerate(matching.labels):
-        owned = sorted(state.component for state in matching.at(index) if state.component)
+        owned = sorted(state.component for state in matching.states[index] if state.component)
         assert owned == list(range(1, labels.max() + 1))
         assert np.array_equal(labels > 0, visits[index])
-        names = [state.lesion for state in matching.at(index)]
+        names = [state.lesion for state in matching.states[index]]
         assert len(set(names)) == len(names)
     part = match_lesions(visits[:-1], (1.0, 1.0, 2.0))
     assert matching.states[: len(part.states)] == part.states
@@ -147,11 +146,11 @@ def test_identities_do_not_depend_on_how_arrays_are_stored() -> None:
 
 def test_sizes_and_parts() -> None:
     matching = match_lesions([mask((4, 24)), mask((4, 16), (18, 24))], (1.0, 1.0, 2.0))
-    rows = matching.at(1)
+    rows = matching.states[1]
     sizes = [int((matching.labels[1] == row.component).sum()) for row in rows]
     assert [(row.lesion, row.part_of) for row in rows] == [("L1", ""), ("L1.1", "L1")]
     assert sizes == [12 * 16, 6 * 16]
-    first = [state for state in matching.states if state.lesion == "L1"]
+    first = [state for states in matching.states for state in states if state.lesion == "L1"]
     assert [state.relation for state in first] == [Relation.FIRST, Relation.SAME]
     assert (matching.labels[1][20, 5, 3], matching.labels[1][17, 5, 3]) == (rows[1].component, 0)
 

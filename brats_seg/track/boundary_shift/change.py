@@ -21,7 +21,8 @@ NeuroImage 2012;59:3995 (doi:10.1016/j.neuroimage.2011.10.068).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -116,8 +117,9 @@ def measure_change(first: LesionScan, second: LesionScan, *, matrix: Affine) -> 
     """
     before, after = (float(scan.mask.sum()) * scan.image.grid.voxel_ml for scan in (first, second))
     masks_ml, masks_mm = after - before, sphere_diameter_mm(after) - sphere_diameter_mm(before)
-    if refused := _unmatched(first, second):
-        return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=refused)
+    refused = partial(LesionChange, None, None, None, None, masks_ml, masks_mm)
+    if reason := _unmatched(first, second):
+        return refused(reasons=(reason,))
     _check_rigid(matrix)
     frame = make_frame(first, second, matrix)
     if frame.surround.sum() < LEAST_SURROUND:
@@ -125,7 +127,7 @@ def measure_change(first: LesionScan, second: LesionScan, *, matrix: Affine) -> 
             f"only {int(frame.surround.sum())} voxels of brain around the lesion are seen at both visits; "
             f"{LEAST_SURROUND} are needed to match the images"
         )
-        return LesionChange(None, None, None, None, masks_ml, masks_mm, reasons=(reason,))
+        return refused(reasons=(reason,))
     matched = match(frame)
     border = border_of(frame, matched)
     return _result(frame, matched, border, (masks_ml, masks_mm))
@@ -138,15 +140,14 @@ def border_of(frame: Frame, matched: Match) -> Border:
     return find_rim(frame, matched, matched.rim)
 
 
-def _unmatched(first: LesionScan, second: LesionScan) -> tuple[str, ...]:
-    there = (bool(first.mask.any()), bool(second.mask.any()))
-    if there == (False, False):
-        return ("no lesion at either visit: both masks are empty",)
+def _unmatched(first: LesionScan, second: LesionScan) -> str:
+    """Why there is no border to compare; empty where there is one."""
+    there = bool(first.mask.any()), bool(second.mask.any())
+    if not any(there):
+        return "no lesion at either visit: both masks are empty"
     if not there[0]:
-        return ("the lesion is new: the first mask is empty, so there is no border to compare",)
-    if not there[1]:
-        return ("the lesion vanished: the second mask is empty, so there is no border to compare",)
-    return ()
+        return "the lesion is new: the first mask is empty, so there is no border to compare"
+    return "" if there[1] else "the lesion vanished: the second mask is empty, so there is no border to compare"
 
 
 def _check_rigid(matrix: Affine) -> None:
@@ -164,28 +165,30 @@ def _check_rigid(matrix: Affine) -> None:
 def _result(frame: Frame, matched: Match, border: Border, masks: tuple[float, float]) -> LesionChange:
     change, volume = border.change_mm3, border.volume_mm3
     half = Z_SCORE * border.deviation_mm3
-    reasons = _doubts(frame, matched, border, masks)
+    found = LesionChange(
+        *(None, None, None, None),
+        *masks,
+        border.area_mm2,
+        matched.contrast_to_noise(border.contrast),
+        matched.shift_length_mm,
+        _doubts(frame, matched, border, masks),
+        border.rim_mm,
+    )
     if volume <= abs(change) / 2 + half:
-        reasons = (*reasons, f"the change ({change / 1000:.2f} ml) is as large as the lesion ({volume / 1000:.2f} ml)")
-        return LesionChange(None, None, None, None, *masks, border.area_mm2, matched.contrast_to_noise(border.contrast),
-                            matched.shift_length_mm, reasons, border.rim_mm)  # fmt: skip
+        words = f"the change ({change / 1000:.2f} ml) is as large as the lesion ({volume / 1000:.2f} ml)"
+        return replace(found, reasons=(*found.reasons, words))
 
     def diameter(value: float) -> float:
         ends = (volume + value / 2) / 1000, (volume - value / 2) / 1000
         return sphere_diameter_mm(ends[0]) - sphere_diameter_mm(ends[1])
 
     ends = change, change - half, change + half
-    return LesionChange(
-        Interval(*(value / 1000 for value in ends)),
-        Interval(*(diameter(value) for value in ends)),
-        (volume - change / 2) / 1000,
-        (volume + change / 2) / 1000,
-        *masks,
-        border.area_mm2,
-        matched.contrast_to_noise(border.contrast),
-        matched.shift_length_mm,
-        reasons,
-        border.rim_mm,
+    return replace(
+        found,
+        change_ml=Interval(*(value / 1000 for value in ends)),
+        diameter_change_mm=Interval(*(diameter(value) for value in ends)),
+        first_ml=(volume - change / 2) / 1000,
+        second_ml=(volume + change / 2) / 1000,
     )
 
 

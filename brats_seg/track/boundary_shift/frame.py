@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Array, Floats, Grid, Mask, Volume, apply_affine
+from brats_seg.core.grid import Affine, Array, Floats, Grid, Mask, Volume, apply_affine, grid_between
 from brats_seg.imaging.brain import background_value, foreground
 from brats_seg.imaging.refine import rigid_power
 from brats_seg.imaging.register import resample
@@ -172,10 +172,7 @@ def _grid(scans: tuple[LesionScan, LesionScan], ways: tuple[Affine, Affine]) -> 
     high = np.maximum(corners[0].max(0), corners[1].max(0)) + REACH_MM
     finest = min(min(scan.image.grid.spacing_mm) for scan in scans)
     spacing = float(np.clip(finest, *SPACING_MM))
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = low
-    x, y, z = (int(n) + 1 for n in np.ceil((high - low) / spacing - 1e-6))  # rounding must not add a slice
-    return Grid((x, y, z), affine)
+    return grid_between(low, high - 1e-6 * spacing, spacing)  # rounding must not add a slice
 
 
 def _bring(scan: LesionScan, way: Affine, grid: Grid) -> dict[str, Array]:
