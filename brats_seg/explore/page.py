@@ -90,17 +90,17 @@ def _scan_row(study: StudyFacts, sequence: Any) -> dict[str, Any]:
 
 def exploration_html(found: Exploration) -> str:
     """The whole page."""
-    labelled = any(study.volumes_ml() for study in found.studies)
-    sections = [
-        _numbers(found),
-        _findings(found),
-        _inventory(found),
-        _labels(found) if labelled else Markup(""),
-        _places(found) if labelled else Markup(""),
-        section("Intensities", plot(intensity_plots(found.studies), "Contrast and variation of each scan by sequence")),
-        _alike(found),
-        _studies(found),
-    ]
+    sections = [_numbers(found), _findings(found)]
+    if found.studies:
+        intensities = plot(intensity_plots(found.studies), "Contrast and variation of each scan by sequence")
+        labelled = any(study.volumes_ml() for study in found.studies)
+        sections += [
+            _inventory(found),
+            *([_labels(found), _places(found)] if labelled else []),
+            section("Intensities", intensities),
+            _alike(found),
+            _studies(found),
+        ]
     return sections_page(f"Data set {found.name}", DISCLAIMER, sections)
 
 

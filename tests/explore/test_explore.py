@@ -298,6 +298,16 @@ def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Check the spelling" in error
 
 
+def test_a_data_set_of_which_nothing_can_be_read_has_a_page_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "case").mkdir(parents=True)
+    (tmp_path / "data" / "case" / "case_seg.nii").write_bytes(b"no scan")
+    code, printed, _ = command(capsys, tmp_path / "data", "-o", tmp_path / "out")
+    assert code == 3 and "case" in printed
+    assert '<span class="bad">broken</span>' in (tmp_path / "out" / "explore.html").read_text()
+
+
 def test_scans_without_labels_make_a_page_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = person(tmp_path / "set" / "p1", 1, sequences=[MRSequence.FLAIR])
     (folder / "p1_seg.nii").unlink()
