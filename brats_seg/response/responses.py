@@ -299,17 +299,14 @@ class Responses:
             return ""
         return f"cannot be judged: {rows[0].reasons[0]}"
 
-    def reader_needed(self, episode: int | None = None) -> tuple[tuple[Response, Look], ...]:
-        """What a reader has to look at, each thing once, as it was at the latest visit of an episode; all if None."""
-        numbers = range(len(self.episodes)) if episode is None else (episode,)
-        latest: dict[tuple[int, str], tuple[Response, Look]] = {}
-        for number in numbers:
-            for measure in Measure:
-                for row in self.overall(measure, number):
-                    for look in row.looks:
-                        known = latest.get((number, look.about))
-                        if known is None or known[0].day < row.day:
-                            latest[number, look.about] = (row, look)
+    def reader_needed(self, episode: int) -> tuple[tuple[Response, Look], ...]:
+        """What a reader has to look at, each thing once, as it was at the latest visit of an episode."""
+        latest: dict[str, tuple[Response, Look]] = {}
+        for measure in Measure:
+            for row in self.overall(measure, episode):
+                for look in row.looks:
+                    if look.about not in latest or latest[look.about][0].day < row.day:
+                        latest[look.about] = (row, look)
         return tuple(latest.values())
 
     def episode_to_dict(self, number: int) -> dict[str, Any]:

@@ -81,20 +81,19 @@ def history_of(
     dated = all(visit.timepoint.day is not None for visit in visits)
     found = []
     for index, visit in enumerate(visits):
-        lesions = []
-        for region in regions.followed:
-            for row in courses[region.name].at(index):
-                lesions.append(
-                    LesionMeasurement(
-                        lesion=row.lesion,
-                        compartment=Compartment(region.compartment),
-                        long_mm=round(row.long_mm, MM_DECIMALS),
-                        short_mm=round(row.short_mm, MM_DECIMALS),
-                        volume_ml=round(row.volume_ml, ML_DECIMALS),
-                        measurable=row.measurable,
-                        part_of=row.part_of,
-                    )
-                )
+        lesions = [
+            LesionMeasurement(
+                lesion=row.lesion,
+                compartment=Compartment(region.compartment),
+                long_mm=round(row.long_mm, MM_DECIMALS),
+                short_mm=round(row.short_mm, MM_DECIMALS),
+                volume_ml=round(row.volume_ml, ML_DECIMALS),
+                measurable=row.measurable,
+                part_of=row.part_of,
+            )
+            for region in regions.followed
+            for row in courses[region.name].at(index)
+        ]
         day = visit.timepoint.day if dated else None
         specks = {Compartment(r.compartment): courses[r.name].specks_ml[index] for r in regions.followed}
         found.append(
@@ -145,7 +144,7 @@ def judge(
         names = " and ".join(f"{region.name} as {region.compartment}" for region in followed)
         raise UsageError(f"disease {disease} cannot be judged: the model's regions are followed {names} alone")
     assessment = assess(history, criteria, disease=disease, reason=reason)
-    notes = {visit.label: _open_questions(index, visit, visits, courses, history) for index, visit in enumerate(visits)}
+    notes = {visit.label: _open_questions(index, visits, courses, history) for index, visit in enumerate(visits)}
     spoken = {label: [history.spoken(note) for note in found] for label, found in notes.items()}
     rows = (replace(row, missing=tuple(dict.fromkeys((*row.missing, *spoken[row.visit])))) for row in assessment.rows)
     return replace(assessment, rows=tuple(rows))
@@ -171,18 +170,13 @@ def untrained_for(visits: Sequence[Visit], history: PatientHistory) -> str:
 
 
 def _open_questions(
-    index: int,
-    visit: Visit,
-    visits: Sequence[Visit],
-    courses: Mapping[str, RegionCourse],
-    history: PatientHistory,
+    index: int, visits: Sequence[Visit], courses: Mapping[str, RegionCourse], history: PatientHistory
 ) -> list[str]:
     notes = []
-    if after := _treated_unseen(visit, history):
+    if after := _treated_unseen(visits[index], history):
         notes.append(f"{NOT_VALIDATED} ({after})")
-    specks = {region: course.specks_ml[index] for region, course in courses.items()}
-    for region, volume_ml in specks.items():
-        if volume_ml > 0:
+    for region, course in courses.items():
+        if (volume_ml := course.specks_ml[index]) > 0:
             notes.append(f"{volume_ml:.2f} ml of {region} in specks too small to be lesions are not judged")
     if len({seen.model for seen in visits}) > 1:
         notes.append("label maps of several origins are compared")

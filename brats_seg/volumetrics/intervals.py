@@ -126,10 +126,10 @@ def doubt_unit(volume_ml: float, ambiguous_ml: float, *, floor_ml: float = FLOOR
     return math.log1p((ambiguous_ml + floor_ml) / (volume_ml + floor_ml))
 
 
-def nonconformity(true_ml: float, volume_ml: float, ambiguous_ml: float, *, floor_ml: float = FLOOR_ML) -> float:
+def nonconformity(true_ml: float, volume_ml: float, ambiguous_ml: float) -> float:
     """``s`` of the module's description: the error in units of the study's own doubt."""
-    error = abs(math.log((true_ml + floor_ml) / (volume_ml + floor_ml)))
-    return error / doubt_unit(volume_ml, ambiguous_ml, floor_ml=floor_ml)
+    error = abs(math.log((true_ml + FLOOR_ML) / (volume_ml + FLOOR_ML)))
+    return error / doubt_unit(volume_ml, ambiguous_ml)
 
 
 def conformal_quantile(scores: Sequence[float], *, level: float = DEFAULT_LEVEL) -> float:

@@ -51,12 +51,8 @@ class _Window:
 
     def mask_of(self, structures: frozenset[Structure]) -> Mask:
         """Where the labels are one of ``structures``."""
-        values = self.segmentation.schema.values
-        result = np.zeros(self.labels.shape, np.bool_)
-        for number, structure in values.items():
-            if structure in structures:
-                result |= self.labels == number
-        return result
+        values = self.segmentation.schema.values.items()
+        return np.isin(self.labels, [number for number, structure in values if structure in structures])
 
     def touches_border(self, mask: Mask) -> bool:
         """Whether a mask in the window reaches the edge of the whole grid."""
@@ -161,13 +157,14 @@ def measure_segmentation(
             count = count_lesions(mask, least)
         left_out[target.name] = count_lesions(mask) - count if least > 1 else 0
         rows.append(_row(window, target, mask, lesions=count, intervals=known))
-    warnings = (*_study_notes(segmentation, intervals, rows, fits=fits), *_left_out_note(left_out, min_lesion_ml))
+    notes, found_out = _notes(segmentation, intervals, rows, fits=fits)
+    warnings = (*found_out, *_left_out_note(left_out, min_lesion_ml))
     return Measurements(
         study_id=segmentation.study_id,
         volumes=tuple(rows),
         lesions=tuple(lesions),
         spacing_mm=window.grid.spacing_mm,
-        notes=(*_model_notes(segmentation, intervals, rows, fits=fits), *warnings),
+        notes=(*notes, *warnings),
         warnings=warnings,
     )
 
@@ -292,30 +289,24 @@ def _left_out_note(left_out: dict[str, int], min_lesion_ml: float) -> list[str]:
     return [words] if counts else []
 
 
-def _model_notes(
+def _notes(
     segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume], *, fits: bool
-) -> list[str]:
-    """Why volumes have no interval, where that is so for every study of this model or without one."""
+) -> tuple[list[str], list[str]]:
+    """Why volumes have no interval: for every study of this model or without one; and what is so for this study."""
+    notes: list[str] = []
+    warnings: list[str] = []
+    unknown = "volume intervals are not known"
     if segmentation.probabilities is None:
-        return ["volume intervals are not known: the label map comes without probabilities"]
-    if intervals is None:
-        return ["volume intervals are not known: the model has no fitted intervals"]
-    without = [row.region for row in rows if row.level is None and row.is_told]
-    if without and fits and not segmentation.missing:
-        return [f"volume intervals are not known for {', '.join(without)}: the model has none fitted"]
-    return []
-
-
-def _study_notes(
-    segmentation: Segmentation, intervals: IntervalModel | None, rows: list[RegionVolume], *, fits: bool
-) -> list[str]:
-    notes = []
-    is_fitted = segmentation.probabilities is not None and intervals is not None
-    if is_fitted and not fits:
-        notes.append("volume intervals are not known: they were fitted on scans of whole brains that fit together")
-    elif is_fitted and segmentation.missing:
+        notes.append(f"{unknown}: the label map comes without probabilities")
+    elif intervals is None:
+        notes.append(f"{unknown}: the model has no fitted intervals")
+    elif not fits:
+        warnings.append(f"{unknown}: they were fitted on scans of whole brains that fit together")
+    elif segmentation.missing:
         names = ", ".join(sequence.title for sequence in segmentation.missing)
-        notes.append(f"volume intervals are not known without {names}: they were fitted on studies with all sequences")
+        warnings.append(f"{unknown} without {names}: they were fitted on studies with all sequences")
+    elif names := ", ".join(row.region for row in rows if row.level is None and row.is_told):
+        notes.append(f"{unknown} for {names}: the model has none fitted")
     if names := ", ".join(row.region for row in rows if row.touches_border):
-        notes.append(f"{names} reaches the edge of the image: what lies beyond is not measured")
-    return notes
+        warnings.append(f"{names} reaches the edge of the image: what lies beyond is not measured")
+    return notes, warnings

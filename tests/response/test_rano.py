@@ -393,6 +393,6 @@ def test_in_non_enhancing_disease_enhancement_that_grows_is_for_a_reader() -> No
             rows = judged.overall(measure)
             assert [row.category for row in rows] == [Category.BASELINE, Category.SD, Category.SD]
             assert [bool(row.looks) for row in rows] == [False, False, True]
-        ((row, look),) = judged.reader_needed()
+        ((row, look),) = judged.reader_needed(0)
         assert (row.visit, look.about) == ("v2", "enhancing lesion E1")
         assert look.words.endswith("to 30 x 22 mm")

@@ -257,7 +257,9 @@ LOOKS = [
 
 @pytest.mark.parametrize(("visits", "events", "words"), LOOKS, ids=[case[0] for case in LOOKS])
 def test_what_a_reader_has_to_look_at(visits: str, events: str, words: list[str]) -> None:
-    assert [look.words for _, look in judged(visits, events).reader_needed()] == words
+    answers = judged(visits, events)
+    found = [answers.reader_needed(number) for number in range(len(answers.episodes))]
+    assert [look.words for looks in found for _, look in looks] == words
 
 
 NOTES = [
@@ -281,7 +283,7 @@ def test_what_is_noted_about_the_whole_course(visits: str, events: str, words: l
 
 
 def test_in_mixed_disease_t2_flair_is_judged_and_not_for_a_reader() -> None:
-    assert judged("0 E1 30x30 N1 50x50 / 60 E1 30x30 N1 80x60", disease="mixed").reader_needed() == ()
+    assert judged("0 E1 30x30 N1 50x50 / 60 E1 30x30 N1 80x60", disease="mixed").reader_needed(0) == ()
 
 
 def test_a_guessed_disease_is_named_with_what_hides_the_truth() -> None:
