@@ -148,9 +148,9 @@ def _nifti_below(folder: Path, depth: int) -> list[Path]:
 def entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """Visible files and folders of a folder, sorted."""
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        folders = [path for path in entries if path.is_dir()]
-        return [path for path in entries if path not in folders], folders
+        visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        folders = dict.fromkeys(path for path in visible if path.is_dir())
+        return [path for path in visible if path not in folders], list(folders)
     except FileNotFoundError as error:
         raise InputError(f"there is no folder {folder}. Check the spelling.") from error
     except NotADirectoryError as error:

@@ -188,7 +188,7 @@ def possible_names(folder: Path, names: Iterable[str]) -> list[str]:
     """
     listed = list(names)
     nifti = [name for name in listed if is_nifti(name)]
-    others = [name for name in listed if name not in nifti and _holds_segments(folder / name)]
+    others = [name for name in listed if not is_nifti(name) and _holds_segments(folder / name)]
     begun = {name.removesuffix(_SEG) for name in others if name.endswith(_SEG)}
     kept = [n for n in others if not any(n.endswith(end) and n.removesuffix(end) in begun for end in _SAME_AS_SEG)]
     outputs = (read_run(folder) or {}).get("outputs") if kept and nifti else None

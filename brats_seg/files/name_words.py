@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from brats_seg.core.study import MRSequence
 from brats_seg.core.words import word_set
@@ -131,7 +132,8 @@ def fold(text: str) -> str:
     return "".join(letter for letter in folded if not unicodedata.combining(letter))
 
 
-def words_of(text: str) -> list[Word]:
+@lru_cache(maxsize=4096)
+def words_of(text: str) -> tuple[Word, ...]:
     """The words of a name, run-together ones taken apart, with the signs between them."""
     written = text.translate(DASHES)
     pieces = list(PIECE.finditer(written))
@@ -145,7 +147,7 @@ def words_of(text: str) -> list[Word]:
     tail = written[pieces[-1].end() :] if pieces else ""
     if "+" in tail:
         words.append(Word(PLUS, len(pieces) - 1, tail))
-    return _with_signs(words, tail)
+    return tuple(_with_signs(words, tail))
 
 
 _BEHIND = re.compile(r"-.|[ _]?[(\[] ?- ?[)\]]")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from brats_seg.core.study import MRSequence
 from brats_seg.files.name_words import (
@@ -107,6 +108,7 @@ def read_names(names: Sequence[str]) -> dict[str, NameReading]:
     return {name: read_name(name, skip=times.get(name, shared)) for name in names}
 
 
+@lru_cache(maxsize=4096)  # finding studies reads the names of a folder several times
 def read_name(name: str, *, skip: int = 0) -> NameReading:
     """What one NIfTI name says.
 

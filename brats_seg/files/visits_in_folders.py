@@ -179,9 +179,11 @@ def _split(study_id: str, beside: Sequence[str] = ()) -> tuple[str, str]:
         return patient, study_id.removeprefix(patient).removesuffix(patient).strip("-_")
     for pattern, first in _TOGETHER:
         found = pattern.fullmatch(study_id)
-        others = [pattern.fullmatch(other) for other in beside]
-        labels = {other.group(2) for other in others if other and found and other.group(1) == found.group(1)}
-        if found and len(labels) > 1 and (not first or first in labels):
+        if found is None:
+            continue
+        others = map(pattern.fullmatch, beside)
+        labels = {other.group(2) for other in others if other is not None and other.group(1) == found.group(1)}
+        if len(labels) > 1 and (not first or first in labels):
             return found.group(1), found.group(2)
     return study_id, ""
 
