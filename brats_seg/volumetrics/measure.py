@@ -51,8 +51,11 @@ class _Window:
 
     def mask_of(self, structures: frozenset[Structure]) -> Mask:
         """Where the labels are one of ``structures``."""
-        values = self.segmentation.schema.values.items()
-        return np.isin(self.labels, [number for number, structure in values if structure in structures])
+        result = np.zeros(self.labels.shape, np.bool_)
+        for number, structure in self.segmentation.schema.values.items():
+            if structure in structures:
+                result |= self.labels == number
+        return result
 
     def touches_border(self, mask: Mask) -> bool:
         """Whether a mask in the window reaches the edge of the whole grid."""
