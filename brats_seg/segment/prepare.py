@@ -106,7 +106,7 @@ def _prepared(
     native = study.reference_volume.grid
     study, backgrounds = _shift_background(study, decisions)
     target = _to_spacing(study.reference_volume, config, decisions)
-    images, registrations, resampled = _bring_to(target, study, decisions, warnings)
+    images, registrations, resampled = _bring_to(target, study, decisions)
     shown = foregrounds(images)
     brain = brain_mask(images, shown)
     found_ml = float(brain.sum()) * target.grid.voxel_ml
@@ -204,7 +204,7 @@ def respaced(grid: Grid, spacing_mm: float) -> Grid:
 
 
 def _bring_to(
-    target: Volume, study: Study, decisions: list[str], warnings: list[str]
+    target: Volume, study: Study, decisions: list[str]
 ) -> tuple[dict[MRSequence, Volume], dict[MRSequence, RigidMotion], tuple[MRSequence, ...]]:
     """Every sequence on the target's grid, each interpolated once at most."""
     reference = study.reference_volume

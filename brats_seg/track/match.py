@@ -17,15 +17,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, spatial
 
 from brats_seg.core.errors import InputError
+from brats_seg.core.grid import Mask
 
-Mask = NDArray[Any]
 Labels = NDArray[np.int32]
 
 TOLERANCE_MM = 3.0
@@ -193,7 +192,7 @@ def _assign(visit: _Components, known: dict[str, _Known], *, first: bool) -> dic
     for (name, component), _ in ranked:
         if component not in owner and name not in owner.values():
             owner[component] = name
-            relations[name] = (_relation_of(known[name], visit, component, owner, before), component)
+            relations[name] = (_relation_of(known[name], visit, component, before), component)
     for component in visit.voxels:
         if component not in owner:
             parents = [(size, name) for (name, other), size in visit.overlap.items() if other == component]
@@ -209,9 +208,7 @@ def _assign(visit: _Components, known: dict[str, _Known], *, first: bool) -> dic
     return relations
 
 
-def _relation_of(
-    lesion: _Known, visit: _Components, component: int, owner: dict[int, str], before: dict[str, bool]
-) -> Relation:
+def _relation_of(lesion: _Known, visit: _Components, component: int, before: dict[str, bool]) -> Relation:
     if before[lesion.name]:
         return Relation.SAME
     # It was not seen by itself: it comes out of a component it had merged into, or it returns.
