@@ -10,7 +10,7 @@ against the truth, each from images and imperfect masks alone:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -25,8 +25,6 @@ from brats_seg.track.boundary_shift.frame import LesionScan, make_frame
 from brats_seg.track.boundary_shift.match import match
 from brats_seg.track.growth import sphere_diameter_mm
 from experiments.change.pairs import Head, MaskKind, PairConfig, Scan, make_head, make_visits
-
-Tick = Callable[[str], None]
 
 METHODS = ("masks", "single", "paired")
 """The ways to measure, worst first."""
@@ -65,9 +63,7 @@ OTHERS_SHARE = 0.1
 """Of the pairs, for each condition but the first that is asked for."""
 
 
-def change_study(
-    pairs: int = 200, *, seed: int = 0, conditions: Sequence[str] | None = None, tick: Tick | None = None
-) -> pd.DataFrame:
+def change_study(pairs: int = 200, *, seed: int = 0, conditions: Sequence[str] | None = None) -> pd.DataFrame:
     """Make pairs of scans, measure every lesion's change in all three ways, and return the errors.
 
     About 15 s of one core for each pair of scans, which holds four lesions of 20 mm.
@@ -76,7 +72,6 @@ def change_study(
         pairs: lesions of 20 mm, or rims, under the first condition, at least; the others get 10 % of that.
         seed: everything follows from it.
         conditions: names from :data:`CONDITIONS`; None for all.
-        tick: called with a line for each pair of scans before it is made.
 
     Returns:
         One row per lesion: ``condition, scan, size_mm, irregularity, snr, slice_mm, mask_kind``, the truth of what
@@ -99,8 +94,6 @@ def change_study(
         held = config.diameters_mm.count(ASKED_MM) if config.rim_mm is None else len(config.diameters_mm)
         count = -(-wanted // held)
         for scan in range(count):
-            if tick is not None:
-                tick(f"{name}: {scan + 1} of {count}")
             rows += _measure_pair(name, seed, scan)
     table = pd.DataFrame(rows)
     for method in METHODS:

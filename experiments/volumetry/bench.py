@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +27,6 @@ from brats_seg.phantom.reference import (
 from brats_seg.track.growth import sphere_diameter_mm
 from brats_seg.volumetrics.measure import measure_segmentation
 from brats_seg.volumetrics.volumes import mask_volume_ml, partial_volume_ml
-
-Tick = Callable[[str], None]
 
 GRIDS: tuple[Triple, ...] = ((1.0, 1.0, 1.0), (1.0, 1.0, 3.0), (1.0, 1.0, 5.0))
 """Voxel sides, mm."""
@@ -78,16 +76,11 @@ class BenchSize:
     noisy: int = 16
     pairs: int = 32
 
-    @property
-    def steps(self) -> int:
-        """Calls of ``tick``."""
-        return len(OBJECTS) + 2  # and noise, and change
-
 
 QUICK = BenchSize(samples=4, shifts=8, noisy=4, pairs=16)
 
 
-def bench_objects(size: BenchSize, rng: np.random.Generator, *, tick: Tick | None = None) -> pd.DataFrame:
+def bench_objects(size: BenchSize, rng: np.random.Generator) -> pd.DataFrame:
     """Every object on every grid, without noise, in one orientation after the other.
 
     In each orientation the mask is counted at shifts spread evenly over a voxel (Sobol points); their mean is one
@@ -100,8 +93,6 @@ def bench_objects(size: BenchSize, rng: np.random.Generator, *, tick: Tick | Non
     """
     rows = []
     for options in OBJECTS:
-        if tick is not None:
-            tick(title_of(options))
         for spacing, orientation in itertools.product(GRIDS, ORIENTATIONS):
             for scans in _orientations(spacing, orientation, size, rng):
                 made = make_object(options, scans[0], rng)
@@ -125,14 +116,12 @@ def _counted_ml(options: ObjectOptions, scan: ObjectScan) -> float:
     return mask_volume_ml(shape.sample_mask(grid), grid)
 
 
-def bench_noise(size: BenchSize, rng: np.random.Generator, *, tick: Tick | None = None) -> pd.DataFrame:
+def bench_noise(size: BenchSize, rng: np.random.Generator) -> pd.DataFrame:
     """Balls in noisy images, outlined by the level half-way between object and surroundings.
 
     Returns:
         Rows as from :func:`bench_objects`.
     """
-    if tick is not None:
-        tick("noise")
     rows = []
     for options in (o for o in OBJECTS if o.kind == "sphere"):
         for spacing, noise in itertools.product(GRIDS, NOISES):
@@ -146,15 +135,13 @@ def bench_noise(size: BenchSize, rng: np.random.Generator, *, tick: Tick | None 
     return pd.DataFrame(rows)
 
 
-def bench_change(size: BenchSize, rng: np.random.Generator, *, tick: Tick | None = None) -> pd.DataFrame:
+def bench_change(size: BenchSize, rng: np.random.Generator) -> pd.DataFrame:
     """Balls that grew by :data:`CHANGE_MM`, each visit outlined on its own in a noisy image at its own position.
 
     Returns:
         One row for each pair: object, voxel, noise, and the error of the change of the equivalent diameter (that of a
         ball of the same volume) from masks and from shares of voxels.
     """
-    if tick is not None:
-        tick("change")
     rows = []
     for diameter, spacing in itertools.product(CHANGE_DIAMETERS_MM, GRIDS):
         scans = list(_scans(spacing, "any", 2 * size.pairs, rng))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +21,6 @@ from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import segment_study
 from brats_seg.segment.predict import Predictor
 from experiments.volumetry.nested import NestedConfig, make_patient
-
-Tick = Callable[[str], None]
 
 CORE_ML = (1.0, 60.0)
 """Range of the tumour core's volume, log-uniform."""
@@ -71,25 +69,17 @@ class TrialSize:
     repeated: int = 6
     conditions: tuple[Condition, ...] = CONDITIONS
 
-    @property
-    def steps(self) -> int:
-        """Calls of ``tick``."""
-        return self.patients + 2 * self.repeated * len(self.conditions)
-
 
 QUICK = TrialSize(patients=2, repeated=1, conditions=(SAME_SCANNER,))
 
 
-def run_trials(
-    size: TrialSize, predictor: Predictor, rng: np.random.Generator, *, tick: Tick | None = None
-) -> pd.DataFrame:
+def run_trials(size: TrialSize, predictor: Predictor, rng: np.random.Generator) -> pd.DataFrame:
     """Scan and segment.
 
     Args:
         size: how much.
         predictor: the model.
         rng: chance of everything.
-        tick: called with a name before each scan.
 
     Returns:
         One row for each scan and region: patient, condition (``fresh`` for the single scans on the BraTS grid), slice
@@ -98,7 +88,7 @@ def run_trials(
     rows: list[dict[str, Any]] = []
     for number, child in enumerate(rng.spawn(size.patients), start=1):
         conditions = size.conditions if number <= size.repeated else ()
-        rows += run_patient(number, conditions, predictor, child, tick=tick)
+        rows += run_patient(number, conditions, predictor, child)
     return pd.DataFrame(rows)
 
 
@@ -107,8 +97,6 @@ def run_patient(
     conditions: Sequence[Condition],
     predictor: Predictor,
     rng: np.random.Generator,
-    *,
-    tick: Tick | None = None,
 ) -> list[dict[str, Any]]:
     """Scan one patient as fresh, then twice under each condition, and segment; rows as of :func:`run_trials`."""
     patient_rng, fresh_rng, twice_rng = rng.spawn(3)
@@ -116,12 +104,10 @@ def run_patient(
     config = PhantomConfig(study_id=name)
     tumour = NestedConfig(enhances=number % LOW_GRADE_EVERY != 0, core_volume_ml=CORE_ML)
     patient = make_patient(config, patient_rng, tumour=tumour)
-    _tick(tick, name)
     rows = _scan(patient, config, Condition("fresh"), predictor=predictor, number=1, rng=fresh_rng)
     for condition in conditions:
         scanner = int(twice_rng.spawn(1)[0].integers(2**63)) if condition.same_scanner else None
         for scan in (1, 2):
-            _tick(tick, f"{name}, {condition.name}, scan {scan}")
             scan_rng = twice_rng.spawn(1)[0]
             turned = replace(config, grid=_position(config, condition, scan_rng))
             rows += _scan(patient, turned, condition, predictor=predictor, number=scan, rng=scan_rng, scanner=scanner)
@@ -187,8 +173,3 @@ def _regions(phantom: Phantom, result: Visit) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _tick(tick: Tick | None, name: str) -> None:
-    if tick is not None:
-        tick(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from brats_seg.core.words import counted
 from brats_seg.models.card import regions_of
 from brats_seg.models.record import model_summary
 from brats_seg.segment.predict import Predictor
-from experiments.change.study import LESIONS_MM, OTHERS_SHARE, TARGET_MM, change_study, change_summary
+from experiments.change.study import TARGET_MM, change_study, change_summary
 from experiments.volumetry import bench as phantom_bench
 from experiments.volumetry import trials as phantom_trials
 from experiments.volumetry.bench import (
@@ -32,8 +32,6 @@ from experiments.volumetry.statistics import (
     repeatability_table,
 )
 from experiments.volumetry.trials import SAME_SCANNER, TrialSize, run_trials
-
-Tick = Callable[[str], None]
 
 MASK_TARGET_PERCENT = 1.0
 PV_TARGET_PERCENT = 0.3
@@ -59,18 +57,6 @@ class VerifySize:
     trials: TrialSize = field(default_factory=TrialSize)
     change_pairs: int = 200
     name: str = "full"
-
-    @property
-    def steps(self) -> int:
-        """Calls of ``tick``."""
-        return self.bench.steps + self.trials.steps + self.change_scans
-
-    @property
-    def change_scans(self) -> int:
-        """Pairs of scans in which change is measured; each holds several lesions of the size that counts."""
-        held = LESIONS_MM.count(CHANGE_SIZE_MM)
-        others = max(round(OTHERS_SHARE * self.change_pairs), 1)
-        return -(-self.change_pairs // held) + (len(CHANGE_CONDITIONS) - 1) * -(-others // held)
 
 
 QUICK = VerifySize(phantom_bench.QUICK, phantom_trials.QUICK, 3, "quick")
@@ -124,22 +110,21 @@ class Verification:
         ]
 
 
-def verify(size: VerifySize, predictor: Predictor, *, seed: int = 1, tick: Tick | None = None) -> Verification:
+def verify(size: VerifySize, predictor: Predictor, *, seed: int = 1) -> Verification:
     """Measure everything; nothing is written.
 
     Args:
         size: how much.
         predictor: the model.
         seed: another set of objects and phantoms for each.
-        tick: called with a name before each step.
     """
     object_rng, noise_rng, change_rng, trial_rng = np.random.default_rng(seed).spawn(4)
     raw = {
-        "objects": bench_objects(size.bench, object_rng, tick=tick),
-        "noise": bench_noise(size.bench, noise_rng, tick=tick),
-        "change": bench_change(size.bench, change_rng, tick=tick),
-        "paired_lesions": change_study(size.change_pairs, seed=seed, conditions=CHANGE_CONDITIONS, tick=tick),
-        "trials": run_trials(size.trials, predictor, trial_rng, tick=tick),
+        "objects": bench_objects(size.bench, object_rng),
+        "noise": bench_noise(size.bench, noise_rng),
+        "change": bench_change(size.bench, change_rng),
+        "paired_lesions": change_study(size.change_pairs, seed=seed, conditions=CHANGE_CONDITIONS),
+        "trials": run_trials(size.trials, predictor, trial_rng),
     }
     return Verification(size, seed, model_summary(predictor.bundle), {**summaries(raw), **raw})
 
