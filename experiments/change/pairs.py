@@ -17,8 +17,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
-from brats_seg.core.grid import Affine, Grid, Volume, grid_between
+from brats_seg.core.grid import Affine, Floats, Grid, Volume, grid_between
 from brats_seg.core.study import MRSequence
+from brats_seg.imaging.brain import largest
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, Texture, TumourFractions, acquire, draw_texture
 from brats_seg.phantom.anatomy import Anatomy, AnatomyConfig, draw_person, make_anatomy
 from brats_seg.phantom.contrast import SIGNAL, ZERO_LEVEL, Tissue
@@ -26,7 +27,6 @@ from brats_seg.phantom.fields import smooth_noise
 from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves, draw_waves
 from experiments.change.rims import MOVES, Course, hollowed, label_like, outer, shares
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 MaskKind = Literal["threshold", "network"]
 
@@ -341,7 +341,7 @@ def _network_mask(fraction: NDArray[np.float32], spacing_mm: Floats, rng: np.ran
     depth -= ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
     x, y, z = fraction.shape
     error = 0.6 * smooth_noise((x, y, z), 1.5, rng) + 0.3 * float(rng.standard_normal())
-    return _largest((depth + error > 0) & (depth > -4))
+    return largest((depth + error > 0) & (depth > -4), connectivity=6)
 
 
 def _threshold_mask(image: NDArray[np.float32], fraction: NDArray[np.float32], spacing_mm: Floats) -> Mask:
@@ -350,17 +350,7 @@ def _threshold_mask(image: NDArray[np.float32], fraction: NDArray[np.float32], s
     ring = near & (fraction == 0)
     smooth = ndimage.gaussian_filter(image, 0.7 / spacing_mm)
     level = (np.median(smooth[fraction >= 0.5]) + np.median(smooth[ring])) / 2
-    mask = _largest(near & (smooth > level))
+    mask = largest(near & (smooth > level), connectivity=6)
     hollow = ndimage.binary_fill_holes(fraction >= 0.5) & (fraction < 0.5)  # a core, no dark speck
     filled: Mask = ndimage.binary_fill_holes(mask) & (mask | ~hollow)
     return filled
-
-
-def _largest(mask: Mask) -> Mask:
-    names, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(names.ravel())
-    sizes[0] = 0
-    result: Mask = names == int(np.argmax(sizes))
-    return result

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from scipy.stats import qmc
 
 from brats_seg.core.grid import Grid
 from brats_seg.core.visit import Measurements
+from brats_seg.imaging.brain import largest
 from brats_seg.phantom.grids import Triple, directions_of, rotation_of
 from brats_seg.phantom.reference import (
     BACKGROUND_LEVEL,
@@ -209,13 +209,7 @@ class Outline:
 def outlined(made: ReferenceObject) -> Outline:
     """Outline an object in its image."""
     shares = (made.image.data / BACKGROUND_LEVEL - 1) / (made.scan.contrast - 1)
-    mask = shares > 0.5
-    names, count = ndimage.label(mask)
-    if count > 1:
-        sizes = np.bincount(names.ravel())
-        sizes[0] = 0
-        mask = names == int(np.argmax(sizes))
-    return Outline(mask, shares.astype(np.float32), made.labels.grid)
+    return Outline(largest(shares > 0.5, connectivity=6), shares.astype(np.float32), made.labels.grid)
 
 
 def summarise(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
