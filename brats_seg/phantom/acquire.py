@@ -17,13 +17,13 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume
+from brats_seg.core.labels import Structure
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.phantom.anatomy import Anatomy
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, WIDE, ZERO_LEVEL, Tissue
-from brats_seg.phantom.fields import Field, expand, lattice_shape, smooth_noise
-from brats_seg.phantom.resample import cropped, reached_box, resample_box
+from brats_seg.phantom.fields import Field, cropped, expand, lattice_shape, reached_box, resample_box, smooth_noise
 
 THREADS = 2
 """Sequences scanned at the same time: each needs some hundred MB while it is made."""
@@ -110,6 +110,11 @@ class TumourFractions:
         """Share that is tumour of any kind."""
         return self.necrosis + self.edema + self.enhancing
 
+    def on(self, grid: Grid, *, matrix: Affine | None = None) -> dict[Structure, Field]:
+        """Shares of the voxels of another grid, from which ``matrix`` leads here; see :func:`.resample_box`."""
+        parts = {Structure.NCR: self.necrosis, Structure.ED: self.edema, Structure.ET: self.enhancing}
+        return {name: resample_box(values, self.grid, grid, matrix=matrix) for name, values in parts.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Body:
@@ -169,7 +174,7 @@ def acquire(
     grids: Mapping[MRSequence, Grid],
     rng: np.random.Generator,
     *,
-    config: AcquisitionConfig | None = None,
+    config: AcquisitionConfig,
     study_id: str = "phantom",
     noise_rng: np.random.Generator | None = None,
 ) -> Study:
@@ -183,7 +188,6 @@ def acquire(
     Returns:
         Float32 images with zero background, as after skull stripping.
     """
-    config = config or AcquisitionConfig()
     texture = body.texture
     scanner = _Scanner(
         body,

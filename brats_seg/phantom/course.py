@@ -31,9 +31,8 @@ from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
 from brats_seg.phantom.anatomy import AnatomyConfig, Person, draw_person
-from brats_seg.phantom.fields import Field
+from brats_seg.phantom.fields import Field, resample_box
 from brats_seg.phantom.grown import GrownTumour, describe
-from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.script import Course
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import VisitTruth, visit_truth
@@ -127,7 +126,7 @@ def _chance(course: Course, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(course.seed, spawn_key=key))
 
 
-def grow_course(course: Course, config: PhantomConfig | None = None) -> GrownCourse:
+def grow_course(course: Course, config: PhantomConfig) -> GrownCourse:
     """Make the anatomy, find a place for each lesion and let it grow; seconds.
 
     Args:
@@ -136,7 +135,6 @@ def grow_course(course: Course, config: PhantomConfig | None = None) -> GrownCou
     Raises:
         InputError: if the lesions fit nowhere in this brain.
     """
-    config = config or PhantomConfig()
     person = draw_person(config.anatomy, config.centre_mm(), _chance(course, _BRAIN))
     return GrownCourse(course, grow(person, course.lesions, _chance(course, _GROWTH)))
 
@@ -144,10 +142,9 @@ def grow_course(course: Course, config: PhantomConfig | None = None) -> GrownCou
 def make_visit(
     course: Course,
     index: int,
-    config: PhantomConfig | None = None,
+    config: PhantomConfig,
     *,
     grown: GrownCourse | None = None,
-    study_id: str | None = None,
 ) -> VisitPhantom:
     """One visit, scanned with parameters drawn for it.
 
@@ -155,13 +152,11 @@ def make_visit(
         index: of the visit, from 0.
         config: as for :func:`grow_course`; grids of sequences and the scanner may differ from visit to visit.
         grown: from :func:`grow_course` with the same anatomy and place; made if None.
-        study_id: None for ``<patient>_<visit label>``.
 
     Raises:
         UsageError: if there is no such visit.
         InputError: if ``grown`` is of another course or another place.
     """
-    config = config or PhantomConfig()
     if not 0 <= index < len(course.visits):
         raise UsageError(f"{course.patient_id} has visits 0 to {len(course.visits) - 1}, not {index}")
     grown = grown or grow_course(course, config)
@@ -174,8 +169,7 @@ def make_visit(
         )
     scan_rng = _chance(course, _SCAN, index)
     acquisition = draw_scanner(config.acquisition, scan_rng)
-    name = study_id if study_id is not None else f"{course.patient_id}_{course.visits[index].label}"
-    config = replace(config, acquisition=acquisition, study_id=name)
+    config = replace(config, acquisition=acquisition)
     patient, truth = patient_at(grown, index, config)
     return VisitPhantom(scan_patient(patient, config, scan_rng), truth)
 
@@ -234,14 +228,7 @@ def scan_patient(
     grids = {sequence: config.sequence_grids.get(sequence, config.grid) for sequence in SEQUENCES}
     study = acquire(patient.body, grids, rng, config=config.acquisition, study_id=config.study_id, noise_rng=noise_rng)
     tumour = patient.body.tumour
-    fractions = {
-        structure: resample_box(values, tumour.grid, config.grid)
-        for structure, values in (
-            (Structure.NCR, tumour.necrosis),
-            (Structure.ED, tumour.edema),
-            (Structure.ET, tumour.enhancing),
-        )
-    }
+    fractions = tumour.on(config.grid)
     if patient.body.cavity is not None:
         fractions[Structure.RC] = resample_box(patient.body.cavity, tumour.grid, config.grid)
     return Phantom(

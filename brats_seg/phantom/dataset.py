@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -255,7 +255,8 @@ def write_course(
             tick(place.study_id)
         if place not in todo:
             continue
-        visit = make_visit(course, index, visit_config(options, number, index), grown=grown, study_id=place.study_id)
+        config = replace(visit_config(options, number, index), study_id=place.study_id)
+        visit = make_visit(course, index, config, grown=grown)
         truths[index] = visit.truth
         write_visit(
             place,

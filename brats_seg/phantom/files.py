@@ -18,7 +18,7 @@ import numpy as np
 import brats_seg
 from brats_seg.core.errors import InputError, OutputError
 from brats_seg.core.grid import Volume
-from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS, LabelSchema, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
 from brats_seg.core.tables import csv_text
@@ -32,8 +32,8 @@ from brats_seg.models.card import regions_of
 from brats_seg.phantom.acquire import THREADS
 from brats_seg.phantom.course import VisitPhantom, label_map
 from brats_seg.phantom.defects import Defect, DefectKind, apply_defect, damage_bytes, draw_defect
+from brats_seg.phantom.fields import resample_box
 from brats_seg.phantom.page import dataset_html
-from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.script import Course, PatientKind
 from brats_seg.phantom.skull import Skull, add_skull
 
@@ -77,7 +77,7 @@ class VisitPlace:
     @property
     def session(self) -> str:
         """``ses-Y``."""
-        return f"ses-{self.label.removeprefix('ses-')}"
+        return f"ses-{self.label}"
 
     @property
     def study_id(self) -> str:
@@ -159,7 +159,7 @@ def write_visit(
             "rows": visit.truth.rows(),
             "phantom": visit.phantom.description,
             "grids": {s.value: volume.grid.describe() for s, volume in study.images.items()},
-            "labels": {"schema": schema_for(labels).name, "grid": labels.grid.describe()},
+            "labels": {"schema": DEFAULT_SCHEMA.name, "grid": labels.grid.describe()},
             "settings": settings,
             "versions": {"brats_seg": brats_seg.__version__, "numpy": np.__version__},
             "outputs": {f"anat/{path.name}": file_sha256(path) for path in sorted(anat.iterdir())},
@@ -202,12 +202,6 @@ def labels_on(study: Study, visit: VisitPhantom) -> Volume:
     return Volume(label_map(fractions), grid)
 
 
-def schema_for(labels: Volume) -> LabelSchema:
-    """BraTS 2023, or 2024 where there is a resection cavity."""
-    cavity = SCHEMAS["brats2024"].number(Structure.RC)
-    return SCHEMAS["brats2024"] if (labels.data == cavity).any() else DEFAULT_SCHEMA
-
-
 def _write_scans(study: Study, folder: Path, study_id: str, defect: Defect | None) -> None:
     def write(sequence: MRSequence, volume: Volume) -> None:
         path = folder / f"{study_id}_{BIDS_NAMES[sequence]}.nii.gz"
@@ -222,7 +216,7 @@ def _write_scans(study: Study, folder: Path, study_id: str, defect: Defect | Non
 
 
 def _write_labels(labels: Volume, path: Path, study_id: str) -> None:
-    segmentation = Segmentation(study_id, labels, schema_for(labels), regions_of())
+    segmentation = Segmentation(study_id, labels, DEFAULT_SCHEMA, regions_of())
     write_label_map(segmentation, path)
     write_dseg_sidecars(segmentation, path, algorithm={"name": "phantom"}, version=brats_seg.__version__)
 

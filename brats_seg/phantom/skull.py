@@ -22,9 +22,8 @@ from brats_seg.core.grid import Floats, Grid, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.imaging.boxes import bounding_box
-from brats_seg.phantom.fields import Field, expand, lattice_points
+from brats_seg.phantom.fields import Field, expand, lattice_points, resample_box
 from brats_seg.phantom.objects import Waves, draw_waves
-from brats_seg.phantom.resample import resample_box
 
 Point = tuple[float, float, float]
 

@@ -79,11 +79,12 @@ def phantom(number: int) -> Head:
     kind = KINDS[(number - 1) % len(KINDS)]
     course = draw_course(rng, kind, visits=1, at_dura=True)
     config = PhantomConfig(
+        study_id=f"phantom-{number:02d}",
         grid=grid_around(np.zeros(3), HEAD_REACH_MM, spacing_mm=(PHANTOM_MM,) * 3, orientation="RAS"),
         brain_centre_mm=(0.0, 0.0, 0.0),
         acquisition=AcquisitionConfig(sequences=SEQUENCES),
     )
-    made = make_visit(course, 0, config, study_id=f"phantom-{number:02d}").phantom
+    made = make_visit(course, 0, config).phantom
     return _with_skull(made.study, kind.value, made.labels, rng)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cc3d
@@ -91,7 +91,8 @@ def phantom(number: int) -> Known:
     """The phantom of a number, from 1."""
     options = DatasetOptions(seed=SEED, visits=1, kind=PatientKind.MIXED, space="native", skull=True)
     name = f"phantom-{number:02d}"
-    made = make_visit(draw_patient(options, number), 0, visit_config(options, number, 0), study_id=name).phantom
+    config = replace(visit_config(options, number, 0), study_id=name)
+    made = make_visit(draw_patient(options, number), 0, config).phantom
     brains = {sequence: volume.with_data(volume.data > 0) for sequence, volume in made.study.images.items()}
     rng = np.random.default_rng([SEED, number])
     return Known(add_skull(made.study, draw_skull(rng), rng, tumour=made.labels), brains, made.labels)

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Affine, Grid, Volume, apply_affine, grid_between
-from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.study import Timepoint
 from brats_seg.core.visit import RunRecord, Segmentation, Visit
 from brats_seg.models.card import regions_of
@@ -27,7 +27,6 @@ from brats_seg.phantom.course import GrownCourse, PhantomConfig, grow_course, la
 from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
 from brats_seg.phantom.grown import GrownScene
 from brats_seg.phantom.kinds import TumourKind, ball_radius_mm
-from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.script import Course, PatientKind, Story, draw_course
 from brats_seg.phantom.truth import VisitTruth, visit_truth
 from brats_seg.response.assess import assess
@@ -301,13 +300,7 @@ def _grid(common: Grid, head: Affine, slice_mm: float, rng: np.random.Generator)
 
 def _outline(scene: GrownScene, grid: Grid, to_body: NDArray[Any]) -> Volume:
     """The true label map on a visit's grid."""
-    tumour = scene.tumour
-    parts = {Structure.NCR: tumour.necrosis, Structure.ED: tumour.edema, Structure.ET: tumour.enhancing}
-    fractions = {
-        structure: resample_box(values, tumour.grid, grid, matrix=np.asarray(to_body, np.float64))
-        for structure, values in parts.items()
-    }
-    return Volume(label_map(fractions), grid)
+    return Volume(label_map(scene.tumour.on(grid, matrix=np.asarray(to_body, np.float64))), grid)
 
 
 def _seen_from(common: Grid, first: Affine) -> Grid:

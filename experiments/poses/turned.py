@@ -53,8 +53,8 @@ from brats_seg.imaging.register import resample
 from brats_seg.imaging.restore import move
 from brats_seg.imaging.upright import Turn
 from brats_seg.models.card import regions_of
+from brats_seg.phantom.fields import resample_box
 from brats_seg.phantom.grids import grid_around, rotation_of, small_turn
-from brats_seg.phantom.resample import resample_box
 from brats_seg.run.options import SegmentOptions
 from brats_seg.run.segment import open_predictor, segment_study
 from brats_seg.segment import strip as stripping

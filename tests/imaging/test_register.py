@@ -23,8 +23,8 @@ from brats_seg.imaging.brain import head_mask
 from brats_seg.imaging.itk import from_itk, to_itk
 from brats_seg.imaging.pooling import block_means
 from brats_seg.imaging.register import RegistrationConfig, check_registration, register_rigid, resample
+from brats_seg.phantom.fields import resample_box
 from brats_seg.phantom.grids import grid_around
-from brats_seg.phantom.resample import resample_box
 from brats_seg.phantom.skull import add_skull, draw_skull
 
 pytestmark = pytest.mark.slow  # registrations take a second each

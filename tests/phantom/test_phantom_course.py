@@ -260,7 +260,6 @@ def test_a_visit_is_the_same_whenever_it_is_made(course, visits) -> None:
     np.testing.assert_array_equal(
         again.phantom.study.images[MRSequence.T1CE].data, visits[1].phantom.study.images[MRSequence.T1CE].data
     )
-    assert again.phantom.study.id == "p_02"
 
 
 @pytest.mark.slow

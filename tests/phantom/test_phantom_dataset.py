@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import OutputError, UsageError
-from brats_seg.core.grid import Volume
-from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
+from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.explore.explore import explore
 from brats_seg.files.find import find_studies
@@ -29,7 +28,6 @@ from brats_seg.phantom.dataset import (
     write_dataset,
 )
 from brats_seg.phantom.defects import ALL, DefectKind
-from brats_seg.phantom.files import schema_for
 from brats_seg.phantom.script import PatientKind
 from tests.phantom.small_phantoms import make_small, write_small_course
 
@@ -205,11 +203,3 @@ def test_places_of_visits_are_drawn_for_each_and_hold_the_brain() -> None:
     head = visit_config(DatasetOptions(skull=True), 1, 0)
     assert head.grid.shape[2] > BRATS_GRID.shape[2]
     np.testing.assert_allclose(head.centre_mm(), visit_config(DatasetOptions(), 1, 0).centre_mm())
-
-
-def test_a_cavity_makes_it_the_schema_of_2024() -> None:
-    labels = np.zeros((4, 4, 4), np.uint8)
-    assert schema_for(Volume.from_affine(labels, np.eye(4))) is DEFAULT_SCHEMA
-    labels[1, 1, 1] = 4
-    schema = schema_for(Volume.from_affine(labels, np.eye(4)))
-    assert schema.values[4] is Structure.RC

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.grid import Grid, Volume
-from brats_seg.phantom.fields import expand, smooth_noise
+from brats_seg.phantom.fields import cropped, expand, reached_box, resample_box, smooth_noise
 from brats_seg.phantom.objects import sphere
-from brats_seg.phantom.resample import cropped, reached_box, resample_box
 from tests.strategies import ORIENTATIONS, affine_of
 
 SOURCE = Grid((30, 32, 28), affine_of("RAS", (1, 1, 1), (-15, -16, -14)))
