@@ -18,14 +18,13 @@ from scipy import ndimage
 
 from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Grid, Mask, Singles, Volume
+from brats_seg.imaging.boxes import Box
 from brats_seg.imaging.brain import largest, solid
 from brats_seg.imaging.midplane import find_midplane
 from brats_seg.models import hd_bet
 from brats_seg.models.brain import BOX_SIDE, OUTLINE_SIDE, BrainNetworks
 from brats_seg.models.hd_bet import HdBetNetworks
 from brats_seg.segment.memory import require_memory
-
-Box = tuple[slice, slice, slice]
 
 CLIP_QUANTILES = (0.005, 0.995)
 """Of the whole field of view; what lies outside is clipped, as when the networks were trained."""
@@ -163,7 +162,7 @@ def _box_around(rough: Mask, shape: tuple[int, ...]) -> Box | None:
         centre = round(factor * (first + stop) / 2)
         length = round(factor * (stop - first) * (1 + 2 * BOX_MARGIN))
         sides.append(slice(max(int(centre - length / 2), 0), min(int(centre + length / 2), size)))
-    return sides[0], sides[1], sides[2]
+    return tuple(sides)
 
 
 def check_brain(brain: Mask, grid: Grid, *, largest_share: float = 1.0) -> None:

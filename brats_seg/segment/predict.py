@@ -17,14 +17,13 @@ from brats_seg.core.regions import RegionSet
 from brats_seg.core.scans import PreparedStudy
 from brats_seg.core.visit import RegionMaps
 from brats_seg.core.words import Tick
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import Box, bounding_box
 from brats_seg.imaging.pooling import block_means, spread
 from brats_seg.models.card import ModelBundle
 from brats_seg.models.engine import Engine, choose_engine, open_engine
 from brats_seg.models.stage import Stage
 from brats_seg.segment.memory import available_bytes, largest_window, own_threads, pass_bytes
 
-Box = tuple[slice, slice, slice]
 OVERLAP = 0.5
 """Share of a window's side that the next one covers again."""
 SIGMA = 0.125
@@ -282,7 +281,7 @@ def tumour_box(whole: NDArray[np.float32], threshold: float, margin_mm: float, d
         start = (inner.start + inner.stop - length) // 2
         start = min(max(start, 0), size - length)
         sides.append(slice(start, start + length))
-    return sides[0], sides[1], sides[2]
+    return tuple(sides)
 
 
 def blend(coarse: NDArray[np.float32], fine: NDArray[np.float32], weight: float) -> NDArray[np.float32]:

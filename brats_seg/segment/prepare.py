@@ -32,10 +32,7 @@ from brats_seg.imaging.consistency import check_consistency
 from brats_seg.imaging.placing import coincides, place_by_header
 from brats_seg.imaging.register import check_registration, register_rigid, resample
 from brats_seg.imaging.settings import PrepareConfig
-from brats_seg.segment.strip import StrippedStudy
-
-SPACING_TOLERANCE = 0.01
-"""Voxels within 1 % of a millimetre are used as they are: resampling would cost more than it mends."""
+from brats_seg.segment.strip import SPACING_TOLERANCE, StrippedStudy
 
 MIN_BRAIN_ML = 200.0
 """Less foreground than this is no head: a child's brain holds over 800 ml."""
