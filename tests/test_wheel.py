@@ -32,14 +32,17 @@ def output_of(*command: object, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made from a copy of what setuptools reads, so that nothing is left in the working tree."""
+    """Made as pip does, without the compression, from a copy of what is read: nothing is left in the working tree."""
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("brats_seg", "experiments", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     made = tmp_path_factory.mktemp("dist")
-    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"  # as pip does
+    build = (
+        "import sys; from setuptools.build_meta import build_wheel\n"
+        "build_wheel(sys.argv[1], {'--build-option': '--compression=stored'})"
+    )
     output_of(sys.executable, "-c", build, made, folder=source)
     (path,) = made.glob("brats_seg-*.whl")
     return path
