@@ -43,7 +43,7 @@ def test_mean_volume_over_100_shifts_is_the_formula(grid_name: str, name: str) -
     assert np.mean(volumes) == pytest.approx(true_ml, rel=0.01)
 
 
-def fractions_of(grid: Grid, inside: Inside, shift: np.ndarray, parts: int = 6) -> np.ndarray:
+def fractions_of(grid: Grid, inside: Inside, shift: np.ndarray, parts: int = 4) -> np.ndarray:
     """Share of each voxel inside, from ``parts`` cubed samples of those near the surface."""
     points = world_points(grid) - shift
     shares = inside(points).astype(float)
