@@ -227,7 +227,7 @@ def test_inputs_that_do_not_belong_together_are_refused(pair):
         measure_change(first, second, matrix=np.eye(3))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.tuples(*[st.floats(-60, 60)] * 3), st.tuples(*[st.floats(-30, 30)] * 3), st.tuples(*[st.floats(-20, 20)] * 3))
 def test_half_a_motion_done_twice_is_the_motion(turn, shift, other):
     matrix = motion(turn, shift)

@@ -105,7 +105,7 @@ def test_intervals_from_scatter_and_known_error_cover(visits: int) -> None:
 def test_prediction_intervals_cover(cv: float | None, curve: object) -> None:
     rng = np.random.default_rng(5)
     hits = total = 0
-    for _ in range(120):
+    for _ in range(80):
         noise = np.exp(rng.normal(0, log_sd_of(0.05), len(DAYS)))
         volumes = np.array(curve(DAYS)) * noise  # type: ignore[operator]
         prediction = predict_volume(fit_growth(DAYS[:-1], list(volumes[:-1]), cv=cv), DAYS[-1])
@@ -115,7 +115,7 @@ def test_prediction_intervals_cover(cv: float | None, curve: object) -> None:
         assert prediction.high is not None
         total += 1
         hits += prediction.low <= volumes[-1] <= prediction.high
-    assert total >= 90, "refusals are the exception"
+    assert total >= 60, "refusals are the exception"
     assert 0.85 <= hits / total <= 0.995, hits / total
 
 
