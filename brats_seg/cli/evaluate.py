@@ -253,9 +253,9 @@ def _write(
         write_text(folder / "comparison.csv", frame_to_csv(comparison))
         content |= {"compared": json.loads(second[0].to_json()), "comparison": frame_records(comparison)}
     write_json(content, folder / TABLES)
-    title = f"{_title(arguments.predictions)} against {_title(arguments.references)}"
+    title = f"{arguments.predictions.resolve().name} against {arguments.references.resolve().name}"
     if second is not None:
-        title += f"; second model: {_title(arguments.compare)}"
+        title += f"; second model: {arguments.compare.resolve().name}"
     left_out = [f"{name}: {error}" for name, error in failures]
     warnings = [*gathered.warnings, *(second[1].warnings if second else ())]
     page = evaluation_html(
@@ -277,10 +277,6 @@ def _write(
         "outputs": file_hashes(folder),
     }
     write_json(record, folder / "run.json")
-
-
-def _title(place: Path) -> str:
-    return place.resolve().name
 
 
 def _means(evaluation: Evaluation) -> list[dict[str, Any]]:

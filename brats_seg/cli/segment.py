@@ -141,11 +141,10 @@ def _check_place(arguments: argparse.Namespace, studies: list[Timepoint]) -> Non
             f"the results would lie among the scans in {arguments.output}. Choose a folder of their own with -o."
         )
     if scans & set(output.parents):
-        say(f"note: the results go below the folder of the scans, to {arguments.output}", quiet=_is_silent(arguments))
-
-
-def _is_silent(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.quiet or arguments.json)
+        say(
+            f"note: the results go below the folder of the scans, to {arguments.output}",
+            quiet=arguments.quiet or arguments.json,
+        )
 
 
 def _options(arguments: argparse.Namespace) -> SegmentOptions:
@@ -190,7 +189,7 @@ def _segment_all(
         outcomes = _in_processes(studies, arguments)
     else:
         outcomes = _one_by_one(studies, arguments, began=began)
-    worked, silent = 0, _is_silent(arguments)
+    worked, silent = 0, arguments.quiet or arguments.json
     for number, (study, done) in enumerate(outcomes, start=1):
         place = f"[{number}/{len(studies)}] " if several else ""
         if isinstance(done, BratsSegError):

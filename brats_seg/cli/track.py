@@ -6,11 +6,13 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brats_seg.cli.common import (
     Failures,
+    attempt,
     check_extraction,
     complain,
     episode_lines,
@@ -196,10 +198,8 @@ def _jobs(arguments: argparse.Namespace, patients: tuple[Patient, ...], failures
         complain(f"{others[0].table}: {words}")
     jobs = []
     for patient in patients:
-        try:
-            jobs.append((patient, events_of(patient, own)))
-        except InputError as error:
-            failures.append((patient.id, error))
+        if (events := attempt(patient.id, partial(events_of, patient, own), failures)) is not None:
+            jobs.append((patient, events))
     return tuple(jobs)
 
 

@@ -320,8 +320,3 @@ class Course:
         # Core reads no file: the module that does is looked up when it is asked for.
         found: Course = import_module("brats_seg.files.visit_folder").read_course(Path(folder))
         return found
-
-
-def row_columns(kind: type) -> tuple[str, ...]:
-    """The columns of the table of a kind of row."""
-    return tuple(entry.name for entry in fields(kind))

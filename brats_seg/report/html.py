@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from brats_seg.core.labels import CAVITY, Region
 from brats_seg.core.study import MRSequence
@@ -45,14 +44,8 @@ _SAYS_MISSING = re.compile(rf"({_TITLES})((, | and )({_TITLES}))* (is |are )?mis
 """Notes of earlier steps that a sequence is missing; the page has its own sentence for each."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The first thing on the page.
-
-    Attributes:
-        is_found: whether there is tumour.
-        details: what else to know at once, each a sentence.
-    """
+class Verdict(NamedTuple):
+    """The first thing on the page: whether there is tumour, that in a sentence, and what else to know at once."""
 
     is_found: bool
     headline: str

@@ -53,7 +53,9 @@ def write_timeline(found: Followed, course: Course, path: Path, *, cohort: str =
 def pictures_of(course: Followed) -> TimelinePictures:
     """The same axial slices through every visit, that of what decided first, and the first and the last one large."""
     chosen = spread(0, len(course.visits) - 1, MOST_VISITS)
-    sequences = _sequences(course)
+    there = {sequence for visit in course.visits for sequence in visit.sequences}
+    shown = [sequence for sequence in SHOWN if sequence in there] or sorted(there, key=lambda s: s.value)[:1]
+    sequences: tuple[MRSequence | None, ...] = tuple(shown) or (None,)
     places = _places(course)
     rows = []
     for number, (height, words) in enumerate(places):
@@ -124,12 +126,6 @@ def _heights(
     middle, half = (low + high) / 2, max((high - low) / 2, 0.5)
     # Widest in the middle, as lesions mostly are.
     return np.asarray(volume_ml / half * np.maximum(1 - ((places - middle) / half) ** 2, 0), dtype=np.float64)
-
-
-def _sequences(course: Followed) -> tuple[MRSequence | None, ...]:
-    there = {sequence for visit in course.visits for sequence in visit.sequences}
-    shown = [sequence for sequence in SHOWN if sequence in there] or sorted(there, key=lambda s: s.value)[:1]
-    return tuple(shown) or (None,)
 
 
 def _frame(course: Followed, height: int, sequences: tuple[MRSequence | None, ...]) -> tuple[Grid, View]:

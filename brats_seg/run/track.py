@@ -19,7 +19,6 @@ from brats_seg.core.course import (
     CourseLesion,
     CourseVolume,
     Excluded,
-    row_columns,
 )
 from brats_seg.core.errors import BratsSegError, DeviceError, InputError
 from brats_seg.core.plain import from_plain, plain
@@ -249,25 +248,20 @@ def write_course(found: Followed, folder: Path) -> Course:
     tables = ((VOLUMES, CourseVolume, course.volumes), (LESIONS, CourseLesion, course.lesions),
               (CHANGES, CourseChange, course.changes))  # fmt: skip
     for name, kind, rows in tables:
-        write_text(folder / name, csv_text(row_columns(kind), map(vars, rows)))
+        write_text(folder / name, csv_text([entry.name for entry in dataclasses.fields(kind)], map(vars, rows)))
     write_text(folder / RESPONSES, csv_text(RESPONSE_COLUMNS, map(vars, course.responses)))
     write_text(folder / MEASUREMENTS, csv_text(MEASUREMENT_TABLE.known, measurement_records(found.history)))
     labels = [visit.label for visit in found.visits]
     write_json({"patient": course.patient, "growth": [g.to_dict(labels) for g in found.growth]}, folder / GROWTH)
-    write_json(_motion_table(found), folder / MOTIONS)
+    moved = {
+        motion_key(found.visits[0], visit): {"visit": visit.label, "to": found.visits[0].label, **plain(motion)}
+        for visit, motion in zip(found.visits[1:], found.motions[1:], strict=True)
+        if visit.sequences
+    }
+    write_json(moved, folder / MOTIONS)
     write_json({entry.key: entry.change for entry in found.paired.values()}, folder / PAIRED)
     write_json(course.to_dict(), folder / COURSE_FILE)
     return course
-
-
-def _motion_table(course: Followed) -> dict[str, Any]:
-    """What :data:`MOTIONS` holds."""
-    first = course.visits[0]
-    return {
-        motion_key(first, visit): {"visit": visit.label, "to": first.label, **plain(motion)}
-        for visit, motion in zip(course.visits[1:], course.motions[1:], strict=True)
-        if visit.sequences
-    }
 
 
 def _inputs(patient: Patient, events: Sequence[ClinicalEvent]) -> dict[str, str]:
