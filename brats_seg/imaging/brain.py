@@ -13,7 +13,7 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Array, Mask, Volume
 from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence
-from brats_seg.imaging.boxes import bounding_box
+from brats_seg.imaging.boxes import bounding_box, box_or_all
 from brats_seg.imaging.itk import depth_mm
 
 BACKGROUND_TOLERANCE = 2e-3
@@ -318,11 +318,8 @@ def _dark_share(volume: Volume, head: Mask, outside: Background) -> float:
     """Share of dark voxels where bone would lie; 0 where the head has no such depth, or brightness no zero."""
     if head.all():
         return 0.0
-    box = bounding_box(head)
-    if box is None:
-        return 0.0
     # With a voxel of air on each side, where there is one: edges of the field of view are no surface of the head.
-    box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
+    box = box_or_all(head, margin=1)
     data = volume.data[box].astype(np.float32)
     depth = depth_mm(head[box], volume.grid.spacing_mm)
     background = outside.value

@@ -81,6 +81,7 @@ def test_only_what_the_settings_name_is_corrected_and_it_is_said() -> None:
     assert not [line for line in plain.record.decisions if "N4" in line]
 
 
+@pytest.mark.slow
 def test_a_head_under_a_stronger_coil_looks_more_alike_afterwards() -> None:
     grid = head_grid()
     study = head_study(grid)

@@ -172,6 +172,7 @@ def in_noise(volume: Volume, share: float, seed: int = 5) -> Volume:
     return volume.with_data(np.hypot(volume.data + real, imaginary).astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.001, 0.05])
 def test_noise_around_a_brain_is_background_and_around_a_head_hides_no_skull(share: float) -> None:
     clean = {s: head_image(head_grid(), s) for s in SEQUENCES}

@@ -111,6 +111,7 @@ def weak_pair(*, same_head: bool) -> Images:
     return images
 
 
+@pytest.mark.slow
 def test_two_sequences_that_agree_little_are_one_heads_where_their_folds_are() -> None:
     one, two = judged(weak_pair(same_head=True)), judged(weak_pair(same_head=False))
     assert max(one.agreement.values()) < MIN_AGREEMENT

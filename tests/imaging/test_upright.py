@@ -12,6 +12,7 @@ from brats_seg.imaging.upright import find_turn
 from brats_seg.phantom.grids import rotation_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angles_deg", [(26.0, 0.0, 0.0), (10.0, -25.0, 20.0), (8.0, 5.0, -6.0)])
 def test_the_turn_of_a_head_is_found(angles_deg: tuple[float, float, float]) -> None:
     turn = find_turn(turned_head(angles_deg))
@@ -34,6 +35,7 @@ def test_a_turn_that_the_midplane_does_not_bear_out_is_doubted() -> None:
     assert find_turn(head.with_data(half)).doubt
 
 
+@pytest.mark.slow
 def test_a_template_that_covers_too_little_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upright, "MIN_COVERED", 0.99)
     assert "covers only" in find_turn(turned_head((25.0, 0.0, 0.0))).doubt
