@@ -189,12 +189,6 @@ def _copies(gathered: Gathered) -> list[str]:
     return [f"the predictions of {', '.join(cases)} are copies of one file" for cases in several]
 
 
-def _schemas_read(gathered: Gathered) -> str:
-    """What the numbers of each side were read as."""
-    found = {side: {read[f"{side.removesuffix('s')}_schema"] for read in gathered.inputs.values()} for side in SIDES}
-    return "label numbers: " + ", ".join(f"{side} {' and '.join(sorted(names))}" for side, names in found.items())
-
-
 def _cases(
     matches: LabelMatches,
     schemas: tuple[str, str],
@@ -315,7 +309,9 @@ def _text(
     words = "mean (95 % interval over patients), median" if has_intervals else "mean, median"
     lines = [f"warning: {line}" for line in gathered.warnings]
     lines += [f"note: {line}" for line in gathered.notes]
-    lines += [_schemas_read(gathered), f"{counted(count, 'case')}; {words}"]
+    read = {side: {r[f"{side.removesuffix('s')}_schema"] for r in gathered.inputs.values()} for side in SIDES}
+    lines.append("label numbers: " + ", ".join(f"{side} {' and '.join(sorted(names))}" for side, names in read.items()))
+    lines.append(f"{counted(count, 'case')}; {words}")
     decimals = {name: (title, places) for name, title, places in _PRINTED}
     subset = ALL_CASES
     for row in means:

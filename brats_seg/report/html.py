@@ -84,7 +84,7 @@ def render_report(result: Visit, *, model_card: Mapping[str, Any], pictures: Rep
         lesion_groups=lesion_groups(measurements, regions),
         slice_words=partial(slice_words, shape=segmentation.labels.grid.shape),
         pictures=pictures or report_pictures(result),
-        diameter_caption=_diameter_caption(result),
+        measured=measured_lesion(result),
         drawn=drawn_names(regions, segmentation.schema) if segmentation.labels.data.any() else (),
         doubtful=doubtful_regions(result),
         decisions=unique(result.record.decisions),
@@ -196,16 +196,6 @@ def _loss_of(sequence: MRSequence, result: Visit) -> str:
     if best:
         return f"{sequence.title} is missing: the extent of the {' and the '.join(best)} is less certain."
     return f"{sequence.title} is missing: the result rests on the other sequences."
-
-
-def _diameter_caption(result: Visit) -> str:
-    lesion = measured_lesion(result)
-    if lesion is None:
-        return ""
-    found = lesion.diameters
-    size = f"{mm(found.long_mm)} × {mm(found.short_mm)} mm"
-    name = result.segmentation.regions[lesion.region].title.capitalize()
-    return f"{name}, lesion {lesion.number}: {size}, {slice_words(found, result.segmentation.labels.grid.shape)}"
 
 
 def model_rows(record: RunRecord, card: Mapping[str, Any]) -> list[tuple[str, str]]:
