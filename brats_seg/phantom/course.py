@@ -32,7 +32,7 @@ from brats_seg.imaging.boxes import bounding_box
 from brats_seg.phantom.acquire import AcquisitionConfig, Body, acquire, draw_texture
 from brats_seg.phantom.anatomy import AnatomyConfig, Person, draw_person
 from brats_seg.phantom.fields import Field, resample_box
-from brats_seg.phantom.grown import GrownTumour, describe
+from brats_seg.phantom.grown import GrownTumour
 from brats_seg.phantom.script import Course
 from brats_seg.phantom.seeding import grow
 from brats_seg.phantom.truth import VisitTruth, visit_truth
@@ -207,7 +207,10 @@ def patient_at(grown: GrownCourse, index: int, config: PhantomConfig) -> tuple[P
         "least_determinant_of_push": None if scene.flow is None else scene.flow.least_determinant,
         "volume_ml": dict(truth.volume_ml),
         "volume_known_by": dict.fromkeys(truth.volume_ml, "fractions"),
-        "seeds": describe(grown.tumour),
+        "seeds": [
+            {"id": one.script.id, "kind": one.script.kind.value, "seed_mm": one.centre_mm.round(2).tolist()}
+            for one in grown.tumour.lesions
+        ],
         "lesions": truth.to_dict()["lesions"],
     }
     return Patient(body, truth.volume_ml, description), truth

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -292,11 +291,3 @@ def volumes_ml(scene: GrownScene, lesions: Iterable[int]) -> dict[str, float]:
         "ED": of(EDEMA),
         "RC": of(CAVITY),
     }
-
-
-def describe(tumour: GrownTumour) -> list[dict[str, Any]]:
-    """Plain values about where lesions began."""
-    return [
-        {"id": lesion.script.id, "kind": lesion.script.kind.value, "seed_mm": lesion.centre_mm.round(2).tolist()}
-        for lesion in tumour.lesions
-    ]

@@ -8,7 +8,7 @@ cross; all other voxels are decided by their distance to the surface, so the wor
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from brats_seg.core.grid import Floats, Grid, box_corners
 
-Point = tuple[float, float, float]
+Point = Sequence[float] | Floats
+"""Three numbers."""
 Span = tuple[slice, slice, slice]
 
 _CHUNK_POINTS = 500_000

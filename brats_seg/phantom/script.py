@@ -133,13 +133,6 @@ _INTERVALS: Mapping[PatientKind, tuple[int, int]] = {
     _P.HIGH_GRADE: (56, 98), _P.LOW_GRADE: (120, 240), _P.METASTASES: (56, 98), _P.MENINGIOMA: (180, 400),
     _P.RESECTED: (56, 98), _P.NONE: (180, 400),
 }  # fmt: skip
-_LESION_KIND: Mapping[PatientKind, TumourKind] = {
-    _P.HIGH_GRADE: TumourKind.HIGH_GRADE,
-    _P.LOW_GRADE: TumourKind.LOW_GRADE,
-    _P.METASTASES: TumourKind.METASTASES,
-    _P.MENINGIOMA: TumourKind.MENINGIOMA,
-    _P.RESECTED: TumourKind.HIGH_GRADE,
-}
 _CORE_ML: Mapping[TumourKind, tuple[float, float]] = {
     TumourKind.HIGH_GRADE: (5.0, 25.0),
     TumourKind.LOW_GRADE: (10.0, 45.0),
@@ -237,7 +230,7 @@ class _Plan:
 
     def lesions(self) -> tuple[LesionScript, ...]:
         """All lesions; the first is the largest."""
-        kind = _LESION_KIND[self.kind]
+        kind = TumourKind.HIGH_GRADE if self.kind is PatientKind.RESECTED else TumourKind(self.kind.value)
         number = 1
         if kind is TumourKind.METASTASES:
             number = int(self.rng.integers(2, 7))

@@ -134,9 +134,8 @@ def _dome(centre: Floats, inwards: Floats, radius_mm: float, rng: np.random.Gene
     rotation = np.stack([inwards, first, np.cross(inwards, first)], 1)
     size = 1.26 * radius_mm  # a half ball of the volume
     stretch = np.exp(rng.uniform(-0.12, 0.12, 2))
-    x, y, z = (float(v) for v in centre)
-    radii = (1.05 * size, float(size * stretch[0]), float(size * stretch[1]))
-    return Blob(Ellipsoid((x, y, z), radii, rotation), draw_waves(0.25, rng, finest=4.0))
+    radii = (1.05 * size, size * stretch[0], size * stretch[1])
+    return Blob(Ellipsoid(centre, radii, rotation), draw_waves(0.25, rng, finest=4.0))
 
 
 def _tail(anatomy: Anatomy) -> Field:
@@ -152,7 +151,6 @@ def _residual(script: LesionScript, centre: Floats, rng: np.random.Generator) ->
     direction /= np.linalg.norm(direction)
     cavity_mm = ball_radius_mm(max(state.cavity_ml for state in script.states))
     core_mm = ball_radius_mm(max(0.1, *(s.core_ml for s in script.states if s.cavity_ml > 0)))
-    x, y, z = (float(v) for v in centre + 0.95 * cavity_mm * direction)
     stretch = np.exp(rng.uniform(-0.15, 0.15, 3))
-    a, b, c = (float(core_mm * value) for value in stretch / np.cbrt(stretch.prod()))
-    return Blob(Ellipsoid((x, y, z), (a, b, c)), draw_waves(0.35, rng))
+    radii = core_mm * (stretch / np.cbrt(stretch.prod()))
+    return Blob(Ellipsoid(centre + 0.95 * cavity_mm * direction, radii), draw_waves(0.35, rng))

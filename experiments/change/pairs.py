@@ -207,9 +207,7 @@ def _draw_course(
             np.concatenate([waves.amplitudes * (1 - share), other.amplitudes * share]),
             np.concatenate([waves.phases, other.phases]),
         )
-        a, b, c = (float(r) for r in stretch * (diameter_mm + step) / 2)
-        x, y, z = (float(value) for value in centre)
-        course.append(Blob(Ellipsoid((x, y, z), (a, b, c), rotation), mixed))
+        course.append(Blob(Ellipsoid(centre, stretch * (diameter_mm + step) / 2, rotation), mixed))
     if config.rim_mm is None:
         return tuple(course)
     return hollowed(
@@ -285,8 +283,8 @@ def _edema(
     """Share of each voxel that is edema, and its depth below the edema's rim; it spares fluid and ends at the brain."""
     edema, depth = np.zeros_like(filled), np.zeros_like(filled)
     for lesion in lesions:
-        a, b, c = (r + width_mm for r in lesion.ellipsoid.radii_mm)
-        outer = Blob(Ellipsoid(lesion.ellipsoid.centre_mm, (a, b, c), lesion.ellipsoid.rotation), lesion.waves)
+        radii_mm = np.array(lesion.ellipsoid.radii_mm) + width_mm
+        outer = Blob(Ellipsoid(lesion.ellipsoid.centre_mm, radii_mm, lesion.ellipsoid.rotation), lesion.waves)
         part = outer.sample_fractions(anatomy.grid, supersampling=3)
         voxels = np.argwhere(part > 0)
         below = 1 - outer.relative_radius(anatomy.grid.to_world(voxels))

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brats_seg.core.grid import Grid
+from brats_seg.core.grid import Floats, Grid
 from brats_seg.phantom.objects import Blob, Ellipsoid, Shell, Waves, draw_waves
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Share = NDArray[np.float32]
 Moves = Literal["outer", "inner", "both"]
@@ -63,9 +62,9 @@ def hollowed(
     def shell(blob: Blob, step: float, part: float, factor: float) -> Shell:
         body = blob.ellipsoid
         radius = np.cbrt(np.prod(body.radii_mm))
-        a, b, c = (float(r) for r in np.array(body.radii_mm) / radius * (mean_radius - thickness_mm + step / 2))
-        x, y, z = (float(value) for value in np.array(body.centre_mm) + factor * shift)
-        return Shell(blob, Blob(Ellipsoid((x, y, z), (a, b, c), body.rotation), _mixed(blob.waves, own, part)))
+        radii = np.array(body.radii_mm) / radius * (mean_radius - thickness_mm + step / 2)
+        centre = np.array(body.centre_mm) + factor * shift
+        return Shell(blob, Blob(Ellipsoid(centre, radii, body.rotation), _mixed(blob.waves, own, part)))
 
     for part in OWN_SHARES:
         for factor in (1.0,) if gaps else (1.0, 0.5, 0.0):

@@ -34,6 +34,7 @@ IRREGULARITY = 0.4
 """Of surfaces; bumps of about a fifth of the radius."""
 MASS_EFFECT = 0.4
 """Share of the core's volume that pushed tissue aside; the rest replaced it."""
+_ORIGIN = (0.0, 0.0, 0.0)
 NECROTIC_SHARE = (0.2, 0.55)
 """Range of the necrotic part of a core that enhances."""
 
@@ -80,10 +81,9 @@ class Lesion:
 
     def moved_to(self, centre_mm: Floats) -> Lesion:
         """The same lesion elsewhere."""
-        x, y, z = (float(value) for value in centre_mm)
 
         def move(blob: Blob) -> Blob:
-            return Blob(Ellipsoid((x, y, z), blob.ellipsoid.radii_mm, blob.ellipsoid.rotation), blob.waves)
+            return Blob(Ellipsoid(centre_mm, blob.ellipsoid.radii_mm, blob.ellipsoid.rotation), blob.waves)
 
         return Lesion(move(self.core), move(self.necrosis), move(self.edema))
 
@@ -173,19 +173,14 @@ def draw_lesion(config: NestedConfig, anatomy: Anatomy, rng: np.random.Generator
     stretch /= np.cbrt(stretch.prod())
     radii = stretch * np.cbrt(float(volume_ml) * 1000 * 3 / (4 * np.pi))
     rotation = Rotation.random(random_state=rng).as_matrix()
-    core = necrosis = Blob(_ellipsoid(radii, rotation), draw_waves(IRREGULARITY, rng))
+    core = necrosis = Blob(Ellipsoid(_ORIGIN, radii, rotation), draw_waves(IRREGULARITY, rng))
     if config.enhances:
         share = np.cbrt(rng.uniform(*NECROTIC_SHARE))
-        necrosis = Blob(_ellipsoid(radii * share, rotation), _nested_waves(core.waves, float(share), rng))
+        necrosis = Blob(Ellipsoid(_ORIGIN, radii * share, rotation), _nested_waves(core.waves, float(share), rng))
     width = float(rng.uniform(*config.edema_mm))
-    edema = Blob(_ellipsoid(radii + width, rotation), _outer_waves(core, width, rng))
+    edema = Blob(Ellipsoid(_ORIGIN, radii + width, rotation), _outer_waves(core, width, rng))
     lesion = Lesion(core, necrosis, edema)
     return lesion.moved_to(_draw_place(lesion, anatomy, rng))
-
-
-def _ellipsoid(radii: Floats, rotation: Floats) -> Ellipsoid:
-    a, b, c = (float(r) for r in radii)
-    return Ellipsoid((0.0, 0.0, 0.0), (a, b, c), rotation)
 
 
 def _mixed_waves(first: Waves, second: Waves, share: float) -> Waves:
