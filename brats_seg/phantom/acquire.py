@@ -92,11 +92,8 @@ class TumourFractions:
     """Share of each voxel that is tumour; the three sum to at most 1.
 
     Attributes:
-        grid: of all arrays.
-        necrosis: float32, necrotic or non-enhancing core.
-        edema: float32.
-        enhancing: float32.
-        depth: float32, 1 at the centre of the edema to 0 at its rim; only for the look of it.
+        necrosis: necrotic or non-enhancing core.
+        depth: 1 at the centre of the edema to 0 at its rim; only for the look of it.
     """
 
     grid: Grid
@@ -122,7 +119,6 @@ class Body:
 
     Attributes:
         anatomy: healthy tissue, after the tumour's push; cavities are part of its fluid.
-        texture: patterns inside tissues.
         tumour_tissues: the tumour by what it looks like.
         cavity: share that is a resection cavity; None if there is none.
     """

@@ -74,7 +74,6 @@ class Template:
     """MNI152 cut to the brain, on a 1 mm RAS grid.
 
     Attributes:
-        grid: of all arrays.
         csf, grey, white: tissue fractions float32 that sum to 1 inside the brain.
         depth_mm: distance to the surface of the brain, 0 outside.
         mixed: 0..1, where grey and white mix over a wide area (deep grey matter, brain stem).
@@ -188,12 +187,8 @@ class Anatomy:
     """Tissue fractions of one brain; they sum to 1 inside ``brain`` and are 0 outside.
 
     Attributes:
-        grid: of all arrays.
-        csf: float32, sulci and ventricles.
-        ventricle: float32, the part of ``csf`` that lies deep.
-        grey: float32.
-        white: float32.
-        brain: bool.
+        csf: sulci and ventricles.
+        ventricle: the part of ``csf`` that lies deep.
     """
 
     grid: Grid

@@ -91,11 +91,7 @@ class Phantom:
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """A body and the truth about it; can be scanned any number of times.
-
-    Attributes:
-        body: tissue, tumour, texture.
-    """
+    """A body and the truth about it; can be scanned any number of times."""
 
     body: Body
     truth: Mapping[str, float]

@@ -235,10 +235,8 @@ def write_course(
     """Scan and write every visit of a course that is not there yet.
 
     Args:
-        course: what happens; its ``patient_id`` names the folder.
-        options: grids, skull and defects.
-        number: of the patient, for the chance of all these.
-        output: folder of the data set.
+        course: its ``patient_id`` names the folder.
+        number: of the patient, for the chance of grids, skull and defects.
         tick: called with a visit's name before it is made.
 
     Raises:

@@ -39,7 +39,6 @@ class DemoVisit:
     """One visit, as it was made and as it was found.
 
     Attributes:
-        label: name of the visit.
         truth_ml: true volume by region.
         found_ml: segmented volume by region.
         dice: by region, of what was found and what is true, where the label maps lie on one grid.

@@ -70,8 +70,7 @@ class Skull:
     Attributes:
         fluid_mm: mean gap between brain and bone.
         inner_mm, marrow_mm, outer_mm: mean thickness of the skull's three layers.
-        fat_mm: mean thickness of the fat below the skin.
-        skin_mm: mean thickness of the skin.
+        fat_mm, skin_mm: mean thickness of the fat below the skin, and of the skin.
         waves: how thickness varies with direction: of the fluid, of the skull (``BONE``) and of the scalp (``SKIN``).
         eyes_mm: centres of both eyes from the centre of the brain, RAS+.
         brightness: factor of each layer by sequence.
