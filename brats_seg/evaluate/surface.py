@@ -80,15 +80,8 @@ def area_surface_distances(prediction: Mask, reference: Mask, spacing_mm: Spacin
     """Distances between the corners of the voxel grid that two surfaces pass, weighted with their area.
 
     A surface passes a corner where the 2x2x2 voxels around it are neither all inside nor all outside.
-    The weight is the area of the surface between those voxels (:func:`surfel_areas_mm2`).
-
-    Args:
-        prediction: ``(X, Y, Z)`` bool.
-        reference: the same shape.
-        spacing_mm: distance of voxel centres along each array axis.
-
-    Raises:
-        InputError: if the shapes differ.
+    The weight is the area of the surface between those voxels (:func:`surfel_areas_mm2`). Arguments and errors as for
+    :func:`voxel_surface_distances`.
     """
     check_shapes(prediction, reference)
     areas = surfel_areas_mm2(spacing_mm)

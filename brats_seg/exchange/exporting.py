@@ -24,6 +24,8 @@ from brats_seg.models.stage import Stage
 from brats_seg.models.torch_engine import NetworkEngine, build_network
 
 DESCRIPTION = "description.json"
+HOW = Path(__file__).parent / "bundle" / "how.txt"
+"""What a program does with the networks, step by step."""
 _SIDES = (2, 3, 4)
 """Sides of the volume exports are tried on, in multiples of the divisor: other than the one they were traced at."""
 
@@ -106,27 +108,13 @@ def _describe(
         "model": {key: value for key, value in card.items() if key not in ("format", "stages")},
         "model_sha256": bundle.sha256,
         "stages": stages,
-        "how": [
-            "prepare: bring the sequences to one grid along RAS axes at prepare.spacing_mm, crop to the brain, clip to "
-            "prepare.percentiles and z-score each within the brain; N4 over those that prepare.bias_corrected names, "
-            "which are then z-scored anew; 0 outside; pad to prepare.divisor",
-            "each stage: average-pool by spacing_mm / prepare.spacing_mm, order and turn as the stage says, run, turn "
-            "back, bring logits back up trilinearly, sigmoid",
-            "coarse looks at the whole brain; fine at the box around coarse WT >= postprocess.roi_threshold, wider by "
-            "postprocess.roi_margin_mm; inside it both are averaged with postprocess.fine_weight on fine",
-            "channels of a fine stage beyond the four sequences are the coarse probabilities WT, TC, ET of its member",
-            "of an ensemble (more than one member) the probabilities of each stage are averaged over the members, and "
-            "the box is found in the averaged coarse ones",
-            "divide log-odds by postprocess.temperature; TC within WT, ET within TC; doubt small components of WT "
-            "without a core, and ET that hardly rises from T1 to T1CE (postprocess.settle of brats_seg.segment); "
-            "then postprocess.thresholds",
-        ],
+        "how": HOW.read_text(encoding="utf-8").splitlines(),
     }
     write_json(values, folder / DESCRIPTION)
 
 
 def _interface(stage: Stage, folder: Path, files: tuple[str, ...], check: Check) -> dict[str, Any]:
-    divisor = stage.divisor
+    divisor = stage.shape.divisor
     return {
         "name": stage.name,
         "member": stage.member,

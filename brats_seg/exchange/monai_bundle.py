@@ -7,6 +7,7 @@ preparation exists that could drift from the first.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -27,8 +28,8 @@ ROOMS = ("core", "files", "imaging", "volumetrics", "networks", "models", "segme
 
 PARTS = Path(__file__).with_name("bundle")
 """Files of a bundle: ``inference.json`` takes every study of a folder through MONAI's dataset, evaluator and writer,
-``inference_datalist.json`` those of a data list whose ``image`` holds the four files in the bundle's order, and
-``logging.conf`` lets MONAI say warnings only."""
+``inference_datalist.json`` those of a data list whose ``image`` holds the four files in the bundle's order,
+``metadata.json`` is filled in from the card, and ``logging.conf`` lets MONAI say warnings only."""
 
 OWN_CARD = "brats_seg_model.json"
 """The model's card in ``configs``; a bundle that holds it was written by this program."""
@@ -44,10 +45,6 @@ LIBRARIES = (
     "fire",
 )
 """What a bundle needs beside numpy, torch and MONAI."""
-
-SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-
-_IMAGE = {"type": "image", "dtype": "float32", "is_patch_data": False}
 
 
 def export_monai(bundle: ModelBundle, folder: Path) -> None:
@@ -96,53 +93,25 @@ def _write_code(folder: Path) -> None:
 def _metadata(bundle: ModelBundle, weights_sha256: str) -> dict[str, Any]:
     """``metadata.json`` as MONAI's bundle specification asks for it."""
     card = bundle.card
-    sides = [f"{card.prepare.get('divisor', 32)}*n"] * 3
-    probability = {"format": "probabilities", "value_range": [0, 1], "num_channels": 3}
-    return {
-        "schema": SCHEMA,
-        "version": card.version,
+    made: dict[str, Any] = json.loads((PARTS / "metadata.json").read_text(encoding="utf-8"))
+    made |= {
+        **{key: getattr(card, key) for key in ("name", "version", "description")},
         "changelog": {card.version: "exported"},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": installed(LIBRARIES),
-        "name": card.name,
-        "task": "Segmentation of brain tumour regions in MRI",
-        "description": card.description,
-        "authors": "the authors of the weights; see docs/README.md",
         "copyright": f"weights: {card.licence}; code: see LICENSE",
         "data_source": card.trained_on,
-        "data_type": "nibabel",
-        "image_classes": "4 sequences: T1, T1CE, T2, FLAIR, skull-stripped; any of them may be missing",
-        "label_classes": "whole tumour, tumour core, enhancing tumour",
-        "pred_classes": "label map in BraTS 2023 numbers: 1 necrotic core, 2 edema, 3 enhancing tumour",
         "eval_metrics": dict(card.accuracy),
-        "intended_use": "Research software, not a medical device.",
         "references": list(card.citations),
         "model_sha256": weights_sha256,
         "source_model_sha256": bundle.sha256,
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    **_IMAGE,
-                    "format": "magnitude",
-                    "modality": "MR",
-                    "num_channels": 4,
-                    "spatial_shape": sides,
-                    "value_range": [],
-                    "channel_def": {"0": "T1", "1": "T1CE", "2": "T2", "3": "FLAIR"},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    **_IMAGE,
-                    **probability,
-                    "spatial_shape": sides,
-                    "channel_def": {"0": "Whole tumor", "1": "Tumor core", "2": "Enhancing tumor"},
-                }
-            },
-        },
     }
+    for ports in made["network_data_format"].values():
+        for port in ports.values():
+            port["spatial_shape"] = [f"{card.prepare.get('divisor', 32)}*n"] * 3
+    return made
 
 
 def _readme(bundle: ModelBundle) -> str:

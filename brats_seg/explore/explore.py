@@ -18,8 +18,7 @@ from brats_seg.core.scans import Study
 from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.core.words import Tick
 from brats_seg.explore.facts import DATA_SET, PLACE_SHAPE, Exploration, Finding, LabelFacts, ScanFacts, StudyFacts
-from brats_seg.explore.findings import judge
-from brats_seg.explore.signatures import likenesses
+from brats_seg.explore.findings import judge, likenesses
 from brats_seg.files.find import find_studies
 from brats_seg.files.label_map import read_label_file
 from brats_seg.files.load import read_scan

@@ -56,7 +56,7 @@ class ScanFacts:
         variation: standard deviation divided by mean.
         saturated_share: share of the head's voxels at the largest value.
         head_ml: volume of what is not background.
-        signature: unit vector for comparing studies, see :mod:`brats_seg.explore.signatures`.
+        signature: unit vector for comparing studies, see :func:`~brats_seg.explore.findings.correlations`.
     """
 
     sequence: MRSequence

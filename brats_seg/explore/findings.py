@@ -1,4 +1,4 @@
-"""Judging the studies of a data set together: what stands out, what lacks, what is there twice."""
+"""Judging the studies of a data set together: what stands out, lacks, is there twice, and which heads are alike."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brats_seg.core.study import SEQUENCES, MRSequence
 from brats_seg.core.words import counted
 from brats_seg.explore.facts import DATA_SET, Finding, Likeness, ScanFacts, StudyFacts
+from brats_seg.imaging.likeness import LIKE_FROM
 
 FAR_OUT = 5.0
 """Robust z-score (distance from the median in units of 1.4826 times the median absolute deviation) from which a scan
@@ -25,6 +27,8 @@ OUTSIDE_SHARE = 0.05
 LARGEST_TUMOUR_ML = 400.0
 COMMON_SHARE = 0.6
 """A grid that so many studies share is the data set's grid, and others are named."""
+_CHUNK = 256
+_LISTED = 10
 
 _FEATURES: Mapping[str, tuple[str, Callable[[ScanFacts], float]]] = {
     "contrast": ("the 99th percentile divided by the median", lambda s: s.p99 / s.median if s.median else math.nan),
@@ -164,3 +168,43 @@ def _mixed_schemas(studies: Iterable[StudyFacts]) -> list[Finding]:
     shown = ", ".join(f"{name} in {count}" for name, count in counts.most_common())
     text = f"label numbers do not mean the same in all studies ({shown}). Each was read by its own; so must training."
     return [Finding(DATA_SET, "look", "labels", text)]
+
+
+def likenesses(studies: Sequence[StudyFacts]) -> tuple[tuple[Likeness, ...], tuple[Likeness, ...]]:
+    """Pairs of studies by how alike they are.
+
+    Returns:
+        Pairs of different patients from :data:`LIKE_FROM` on, and the ten most alike pairs of all; most alike first.
+    """
+    if len(studies) < 2:
+        return (), ()
+    correlation = correlations(studies)
+    i, j = np.triu_indices(len(studies), 1)
+    values = correlation[i, j]
+    order = [int(k) for k in np.argsort(-values, kind="stable") if np.isfinite(values[k])]
+    pairs = (_likeness(studies[i[k]], studies[j[k]], float(values[k])) for k in order if values[k] >= LIKE_FROM)
+    leaks = tuple(pair for pair in pairs if not pair.same_patient)
+    top = tuple(_likeness(studies[i[k]], studies[j[k]], float(values[k])) for k in order[:_LISTED])
+    return leaks, top
+
+
+def correlations(studies: Sequence[StudyFacts]) -> NDArray[np.float32]:
+    """``(N, N)`` mean correlation over the sequences that both studies have; NaN where they share none."""
+    total = np.zeros((len(studies), len(studies)), np.float32)
+    count = np.zeros_like(total)
+    for sequence in SEQUENCES:
+        rows = [k for k, study in enumerate(studies) if sequence in study.scans]
+        if len(rows) < 2:
+            continue
+        vectors = np.stack([studies[k].scans[sequence].signature for k in rows])
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            total[np.ix_(part, rows)] += vectors[start : start + _CHUNK] @ vectors.T
+        count[np.ix_(rows, rows)] += 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: NDArray[np.float32] = np.divide(total, count, dtype=np.float32)
+    return mean
+
+
+def _likeness(first: StudyFacts, second: StudyFacts, correlation: float) -> Likeness:
+    return Likeness(first.id, second.id, correlation, first.patient == second.patient)

@@ -187,10 +187,10 @@ def _check_order(card: CardFields) -> None:
                 f"spacing_mm {stage.spacing_mm:g} of stage {stage.key} must be a whole number of times (1 to "
                 f"{MAX_POOLING}) the {prepared_mm:g} mm that studies are prepared to (prepare.spacing_mm)"
             )
-        if sides % (stage.divisor * factor):
+        if sides % (stage.shape.divisor * factor):
             raise ModelError(
                 f"studies are padded to multiples of {sides} (prepare.divisor), and stage {stage.key} at "
-                f"{stage.spacing_mm:g} mm needs multiples of {stage.divisor * factor}"
+                f"{stage.spacing_mm:g} mm needs multiples of {stage.shape.divisor * factor}"
             )
 
 

@@ -1,4 +1,7 @@
-"""Checks of what a model card holds: anybody may have written it, and it decides which files are read and written."""
+"""Checks of what a model card holds: anybody may have written it, and it decides which files are read and written.
+
+Each raises :class:`~brats_seg.core.errors.ModelError`, naming the key, the file or the value.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_plain(value: Any, what: str, *, depth: int = 0) -> None:
-    """Refuse what no JSON file of finite numbers holds, and what is nested without end.
-
-    Raises:
-        ModelError: naming the key.
-    """
+    """Refuse what no JSON file of finite numbers holds, and what is nested without end."""
     if depth > MAX_DEPTH:
         raise ModelError(f"{what} is nested too deeply; write it as plain keys and values")
     if isinstance(value, Mapping):
@@ -45,11 +44,7 @@ def check_plain(value: Any, what: str, *, depth: int = 0) -> None:
 
 
 def check_name(value: Any, what: str, *, spaces: bool = False) -> None:
-    """Refuse what does not name a model: a name is printed, and becomes part of other names.
-
-    Raises:
-        ModelError: naming the key.
-    """
+    """Refuse what does not name a model: a name is printed, and becomes part of other names."""
     if not isinstance(value, str) or not (_VERSION if spaces else _NAME).fullmatch(value):
         raise ModelError(
             f"{what} {shown(value)} must be text of at most 100 letters, digits, '.', '-', '+' and '_' that begins "
@@ -58,21 +53,13 @@ def check_name(value: Any, what: str, *, spaces: bool = False) -> None:
 
 
 def check_text(value: Any, what: str) -> None:
-    """Refuse what is no printable text.
-
-    Raises:
-        ModelError: naming the key.
-    """
+    """Refuse what is no printable text."""
     if not isinstance(value, str) or not "".join(value.split()).isprintable():
         raise ModelError(f"{what} {shown(value)} must be printable text; put it in quotes")
 
 
 def check_texts(values: Any, what: str) -> None:
-    """Refuse what is no list of printable texts.
-
-    Raises:
-        ModelError: naming the key.
-    """
+    """Refuse what is no list of printable texts."""
     if not isinstance(values, list | tuple):
         raise ModelError(f"{what} {shown(values)} must be a list of texts")
     for value in values:
@@ -80,11 +67,7 @@ def check_texts(values: Any, what: str) -> None:
 
 
 def check_number(value: Any, what: str, *, low: float, high: float, whole: bool = False) -> None:
-    """Refuse what is no number from ``low`` to ``high``.
-
-    Raises:
-        ModelError: naming the key.
-    """
+    """Refuse what is no number from ``low`` to ``high``."""
     kinds = int if whole else int | float
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
@@ -92,22 +75,14 @@ def check_number(value: Any, what: str, *, low: float, high: float, whole: bool 
 
 
 def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """The value, if it holds keys and values.
-
-    Raises:
-        ModelError: if it does not.
-    """
+    """The value, if it holds keys and values."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ModelError(f"{what} {shown(value)} must hold keys and values")
     return value
 
 
 def check_files(files: Any, what: str) -> None:
-    """Refuse names that could lead out of a model's folder, and checksums that are none.
-
-    Raises:
-        ModelError: naming the file.
-    """
+    """Refuse names that could lead out of a model's folder, and checksums that are none."""
     for name, digest in check_mapping(files, what).items():
         is_plain = name.isprintable() and not set(name) & set('/\\:*?"<>|') and not name.startswith((".", " ", "-"))
         if not is_plain or len(name) > 200 or PurePosixPath(name).suffix not in FILE_ENDINGS:
@@ -120,11 +95,7 @@ def check_files(files: Any, what: str) -> None:
 
 
 def check_sequences(values: Any, what: str) -> tuple[MRSequence, ...]:
-    """Sequences from a list of their names.
-
-    Raises:
-        ModelError: if it is no such list, is empty, or names one twice.
-    """
+    """Sequences from a list of their names."""
     known = [sequence.value for sequence in SEQUENCES]
     if not isinstance(values, list | tuple) or not values or any(value not in known for value in values):
         raise ModelError(f"{what} {shown(values)} must list one or more of {', '.join(known)}")

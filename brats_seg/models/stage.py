@@ -92,16 +92,6 @@ class Stage:
         """Whether the coarse stage's probabilities are inputs behind the sequences."""
         return self.shape.in_channels > len(self.layout.sequences)
 
-    @property
-    def divisor(self) -> int:
-        """Every side of the network's input must be a multiple of this."""
-        return self.shape.divisor
-
-    @property
-    def relative_memory(self) -> float:
-        """Memory of one pass per voxel, as a multiple of the shipped network's."""
-        return self.shape.relative_memory
-
 
 class Member(NamedTuple):
     """Stages that work together; all members of an ensemble have the same ones."""

@@ -133,7 +133,7 @@ class Predictor:
         x, y, z = prepared.grid.shape
         box: Box | None = (slice(0, x), slice(0, y), slice(0, z))
         if found.whole is not None:
-            divisor = max(stage.divisor for stage in fine)
+            divisor = max(stage.shape.divisor for stage in fine)
             anywhere = outermost(found.whole, self.bundle.card.regions)
             box = tumour_box(anywhere, post.roi_threshold, post.roi_margin_mm, divisor)
         if box is None:
@@ -188,8 +188,8 @@ class Predictor:
         array = np.ascontiguousarray(array)
         x, y, z = array.shape[1:]
         free = available_bytes(self.device)
-        scale = stage.relative_memory
-        window = largest_window((x, y, z), stage.divisor, engine=self.engine, free_bytes=free, scale=scale)
+        scale = stage.shape.relative_memory
+        window = largest_window((x, y, z), stage.shape.divisor, engine=self.engine, free_bytes=free, scale=scale)
         need = pass_bytes((x, y, z), self.engine, scale=scale) / 2**20
         if window == (x, y, z):
             decisions.append(f"{stage.key}: one pass over {x}x{y}x{z} voxels (about {need:.0f} MiB)")

@@ -211,35 +211,25 @@ WANTED = {
 """What a stage may ask for besides studies: setting to option, its value, and what to set."""
 
 
-def check_given(stages: Sequence[TrainConfig], **given: bool) -> None:
-    """See that what is given besides studies is asked for, and what is asked for given.
+def check_given(stages: Sequence[TrainConfig], *, is_all: bool = True, **given: bool) -> None:
+    """See that what stages ask for besides studies is given, and what is given asked for.
 
     Args:
+        is_all: whether these are all stages; else what is given may be for another one.
         given: whether there is any of each of :data:`WANTED`.
 
     Raises:
         UsageError: if not.
     """
-    check_wanted(stages, **given)
     for name, is_given in given.items():
-        if is_given and not any(getattr(stage, name) > 0 for stage in stages):
-            option, _, setting = WANTED[name]
+        option, value, setting = WANTED[name]
+        wanted = [stage.stage for stage in stages if getattr(stage, name) > 0]
+        if wanted and not is_given:
+            raise UsageError(f"stage {wanted[0]} sets {name}; pass {option} {value}")
+        if is_given and is_all and not wanted:
             raise UsageError(
                 f"{option} was passed, but no stage of the configuration sets {name}; set {name} to {setting}"
             )
-
-
-def check_wanted(stages: Sequence[TrainConfig], **given: bool) -> None:
-    """See that what stages ask for besides studies is given.
-
-    Raises:
-        UsageError: if not.
-    """
-    for name, is_given in given.items():
-        wanted = [stage.stage for stage in stages if getattr(stage, name) > 0]
-        if wanted and not is_given:
-            option, value, _ = WANTED[name]
-            raise UsageError(f"stage {wanted[0]} sets {name}; pass {option} {value}")
 
 
 _RETIRED = {"optimiser": "muon", "region_weights": [1.0, 1.0, 1.0], "tensorboard": False}

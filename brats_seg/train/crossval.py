@@ -26,11 +26,11 @@ from brats_seg.segment.postprocess import enhancement
 from brats_seg.segment.predict import Predictor, StageOutputs, combine, outermost
 from brats_seg.train.arrays import has_key, open_arrays, write_arrays
 from brats_seg.train.calibrate import Case
-from brats_seg.train.config import TrainConfig, train_config
+from brats_seg.train.config import TrainConfig
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy
 from brats_seg.train.export import assemble_runs
 from brats_seg.train.recipe import Recipe
-from brats_seg.train.runs import CONFIG, STAGES, read_yaml, with_known_steps
+from brats_seg.train.runs import CONFIG, STAGES, held_config, with_known_steps
 from brats_seg.train.splits import SPLIT, Split, draw_split, read_split, write_split
 from brats_seg.train.start import known_among, known_by
 
@@ -280,6 +280,6 @@ def check_models(config: Recipe, split: Split, run: Path, folds: Iterable[int]) 
         ids = split.folds[fold]
         for name, stage in config.stages.items():
             folder = fold_folder(run, fold) / name
-            held, wanted = train_config(read_yaml(folder / CONFIG)), fold_config(stage, split, fold)
+            held, wanted = held_config(folder), fold_config(stage, split, fold)
             if held != with_known_steps(wanted, folder) or set(held.validation) != set(ids):
                 raise ModelError(f"{name} of fold {fold} in {run} was trained with other settings or another split")

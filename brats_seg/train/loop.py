@@ -15,7 +15,7 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.likeness import same_head
 from brats_seg.train.augment import Chance, draw_sample
-from brats_seg.train.config import TrainConfig, check_wanted
+from brats_seg.train.config import TrainConfig, check_given
 from brats_seg.train.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.train.distributed import ALONE, World
 from brats_seg.train.losses import RegionLoss
@@ -109,7 +109,8 @@ def train(
     # refused before anything is written
     world.share(config.batch)
     taught = any(pack.teacher is not None for pack in [*packs, *sources.auxiliary])
-    check_wanted([config], auxiliary=bool(sources.auxiliary), cubes=bool(sources.cubes), teacher=taught)
+    given = {"auxiliary": bool(sources.auxiliary), "cubes": bool(sources.cubes), "teacher": taught}
+    check_given([config], is_all=False, **given)
     _check_leak(packs, sources.auxiliary)
     if config.keep > 0 and sources.init is None and not (run / CHECKPOINT).exists():
         raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")

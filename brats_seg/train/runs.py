@@ -38,7 +38,7 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
         return
     if not resume:
         raise OutputError(f"{run} holds a run already; pass --resume to go on with it, or choose another folder")
-    before = train_config(yaml.safe_load(held.read_text(encoding="utf-8")))
+    before = held_config(run)
     if before != config:
         changed = sorted(key for key, value in vars(before).items() if getattr(config, key) != value)
         raise OutputError(f"{run} was started with other settings for {changed}; a resumed run must keep them")
@@ -46,10 +46,14 @@ def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
 
 def with_known_steps(config: TrainConfig, run: Path) -> TrainConfig:
     """The settings with the steps of a run that was started already, where they are as many as fit into the time."""
-    held = run / CONFIG
-    if config.steps > 0 or not held.is_file():
+    if config.steps > 0 or not (run / CONFIG).is_file():
         return config
-    return replace(config, steps=train_config(read_yaml(held)).steps)
+    return replace(config, steps=held_config(run).steps)
+
+
+def held_config(run: Path) -> TrainConfig:
+    """The configuration that a run folder holds, trained or not; errors as for :func:`read_yaml`."""
+    return train_config(read_yaml(run / CONFIG))
 
 
 def read_run_config(run: Path) -> TrainConfig:
@@ -61,7 +65,7 @@ def read_run_config(run: Path) -> TrainConfig:
     for name in (CONFIG, WEIGHTS):
         if not (run / name).is_file():
             raise ModelError(f"{run} is no run folder with trained weights: {name} is not there")
-    return train_config(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
+    return held_config(run)
 
 
 def write_seen(run: Path, studies: Mapping[str, bytes]) -> None:

@@ -61,7 +61,7 @@ def test_the_published_network_is_imported_with_what_its_files_say(tmp_path: Pat
         "blocks_up": (1, 1, 1),
     }
     assert (stage.layout.sequences, stage.layout.regions) == (("t1ce", "t1", "t2", "flair"), ("TC", "WT", "ET"))
-    assert (stage.layout.axes, stage.spacing_mm, stage.divisor) == ("LPS", 1.0, 8)
+    assert (stage.layout.axes, stage.spacing_mm, stage.shape.divisor) == ("LPS", 1.0, 8)
     assert card.prepare["percentiles"] == [0.0, 100.0]  # a plain z-score
     assert card.prepare["margin"] > 240  # the whole field of view
     assert (card.postprocess.thresholds, card.postprocess.rules) == ({}, ())

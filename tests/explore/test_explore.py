@@ -31,9 +31,8 @@ from brats_seg.explore.facts import (
     enhancing_share,
 )
 from brats_seg.explore.figures import place_shares
-from brats_seg.explore.findings import FAR_OUT, judge, robust_z
+from brats_seg.explore.findings import FAR_OUT, judge, likenesses, robust_z
 from brats_seg.explore.page import tables
-from brats_seg.explore.signatures import likenesses
 from brats_seg.files.nifti import read_volume
 from brats_seg.imaging import consistency
 from brats_seg.imaging.boxes import bounding_box

@@ -368,8 +368,8 @@ def test_a_card_with_any_value_changed_is_read_as_it_is_or_refused(model: Path, 
     assert card_from_dict(again, where="here").regions == card.regions
     assert ModelBundle(card_from_dict(again, where="here"), model).sha256 == ModelBundle(card, model).sha256
     for stage in card.stages:  # what is asked of every stage later
-        assert stage.relative_memory > 0
-        assert stage.divisor > 0
+        assert stage.shape.relative_memory > 0
+        assert stage.shape.divisor > 0
         assert all((model / name).parent == model for name in stage.files)
     assert card.expected_loss(()) != ""
 

@@ -57,6 +57,7 @@ def test_two_processes_lose_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
         [sys.executable, "-c", WITHOUT_IMAGING, *given, str(tmp_path / "two")], stderr=subprocess.PIPE, text=True
     )
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which torch replaces by one that names the rank
     soon = partial(distributed.init_process_group, timeout=timedelta(seconds=120))  # where the other one dies
     monkeypatch.setattr(distributed, "init_process_group", soon)
     try:

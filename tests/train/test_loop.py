@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,15 @@ def test_a_run_becomes_a_model(smoke: Path, tmp_path: Path) -> None:
 def test_a_run_without_weights_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config.yaml is not there"):
         read_run_config(tmp_path)
+
+
+def test_a_damaged_configuration_of_a_run_is_said(smoke: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(smoke, tmp_path / "run")
+    (run / "config.yaml").write_text("steps: [")
+    with pytest.raises(InputError, match="is not valid YAML"):
+        train(toy_packs(), SMOKE, run, resume=True, progress=False)
+    with pytest.raises(InputError, match="is not valid YAML"):
+        read_run_config(run)
 
 
 def states(run: Path) -> dict[str, torch.Tensor]:
