@@ -177,7 +177,7 @@ def bench_train(device: str) -> dict[str, Any]:
 
     from brats_seg.networks.attention_unet import AttentionUNet
     from brats_seg.train.loop import DeepSupervision
-    from brats_seg.train.losses import RegionLoss
+    from brats_seg.train.optimiser import RegionLoss
     from brats_seg.train.phantoms import TISSUES, draw_phantoms
 
     place = torch.device(device)

@@ -40,8 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack where needed, then train."""
     with run_folder(arguments, mark="coarse/config.yaml") as folder:
         recipe = open_recipe(arguments, arguments.recipe, arguments.set or ())
-        from brats_seg.train.runs import WEIGHTS
-        from brats_seg.train.start import start_folder
+        from brats_seg.train.runs import WEIGHTS, start_folder
 
         with open_training(arguments, recipe) as training:
             start = None if arguments.init is None else start_folder(arguments.init)

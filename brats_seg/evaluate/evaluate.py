@@ -15,7 +15,6 @@ import pandas as pd
 from brats_seg.core.errors import InputError
 from brats_seg.core.plain import plain
 from brats_seg.core.regions import RegionSet
-from brats_seg.evaluate.agreement import bland_altman, icc_2_1
 from brats_seg.evaluate.calibration import (
     CalibrationCounts,
     brier_score,
@@ -28,10 +27,12 @@ from brats_seg.evaluate.overlap import Counts, count_voxels
 from brats_seg.evaluate.snapshot import Snapshot
 from brats_seg.evaluate.statistics import (
     MIN_FOR_INTERVAL,
+    bland_altman,
     bootstrap_interval,
     compare_paired,
     detection_rates,
     holm,
+    icc_2_1,
 )
 from brats_seg.files.visit_names import patient_of
 

@@ -99,13 +99,13 @@ class LesionWiseScore:
 
     Attributes:
         lesions: of the reference, also those dropped.
-        false_positive_mm3: volume of each predicted component that touches no lesion.
+        false_positives: predicted components that touch no lesion.
         dice: the case's lesion-wise Dice.
         hd95_mm: the case's lesion-wise HD95.
     """
 
     lesions: tuple[LesionScore, ...]
-    false_positive_mm3: tuple[float, ...]
+    false_positives: int
     dice: float
     hd95_mm: float
 
@@ -123,11 +123,6 @@ class LesionWiseScore:
     def false_negatives(self) -> int:
         """Kept lesions that were missed."""
         return sum(not lesion.found for lesion in self.kept)
-
-    @property
-    def false_positives(self) -> int:
-        """Predicted components that touch no lesion."""
-        return len(self.false_positive_mm3)
 
 
 def score_lesions(
@@ -155,7 +150,7 @@ def score_lesions(
     # from any lesion, so what dilation joins or touches in the whole image it joins or touches inside.
     box = bounding_box(prediction | reference)
     if box is None:
-        return _case_score((), (), policy)
+        return _case_score((), 0, policy)
     prediction, reference = prediction[box], reference[box]
     voxel_mm3 = float(np.prod(spacing_mm))
     lesions = _merged_lesions(reference, settings.dilation_iterations)
@@ -178,9 +173,7 @@ def score_lesions(
         kept = volume_mm3 > settings.smallest_mm3
         scores.append(LesionScore(number, volume_mm3, kept, bool(pooled), len(pooled), found_dice, found_hd95))
 
-    sizes = np.bincount(components.ravel(), minlength=len(component_boxes) + 1)
-    false = tuple(float(sizes[n]) * voxel_mm3 for n in range(1, len(component_boxes) + 1) if n not in matched)
-    return _case_score(tuple(scores), false, policy)
+    return _case_score(tuple(scores), len(component_boxes) - len(matched), policy)
 
 
 def _merged_lesions(reference: Mask, iterations: int) -> Labels:
@@ -205,13 +198,11 @@ def _compare(found: Mask, lesion: Mask, spacing_mm: Spacing, policy: EmptyMaskPo
     return dice(count_voxels(found, lesion), policy=policy), hd95_brats2023_mm(distances, policy=policy)
 
 
-def _case_score(
-    lesions: tuple[LesionScore, ...], false_mm3: tuple[float, ...], policy: EmptyMaskPolicy
-) -> LesionWiseScore:
+def _case_score(lesions: tuple[LesionScore, ...], false: int, policy: EmptyMaskPolicy) -> LesionWiseScore:
     kept = [lesion for lesion in lesions if lesion.kept]
-    count = len(kept) + len(false_mm3)
+    count = len(kept) + false
     if count == 0:
-        return LesionWiseScore(lesions, false_mm3, policy.overlap_both_empty, policy.distance_both_empty_mm)
-    dice_sum = sum(lesion.dice for lesion in kept) + policy.overlap_one_empty * len(false_mm3)
-    hd95_sum = sum(lesion.hd95_mm for lesion in kept) + policy.distance_one_empty_mm * len(false_mm3)
-    return LesionWiseScore(lesions, false_mm3, dice_sum / count, hd95_sum / count)
+        return LesionWiseScore(lesions, false, policy.overlap_both_empty, policy.distance_both_empty_mm)
+    dice_sum = sum(lesion.dice for lesion in kept) + policy.overlap_one_empty * false
+    hd95_sum = sum(lesion.hd95_mm for lesion in kept) + policy.distance_one_empty_mm * false
+    return LesionWiseScore(lesions, false, dice_sum / count, hd95_sum / count)

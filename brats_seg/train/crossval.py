@@ -24,15 +24,13 @@ from brats_seg.imaging.boxes import bounding_box
 from brats_seg.models.card import CARD, ModelBundle, find_model
 from brats_seg.segment.postprocess import enhancement
 from brats_seg.segment.predict import Predictor, StageOutputs, combine, outermost
-from brats_seg.train.arrays import has_key, open_arrays, write_arrays
 from brats_seg.train.calibrate import Case
 from brats_seg.train.config import TrainConfig
-from brats_seg.train.data import LEVELS_PER_STD, PackedStudy
+from brats_seg.train.data import LEVELS_PER_STD, PackedStudy, has_key, open_arrays, write_arrays
 from brats_seg.train.export import assemble_runs
 from brats_seg.train.recipe import Recipe
-from brats_seg.train.runs import CONFIG, STAGES, held_config, with_known_steps
+from brats_seg.train.runs import CONFIG, STAGES, held_config, known_among, known_by, with_known_steps
 from brats_seg.train.splits import SPLIT, Split, draw_split, read_split, write_split
-from brats_seg.train.start import known_among, known_by
 
 KEPT_FROM = 0.02
 """Coarse probability from which a voxel is kept in a case; everything further out is certain background."""
@@ -241,7 +239,7 @@ def outputs_of(
 
 
 def write_case(case: Case, path: Path, *, key: bytes = b"") -> None:
-    """Write a case, whole or not at all; ``key`` as for :func:`~brats_seg.train.arrays.write_arrays`."""
+    """Write a case, whole or not at all; ``key`` as for :func:`~brats_seg.train.data.write_arrays`."""
     rise = np.empty(0, np.float16) if case.rise is None else case.rise
     arrays: dict[str, NDArray[np.generic]] = {"labels": case.labels, "brain": np.packbits(case.brain), "rise": rise}
     if case.outputs.whole is not None:

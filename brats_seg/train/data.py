@@ -1,29 +1,89 @@
-"""Studies packed for training: prepared once, eight bits a voxel, all of them resident in memory."""
+"""Studies packed for training: prepared once, eight bits a voxel, all of them resident in memory.
+
+They are kept as named arrays in compressed files (``.npz``): written whole or not at all, and damage is explained.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from brats_seg.core.errors import InputError
+from brats_seg.core.errors import BratsSegError, InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.labels import DEFAULT_SCHEMA, LabelSchema
 from brats_seg.core.scans import PreparedStudy
 from brats_seg.core.study import SEQUENCES
+from brats_seg.files.output import atomic_write
 from brats_seg.files.visit_names import patient_of
 from brats_seg.imaging.boxes import bounding_box
 from brats_seg.imaging.likeness import fingerprints
 from brats_seg.imaging.restore import move
 from brats_seg.models.card import regions_of
-from brats_seg.train.arrays import open_arrays, write_arrays
+
+MADE_AGAIN = "remove it, it is made again"
+"""What to do about a damaged file that is only kept to save time."""
+
+_KEY = "key"
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], *, key: bytes = b"") -> None:
+    """Write arrays by name, whole or not at all.
+
+    Args:
+        key: digest of all that the arrays were made of, so that a file made of something else is not taken for it.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    held = {**arrays, **({_KEY: np.frombuffer(key, np.uint8)} if key else {})}
+    with atomic_write(path) as stream:
+        np.savez_compressed(stream, **held)  # type: ignore[arg-type]  # the stub knows no mapping of arrays
+
+
+def has_key(path: Path, key: bytes) -> bool:
+    """Whether a file of :func:`write_arrays` is there, whole, and of this key."""
+    try:
+        with np.load(path) as held:
+            return _KEY in held and bytes(held[_KEY]) == key
+    except _DAMAGE:
+        return False
+
+
+@contextmanager
+def open_arrays(
+    path: Path, *, remedy: str = MADE_AGAIN, error: type[BratsSegError] = InputError
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The arrays of a file of :func:`write_arrays`; each is read when asked for.
+
+    An array that is missing, or of a shape the block cannot use, counts as damage too.
+
+    Args:
+        remedy: what to do where it is damaged.
+        error: what to raise then.
+
+    Raises:
+        InputError: or ``error``, naming the file, if it is missing or damaged.
+    """
+    try:
+        with np.load(path) as held:
+            yield held
+    except _DAMAGE as failure:
+        reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else failure
+        raise error(f"{path} is missing or damaged ({reason}); {remedy}") from failure
+
 
 LEVELS_PER_STD = 14.0
 """Grey levels per standard deviation in a pack; int8 then reaches 9 standard deviations."""
@@ -96,7 +156,7 @@ def write_pack(pack: PackedStudy, folder: Path, *, key: bytes = b"") -> Path:
 
     Args:
         folder: made where it is not there.
-        key: digest of the files and settings it was packed from, for :func:`~brats_seg.train.arrays.has_key`.
+        key: digest of the files and settings it was packed from, for :func:`~brats_seg.train.data.has_key`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{pack.id}.npz"

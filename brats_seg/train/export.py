@@ -15,9 +15,8 @@ from brats_seg.models.assemble import write_model
 from brats_seg.models.card import CARD_FORMAT, ModelBundle, card_from_dict, file_sha256, find_model, regions_of
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.prior import PRIORS, cascaded_on
-from brats_seg.train.runs import WEIGHTS, read_run_config, read_seen, read_yaml
+from brats_seg.train.runs import WEIGHTS, card_marks, known_before, read_run_config, read_seen, read_yaml
 from brats_seg.train.splits import SPLIT
-from brats_seg.train.start import card_marks, known_before
 
 RESULTS = "results"
 """Folder of a cross-validation with what was found."""

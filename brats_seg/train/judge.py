@@ -23,9 +23,8 @@ from brats_seg.segment.postprocess import region_masks
 from brats_seg.train.calibrate import Case, fit_postprocess
 from brats_seg.train.crossval import read_case
 from brats_seg.train.data import PackedStudy
-from brats_seg.train.runs import STAGES
+from brats_seg.train.runs import STAGES, Known, card_marks, known_before
 from brats_seg.train.splits import Split
-from brats_seg.train.start import Known, card_marks, known_before
 from brats_seg.volumetrics.intervals import IntervalModel, fit_intervals
 from brats_seg.volumetrics.measure import ambiguous_volumes_ml, measure_segmentation
 

@@ -18,13 +18,12 @@ from brats_seg.train.augment import Chance, draw_sample
 from brats_seg.train.config import TrainConfig, check_given
 from brats_seg.train.data import PackedStudy, TrainingCase, only, training_case
 from brats_seg.train.distributed import ALONE, World
-from brats_seg.train.losses import RegionLoss
+from brats_seg.train.optimiser import RegionLoss
 from brats_seg.train.phantoms import draw_phantom_sample, open_phantoms
-from brats_seg.train.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, with_priors
+from brats_seg.train.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, validate, with_priors
 from brats_seg.train.runs import WEIGHTS, open_run, with_known_steps, write_seen
 from brats_seg.train.splits import find_patients
 from brats_seg.train.state import CHECKPOINT, TrainLog, TrainState, open_state, save_state, update_average
-from brats_seg.train.validate import validate
 
 LOG_EVERY = 20
 """Steps from row to row of the log."""

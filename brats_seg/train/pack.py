@@ -16,9 +16,9 @@ from brats_seg.core.errors import InputError, UsageError
 from brats_seg.core.grid import Volume
 from brats_seg.imaging.settings import PrepareConfig
 from brats_seg.models.card import regions_of
-from brats_seg.train.arrays import has_key
 from brats_seg.train.data import (
     PackedStudy,
+    has_key,
     load_packs,
     pack_study,
     read_cubes,

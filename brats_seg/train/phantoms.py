@@ -34,10 +34,9 @@ from brats_seg.models.card import regions_of
 from brats_seg.phantom.contrast import SIGNAL, VARIATION, ZERO_LEVEL, Tissue
 from brats_seg.phantom.course import PhantomConfig, grow_course, patient_at
 from brats_seg.phantom.script import PatientKind, draw_course
-from brats_seg.train.arrays import open_arrays, write_arrays
 from brats_seg.train.augment import Chance, alter, drop_sequences, read_at, sample_points
 from brats_seg.train.config import PhantomMixConfig, TrainConfig
-from brats_seg.train.data import coarser
+from brats_seg.train.data import coarser, open_arrays, write_arrays
 
 KINDS = (
     PatientKind.HIGH_GRADE,

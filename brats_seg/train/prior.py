@@ -3,7 +3,8 @@
 A fine stage whose network has three more inputs than there are sequences sees the coarse probabilities
 beside the scans. On studies it was trained on, a coarse network is surer than on new ones; so the fine
 stage learns from what it says about altered, mirrored and incomplete copies, never about the clean
-study alone, and sampling shifts its log-odds besides.
+study alone, and sampling shifts its log-odds besides. Both stages are validated here too, on whole volumes at the
+patient's 1 mm and not at the network's spacing.
 """
 
 from __future__ import annotations
@@ -17,21 +18,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 from tqdm import tqdm
 
 from brats_seg.core.errors import ModelError
+from brats_seg.core.labels import DEFAULT_SCHEMA
+from brats_seg.evaluate.overlap import count_voxels, dice
+from brats_seg.models.card import regions_of
 from brats_seg.networks.attention_unet import AttentionUNet
-from brats_seg.train.arrays import MADE_AGAIN, open_arrays, write_arrays
 from brats_seg.train.augment import Chance, alter, drop_sequences
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.data import (
     LEVELS_PER_LOGIT,
     LEVELS_PER_STD,
+    MADE_AGAIN,
     PackedStudy,
     Prior,
     TrainingCase,
+    coarser,
+    open_arrays,
     padded,
     training_case,
+    write_arrays,
 )
 from brats_seg.train.runs import WEIGHTS, load_weights, read_run_config
 
@@ -170,3 +178,52 @@ def _read(path: Path, key: str) -> dict[str, Prior]:
             )
             for study in studies
         }
+
+
+def predict_pack(
+    network: nn.Module,
+    pack: PackedStudy,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    coarse: CoarseStage | None = None,
+) -> torch.Tensor:
+    """Probabilities ``(3, X, Y, Z)`` of a packed study, whole brain in one pass, at the pack's spacing.
+
+    Args:
+        network: in evaluation mode.
+        coarse: for a cascaded fine stage.
+    """
+    image = torch.from_numpy(pack.image.astype(np.float32)).to(device) / LEVELS_PER_STD
+    if coarse is not None:
+        image = torch.cat([image, predict_pack(coarse.network, pack, coarse.config, device)])
+    seen = coarser(padded(image, config.network.divisor * config.factor), config.factor)
+    with torch.inference_mode():
+        logits = network(seen[None])
+    if config.factor > 1:
+        logits = functional.interpolate(logits, scale_factor=config.factor, mode="trilinear", align_corners=False)
+    x, y, z = pack.labels.shape
+    return torch.sigmoid(logits[0, :, :x, :y, :z])
+
+
+def validate(
+    network: nn.Module,
+    packs: Sequence[PackedStudy],
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    coarse: CoarseStage | None = None,
+) -> tuple[float, ...]:
+    """Mean Dice of WT, TC and ET over studies; both masks empty count 1, one empty 0."""
+    was_training = network.training
+    network.eval()
+    rows = []
+    for pack in packs:
+        found = predict_pack(network, pack, config, device, coarse=coarse).cpu().numpy() >= 0.5
+        row = []
+        for channel, region in enumerate(regions_of()):
+            truth = DEFAULT_SCHEMA.region_mask(pack.labels, region)
+            row.append(dice(count_voxels(found[channel], truth)))
+        rows.append(row)
+    network.train(was_training)
+    return tuple(float(v) for v in np.mean(rows, axis=0))

@@ -17,8 +17,20 @@ from brats_seg.train.config import TrainConfig, train_config
 from brats_seg.train.data import PackedStudy
 from brats_seg.train.distributed import ALONE, World
 from brats_seg.train.loop import NOTHING_ELSE, Sources, record_seen, train
-from brats_seg.train.runs import STAGES, WEIGHTS, open_run, read_yaml, with_known_steps, with_settings
-from brats_seg.train.start import BEFORE, Known, known_among, known_by, record_start, start_weights
+from brats_seg.train.runs import (
+    BEFORE,
+    STAGES,
+    WEIGHTS,
+    Known,
+    known_among,
+    known_by,
+    open_run,
+    read_yaml,
+    record_start,
+    start_weights,
+    with_known_steps,
+    with_settings,
+)
 from brats_seg.train.state import is_complete
 
 

@@ -19,8 +19,7 @@ from scipy import ndimage
 
 from brats_seg.core.labels import DEFAULT_SCHEMA, SCHEMAS
 from brats_seg.models.card import regions_of
-from brats_seg.train.arrays import write_arrays
-from brats_seg.train.data import LEVELS_PER_STD
+from brats_seg.train.data import LEVELS_PER_STD, write_arrays
 
 VOXEL_MM = (1.875, 1.875, 1.211)
 

@@ -21,10 +21,9 @@ from brats_seg.models.card import regions_of
 from brats_seg.networks.attention_unet import AttentionUNet
 from brats_seg.train.config import TrainConfig
 from brats_seg.train.data import PackedStudy, load_packs
-from brats_seg.train.prior import CoarseStage, open_coarse
+from brats_seg.train.prior import CoarseStage, open_coarse, validate
 from brats_seg.train.runs import WEIGHTS, load_weights, read_run_config
 from brats_seg.train.state import saved_step
-from brats_seg.train.validate import validate
 
 CPU = torch.device("cpu")
 ENHANCING_ML = 2.0

@@ -22,7 +22,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA
 from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.models.card import regions_of
 from brats_seg.train.data import LEVELS_PER_STD, PackedStudy
-from brats_seg.train.validate import predict_pack
+from brats_seg.train.prior import predict_pack
 
 LEAST_ML = 1.0
 """Of a region found before; the change of less says nothing."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError
-from brats_seg.evaluate.agreement import bland_altman, icc_2_1
+from brats_seg.evaluate.statistics import bland_altman, icc_2_1
 
 # Six targets rated by four judges: Shrout and Fleiss, Psychol Bull 1979;86:420, table 2.
 JUDGES = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]

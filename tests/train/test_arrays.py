@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brats_seg.core.errors import InputError, ModelError
-from brats_seg.train.arrays import open_arrays, write_arrays
+from brats_seg.train.data import open_arrays, write_arrays
 
 
 def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:

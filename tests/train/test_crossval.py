@@ -57,9 +57,8 @@ from brats_seg.train.judge import Fit, interval_summary, left_out_intervals, seg
 from brats_seg.train.pack import open_auxiliary
 from brats_seg.train.recipe import read_recipe
 from brats_seg.train.results import subsets
-from brats_seg.train.runs import read_yaml
+from brats_seg.train.runs import read_yaml, record_start, start_weights
 from brats_seg.train.splits import read_split
-from brats_seg.train.start import record_start, start_weights
 from brats_seg.train.state import saved_step
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

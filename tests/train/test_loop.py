@@ -22,11 +22,11 @@ from brats_seg.train.config import TrainConfig, check_given
 from brats_seg.train.data import PackedStudy, with_teacher, write_taught
 from brats_seg.train.export import assemble_runs
 from brats_seg.train.loop import Sources, learning_rate, step_seed, train
-from brats_seg.train.losses import RegionLoss
+from brats_seg.train.optimiser import RegionLoss
+from brats_seg.train.prior import predict_pack, validate
 from brats_seg.train.recipe import read_recipe, train_stages
 from brats_seg.train.runs import read_run_config, read_seen
 from brats_seg.train.state import LOG_COLUMNS
-from brats_seg.train.validate import predict_pack, validate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMOKE = read_recipe(CONFIGS / "smoke.yaml").stages["coarse"]

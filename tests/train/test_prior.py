@@ -20,9 +20,8 @@ from brats_seg.train.crossval import as_prepared
 from brats_seg.train.data import LEVELS_PER_LOGIT, Prior, training_case
 from brats_seg.train.export import assemble_runs
 from brats_seg.train.loop import Sources, train
-from brats_seg.train.prior import PRIORS, open_coarse, with_priors
+from brats_seg.train.prior import PRIORS, open_coarse, predict_pack, with_priors
 from brats_seg.train.recipe import read_recipe
-from brats_seg.train.validate import predict_pack
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMOKE = read_recipe(CONFIGS / "smoke.yaml")

@@ -13,7 +13,7 @@ from toy_packs import toy_pack
 from brats_seg.core.errors import ModelError, UsageError
 from brats_seg.train.data import PackedStudy
 from brats_seg.train.recipe import read_recipe, train_stages
-from brats_seg.train.start import card_marks, known_before, known_by, start_folder, start_weights
+from brats_seg.train.runs import card_marks, known_before, known_by, start_folder, start_weights
 
 SMOKE = read_recipe(Path(__file__).resolve().parents[2] / "configs" / "smoke.yaml").stages["coarse"]
 FIRST, SECOND, THIRD = (toy_pack(name, centre=(22, 26, 14 + 5 * n), seed=n) for n, name in enumerate("abc"))
