@@ -73,21 +73,28 @@ def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consistency, "check_identity", lambda *_: ())
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three different people."""
+    place = tmp_path_factory.mktemp("people")
     for k in range(3):
-        person(tmp_path / "set" / f"BraTS2021_0000{k}", k)
-    return tmp_path / "set"
+        person(place / f"BraTS2021_0000{k}", k)
+    return place
+
+
+@pytest.fixture
+def dataset(people: Path, tmp_path: Path) -> Path:
+    """The same people, whose files may be changed."""
+    return shutil.copytree(people, tmp_path / "set")
 
 
 def texts(found: Exploration, kind: str) -> dict[str, str]:
     return {finding.study: finding.text for finding in found.findings if finding.kind == kind}
 
 
-def test_a_sound_data_set(dataset: Path) -> None:
+def test_a_sound_data_set(people: Path) -> None:
     told: list[str] = []
-    found = explore(dataset, tick=told.append)
+    found = explore(people, tick=told.append)
     assert found.findings == ()
     assert told == ["BraTS2021_00000", "BraTS2021_00001", "BraTS2021_00002", "comparing the studies"]
     study = found.studies[0]
@@ -105,8 +112,8 @@ def test_a_sound_data_set(dataset: Path) -> None:
     assert max(pair.correlation for pair in found.likenesses) < LIKE_FROM
 
 
-def test_the_heat_map_lies_where_the_tumours_are(dataset: Path) -> None:
-    shares = place_shares(explore(dataset).studies)
+def test_the_heat_map_lies_where_the_tumours_are(people: Path) -> None:
+    shares = place_shares(explore(people).studies)
     assert shares.max() == 1.0
     centre = np.array(ndimage.center_of_mass(shares)) + 0.5
     # the tumour at (12, -9, 6) mm in an ellipsoid of half axes (38, 44, 36) mm
@@ -271,8 +278,16 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return code, printed.out, printed.err
 
 
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take longest, and have tests of their own."""
+    monkeypatch.setattr("brats_seg.explore.figures.png_of", lambda _: b"a plot")
+
+
 @pytest.mark.slow
-def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     code, printed, error = command(capsys, dataset, "-o", out)
     assert code == 0
@@ -287,6 +302,7 @@ def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Nothing is broken" in page
     assert str(tmp_path) not in page + (out / "run.json").read_text()
     assert command(capsys, dataset, "-o", out)[0] == 6
+    monkeypatch.setattr("brats_seg.explore.figures.png_of", lambda _: b"a plot")
     (dataset / "BraTS2021_00001" / "BraTS2021_00001_t1.nii").write_bytes(b"no scan")
     code, printed, _ = command(capsys, dataset, "-o", out, "--overwrite", "--json")
     assert code == 3
@@ -297,6 +313,7 @@ def test_command(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Check the spelling" in error
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_data_set_of_which_nothing_can_be_read_has_a_page_that_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,6 +324,7 @@ def test_a_data_set_of_which_nothing_can_be_read_has_a_page_that_says_so(
     assert '<span class="bad">broken</span>' in (tmp_path / "out" / "explore.html").read_text()
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_scans_without_labels_make_a_page_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = person(tmp_path / "set" / "p1", 1, sequences=[MRSequence.FLAIR])
     (folder / "p1_seg.nii").unlink()
@@ -316,7 +334,7 @@ def test_scans_without_labels_make_a_page_too(tmp_path: Path, capsys: pytest.Cap
     assert "Labels and volumes" not in (tmp_path / "out" / "explore.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("no_plots")
 def test_whatever_breaks_in_one_study_the_others_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +380,7 @@ def _same(volume: Volume) -> Volume:
 ODD = st.sampled_from([0.0, -1.0, 1.0, 1.0, 5.0, float("nan"), float("inf"), 1e-300])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(values=st.lists(st.tuples(*[ODD] * 5), min_size=1, max_size=10))
 def test_scans_of_any_brightness_can_be_compared(values: list[tuple[float, ...]]) -> None:
     """Rounded z-scores have a median of 0, constant scans no spread, and a data set may hold one study."""

@@ -338,7 +338,7 @@ def paths_of(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
         yield from paths_of(held, (*before, key))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_card_with_any_value_changed_is_read_as_it_is_or_refused(model: Path, data: st.DataObject) -> None:
     """Never another error, and never a card that means something else than was written."""

@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if "stages" in read_yaml(path))
 
 
-TINY = ("steps=2", "warmup=1", "patches=[[32, 32, 32]]", "phantoms.share=0", "batch=1", "coarse_views=1")
+TINY = ("steps=2", "warmup=1", "patches=[[16, 16, 16]]", "phantoms.share=0", "batch=1", "coarse_views=1")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
