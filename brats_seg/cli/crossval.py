@@ -97,7 +97,7 @@ def _train(training: Training, split: Split, folds: Sequence[int], judged: Seque
 def _judge(training: Training, split: Split, judged: Sequence[int]) -> None:
     from brats_seg.models.engine import choose_engine
     from brats_seg.train.crossval import FoldModels
-    from brats_seg.train.results import judge_folds
+    from brats_seg.train.judge import judge_folds
 
     given = training.arguments
     device = choose_engine("torch", given.device)[1]

@@ -186,8 +186,7 @@ def run_import(arguments: argparse.Namespace) -> int:
             f"{source.name} does not say what network it is: add --card YAML (see: brats-seg models import --help), "
             "or pass the folder of the MONAI bundle it belongs to"
         )
-    from brats_seg.exchange.importing import import_weights
-    from brats_seg.exchange.zoo import import_bundle
+    from brats_seg.exchange.importing import import_bundle, import_weights
     from brats_seg.files.output import OutputFolder
     from brats_seg.run.segment import prepare_config
     from brats_seg.train.runs import read_yaml

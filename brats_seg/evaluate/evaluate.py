@@ -21,10 +21,9 @@ from brats_seg.evaluate.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
-from brats_seg.evaluate.cases import CasePair, EvaluationSettings, RegionScore, evaluate_case
+from brats_seg.evaluate.cases import CasePair, EvaluationSettings, RegionScore, Snapshot, evaluate_case
 from brats_seg.evaluate.lesionwise import LesionScore
 from brats_seg.evaluate.overlap import Counts, count_voxels
-from brats_seg.evaluate.snapshot import Snapshot
 from brats_seg.evaluate.statistics import (
     MIN_FOR_INTERVAL,
     bland_altman,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from brats_seg.core.labels import Region
 from brats_seg.core.regions import RegionSet
-from brats_seg.evaluate.snapshot import Snapshot
+from brats_seg.evaluate.cases import Snapshot
 from brats_seg.report.canvas import Canvas, outlines, png_bytes
 from brats_seg.report.charts import png_of, tidy
 from brats_seg.report.pages import INK, SOFT

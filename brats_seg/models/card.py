@@ -22,10 +22,9 @@ from brats_seg.core.study import MRSequence, Timepoint
 from brats_seg.files.output import write_text
 from brats_seg.models.card_fields import LISTS, CardFields
 from brats_seg.models.checks import check_mapping, check_name, check_plain, check_sequences, check_text, one_line
-from brats_seg.models.layout import Arrangement
 from brats_seg.models.names import DEFAULT_MODEL
 from brats_seg.models.rules import postprocess_from_dict
-from brats_seg.models.stage import Member, Stage, stage_from_dict
+from brats_seg.models.stage import Arrangement, Member, Stage, stage_from_dict
 
 BUILT_IN = Path(__file__).resolve().parent / "weights"
 """Folder of the models that come with the package."""

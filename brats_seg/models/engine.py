@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from brats_seg.core.errors import DeviceError, ModelError, UsageError, out_of_memory
 from brats_seg.core.words import counted
 from brats_seg.models.card import ModelBundle
-from brats_seg.models.layout import Arrangement
 from brats_seg.models.names import ENGINES
-from brats_seg.models.stage import Stage
+from brats_seg.models.stage import Arrangement, Stage
 
 
 class Engine(Protocol):
@@ -209,7 +208,7 @@ def in_card_order(engine: Engine, arrangement: Arrangement) -> Engine:
 
 
 class _ArrangedEngine:
-    """An engine behind the :class:`~brats_seg.models.layout.Arrangement` of its network."""
+    """An engine behind the :class:`~brats_seg.models.stage.Arrangement` of its network."""
 
     def __init__(self, engine: Engine, arrangement: Arrangement) -> None:
         self.name, self.device = engine.name, engine.device

@@ -29,9 +29,8 @@ from brats_seg.models.rules import PostprocessConfig
 from brats_seg.train.crossval import FoldModels, fold_folder
 from brats_seg.train.data import load_packs
 from brats_seg.train.export import card_values, crossvalidated
-from brats_seg.train.judge import interval_summary, judge
+from brats_seg.train.judge import interval_summary, judge, judge_folds
 from brats_seg.train.recipe import Recipe, read_recipe
-from brats_seg.train.results import judge_folds
 from brats_seg.train.splits import SPLIT, read_split
 
 

@@ -20,12 +20,11 @@ from brats_seg.core.errors import InputError
 from brats_seg.core.grid import Volume
 from brats_seg.core.labels import SCHEMAS
 from brats_seg.core.visit import RegionMaps
-from brats_seg.evaluate.cases import CasePair, EvaluationSettings, evaluate_case
+from brats_seg.evaluate.cases import CasePair, EvaluationSettings, evaluate_case, take_snapshot
 from brats_seg.evaluate.evaluate import CASE_COLUMNS, compare_evaluations, evaluate_pairs
 from brats_seg.evaluate.figures import snapshot_picture
 from brats_seg.evaluate.page import empty_words, evaluation_html
-from brats_seg.evaluate.placing import placed
-from brats_seg.evaluate.snapshot import take_snapshot
+from brats_seg.evaluate.reading import placed
 from brats_seg.report.pages import number
 
 SCORER = Path(__file__).resolve().parents[3] / "shared" / "tools" / "score.py"

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from small_models import NETWORK
 
 from brats_seg.core.errors import ModelError
-from brats_seg.exchange.importing import card_from_description, import_weights
-from brats_seg.exchange.zoo import describe_bundle, import_bundle
+from brats_seg.exchange.importing import card_from_description, describe_bundle, import_bundle, import_weights
 from brats_seg.models.card import find_model
 from brats_seg.models.engine import open_engine
 from brats_seg.networks.attention_unet import AttentionUNet

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brats_seg.core.study import SEQUENCES
-from brats_seg.models.layout import Arrangement, Layout
+from brats_seg.models.stage import Arrangement, Layout
 
 SEQUENCE_NAMES = tuple(sequence.value for sequence in SEQUENCES)
 REGION_NAMES = ("WT", "TC", "ET")

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from brats_seg.core.plain import plain
-from brats_seg.networks.attention_unet import AttentionUNet, AttentionUNetConfig
-from brats_seg.networks.blocks import AttentionGate, Conv3d, FusedMBConv
+from brats_seg.networks.attention_unet import AttentionGate, AttentionUNet, AttentionUNetConfig, Conv3d, FusedMBConv
 from brats_seg.networks.registry import network_config
 
 TINY = AttentionUNetConfig(widths=(8, 16), depths=(1, 1))

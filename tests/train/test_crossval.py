@@ -53,10 +53,9 @@ from brats_seg.train.crossval import (
     write_case,
 )
 from brats_seg.train.data import PackedStudy, load_packs, write_pack
-from brats_seg.train.judge import Fit, interval_summary, left_out_intervals, segmentation_of, write_fold_cards
+from brats_seg.train.judge import Fit, interval_summary, left_out_intervals, segmentation_of, subsets, write_fold_cards
 from brats_seg.train.pack import open_auxiliary
 from brats_seg.train.recipe import read_recipe
-from brats_seg.train.results import subsets
 from brats_seg.train.runs import read_yaml, record_start, start_weights
 from brats_seg.train.splits import read_split
 from brats_seg.train.state import saved_step
@@ -94,7 +93,7 @@ def command(place: Path, run: Path, *more: str) -> int:
 def finished(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("brats_seg.train.results.subsets", lambda: [SEQUENCES, (MRSequence.T1,)])  # two of the 15
+        patched.setattr("brats_seg.train.judge.subsets", lambda: [SEQUENCES, (MRSequence.T1,)])  # two of the 15
         patched.setattr("brats_seg.evaluate.figures.png_of", lambda _: b"a plot")
         assert command(place, run, "--subsets", "-q") == 0
     return run
@@ -103,7 +102,7 @@ def finished(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages take longest. The run that is shared has one, as it is made before a test begins."""
-    monkeypatch.setattr("brats_seg.train.results.evaluation_html", lambda *_, **__: "<html></html>")
+    monkeypatch.setattr("brats_seg.train.judge.evaluation_html", lambda *_, **__: "<html></html>")
 
 
 def test_every_study_is_judged_once_by_a_model_that_kept_it_out(place: Path, finished: Path) -> None:
