@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import shutil
 import sys
@@ -116,7 +117,7 @@ def test_monai_runs_the_exported_bundle_with_the_same_results(
     places = {"bundle_root": bundle, "dataset_dir": case.parent, "output_dir": tmp_path / "theirs"}
     with code_of(bundle):
         config = str(bundle / "configs" / "inference.json")
-        monai.bundle.run(config_file=config, **{key: str(place) for key, place in places.items()})
+        monai.bundle.run(config_file=config, logging_file=False, **{key: str(place) for key, place in places.items()})
     assert "the code of the bundle" in capsys.readouterr().out  # not that of an installed package
     for name in (case.name, flair_only.name):
         assert_same_results(out, tmp_path / "theirs", name)
@@ -159,6 +160,9 @@ def test_the_bundle_is_what_monai_specifies(monai_bundle: Path) -> None:
     assert wanted <= set(metadata)
     ports = metadata["network_data_format"]
     assert list(ports["inputs"]["image"]["channel_def"].values()) == ["T1", "T1CE", "T2", "FLAIR"]
+    spoken = configparser.ConfigParser(interpolation=None)
+    spoken.read(monai_bundle / "configs" / "logging.conf")
+    assert spoken["logger_root"]["level"] == "WARNING"
     assert "random weights" in (monai_bundle / "docs" / "README.md").read_text()
     for room in ("core", "files", "imaging", "volumetrics", "networks", "models", "segment"):
         for source in (Path(__file__).parents[2] / "brats_seg" / room).glob("*.py"):
