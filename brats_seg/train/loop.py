@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from brats_seg.core.errors import InputError, UsageError
-from brats_seg.files.visit_names import patient_of
-from brats_seg.imaging.likeness import same_head
+from brats_seg.core.errors import UsageError
 from brats_seg.train.augment import Chance, draw_sample
 from brats_seg.train.config import TrainConfig, check_given
 from brats_seg.train.data import PackedStudy, TrainingCase, only, training_case
@@ -22,7 +20,7 @@ from brats_seg.train.optimiser import RegionLoss
 from brats_seg.train.phantoms import draw_phantom_sample, open_phantoms
 from brats_seg.train.prior import AUXILIARY_PRIORS, PRIORS, CoarseStage, open_coarse, validate, with_priors
 from brats_seg.train.runs import WEIGHTS, open_run, with_known_steps, write_seen
-from brats_seg.train.splits import find_patients
+from brats_seg.train.splits import check_leak, divide, without_made_of
 from brats_seg.train.state import CHECKPOINT, TrainLog, TrainState, open_state, save_state, update_average
 
 LOG_EVERY = 20
@@ -79,7 +77,7 @@ def train(
     sources: Sources = NOTHING_ELSE,
     world: World = ALONE,
     resume: bool = False,
-    stop_after_s: float | None = None,
+    until: float | None = None,
     tell: Callable[[str], object] = lambda _: None,
     progress: bool = True,
 ) -> Path:
@@ -92,7 +90,7 @@ def train(
         sources: what the run builds on besides.
         world: where to train, and with which other processes.
         resume: go on from ``checkpoint.pt`` where there is one.
-        stop_after_s: leave with a checkpoint after this many seconds, for machines lent by the minute.
+        until: leave with a checkpoint at this :func:`time.monotonic`, for machines lent by the minute.
         tell: gets a line for the user, how long a step takes.
 
     Returns:
@@ -105,17 +103,10 @@ def train(
         UsageError: if the batch cannot be dealt out to the processes, or what the configuration asks for besides
             studies is not given.
     """
-    # refused before anything is written
-    world.share(config.batch)
-    taught = any(pack.teacher is not None for pack in [*packs, *sources.auxiliary])
-    given = {"auxiliary": bool(sources.auxiliary), "cubes": bool(sources.cubes), "teacher": taught}
-    check_given([config], is_all=False, **given)
-    _check_leak(packs, sources.auxiliary)
-    if config.keep > 0 and sources.init is None and not (run / CHECKPOINT).exists():
-        raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
-    began = time.monotonic()
+    world.share(config.batch)  # refused, as what is not given, before anything is written
+    _check_sources(packs, config, sources, run)
     config = with_known_steps(config, run)
-    if config.steps == 0 and stop_after_s is None:
+    if config.steps == 0 and until is None:
         raise UsageError("steps is 0, as many as fit into the time; pass --stop-after-s, or set steps")
     stage = _coarse_stage(config, sources.coarse, world.device)
     if world.is_first:
@@ -124,34 +115,28 @@ def train(
             open_run(run, config, resume=resume)
     world.wait()
     shown = progress and world.is_first
-    parted = _parted(packs, config, sources)
-    if world.is_first:
-        record_seen(packs, config, sources, run)
-    chosen, kept_out, others, cubes = ([only(pack, config.sequences) for pack in part] for part in parted)
-    cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=shown)
-    beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=shown) if others else []
-    placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
-    bodies: Sequence[torch.Tensor] = ()
-    mix, kept = config.phantoms, sources.phantoms or run / "phantoms"
-    if mix.share > 0:
-        factor = config.factor
-        bodies = world.in_turn(lambda: open_phantoms(mix, kept, factor=factor, device=world.device, progress=shown))
-    parts = _Parts(
-        RegionLoss(cross_entropy=config.cross_entropy), cases, beside, placed, bodies, kept_out, stage, world
-    )
+    parts = _gathered(packs, config, run, sources, stage=stage, world=world, progress=shown)
     if config.steps == 0:
-        assert stop_after_s is not None
-        left = stop_after_s - (time.monotonic() - began)
-        config = replace(config, steps=_steps_in(left, parts, config, run, init=sources.init, tell=tell))
+        assert until is not None
+        config = replace(config, steps=_steps_in(until, parts, config, run, init=sources.init, tell=tell))
         if world.is_first:
             open_run(run, config, resume=resume)
         world.wait()
     state = open_state(config, world.device, run, sources.init)
-    left_s = None if stop_after_s is None else stop_after_s - (time.monotonic() - began)
     with TrainLog(run, config, step=state.step, writes=world.is_first, progress=shown) as log:
-        _steps(state, parts, config, run, log, stop_after_s=left_s, tell=tell)
+        _steps(state, parts, config, run, log, until=until, tell=tell)
     world.wait()
     return run / WEIGHTS
+
+
+def _check_sources(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sources, run: Path) -> None:
+    """Refuse to train without what the configuration asks for, or on what is judged by."""
+    taught = any(pack.teacher is not None for pack in [*packs, *sources.auxiliary])
+    given = {"auxiliary": bool(sources.auxiliary), "cubes": bool(sources.cubes), "teacher": taught}
+    check_given([config], is_all=False, **given)
+    check_leak(packs, sources.auxiliary)
+    if config.keep > 0 and sources.init is None and not (run / CHECKPOINT).exists():
+        raise UsageError(f"keep is {config.keep:g} in the configuration; pass --init, the weights to keep a share of")
 
 
 @dataclass(frozen=True)
@@ -178,8 +163,36 @@ class _Parts:
     world: World
 
 
+def _gathered(
+    packs: Sequence[PackedStudy],
+    config: TrainConfig,
+    run: Path,
+    sources: Sources,
+    *,
+    stage: CoarseStage | None,
+    world: World,
+    progress: bool,
+) -> _Parts:
+    """All that is trained and validated on, on the device; what is trained on is written down."""
+    parted = _parted(packs, config, sources)
+    if world.is_first:
+        record_seen(packs, config, sources, run)
+    chosen, kept_out, others, cubes = ([only(pack, config.sequences) for pack in part] for part in parted)
+    cases = _cases(chosen, config, world, stage, cache=run / PRIORS, progress=progress)
+    beside = _cases(others, config, world, stage, cache=run / AUXILIARY_PRIORS, progress=progress) if others else []
+    placed = [training_case(pack, factor=config.factor, device=world.device) for pack in cubes]
+    bodies: Sequence[torch.Tensor] = ()
+    mix, kept = config.phantoms, sources.phantoms or run / "phantoms"
+    if mix.share > 0:
+        bodies = world.in_turn(
+            lambda: open_phantoms(mix, kept, factor=config.factor, device=world.device, progress=progress)
+        )
+    loss = RegionLoss(cross_entropy=config.cross_entropy)
+    return _Parts(loss, cases, beside, placed, bodies, kept_out, stage, world)
+
+
 def _steps_in(
-    seconds: float,
+    until: float,
     parts: _Parts,
     config: TrainConfig,
     run: Path,
@@ -187,7 +200,8 @@ def _steps_in(
     init: Path | None,
     tell: Callable[[str], object],
 ) -> int:
-    """How many steps fit into a time, by trying some; what they learn is thrown away."""
+    """How many steps fit into the time left, by trying some; what they learn is thrown away."""
+    seconds = until - time.monotonic()
     trial = replace(config, steps=1_000_000)
     state = open_state(trial, parts.world.device, run, init)
     network = parts.world.wrap(DeepSupervision(state.network))
@@ -198,7 +212,7 @@ def _steps_in(
         float(_step(state, network, parts, trial))
     # of the slowest process, so that all do the same number
     took = float(parts.world.mean(torch.tensor((time.monotonic() - began) / state.step, device=parts.world.device)))
-    steps = int((seconds - (time.monotonic() - began)) * USED_SHARE / took)
+    steps = int((until - time.monotonic()) * USED_SHARE / took)
     tell(f"{config.stage}: {took:.3f} s a step, {steps} steps in {seconds / 60:.1f} min")
     if steps <= config.warmup:
         raise UsageError(
@@ -215,7 +229,7 @@ def _steps(
     run: Path,
     log: TrainLog,
     *,
-    stop_after_s: float | None,
+    until: float | None,
     tell: Callable[[str], object],
 ) -> None:
     """Step after step until all are done or time is up, with a checkpoint at the end and every ``checkpoint_s``."""
@@ -248,7 +262,7 @@ def _steps(
             tell(f"{config.stage}: {took:.3f} s a step, {config.steps - state.step} steps left: {left / 60:.1f} min")
             is_told = True
         state.seconds += now - tick
-        is_stopping = world.decide(stop_after_s is not None and now - began > stop_after_s)
+        is_stopping = world.decide(until is not None and now > until)
         if (is_last or is_stopping or now - saved > config.checkpoint_s) and world.is_first:
             save_state(state, config, run)
             saved = now
@@ -258,50 +272,6 @@ def _steps(
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def without_made_of(made: Sequence[PackedStudy], kept_out: Sequence[PackedStudy]) -> list[PackedStudy]:
-    """Studies that hold nothing of the patients that are kept out."""
-    patients = {pack.patient for pack in kept_out}
-    return [pack for pack in made if patients.isdisjoint(map(patient_of, pack.made_of))]
-
-
-def _check_leak(packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
-    """No auxiliary study may be of a patient of the data set, who may be kept out."""
-    heads = {pack.id: pack.heads for pack in packs} if auxiliary else {}
-    exact = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
-    for pack in auxiliary:
-        # A volume made of studies names them, and is left out where one of them is kept out.
-        same = exact.get(pack.fingerprint()) or ("" if pack.made_of else same_head(pack.heads, heads))
-        if same:
-            raise InputError(
-                f"auxiliary study {pack.id} is {same} of the data set, or shows the same head; no study may be trained "
-                "on and kept out"
-            )
-
-
-def divide(packs: Sequence[PackedStudy], config: TrainConfig) -> tuple[list[PackedStudy], list[PackedStudy]]:
-    """Studies to train on, and those kept out.
-
-    Raises:
-        InputError: if a study that is to be kept out is unknown, nothing is left to train on, or a patient is in both.
-    """
-    kept_out = set(config.validation)
-    unknown = sorted(kept_out - {pack.id for pack in packs})
-    if unknown:
-        raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
-    chosen = [pack for pack in packs if pack.id not in kept_out]
-    if not chosen:
-        raise InputError("no study is left to train on: the configuration validates on all of them")
-    patients = find_patients(packs).of if kept_out else {}
-    trained = {patients[pack.id]: pack.id for pack in chosen} if kept_out else {}
-    for study in sorted(kept_out):
-        if patients[study] in trained:
-            raise InputError(
-                f"the configuration validates on {study} and trains on {trained[patients[study]]} of the same patient; "
-                "keep out both"
-            )
-    return chosen, [pack for pack in packs if pack.id in kept_out]
 
 
 def record_seen(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sources, run: Path) -> None:
@@ -316,7 +286,7 @@ def record_seen(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sour
 
 def _parted(packs: Sequence[PackedStudy], config: TrainConfig, sources: Sources) -> tuple[Sequence[PackedStudy], ...]:
     """Studies to train on, those kept out, auxiliary ones and cubes."""
-    chosen, kept_out = divide(packs, config)
+    chosen, kept_out = divide(packs, config.validation)
     others = without_made_of(sources.auxiliary if config.auxiliary > 0 else (), kept_out)
     return chosen, kept_out, others, without_made_of(sources.cubes if config.cubes > 0 else (), kept_out)
 

@@ -149,11 +149,11 @@ def train_stages(
             open_run(folder, stage, resume=True)  # which refuses other settings
             record_seen(packs, stage, sources, folder)  # and this other studies
             continue
-        left = None if until is None else until - time.monotonic()
-        if world.decide(left is not None and left <= 0):
+        began, stop = time.monotonic(), until
+        if world.decide(until is not None and until <= began):
             return False
-        if left is not None and stage.steps == 0:
-            left /= len(stages) - list(stages).index(name)  # the stages to come get as much
+        if until is not None and stage.steps == 0:  # the stages to come get as much
+            stop = began + (until - began) / (len(stages) - list(stages).index(name))
         coarse = run / STAGES[0] if stage.is_cascaded else None
         if init[name] is not None and world.is_first and not (folder / BEFORE).exists():
             record_start(known, folder)
@@ -164,7 +164,7 @@ def train_stages(
             sources=replace(sources, init=init[name], coarse=coarse),
             world=world,
             resume=True,
-            stop_after_s=left,
+            until=stop,
             tell=tell,
             progress=progress,
         )

@@ -1,4 +1,7 @@
-"""Folds for cross-validation: whole patients, balanced by tumour size, enhancement and origin, drawn from a seed."""
+"""Who is trained on and who is kept out: whole patients, in a single run and in the folds of a cross-validation.
+
+Folds are balanced by tumour size, enhancement and origin, and drawn from a seed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from brats_seg.core.labels import DEFAULT_SCHEMA, Structure
 from brats_seg.core.plain import from_plain, plain
 from brats_seg.files.output import write_text
 from brats_seg.files.visit_names import patient_of
-from brats_seg.imaging.likeness import SAME_HEAD_FROM, likeness
+from brats_seg.imaging.likeness import SAME_HEAD_FROM, likeness, same_head
 from brats_seg.train.data import PackedStudy
 
 SPLIT = "split.json"
@@ -233,3 +236,51 @@ def read_split(path: Path, packs: Sequence[PackedStudy]) -> Split:
                 "folder, which gets a split of its own"
             )
     return split
+
+
+def without_made_of(made: Sequence[PackedStudy], kept_out: Sequence[PackedStudy]) -> list[PackedStudy]:
+    """Studies that hold nothing of the patients that are kept out."""
+    patients = {pack.patient for pack in kept_out}
+    return [pack for pack in made if patients.isdisjoint(map(patient_of, pack.made_of))]
+
+
+def check_leak(packs: Sequence[PackedStudy], auxiliary: Sequence[PackedStudy]) -> None:
+    """Refuse an auxiliary study of a patient of the data set, who may be kept out.
+
+    Raises:
+        InputError: naming both studies.
+    """
+    heads = {pack.id: pack.heads for pack in packs} if auxiliary else {}
+    exact = {pack.fingerprint(): pack.id for pack in packs} if auxiliary else {}
+    for pack in auxiliary:
+        # A volume made of studies names them, and is left out where one of them is kept out.
+        same = exact.get(pack.fingerprint()) or ("" if pack.made_of else same_head(pack.heads, heads))
+        if same:
+            raise InputError(
+                f"auxiliary study {pack.id} is {same} of the data set, or shows the same head; no study may be trained "
+                "on and kept out"
+            )
+
+
+def divide(packs: Sequence[PackedStudy], validation: Sequence[str]) -> tuple[list[PackedStudy], list[PackedStudy]]:
+    """Studies to train on, and those kept out to validate on.
+
+    Raises:
+        InputError: if a study that is to be kept out is unknown, nothing is left to train on, or a patient is in both.
+    """
+    kept_out = set(validation)
+    unknown = sorted(kept_out - {pack.id for pack in packs})
+    if unknown:
+        raise InputError(f"the configuration validates on {unknown}, which the data set does not hold")
+    chosen = [pack for pack in packs if pack.id not in kept_out]
+    if not chosen:
+        raise InputError("no study is left to train on: the configuration validates on all of them")
+    patients = find_patients(packs).of if kept_out else {}
+    trained = {patients[pack.id]: pack.id for pack in chosen} if kept_out else {}
+    for study in sorted(kept_out):
+        if patients[study] in trained:
+            raise InputError(
+                f"the configuration validates on {study} and trains on {trained[patients[study]]} of the same patient; "
+                "keep out both"
+            )
+    return chosen, [pack for pack in packs if pack.id in kept_out]

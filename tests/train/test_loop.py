@@ -116,9 +116,9 @@ def test_bf16_learns_like_fp32_and_is_another_arithmetic(tmp_path: Path) -> None
 def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(toy_packs(), SHORT, whole, progress=False)
-    train(toy_packs(), SHORT, broken, stop_after_s=0, progress=False)
+    train(toy_packs(), SHORT, broken, until=0, progress=False)
     assert int(states(broken)["step"]) == 1
-    train(toy_packs(), SHORT, broken, stop_after_s=0, resume=True, progress=False)
+    train(toy_packs(), SHORT, broken, until=0, resume=True, progress=False)
     assert int(states(broken)["step"]) == 2
     path = train(toy_packs(), SHORT, broken, resume=True, progress=False)
     first, second = states(whole), states(broken)
@@ -131,7 +131,7 @@ def test_a_run_that_was_stopped_twice_ends_like_one_that_was_not(tmp_path: Path)
 
 def test_a_killed_run_logs_no_step_twice(tmp_path: Path) -> None:
     """Killed between two checkpoints: the log is then ahead of the checkpoint."""
-    train(toy_packs(), SHORT, tmp_path, stop_after_s=0, progress=False)
+    train(toy_packs(), SHORT, tmp_path, until=0, progress=False)
     with (tmp_path / "log.csv").open("w", newline="") as handle:
         handle.write(",".join(LOG_COLUMNS) + "\r\n1,0.5,1e-3,0.1,,,\r\n3,0.4,1e-3,0.2,,,\r\n4,0.")
     train(toy_packs(), SHORT, tmp_path, resume=True, progress=False)
@@ -156,7 +156,7 @@ def test_another_seed_gives_another_network(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_only_where_asked_and_with_its_own_settings(tmp_path: Path) -> None:
-    train(toy_packs(), SHORT, tmp_path, stop_after_s=0, progress=False)
+    train(toy_packs(), SHORT, tmp_path, until=0, progress=False)
     with pytest.raises(OutputError, match="--resume"):
         train(toy_packs(), SHORT, tmp_path, progress=False)
     with pytest.raises(OutputError, match=r"other settings for \['learning_rate', 'seed'\]"):
@@ -172,7 +172,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "text", "other"])
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, how: str) -> None:
-    train(toy_packs(), SHORT, tmp_path, stop_after_s=0, progress=False)
+    train(toy_packs(), SHORT, tmp_path, until=0, progress=False)
     path = tmp_path / "checkpoint.pt"
     if how == "cut":
         path.write_bytes(path.read_bytes()[:5000])
@@ -225,7 +225,7 @@ def test_a_run_that_keeps_a_share_is_resumed_bit_for_bit(tmp_path: Path) -> None
     config = replace(SHORT, keep=0.5)
     start = train(toy_packs(), SHORT, tmp_path / "start", progress=False)
     whole = train(toy_packs(), config, tmp_path / "whole", sources=Sources(init=start), progress=False)
-    train(toy_packs(), config, tmp_path / "broken", sources=Sources(init=start), stop_after_s=0, progress=False)
+    train(toy_packs(), config, tmp_path / "broken", sources=Sources(init=start), until=0, progress=False)
     broken = train(toy_packs(), config, tmp_path / "broken", sources=Sources(init=start), resume=True, progress=False)
     assert broken.read_bytes() == whole.read_bytes()
     with pytest.raises(UsageError, match="pass --init"):
@@ -284,7 +284,7 @@ def test_a_run_with_a_teacher_and_cubes_is_resumed_bit_for_bit(tmp_path: Path) -
     config = replace(SHORT, teacher=0.4, cubes=2, auxiliary=0.0)
     given = Sources(cubes=cubes)
     whole = train(packs, config, tmp_path / "whole", sources=given, progress=False)
-    train(packs, config, tmp_path / "broken", sources=given, stop_after_s=0, progress=False)
+    train(packs, config, tmp_path / "broken", sources=given, until=0, progress=False)
     broken = train(packs, config, tmp_path / "broken", sources=given, resume=True, progress=False)
     assert broken.read_bytes() == whole.read_bytes()
     plain = train(packs, replace(config, teacher=0.0), tmp_path / "plain", sources=given, progress=False)
@@ -434,8 +434,8 @@ def test_as_many_steps_are_made_as_fit_into_the_time_and_a_resumed_run_keeps_the
     with pytest.raises(UsageError, match="pass --stop-after-s"):
         train(toy_packs(), untold, run, progress=False)
     with pytest.raises(UsageError, match="fit into the time, and the warm-up takes 1"):
-        train(toy_packs(), untold, run, stop_after_s=1.0, progress=False)
-    train(toy_packs(), untold, run, stop_after_s=5.0, tell=told.append, progress=False)
+        train(toy_packs(), untold, run, until=time.monotonic() + 1.0, progress=False)
+    train(toy_packs(), untold, run, until=time.monotonic() + 5.0, tell=told.append, progress=False)
     steps = read_run_config(run).steps
     assert 15 < steps < 30  # 0.1 s each by this clock, in what trying them has left of the 5 s
     assert told[0] == f"coarse: 0.105 s a step, {steps} steps in 0.1 min"

@@ -91,7 +91,7 @@ def test_training_with_phantoms_alone_learns_and_resumes(tmp_path: Path, monkeyp
     }  # fmt: skip
     config = train_config(values)
     whole = train(toy_packs(), config, tmp_path / "whole", progress=False).read_bytes()
-    train(toy_packs(), config, tmp_path / "parts", stop_after_s=0.0, progress=False)
+    train(toy_packs(), config, tmp_path / "parts", until=0, progress=False)
     assert train(toy_packs(), config, tmp_path / "parts", resume=True, progress=False).read_bytes() == whole
     without = train_config({**values, "phantoms": {}})
     assert train(toy_packs(), without, tmp_path / "without", progress=False).read_bytes() != whole

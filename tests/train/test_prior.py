@@ -88,7 +88,7 @@ def test_a_sequence_missing_for_the_coarse_stage_is_missing_for_the_fine_one() -
 
 def test_both_stages_train_and_become_a_model_that_predicts(coarse: Path, tmp_path: Path) -> None:
     run = tmp_path / "fine"
-    train(toy_packs(), FINE, run, sources=Sources(coarse=coarse), progress=False, stop_after_s=0)
+    train(toy_packs(), FINE, run, sources=Sources(coarse=coarse), progress=False, until=0)
     train(toy_packs(), FINE, run, sources=Sources(coarse=coarse), progress=False, resume=True)
     whole = tmp_path / "whole"
     train(toy_packs(), FINE, whole, sources=Sources(coarse=coarse), progress=False)
