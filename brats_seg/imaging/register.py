@@ -182,10 +182,10 @@ def register_rigid(
         is_swapped = max(moving.grid.spacing_mm) > THICKER * max(fixed.grid.spacing_mm)
         search = _Pair(pair.moving, pair.fixed, config) if is_swapped else pair
         coarse = search.level(0)
-        tried = [_optimise(search, start, 0) for start in _best_starts(search, coarse)]
+        tried = [_optimise(search, coarse, start, 0) for start in _best_starts(search, coarse)]
         transform = max(tried, key=lambda candidate: _agreement(coarse, candidate, config.bins))
         for level in range(1, len(config.levels_mm)):
-            transform = _optimise(search, transform, level)
+            transform = _optimise(search, search.level(level), transform, level)
         matrix: Affine = _matrix_of(transform)
         if is_swapped:
             matrix = np.asarray(np.linalg.inv(matrix), np.float64)
@@ -301,9 +301,9 @@ def _agreement(images: tuple[Any, Any, float], transform: Any, bins: int) -> flo
     return mutual_information(sitk.GetArrayViewFromImage(fixed), sitk.GetArrayViewFromImage(moved), bins)
 
 
-def _optimise(pair: _Pair, start: Any, level: int) -> Any:
+def _optimise(pair: _Pair, images: tuple[Any, Any, float], start: Any, level: int) -> Any:
     config = pair.config
-    fixed, moving, _ = pair.level(level)
+    fixed, moving, _ = images
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(config.bins)
     method.SetInterpolator(sitk.sitkLinear)
