@@ -25,7 +25,7 @@ BLUR_MM = 1.5
 """Standard deviation by which scans are smoothed first, along each axis as far as their voxels have not done it: thick
 and thin slices become alike, and linear interpolation accurate."""
 LOCAL_MM = 12.0
-"""Standard deviation of the neighbourhood whose mean and spread are taken out."""
+"""Standard deviation of the neighbourhood by whose mean and spread scans are normalised."""
 TUKEY = 4.685
 """Tuning constant of the biweight: 95 % efficiency for normal errors (Holland & Welsch 1977)."""
 ITERATIONS = 12

@@ -17,7 +17,7 @@ class PrepareConfig:
         percentiles: intensities outside these, within the brain, are clipped before the z-score.
         divisor: sides are padded to a multiple of this.
         margin: voxels kept around the brain when cropping.
-        bias_corrected: sequences whose bias field is taken out, by their names in ``MRSequence``.
+        bias_corrected: sequences whose bias field is corrected, by their names in ``MRSequence``.
     """
 
     spacing_mm: float = 1.0

@@ -56,8 +56,9 @@ class RequireEnhancement:
 
     Attributes:
         min_ml: size that is half believed, twice as much altogether; 0 doubts none.
-        rise: up to where and from where on it is doubted altogether and not at all, by how much more it rises from T1
-            to T1CE than the rest of the tumour (:func:`~brats_seg.segment.postprocess.risen`); None doubts none.
+        rise: up to where and from where on it is doubted altogether and not at all, by how much more it enhances from
+            T1 to T1CE than the rest of the tumour (``relative_enhancement`` of
+            :mod:`brats_seg.segment.postprocess`); None doubts none.
 
     Raises:
         ModelError: if a value makes no sense, naming it.
@@ -76,17 +77,17 @@ class RequireEnhancement:
             for value in self.rise:
                 check_number(value, f"each of rise of {self.name}", low=-100, high=100)
             if self.rise[0] >= self.rise[1]:
-                raise ModelError(f"rise {self.rise} of {self.name} must be two numbers that rise")
+                raise ModelError(f"rise {self.rise} of {self.name} must be two numbers, the smaller first")
 
     def check(self, regions: RegionSet, sequences: Sequence[MRSequence]) -> None:
-        """Refuse a region that the card does not have, and a rise of scans that it does not look at.
+        """Refuse a region that the card does not have, and enhancement of scans that it does not look at.
 
         Raises:
             ModelError: naming them.
         """
         _named(self.region, regions, self.name)
         if self.rise is not None and MRSequence.T1CE not in sequences:
-            raise ModelError(f"{self.name}: rise is that of T1CE, which the model does not look at")
+            raise ModelError(f"{self.name}: rise is the enhancement in T1CE, which the model does not look at")
 
 
 Rule = RequireCore | RequireEnhancement

@@ -45,7 +45,7 @@ MIN_TISSUE = 500
 MIN_SCATTER = 0.02
 """In standard deviations of the brain; less is no noise but a drawing."""
 UPPER = 0.9
-"""Share of what enhances that is darker than what counts as its brightest (:func:`risen`)."""
+"""Share of what enhances that is darker than what counts as its brightest (:func:`relative_enhancement`)."""
 TRIM = 2.5
 """Deviations beyond which tissue is no part of the line: vessels enhance."""
 
@@ -213,7 +213,7 @@ class Enhancing(NamedTuple):
 
     Attributes:
         factor: on the region.
-        height: of :func:`risen`; None where it is not known or not asked for.
+        height: of :func:`relative_enhancement`; None where it is not known or not asked for.
     """
 
     array: NDArray[np.float32]
@@ -236,7 +236,7 @@ def require_enhancement(
     *,
     rise: NDArray[np.floating[Any]] | None = None,
 ) -> Enhancing:
-    """Probabilities with a region doubted where it hardly rises from T1 to T1CE, or is next to nothing.
+    """Probabilities with a region doubted where it hardly enhances from T1 to T1CE, or is next to nothing.
 
     Blood and fat are bright without contrast, too. Arguments as for :func:`settle`.
     """
@@ -248,7 +248,7 @@ def require_enhancement(
         return Enhancing(array)
     believed, height = 1.0, None
     if rise is not None and rule.rise is not None:
-        height = risen(masks[region], masks[regions.outer_of(region)] & ~masks[region], rise)
+        height = relative_enhancement(masks[region], masks[regions.outer_of(region)] & ~masks[region], rise)
         believed = float(evidence(height, *rule.rise))
     if rule.min_ml > 0:
         believed *= float(evidence(before_ml, 0.0, 2 * rule.min_ml))
@@ -277,7 +277,7 @@ def _enhancing_words(found: Enhancing, rule: RequireEnhancement, beside: str) ->
     if rule.rise is None or found.height is None or found.height >= rule.rise[1]:
         return f"very little enhancement, so that it is doubtful: {counted}"
     return (
-        f"T1CE hardly brighter than {beside} here: enhancement doubtful ({counted}; their brightest tenth rises by "
+        f"T1CE hardly brighter than {beside} here: enhancement doubtful ({counted}; their brightest tenth enhances by "
         f"{found.height:.1f} times the noise, clear enhancement by {rule.rise[1]:.1f} and more)"
     )
 
@@ -318,8 +318,10 @@ def enhancement(prepared: PreparedStudy, whole: NDArray[np.bool_]) -> NDArray[np
     return result
 
 
-def risen(enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[np.floating[Any]]) -> float:
-    """By how much the brightest of what enhances rises more than the rest of the tumour does.
+def relative_enhancement(
+    enhancing: NDArray[np.bool_], rest: NDArray[np.bool_], rise: NDArray[np.floating[Any]]
+) -> float:
+    """By how much the brightest of a region enhances more than the rest of the tumour.
 
     The brightest, and not all of it: a mask of true enhancement holds much that hardly enhances beside what does.
 

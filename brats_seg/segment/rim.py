@@ -37,7 +37,7 @@ MIN_BRIGHT = 2.5
 """Robust standard deviations of the brain by which tumour and edema outshine its median in FLAIR."""
 
 MIN_ENHANCEMENT = 3.0
-"""And by which enhancement rises from T1 to T1CE."""
+"""And by which it enhances from T1 to T1CE."""
 
 MAX_T1 = 2.0
 """Above this in T1 it is fat or blood, as in marrow and orbits."""

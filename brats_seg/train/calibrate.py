@@ -1,9 +1,9 @@
 """Fitting what turns the outputs of a model's stages into labels, on studies the model has not seen.
 
-What is fitted: how the stages are combined, a temperature for each region, what rises from T1 to T1CE like
+What is fitted: how the stages are combined, a temperature for each region, what enhances from T1 to T1CE like
 enhancement, the thresholds, and the sizes that are believed. Everything is chosen by mean Dice over regions and
 studies of what :func:`~brats_seg.segment.postprocess.settle` makes of the outputs, but for the temperature, which
-is chosen by likelihood near the tumour, and the rise, which the experts' masks tell.
+is chosen by likelihood near the tumour, and the enhancement, which the experts' masks tell.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from brats_seg.evaluate.overlap import count_voxels, dice
 from brats_seg.imaging.boxes import widened
 from brats_seg.models.card import regions_of
 from brats_seg.models.rules import PostprocessConfig, RequireCore, RequireEnhancement, Rule
-from brats_seg.segment.postprocess import region_masks, risen, settle
+from brats_seg.segment.postprocess import region_masks, relative_enhancement, settle
 from brats_seg.segment.predict import StageOutputs, calibrated, combine
 
 WEIGHTS = (1.0, 0.85, 0.7, 0.5, 0.3, 0.0)
@@ -42,9 +42,9 @@ MIN_CORELESS_ML = 5.0
 APART_VOXELS = 3
 """Tumour so far from enhancement does not enhance."""
 FAINT = 0.05
-"""Share of studies whose enhancement rises less than from where on nothing is doubted."""
+"""Share of studies that enhance less than from where on nothing is doubted."""
 MIN_RISES = 5
-"""Studies of either kind below which the rise is not fitted."""
+"""Studies of either kind below which enhancement is not fitted."""
 USUAL_RISE = (1.0, 5.0)
 """Taken where it is not fitted: what the 38 BraTS studies give."""
 BAND_MM = 10.0
@@ -128,7 +128,7 @@ def fit_postprocess(cases: Sequence[Case], start: PostprocessConfig) -> Postproc
 
 
 def usual_rules(regions: RegionSet, rise: tuple[float, float]) -> tuple[Rule, ...]:
-    """Rules with what is taken without any data: each outermost region needs its core, what enhances needs to rise."""
+    """Rules with what is taken without any data: each outermost region its core, an enhancing one enhancement."""
     cores = [(outer, regions.within(outer)) for outer in regions.outermost]
     rules: list[Rule] = [
         RequireCore(outer.name, inner[0].name, MIN_CORE[0], MIN_CORELESS_ML) for outer, inner in cores if inner
@@ -140,10 +140,10 @@ def usual_rules(regions: RegionSet, rise: tuple[float, float]) -> tuple[Rule, ..
 
 
 def fit_rise(cases: Sequence[Case]) -> tuple[float, float]:
-    """From where to where the rise from T1 to T1CE goes over from that of tumour without enhancement to that with it.
+    """Enhancement from T1 to T1CE: up to where it is that of other tumour, and from where on that of enhancing tumour.
 
-    Half of the studies' tumour that lies apart from enhancement rises by more than the first, all but :data:`FAINT` of
-    the studies' enhancement by more than the second; experts' masks, whatever a model makes of them.
+    Half of the studies' tumour that lies apart from enhancing tumour has more than the first, all but :data:`FAINT` of
+    the studies' enhancing tumour more than the second; experts' masks, whatever a model makes of them.
     """
     without: list[float] = []
     enhancing: list[float] = []
@@ -154,9 +154,9 @@ def fit_rise(cases: Sequence[Case]) -> tuple[float, float]:
         rise = case.rise.astype(np.float32)
         apart = whole & ~ndimage.maximum_filter(bright, 2 * APART_VOXELS + 1)
         if apart.any():
-            without.append(risen(apart, whole & ~bright, rise))
+            without.append(relative_enhancement(apart, whole & ~bright, rise))
         if bright.any():
-            enhancing.append(risen(bright, whole & ~bright, rise))
+            enhancing.append(relative_enhancement(bright, whole & ~bright, rise))
     if min(len(without), len(enhancing)) < MIN_RISES:
         return USUAL_RISE
     low, high = float(np.median(without)), float(np.quantile(enhancing, FAINT))

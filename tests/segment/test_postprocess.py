@@ -24,9 +24,9 @@ from brats_seg.segment.postprocess import (
     LEAST_WHOLE,
     enhancement,
     evidence,
+    relative_enhancement,
     require_core,
     require_enhancement,
-    risen,
     segment,
     settle,
     to_native,
@@ -236,7 +236,7 @@ def test_the_rise_is_measured_in_the_noise_of_the_tissue_near_the_tumour(scale: 
     whole, bright = array[0] >= 0.5, array[2] >= 0.5
     rise = enhancement(prepared, whole)
     assert rise is not None
-    assert risen(bright, whole & ~bright, rise) == pytest.approx(6.0 + 1.28, abs=0.4)
+    assert relative_enhancement(bright, whole & ~bright, rise) == pytest.approx(6.0 + 1.28, abs=0.4)
     cut = np.index_exp[8:, :40, 4:44]
     part = replace(
         prepared,
@@ -292,12 +292,12 @@ def test_the_brightest_tenth_counts_against_the_rest() -> None:
     enhancing[2:4, 2:4, 2:4] = True
     rest = whole & ~enhancing
     for around, expected in ((0.0, 1.0), (0.8, 0.2), (-0.5, 1.5)):
-        assert risen(enhancing, rest, np.where(enhancing, 1.0, around)) == pytest.approx(expected)
+        assert relative_enhancement(enhancing, rest, np.where(enhancing, 1.0, around)) == pytest.approx(expected)
     rise = np.zeros(whole.shape)
     rise[2:4, 2:4, 2] = 3.0  # half of what is called enhancing
-    assert risen(enhancing, rest, rise) == pytest.approx(3.0)
+    assert relative_enhancement(enhancing, rest, rise) == pytest.approx(3.0)
     rise[2:4, 2:4, 2] = 0.0
     rise[2, 2, 2] = 3.0  # one bright voxel of eight makes no enhancement of it all
-    assert risen(enhancing, rest, rise) < 1.0
-    assert risen(enhancing, np.zeros_like(whole), np.ones(whole.shape)) == pytest.approx(1.0)
-    assert risen(np.zeros_like(whole), whole, np.zeros(whole.shape)) == np.inf
+    assert relative_enhancement(enhancing, rest, rise) < 1.0
+    assert relative_enhancement(enhancing, np.zeros_like(whole), np.ones(whole.shape)) == pytest.approx(1.0)
+    assert relative_enhancement(np.zeros_like(whole), whole, np.zeros(whole.shape)) == np.inf

@@ -410,7 +410,7 @@ def test_enhancement_that_does_not_rise_is_doubted_when_sizes_are_fitted_and_sco
 
 
 def rising_case(seed: int, *, low: float, high: float) -> Case:
-    """A tumour whose enhancing part rises by ``high`` and whose rest, in the tenth that does most, by ``low``."""
+    """A tumour whose enhancing part enhances by ``high`` and whose rest, in the tenth that does most, by ``low``."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((24, 24, 24), np.uint8)
     labels[2:22, 2:22, 2:22] = 2
