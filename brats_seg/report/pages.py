@@ -7,7 +7,6 @@ escaped as it is put in.
 from __future__ import annotations
 
 import base64
-import html
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,7 +58,7 @@ def _environment() -> Environment:
     }
     environment.filters |= {"ml": ml, "mm": mm, "change": change, "signed": signed, "side": side_words, "plain": plain}
     environment.filters |= {"interval": interval, "reservations": reservations, "short_hash": short_hash}
-    environment.filters |= {"f1": lambda value: f"{value:.1f}", "esc": lambda words: Markup(html.escape(words))}
+    environment.filters |= {"f1": lambda value: f"{value:.1f}"}
     return environment
 
 
