@@ -214,12 +214,12 @@ def _segment_all(
 def _write_page(output: Path) -> None:
     """The page of all studies, where their tables lie."""
     from brats_seg.files.output import read_run, write_text
-    from brats_seg.files.tables import check_tables, volume_rows
+    from brats_seg.files.tables import volume_rows
     from brats_seg.report.studies import STUDIES_PAGE, render_studies
 
-    if not check_tables(output):
-        return
     rows = volume_rows(output)
+    if not rows:
+        return
     pages = {study: f"{study}/{study}_report.html" for study in {row["study"] for row in rows}}
     there = {study: page for study, page in pages.items() if (output / page).is_file()}
     warnings = {study: (read_run(output / study) or {}).get("warnings", ()) for study in pages}
